@@ -1,0 +1,53 @@
+# Two commands matter: `make run` (the demo) and `make test`. Everything else serves them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SOURCES := $(wildcard wsproxy/_fast/*.pyx wsproxy/_fast/*.pxd)
+
+.PHONY: help run test build build-debug test-asan lint bench bench-smoke ci clean
+help:            ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+run: build       ## wsproxy in front of an embedded demo cluster of three app servers
+	$(BIN)/wsproxy demo
+
+test: build      ## all tests (lint and AddressSanitizer runs: make ci)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+build: $(VENV)/.built ## .venv/ with .venv/bin/wsproxy in it
+
+$(VENV)/.installed: pyproject.toml scripts/bootstrap
+	scripts/bootstrap $(PYTHON) $(VENV)
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.installed setup.py $(SOURCES)
+	$(BIN)/python setup.py --quiet build_ext --inplace --parallel 2
+	@touch $@
+
+build-debug: $(VENV)/.installed ## extensions with bounds checks and asserts, in place
+	WSPROXY_DEBUG=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
+	@rm -f $(VENV)/.built
+
+test-asan: $(VENV)/.installed ## parser tests under AddressSanitizer
+	scripts/test-asan $(BIN)/python
+
+lint: build      ## ruff, mypy --strict, cython-lint, import-linter, codespell
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint --max-line-length 110 wsproxy/_fast
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+bench: build     ## side by side with nginx, HAProxy and httpd; results in bench/results/
+	$(BIN)/python -m bench.macro
+
+bench-smoke: build
+	$(BIN)/python -m bench.macro --smoke
+
+ci: lint test test-asan ## what .ci/run calls
+
+clean:           ## remove everything that was built
+	rm -rf $(VENV) build dist *.egg-info
+	find wsproxy tests bench -name '__pycache__' -prune -exec rm -rf {} +
+	find wsproxy -name '*.so' -delete

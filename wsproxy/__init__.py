@@ -1,0 +1,1 @@
+"""Reverse proxy and load balancer for servlet containers, driven by IBM's plugin-cfg.xml."""

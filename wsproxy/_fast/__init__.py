@@ -1,0 +1,1 @@
+"""The fast path, all Cython. Imports nothing from the rest of wsproxy."""

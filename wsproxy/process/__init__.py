@@ -1,0 +1,1 @@
+"""Supervisor and workers: listening sockets, signals, shared state, restart of crashed workers."""
