@@ -1,0 +1,30 @@
+"""What a worker is given when it starts. Made by ``process.supervisor``, used by ``dataplane.worker``."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from wsproxy._fast.state import SharedState
+from wsproxy.config.model import Config
+from wsproxy.config.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class BoundListener:
+    """One listening SO_REUSEPORT socket of this worker; the supervisor keeps it open when the worker dies."""
+
+    sock: socket.socket
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """Everything that ``run_worker`` needs; read only."""
+
+    worker_id: int  # 0 .. workers-1: the row of this worker in the shared state
+    config: Config
+    settings: Settings
+    state: SharedState
+    listeners: tuple[BoundListener, ...]
