@@ -1,0 +1,69 @@
+# Which server of a cluster takes a request. One implementation for live traffic, explain and replay.
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from wsproxy._fast.state cimport SharedState, ws_cluster_slot, ws_server_slot
+
+cdef enum:
+    # Servers a cluster may have: the bitmap of tried servers is 32 bytes. The largest published cell has under 100.
+    MAX_SERVERS = 256
+
+cdef enum Verdict:
+    USABLE = 0
+    PROBE = 1           # down, but its retry interval is over: this request is the one that tries it
+    DOWN = 2
+    DRAINED = 3
+    FULL = 4            # at MaxConnections
+    TRIED = 5           # this request already failed there
+
+cdef enum:
+    NONE_REACHABLE = -1
+    ALL_FULL = -2
+
+cdef struct Tried:
+    uint64_t bits[4]
+
+
+cdef class Cluster:
+    cdef readonly object name
+    cdef readonly tuple server_names
+    cdef SharedState state          # keeps the slots alive
+    cdef ws_cluster_slot* slot
+    cdef ws_server_slot** servers
+    cdef const char** clone_ids     # NULL: none; point into `keep`
+    cdef Py_ssize_t* clone_id_lens
+    cdef object keep
+    cdef int count
+    cdef int* order                 # primaries, then backups: the order in which clone ids are compared
+    cdef int primary_count
+    cdef int member_count           # primaries + backups
+    cdef int cluster_address        # index of ClusterAddress, -1 none
+    cdef bint random
+    cdef bint has_clone_ids
+    cdef bint ignore_affinity_requests
+    cdef bint retry_single_server
+    cdef readonly char separator
+    cdef readonly int64_t retry_interval_ms
+
+    # All of these: index of a server or a negative constant; no allocation, no Python.
+    cdef int find_clone(self, const char* clone_id, Py_ssize_t length, int start) noexcept nogil
+    cdef Verdict take(self, int server, int worker, int64_t now_ms, Tried* tried) noexcept nogil
+    cdef int pick(self, int worker, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef void release(self, int server, int worker, bint probe) noexcept nogil
+    cdef void mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil
+    cdef void mark_up(self, int server) noexcept nogil
+    cdef void count_affinity(self, int server) noexcept nogil
+    cdef Verdict judge(self, int server, int64_t now_ms, Tried* tried) noexcept nogil
+    cdef void enter(self, int server, int worker, bint probe) noexcept nogil
+    cdef int pick_weighted(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef int pick_random(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef bint readjust(self, int64_t now_ms, Tried* tried) noexcept nogil
+    cdef object set_start_weights(self, list weights)
+    cdef int pick_backup(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+
+
+cdef inline bint was_tried(Tried* tried, int server) noexcept nogil:
+    return (tried.bits[server >> 6] >> (server & 63)) & 1
+
+
+cdef inline void set_tried(Tried* tried, int server) noexcept nogil:
+    tried.bits[server >> 6] |= (<uint64_t>1) << (server & 63)

@@ -1,0 +1,360 @@
+"""
+Which server of a cluster takes a request: affinity target, weighted round robin, random, backups.
+
+Driven by ``connection`` for live traffic (and by explain and replay through the Python methods); works on the slots of
+``state``, so all workers see one weight, one down mark, one count. Must not do I/O or read a clock: ``now_ms`` is given.
+
+The rules are PLUGIN.md section 4: configured weights divided by their greatest common divisor, a random start position,
+one less a request, servers at or below zero are passed over, and when none is left each gets the smallest multiple of
+its own start weight that lifts at least one usable server above zero (Q6). Backups in list order (Q5).
+"""
+
+import math
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memset
+from wsproxy._fast.state cimport (
+    SharedState,
+    total_inflight,
+    ws_count,
+    ws_load32,
+    ws_load64,
+    ws_lock,
+    ws_store32,
+    ws_store64,
+    ws_swap_if32,
+    ws_unlock,
+)
+from wsproxy._fast.state import cluster_key, server_key
+
+
+cdef class Cluster:
+    """
+    A ServerCluster as the fast path sees it: slots, clone ids, primaries and backups.
+
+    ``servers``: (name, clone id or None, LoadBalanceWeight, MaxConnections) in file order; ``primaries`` and ``backups``:
+    indices into it; ``cluster_address``: index of the ClusterAddress or -1. Build it before forking: it takes slots.
+    """
+
+    def __cinit__(
+        self,
+        SharedState state not None,
+        str name not None,
+        list servers not None,
+        list primaries not None,
+        list backups not None,
+        *,
+        int cluster_address=-1,
+        bint random=False,
+        bint ignore_affinity_requests=True,
+        bint retry_single_server=True,
+        str separator=":",
+        double retry_interval_s=60,
+    ):
+        cdef int index
+        self.count = len(servers)
+        if not 0 < self.count <= MAX_SERVERS:
+            raise ValueError(f"cluster {name}: found {self.count} servers; allowed is 1..{MAX_SERVERS}")
+        self.name = name
+        self.server_names = tuple(row[0] for row in servers)
+        self.state = state
+        self.slot = state.cluster_slot(cluster_key(name))
+        self.servers = <ws_server_slot**>malloc(self.count * sizeof(ws_server_slot*))
+        self.clone_ids = <const char**>malloc(self.count * sizeof(char*))
+        self.clone_id_lens = <Py_ssize_t*>malloc(self.count * sizeof(Py_ssize_t))
+        self.order = <int*>malloc(self.count * sizeof(int))
+        if not self.servers or not self.clone_ids or not self.clone_id_lens or not self.order:
+            raise MemoryError
+        self.keep = [None if row[1] is None else row[1].encode() for row in servers]
+        for index in range(self.count):
+            self.servers[index] = state.server_slot(server_key(name, servers[index][0]))
+            self.servers[index].max_connections = servers[index][3]
+            self.clone_ids[index] = NULL
+            self.clone_id_lens[index] = 0
+            if self.keep[index] is not None:
+                self.has_clone_ids = True
+                self.clone_ids[index] = <const char*><bytes>self.keep[index]
+                self.clone_id_lens[index] = len(self.keep[index])
+        for index, server in enumerate([*primaries, *backups]):
+            self.order[index] = server
+        self.primary_count = len(primaries)
+        self.member_count = len(primaries) + len(backups)
+        self.cluster_address = cluster_address
+        self.random = random
+        self.ignore_affinity_requests = ignore_affinity_requests
+        self.retry_single_server = retry_single_server
+        self.separator = ord(separator)
+        self.retry_interval_ms = <int64_t>(retry_interval_s * 1000)
+        self.set_start_weights([row[2] for row in servers])
+
+    def __dealloc__(self):
+        free(self.servers)
+        free(self.clone_ids)
+        free(self.clone_id_lens)
+        free(self.order)
+
+    cdef object set_start_weights(self, list weights):
+        """Divides the primaries' weights by their GCD (100/90/80 -> 10/9/8); a new or changed server starts its turn anew."""
+        cdef int index, server
+        cdef int32_t reduced
+        divisor = math.gcd(*(weights[self.order[index]] for index in range(self.primary_count))) or 1
+        ws_lock(&self.slot.lock)
+        for index in range(self.primary_count):
+            server = self.order[index]
+            reduced = weights[server] // divisor
+            if self.servers[server].start_weight != reduced:
+                self.servers[server].start_weight = reduced
+                self.servers[server].weight = reduced
+        ws_unlock(&self.slot.lock)
+
+    cdef int find_clone(self, const char* clone_id, Py_ssize_t length, int start) noexcept nogil:
+        """Position in ``order`` from ``start`` on whose CloneID is exactly ``clone_id``; -1 none (PLUGIN 3.4)."""
+        cdef int position, server
+        for position in range(start, self.member_count):
+            server = self.order[position]
+            if self.clone_id_lens[server] == length and self.clone_ids[server] != NULL:
+                if memcmp(self.clone_ids[server], clone_id, length) == 0:
+                    return position
+        return -1
+
+    cdef Verdict judge(self, int server, int64_t now_ms, Tried* tried) noexcept nogil:
+        """Whether the server may be given a request now; changes nothing. Call under the cluster's lock."""
+        cdef ws_server_slot* slot = self.servers[server]
+        cdef int64_t down_until_ms
+        if was_tried(tried, server):
+            return TRIED
+        if ws_load32(&slot.drained):
+            return DRAINED
+        if slot.max_connections > 0 and total_inflight(slot) >= slot.max_connections:
+            return FULL
+        down_until_ms = ws_load64(&slot.down_until_ms)
+        if down_until_ms == 0:
+            return USABLE
+        # One probe at a time over all workers (PLUGIN 5.2, PM49491).
+        if now_ms >= down_until_ms and ws_load32(&slot.probe_by) == 0:
+            return PROBE
+        return DOWN
+
+    cdef void enter(self, int server, int worker, bint probe) noexcept nogil:
+        """Counts one more request in flight; call under the cluster's lock, after ``judge`` allowed it."""
+        cdef ws_server_slot* slot = self.servers[server]
+        ws_store32(&slot.inflight[worker], slot.inflight[worker] + 1)
+        ws_count(&slot.total)
+        if probe:
+            ws_store32(&slot.probe_by, worker + 1)
+
+    cdef Verdict take(self, int server, int worker, int64_t now_ms, Tried* tried) noexcept nogil:
+        """Gives the request to this server if it may have one (affinity). USABLE and PROBE mean taken."""
+        cdef Verdict verdict
+        ws_lock(&self.slot.lock)
+        verdict = self.judge(server, now_ms, tried)
+        if verdict == DOWN and self.member_count == 1 and self.retry_single_server:
+            verdict = USABLE  # nothing else to turn to: trying beats a sure refusal (PQ71608, Q9)
+        if verdict <= PROBE:
+            self.enter(server, worker, verdict == PROBE)
+            if not self.ignore_affinity_requests:
+                self.servers[server].weight -= 1
+        ws_unlock(&self.slot.lock)
+        return verdict
+
+    cdef int pick(self, int worker, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """
+        Regular balancing: a server for a request without (usable) affinity, counted in flight.
+
+        NONE_REACHABLE or ALL_FULL where there is none; ``probe`` says whether the request tries a down server again.
+        """
+        cdef int server = -1
+        cdef int position
+        cdef bint full = False
+        probe[0] = False
+        ws_lock(&self.slot.lock)
+        if self.cluster_address >= 0:
+            if not was_tried(tried, self.cluster_address):
+                server = self.cluster_address
+        elif self.random:
+            server = self.pick_random(now_ms, tried, probe)
+        else:
+            server = self.pick_weighted(now_ms, tried, probe)
+        if server < 0:
+            server = self.pick_backup(now_ms, tried, probe)
+        if server < 0 and self.member_count == 1 and self.retry_single_server:
+            if self.judge(self.order[0], now_ms, tried) == DOWN:
+                server = self.order[0]
+        if server >= 0:
+            self.enter(server, worker, probe[0])
+        else:
+            for position in range(self.member_count):
+                if self.judge(self.order[position], now_ms, tried) == FULL:
+                    full = True
+        ws_unlock(&self.slot.lock)
+        if server >= 0:
+            return server
+        return ALL_FULL if full else NONE_REACHABLE
+
+    cdef int pick_weighted(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """Weighted round robin over the primaries (PLUGIN 4.1); -1 none."""
+        cdef int step, position, server, turn
+        cdef int primaries = self.primary_count
+        cdef Verdict verdict
+        if primaries == 0:
+            return -1
+        for turn in range(2):
+            position = self.slot.cursor % primaries
+            for step in range(primaries):
+                server = self.order[position]
+                position = position + 1 if position + 1 < primaries else 0
+                if self.servers[server].weight <= 0:
+                    continue
+                verdict = self.judge(server, now_ms, tried)
+                if verdict <= PROBE:
+                    self.servers[server].weight -= 1
+                    self.slot.cursor = position
+                    probe[0] = verdict == PROBE
+                    return server
+            if not self.readjust(now_ms, tried):
+                return -1
+        return -1
+
+    cdef bint readjust(self, int64_t now_ms, Tried* tried) noexcept nogil:
+        """Adds the smallest multiple of each start weight that lifts one usable primary above zero; False: none is usable."""
+        cdef int position, server
+        cdef int32_t start, needed, least = 0
+        for position in range(self.primary_count):
+            server = self.order[position]
+            start = self.servers[server].start_weight
+            if start > 0 and self.judge(server, now_ms, tried) <= PROBE:
+                needed = 1 - self.servers[server].weight
+                needed = 1 if needed <= 0 else (needed + start - 1) // start
+                if least == 0 or needed < least:
+                    least = needed
+        if least == 0:
+            return False
+        for position in range(self.primary_count):
+            server = self.order[position]
+            # Not above its start weight: a server that was down must not come back with the turns it missed.
+            self.servers[server].weight = min(
+                self.servers[server].weight + least * self.servers[server].start_weight, self.servers[server].start_weight
+            )
+        return True
+
+    cdef int pick_random(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """A primary at random, weights ignored except 0 = affinity only (PLUGIN 4.2); -1 none."""
+        cdef int position, server
+        cdef int candidates = 0
+        cdef int chosen = -1
+        cdef bint chosen_probe = False
+        cdef Verdict verdict
+        cdef uint64_t x = self.slot.random
+        for position in range(self.primary_count):
+            server = self.order[position]
+            if self.servers[server].start_weight <= 0:
+                continue
+            verdict = self.judge(server, now_ms, tried)
+            if verdict <= PROBE:
+                candidates += 1
+                x ^= x << 13
+                x ^= x >> 7
+                x ^= x << 17
+                if x % <uint64_t>candidates == 0:  # reservoir of one: each candidate with the same chance
+                    chosen = server
+                    chosen_probe = verdict == PROBE
+        self.slot.random = x
+        probe[0] = chosen_probe
+        return chosen
+
+    cdef int pick_backup(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """The first usable backup in list order (PLUGIN 4.3); -1 none."""
+        cdef int position
+        cdef Verdict verdict
+        for position in range(self.primary_count, self.member_count):
+            verdict = self.judge(self.order[position], now_ms, tried)
+            if verdict <= PROBE:
+                probe[0] = verdict == PROBE
+                return self.order[position]
+        return -1
+
+    cdef void release(self, int server, int worker, bint probe) noexcept nogil:
+        """One request less in flight; a probe that ended without a verdict lets the next request try."""
+        cdef ws_server_slot* slot = self.servers[server]
+        ws_store32(&slot.inflight[worker], slot.inflight[worker] - 1)
+        if probe:
+            ws_swap_if32(&slot.probe_by, worker + 1, 0)
+
+    cdef void mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil:
+        """Out of service for RetryInterval from now, the last failure (PK28197); for all workers."""
+        cdef ws_server_slot* slot = self.servers[server]
+        if ws_load64(&slot.down_until_ms) == 0:
+            ws_store64(&slot.down_since_ms, now_ms)
+        ws_store32(&slot.down_errno, error)
+        ws_store32(&slot.down_by, worker)
+        ws_store64(&slot.down_until_ms, max(now_ms + self.retry_interval_ms, 1))
+        ws_store32(&slot.probe_by, 0)
+
+    cdef void mark_up(self, int server) noexcept nogil:
+        """Back in service for all workers: any answer proves it (PLUGIN 5.2)."""
+        cdef ws_server_slot* slot = self.servers[server]
+        if ws_load64(&slot.down_until_ms) != 0:
+            ws_store64(&slot.down_until_ms, 0)
+            ws_store32(&slot.probe_by, 0)
+
+    cdef void count_affinity(self, int server) noexcept nogil:
+        ws_count(&self.servers[server].affinity)
+
+    # --- the same decisions for tests, explain, replay and admin -------------------------------------------------
+
+    def pick_server(self, int worker, int64_t now_ms, tried=()) -> int:
+        """Index of the server that regular balancing gives the next request, counted in flight; negative: none."""
+        cdef Tried bits
+        cdef bint probe
+        cdef int server
+        memset(&bits, 0, sizeof(bits))
+        for server in tried:
+            set_tried(&bits, server)
+        return self.pick(worker, now_ms, &bits, &probe)
+
+    def take_server(self, int server, int worker, int64_t now_ms) -> int:
+        """``Verdict`` of giving an affinity request to this server; 0 and 1 mean taken."""
+        cdef Tried bits
+        memset(&bits, 0, sizeof(bits))
+        return self.take(server, worker, now_ms, &bits)
+
+    def find_clone_id(self, bytes clone_id) -> int:
+        """Index of the server with this CloneID, primaries first; -1 none."""
+        cdef int position = self.find_clone(<const char*>clone_id, len(clone_id), 0)
+        return -1 if position < 0 else self.order[position]
+
+    def release_server(self, int server, int worker) -> None:
+        """Ends one request of ``pick_server`` or ``take_server``."""
+        self.release(server, worker, ws_load32(&self.servers[server].probe_by) == worker + 1)
+
+    def set_down(self, int server, int worker, int64_t now_ms, int error=0) -> None:
+        """Marks the server down from ``now_ms`` on."""
+        self.mark_down(server, worker, now_ms, error)
+
+    def set_up(self, int server) -> None:
+        """Clears the down mark."""
+        self.mark_up(server)
+
+    def set_drained(self, int server, bint drained) -> None:
+        """A drained server gets no requests at all."""
+        ws_store32(&self.servers[server].drained, drained)
+
+    def server_state(self, int server) -> dict[str, int]:
+        """What the slot says: weight, start_weight, inflight, down_until_ms, down_since_ms, total, affinity, failed, ..."""
+        cdef ws_server_slot* slot = self.servers[server]
+        return {
+            "weight": slot.weight,
+            "start_weight": slot.start_weight,
+            "max_connections": slot.max_connections,
+            "inflight": total_inflight(slot),
+            "drained": ws_load32(&slot.drained),
+            "probe_by": ws_load32(&slot.probe_by) - 1,
+            "down_until_ms": ws_load64(&slot.down_until_ms),
+            "down_since_ms": ws_load64(&slot.down_since_ms),
+            "down_errno": ws_load32(&slot.down_errno),
+            "down_by": ws_load32(&slot.down_by),
+            "total": slot.total,
+            "affinity": slot.affinity,
+            "failed": slot.failed,
+        }

@@ -1,0 +1,115 @@
+# What all workers share: one memory segment, made by the supervisor before it forks.
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+
+cdef enum:
+    # Rows of in-flight counts a server has, one a worker. 128 = far above the CPUs of one host, 512 bytes a server.
+    MAX_WORKERS = 128
+
+cdef extern from *:
+    """
+    #include <pthread.h>
+    #include <stdint.h>
+    #include <errno.h>
+    #include <time.h>
+
+    #define WS_MAX_WORKERS 128
+
+    typedef struct {
+        int32_t weight;               /* what is left of this turn; under the cluster's lock */
+        int32_t start_weight;         /* LoadBalanceWeight / GCD of the cluster */
+        int32_t max_connections;      /* <= 0: no limit */
+        int32_t drained;
+        int32_t probe_by;             /* 1 + worker that probes a down server; 0 none */
+        int32_t down_errno;           /* evidence of the last failure */
+        int32_t down_by;              /* worker that saw it */
+        int64_t down_until_ms;        /* CLOCK_MONOTONIC; 0: up */
+        int64_t down_since_ms;
+        uint64_t total;               /* requests given to the server */
+        uint64_t affinity;            /* of these by affinity */
+        uint64_t failed;              /* tries that failed */
+        int32_t inflight[WS_MAX_WORKERS]; /* requests running, one count a worker: a dead worker's row is zeroed */
+    } ws_server_slot __attribute__((aligned(64)));
+
+    typedef struct {
+        int32_t cursor;               /* where the next turn of the round robin starts */
+        uint64_t random;              /* xorshift state */
+        pthread_mutex_t lock;         /* robust, process-shared: a worker that dies inside leaves it usable */
+    } ws_cluster_slot __attribute__((aligned(64)));
+
+    static int ws_mutex_init(pthread_mutex_t *lock) {
+        pthread_mutexattr_t attributes;
+        int failed = pthread_mutexattr_init(&attributes);
+        if (failed) return failed;
+        failed = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+        if (!failed) failed = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+        if (!failed) failed = pthread_mutex_init(lock, &attributes);
+        pthread_mutexattr_destroy(&attributes);
+        return failed;
+    }
+    static inline void ws_lock(pthread_mutex_t *lock) {
+        /* Each write under the lock leaves a usable value behind, so a dead owner needs no repair. */
+        if (pthread_mutex_lock(lock) == EOWNERDEAD) pthread_mutex_consistent(lock);
+    }
+    static inline void ws_unlock(pthread_mutex_t *lock) { pthread_mutex_unlock(lock); }
+
+    static inline int32_t ws_load32(int32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+    static inline void ws_store32(int32_t *p, int32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+    static inline int64_t ws_load64(int64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+    static inline void ws_store64(int64_t *p, int64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+    static inline void ws_count(uint64_t *p) { __atomic_fetch_add(p, 1, __ATOMIC_RELAXED); }
+    static inline int ws_swap_if32(int32_t *p, int32_t from, int32_t to) {
+        return __atomic_compare_exchange_n(p, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    }
+    static inline int64_t ws_now_ms(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &t);  /* 4 ms steps, no system call */
+        return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    }
+    """
+    ctypedef struct pthread_mutex_t:
+        pass
+    ctypedef struct ws_server_slot:
+        int32_t weight
+        int32_t start_weight
+        int32_t max_connections
+        int32_t drained
+        int32_t probe_by
+        int32_t down_errno
+        int32_t down_by
+        int64_t down_until_ms
+        int64_t down_since_ms
+        uint64_t total
+        uint64_t affinity
+        uint64_t failed
+        int32_t inflight[128]
+    ctypedef struct ws_cluster_slot:
+        int32_t cursor
+        uint64_t random
+        pthread_mutex_t lock
+    int ws_mutex_init(pthread_mutex_t* lock) nogil
+    void ws_lock(pthread_mutex_t* lock) noexcept nogil
+    void ws_unlock(pthread_mutex_t* lock) noexcept nogil
+    int32_t ws_load32(int32_t* p) noexcept nogil
+    void ws_store32(int32_t* p, int32_t v) noexcept nogil
+    int64_t ws_load64(int64_t* p) noexcept nogil
+    void ws_store64(int64_t* p, int64_t v) noexcept nogil
+    void ws_count(uint64_t* p) noexcept nogil
+    bint ws_swap_if32(int32_t* p, int32_t old, int32_t new) noexcept nogil
+    int64_t ws_now_ms() noexcept nogil
+
+
+cdef class SharedState:
+    cdef object memory              # the mmap object; owns the segment
+    cdef dict server_index          # server_key -> index of its slot; filled before the fork
+    cdef dict cluster_index
+    cdef Py_ssize_t server_capacity
+    cdef Py_ssize_t cluster_capacity
+    cdef ws_server_slot* servers
+    cdef ws_cluster_slot* clusters
+
+    cdef ws_server_slot* server_slot(self, bytes key) except NULL
+    cdef ws_cluster_slot* cluster_slot(self, bytes key) except NULL
+
+
+cdef int32_t total_inflight(ws_server_slot* slot) noexcept nogil

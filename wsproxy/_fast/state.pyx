@@ -1,0 +1,104 @@
+"""
+The shared-memory state of servers and clusters: weights, down marks, requests in flight, counters.
+
+Made by the supervisor before it forks, mapped by every worker, read and written by ``select`` on each request.
+Must not know sockets or configuration. A server is found by the digest of its cluster's and its own name, so a
+reload keeps the state of servers that stay.
+
+Every value has one writer at a time: weights and the round-robin cursor are changed under the cluster's robust
+mutex; in-flight counts have one row a worker; down marks are single words. So a worker may die anywhere without
+leaving the others stuck, and ``worker_died`` gives its requests back exactly.
+"""
+
+import hashlib
+import mmap
+import os
+
+from libc.stdint cimport int32_t
+
+
+cdef int32_t total_inflight(ws_server_slot* slot) noexcept nogil:
+    """Requests running at the server over all workers."""
+    cdef int32_t total = 0
+    cdef int row
+    for row in range(MAX_WORKERS):
+        total += ws_load32(&slot.inflight[row])
+    return total
+
+
+def server_key(cluster: str, server: str) -> bytes:
+    """The 16 bytes under which a server's slot is found."""
+    return hashlib.blake2b(f"{cluster}\0{server}".encode(), digest_size=16).digest()
+
+
+def cluster_key(cluster: str) -> bytes:
+    """The 16 bytes under which a cluster's slot is found."""
+    return hashlib.blake2b(cluster.encode(), digest_size=16, person=b"cluster").digest()
+
+
+def now_ms() -> int:
+    """Milliseconds of the clock that down marks are kept in (CLOCK_MONOTONIC, coarse)."""
+    return ws_now_ms()
+
+
+cdef class SharedState:
+    """
+    One anonymous shared mapping with a slot a server and a slot a cluster.
+
+    Slots are taken in order and pages that no slot uses cost nothing, so the capacity is generous: a reload can add
+    servers.
+    """
+
+    def __cinit__(self, server_capacity: int = 65_536, cluster_capacity: int = 16_384):
+        cdef unsigned char[::1] view
+        cdef Py_ssize_t server_bytes = server_capacity * sizeof(ws_server_slot)
+        self.server_capacity = server_capacity
+        self.cluster_capacity = cluster_capacity
+        self.server_index = {}
+        self.cluster_index = {}
+        self.memory = mmap.mmap(-1, server_bytes + cluster_capacity * sizeof(ws_cluster_slot))
+        view = self.memory
+        self.servers = <ws_server_slot*>&view[0]
+        self.clusters = <ws_cluster_slot*>(&view[0] + server_bytes)
+
+    cdef ws_server_slot* server_slot(self, bytes key) except NULL:
+        """The slot of ``key``, taken into use if it is new. Only the supervisor calls this, before it forks."""
+        cdef Py_ssize_t index = self.server_index.setdefault(key, len(self.server_index))
+        if index >= self.server_capacity:
+            raise MemoryError(f"found more than {self.server_capacity} servers; allowed is that many in one shared state")
+        return &self.servers[index]
+
+    cdef ws_cluster_slot* cluster_slot(self, bytes key) except NULL:
+        """The slot of ``key``, with its lock made and a random start position if it is new."""
+        cdef bint known = key in self.cluster_index
+        cdef Py_ssize_t index = self.cluster_index.setdefault(key, len(self.cluster_index))
+        if index >= self.cluster_capacity:
+            raise MemoryError(f"found more than {self.cluster_capacity} clusters; allowed is that many in one shared state")
+        if not known:
+            if ws_mutex_init(&self.clusters[index].lock):
+                raise OSError("cannot make a process-shared robust mutex")
+            self.clusters[index].random = int.from_bytes(os.urandom(8), "little") | 1
+            self.clusters[index].cursor = <int32_t>(self.clusters[index].random >> 33)
+        return &self.clusters[index]
+
+    def worker_started(self, int worker_id) -> None:
+        """Clears the row of ``worker_id``: a new process begins with nothing in flight."""
+        self.worker_died(worker_id)
+
+    def worker_died(self, int worker_id) -> int:
+        """
+        Gives back what the worker had in flight and the probes it held; the supervisor calls it after reaping.
+
+        Returns the number of requests given back.
+        """
+        cdef Py_ssize_t index
+        cdef int given_back = 0
+        cdef ws_server_slot* slot
+        if not 0 <= worker_id < MAX_WORKERS:
+            raise ValueError(f"found worker {worker_id}; allowed is 0..{MAX_WORKERS - 1}")
+        for index in range(len(self.server_index)):
+            slot = &self.servers[index]
+            given_back += ws_load32(&slot.inflight[worker_id])
+            ws_store32(&slot.inflight[worker_id], 0)
+            ws_swap_if32(&slot.probe_by, worker_id + 1, 0)
+        return given_back
