@@ -1,0 +1,23 @@
+# The clone ids that a request carries, in the order in which they are tried.
+
+from wsproxy._fast.head cimport Fields
+
+cdef enum:
+    # Clone ids looked at in one request. A session that moved through all members of a large cluster has one each;
+    # what comes after is ignored, so that a hostile cookie costs a bounded time.
+    MAX_CLONE_IDS = 64
+
+cdef struct CloneId:
+    const char* start           # points into the request head
+    Py_ssize_t length
+
+cdef struct CloneIds:
+    int count
+    CloneId at[64]
+
+# Appends the clone ids of every cookie called `name` (all of them, in order), then of `;url_id=` in the path.
+cdef void collect_clone_ids(
+    Fields* fields, const char* target, Py_ssize_t path_len, bint has_params,
+    const char* name, Py_ssize_t name_len, const char* url_id, Py_ssize_t url_id_len,
+    char separator, CloneIds* out,
+) noexcept nogil

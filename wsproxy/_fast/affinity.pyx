@@ -1,0 +1,138 @@
+"""
+Reads clone ids out of session cookies and ``;jsessionid=`` (PLUGIN.md 3.1 to 3.4).
+
+Driven by ``connection`` once the route (and with it the cookie's name) is known. Must not judge the session id or the
+cache id: they change and routing does not need them. A value without separator simply has no clone ids.
+
+Order (PLUGIN 3.3): the SSL-id cookie, the AffinityCookie, then the path parameter; several cookies of one name are all
+read, first to last (Q10); within a value left to right. Borrowed memory: the ids point into the request head.
+"""
+
+from libc.string cimport memchr, memcmp, memset
+from wsproxy._fast.head cimport FIELD_COOKIE, Fields
+
+# The cookie of sessions tracked by SSL id; its name is the same for every application (PLUGIN 3.3).
+cdef const char* SSL_COOKIE = "SSLJSESSION"
+cdef enum:
+    SSL_COOKIE_LEN = 11
+
+
+cdef inline Py_ssize_t separator_length(const char* p, const char* end, char separator) noexcept nogil:
+    """Bytes of the separator at ``p``, plain or percent-encoded (%3A, %2B); 0 none."""
+    if p[0] == separator:
+        return 1
+    if p[0] == c"%" and end - p >= 3:
+        if separator == c":" and p[1] == c"3" and (p[2] | 0x20) == c"a":
+            return 3
+        if separator == c"+" and p[1] == c"2" and (p[2] | 0x20) == c"b":
+            return 3
+    return 0
+
+
+cdef void split_value(const char* p, const char* end, char separator, CloneIds* out) noexcept nogil:
+    """Everything after the first separator, split by the separator."""
+    cdef const char* start = NULL
+    cdef Py_ssize_t skip
+    while p < end:
+        skip = separator_length(p, end, separator)
+        if skip == 0:
+            p += 1
+            continue
+        if start != NULL and p > start and out.count < MAX_CLONE_IDS:
+            out.at[out.count].start = start
+            out.at[out.count].length = p - start
+            out.count += 1
+        p += skip
+        start = p
+    if start != NULL and end > start and out.count < MAX_CLONE_IDS:
+        out.at[out.count].start = start
+        out.at[out.count].length = end - start
+        out.count += 1
+
+
+cdef void read_cookies(
+    const char* p, const char* end, const char* name, Py_ssize_t name_len, char separator, CloneIds* out
+) noexcept nogil:
+    """Every cookie of this exact name in one Cookie field; names compare case-sensitively (PLUGIN 3.3)."""
+    cdef const char* stop
+    cdef const char* value
+    cdef const char* value_end
+    while p < end:
+        if p[0] == c" " or p[0] == c"\t" or p[0] == c";":
+            p += 1
+            continue
+        stop = <const char*>memchr(p, c";", end - p)
+        if stop == NULL:
+            stop = end
+        if stop - p > name_len and p[name_len] == c"=" and memcmp(p, name, name_len) == 0:
+            value = p + name_len + 1
+            value_end = stop
+            while value_end > value and ((value_end - 1)[0] == c" " or (value_end - 1)[0] == c"\t"):
+                value_end -= 1
+            if value_end - value >= 2 and value[0] == c'"' and (value_end - 1)[0] == c'"':
+                value += 1
+                value_end -= 1
+            split_value(value, value_end, separator, out)
+        p = stop
+
+
+cdef void read_params(
+    const char* p, const char* end, const char* name, Py_ssize_t name_len, char separator, CloneIds* out
+) noexcept nogil:
+    """Every path parameter ``;name=value``; a value ends at the next ``;`` or ``/`` or with the path."""
+    cdef const char* stop
+    while True:
+        p = <const char*>memchr(p, c";", end - p)
+        if p == NULL:
+            return
+        p += 1
+        stop = p
+        while stop < end and stop[0] != c";" and stop[0] != c"/":
+            stop += 1
+        if stop - p > name_len and p[name_len] == c"=" and memcmp(p, name, name_len) == 0:
+            split_value(p + name_len + 1, stop, separator, out)
+        p = stop
+
+
+cdef void collect_clone_ids(
+    Fields* fields, const char* target, Py_ssize_t path_len, bint has_params,
+    const char* name, Py_ssize_t name_len, const char* url_id, Py_ssize_t url_id_len,
+    char separator, CloneIds* out,
+) noexcept nogil:
+    cdef int i, round_
+    cdef const char* cookie_name = SSL_COOKIE
+    cdef Py_ssize_t cookie_name_len = SSL_COOKIE_LEN
+    out.count = 0
+    if fields.has_cookie:
+        for round_ in range(2):
+            for i in range(fields.count):
+                if fields.at[i].kind == FIELD_COOKIE:
+                    read_cookies(
+                        fields.at[i].value, fields.at[i].value + fields.at[i].value_len,
+                        cookie_name, cookie_name_len, separator, out,
+                    )
+            cookie_name = name
+            cookie_name_len = name_len
+    if has_params:
+        read_params(target, target + path_len, url_id, url_id_len, separator, out)
+
+
+def read_clone_ids(list cookies, bytes path, bytes name=b"JSESSIONID", bytes url_id=b"jsessionid", bytes separator=b":"):
+    """The clone ids of these Cookie field values and this path, in order; for tests, explain and replay."""
+    cdef CloneIds ids
+    cdef Fields fields
+    cdef int i
+    memset(&fields, 0, sizeof(fields))
+    if len(cookies) > 300:
+        raise ValueError(f"found {len(cookies)} Cookie fields; allowed is 300")
+    for value in cookies:
+        fields.at[fields.count].kind = FIELD_COOKIE
+        fields.at[fields.count].value = <const char*><bytes>value
+        fields.at[fields.count].value_len = len(value)
+        fields.count += 1
+        fields.has_cookie = True
+    collect_clone_ids(
+        &fields, <const char*>path, len(path), b";" in path,
+        <const char*>name, len(name), <const char*>url_id, len(url_id), separator[0], &ids,
+    )
+    return [ids.at[i].start[: ids.at[i].length] for i in range(ids.count)]
