@@ -5,9 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-from wsproxy._fast.state import SharedState
-from wsproxy.config.model import Config
-from wsproxy.config.settings import Settings
+from wsproxy.dataplane.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,5 @@ class WorkerContext:
     """Everything that ``run_worker`` needs; read only."""
 
     worker_id: int  # 0 .. workers-1: the row of this worker in the shared state
-    config: Config
-    settings: Settings
-    state: SharedState
+    plan: Plan  # made before the fork: its clusters stand on the shared state
     listeners: tuple[BoundListener, ...]

@@ -1,0 +1,631 @@
+"""
+The client's side of a request: receives it, routes it, takes a server, hands it to an Upstream, and keeps it until it is answered.
+
+Driven by the event loop through ``DownstreamProtocol``. All of the common case is here and in ``upstream``: no task, no
+await, no dict, no timer object. What is rare (no warm connection, failure, local answers) goes to ``engine.slow``, the
+slow path in ``dataplane``, which works on the same objects.
+
+A Downstream owns its exchange (the server it took, what it sent) until ``finish``. Bodies are copied only when the kernel
+does not take them at once; then ``pause_writing`` of the one side stops the reading of the other.
+"""
+
+import asyncio
+
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+from wsproxy._fast.affinity cimport collect_clone_ids
+from wsproxy._fast.chunked cimport CHUNK_DONE, begin_chunks, scan_chunks
+from wsproxy._fast.engine cimport Engine, Pool, Service
+from wsproxy._fast.exchange cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY, Exchange
+from wsproxy._fast.head cimport HEAD_TOO_LARGE, RequestHead, find_head_end, parse_request
+from wsproxy._fast.match cimport MatchResult
+from wsproxy._fast.rewrite cimport write_request
+from wsproxy._fast.select cimport ALL_FULL, PROBE, Cluster, Verdict, set_tried
+from wsproxy._fast.state cimport ws_count, ws_now_ms
+from wsproxy._fast.stream cimport OUT_SIZE, Buffer, Stream, buffer_append, buffer_clear, buffer_drop
+from wsproxy._fast.upstream cimport Upstream
+
+cdef enum:
+    # Requests that a client sent ahead (pipelining) are kept up to this much; then its socket is not read.
+    MOST_PENDING = 65536
+    # After an answer that left a request unread, so much more is thrown away before the connection is cut: enough for
+    # what was already on its way, so that the client reads the answer instead of a reset (RFC 9112 9.6).
+    MOST_LINGERED = 1048576
+    # With the default http port for a Host without one.
+    DEFAULT_PORT = 80
+
+
+cdef class Downstream(Exchange):
+    """A client's connection and the exchange that runs on it; one at a time, requests sent ahead wait."""
+
+    def __cinit__(self, Engine engine not None):
+        self.hub = engine
+        self.engine = engine
+        self.server = -1
+        self.fd = -1
+
+    def __dealloc__(self):
+        buffer_clear(&self.pending)
+        buffer_clear(&self.sent)
+
+    cdef bint serves_client(self) noexcept:
+        return True
+
+    cdef bint is_idle(self) noexcept:
+        return self.phase == IDLE and self.pending.length == 0
+
+    cdef int opened(self) except -1:
+        peername = self.transport.get_extra_info("peername")
+        sockname = self.transport.get_extra_info("sockname")
+        self.peer = str(peername[0]).encode() if isinstance(peername, tuple) else b"127.0.0.1"
+        if self.peer.startswith(b"::ffff:"):
+            self.peer = self.peer[7:]  # an IPv4 client on a dual-stack socket
+        self.local_host = str(sockname[0]).encode() if isinstance(sockname, tuple) else b"localhost"
+        self.local_port = sockname[1] if isinstance(sockname, tuple) else DEFAULT_PORT
+        self.constant = b"$WSIS: false\r\n$WSSC: http\r\n$WSRA: %b\r\n$WSRH: %b\r\n" % (self.peer, self.peer)
+        self.trusted = self.peer in self.engine.trusted_proxies
+        self.origin.constant = <const char*>self.constant
+        self.origin.constant_len = len(self.constant)
+        self.origin.local_host = <const char*>self.local_host
+        self.origin.local_host_len = len(self.local_host)
+        self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
+        return 0
+
+    # --- the request comes in ---------------------------------------------------------------------------------------
+
+    cdef int received(self, const char* data, Py_ssize_t length) except -1:
+        cdef Py_ssize_t used = 0
+        if self.phase == LINGERING:
+            self.lingered += length
+            if self.lingered > MOST_LINGERED:
+                self.abort()
+            return 0
+        if self.closing:
+            return 0
+        if self.phase == IDLE:
+            if self.pending.length:
+                buffer_append(&self.pending, data, length)
+                return self.process_pending()
+            used = self.process(data, length)
+        elif self.phase == RELAYING and not self.request_done:
+            return self.relay_body(data, length)
+        if used < length and self.phase != LINGERING and not self.closing:
+            self.keep_pending(data + used, length - used)
+        return 0
+
+    cdef int keep_pending(self, const char* data, Py_ssize_t length) except -1:
+        buffer_append(&self.pending, data, length)
+        if self.pending.length > MOST_PENDING and self.phase != IDLE:
+            self.pause_reading()
+        return 0
+
+    cdef int process_pending(self) except -1:
+        cdef Py_ssize_t used
+        # The buffer is moved out first: what runs below may keep other bytes pending.
+        cdef Buffer taken = self.pending
+        memset(&self.pending, 0, sizeof(Buffer))
+        try:
+            used = self.process(taken.data, taken.length)
+            if used < taken.length and self.phase != LINGERING and not self.closing:
+                buffer_drop(&taken, used)
+                if self.pending.length:
+                    buffer_append(&taken, self.pending.data, self.pending.length)
+                    buffer_clear(&self.pending)
+                self.pending = taken
+                memset(&taken, 0, sizeof(Buffer))
+        finally:
+            buffer_clear(&taken)
+        return 0
+
+    cdef Py_ssize_t process(self, const char* data, Py_ssize_t length) except -1:
+        """Takes up requests from these bytes until one waits for its answer; bytes used."""
+        cdef Py_ssize_t used = 0
+        cdef Py_ssize_t step
+        self.processing = True
+        try:
+            while self.phase == IDLE and used < length and not self.closing:
+                step = self.begin(data + used, length - used)
+                if step == 0:
+                    break
+                used += step
+        finally:
+            self.processing = False
+        return used
+
+    cdef Py_ssize_t begin(self, const char* data, Py_ssize_t length) except -1:
+        """One request head, if it is whole; bytes used, 0: more is needed."""
+        cdef Py_ssize_t size = 1
+        if self.scanned == 0:
+            # Empty lines before a request are skipped (RFC 9112 2.2); they do not put off the head's deadline.
+            if data[0] == c"\r" and (length == 1 or data[1] == c"\n"):
+                return 2 if length > 1 else 0
+        else:
+            size = find_head_end(data, length, self.scanned)
+            if size == 0 and length > self.engine.limits.head_bytes:
+                size = -<int>HEAD_TOO_LARGE
+        if size > 0:
+            size = parse_request(data, length, &self.engine.limits, &self.engine.request)
+        if size == 0:
+            if self.scanned == 0:
+                self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
+            self.scanned = length
+            return 0
+        self.scanned = 0
+        if size < 0:
+            self.refuse(<int>-size)
+            return length
+        return self.start(data, length)
+
+    cdef int refuse(self, int error) except -1:
+        """A head or body that cannot be trusted: answered and closed, nothing after it is read."""
+        self.keep_alive = False
+        self.request_done = False
+        self.phase = ANSWERING
+        self.engine.slow.refuse(self, error)
+        return 0
+
+    cdef Py_ssize_t start(self, const char* data, Py_ssize_t length) except -1:
+        """Routes and sends the request whose head is ``engine.request``; bytes used of head and body."""
+        cdef Engine engine = self.engine
+        cdef RequestHead* head = &engine.request
+        cdef MatchResult found
+        cdef Py_ssize_t used, forward, out_len
+        cdef bint owes_end
+        cdef Upstream upstream
+        engine.requests += 1
+        self.attempts = 0
+        self.timeout_retries = 0
+        self.fresh_only = False
+        self.response_started = False
+        self.failover_marked = False
+        self.http10 = head.minor == 0
+        self.head_only = head.is_head
+        self.keep_alive = head.keep_alive and not engine.draining
+        self.body.seen = 0
+        if head.fields.chunked:
+            self.body.kind = CHUNKED_BODY
+            begin_chunks(&self.body.chunks)
+        elif head.fields.content_length > 0:
+            self.body.kind = LENGTH_BODY
+            self.body.left = head.fields.content_length
+        else:
+            self.body.kind = NO_BODY
+        self.request_done = self.body.kind == NO_BODY
+
+        if not self.find_service(head, &found):
+            self.phase = ANSWERING
+            engine.slow.no_route(self, head.method[:head.method_len], head.target[:head.target_len])
+            return head.size
+        if self.service.post_size_limit >= 0 and head.fields.content_length > self.service.post_size_limit:
+            self.phase = ANSWERING
+            engine.slow.too_large(self)
+            return head.size
+        self.server = self.select_server(head, &found)
+        if self.server < 0:
+            self.phase = ANSWERING
+            engine.slow.no_server(self, self.server == ALL_FULL)
+            return head.size
+        self.phase = CONNECTING  # until an upstream has it
+        used = self.take_body(data + head.size, length - head.size, &forward, &owes_end)
+        if used < 0:
+            self.release()
+            self.refuse(<int>-used)
+            return length
+        self.origin.keep_private = self.trusted or not self.service.remove_special_headers
+        self.origin.port = head.port if head.port >= 0 else DEFAULT_PORT
+        if engine.port_of_listener:
+            self.origin.port = self.local_port
+        out_len = write_request(engine.out, OUT_SIZE, head, &self.origin)
+        if out_len < 0:
+            self.release()
+            self.refuse(<int>HEAD_TOO_LARGE)
+            return length
+        self.sent_head = out_len
+        self.replayable = True
+        buffer_append(&self.sent, engine.out, out_len)
+        if forward:
+            self.keep_sent(data + head.size, forward)
+        if owes_end:
+            self.keep_sent("\r\n", 2)
+        upstream = <Upstream>(<Pool>self.service.pools[self.server]).take(ws_now_ms())
+        if upstream is None:
+            if not self.replayable:
+                self.keep_unsent(engine.out, out_len, data + head.size, forward, owes_end)
+            self.deadline_ms = 0
+            if not self.request_done:
+                self.pause_reading()
+            engine.slow.connect(self)
+            return head.size + used
+        self.hand_over(upstream)
+        upstream.send(engine.out, out_len, data + head.size, forward)
+        if owes_end:
+            upstream.send("\r\n", 2, NULL, 0)
+        return head.size + used
+
+    cdef int keep_unsent(
+        self, const char* head, Py_ssize_t head_len, const char* body, Py_ssize_t body_len, bint owes_end
+    ) except -1:
+        """Nothing was sent yet: whatever PostBufferSize says, all of it is still needed once."""
+        buffer_append(&self.sent, head, head_len)
+        buffer_append(&self.sent, body, body_len)
+        if owes_end:
+            buffer_append(&self.sent, "\r\n", 2)
+        return 0
+
+    cdef int hand_over(self, Upstream upstream) except -1:
+        """The exchange belongs to this connection now; the caller sends the request right after."""
+        self.upstream = upstream
+        self.phase = RELAYING
+        self.deadline_ms = 0 if self.request_done else ws_now_ms() + self.engine.body_timeout_ms
+        return upstream.begin(self)
+
+    cdef bint find_service(self, RequestHead* head, MatchResult* found) except -1:
+        """The cluster that takes this request; False: no route matches and nothing stands in for one."""
+        cdef Engine engine = self.engine
+        cdef const char* path = head.target
+        cdef Py_ssize_t path_len = head.path_len
+        cdef const char* host = head.host if head.host != NULL else self.origin.local_host
+        cdef Py_ssize_t host_len = head.host_len if head.host != NULL else self.origin.local_host_len
+        cdef int port = head.port if head.port >= 0 else DEFAULT_PORT
+        if engine.vhost_matching_compat or head.host == NULL:
+            port = self.local_port
+        if head.has_params:
+            path_len = strip_params(path, path_len, engine.path_scratch)
+            path = engine.path_scratch
+        if engine.routes.match(host, host_len, port, path, path_len, found) >= 0:
+            self.service = <Service>engine.services[found.cluster]
+            return self.service is not None
+        self.service = engine.fallback
+        found.cookie_len = 0
+        return self.service is not None
+
+    cdef int select_server(self, RequestHead* head, MatchResult* found) noexcept:
+        """Affinity first, left to right over primaries then backups; else regular balancing (PLUGIN 3.4, PM12112)."""
+        cdef Engine engine = self.engine
+        cdef Cluster cluster = self.service.cluster
+        cdef int i, position, server
+        cdef Verdict verdict
+        cdef int64_t now_ms
+        memset(&self.tried, 0, sizeof(self.tried))
+        self.probe = False
+        self.by_affinity = False
+        if cluster.has_clone_ids and found.cookie_len and (head.fields.has_cookie or head.has_params):
+            collect_clone_ids(
+                &head.fields, head.target, head.path_len, head.has_params,
+                found.cookie, found.cookie_len, found.url_id, found.url_id_len, cluster.separator, &engine.ids,
+            )
+            if engine.ids.count:
+                now_ms = ws_now_ms()
+            for i in range(engine.ids.count):
+                position = cluster.find_clone(engine.ids.at[i].start, engine.ids.at[i].length, 0)
+                while position >= 0:
+                    server = cluster.order[position]
+                    verdict = cluster.take(server, engine.worker_id, now_ms, &self.tried)
+                    if verdict <= PROBE:
+                        self.probe = verdict == PROBE
+                        self.by_affinity = True
+                        cluster.count_affinity(server)
+                        return server
+                    position = cluster.find_clone(engine.ids.at[i].start, engine.ids.at[i].length, position + 1)
+        return self.pick_server()
+
+    cdef int pick_server(self) noexcept:
+        """Regular balancing among the servers that this request has not tried."""
+        return self.service.cluster.pick(self.engine.worker_id, ws_now_ms(), &self.tried, &self.probe)
+
+    cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, bint* owes_end) noexcept:
+        """How much of these bytes belongs to the body (or -HeadError) and how much of that goes on as it is."""
+        cdef Py_ssize_t used = 0
+        forward[0] = 0
+        owes_end[0] = False
+        if self.body.kind == LENGTH_BODY:
+            used = length if length < self.body.left else <Py_ssize_t>self.body.left
+            self.body.left -= used
+            self.request_done = self.body.left == 0
+            forward[0] = used
+        elif self.body.kind == CHUNKED_BODY:
+            used = scan_chunks(&self.body.chunks, data, length, forward)
+            if used < 0:
+                return used
+            if self.body.chunks.phase == CHUNK_DONE:
+                self.request_done = True
+                if used - forward[0] == 2 and self.body.chunks.trailer_bytes == 2:
+                    forward[0] = used  # no trailers: the end goes on as it came
+                else:
+                    owes_end[0] = True
+        self.body.seen += used
+        return used
+
+    cdef int relay_body(self, const char* data, Py_ssize_t length) except -1:
+        """Body bytes of a request that an upstream already has; what follows the body waits."""
+        cdef Py_ssize_t used, forward
+        cdef bint owes_end
+        used = self.take_body(data, length, &forward, &owes_end)
+        if used < 0 or 0 <= self.service.post_size_limit < self.body.seen:
+            self.upstream.abort()
+            self.upstream.downstream = None
+            self.release()
+            if self.response_started:
+                self.abort()
+            elif used < 0:
+                self.refuse(<int>-used)
+            else:
+                self.phase = ANSWERING
+                self.engine.slow.too_large(self)
+            return 0
+        self.deadline_ms = 0 if self.request_done else ws_now_ms() + self.engine.body_timeout_ms
+        if self.replayable:
+            self.keep_sent(data, forward)
+            if owes_end:
+                self.keep_sent("\r\n", 2)
+        self.upstream.touch()
+        self.upstream.send(data, forward, NULL, 0)
+        if owes_end:
+            self.upstream.send("\r\n", 2, NULL, 0)
+        if used < length and not self.closing:
+            self.keep_pending(data + used, length - used)
+        return 0
+
+    cdef int keep_sent(self, const char* data, Py_ssize_t length) except -1:
+        """Keeps body bytes for a retry as far as PostBufferSize allows; beyond that there will be none."""
+        if not self.replayable:
+            return 0
+        if 0 <= self.service.post_buffer_size < self.sent.length - self.sent_head + length:
+            self.replayable = False
+            buffer_clear(&self.sent)
+            return 0
+        return buffer_append(&self.sent, data, length)
+
+    # --- the exchange ends ------------------------------------------------------------------------------------------
+
+    cdef int release(self) except -1:
+        """Gives the server back; the request is no longer in flight there."""
+        if self.server >= 0:
+            self.service.cluster.release(self.server, self.engine.worker_id, self.probe)
+            self.server = -1
+            self.probe = False
+        self.upstream = None
+        return 0
+
+    cdef int answer_begins(self) except -1:
+        """Any answer proves that the server lives (PLUGIN 5.2); what was kept for a retry is not needed any more."""
+        self.response_started = True
+        self.service.cluster.mark_up(self.server)
+        self.probe = False
+        buffer_clear(&self.sent)
+        self.replayable = False
+        return 0
+
+    cdef int finish(self) except -1:
+        """The answer is handed over: next request, or close."""
+        self.release()
+        buffer_clear(&self.sent)
+        if self.closing:
+            self.phase = CLOSED
+            return 0
+        if not self.request_done:
+            return self.linger()
+        if not self.keep_alive or self.engine.draining:
+            self.phase = CLOSED
+            return self.close()
+        self.phase = IDLE
+        self.deadline_ms = ws_now_ms() + self.engine.keepalive_timeout_ms
+        if self.reading_paused:
+            self.resume_reading()
+        if self.pending.length and not self.processing:
+            return self.process_pending()
+        return 0
+
+    cdef int linger(self) except -1:
+        """The request is not read to its end: no more is sent, what still comes is thrown away for a moment."""
+        self.phase = LINGERING
+        buffer_clear(&self.pending)
+        self.deadline_ms = ws_now_ms() + self.engine.linger_timeout_ms
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.resume_reading()
+        return 0
+
+    cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1:
+        """The server went away: cut the client off if it already has part of the answer, else ask the slow path."""
+        self.upstream = None
+        ws_count(&self.service.cluster.servers[self.server].failed)
+        if self.response_started:
+            self.release()
+            self.phase = CLOSED
+            return self.abort()
+        self.phase = CONNECTING
+        self.deadline_ms = 0
+        if not self.request_done:
+            self.pause_reading()
+        self.engine.slow.upstream_failed(self, kind, error, (<Upstream>upstream).reused)
+        return 0
+
+    cdef int lost(self, object error) except -1:
+        cdef Upstream upstream = self.upstream
+        if self.phase == ANSWERING:
+            self.engine.slow.has_room(self)  # whoever waits for room must see that the client is gone
+        self.phase = CLOSED
+        self.release()
+        if upstream is not None:
+            upstream.downstream = None
+            upstream.abort()  # the request is cancelled; its answer has no reader
+        buffer_clear(&self.pending)
+        buffer_clear(&self.sent)
+        return 0
+
+    cdef int ended(self) except -1:
+        """Half-close: a request that is whole is still answered; an unfinished one ends here."""
+        if self.phase == IDLE or self.phase == LINGERING or not self.request_done:
+            return 0
+        self.keep_alive = False
+        return 1
+
+    cdef int on_deadline(self, int64_t now_ms) except -1:
+        if self.phase == IDLE and self.pending.length:
+            self.phase = ANSWERING
+            self.keep_alive = False
+            self.engine.slow.timed_out(self)
+        elif self.phase == RELAYING and not self.request_done and not self.response_started and not self.write_paused:
+            self.upstream.downstream = None
+            self.upstream.abort()
+            self.release()
+            self.phase = ANSWERING
+            self.engine.slow.timed_out(self)
+        elif self.phase == IDLE:
+            self.close()
+        else:
+            self.abort()
+        return 0
+
+    cdef int on_write_paused(self, bint paused) except -1:
+        """A client that does not read stops the server it is fed from, and has body_s to go on."""
+        if paused:
+            self.deadline_ms = ws_now_ms() + self.engine.body_timeout_ms
+        elif self.phase == RELAYING and self.request_done:
+            self.deadline_ms = 0
+        if self.phase == ANSWERING and not paused:
+            self.engine.slow.has_room(self)
+        if self.upstream is not None:
+            if paused:
+                self.upstream.pause_reading()
+            else:
+                self.upstream.resume_reading()
+            self.upstream.touch()
+        return 0
+
+    # --- for the slow path ------------------------------------------------------------------------------------------
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the exchange still wants a connection: the client is there and none was given."""
+        return self.phase == CONNECTING and not self.closing
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client is still there."""
+        return not self.closing
+
+    @property
+    def pool(self) -> Pool | None:
+        """The pool of the server that was taken."""
+        return None if self.server < 0 else self.service.pools[self.server]
+
+    @property
+    def cluster_name(self) -> str:
+        """Of the route's cluster; empty before routing."""
+        return "" if self.service is None else self.service.cluster.name
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What retry rules and local answers need to know of the exchange."""
+        return {
+            "peer": self.peer.decode(),
+            "keep_alive": bool(self.keep_alive) and bool(self.request_done),
+            "http10": bool(self.http10),
+            "head_only": bool(self.head_only),
+            "replayable": bool(self.replayable),
+            "attempts": self.attempts,
+            "timeout_retries": self.timeout_retries,
+            "io_timeout_retry": -1 if self.service is None else self.service.io_timeout_retry,
+            "has_body": self.body.kind != NO_BODY,
+            "by_affinity": bool(self.by_affinity),
+        }
+
+    def attach(self, Upstream upstream not None) -> None:
+        """Sends the waiting request on this connection."""
+        if not self.is_waiting:
+            raise RuntimeError("the exchange does not wait for a connection")
+        self.hand_over(upstream)
+        upstream.send(self.sent.data, self.sent.length, NULL, 0)
+        if not self.replayable:
+            buffer_clear(&self.sent)
+        if not upstream.write_paused:
+            self.resume_reading()
+
+    def try_warm(self) -> bool:
+        """Sends the waiting request on a pooled connection to the taken server, if there is one."""
+        cdef Upstream upstream = <Upstream>(<Pool>self.service.pools[self.server]).take(ws_now_ms())
+        if upstream is None:
+            return False
+        self.attach(upstream)
+        return True
+
+    def mark_down(self, int error) -> None:
+        """Takes the server out of service for all workers, because of ``error`` (an errno or 0)."""
+        self.service.cluster.mark_down(self.server, self.engine.worker_id, ws_now_ms(), error)
+
+    def count_failure(self) -> None:
+        """One more failed try at the server."""
+        ws_count(&self.service.cluster.servers[self.server].failed)
+
+    def next_server(self) -> int:
+        """Gives the server back and takes another one; negative: none is left (-1 down or tried, -2 full)."""
+        set_tried(&self.tried, self.server)
+        self.service.cluster.release(self.server, self.engine.worker_id, self.probe)
+        self.attempts += 1
+        self.server = self.pick_server()
+        if self.server >= 0:
+            self.mark_failover()
+        return self.server
+
+
+    def mark_failover(self) -> None:
+        """Puts ``$WSFO: true`` into the request that is sent again (PLUGIN 5.4)."""
+        cdef Buffer marked
+        cdef const char* line = "$WSFO: true\r\n\r\n"
+        if self.failover_marked or self.sent.length < self.sent_head:
+            return
+        memset(&marked, 0, sizeof(Buffer))
+        buffer_append(&marked, self.sent.data, self.sent_head - 2)
+        buffer_append(&marked, line, 15)
+        buffer_append(&marked, self.sent.data + self.sent_head, self.sent.length - self.sent_head)
+        buffer_clear(&self.sent)
+        self.sent = marked
+        self.sent_head += 13
+        self.failover_marked = True
+
+    def count_timeout_retry(self) -> None:
+        """One retry because of ServerIOTimeout; ServerIOTimeoutRetry limits them."""
+        self.timeout_retries += 1
+
+    def write(self, bytes data not None) -> bool:
+        """Part of a local answer; False: wait for the client to read (see ``on_room``)."""
+        if self.phase == CONNECTING:
+            self.release()
+            self.phase = ANSWERING
+        self.response_started = True
+        self.send(<const char*>data, len(data), NULL, 0)
+        return not self.write_paused
+
+    def answered(self) -> None:
+        """The local answer is written whole."""
+        if self.phase == ANSWERING:
+            self.finish()
+
+    def cut(self) -> None:
+        """Ends the exchange and the connection without an answer."""
+        self.release()
+        self.abort()
+
+
+class DownstreamProtocol(Downstream, asyncio.BufferedProtocol):
+    """Downstream as asyncio and uvloop want it: they look for the base class."""
+
+    __slots__ = ()
+
+
+cdef Py_ssize_t strip_params(const char* path, Py_ssize_t length, char* out) noexcept nogil:
+    """``path`` without the ``;params`` of each segment, as servlet containers read it (PLUGIN Q11); its length."""
+    cdef Py_ssize_t i
+    cdef Py_ssize_t written = 0
+    cdef bint skipping = False
+    for i in range(length):
+        if path[i] == c";":
+            skipping = True
+        elif path[i] == c"/":
+            skipping = False
+        if not skipping:
+            out[written] = path[i]
+            written += 1
+    return written

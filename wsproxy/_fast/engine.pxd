@@ -1,0 +1,55 @@
+# What the connections of one worker share: routes, services, pools, limits.
+
+from libc.stdint cimport int64_t
+from wsproxy._fast.affinity cimport CloneIds
+from wsproxy._fast.head cimport Limits, RequestHead, ResponseHead
+from wsproxy._fast.match cimport RouteTable
+from wsproxy._fast.select cimport Cluster
+from wsproxy._fast.stream cimport Hub, Stream
+
+
+cdef class Engine(Hub):
+    cdef readonly int worker_id
+    cdef Limits limits
+    cdef RequestHead request
+    cdef ResponseHead response
+    cdef CloneIds ids
+    cdef char* path_scratch         # a path with its ;params taken out
+    cdef RouteTable routes
+    cdef list services              # by cluster index
+    cdef Service fallback           # takes what no route matches; None: answered here
+    cdef public object slow         # the slow path: see dataplane.slowpath
+    cdef bint vhost_matching_compat
+    cdef bint port_of_listener      # AppServerPortPreference="WebserverPort"
+    cdef frozenset trusted_proxies
+    cdef int64_t head_timeout_ms
+    cdef int64_t keepalive_timeout_ms
+    cdef int64_t body_timeout_ms
+    cdef int64_t linger_timeout_ms
+    cdef readonly bint draining
+    cdef readonly long long requests
+
+
+cdef class Service:
+    cdef readonly Cluster cluster
+    cdef readonly list pools        # by server index
+    cdef bint remove_special_headers
+    cdef int64_t post_size_limit    # bytes; -1 none
+    cdef int64_t post_buffer_size   # bytes; -1 any
+    cdef readonly int io_timeout_retry
+
+
+cdef class Pool:
+    cdef readonly str name          # of the server
+    cdef readonly str host
+    cdef readonly int port
+    cdef readonly double connect_timeout_s
+    cdef readonly int64_t io_timeout_ms
+    cdef readonly bint io_timeout_marks_down
+    cdef int64_t idle_ms
+    cdef int most_idle
+    cdef list idle                  # Upstreams, the one used last at the end
+
+    cdef Stream take(self, int64_t now_ms)
+    cdef int put(self, Stream upstream, int64_t now_ms) except -1
+    cdef int forget(self, Stream upstream) except -1

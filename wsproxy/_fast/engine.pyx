@@ -1,0 +1,137 @@
+"""
+What the connections of one worker share: the compiled routes, a Service a cluster, a Pool a server, limits.
+
+Made by ``dataplane.worker`` before the first connection; read by every request. Must not do I/O by itself.
+"""
+
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport int64_t
+from wsproxy._fast.match cimport RouteTable
+from wsproxy._fast.select cimport Cluster
+from wsproxy._fast.stream cimport OUT_SIZE, Hub, Stream
+
+
+cdef class Engine(Hub):
+    """Everything that the connections of one worker have in common; made by ``dataplane.worker``."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.path_scratch = <char*>PyMem_Malloc(OUT_SIZE)
+        if self.path_scratch == NULL:
+            raise MemoryError
+
+    def __init__(
+        self,
+        *,
+        int worker_id,
+        RouteTable routes not None,
+        list services not None,
+        Service fallback,
+        object slow,
+        Py_ssize_t head_bytes=65536,
+        Py_ssize_t target_bytes=16384,
+        int header_fields=300,
+        bint vhost_matching_compat=False,
+        bint port_of_listener=False,
+        frozenset trusted_proxies=frozenset(),
+        double head_s=10,
+        double keepalive_s=60,
+        double body_s=60,
+        double linger_s=2,
+    ):
+        self.worker_id = worker_id
+        self.routes = routes
+        self.services = services
+        self.fallback = fallback
+        self.slow = slow
+        self.limits.head_bytes = head_bytes
+        self.limits.target_bytes = target_bytes
+        self.limits.header_fields = header_fields
+        self.vhost_matching_compat = vhost_matching_compat
+        self.port_of_listener = port_of_listener
+        self.trusted_proxies = trusted_proxies
+        self.head_timeout_ms = <int64_t>(head_s * 1000)
+        self.keepalive_timeout_ms = <int64_t>(keepalive_s * 1000)
+        self.body_timeout_ms = <int64_t>(body_s * 1000)
+        self.linger_timeout_ms = <int64_t>(linger_s * 1000)
+
+    def __dealloc__(self):
+        PyMem_Free(self.path_scratch)
+
+    def drain(self) -> int:
+        """Ends idle clients now and the others after their exchange; returns how many are left."""
+        cdef int left = 0
+        self.draining = True
+        for stream in self.streams():
+            if (<Stream>stream).serves_client():
+                if (<Stream>stream).is_idle():
+                    (<Stream>stream).close()
+                elif not (<Stream>stream).closing:
+                    left += 1
+        return left
+
+    def close_all(self) -> None:
+        """Cuts every connection; the end of a worker whose time to finish is over."""
+        for stream in self.streams():
+            (<Stream>stream).abort()
+
+
+cdef class Service:
+    """A ServerCluster at work: the choice of a server, a pool for each, and what its requests are allowed."""
+
+    def __init__(
+        self, Cluster cluster not None, list pools not None, *,
+        bint remove_special_headers=True, post_size_limit=-1, post_buffer_size=65536, int io_timeout_retry=-1,
+    ):
+        self.cluster = cluster
+        self.pools = pools
+        self.remove_special_headers = remove_special_headers
+        self.post_size_limit = post_size_limit
+        self.post_buffer_size = post_buffer_size
+        self.io_timeout_retry = io_timeout_retry
+
+
+cdef class Pool:
+    """Warm connections to one server, used last in first out; each worker has its own."""
+
+    def __init__(
+        self, str name not None, str host not None, int port, *,
+        double connect_timeout_s=10, double io_timeout_s=0, bint io_timeout_marks_down=False,
+        double idle_s=25, int most_idle=256,
+    ):
+        self.name = name
+        self.host = host
+        self.port = port
+        self.connect_timeout_s = connect_timeout_s
+        self.io_timeout_ms = <int64_t>(io_timeout_s * 1000)
+        self.io_timeout_marks_down = io_timeout_marks_down
+        self.idle_ms = <int64_t>(idle_s * 1000)
+        self.most_idle = most_idle
+        self.idle = []
+
+    cdef Stream take(self, int64_t now_ms):
+        """The connection used last; None where none is warm."""
+        cdef Stream upstream
+        while self.idle:
+            upstream = self.idle.pop()
+            if not upstream.closing and upstream.deadline_ms > now_ms:
+                return upstream
+            upstream.close()
+        return None
+
+    cdef int put(self, Stream upstream, int64_t now_ms) except -1:
+        if self.idle_ms <= 0 or len(self.idle) >= self.most_idle:
+            upstream.close()
+            return 0
+        upstream.deadline_ms = now_ms + self.idle_ms
+        self.idle.append(upstream)
+        return 0
+
+    cdef int forget(self, Stream upstream) except -1:
+        """A connection that was lost while it lay here."""
+        if upstream in self.idle:
+            self.idle.remove(upstream)
+        return 0
+
+    def idle_count(self) -> int:
+        """Warm connections."""
+        return len(self.idle)

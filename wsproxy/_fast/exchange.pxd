@@ -1,0 +1,40 @@
+# What Upstream needs to know of the exchange that it serves; Downstream is the one implementation.
+
+from libc.stdint cimport int64_t
+from wsproxy._fast.chunked cimport ChunkState
+from wsproxy._fast.engine cimport Engine
+from wsproxy._fast.stream cimport Stream
+
+cdef enum BodyKind:
+    NO_BODY = 0
+    LENGTH_BODY
+    CHUNKED_BODY
+    UNTIL_CLOSE             # responses only
+
+cdef struct Body:
+    int kind
+    int64_t left            # LENGTH_BODY: bytes still to come
+    int64_t seen            # payload and framing bytes so far
+    ChunkState chunks
+
+cpdef enum FailureKind:
+    # Why an exchange with a server ended without an answer; routing.retry decides what follows.
+    CLOSED_EARLY = 0        # connection lost before the first byte of the answer
+    IO_TIMEOUT = 1          # ServerIOTimeout
+    BAD_RESPONSE = 2        # what came is not HTTP
+
+
+cdef class Exchange(Stream):
+    cdef Engine engine
+    cdef bint request_done          # all of the request was received
+    cdef bint response_started
+    cdef bint keep_alive
+    cdef bint http10
+    cdef bint head_only
+
+    # The head of a final answer is here: the server lives and there will be no retry.
+    cdef int answer_begins(self) except -1
+    # The answer was handed over whole.
+    cdef int finish(self) except -1
+    # The server went away before the answer was whole; `upstream` is cut already.
+    cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1

@@ -1,0 +1,20 @@
+"""
+The part of a client's exchange that the server side works on: an interface, so that the two sides need not import each other.
+
+``Downstream`` implements it, ``Upstream`` drives it.
+"""
+
+from wsproxy._fast.stream cimport Stream
+
+
+cdef class Exchange(Stream):
+    """What an Upstream may ask of the exchange it serves."""
+
+    cdef int answer_begins(self) except -1:
+        raise NotImplementedError
+
+    cdef int finish(self) except -1:
+        raise NotImplementedError
+
+    cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1:
+        raise NotImplementedError

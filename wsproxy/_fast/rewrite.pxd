@@ -1,0 +1,20 @@
+# Heads as they go on: hop-by-hop fields left out, private headers replaced, framing written by us.
+
+from wsproxy._fast.head cimport RequestHead, ResponseHead
+
+cdef struct Origin:
+    # Who asks, for the private headers; all pointers live as long as the downstream connection.
+    const char* constant        # "$WSIS: false\r\n$WSSC: http\r\n$WSRA: ...\r\n$WSRH: ...\r\n"
+    Py_ssize_t constant_len
+    const char* local_host      # where the connection came in: stands in for a missing Host (HTTP/1.0)
+    Py_ssize_t local_host_len
+    int port                    # for $WSSP
+    bint keep_private           # private fields of this client go on and only missing ones are added
+    bint failover               # $WSFO: true
+
+# Bytes written to `out`; -1 where `capacity` is too small.
+cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head, Origin* origin) noexcept nogil
+cdef Py_ssize_t write_response(
+    char* out, Py_ssize_t capacity, ResponseHead* head,
+    bint close, bint say_keep_alive, bint drop_length, bint drop_chunked,
+) noexcept nogil

@@ -1,0 +1,179 @@
+"""
+Writes request heads for the server and response heads for the client (RFC 9110 7.6, PLUGIN.md 6).
+
+Driven by ``connection`` with heads that ``head`` accepted; fields go on byte for byte, in order and as they were spelled.
+Must not forward hop-by-hop fields, fields named in Connection, or private headers of clients that are not trusted: they
+are how an application learns who the user is (PEERS.md D 8).
+"""
+
+from libc.string cimport memcpy, strlen
+from wsproxy._fast.head cimport (
+    FIELD_CONNECTION,
+    FIELD_CONTENT_LENGTH,
+    FIELD_EXPECT,
+    FIELD_HOP_BY_HOP,
+    FIELD_HOST,
+    FIELD_PRIVATE,
+    FIELD_TRANSFER_ENCODING,
+    Field,
+    Fields,
+    RequestHead,
+    ResponseHead,
+)
+
+cdef enum:
+    # What is written besides fields: status or request line, private headers, framing. Their variable parts are counted.
+    ADDED = 1024
+
+
+cdef inline char* put(char* out, const char* data, Py_ssize_t length) noexcept nogil:
+    memcpy(out, data, length)
+    return out + length
+
+
+cdef inline char* put_text(char* out, const char* text) noexcept nogil:
+    return put(out, text, strlen(text))
+
+
+cdef inline char* put_number(char* out, int number) noexcept nogil:
+    cdef char digits[12]
+    cdef int at = 12
+    while True:
+        at -= 1
+        digits[at] = <char>(c"0" + number % 10)
+        number //= 10
+        if number == 0:
+            return put(out, &digits[at], 12 - at)
+
+
+cdef inline char* put_fields(char* out, Fields* fields, bint keep_private, bint drop_length, bint drop_expect) noexcept nogil:
+    """Copies runs of neighbouring lines that go on; one memcpy a run."""
+    cdef const char* run = NULL
+    cdef const char* run_end = NULL
+    cdef Field* field
+    cdef int i
+    cdef bint goes_on
+    for i in range(fields.count):
+        field = &fields.at[i]
+        if field.kind == 0:
+            goes_on = not field.dropped
+        elif field.kind == FIELD_CONTENT_LENGTH:
+            goes_on = not drop_length  # even where Connection names it: framing is never lost
+        elif field.kind == FIELD_PRIVATE:
+            goes_on = keep_private and not field.dropped
+        elif field.kind == FIELD_EXPECT:
+            goes_on = not drop_expect and not field.dropped
+        elif (
+            field.kind == FIELD_HOST
+            or field.kind == FIELD_TRANSFER_ENCODING
+            or field.kind == FIELD_CONNECTION
+            or field.kind == FIELD_HOP_BY_HOP
+        ):
+            goes_on = False
+        else:
+            goes_on = not field.dropped
+        if goes_on:
+            if run == NULL:
+                run = field.line
+            run_end = field.line + field.line_len
+        elif run != NULL:
+            out = put(out, run, run_end - run)
+            run = NULL
+    if run != NULL:
+        out = put(out, run, run_end - run)
+    return out
+
+
+cdef char* put_private(char* out, RequestHead* head, Origin* origin, const char* host, Py_ssize_t host_len) noexcept nogil:
+    """The eight private headers of PLUGIN 6.1; a trusted proxy's own values stand."""
+    cdef int seen = head.fields.private_seen if origin.keep_private else 0
+    cdef const char* p
+    if seen & 0x1B == 0:
+        out = put(out, origin.constant, origin.constant_len)
+    else:
+        out = put_constant_parts(out, origin, seen)
+    if not seen & 4:
+        out = put_text(out, "$WSPR: HTTP/1.")
+        out[0] = <char>(c"0" + head.minor)
+        out = put(out + 1, "\r\n", 2)
+    if not seen & 32:
+        out = put(out, "$WSSN: ", 7)
+        out = put(out, host, host_len)
+        out = put(out, "\r\n", 2)
+    if not seen & 64:
+        out = put(out, "$WSSP: ", 7)
+        out = put_number(out, origin.port)
+        out = put(out, "\r\n", 2)
+    if not seen & 128:
+        out = put(out, "_WS_HAPRT_WLMVERSION: -1\r\n", 26)
+    if origin.failover:
+        out = put(out, "$WSFO: true\r\n", 13)
+    return out
+
+
+cdef char* put_constant_parts(char* out, Origin* origin, int seen) noexcept nogil:
+    """The lines of ``origin.constant`` ($WSIS, $WSSC, $WSRA, $WSRH) that the client did not bring."""
+    cdef const char* p = origin.constant
+    cdef const char* end = origin.constant + origin.constant_len
+    cdef const char* line
+    cdef int bits[4]
+    cdef int index = 0
+    bits[0] = 1
+    bits[1] = 2
+    bits[2] = 8
+    bits[3] = 16
+    while p < end and index < 4:
+        line = p
+        while (p)[0] != c"\n":
+            p += 1
+        p += 1
+        if not seen & bits[index]:
+            out = put(out, line, p - line)
+        index += 1
+    return out
+
+
+cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head, Origin* origin) noexcept nogil:
+    cdef char* p = out
+    cdef const char* host = head.host if head.host != NULL else origin.local_host
+    cdef Py_ssize_t host_len = head.host_len if head.host != NULL else origin.local_host_len
+    if head.size + head.authority_len + 2 * host_len + origin.constant_len + ADDED > capacity:
+        return -1
+    p = put(p, head.method, head.method_len)
+    p[0] = c" "
+    p = put(p + 1, head.target, head.target_len)
+    p = put(p, " HTTP/1.1\r\nHost: ", 17)
+    if head.authority != NULL:
+        p = put(p, head.authority, head.authority_len)
+    else:
+        p = put(p, host, host_len)
+    p = put(p, "\r\n", 2)
+    p = put_fields(p, &head.fields, origin.keep_private, False, head.minor == 0)
+    if head.fields.chunked:
+        p = put(p, "Transfer-Encoding: chunked\r\n", 28)
+    p = put_private(p, head, origin, host, host_len)
+    p = put(p, "\r\n", 2)
+    return p - out
+
+
+cdef Py_ssize_t write_response(
+    char* out, Py_ssize_t capacity, ResponseHead* head,
+    bint close, bint say_keep_alive, bint drop_length, bint drop_chunked,
+) noexcept nogil:
+    cdef char* p = out
+    if head.size + ADDED > capacity:
+        return -1
+    p = put(p, "HTTP/1.1 ", 9)
+    p = put(p, head.status_text, head.status_text_len)
+    if head.status_text_len == 3:
+        p = put(p, " ", 1)  # the blank before an empty reason is not optional (RFC 9112 4)
+    p = put(p, "\r\n", 2)
+    p = put_fields(p, &head.fields, False, drop_length, False)
+    if head.fields.chunked and not drop_chunked:
+        p = put(p, "Transfer-Encoding: chunked\r\n", 28)
+    if close:
+        p = put(p, "Connection: close\r\n", 19)
+    elif say_keep_alive:
+        p = put(p, "Connection: keep-alive\r\n", 24)
+    p = put(p, "\r\n", 2)
+    return p - out

@@ -1,0 +1,88 @@
+# One TCP connection on an asyncio or uvloop transport, and the hub that all connections of a worker share.
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memmove
+
+cdef enum:
+    # One read takes at most this much: what uvloop itself uses; a 64 KiB answer comes in one or two reads.
+    READ_SIZE = 262144
+    # A rewritten head: the received one (64 KiB at most, see limits) and what is added to it, twice over.
+    OUT_SIZE = 262144
+
+cdef struct Buffer:
+    char* data
+    Py_ssize_t length
+    Py_ssize_t capacity
+
+
+cdef inline int buffer_append(Buffer* buffer, const char* data, Py_ssize_t length) except -1:
+    """Copies to the end; the memory belongs to the buffer until ``buffer_clear``."""
+    cdef Py_ssize_t needed = buffer.length + length
+    cdef char* grown
+    if needed > buffer.capacity:
+        if buffer.capacity:
+            needed = max(needed, 2 * buffer.capacity)
+        grown = <char*>realloc(buffer.data, needed)
+        if grown == NULL:
+            raise MemoryError
+        buffer.data = grown
+        buffer.capacity = needed
+    memcpy(buffer.data + buffer.length, data, length)
+    buffer.length += length
+    return 0
+
+
+cdef inline void buffer_drop(Buffer* buffer, Py_ssize_t length) noexcept:
+    """Removes bytes from the front; an empty buffer keeps no memory."""
+    if length >= buffer.length:
+        buffer_clear(buffer)
+    elif length > 0:
+        memmove(buffer.data, buffer.data + length, buffer.length - length)
+        buffer.length -= length
+
+
+cdef inline void buffer_clear(Buffer* buffer) noexcept:
+    free(buffer.data)
+    buffer.data = NULL
+    buffer.length = 0
+    buffer.capacity = 0
+
+
+cdef class Hub:
+    cdef object read_view           # memoryview handed to every transport
+    cdef char* read_data
+    cdef char* out                  # where heads are rewritten
+    cdef void* first                # the intrusive list of open streams: borrowed, unlinked in connection_lost
+    cdef readonly int open_streams
+
+    cdef void link(self, Stream stream) noexcept
+    cdef void unlink(self, Stream stream) noexcept
+
+
+cdef class Stream:
+    cdef Hub hub
+    cdef object transport
+    cdef int fd                     # -1: TLS or closed: everything goes through the transport
+    cdef bint closing
+    cdef bint buffered              # the transport holds bytes that are not sent yet
+    cdef bint write_paused          # more of them than it wants
+    cdef bint write_broken
+    cdef bint reading_paused
+    cdef int64_t deadline_ms        # CLOCK_MONOTONIC; 0: none
+    cdef void* next
+    cdef void* previous
+
+    cdef int send(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
+    cdef int received(self, const char* data, Py_ssize_t length) except -1
+    cdef int opened(self) except -1
+    cdef int lost(self, object error) except -1
+    cdef int ended(self) except -1
+    cdef int on_deadline(self, int64_t now_ms) except -1
+    cdef int on_write_paused(self, bint paused) except -1
+    cdef bint serves_client(self) noexcept
+    cdef bint is_idle(self) noexcept
+    cdef int pause_reading(self) except -1
+    cdef int resume_reading(self) except -1
+    cdef int close(self) except -1
+    cdef int abort(self) except -1

@@ -1,0 +1,237 @@
+"""
+One TCP connection: receives into the worker's one read buffer, sends straight from pointers, keeps a coarse deadline.
+
+``Downstream`` and ``Upstream`` in ``connection`` build on it. Must not know HTTP.
+
+Copies bytes only when the kernel did not take them: a send goes to the socket directly (as long as the transport holds
+nothing back), and only the rest is handed to the transport, which then does the waiting and the flow control.
+Borrowed memory: what ``received`` is given lies in the hub's buffer and is overwritten by the next read of any stream.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport int64_t
+from wsproxy._fast.state cimport ws_now_ms
+
+import logging
+
+log = logging.getLogger("wsproxy.connection")
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <sys/socket.h>
+    #include <sys/uio.h>
+
+    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken. */
+    static inline ssize_t ws_send2(int fd, const char *a, size_t a_len, const char *b, size_t b_len) {
+        ssize_t sent;
+        do {
+            if (b_len == 0) {
+                sent = send(fd, a, a_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+            } else if (a_len == 0) {
+                sent = send(fd, b, b_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+            } else {
+                struct iovec parts[2] = {{(void *)a, a_len}, {(void *)b, b_len}};
+                struct msghdr message = {0};
+                message.msg_iov = parts;
+                message.msg_iovlen = 2;
+                sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+            }
+        } while (sent < 0 && errno == EINTR);
+        if (sent >= 0) return sent;
+        return (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) ? -1 : -2;
+    }
+    """
+    Py_ssize_t ws_send2(int fd, const char* a, size_t a_len, const char* b, size_t b_len) nogil
+
+
+cdef class Hub:
+    """What the connections of one worker share: one read buffer, one buffer for heads, the list for deadlines."""
+
+    def __cinit__(self):
+        cdef unsigned char[::1] view
+        self.read_view = memoryview(bytearray(READ_SIZE))
+        view = self.read_view
+        self.read_data = <char*>&view[0]
+        self.first = NULL
+        self.out = <char*>PyMem_Malloc(OUT_SIZE)
+        if self.out == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        PyMem_Free(self.out)
+
+    cdef void link(self, Stream stream) noexcept:
+        stream.previous = NULL
+        stream.next = self.first
+        if self.first != NULL:
+            (<Stream>self.first).previous = <void*>stream
+        self.first = <void*>stream
+        self.open_streams += 1
+
+    cdef void unlink(self, Stream stream) noexcept:
+        if stream.previous != NULL:
+            (<Stream>stream.previous).next = stream.next
+        elif self.first == <void*>stream:
+            self.first = stream.next
+        else:
+            return
+        if stream.next != NULL:
+            (<Stream>stream.next).previous = stream.previous
+        stream.next = NULL
+        stream.previous = NULL
+        self.open_streams -= 1
+
+    def sweep(self) -> None:
+        """Calls every stream whose deadline has passed; the worker calls it a few times a second."""
+        cdef int64_t now_ms = ws_now_ms()
+        cdef void* at = self.first
+        cdef Stream stream
+        while at != NULL:
+            stream = <Stream>at
+            # on_deadline never unlinks synchronously: transports report connection_lost from the loop, later.
+            at = stream.next
+            if 0 < stream.deadline_ms <= now_ms:
+                stream.deadline_ms = 0
+                stream.on_deadline(now_ms)
+
+    def streams(self) -> list[Stream]:
+        """All open connections; for draining and tests."""
+        cdef void* at = self.first
+        found = []
+        while at != NULL:
+            found.append(<Stream>at)
+            at = (<Stream>at).next
+        return found
+
+
+cdef class Stream:
+    """A connection; asyncio sees a BufferedProtocol (see the classes at the end of ``connection``)."""
+
+    # --- what the transport calls -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport) -> None:
+        """Takes the transport; plain TCP is written to directly from now on."""
+        self.transport = transport
+        self.fd = -1
+        if transport.get_extra_info("sslcontext") is None:
+            sock = transport.get_extra_info("socket")
+            if sock is not None:
+                self.fd = sock.fileno()
+        self.hub.link(self)
+        self.opened()
+
+    def get_buffer(self, sizehint):
+        """The hub's buffer: valid for one read, processed at once in ``buffer_updated``."""
+        return self.hub.read_view
+
+    def buffer_updated(self, Py_ssize_t length) -> None:
+        """Bytes arrived in the hub's buffer."""
+        try:
+            self.received(self.hub.read_data, length)
+        except Exception:
+            log.exception("internal error while handling received bytes; the connection is dropped")
+            self.abort()
+
+    def eof_received(self):
+        """The peer sends no more; the transport closes unless ``ended`` says otherwise."""
+        return bool(self.ended())
+
+    def connection_lost(self, error) -> None:
+        """The end; called exactly once."""
+        self.hub.unlink(self)
+        self.closing = True
+        self.fd = -1
+        self.deadline_ms = 0
+        self.lost(error)
+        self.transport = None
+
+    def pause_writing(self) -> None:
+        """The transport holds enough: whoever feeds this stream must stop reading."""
+        self.write_paused = True
+        self.on_write_paused(True)
+
+    def resume_writing(self) -> None:
+        """The transport has room again."""
+        self.write_paused = False
+        self.on_write_paused(False)
+
+    # --- what subclasses define -------------------------------------------------------------------------------------
+
+    cdef int received(self, const char* data, Py_ssize_t length) except -1:
+        return 0
+
+    cdef int opened(self) except -1:
+        return 0
+
+    cdef int lost(self, object error) except -1:
+        return 0
+
+    cdef int ended(self) except -1:
+        return 0
+
+    cdef int on_deadline(self, int64_t now_ms) except -1:
+        return 0
+
+    cdef int on_write_paused(self, bint paused) except -1:
+        return 0
+
+    cdef bint serves_client(self) noexcept:
+        return False
+
+    cdef bint is_idle(self) noexcept:
+        return False
+
+    # --- what subclasses use ----------------------------------------------------------------------------------------
+
+    cdef int send(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:
+        """Sends ``a`` then ``b``; what the kernel does not take now is copied to the transport."""
+        cdef Py_ssize_t sent = 0
+        if self.closing or self.write_broken or a_len + b_len == 0:
+            return 0
+        if self.buffered and self.transport.get_write_buffer_size() == 0:
+            self.buffered = False
+        if self.fd >= 0 and not self.buffered:
+            sent = ws_send2(self.fd, a, a_len, b, b_len)  # I/O
+            if sent == a_len + b_len:
+                return 0
+            if sent == -2:
+                # Not aborted here: the peer may have answered before it closed. Reading tells.
+                self.write_broken = True
+                return 0
+            if sent < 0:
+                sent = 0
+        self.buffered = True
+        if sent < a_len:
+            self.transport.write(PyBytes_FromStringAndSize(a + sent, a_len - sent))
+            sent = a_len
+        if b_len:
+            self.transport.write(PyBytes_FromStringAndSize(b + (sent - a_len), b_len - (sent - a_len)))
+        return 0
+
+    cdef int pause_reading(self) except -1:
+        if not self.reading_paused and not self.closing:
+            self.reading_paused = True
+            self.transport.pause_reading()
+        return 0
+
+    cdef int resume_reading(self) except -1:
+        if self.reading_paused and not self.closing:
+            self.reading_paused = False
+            self.transport.resume_reading()
+        return 0
+
+    cdef int close(self) except -1:
+        """Closes after everything that was handed to the transport is sent."""
+        if not self.closing:
+            self.closing = True
+            self.transport.close()
+        return 0
+
+    cdef int abort(self) except -1:
+        """Closes now, by reset where bytes are left: the peer sees that the message is incomplete."""
+        if self.transport is not None:
+            self.closing = True
+            self.transport.abort()
+        return 0

@@ -1,0 +1,28 @@
+# A connection to a server.
+
+from wsproxy._fast.engine cimport Engine, Pool
+from wsproxy._fast.exchange cimport Body, Exchange
+from wsproxy._fast.stream cimport Buffer, Stream
+
+
+cdef class Upstream(Stream):
+    cdef Engine engine
+    cdef readonly Pool pool
+    cdef Exchange downstream        # None: idle in the pool
+    cdef bint awaits_head
+    cdef bint keep_alive
+    cdef readonly bint reused
+    cdef readonly int exchanges
+    cdef Buffer pending             # part of a response head
+    cdef Body body
+
+    cdef int begin(self, Exchange downstream) except -1
+    cdef Py_ssize_t read_head(self, const char* data, Py_ssize_t length) except? -1
+    cdef int keep_head(self, const char* data, Py_ssize_t length) except -1
+    cdef Py_ssize_t write_head(self, Exchange downstream) noexcept
+    cdef int relay(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except -1
+    cdef Py_ssize_t relay_chunks(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except? -1
+    cdef int relay_unchunked(self, const char* data, Py_ssize_t length) except -1
+    cdef int complete(self, bint clean) except -1
+    cdef int fail(self, int kind, int error) except -1
+    cdef void touch(self) noexcept

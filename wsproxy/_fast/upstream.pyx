@@ -1,0 +1,278 @@
+"""
+The server's side of a request: sends it, reads the answer strictly, and passes it on as it comes.
+
+Driven by the event loop through ``UpstreamProtocol``; serves one Exchange at a time and lies in its Pool between them.
+A connection goes back to the pool only when the answer ended exactly where its framing says and the request was sent
+whole: a reused connection never carries bytes of an earlier exchange (PEERS.md D 2 and 6).
+"""
+
+import asyncio
+
+from libc.stdint cimport int64_t
+from wsproxy._fast.chunked cimport CHUNK_DONE, ChunkSpan, begin_chunks, next_span, scan_chunks
+from wsproxy._fast.engine cimport Engine, Pool
+from wsproxy._fast.exchange cimport (
+    BAD_RESPONSE,
+    CHUNKED_BODY,
+    CLOSED_EARLY,
+    IO_TIMEOUT,
+    LENGTH_BODY,
+    NO_BODY,
+    UNTIL_CLOSE,
+    Exchange,
+)
+from wsproxy._fast.head cimport BAD_STATUS_LINE, UNEXPECTED_STATUS, ResponseHead, parse_response
+from wsproxy._fast.rewrite cimport write_response
+from wsproxy._fast.state cimport ws_now_ms
+from wsproxy._fast.stream cimport OUT_SIZE, Stream, buffer_append, buffer_clear, buffer_drop
+
+
+cdef class Upstream(Stream):
+    """A connection to one server of a cluster."""
+
+    def __cinit__(self, Engine engine not None, Pool pool not None):
+        self.hub = engine
+        self.engine = engine
+        self.pool = pool
+        self.fd = -1
+
+    def __dealloc__(self):
+        buffer_clear(&self.pending)
+
+    cdef int begin(self, Exchange downstream) except -1:
+        """Serves this exchange from now on; the caller sends the request right after."""
+        self.downstream = downstream
+        self.reused = self.exchanges > 0
+        self.exchanges += 1
+        self.awaits_head = True
+        if downstream.write_paused:
+            self.pause_reading()
+        self.touch()
+        return 0
+
+    cdef void touch(self) noexcept:
+        """Something was sent or received: ServerIOTimeout counts from here (PLUGIN 5.7)."""
+        if self.pool.io_timeout_ms and not self.reading_paused:
+            self.deadline_ms = ws_now_ms() + self.pool.io_timeout_ms
+        else:
+            self.deadline_ms = 0
+
+    cdef int received(self, const char* data, Py_ssize_t length) except -1:
+        cdef Py_ssize_t size
+        if self.downstream is None:
+            # An idle connection has nothing to say; whatever this is, it must not answer the next request.
+            return self.abort()
+        self.touch()
+        if not self.awaits_head:
+            return self.relay(data, length, 0)
+        if self.pending.length:
+            buffer_append(&self.pending, data, length)
+            data = self.pending.data
+            length = self.pending.length
+        while True:
+            size = self.read_head(data, length)
+            if size <= 0:
+                break
+            data += size
+            length -= size
+            if not self.awaits_head:
+                size = self.write_head(self.downstream)
+                if size < 0:
+                    return self.fail(BAD_RESPONSE, <int>BAD_STATUS_LINE)
+                self.relay(data, length, size)
+                if not self.awaits_head:
+                    buffer_clear(&self.pending)
+                return 0
+            if length == 0:
+                break
+        if size < 0:
+            return self.fail(BAD_RESPONSE, <int>-size)
+        return self.keep_head(data, length)
+
+    cdef int keep_head(self, const char* data, Py_ssize_t length) except -1:
+        """Keeps the part of a head that is here until the rest comes."""
+        cdef Py_ssize_t gone
+        if self.pending.length:
+            gone = data - self.pending.data
+            buffer_drop(&self.pending, gone)
+        elif length:
+            buffer_append(&self.pending, data, length)
+        return 0
+
+    cdef Py_ssize_t read_head(self, const char* data, Py_ssize_t length) except? -1:
+        """One head, interim or final; its size, 0: not whole yet, < 0: -HeadError. A final one ends ``awaits_head``."""
+        cdef Engine engine = self.engine
+        cdef ResponseHead* head = &engine.response
+        cdef Exchange downstream = self.downstream
+        cdef Py_ssize_t size
+        if length == 0:
+            return 0
+        size = parse_response(data, length, &engine.limits, head)
+        if size <= 0:
+            return size
+        if head.status < 200:
+            if head.status == 101:
+                return -<int>UNEXPECTED_STATUS  # no upgrade was asked for: the field is hop-by-hop and was not sent on
+            if not downstream.http10:
+                # Framing fields mean nothing on 1xx (liberty.md: Liberty's 100 has Content-Length: 0).
+                head.fields.chunked = False
+                downstream.send(
+                    engine.out, write_response(engine.out, OUT_SIZE, head, False, False, True, True), NULL, 0
+                )
+            return size
+        self.awaits_head = False
+        self.keep_alive = head.keep_alive
+        if downstream.head_only or head.status == 204 or head.status == 304:
+            self.body.kind = NO_BODY
+        elif head.fields.chunked:
+            self.body.kind = CHUNKED_BODY
+            begin_chunks(&self.body.chunks)
+        elif head.fields.content_length >= 0:
+            self.body.kind = LENGTH_BODY if head.fields.content_length else NO_BODY
+            self.body.left = head.fields.content_length
+        else:
+            self.body.kind = UNTIL_CLOSE
+            self.keep_alive = False
+        return size
+
+    cdef Py_ssize_t write_head(self, Exchange downstream) noexcept:
+        """The final head as the client gets it, in ``engine.out``; its length."""
+        cdef ResponseHead* head = &self.engine.response
+        cdef bint unchunk = downstream.http10 and self.body.kind == CHUNKED_BODY
+        if not downstream.request_done or self.body.kind == UNTIL_CLOSE or unchunk or self.engine.draining:
+            downstream.keep_alive = False
+        return write_response(
+            self.engine.out, OUT_SIZE, head,
+            not downstream.keep_alive, downstream.http10 and downstream.keep_alive, head.status == 204, unchunk,
+        )
+
+    cdef int relay(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except -1:
+        """Passes on body bytes (after ``head_len`` bytes of head in ``engine.out``), as far as the framing goes."""
+        cdef Exchange downstream = self.downstream
+        cdef Py_ssize_t used = length
+        cdef bint done = False
+        if head_len:
+            downstream.answer_begins()
+        if self.body.kind == NO_BODY:
+            downstream.send(self.engine.out, head_len, NULL, 0)
+            used = 0
+            done = True
+        elif self.body.kind == LENGTH_BODY:
+            if used > self.body.left:
+                used = <Py_ssize_t>self.body.left
+            self.body.left -= used
+            downstream.send(self.engine.out, head_len, data, used)
+            done = self.body.left == 0
+        elif self.body.kind == UNTIL_CLOSE:
+            downstream.send(self.engine.out, head_len, data, length)
+        else:
+            used = self.relay_chunks(data, length, head_len)
+            if used < 0:
+                return self.fail(BAD_RESPONSE, <int>-used)
+            done = self.body.chunks.phase == CHUNK_DONE
+        if downstream.write_broken:
+            return downstream.abort()
+        if done:
+            return self.complete(used == length)
+        return 0
+
+    cdef Py_ssize_t relay_chunks(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except? -1:
+        """Chunked body bytes as they are, or for HTTP/1.0 clients only their payload; bytes used, or -HeadError."""
+        cdef Exchange downstream = self.downstream
+        cdef Py_ssize_t forward = 0
+        cdef Py_ssize_t used
+        if downstream.http10:
+            downstream.send(self.engine.out, head_len, NULL, 0)
+            return self.relay_unchunked(data, length)
+        used = scan_chunks(&self.body.chunks, data, length, &forward)
+        if used < 0:
+            return used
+        if self.body.chunks.phase == CHUNK_DONE:
+            if used - forward == 2 and self.body.chunks.trailer_bytes == 2:
+                forward = used
+            else:
+                downstream.send(self.engine.out, head_len, data, forward)
+                downstream.send("\r\n", 2, NULL, 0)
+                return used
+        downstream.send(self.engine.out, head_len, data, forward)
+        return used
+
+    cdef int relay_unchunked(self, const char* data, Py_ssize_t length) except -1:
+        cdef ChunkSpan span
+        cdef Py_ssize_t used = 0
+        cdef Py_ssize_t step
+        while used < length and self.body.chunks.phase != CHUNK_DONE:
+            step = next_span(&self.body.chunks, data + used, length - used, &span)
+            if step < 0:
+                self.body.chunks.phase = CHUNK_DONE
+                self.keep_alive = False
+                self.downstream.abort()
+                return <int>length
+            if span.data != NULL:
+                self.downstream.send(span.data, span.data_len, NULL, 0)
+            used += step
+        return <int>used
+
+    cdef int complete(self, bint clean) except -1:
+        """The answer is over; ``clean``: nothing came after it."""
+        cdef Exchange downstream = self.downstream
+        cdef bint reusable = (
+            clean and self.keep_alive and downstream.request_done and not self.write_broken and not self.closing
+            and not self.buffered and not self.engine.draining
+        )
+        self.downstream = None
+        buffer_clear(&self.pending)
+        if reusable:
+            self.resume_reading()
+            self.awaits_head = True
+            self.pool.put(self, ws_now_ms())
+        else:
+            self.abort()
+        return downstream.finish()
+
+    cdef int fail(self, int kind, int error) except -1:
+        """No (whole) answer will come; the exchange decides what now."""
+        cdef Exchange downstream = self.downstream
+        self.downstream = None
+        buffer_clear(&self.pending)
+        self.abort()
+        if downstream is not None:
+            return downstream.upstream_failed(self, kind, error)
+        return 0
+
+    cdef int ended(self) except -1:
+        if self.downstream is not None and not self.awaits_head and self.body.kind == UNTIL_CLOSE:
+            return self.complete(False)
+        return self.fail(CLOSED_EARLY, 0)
+
+    cdef int lost(self, object error) except -1:
+        if self.downstream is not None:
+            if error is None and not self.awaits_head and self.body.kind == UNTIL_CLOSE:
+                return self.complete(False)
+            return self.fail(CLOSED_EARLY, getattr(error, "errno", None) or 0)
+        self.pool.forget(self)
+        return 0
+
+    cdef int on_deadline(self, int64_t now_ms) except -1:
+        if self.downstream is None:
+            return self.close()
+        return self.fail(IO_TIMEOUT, 0)
+
+    cdef int on_write_paused(self, bint paused) except -1:
+        """A server that does not read stops the client it is fed from."""
+        if self.downstream is not None:
+            if paused:
+                self.downstream.pause_reading()
+            else:
+                self.downstream.resume_reading()
+        return 0
+
+    def park(self) -> None:
+        """Puts a fresh connection whose client went away into the pool."""
+        self.pool.put(self, ws_now_ms())
+
+
+class UpstreamProtocol(Upstream, asyncio.BufferedProtocol):
+    """Upstream as asyncio and uvloop want it: they look for the base class."""
+
+    __slots__ = ()

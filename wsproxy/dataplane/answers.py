@@ -1,0 +1,50 @@
+"""
+Answers that wsproxy gives itself: no route, no server, bad request, and the like.
+
+Driven by ``dataplane.slowpath``. Pages are plain, never cached, and say nothing about servers behind.
+"""
+
+from __future__ import annotations
+
+import html
+from http import HTTPStatus
+
+# What a person who sees the page can understand; the reason for operators goes to the log.
+WORDS = {
+    400: "The request could not be understood.",
+    404: "Nothing is configured for this address.",
+    405: "This method is not served here.",
+    408: "The request did not arrive in time.",
+    413: "The request is larger than allowed.",
+    414: "The address is longer than allowed.",
+    417: "The expectation cannot be met.",
+    431: "The header fields are larger than allowed.",
+    500: "The application server failed while it handled this request.",
+    502: "The application server sent an answer that could not be understood.",
+    503: "No application server can take this request now. Please try again.",
+    504: "The application server did not answer in time.",
+    505: "This version of HTTP is not served here.",
+}
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{status} {phrase}</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:34em;margin:15vh auto;padding:0 1em;color:#222}}\
+h1{{font-size:1.3em}}small{{color:#777}}</style></head>
+<body><h1>{status} {phrase}</h1><p>{words}</p><small>wsproxy</small></body></html>
+"""
+
+
+def answer(status: int, *, keep_alive: bool, head_only: bool, http10: bool = False, extra: str = "") -> bytes:
+    """A whole HTTP/1.1 message; ``extra`` is further field lines, each with CR LF."""
+    phrase = HTTPStatus(status).phrase
+    page = _PAGE.format(status=status, phrase=html.escape(phrase), words=html.escape(WORDS.get(status, phrase)))
+    connection = ("Connection: keep-alive\r\n" if http10 else "") if keep_alive else "Connection: close\r\n"
+    if status == 405:
+        extra += "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
+    head = (
+        f"HTTP/1.1 {status} {phrase}\r\n"
+        "Content-Type: text/html; charset=utf-8\r\n"
+        f"Content-Length: {len(page.encode())}\r\n"
+        f"Cache-Control: no-store\r\n{extra}{connection}\r\n"
+    )
+    return head.encode() if head_only else (head + page).encode()

@@ -1,0 +1,31 @@
+"""A Plan -> the Engine of the fast path: every setting that the fast path reads passes through here."""
+
+from __future__ import annotations
+
+from wsproxy._fast.engine import Engine
+from wsproxy.dataplane.plan import Plan, build_services
+
+
+def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
+    """The engine of one worker; ``slow`` answers its rare questions (see ``dataplane.slowpath``)."""
+    config = plan.config
+    limits = plan.settings.limits
+    timeouts = plan.settings.timeouts
+    services, fallback = build_services(plan)
+    trusted = [proxy.name.strip("[]").lower().encode() for proxy in config.trusted_proxies]
+    return Engine(
+        worker_id=worker_id,
+        routes=plan.routes.table,
+        services=services,
+        fallback=fallback,
+        slow=slow,
+        head_bytes=limits.head_bytes,
+        target_bytes=limits.target_bytes,
+        header_fields=min(limits.header_fields, config.http_max_headers),
+        vhost_matching_compat=config.vhost_matching_compat,
+        port_of_listener=config.app_server_port_preference == "WebserverPort",
+        trusted_proxies=frozenset(trusted if config.trusted_proxy_enable else ()),
+        head_s=timeouts.head_s,
+        keepalive_s=timeouts.keepalive_s,
+        body_s=timeouts.body_s,
+    )

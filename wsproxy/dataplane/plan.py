@@ -1,0 +1,153 @@
+"""
+Config -> what workers run on: compiled routes, clusters on shared slots, transports. Made once, before the fork.
+
+Driven by ``cli.run`` and by tests; used by ``dataplane.worker``. Must not open sockets or resolve names.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from wsproxy._fast.engine import Pool, Service
+from wsproxy._fast.select import Cluster
+from wsproxy._fast.state import SharedState
+from wsproxy.config.address import parse_address
+from wsproxy.config.model import Config, Server, ServerCluster, Transport
+from wsproxy.config.settings import Settings
+from wsproxy.routing.table import CompiledRoutes, build_route_table
+
+log = logging.getLogger("wsproxy.plan")
+
+# What plugin-cfg.xml counts PostBufferSize and PostSizeLimit in (PLUGIN.md Q2).
+KB = 1024
+FALLBACK_CLUSTER = "[fallback]"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Compiled from one Config; ``clusters`` by the index that routes use, None where a cluster has no server."""
+
+    config: Config
+    settings: Settings
+    routes: CompiledRoutes
+    clusters: tuple[Cluster | None, ...]
+    fallback: Cluster | None
+
+
+def build_plan(config: Config, settings: Settings, state: SharedState) -> Plan:
+    """The plan; its clusters take their slots in ``state``, so build it before the first fork."""
+    clusters = tuple(
+        _build_cluster(cluster, settings, state) if cluster.servers else None
+        for cluster in config.server_clusters
+    )
+    fallback = None
+    if settings.fallback.mode == "upstream":
+        name = settings.fallback.upstream
+        fallback = Cluster(state, FALLBACK_CLUSTER, [(name, None, 1, -1)], [0], [])
+    return Plan(config, settings, build_route_table(config), clusters, fallback)
+
+
+def _members(cluster: ServerCluster) -> tuple[list[int], list[int]]:
+    """Indices of primaries and backups; a server in neither list is out of service (PLUGIN.md 1.11)."""
+    index = {server.name: at for at, server in reversed(list(enumerate(cluster.servers)))}
+    if cluster.primary_servers is None and cluster.backup_servers is None:
+        return list(range(len(cluster.servers))), []
+    primaries = [index[ref.name] for ref in cluster.primary_servers or () if ref.name in index]
+    backups = [index[ref.name] for ref in cluster.backup_servers or () if ref.name in index]
+    taken = set(primaries)
+    return list(dict.fromkeys(primaries)), [at for at in dict.fromkeys(backups) if at not in taken]
+
+
+def _servers(cluster: ServerCluster) -> list[Server]:
+    """Every server with a pool: those of the file, and last the ClusterAddress."""
+    address = cluster.cluster_address
+    return [*cluster.servers, *([] if address is None else [address])]
+
+
+def _build_cluster(cluster: ServerCluster, settings: Settings, state: SharedState) -> Cluster:
+    primaries, backups = _members(cluster)
+    return Cluster(
+        state,
+        cluster.name,
+        [
+            (server.name, server.clone_id, server.load_balance_weight, server.max_connections)
+            for server in _servers(cluster)
+        ],
+        primaries,
+        backups,
+        cluster_address=-1 if cluster.cluster_address is None else len(cluster.servers),
+        random=cluster.load_balance == "Random",
+        ignore_affinity_requests=cluster.ignore_affinity_requests,
+        retry_single_server=settings.affinity.retry_single_server,
+        separator=cluster.clone_separator,
+        retry_interval_s=cluster.retry_interval_s,
+    )
+
+
+def build_services(plan: Plan) -> tuple[list[Service | None], Service | None]:
+    """A Service with fresh pools for each cluster, and the fallback's; each worker makes its own after the fork."""
+    services = [
+        None if built is None else _build_service(cluster, built, plan.settings)
+        for cluster, built in zip(plan.config.server_clusters, plan.clusters, strict=True)
+    ]
+    fallback = None
+    if plan.fallback is not None:
+        address = parse_address(plan.settings.fallback.upstream)
+        upstream = plan.settings.upstream
+        pool = Pool(
+            plan.settings.fallback.upstream,
+            address.host,
+            address.port,
+            connect_timeout_s=upstream.connect_s,
+            idle_s=upstream.pool_idle_s,
+            most_idle=upstream.pool_size,
+        )
+        fallback = Service(plan.fallback, [pool])
+    return services, fallback
+
+
+def _build_service(cluster: ServerCluster, built: Cluster, settings: Settings) -> Service:
+    return Service(
+        built,
+        [_build_pool(server, settings) for server in _servers(cluster)],
+        remove_special_headers=cluster.remove_special_headers,
+        post_size_limit=cluster.post_size_limit_kb * KB if cluster.post_size_limit_kb >= 0 else -1,
+        post_buffer_size=cluster.post_buffer_size_kb * KB if cluster.post_buffer_size_kb >= 0 else -1,
+        io_timeout_retry=cluster.server_io_timeout_retry,
+    )
+
+
+def choose_transport(server: Server, scheme: str) -> Transport | None:
+    """The Transport for a request of this scheme (PLUGIN.md 2.4); None where the server has none for it."""
+    return next((each for each in server.transports if each.protocol == scheme), None)
+
+
+def _build_pool(server: Server, settings: Settings) -> Pool:
+    transport = choose_transport(server, "http")
+    idle_s = settings.upstream.pool_idle_s
+    if transport is not None:
+        idle_s = min(idle_s, max(transport.connection_ttl_s, 0))
+    return Pool(
+        server.name,
+        "" if transport is None else transport.hostname.strip("[]"),
+        0 if transport is None else transport.port,
+        connect_timeout_s=server.connect_timeout_s or settings.upstream.connect_s,
+        io_timeout_s=abs(server.server_io_timeout_s),
+        io_timeout_marks_down=server.server_io_timeout_s < 0,
+        idle_s=idle_s,
+        most_idle=settings.upstream.pool_size,
+    )
+
+
+def warn_of_unusable(config: Config) -> None:
+    """Logs each server that no request can reach yet: only https Transports, which are not spoken to yet."""
+    for cluster in config.server_clusters:
+        for server in _servers(cluster):
+            if choose_transport(server, "http") is None:
+                log.warning(
+                    "%s:%d: found server %s with no http Transport; allowed is http: https to servers does not exist yet",
+                    config.path,
+                    server.line,
+                    server.name,
+                )

@@ -1,0 +1,206 @@
+"""
+What is rare in the life of a request: a new connection, a failed server, an answer of our own.
+
+Called by ``_fast.downstream`` on the event loop, works on its objects and hands them back. Every server that fails is logged
+with its evidence; whether the request goes on is ``routing.retry``'s decision alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+
+from wsproxy._fast.downstream import Downstream
+from wsproxy._fast.engine import Engine, Pool
+from wsproxy._fast.exchange import FailureKind
+from wsproxy._fast.head import HEAD_ERRORS
+from wsproxy._fast.upstream import Upstream
+from wsproxy.dataplane import answers
+from wsproxy.dataplane.files import FileFallback
+from wsproxy.dataplane.resolve import Resolver
+from wsproxy.dataplane.tasks import spawn
+from wsproxy.routing.retry import Failure, Next, Try, decide_retry
+
+log = logging.getLogger("wsproxy.request")
+
+_FAILURES = {
+    FailureKind.CLOSED_EARLY: Failure.CLOSED_EARLY,
+    FailureKind.IO_TIMEOUT: Failure.IO_TIMEOUT,
+    FailureKind.BAD_RESPONSE: Failure.BAD_RESPONSE,
+}
+
+
+def visible_path(target: bytes) -> str:
+    """The path of a request target without parameters and query: session ids never reach a log."""
+    return target.partition(b"?")[0].partition(b";")[0].decode("ascii", "backslashreplace")
+
+
+class SlowPath:
+    """One a worker; ``engine`` is set right after both exist."""
+
+    engine: Engine
+
+    def __init__(self, resolver: Resolver, files: FileFallback | None) -> None:
+        """``files`` answers where no route matches; None: 404."""
+        self._resolver = resolver
+        self._files = files
+
+    # called by Downstream -------------------------------------------------------------------------------------------
+
+    def connect(self, downstream: Downstream) -> None:
+        """No warm connection to the server that was taken."""
+        spawn(self._connect(downstream), "connect")
+
+    def upstream_failed(self, downstream: Downstream, kind: int, error: int, reused: bool) -> None:
+        """The server gave no answer to a request that was (partly) sent."""
+        failure = _FAILURES[FailureKind(kind)]
+        facts = downstream.facts
+        pool = downstream.pool
+        assert pool is not None
+        ruling = decide_retry(
+            Try(
+                failure=failure,
+                reused_connection=reused,
+                replayable=facts["replayable"],
+                io_timeout_marks_down=pool.io_timeout_marks_down,
+                timeout_retries=facts["timeout_retries"],
+                io_timeout_retry=facts["io_timeout_retry"],
+            )
+        )
+        detail = failure.value
+        if failure is Failure.BAD_RESPONSE:
+            detail = f"{detail}: {HEAD_ERRORS.get(error, (0, 'malformed'))[1]}"
+        elif error:
+            detail = f"{detail}: {os.strerror(error)}"
+        level = logging.DEBUG if ruling.next is Next.SAME_SERVER else logging.WARNING
+        log.log(
+            level,
+            "%s: server %s of cluster %s: %s; next: %s",
+            facts["peer"], pool.name, downstream.cluster_name, detail, ruling.next.value,
+        )  # fmt: skip
+        if ruling.mark_down:
+            self._mark_down(downstream, error or errno.ETIMEDOUT, detail)
+        if failure is Failure.IO_TIMEOUT:
+            downstream.count_timeout_retry()
+        if ruling.next is Next.SAME_SERVER:
+            self.connect(downstream)
+        elif ruling.next is Next.OTHER_SERVER and downstream.next_server() >= 0:
+            if not downstream.try_warm():
+                self.connect(downstream)
+        else:
+            self._answer(downstream, ruling.status)
+
+    def refuse(self, downstream: Downstream, error: int) -> None:
+        """A request that cannot be trusted: answered and closed."""
+        status, reason = HEAD_ERRORS[error]
+        log.info("%s: %d: %s", downstream.facts["peer"], status, reason)
+        self._answer(downstream, status)
+
+    def no_route(self, downstream: Downstream, method: bytes, target: bytes) -> None:
+        """The plug-in would decline and let the web server answer."""
+        if self._files is not None:
+            spawn(self._files.answer(downstream, method, target), "file")
+            return
+        log.info("%s: 404: no route for %s", downstream.facts["peer"], visible_path(target))
+        self._answer(downstream, 404)
+
+    def too_large(self, downstream: Downstream) -> None:
+        """The body is over PostSizeLimit."""
+        log.info("%s: 413: body over PostSizeLimit", downstream.facts["peer"])
+        self._answer(downstream, 413)
+
+    def no_server(self, downstream: Downstream, full: bool) -> None:
+        """Every server of the cluster is down, or at MaxConnections."""
+        why = "all servers are at MaxConnections" if full else "no server can be reached"
+        log.warning("%s: 503: cluster %s: %s", downstream.facts["peer"], downstream.cluster_name, why)
+        self._answer(downstream, 503)
+
+    def timed_out(self, downstream: Downstream) -> None:
+        """Head or body did not arrive in time."""
+        log.info("%s: 408: the request did not arrive in time", downstream.facts["peer"])
+        self._answer(downstream, 408)
+
+    def has_room(self, downstream: Downstream) -> None:
+        """The client reads again; whoever writes an answer of our own may go on."""
+        if self._files is not None:
+            self._files.has_room(downstream)
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _answer(self, downstream: Downstream, status: int) -> None:
+        facts = downstream.facts
+        downstream.write(
+            answers.answer(
+                status,
+                keep_alive=facts["keep_alive"],
+                head_only=facts["head_only"],
+                http10=facts["http10"],
+            )
+        )
+        downstream.answered()
+
+    def _mark_down(self, downstream: Downstream, error: int, detail: str) -> None:
+        pool = downstream.pool
+        assert pool is not None
+        downstream.mark_down(error)
+        log.error(
+            "Marking %s down: cluster %s, %s:%d: %s",
+            pool.name, downstream.cluster_name, pool.host, pool.port, detail,
+        )  # fmt: skip
+
+    async def _connect(self, downstream: Downstream) -> None:
+        """Connects to the taken server, or to the next, until one has the request or none is left."""
+        while downstream.is_waiting:
+            pool = downstream.pool
+            assert pool is not None
+            try:
+                upstream = await self._open(pool)
+            except (OSError, TimeoutError) as error:
+                if not downstream.is_waiting:
+                    return
+                if self._move_on(downstream, error):
+                    return
+            else:
+                if downstream.is_waiting:
+                    downstream.attach(upstream)
+                else:
+                    upstream.park()
+                return
+
+    def _move_on(self, downstream: Downstream, error: Exception) -> bool:
+        """After a failed connect: True where the exchange has a connection or an answer now."""
+        downstream.count_failure()
+        number = getattr(error, "errno", None) or (
+            errno.ETIMEDOUT if isinstance(error, TimeoutError) else errno.EHOSTUNREACH
+        )
+        detail = f"{Failure.CONNECT.value}: {error or os.strerror(number)}"
+        self._mark_down(downstream, number, detail)
+        chosen = downstream.next_server()
+        if chosen < 0:
+            self.no_server(downstream, full=chosen == -2)
+            return True
+        return downstream.try_warm()
+
+    async def _open(self, pool: Pool) -> Upstream:
+        """A new connection; each address of the host is tried, each for ConnectTimeout."""
+        if not pool.host:
+            raise OSError(errno.EPROTONOSUPPORT, "no http Transport")
+        loop = asyncio.get_running_loop()
+        failed: Exception = OSError(f"{pool.host} has no address")
+        async with asyncio.timeout(pool.connect_timeout_s):
+            addresses = await self._resolver.resolve(pool.host)
+        for address in addresses:
+            try:
+                async with asyncio.timeout(pool.connect_timeout_s):
+                    _, upstream = await loop.create_connection(
+                        lambda: self.engine.new_upstream(pool), address, pool.port
+                    )
+            except TimeoutError:
+                failed = TimeoutError(errno.ETIMEDOUT, f"no connection within {pool.connect_timeout_s:g} s")
+            except OSError as error:
+                failed = error
+            else:
+                return upstream
+        raise failed

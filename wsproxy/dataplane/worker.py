@@ -1,0 +1,93 @@
+"""
+One worker process: an event loop, the engine of the fast path, and its end.
+
+Started by ``process.supervisor`` after the fork. Must not fork, and must not touch what other workers own except through the
+shared state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from wsproxy._fast.engine import Engine
+from wsproxy.dataplane import tasks
+from wsproxy.dataplane.connections import make_engine
+from wsproxy.dataplane.context import WorkerContext
+from wsproxy.dataplane.files import FileFallback
+from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.resolve import Resolver
+from wsproxy.dataplane.slowpath import SlowPath
+
+log = logging.getLogger("wsproxy.worker")
+
+# How often deadlines are looked at: they are coarse on purpose, one walk instead of a timer a request.
+SWEEP_S = 0.25
+# How often a stopping worker looks whether its last request has ended.
+DRAIN_STEP_S = 0.05
+# Connections the kernel may hold for this worker; the same as the supervisor listened with.
+BACKLOG = 4096
+
+
+def run_worker(context: WorkerContext, on_ready: Callable[[], None]) -> int:
+    """Serves until SIGTERM and then to the end of running requests; the exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(context, on_ready))
+    return 0
+
+
+def build_engine(plan: Plan, worker_id: int) -> Engine:
+    """The engine of one worker on its slow path, ready for connections."""
+    settings = plan.settings
+    files = None
+    if settings.fallback.mode == "directory":
+        files = FileFallback(Path(settings.fallback.directory))
+    slow = SlowPath(Resolver(settings.upstream.resolve_s), files)
+    engine = make_engine(plan, worker_id, slow)
+    slow.engine = engine
+    return engine
+
+
+async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
+    """Accepts on the worker's sockets until SIGTERM, then drains."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    engine = build_engine(context.plan, context.worker_id)
+    servers = [
+        await loop.create_server(engine.new_downstream, sock=listener.sock, backlog=BACKLOG)
+        for listener in context.listeners
+    ]
+    sweeper = tasks.spawn(_sweep(engine), "sweep")
+    gc.collect()
+    gc.freeze()  # what exists now stays; collections look only at what connections leave behind
+    on_ready()
+    await stop.wait()
+    for server in servers:
+        server.close()
+    await _drain(engine, context.plan.settings.timeouts.shutdown_s)
+    sweeper.cancel()
+    await tasks.end_all()
+
+
+async def _sweep(engine: Engine) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        engine.sweep()
+
+
+async def _drain(engine: Engine, shutdown_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + shutdown_s
+    while (left := engine.drain()) and loop.time() < until:
+        await asyncio.sleep(DRAIN_STEP_S)
+    if left:
+        log.warning("%d requests did not end within %g s and are cut", left, shutdown_s)
+    engine.close_all()
+    await asyncio.sleep(0)  # connection_lost of what was cut
