@@ -47,7 +47,7 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 65536
     header_fields: Annotated[
-        int, Meta(ge=10, le=1000, description="most header fields in a head")
+        int, Meta(ge=10, le=300, description="most header fields in a head")
     ] = 300
     target_bytes: Annotated[
         int, Meta(ge=256, le=65536, description="longest request target: path and query")
@@ -59,7 +59,7 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=32,
-            le=4096,
+            le=256,
             description="longest line with the size of a chunk, its extensions included",
         ),
     ] = 256
