@@ -72,6 +72,4 @@ def run_supervisor(
     def run_one(worker_id: int, bound: tuple[BoundListener, ...], on_ready: OnReady) -> int:
         return run_worker(WorkerContext(worker_id, config, settings, state, bound), on_ready)
 
-    return Supervisor(
-        len(listeners.by_worker), listeners, state, run_one, settings.timeouts.shutdown_s
-    ).run()
+    return Supervisor(listeners, state, run_one, settings.timeouts.shutdown_s).run()

@@ -86,14 +86,13 @@ class Supervisor:
 
     def __init__(
         self,
-        worker_count: int,
         listeners: ListenerSet,
         ledger: WorkerLedger,
         run_worker: RunWorker,
         shutdown_s: float,
     ) -> None:
-        """Takes over ``listeners``: ``run`` closes them."""
-        self._workers = [_Worker(worker_id) for worker_id in range(worker_count)]
+        """One worker for each row of ``listeners``, which ``run`` closes."""
+        self._workers = [_Worker(worker_id) for worker_id in range(len(listeners.by_worker))]
         self._listeners = listeners
         self._ledger = ledger
         self._run_worker = run_worker
