@@ -1,0 +1,88 @@
+"""Processes that a test starts, watches and is sure to end; it waits for lines and for ends, never for time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import select
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+WAIT_S = 30.0  # for what must happen; generous, because two CPUs are shared
+
+
+@dataclass(slots=True)
+class WatchedProcess:
+    """A child process whose standard error is read line by line."""
+
+    process: asyncio.subprocess.Process
+    lines: list[str] = field(default_factory=list)
+    at: int = 0
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def line(self, pattern: str) -> re.Match[str]:
+        """The next line that matches; fails with everything that was written if the process ends without it."""
+        assert self.process.stderr is not None
+        while True:
+            while self.at < len(self.lines):
+                self.at += 1
+                if found := re.search(pattern, self.lines[self.at - 1]):
+                    return found
+            read = await asyncio.wait_for(self.process.stderr.readline(), WAIT_S)
+            assert read, f"ended without {pattern!r}; it wrote:\n" + "".join(self.lines)
+            self.lines.append(read.decode())
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def end(self) -> int:
+        """Exit code; the rest of standard error is in ``lines`` then."""
+        assert self.process.stderr is not None
+        rest = await asyncio.wait_for(self.process.stderr.read(), WAIT_S)
+        self.lines += rest.decode().splitlines(keepends=True)
+        return await asyncio.wait_for(self.process.wait(), WAIT_S)
+
+
+@asynccontextmanager
+async def watched_process(
+    *arguments: str, env: dict[str, str] | None = None
+) -> AsyncIterator[WatchedProcess]:
+    """``python ARGUMENTS``, killed in the end if it still runs; its workers end with it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(env or {})},
+    )
+    watched = WatchedProcess(process)
+    try:
+        yield watched
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await watched.end()
+
+
+def wait_for_end(pidfd: int) -> bool:
+    """Whether the process of ``pidfd`` ended within WAIT_S; also works for processes that are not our children."""
+    readable, _, _ = select.select([pidfd], [], [], WAIT_S)
+    os.close(pidfd)
+    return bool(readable)
+
+
+async def ask(port: int, question: str) -> str:
+    """The line that a server on 127.0.0.1 answers to ``question``."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(f"{question}\n".encode())
+        return (await asyncio.wait_for(reader.readline(), WAIT_S)).decode().strip()
+    finally:
+        writer.close()
+        await writer.wait_closed()

@@ -1,0 +1,109 @@
+"""
+The proxy's processes with a small line server as the worker, run as a process of its own by the supervisor's tests.
+
+    python -m tests.support.supervised {serve|crash|deaf} WORKERS SHUTDOWN_S
+
+The worker answers ``pid`` and ``fds``; ``hold`` is a request that runs until ``release``. ``crash`` ends with exit code 3
+before it listens, ``deaf`` ignores SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from wsproxy._fast.state import SharedState
+from wsproxy.config.address import Address
+from wsproxy.config.model import Config
+from wsproxy.config.settings import Settings, TimeoutSettings
+from wsproxy.dataplane.context import BoundListener, WorkerContext
+from wsproxy.process.listeners import LISTEN_BACKLOG
+from wsproxy.process.logs import set_up_logging
+from wsproxy.process.start import run_proxy
+from wsproxy.process.supervisor import OnReady
+
+
+class PrintingState(SharedState):
+    """Also prints what the supervisor tells it, so that a test can read it."""
+
+    def worker_started(self, worker_id: int) -> None:
+        print(f"state: started {worker_id}", file=sys.stderr, flush=True)
+        super().worker_started(worker_id)
+
+    def worker_died(self, worker_id: int) -> int:
+        print(f"state: died {worker_id}", file=sys.stderr, flush=True)
+        return super().worker_died(worker_id)
+
+
+def _count_fds() -> str:
+    """Pipes besides the standard streams, and listening sockets, that this process holds."""
+    pipes = listening = 0
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            link = str(Path("/proc/self/fd", name).readlink())
+            pipes += link.startswith("pipe:") and int(name) > 2
+            if link.startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(name))) as sock:
+                    listening += sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    return f"pipes={pipes} listening={listening}"
+
+
+async def _serve(listeners: tuple[BoundListener, ...], on_ready: OnReady) -> None:
+    running: set[asyncio.Task[None] | None] = set()
+    stopping = asyncio.Event()
+
+    async def on_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        running.add(asyncio.current_task())
+        while line := (await reader.readline()).decode().strip():
+            answer = {"pid": str(os.getpid()), "hold": "holding", "release": "done", "fds": ""}[
+                line
+            ]
+            writer.write(f"{answer or _count_fds()}\n".encode())
+            await writer.drain()
+            if line != "hold":
+                break
+        writer.close()
+        running.discard(asyncio.current_task())
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    servers = [
+        await asyncio.start_server(on_client, sock=bound.sock, backlog=LISTEN_BACKLOG)
+        for bound in listeners
+    ]
+    on_ready()
+    await stopping.wait()
+    for server in servers:
+        server.close()
+    print("worker closed its listeners", file=sys.stderr, flush=True)
+    while running:
+        await asyncio.wait([task for task in running if task])
+
+
+def main() -> int:
+    mode, workers, shutdown_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+
+    def run_worker(context: WorkerContext, on_ready: OnReady) -> int:
+        if mode == "crash":
+            return 3
+        if mode == "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            on_ready()
+            while True:
+                signal.pause()
+        asyncio.run(_serve(context.listeners, on_ready))
+        return 0
+
+    set_up_logging("debug")
+    settings = Settings(workers=workers, timeouts=TimeoutSettings(shutdown_s=shutdown_s))
+    return run_proxy(
+        Config(), settings, [Address("127.0.0.1", 0)], lambda _config: PrintingState(), run_worker
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

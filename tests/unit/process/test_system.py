@@ -1,0 +1,81 @@
+"""What the operating system is asked for."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from pathlib import Path
+
+import pytest
+
+from wsproxy.process.system import (
+    count_usable_cpus,
+    notify_systemd,
+    raise_open_files_limit,
+    set_process_name,
+)
+
+ALLOWED = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("cpu_max", "cpus"),
+    [
+        ("max 100000\n", ALLOWED),
+        ("50000 100000\n", 1),
+        ("100001 100000\n", min(2, ALLOWED)),
+        ("99999900000 100000\n", ALLOWED),
+        ("nonsense\n", ALLOWED),
+    ],
+)
+def test_cpu_time_of_the_control_group_limits_the_cpus(
+    tmp_path: Path, cpu_max: str, cpus: int
+) -> None:
+    """A container with half a CPU on a big host gets one worker; without a limit every allowed CPU counts."""
+    file = tmp_path / "cpu.max"
+    file.write_text(cpu_max)
+    assert count_usable_cpus(file) == cpus
+
+
+def test_cpus_count_without_a_control_group(tmp_path: Path) -> None:
+    """The file is absent outside cgroup v2."""
+    assert count_usable_cpus(tmp_path / "none") == ALLOWED
+
+
+def test_open_files_limit_is_raised_to_the_hard_one() -> None:
+    """The soft limit is what the process runs into."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] // 2, before[1]))
+        assert raise_open_files_limit() == before[1]
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_process_name_is_shown_by_the_kernel() -> None:
+    """``ps`` and ``top`` read the same file."""
+    comm = Path(f"/proc/self/task/{os.getpid()}/comm")
+    before = comm.read_text().strip()
+    try:
+        set_process_name("wsproxy-7")
+        assert comm.read_text() == "wsproxy-7\n"
+    finally:
+        set_process_name(before)
+
+
+def test_service_manager_may_have_an_abstract_socket_or_be_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """``@name`` reaches a socket without a file; a manager that is gone or absent is no error."""
+    name = f"wsproxy-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{name}")
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+        notify_systemd("READY=1")
+        assert manager.recv(64) == b"READY=1"
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    notify_systemd("READY=1")
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    notify_systemd("READY=1")

@@ -1,0 +1,198 @@
+"""
+What wsproxy.toml can say: one frozen struct a table, each setting with its default, range and meaning.
+
+Read by ``config.settings_file``, used by every layer above. Must not read files or the environment. A setting's name never
+changes once released: operators' files hold it. docs/settings.md gives the reason for each range; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+# Shortest time-out: below 50 ms a healthy client on a lossy line (one retransmission: 200 ms) would be cut off for
+# nothing; the tests need the short ones. Longest: a day, so that a typing error is not a time-out that never comes.
+SHORTEST_S = 0.05
+LONGEST_S = 86400.0
+
+MAX_WORKERS = (
+    128  # rows of the shared state; also where one process a core stops being the bottleneck
+)
+
+FallbackMode = Literal["404", "directory", "upstream"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``[[listener]]``."""
+
+    address: Annotated[
+        str,
+        Meta(
+            description="HOST:PORT to listen on; IPv6 in brackets, :PORT for all addresses, port 0 for any free port"
+        ),
+    ]
+
+
+class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[limits]``: what a request may take before it is refused."""
+
+    head_bytes: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=1048576,
+            description="largest head of a request or an answer: first line and header fields",
+        ),
+    ] = 65536
+    header_fields: Annotated[
+        int, Meta(ge=10, le=300, description="most header fields in a head")
+    ] = 300
+    target_bytes: Annotated[
+        int, Meta(ge=256, le=65536, description="longest request target: path and query")
+    ] = 16384
+    trailer_bytes: Annotated[
+        int, Meta(ge=0, le=65536, description="largest trailer section after a chunked body")
+    ] = 8192
+    chunk_line_bytes: Annotated[
+        int,
+        Meta(
+            ge=32,
+            le=256,
+            description="longest line with the size of a chunk, its extensions included",
+        ),
+    ] = 256
+
+
+class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[timeouts]``: how long a client may take."""
+
+    head_s: Annotated[
+        float,
+        Meta(
+            ge=SHORTEST_S,
+            le=LONGEST_S,
+            description="longest time from the first byte of a request head to its last",
+        ),
+    ] = 10.0
+    keepalive_s: Annotated[
+        float,
+        Meta(
+            ge=SHORTEST_S,
+            le=LONGEST_S,
+            description="longest time that a connection may be idle between requests",
+        ),
+    ] = 60.0
+    body_s: Annotated[
+        float,
+        Meta(
+            ge=SHORTEST_S,
+            le=LONGEST_S,
+            description="longest time without progress of a request body, or of a client that does not read its answer",
+        ),
+    ] = 60.0
+    shutdown_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="time that running requests get to finish after SIGTERM; 0: none",
+        ),
+    ] = 30.0
+
+
+class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[upstream]``: connections to the servers."""
+
+    pool_idle_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="longest idle age of a kept connection; 0: never used again",
+        ),
+    ] = 25.0
+    pool_size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65536,
+            description="idle connections kept for each server by each worker; 0: none",
+        ),
+    ] = 256
+    connect_s: Annotated[
+        float,
+        Meta(
+            ge=SHORTEST_S,
+            le=LONGEST_S,
+            description="longest wait for a connection where the server's ConnectTimeout is 0",
+        ),
+    ] = 10.0
+    resolve_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="how long a resolved host name is used; 0: resolved for each new connection",
+        ),
+    ] = 60.0
+
+
+class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[affinity]``."""
+
+    retry_single_server: Annotated[
+        bool,
+        Meta(
+            description="true: the only server of a cluster is tried even while it is marked down"
+        ),
+    ] = True
+
+
+class FallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[fallback]``: the answer where no Route matches."""
+
+    mode: Annotated[
+        FallbackMode,
+        Meta(
+            description='what answers: "404" wsproxy itself, "directory" static files, "upstream" another web server'
+        ),
+    ] = "404"
+    directory: Annotated[
+        str,
+        Meta(
+            description='folder of the static files, needed for mode "directory"; relative to the folder of wsproxy.toml'
+        ),
+    ] = ""
+    upstream: Annotated[
+        str, Meta(description='HOST:PORT of the other web server, needed for mode "upstream"')
+    ] = ""
+
+
+class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[log]``."""
+
+    level: Annotated[
+        LogLevel, Meta(description="least severe messages that are written to standard error")
+    ] = "info"
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """wsproxy.toml; ``Settings()`` is what holds without one."""
+
+    workers: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=MAX_WORKERS,
+            description="worker processes; 0: as many as there are CPUs that wsproxy may use",
+        ),
+    ] = 0
+    listeners: tuple[ListenerSettings, ...] = field(default=(), name="listener")
+    limits: LimitSettings = LimitSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
+    affinity: AffinitySettings = AffinitySettings()
+    fallback: FallbackSettings = FallbackSettings()
+    log: LogSettings = LogSettings()

@@ -1,0 +1,273 @@
+"""
+wsproxy.toml -> ``Settings``, or every problem in it with file and line.
+
+Driven by ``cli.run``. Must not know what a setting is for: names, types and ranges come from ``config.settings``; only what
+one setting demands of another is checked here. msgspec stops at its first problem, so each value is converted alone and the
+problems are collected.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import FieldInfo, fields
+
+from wsproxy.config.address import parse_address
+from wsproxy.config.settings import ListenerSettings, Settings
+from wsproxy.errors import ConfigRefusedError
+
+_HEADER_LINE = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
+_KEY_LINE = re.compile(
+    r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
+_NAME_PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+_INTEGER_RANGE = "a whole number from {} to {}"
+_FLOAT_RANGE = "a number from {:g} to {:g}"
+
+# where a value stands: names of tables and keys, and the index among repeated tables
+KeyPath = tuple[str | int, ...]
+
+
+def read_settings(path: Path) -> Settings:
+    """
+    The settings that the file at ``path`` holds, defaults where it says nothing; does I/O.
+
+    Raises:
+        ConfigRefusedError: the file cannot be read or used; lists every problem, one a line.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise ConfigRefusedError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigRefusedError(
+            f"{path}: found byte {error.object[error.start]:#04x} at offset {error.start}; allowed is UTF-8"
+        ) from error
+    return parse_settings(text, path)
+
+
+def parse_settings(text: str, path: Path) -> Settings:
+    """
+    The settings in ``text``; ``path`` is named in problems and is what relative folders start from.
+
+    Raises:
+        ConfigRefusedError: lists every problem, one a line, as ``file:line: found X; allowed is Y``.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigRefusedError(_syntax_problem(str(error), text, path)) from error
+    problems = _Problems(path, _key_lines(text))
+    _check_table(Settings, document, (), problems)
+    problems.raise_if_any()
+    settings = msgspec.convert(document, Settings)
+    settings = _with_absolute_directory(settings, path)
+    _check_together(settings, problems)
+    problems.raise_if_any()
+    return settings
+
+
+@dataclass(slots=True)
+class _Problems:
+    """Collects ``file:line: text``, sorted by line in the end."""
+
+    path: Path
+    lines: dict[KeyPath, int]
+    found: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, key_path: KeyPath, text: str) -> None:
+        """Adds a problem at the line of the key, or of the nearest thing around it that has a line."""
+        at = key_path
+        while at and at not in self.lines:
+            at = at[:-1]
+        self.found.append((self.lines.get(at, 1), text))
+
+    def raise_if_any(self) -> None:
+        """Raises ConfigRefusedError with all problems so far."""
+        if self.found:
+            raise ConfigRefusedError(
+                "\n".join(f"{self.path}:{line}: {text}" for line, text in sorted(self.found))
+            )
+
+
+def _key_lines(text: str) -> dict[KeyPath, int]:
+    """
+    The line of each table and key.
+
+    A scan of lines, not a parser: tomllib has read the text before and keeps no positions. Keys inside an inline table get
+    the line of the table's key; lines of a multi-line string may be taken for keys, which costs a wrong number at worst.
+    """
+    lines: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    counts: dict[KeyPath, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER_LINE.match(line):
+            table = _parts(header[2])
+            lines.setdefault(table, number)
+            if header[1] == "[[":
+                index = counts.get(table, 0)
+                counts[table] = index + 1
+                table = (*table, index)
+                lines[table] = number
+        elif key := _KEY_LINE.match(line):
+            key_path = table
+            for part in _parts(key[1]):
+                key_path = (*key_path, part)
+                lines.setdefault(key_path, number)
+    return lines
+
+
+def _parts(dotted: str) -> KeyPath:
+    return tuple(part.strip("\"'") for part in _NAME_PART.findall(dotted))
+
+
+def _check_table(
+    struct: type[msgspec.Struct], table: object, at: KeyPath, problems: _Problems
+) -> None:
+    """Adds a problem for each key of ``table`` that ``struct`` does not know or whose value it refuses."""
+    if not isinstance(table, dict):
+        problems.add(
+            at, f"{_dotted(at)}: found {_shown(table)}; allowed is a table, [{_dotted(at)}]"
+        )
+        return
+    known = {info.encode_name: info for info in fields(struct)}
+    for key, value in table.items():
+        here = (*at, key)
+        info = known.get(key)
+        if info is None:
+            problems.add(here, _unknown_key(key, at, list(known)))
+        elif key == "listener":
+            _check_listeners(value, here, problems)
+        elif isinstance(info.type, type) and issubclass(info.type, msgspec.Struct):
+            _check_table(info.type, value, here, problems)
+        else:
+            _check_value(info, value, here, problems)
+
+
+def _check_listeners(tables: object, at: KeyPath, problems: _Problems) -> None:
+    if not isinstance(tables, list):
+        problems.add(
+            at, f"listener: found {_shown(tables)}; allowed are tables, each under [[listener]]"
+        )
+        return
+    for index, table in enumerate(tables):
+        here = (*at, index)
+        _check_table(ListenerSettings, table, here, problems)
+        if not isinstance(table, dict):
+            continue
+        address = table.get("address")
+        if address is None:
+            problems.add(here, 'listener: found no address; allowed is address = "HOST:PORT"')
+        elif isinstance(address, str):
+            _check_address(address, (*here, "address"), problems, is_listener=True)
+
+
+def _check_value(info: FieldInfo, value: object, at: KeyPath, problems: _Problems) -> None:
+    try:
+        msgspec.convert(value, info.type)
+    except msgspec.ValidationError:
+        problems.add(at, f"{_dotted(at)}: found {_shown(value)}; allowed is {allowed_values(info)}")
+
+
+def _check_address(text: str, at: KeyPath, problems: _Problems, *, is_listener: bool) -> None:
+    try:
+        parse_address(text, is_listener=is_listener)
+    except ValueError as error:
+        problems.add(at, f"{_dotted(at)}: {error}")
+
+
+def _check_together(settings: Settings, problems: _Problems) -> None:
+    """Adds what one setting demands of another; each value alone is known to be good."""
+    fallback, limits = settings.fallback, settings.limits
+    if limits.target_bytes > limits.head_bytes:
+        problems.add(
+            ("limits", "target_bytes"),
+            f"limits.target_bytes: found {limits.target_bytes}; allowed is at most limits.head_bytes, {limits.head_bytes}",
+        )
+    if fallback.upstream:
+        _check_address(fallback.upstream, ("fallback", "upstream"), problems, is_listener=False)
+    elif fallback.mode == "upstream":
+        problems.add(
+            ("fallback", "mode"),
+            'fallback.mode: found "upstream" without fallback.upstream; allowed with upstream = "HOST:PORT"',
+        )
+    if fallback.mode == "directory" and not fallback.directory:
+        problems.add(
+            ("fallback", "mode"),
+            'fallback.mode: found "directory" without fallback.directory; allowed with directory = "FOLDER"',
+        )
+    elif fallback.mode == "directory" and not Path(fallback.directory).is_dir():
+        problems.add(
+            ("fallback", "directory"),
+            f"fallback.directory: found {fallback.directory!r}, which is no folder; allowed is one",
+        )
+
+
+def _with_absolute_directory(settings: Settings, path: Path) -> Settings:
+    """The same settings; ``fallback.directory`` no longer depends on where wsproxy was started."""
+    if not settings.fallback.directory:
+        return settings
+    directory = str((path.parent / settings.fallback.directory).resolve())
+    return msgspec.structs.replace(
+        settings, fallback=msgspec.structs.replace(settings.fallback, directory=directory)
+    )
+
+
+def allowed_values(info: FieldInfo) -> str:
+    """What a setting accepts, in words: used in problems and compared with docs/settings.md."""
+    kind: Any = msgspec.inspect.type_info(info.type)
+    while isinstance(kind, msgspec.inspect.Metadata):
+        kind = kind.type
+    match kind:
+        case msgspec.inspect.IntType():
+            return _INTEGER_RANGE.format(kind.ge, kind.le)
+        case msgspec.inspect.FloatType():
+            return _FLOAT_RANGE.format(kind.ge, kind.le)
+        case msgspec.inspect.BoolType():
+            return "true or false"
+        case msgspec.inspect.LiteralType():
+            return " or ".join(f'"{value}"' for value in kind.values)
+        case _:
+            return "text in quotes"
+
+
+def _unknown_key(key: str, at: KeyPath, known: list[str]) -> str:
+    """The problem text for an unknown key, with the nearest known name of this table or of any other."""
+    nearest = difflib.get_close_matches(key, known, n=1)
+    if not nearest:
+        everywhere = {
+            info.encode_name: f"{table.encode_name}.{info.encode_name}"
+            for table in fields(Settings)
+            if isinstance(table.type, type) and issubclass(table.type, msgspec.Struct)
+            for info in fields(table.type)
+        }
+        nearest = [everywhere[name] for name in difflib.get_close_matches(key, everywhere, n=1)]
+    hint = f"did you mean {nearest[0]}?" if nearest else f"allowed is one of {', '.join(known)}"
+    return f"found unknown setting {_dotted((*at, key))}; {hint}"
+
+
+def _syntax_problem(message: str, text: str, path: Path) -> str:
+    """``file:line: ...`` from tomllib's message, which ends in ``(at line 3, column 5)`` or ``(at end of document)``."""
+    at = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
+    line = at[1] if at and at[1] else max(1, len(text.splitlines()))
+    return f"{path}:{line}: found what is no TOML: {message[: at.start()] if at else message}"
+
+
+def _dotted(key_path: KeyPath) -> str:
+    return ".".join(str(part) for part in key_path if isinstance(part, str))
+
+
+def _shown(value: object) -> str:
+    """The value as TOML writes it, cut where it is long."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a table"
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

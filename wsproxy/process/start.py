@@ -1,0 +1,75 @@
+"""
+From a loaded configuration to running workers.
+
+Driven by ``cli``. Must not parse arguments or files.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from wsproxy._fast.state import SharedState
+from wsproxy.config.address import Address
+from wsproxy.config.model import Config
+from wsproxy.config.settings import Settings
+from wsproxy.dataplane.context import BoundListener, WorkerContext
+from wsproxy.process.listeners import ListenerSet, open_listeners, plan_listeners
+from wsproxy.process.supervisor import OnReady, Supervisor
+from wsproxy.process.system import count_usable_cpus, raise_open_files_limit, set_process_name
+
+logger = logging.getLogger(__name__)
+
+# Below this a few hundred clients use it up: each takes two connections, and the pools keep some.
+FEW_OPEN_FILES = 4096
+
+MakeState = Callable[[Config], SharedState]
+RunWorker = Callable[[WorkerContext, OnReady], int]
+
+
+def run_proxy(
+    config: Config,
+    settings: Settings,
+    listen: Sequence[Address],
+    make_state: MakeState,
+    run_worker: RunWorker,
+) -> int:
+    """
+    Runs until it is told to stop; returns the exit code.
+
+    Raises:
+        StartError: there is nothing to listen on.
+    """
+    set_process_name("wsproxy")
+    open_files = raise_open_files_limit()
+    if open_files < FEW_OPEN_FILES:
+        logger.warning(
+            "found a limit of %d open files (ulimit -Hn); allowed, but %d are few for a proxy",
+            open_files,
+            FEW_OPEN_FILES,
+        )
+    worker_count = settings.workers or count_usable_cpus()
+    listeners = open_listeners(plan_listeners(listen, settings, config), worker_count)
+    for note in listeners.notes:
+        logger.warning("%s", note)
+    return run_supervisor(config, settings, listeners, make_state, run_worker)
+
+
+def run_supervisor(
+    config: Config,
+    settings: Settings,
+    listeners: ListenerSet,
+    make_state: MakeState,
+    run_worker: RunWorker,
+) -> int:
+    """
+    Runs one worker for each row of ``listeners`` until it is told to stop; returns the exit code and closes ``listeners``.
+
+    ``make_state`` is called once, before the first fork, because all workers map the same segment.
+    """
+    state = make_state(config)
+
+    def run_one(worker_id: int, bound: tuple[BoundListener, ...], on_ready: OnReady) -> int:
+        return run_worker(WorkerContext(worker_id, config, settings, state, bound), on_ready)
+
+    return Supervisor(listeners, state, run_one, settings.timeouts.shutdown_s).run()
