@@ -93,7 +93,7 @@ def build_services(plan: Plan) -> tuple[list[Service | None], Service | None]:
     ]
     fallback = None
     if plan.fallback is not None:
-        address = parse_address(plan.settings.fallback.upstream)
+        address = parse_address(plan.settings.fallback.upstream, is_listener=False)
         upstream = plan.settings.upstream
         pool = Pool(
             plan.settings.fallback.upstream,

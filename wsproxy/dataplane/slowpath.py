@@ -11,12 +11,13 @@ import asyncio
 import errno
 import logging
 import os
+from functools import partial
 
 from wsproxy._fast.downstream import Downstream
 from wsproxy._fast.engine import Engine, Pool
 from wsproxy._fast.exchange import FailureKind
 from wsproxy._fast.head import HEAD_ERRORS
-from wsproxy._fast.upstream import Upstream
+from wsproxy._fast.upstream import Upstream, UpstreamProtocol
 from wsproxy.dataplane import answers
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.resolve import Resolver
@@ -195,7 +196,7 @@ class SlowPath:
             try:
                 async with asyncio.timeout(pool.connect_timeout_s):
                     _, upstream = await loop.create_connection(
-                        lambda: self.engine.new_upstream(pool), address, pool.port
+                        partial(UpstreamProtocol, self.engine, pool), address, pool.port
                     )
             except TimeoutError:
                 failed = TimeoutError(errno.ETIMEDOUT, f"no connection within {pool.connect_timeout_s:g} s")

@@ -12,10 +12,12 @@ import gc
 import logging
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
+from wsproxy._fast.downstream import DownstreamProtocol
 from wsproxy._fast.engine import Engine
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.connections import make_engine
@@ -61,7 +63,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     engine = build_engine(context.plan, context.worker_id)
     servers = [
-        await loop.create_server(engine.new_downstream, sock=listener.sock, backlog=BACKLOG)
+        await loop.create_server(partial(DownstreamProtocol, engine), sock=listener.sock, backlog=BACKLOG)
         for listener in context.listeners
     ]
     sweeper = tasks.spawn(_sweep(engine), "sweep")
