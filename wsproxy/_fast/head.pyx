@@ -270,6 +270,15 @@ cdef const char* next_token(const char* p, const char* end, Py_ssize_t* length) 
     return start
 
 
+cdef inline bint names_field(const char* p, Py_ssize_t length) noexcept nogil:
+    """False for the options that mean something themselves."""
+    return not (
+        length == 5 and equals_ignoring_case(p, "close", 5)
+        or length == 10 and equals_ignoring_case(p, "keep-alive", 10)
+        or length == 7 and equals_ignoring_case(p, "upgrade", 7)
+    )
+
+
 cdef HeadError note_connection(Fields* fields, Field* field) noexcept nogil:
     """Which options the Connection field names; fields that it nominates are dropped later."""
     cdef const char* end = field.value + field.value_len
@@ -320,7 +329,7 @@ cdef void drop_nominated(Fields* fields) noexcept nogil:
         end = connection.value + connection.value_len
         p = next_token(connection.value, end, &length)
         while p != NULL:
-            for j in range(fields.count):
+            for j in range(fields.count if names_field(p, length) else 0):
                 if fields.at[j].name_len == length and same_name(fields.at[j].line, p, length):
                     fields.at[j].dropped = (
                         fields.at[j].kind != FIELD_HOST
