@@ -8,8 +8,9 @@ Order (PLUGIN 3.3): the SSL-id cookie, the AffinityCookie, then the path paramet
 read, first to last (Q10); within a value left to right. Borrowed memory: the ids point into the request head.
 """
 
+from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp, memset
-from wsproxy._fast.head cimport FIELD_COOKIE, Fields
+from wsproxy._fast.head cimport FIELD_COOKIE, MAX_FIELDS, ExactCopy, Fields
 
 # The cookie of sessions tracked by SSL id; its name is the same for every application (PLUGIN 3.3).
 cdef const char* SSL_COOKIE = "SSLJSESSION"
@@ -122,17 +123,24 @@ def read_clone_ids(list cookies, bytes path, bytes name=b"JSESSIONID", bytes url
     cdef CloneIds ids
     cdef Fields fields
     cdef int i
+    cdef ExactCopy copy
+    cdef ExactCopy path_copy = ExactCopy(path)
+    cdef list keep = []
     memset(&fields, 0, sizeof(fields))
-    if len(cookies) > 300:
-        raise ValueError(f"found {len(cookies)} Cookie fields; allowed is 300")
+    if len(cookies) > MAX_FIELDS:
+        raise ValueError(f"found {len(cookies)} Cookie fields; allowed is {MAX_FIELDS}")
+    if len(separator) != 1:
+        raise ValueError(f"found separator {separator!r}; allowed is one byte")
     for value in cookies:
+        copy = ExactCopy(value)
+        keep.append(copy)
         fields.at[fields.count].kind = FIELD_COOKIE
-        fields.at[fields.count].value = <const char*><bytes>value
-        fields.at[fields.count].value_len = len(value)
+        fields.at[fields.count].value = copy.at
+        fields.at[fields.count].value_len = <uint32_t>copy.length
         fields.count += 1
         fields.has_cookie = True
     collect_clone_ids(
-        &fields, <const char*>path, len(path), b";" in path,
+        &fields, path_copy.at, path_copy.length, b";" in path,
         <const char*>name, len(name), <const char*>url_id, len(url_id), separator[0], &ids,
     )
     return [ids.at[i].start[: ids.at[i].length] for i in range(ids.count)]

@@ -10,6 +10,7 @@ cdef enum ChunkPhase:
     CHUNK_DATA_CR
     CHUNK_DATA_LF
     CHUNK_TRAILER           # at the start of a trailer line
+    CHUNK_TRAILER_NAME
     CHUNK_TRAILER_LINE
     CHUNK_TRAILER_LF
     CHUNK_END_LF

@@ -6,7 +6,7 @@ the same); trailers are checked and dropped (RFC 9110 6.5.1 allows it). Must not
 blanks, ``0x``, bare LF, sizes over 15 digits, endless extensions or trailers (PEERS.md D 3 and 4).
 """
 
-from wsproxy._fast.head cimport BAD_CHUNK, BAD_TRAILER
+from wsproxy._fast.head cimport BAD_CHUNK, BAD_TRAILER, ExactCopy, is_token_character
 
 cdef enum:
     # Hex digits of a chunk size: 15 digits = 1 EiB, always within 63 bits.
@@ -64,17 +64,27 @@ cdef int step_size_line(ChunkState* state, unsigned char c) noexcept nogil:
 
 
 cdef int step_trailer(ChunkState* state, unsigned char c) noexcept nogil:
-    """One byte of the trailer section; 0 or -BAD_TRAILER. Fields are dropped, so only the lines must be sound."""
+    """
+    One byte of the trailer section; 0 or -BAD_TRAILER. Fields are dropped, so their values need only be sound.
+
+    What has no field name is refused all the same: ``0 CRLF GET /x HTTP/1.1`` is the next request to somebody who
+    forgot trailers (gevent CVE-2023-41419), so it must not vanish as one.
+    """
     state.trailer_bytes += 1
     if state.trailer_bytes > MAX_TRAILERS:
         return -<int>BAD_TRAILER
     if state.phase == CHUNK_TRAILER:
         if c == c"\r":
             state.phase = CHUNK_END_LF
-        elif c <= 0x20 or c == c":" or c == 0x7F:
-            return -<int>BAD_TRAILER
+        elif is_token_character(c):
+            state.phase = CHUNK_TRAILER_NAME
         else:
+            return -<int>BAD_TRAILER
+    elif state.phase == CHUNK_TRAILER_NAME:
+        if c == c":":
             state.phase = CHUNK_TRAILER_LINE
+        elif not is_token_character(c):
+            return -<int>BAD_TRAILER
     elif state.phase == CHUNK_TRAILER_LINE:
         if c == c"\r":
             state.phase = CHUNK_TRAILER_LF
@@ -158,17 +168,17 @@ def read_chunks(list pieces):
     cdef ChunkSpan span
     cdef Py_ssize_t step, forward, consumed, at
     cdef Py_ssize_t total = 0
-    cdef const char* p
+    cdef ExactCopy copy
     payload = []
     forwarded = []
     begin_chunks(&state)
     begin_chunks(&twin)
     for piece in pieces:
-        p = <const char*><bytes>piece
-        consumed = scan_chunks(&twin, p, len(piece), &forward)
+        copy = ExactCopy(piece)
+        consumed = scan_chunks(&twin, copy.at, copy.length, &forward)
         at = 0
-        while at < len(piece) and state.phase != CHUNK_DONE:
-            step = next_span(&state, p + at, len(piece) - at, &span)
+        while at < copy.length and state.phase != CHUNK_DONE:
+            step = next_span(&state, copy.at + at, copy.length - at, &span)
             if step < 0:
                 if consumed != step:
                     raise AssertionError("next_span and scan_chunks differ")

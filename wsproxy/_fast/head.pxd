@@ -7,6 +7,9 @@ cdef enum:
     MAX_FIELDS = 300
     # Longest method; the longest registered one has 17 characters.
     MAX_METHOD = 32
+    # Options of all Connection fields together; real ones have one or two. Each may cost a pass over all fields, so
+    # without a limit one 64 KiB head of one-letter options costs as much time as hundreds of ordinary requests.
+    MAX_OPTIONS = 32
 
 cdef enum FieldKind:
     FIELD_OTHER = 0
@@ -50,6 +53,12 @@ cdef enum HeadError:
     BAD_EXPECT
     METHOD_REFUSED
 
+# A copy of some bytes in memory of exactly their size. The Python functions of the parsers read from one: bytes objects
+# have a NUL behind them, which would hide a read past the end from AddressSanitizer.
+cdef class ExactCopy:
+    cdef char* at
+    cdef Py_ssize_t length
+
 cdef struct Limits:
     Py_ssize_t head_bytes
     Py_ssize_t target_bytes
@@ -63,11 +72,12 @@ cdef struct Field:
     uint32_t value_len
     int kind                    # FieldKind
     int private_bit             # FIELD_PRIVATE: 1 << index in PRIVATE_NAMES, 0 another one
-    bint dropped                # named in Connection
+    bint dropped                # named in Connection; never Host and framing
 
 cdef struct Fields:
     int count
     bint has_cookie
+    int options                 # of all Connection fields
     bint has_nominated          # Connection names other fields
     bint connection_close
     bint connection_keep_alive
@@ -117,5 +127,6 @@ cdef Py_ssize_t parse_response(const char* data, Py_ssize_t length, Limits* limi
 # Looks only for the end, from `resume` on: 1 there is one, 0 not yet, -BARE_LF. Makes dripped heads cost O(n).
 cdef int find_head_end(const char* data, Py_ssize_t length, Py_ssize_t resume) noexcept nogil
 cdef bint equals_ignoring_case(const char* data, const char* lower, Py_ssize_t length) noexcept nogil
+cdef bint is_token_character(unsigned char c) noexcept nogil
 # One field line: > 0 its length with CR LF; 0: the empty line (2 bytes) ends the fields; < 0: -HeadError.
 cdef Py_ssize_t parse_field(const char* p, const char* lf, Field* out) noexcept nogil

@@ -8,6 +8,7 @@ Borrowed memory: every pointer in ``RequestHead`` and ``ResponseHead`` points in
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 # error -> (status for the client, reason for the log); the status of a bad response is always 502
@@ -35,7 +36,7 @@ HEAD_ERRORS: dict[int, tuple[int, str]] = {
     TARGET_TOO_LONG: (414, "request target is longer than limits.target_bytes"),
     BAD_STATUS_LINE: (502, "status line is not HTTP/1.x NNN reason"),
     UNEXPECTED_STATUS: (502, "status 101 without an upgrade asked for"),
-    BAD_CONNECTION: (400, "Connection is not a list of tokens"),
+    BAD_CONNECTION: (400, "Connection is not a list of at most 32 tokens"),
     BAD_CHUNK: (400, "chunk size is not hexadecimal, too large or not followed by CR LF"),
     BAD_TRAILER: (400, "trailer fields are malformed or larger than allowed"),
     BAD_EXPECT: (417, "Expect is not 100-continue"),
@@ -85,6 +86,10 @@ cdef inline bint all_of(const char* p, Py_ssize_t length, int character_class) n
         if not CLASSES[<unsigned char>p[i]] & character_class:
             return False
     return True
+
+
+cdef bint is_token_character(unsigned char c) noexcept nogil:
+    return CLASSES[c] & TCHAR != 0
 
 
 cdef bint equals_ignoring_case(const char* data, const char* lower, Py_ssize_t length) noexcept nogil:
@@ -206,9 +211,12 @@ cdef Py_ssize_t parse_field(const char* p, const char* lf, Field* out) noexcept 
     while p < end and CLASSES[<unsigned char>p[0]] & TCHAR:
         p += 1
     if p == end or p[0] != c":" or p == start:
-        if p < end and p != start and (p[0] == c" " or p[0] == c"\t"):
-            return -<int>SPACE_BEFORE_COLON
         error = find_control(start, end - start)
+        if p != start:
+            while p < end and (p[0] == c" " or p[0] == c"\t"):
+                p += 1
+            if p < end and p[0] == c":":
+                return -<int>SPACE_BEFORE_COLON
         return -<int>(error if error != HEAD_OK else BAD_FIELD_NAME)
     out.line = start
     out.line_len = <uint32_t>(lf + 1 - start)
@@ -262,6 +270,15 @@ cdef const char* next_token(const char* p, const char* end, Py_ssize_t* length) 
     return start
 
 
+cdef inline bint names_field(const char* p, Py_ssize_t length) noexcept nogil:
+    """False for the options that mean something themselves."""
+    return not (
+        length == 5 and equals_ignoring_case(p, "close", 5)
+        or length == 10 and equals_ignoring_case(p, "keep-alive", 10)
+        or length == 7 and equals_ignoring_case(p, "upgrade", 7)
+    )
+
+
 cdef HeadError note_connection(Fields* fields, Field* field) noexcept nogil:
     """Which options the Connection field names; fields that it nominates are dropped later."""
     cdef const char* end = field.value + field.value_len
@@ -271,7 +288,8 @@ cdef HeadError note_connection(Fields* fields, Field* field) noexcept nogil:
         p = next_token(p, end, &length)
         if p == NULL:
             return HEAD_OK
-        if length < 0:
+        fields.options += 1
+        if length < 0 or fields.options > MAX_OPTIONS:
             return BAD_CONNECTION
         if length == 5 and equals_ignoring_case(p, "close", 5):
             fields.connection_close = True
@@ -294,7 +312,11 @@ cdef bint same_name(const char* a, const char* b, Py_ssize_t length) noexcept no
 
 
 cdef void drop_nominated(Fields* fields) noexcept nogil:
-    """Marks every field that a Connection field names (RFC 9110 7.6.1); framing and Host are ours to write anyway."""
+    """
+    Marks every field that a Connection field names (RFC 9110 7.6.1).
+
+    Host and framing never: a request whose Content-Length is lost on the way is two requests to the server.
+    """
     cdef int i, j
     cdef Field* connection
     cdef const char* end
@@ -307,9 +329,13 @@ cdef void drop_nominated(Fields* fields) noexcept nogil:
         end = connection.value + connection.value_len
         p = next_token(connection.value, end, &length)
         while p != NULL:
-            for j in range(fields.count):
+            for j in range(fields.count if names_field(p, length) else 0):
                 if fields.at[j].name_len == length and same_name(fields.at[j].line, p, length):
-                    fields.at[j].dropped = True
+                    fields.at[j].dropped = (
+                        fields.at[j].kind != FIELD_HOST
+                        and fields.at[j].kind != FIELD_CONTENT_LENGTH
+                        and fields.at[j].kind != FIELD_TRANSFER_ENCODING
+                    )
             p = next_token(p + length, end, &length)
 
 
@@ -338,8 +364,13 @@ cdef HeadError note_field(Fields* fields, Field* field) noexcept nogil:
     elif field.kind == FIELD_CONNECTION:
         return note_connection(fields, field)
     elif field.kind == FIELD_EXPECT:
+        # Of several Expect fields each must be met.
+        fields.expect_continue = (
+            (fields.expect_continue or not fields.has_expect)
+            and field.value_len == 12
+            and equals_ignoring_case(field.value, "100-continue", 12)
+        )
         fields.has_expect = True
-        fields.expect_continue = field.value_len == 12 and equals_ignoring_case(field.value, "100-continue", 12)
     elif field.kind == FIELD_PRIVATE:
         fields.private_seen |= field.private_bit
     return HEAD_OK
@@ -378,6 +409,14 @@ cdef Py_ssize_t parse_fields(const char* p, const char* end, Limits* limits, Fie
     return p - start
 
 
+cdef int count_colons(const char* p, Py_ssize_t length) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int colons = 0
+    for i in range(length):
+        colons += p[i] == c":"
+    return colons
+
+
 cdef HeadError parse_authority(const char* p, int length, RequestHead* out) noexcept nogil:
     """Splits ``host[:port]`` or ``[IPv6][:port]`` (RFC 9110 7.2)."""
     cdef const char* end = p + length
@@ -390,7 +429,8 @@ cdef HeadError parse_authority(const char* p, int length, RequestHead* out) noex
         return BAD_HOST
     if p[0] == c"[":
         host_end = <const char*>memchr(p, c"]", length)
-        if host_end == NULL or host_end - p < 3 or not all_of(p + 1, host_end - p - 1, IPV6):
+        # Every IPv6 address has two colons: [cafe] and [1.2.3.4] are none.
+        if host_end == NULL or not all_of(p + 1, host_end - p - 1, IPV6) or count_colons(p, host_end - p) < 2:
             return BAD_HOST
         out.host = p + 1
         out.host_len = <int>(host_end - p - 1)
@@ -426,9 +466,10 @@ cdef HeadError split_target(const char* p, Py_ssize_t length, RequestHead* out, 
     """Origin-form as it is; absolute-form into authority and origin-form; `*` only with OPTIONS (RFC 9112 3.2)."""
     cdef const char* slash
     cdef Py_ssize_t scheme = 0
+    cdef bint is_options = out.method_len == 7 and memcmp(out.method, b"OPTIONS", 7) == 0
     authority[0] = NULL
     if p[0] != c"/":
-        if length == 1 and p[0] == c"*" and out.method_len == 7 and memcmp(out.method, b"OPTIONS", 7) == 0:
+        if length == 1 and p[0] == c"*" and is_options:
             out.target = p
             out.target_len = 1
             return HEAD_OK
@@ -442,11 +483,11 @@ cdef HeadError split_target(const char* p, Py_ssize_t length, RequestHead* out, 
         length -= scheme
         authority[0] = p
         slash = <const char*>memchr(p, c"/", length)
+        if memchr(p, c"?", length if slash == NULL else slash - p) != NULL:
+            return BAD_TARGET  # http://host?query has no path of its own to send on
         if slash == NULL:
-            if memchr(p, c"?", length) != NULL:
-                return BAD_TARGET  # http://host?query has no path of its own to send on
             authority_len[0] = <int>length
-            out.target = "/"
+            out.target = "*" if is_options else "/"  # OPTIONS of the server as a whole (RFC 9112 3.2.4)
             out.target_len = 1
             return HEAD_OK
         authority_len[0] = <int>(slash - p)
@@ -488,7 +529,8 @@ cdef HeadError parse_request_line(const char* p, const char* end, Limits* limits
         error = find_control(p, end - p)
         return error if error != HEAD_OK else (BAD_REQUEST_LINE if memchr(p, c" ", end - p) != NULL else BAD_VERSION)
     if not (c"0" <= p[5] <= c"9" and c"0" <= p[7] <= c"9"):
-        return BAD_VERSION
+        error = find_control(p, 8)
+        return error if error != HEAD_OK else BAD_VERSION
     if p[5] != c"1" or p[7] > c"1":
         return UNSUPPORTED_VERSION
     out.minor = p[7] - c"0"
@@ -530,8 +572,10 @@ cdef Py_ssize_t parse_request(const char* data, Py_ssize_t length, Limits* limit
     cdef HeadError error
     lf = <const char*>memchr(data, c"\n", length)
     if lf == NULL:
-        # Without a line yet: a target that is already too long must not be waited for.
-        return -<int>TARGET_TOO_LONG if length > limits.target_bytes + MAX_METHOD + 12 else 0
+        # Without a line yet: a target that is already too long must not be waited for. 11: SP SP HTTP/x.y CR.
+        if length > limits.target_bytes + MAX_METHOD + 11:
+            return -<int>TARGET_TOO_LONG
+        return -<int>HEAD_TOO_LARGE if length > limits.head_bytes else 0
     if lf == data or (lf - 1)[0] != c"\r":
         return -<int>BARE_LF
     error = parse_request_line(data, lf - 1, limits, out, &authority, &authority_len)
@@ -560,6 +604,9 @@ cdef Py_ssize_t parse_request(const char* data, Py_ssize_t length, Limits* limit
         out.keep_alive = not out.fields.connection_close
     else:
         out.keep_alive = out.fields.connection_keep_alive and not out.fields.connection_close
+        # HTTP/1.0 clients understand neither 100 nor 101: what they say about them is not heard (RFC 9110 7.8, 10.1.1).
+        out.fields.expect_continue = False
+        out.fields.connection_upgrade = False
     return out.size
 
 
@@ -607,6 +654,20 @@ cdef Py_ssize_t parse_response(const char* data, Py_ssize_t length, Limits* limi
 
 # --- for tests, explain and replay: the same parsers as Python values --------------------------------------------------
 
+cdef class ExactCopy:
+    """Bytes with nothing behind them."""
+
+    def __cinit__(self, bytes data not None):
+        self.length = len(data)
+        self.at = <char*>malloc(self.length)
+        if self.at == NULL and self.length:
+            raise MemoryError
+        memcpy(self.at, <const char*>data, self.length)
+
+    def __dealloc__(self):
+        free(self.at)
+
+
 cdef bytes slice_of(const char* p, Py_ssize_t length):
     return b"" if p == NULL else p[:length]
 
@@ -638,7 +699,8 @@ def read_request(bytes data, *, head_bytes=65536, target_bytes=16384, header_fie
     """A dict of what ``parse_request`` found; an int where it found none: 0 not whole yet, below 0 a HeadError."""
     cdef RequestHead head
     cdef Limits limits = limits_of(head_bytes, target_bytes, header_fields)
-    cdef Py_ssize_t size = parse_request(<const char*>data, len(data), &limits, &head)
+    cdef ExactCopy copy = ExactCopy(data)
+    cdef Py_ssize_t size = parse_request(copy.at, copy.length, &limits, &head)
     if size <= 0:
         return size
     return {
@@ -653,6 +715,7 @@ def read_request(bytes data, *, head_bytes=65536, target_bytes=16384, header_fie
         "keep_alive": bool(head.keep_alive),
         "content_length": head.fields.content_length,
         "chunked": bool(head.fields.chunked),
+        "upgrade": bool(head.fields.connection_upgrade),
         "expect_continue": bool(head.fields.expect_continue),
         "fields": field_rows(&head.fields),
     }
@@ -662,7 +725,8 @@ def read_response(bytes data, *, head_bytes=65536, header_fields=300):
     """A dict of what ``parse_response`` found; an int as for ``read_request``."""
     cdef ResponseHead head
     cdef Limits limits = limits_of(head_bytes, 0, header_fields)
-    cdef Py_ssize_t size = parse_response(<const char*>data, len(data), &limits, &head)
+    cdef ExactCopy copy = ExactCopy(data)
+    cdef Py_ssize_t size = parse_response(copy.at, copy.length, &limits, &head)
     if size <= 0:
         return size
     return {
@@ -679,4 +743,7 @@ def read_response(bytes data, *, head_bytes=65536, header_fields=300):
 
 def has_head_end(bytes data, Py_ssize_t resume=0) -> int:
     """1 where the head's empty line is there, 0 not yet, below 0 a HeadError."""
-    return find_head_end(<const char*>data, len(data), resume)
+    cdef ExactCopy copy = ExactCopy(data)
+    if not 0 <= resume <= copy.length:
+        raise ValueError(f"found resume {resume}; allowed is 0..{copy.length}")
+    return find_head_end(copy.at, copy.length, resume)

@@ -57,6 +57,7 @@ cdef class Cluster:
     cdef int pick_weighted(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
     cdef int pick_random(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
     cdef bint readjust(self, int64_t now_ms, Tried* tried) noexcept nogil
+    cdef int check_server(self, int server) except -1
     cdef object set_start_weights(self, list weights)
     cdef int pick_backup(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
 

@@ -16,6 +16,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memset
 from wsproxy._fast.state cimport (
     SharedState,
+    check_worker,
     total_inflight,
     ws_count,
     ws_load32,
@@ -29,12 +30,20 @@ from wsproxy._fast.state cimport (
 from wsproxy._fast.state import cluster_key, server_key
 
 
+cdef enum:
+    # How far affinity requests may push a weight below zero (IgnoreAffinityRequests="false"). A server that is this far
+    # behind gets no new sessions for thousands of turns anyway; without a floor the 32 bits wrap after days and the
+    # busiest server gets all of them.
+    LEAST_WEIGHT = -1_000_000
+
+
 cdef class Cluster:
     """
     A ServerCluster as the fast path sees it: slots, clone ids, primaries and backups.
 
     ``servers``: (name, clone id or None, LoadBalanceWeight, MaxConnections) in file order; ``primaries`` and ``backups``:
-    indices into it; ``cluster_address``: index of the ClusterAddress or -1. Build it before forking: it takes slots.
+    indices into it (a server that is named again keeps its first place); ``cluster_address``: index of the ClusterAddress
+    or -1. Build it before forking: it takes slots.
     """
 
     def __cinit__(
@@ -76,10 +85,13 @@ cdef class Cluster:
                 self.has_clone_ids = True
                 self.clone_ids[index] = <const char*><bytes>self.keep[index]
                 self.clone_id_lens[index] = len(self.keep[index])
-        for index, server in enumerate([*primaries, *backups]):
-            self.order[index] = server
-        self.primary_count = len(primaries)
-        self.member_count = len(primaries) + len(backups)
+        for index in [*primaries, *backups, *([] if cluster_address == -1 else [cluster_address])]:
+            self.check_server(index)
+        # dict: `order` has room for each server once, and a server in both lists is one server, not two.
+        for server in dict.fromkeys([*primaries, *backups]):
+            self.order[self.member_count] = server
+            self.member_count += 1
+        self.primary_count = len(set(primaries))
         self.cluster_address = cluster_address
         self.random = random
         self.ignore_affinity_requests = ignore_affinity_requests
@@ -153,7 +165,7 @@ cdef class Cluster:
             verdict = USABLE  # nothing else to turn to: trying beats a sure refusal (PQ71608, Q9)
         if verdict <= PROBE:
             self.enter(server, worker, verdict == PROBE)
-            if not self.ignore_affinity_requests:
+            if not self.ignore_affinity_requests and self.servers[server].weight > LEAST_WEIGHT:
                 self.servers[server].weight -= 1
         ws_unlock(&self.slot.lock)
         return verdict
@@ -220,6 +232,7 @@ cdef class Cluster:
         """Adds the smallest multiple of each start weight that lifts one usable primary above zero; False: none is usable."""
         cdef int position, server
         cdef int32_t start, needed, least = 0
+        cdef int64_t raised
         for position in range(self.primary_count):
             server = self.order[position]
             start = self.servers[server].start_weight
@@ -233,9 +246,9 @@ cdef class Cluster:
         for position in range(self.primary_count):
             server = self.order[position]
             # Not above its start weight: a server that was down must not come back with the turns it missed.
-            self.servers[server].weight = min(
-                self.servers[server].weight + least * self.servers[server].start_weight, self.servers[server].start_weight
-            )
+            start = self.servers[server].start_weight
+            raised = self.servers[server].weight + <int64_t>least * start
+            self.servers[server].weight = <int32_t>min(raised, <int64_t>start)
         return True
 
     cdef int pick_random(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
@@ -282,24 +295,38 @@ cdef class Cluster:
             ws_swap_if32(&slot.probe_by, worker + 1, 0)
 
     cdef void mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil:
-        """Out of service for RetryInterval from now, the last failure (PK28197); for all workers."""
+        """
+        Out of service for RetryInterval from now, the last failure (PK28197); for all workers.
+
+        Under the lock: nobody may see the probe over and the new mark not yet there, and probe again.
+        """
         cdef ws_server_slot* slot = self.servers[server]
+        ws_lock(&self.slot.lock)
         if ws_load64(&slot.down_until_ms) == 0:
             ws_store64(&slot.down_since_ms, now_ms)
         ws_store32(&slot.down_errno, error)
         ws_store32(&slot.down_by, worker)
         ws_store64(&slot.down_until_ms, max(now_ms + self.retry_interval_ms, 1))
         ws_store32(&slot.probe_by, 0)
+        ws_unlock(&self.slot.lock)
 
     cdef void mark_up(self, int server) noexcept nogil:
         """Back in service for all workers: any answer proves it (PLUGIN 5.2)."""
         cdef ws_server_slot* slot = self.servers[server]
         if ws_load64(&slot.down_until_ms) != 0:
+            ws_lock(&self.slot.lock)
             ws_store64(&slot.down_until_ms, 0)
             ws_store32(&slot.probe_by, 0)
+            ws_unlock(&self.slot.lock)
 
     cdef void count_affinity(self, int server) noexcept nogil:
         ws_count(&self.servers[server].affinity)
+
+    cdef int check_server(self, int server) except -1:
+        """Raises for an index that Python code got wrong: below here nothing checks it."""
+        if not 0 <= server < self.count:
+            raise ValueError(f"cluster {self.name}: found server {server}; allowed is 0..{self.count - 1}")
+        return server
 
     # --- the same decisions for tests, explain, replay and admin -------------------------------------------------
 
@@ -310,14 +337,14 @@ cdef class Cluster:
         cdef int server
         memset(&bits, 0, sizeof(bits))
         for server in tried:
-            set_tried(&bits, server)
-        return self.pick(worker, now_ms, &bits, &probe)
+            set_tried(&bits, self.check_server(server))
+        return self.pick(check_worker(worker), now_ms, &bits, &probe)
 
     def take_server(self, int server, int worker, int64_t now_ms) -> int:
         """``Verdict`` of giving an affinity request to this server; 0 and 1 mean taken."""
         cdef Tried bits
         memset(&bits, 0, sizeof(bits))
-        return self.take(server, worker, now_ms, &bits)
+        return self.take(self.check_server(server), check_worker(worker), now_ms, &bits)
 
     def find_clone_id(self, bytes clone_id) -> int:
         """Index of the server with this CloneID, primaries first; -1 none."""
@@ -326,23 +353,24 @@ cdef class Cluster:
 
     def release_server(self, int server, int worker) -> None:
         """Ends one request of ``pick_server`` or ``take_server``."""
-        self.release(server, worker, ws_load32(&self.servers[server].probe_by) == worker + 1)
+        check_worker(worker)
+        self.release(self.check_server(server), worker, ws_load32(&self.servers[server].probe_by) == worker + 1)
 
     def set_down(self, int server, int worker, int64_t now_ms, int error=0) -> None:
         """Marks the server down from ``now_ms`` on."""
-        self.mark_down(server, worker, now_ms, error)
+        self.mark_down(self.check_server(server), check_worker(worker), now_ms, error)
 
     def set_up(self, int server) -> None:
         """Clears the down mark."""
-        self.mark_up(server)
+        self.mark_up(self.check_server(server))
 
     def set_drained(self, int server, bint drained) -> None:
         """A drained server gets no requests at all."""
-        ws_store32(&self.servers[server].drained, drained)
+        ws_store32(&self.servers[self.check_server(server)].drained, drained)
 
     def server_state(self, int server) -> dict[str, int]:
         """What the slot says: weight, start_weight, inflight, down_until_ms, down_since_ms, total, affinity, failed, ..."""
-        cdef ws_server_slot* slot = self.servers[server]
+        cdef ws_server_slot* slot = self.servers[self.check_server(server)]
         return {
             "weight": slot.weight,
             "start_weight": slot.start_weight,

@@ -15,7 +15,9 @@ cdef extern from *:
 
     #define WS_MAX_WORKERS 128
 
-    typedef struct {
+    /* A slot begins at a cache line of its own. The attribute belongs to the struct: on the typedef it would promise an
+       alignment that the size does not keep. */
+    typedef struct __attribute__((aligned(64))) {
         int32_t weight;               /* what is left of this turn; under the cluster's lock */
         int32_t start_weight;         /* LoadBalanceWeight / GCD of the cluster */
         int32_t max_connections;      /* <= 0: no limit */
@@ -29,13 +31,13 @@ cdef extern from *:
         uint64_t affinity;            /* of these by affinity */
         uint64_t failed;              /* tries that failed */
         int32_t inflight[WS_MAX_WORKERS]; /* requests running, one count a worker: a dead worker's row is zeroed */
-    } ws_server_slot __attribute__((aligned(64)));
+    } ws_server_slot;
 
-    typedef struct {
+    typedef struct __attribute__((aligned(64))) {
         int32_t cursor;               /* where the next turn of the round robin starts */
         uint64_t random;              /* xorshift state */
         pthread_mutex_t lock;         /* robust, process-shared: a worker that dies inside leaves it usable */
-    } ws_cluster_slot __attribute__((aligned(64)));
+    } ws_cluster_slot;
 
     static int ws_mutex_init(pthread_mutex_t *lock) {
         pthread_mutexattr_t attributes;
@@ -112,4 +114,5 @@ cdef class SharedState:
     cdef ws_cluster_slot* cluster_slot(self, bytes key) except NULL
 
 
+cdef int check_worker(int worker_id) except -1
 cdef int32_t total_inflight(ws_server_slot* slot) noexcept nogil

@@ -5,8 +5,8 @@ Made by the supervisor before it forks, mapped by every worker, read and written
 Must not know sockets or configuration. A server is found by the digest of its cluster's and its own name, so a
 reload keeps the state of servers that stay.
 
-Every value has one writer at a time: weights and the round-robin cursor are changed under the cluster's robust
-mutex; in-flight counts have one row a worker; down marks are single words. So a worker may die anywhere without
+Every value has one writer at a time: weights, the round-robin cursor and down marks are changed under the cluster's
+robust mutex; in-flight counts have one row a worker. So a worker may die anywhere without
 leaving the others stuck, and ``worker_died`` gives its requests back exactly.
 """
 
@@ -24,6 +24,13 @@ cdef int32_t total_inflight(ws_server_slot* slot) noexcept nogil:
     for row in range(MAX_WORKERS):
         total += ws_load32(&slot.inflight[row])
     return total
+
+
+cdef int check_worker(int worker_id) except -1:
+    """Raises for a number that has no row of in-flight counts."""
+    if not 0 <= worker_id < MAX_WORKERS:
+        raise ValueError(f"found worker {worker_id}; allowed is 0..{MAX_WORKERS - 1}")
+    return worker_id
 
 
 def server_key(cluster: str, server: str) -> bytes:
@@ -63,20 +70,22 @@ cdef class SharedState:
 
     cdef ws_server_slot* server_slot(self, bytes key) except NULL:
         """The slot of ``key``, taken into use if it is new. Only the supervisor calls this, before it forks."""
-        cdef Py_ssize_t index = self.server_index.setdefault(key, len(self.server_index))
+        cdef Py_ssize_t index = self.server_index.get(key, len(self.server_index))
         if index >= self.server_capacity:
             raise MemoryError(f"found more than {self.server_capacity} servers; allowed is that many in one shared state")
+        self.server_index[key] = index
         return &self.servers[index]
 
     cdef ws_cluster_slot* cluster_slot(self, bytes key) except NULL:
         """The slot of ``key``, with its lock made and a random start position if it is new."""
         cdef bint known = key in self.cluster_index
-        cdef Py_ssize_t index = self.cluster_index.setdefault(key, len(self.cluster_index))
+        cdef Py_ssize_t index = self.cluster_index.get(key, len(self.cluster_index))
         if index >= self.cluster_capacity:
             raise MemoryError(f"found more than {self.cluster_capacity} clusters; allowed is that many in one shared state")
         if not known:
             if ws_mutex_init(&self.clusters[index].lock):
                 raise OSError("cannot make a process-shared robust mutex")
+            self.cluster_index[key] = index
             self.clusters[index].random = int.from_bytes(os.urandom(8), "little") | 1
             self.clusters[index].cursor = <int32_t>(self.clusters[index].random >> 33)
         return &self.clusters[index]
@@ -94,8 +103,7 @@ cdef class SharedState:
         cdef Py_ssize_t index
         cdef int given_back = 0
         cdef ws_server_slot* slot
-        if not 0 <= worker_id < MAX_WORKERS:
-            raise ValueError(f"found worker {worker_id}; allowed is 0..{MAX_WORKERS - 1}")
+        check_worker(worker_id)
         for index in range(len(self.server_index)):
             slot = &self.servers[index]
             given_back += ws_load32(&slot.inflight[worker_id])

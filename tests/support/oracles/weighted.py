@@ -1,0 +1,177 @@
+"""
+The server choice of PLUGIN 3.4, 4 and 5.2 over plain lists: weighted round robin, down marks, probes, limits, backups.
+
+Driven by the parity and unit tests, which feed it the same calls as ``Cluster``. Must not share code with ``wsproxy/_fast``.
+Weights: divided by their greatest common divisor, one less a request, at or below zero passed over; when no usable server is
+above zero each gets the smallest multiple of its own start weight that lifts at least one usable server (Q6), and none
+rises above its start weight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+USABLE, PROBE, DOWN, DRAINED, FULL, TRIED = range(6)
+NONE_REACHABLE, ALL_FULL = -1, -2
+LEAST_WEIGHT = -1_000_000
+
+
+@dataclass
+class Server:
+    """One member with its present state."""
+
+    start_weight: int = 0
+    most_connections: int = -1
+    weight: int = 0
+    down_until: int | None = None
+    probe_by: int | None = None
+    drained: bool = False
+    running: dict[int, int] = field(default_factory=dict)  # worker -> requests
+
+    @property
+    def inflight(self) -> int:
+        return sum(self.running.values())
+
+
+@dataclass
+class WeightedCluster:
+    """``rows``: (LoadBalanceWeight, MaxConnections); ``start``: the primary (by position) that the first turn begins with."""
+
+    rows: list[tuple[int, int]]
+    primaries: list[int]
+    backups: list[int]
+    start: int = 0
+    ignore_affinity_requests: bool = True
+    retry_single_server: bool = True
+    retry_interval: int = 60_000
+    cluster_address: int | None = None
+    servers: list[Server] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.servers = [Server(most_connections=most) for _, most in self.rows]
+        divisor = math.gcd(*(self.rows[index][0] for index in self.primaries)) or 1
+        for index in self.primaries:
+            server = self.servers[index]
+            server.start_weight = server.weight = self.rows[index][0] // divisor
+
+    @property
+    def members(self) -> list[int]:
+        return self.primaries + self.backups
+
+    def judge(self, index: int, now: int, tried: Collection[int] = ()) -> int:
+        server = self.servers[index]
+        if index in tried:
+            return TRIED
+        if server.drained:
+            return DRAINED
+        if 0 < server.most_connections <= server.inflight:
+            return FULL
+        if server.down_until is None:
+            return USABLE
+        if now >= server.down_until and server.probe_by is None:
+            return PROBE
+        return DOWN
+
+    def is_usable(self, index: int, now: int, tried: Collection[int]) -> bool:
+        return self.judge(index, now, tried) in (USABLE, PROBE)
+
+    def is_last_chance(self, index: int, now: int, tried: Collection[int]) -> bool:
+        """The only server is tried though it is marked down (PQ71608, Q9)."""
+        return (
+            self.members == [index]
+            and self.retry_single_server
+            and self.judge(index, now, tried) == DOWN
+        )
+
+    def enter(self, index: int, worker: int, now: int, *, judged: bool = True) -> None:
+        server = self.servers[index]
+        if judged and self.judge(index, now) == PROBE:
+            server.probe_by = worker
+        server.running[worker] = server.running.get(worker, 0) + 1
+
+    def take(self, index: int, worker: int, now: int) -> int:
+        """Affinity: this server or none."""
+        verdict = USABLE if self.is_last_chance(index, now, ()) else self.judge(index, now)
+        if verdict in (USABLE, PROBE):
+            self.enter(index, worker, now)
+            server = self.servers[index]
+            if not self.ignore_affinity_requests and server.weight > LEAST_WEIGHT:
+                server.weight -= 1
+        return verdict
+
+    def pick(self, worker: int, now: int, tried: Collection[int] = ()) -> int:
+        """Regular balancing."""
+        if self.cluster_address is not None:
+            if self.cluster_address not in tried:
+                self.enter(self.cluster_address, worker, now, judged=False)
+                return self.cluster_address
+            chosen = None
+        else:
+            chosen = self.pick_primary(now, tried)
+        if chosen is None:
+            usable = (index for index in self.backups if self.is_usable(index, now, tried))
+            chosen = next(usable, None)
+        if chosen is None:
+            last = (index for index in self.members if self.is_last_chance(index, now, tried))
+            chosen = next(last, None)
+        if chosen is None:
+            full = any(self.judge(index, now, tried) == FULL for index in self.members)
+            return ALL_FULL if full else NONE_REACHABLE
+        self.enter(chosen, worker, now)
+        return chosen
+
+    def pick_primary(self, now: int, tried: Collection[int]) -> int | None:
+        usable = [
+            index
+            for index in self.primaries
+            if self.servers[index].start_weight > 0 and self.is_usable(index, now, tried)
+        ]
+        if not usable:
+            return None
+        if all(self.servers[index].weight <= 0 for index in usable):
+            self.readjust(usable)
+        for step in range(len(self.primaries)):
+            position = (self.start + step) % len(self.primaries)
+            index = self.primaries[position]
+            if index in usable and self.servers[index].weight > 0:
+                self.servers[index].weight -= 1
+                self.start = position + 1
+                return index
+        raise AssertionError("readjusting lifted no usable server")
+
+    def readjust(self, usable: list[int]) -> None:
+        multiple = 1
+        while not any(
+            self.servers[index].weight + multiple * self.servers[index].start_weight > 0
+            for index in usable
+        ):
+            multiple += 1
+        for index in self.primaries:
+            server = self.servers[index]
+            raised = server.weight + multiple * server.start_weight
+            server.weight = min(raised, server.start_weight)
+
+    def release(self, index: int, worker: int) -> None:
+        server = self.servers[index]
+        server.running[worker] -= 1
+        if server.probe_by == worker:
+            server.probe_by = None
+
+    def set_down(self, index: int, now: int) -> None:
+        self.servers[index].down_until = now + self.retry_interval
+        self.servers[index].probe_by = None
+
+    def set_up(self, index: int) -> None:
+        server = self.servers[index]
+        if server.down_until is not None:
+            server.down_until = server.probe_by = None
+
+    def worker_died(self, worker: int) -> int:
+        given_back = 0
+        for server in self.servers:
+            given_back += server.running.pop(worker, 0)
+            if server.probe_by == worker:
+                server.probe_by = None
+        return given_back

@@ -1,0 +1,33 @@
+from collections.abc import Iterable
+
+from wsproxy._fast.state import SharedState
+
+class Cluster:
+    name: str
+    server_names: tuple[str, ...]
+    separator: int
+    retry_interval_ms: int
+
+    def __new__(
+        cls,
+        state: SharedState,
+        name: str,
+        servers: list[tuple[str, str | None, int, int]],
+        primaries: list[int],
+        backups: list[int],
+        *,
+        cluster_address: int = -1,
+        random: bool = False,
+        ignore_affinity_requests: bool = True,
+        retry_single_server: bool = True,
+        separator: str = ":",
+        retry_interval_s: float = 60,
+    ) -> Cluster: ...
+    def pick_server(self, worker: int, now_ms: int, tried: Iterable[int] = ()) -> int: ...
+    def take_server(self, server: int, worker: int, now_ms: int) -> int: ...
+    def find_clone_id(self, clone_id: bytes) -> int: ...
+    def release_server(self, server: int, worker: int) -> None: ...
+    def set_down(self, server: int, worker: int, now_ms: int, error: int = 0) -> None: ...
+    def set_up(self, server: int) -> None: ...
+    def set_drained(self, server: int, drained: bool) -> None: ...
+    def server_state(self, server: int) -> dict[str, int]: ...
