@@ -18,10 +18,10 @@ from rich.console import Console
 
 from bench.macro import report
 from bench.macro.machine import PROJECT, TooFewCoresError, assign_cores
-from bench.macro.measure import Plan, choose, programs_needed, run_scenario
+from bench.macro.measure import Plan, programs_needed, run_scenario
 from bench.macro.processes import StartError
 from bench.macro.programs import MissingProgramsError, ensure
-from bench.macro.proxies import PROXIES
+from bench.macro.proxies import PROXIES, choose
 from bench.macro.results import Results
 from bench.macro.scenarios import SCENARIOS
 
@@ -31,6 +31,7 @@ FULL = Plan(rounds=5, seconds=5, warmup_seconds=1)
 SMOKE = Plan(rounds=1, seconds=1, warmup_seconds=0)
 SMOKE_SCENARIO = "small"
 CANNOT_BEGIN = 2
+WIDTH_IN_A_FILE = 190  # no cell of the table wraps
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,7 +76,7 @@ def main(
     markdown: bool,
 ) -> None:
     """Measure wsproxy, nginx, HAProxy and httpd side by side. See bench/README.md."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_FILE)
     if show is not None:
         _show(msgspec.json.decode(show.read_bytes(), type=Results), console, markdown)
         return
@@ -83,7 +84,7 @@ def main(
     plan = Plan(rounds or base.rounds, seconds or base.seconds, base.warmup_seconds)
     chosen = names or ((SMOKE_SCENARIO,) if smoke else tuple(SCENARIOS))
     try:
-        proxies = choose(only)
+        proxies = {name: choose(only, name) for name in chosen}
     except KeyError as error:
         msg = f"no proxy is called {error}; there are: {', '.join(PROXIES)}"
         raise click.BadParameter(msg, param_hint="--only") from error
@@ -91,14 +92,18 @@ def main(
     signal.signal(signal.SIGTERM, _leave)  # so that what we started is ended on SIGTERM too
     is_good = True
     try:
-        ensure(programs_needed(proxies))
+        ensure(programs_needed([proxy for several in proxies.values() for proxy in several]))
         cores = assign_cores(os.sched_getaffinity(0))
         os.sched_setaffinity(
             0, os.sched_getaffinity(0) - {cores.proxy}
         )  # we too stay away from the proxy
         for name in chosen:
             results = run_scenario(
-                SCENARIOS[name], proxies, plan, cores, say=lambda line: click.echo(line, err=True)
+                SCENARIOS[name],
+                proxies[name],
+                plan,
+                cores,
+                say=lambda line: click.echo(line, err=True),
             )
             _show(results, console, markdown)
             is_good = is_good and results.is_good

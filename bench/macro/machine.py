@@ -38,14 +38,14 @@ def assign_cores(available: set[int]) -> Cores:
     Raises: TooFewCoresError for fewer than two.
     """
     ordered = sorted(available)
-    if len(ordered) < 2:  # noqa: PLR2004 (the sentence below says it)
+    if len(ordered) < 2:
         msg = "two cores are needed: one for the proxy under test, one for wrk and the upstream"
         raise TooFewCoresError(msg)
     return Cores(proxy=ordered[-1], wrk=ordered[0], upstream=ordered[-2])
 
 
 def describe() -> Machine:
-    """This machine. I/O."""
+    """What machine we run on. I/O."""
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from bench.macro import cputime, machine, programs
 from bench.macro.machine import Cores
 from bench.macro.programs import Program
-from bench.macro.proxies import PROXIES, Proxy
+from bench.macro.proxies import Proxy
 from bench.macro.results import Failure, Measurement, Method, Results
 from bench.macro.scenarios import Scenario
 from bench.macro.testbed import Contestant, cpu_time, testbed
@@ -169,15 +169,3 @@ def _method(scenario: Scenario, chosen: list[Proxy], plan: Plan, cores: Cores) -
         duties=DUTIES,
         notes={proxy.name: proxy.note for proxy in chosen if proxy.note},
     )
-
-
-def choose(only: str | None) -> list[Proxy]:
-    """
-    The proxies to measure: those that ``only`` names (comma-separated), else all that are not optional.
-
-    Raises: KeyError with the first unknown name.
-    """
-    if only is None:
-        return [proxy for proxy in PROXIES.values() if not proxy.optional]
-    names = [name.strip() for name in only.split(",") if name.strip()]
-    return [PROXIES[name] for name in dict.fromkeys(names)]

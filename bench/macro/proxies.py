@@ -7,7 +7,7 @@ Driven by ``testbed``. Pure, but for looking up where httpd keeps its modules.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.macro import programs, render
@@ -40,6 +40,7 @@ def _httpd(program: Path, config: Path, _port: int) -> list[str]:
 
 
 def _httpd_values() -> dict[str, str]:
+    """Where httpd finds its modules, and who its child is."""
     found = next((path for path in HTTPD_MODULE_DIRS if path.is_dir()), HTTPD_MODULE_DIRS[0])
     return {"modules": str(found), "user_line": render.httpd_user_lines()}
 
@@ -48,72 +49,106 @@ def _no_values() -> dict[str, str]:
     return {}
 
 
-def _nginx_default_buffers() -> dict[str, str]:
-    return {"buffer_lines": "            # proxy_buffering and its buffers are at their defaults"}
-
-
-def _nginx_large_buffers() -> dict[str, str]:
-    # a whole 64-KiB answer fits, so that nginx never writes a temporary file for it
-    lines = ("proxy_buffer_size 16k;", "proxy_buffers 8 32k;", "proxy_busy_buffers_size 128k;")
-    return {"buffer_lines": "\n".join(f"            {line}" for line in lines)}
-
-
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """
     One proxy; ``command`` takes the program, its configuration and the port.
 
-    ``optional``: measured only where ``--only`` names it.
+    ``buffer_lines`` go into the template as they are: none means the program's own defaults. ``only_in`` names the
+    scenarios that measure it unasked; empty means all.
     """
 
     name: str
     program: Program
     template: str
     command: Callable[[Path, Path, int], list[str]]
+    note: str
     values: Callable[[], dict[str, str]] = field(default=_no_values)
-    note: str = ""
-    optional: bool = False
+    buffer_lines: tuple[str, ...] = ()
+    only_in: tuple[str, ...] = ()
 
+    @property
     def config_name(self) -> str:
         """A file name of its own in the work directory; the suffix helps editors."""
         return f"{self.name}{Path(self.template).suffix}"
 
+    def template_values(self) -> dict[str, str]:
+        """What this proxy's template needs beyond ports and servers."""
+        return {
+            "buffer_lines": "\n".join(self.buffer_lines or ("# buffers: defaults",))
+        } | self.values()
 
-PROXIES = {
-    proxy.name: proxy
-    for proxy in (
-        Proxy(OURS, programs.WSPROXY, "plugin-cfg.xml", _wsproxy, note="one worker"),
-        Proxy(
-            "nginx",
-            programs.NGINX,
-            "nginx.conf",
-            _nginx,
-            _nginx_default_buffers,
-            note="one worker; proxy_buffering and buffers at their defaults",
+
+WSPROXY = Proxy(
+    OURS, programs.WSPROXY, "plugin-cfg.xml", _wsproxy, "one worker, all settings at their defaults"
+)
+NGINX = Proxy(
+    "nginx",
+    programs.NGINX,
+    "nginx.conf",
+    _nginx,
+    "one worker; proxy_buffering and its buffers at their defaults",
+)
+HAPROXY = Proxy(
+    "haproxy",
+    programs.HAPROXY,
+    "haproxy.cfg",
+    _haproxy,
+    "one thread; sends header names in lower case",
+)
+HTTPD = Proxy(
+    "httpd",
+    programs.HTTPD,
+    "httpd.conf",
+    _httpd,
+    "event MPM, one child with 40 threads",
+    _httpd_values,
+)
+
+# The peers' default buffers are smaller than a 64-KiB answer, and each can be told to use larger ones. Measured without
+# that, nginx and httpd need twice the CPU: a comparison with the defaults alone would flatter us.
+VARIANTS = (
+    replace(
+        NGINX,
+        name="nginx-buffers",
+        note="as nginx, with buffers that hold a whole 64-KiB answer, so that no temporary file is written",
+        buffer_lines=(
+            "proxy_buffer_size 16k;",
+            "proxy_buffers 8 32k;",
+            "proxy_busy_buffers_size 128k;",
         ),
-        Proxy(
-            "haproxy",
-            programs.HAPROXY,
-            "haproxy.cfg",
-            _haproxy,
-            note="one thread; sends header names in lower case",
-        ),
-        Proxy(
-            "httpd",
-            programs.HTTPD,
-            "httpd.conf",
-            _httpd,
-            _httpd_values,
-            note="event MPM, one child with 64 threads",
-        ),
-        Proxy(
-            "nginx-buffers",
-            programs.NGINX,
-            "nginx.conf",
-            _nginx,
-            _nginx_large_buffers,
-            note="as nginx, with buffers that hold a whole 64-KiB answer",
-            optional=True,
-        ),
-    )
-}
+        only_in=("64k",),
+    ),
+    replace(
+        HAPROXY,
+        name="haproxy-buffers",
+        note="as haproxy, with buffers that hold a whole 64-KiB answer (splicing was measured: no better)",
+        buffer_lines=("    tune.bufsize 98304",),
+        only_in=("64k",),
+    ),
+    replace(
+        HTTPD,
+        name="httpd-buffers",
+        note="as httpd, with buffers that hold a whole 64-KiB answer",
+        buffer_lines=("ProxyIOBufferSize 65536",),
+        only_in=("64k",),
+    ),
+)
+
+PROXIES = {proxy.name: proxy for proxy in (WSPROXY, NGINX, HAPROXY, HTTPD, *VARIANTS)}
+
+
+def choose(only: str | None, scenario: str) -> list[Proxy]:
+    """
+    The proxies to measure: those that ``only`` names (comma-separated), else those that the scenario measures unasked.
+
+    Raises: KeyError with the first unknown name, or with ``only`` where it names none.
+    """
+    if only is None:
+        return [
+            proxy for proxy in PROXIES.values() if not proxy.only_in or scenario in proxy.only_in
+        ]
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    if not names:
+        raise KeyError(only)
+    return [PROXIES[name] for name in dict.fromkeys(names)]

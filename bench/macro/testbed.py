@@ -124,10 +124,10 @@ def _start_proxy(
     directory = workdir / proxy.name
     directory.mkdir()
     directory.chmod(0o755)
-    config = directory / proxy.config_name()
+    config = directory / proxy.config_name
     config.write_text(
         render.render(
-            proxy.template, render.proxy_values(addresses, directory, port, proxy.values())
+            proxy.template, render.proxy_values(addresses, directory, port, proxy.template_values())
         )
     )
     script = directory / "request.lua"

@@ -46,7 +46,7 @@ def complaints(scenario: Scenario, addresses: Addresses, listen_port: int) -> li
             found += _new_visitor_complaints(connection, scenario, addresses, listen_port)
     except (OSError, http.client.HTTPException, ValueError) as error:
         found.append(f"broke off: {type(error).__name__}: {error}")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def pinning_complaints(processes: Iterable[ProcessStat], core: int) -> list[str]:
@@ -143,7 +143,7 @@ def _header_complaints(
             served.append(int(bench["X-Bench-Connection-Requests"]))
     if max(served) == 1:
         found.append("upstream connections are not used again")
-    return list(dict.fromkeys(found))
+    return found
 
 
 def _answer_complaints(answer: Answer, body_bytes: int) -> list[str]:
