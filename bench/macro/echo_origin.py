@@ -1,7 +1,7 @@
 """
 The app server of the proof before a measurement: answers with the request head that it saw, as JSON.
 
-Driven by ``testbed`` and read by ``verify``; the upstream nginx sends ``/app/check`` here. Idle while anything is measured.
+Driven by ``bed`` and read by ``verify``; the upstream nginx sends ``/app/check`` here. Idle while anything is measured.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bench.macro import cputime, machine, programs
+from bench.macro.bed import Contestant, cpu_time, running_bed
 from bench.macro.machine import Cores
 from bench.macro.programs import Program
 from bench.macro.proxies import Proxy
 from bench.macro.results import Failure, Measurement, Method, Results
 from bench.macro.scenarios import Scenario
-from bench.macro.testbed import Contestant, cpu_time, testbed
 from bench.macro.traffic import CLONE_IDS
 from bench.macro.wrk import WrkError, WrkResult, command, run_wrk
 
@@ -50,7 +50,7 @@ def run_scenario(
     """
     started = datetime.now(tz=UTC)
     measurements: list[Measurement] = []
-    with testbed(scenario, chosen, cores) as bed:
+    with running_bed(scenario, chosen, cores) as bed:
         failures = list(bed.failures)
         for failure in failures:
             say(f"{failure.proxy}: not measured: {'; '.join(failure.reasons)}")

@@ -1,7 +1,7 @@
 """
 Processes that a run starts: pinned to cores, each leader of its own session, ended with everything that they started.
 
-Driven by ``testbed``. Ends only process groups that it made.
+Driven by ``bed``. Ends only process groups that it made.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 The proxies under test: one frozen row each, with the program, the configuration template and how to start it.
 
-Driven by ``testbed``. Pure, but for looking up where httpd keeps its modules.
+Driven by ``bed``. Pure, but for looking up where httpd keeps its modules.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Configuration files for one run, from the templates in ``configs/``.
 
-Driven by ``testbed``. A placeholder is ``@{name}``, since nginx, HAProxy, httpd and Lua all use ``$`` themselves. Must not
+Driven by ``bed``. A placeholder is ``@{name}``, since nginx, HAProxy, httpd and Lua all use ``$`` themselves. Must not
 start anything; writes only where it is told to.
 """
 

@@ -1,7 +1,7 @@
 """
 What is measured: one frozen row a scenario.
 
-Read by ``__main__`` and ``testbed``. A new scenario of the same kind (keep-alive GET) is one row here and one location in
+Read by ``__main__`` and ``bed``. A new scenario of the same kind (keep-alive GET) is one row here and one location in
 ``configs/upstream.conf``; its name is also the name of the result file.
 """
 

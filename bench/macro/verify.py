@@ -1,7 +1,7 @@
 """
 The proof, before anything is measured, that a proxy does its duty: complaints, none if it does.
 
-Driven by ``testbed``. Real requests, the same ones that wrk sends, through the proxy to the upstream that is measured.
+Driven by ``bed``. Real requests, the same ones that wrk sends, through the proxy to the upstream that is measured.
 """
 
 from __future__ import annotations
@@ -94,8 +94,9 @@ def _affinity_complaints(
     listen_port: int,
 ) -> list[str]:
     found = []
-    for number in range(SESSIONS_TRIED):
-        for clone_id, port in addresses.clones:
+    # one server's sessions after the other's: in turn, plain round robin would pass
+    for clone_id, port in addresses.clones:
+        for number in range(SESSIONS_TRIED):
             answer = _get(connection, scenario.path, listen_port, traffic.cookie(number, clone_id))
             found += _answer_complaints(answer, scenario.body_bytes)
             if answer.upstream_port != port:
@@ -127,8 +128,8 @@ def _header_complaints(
 ) -> list[str]:
     found = []
     served: list[int] = []  # how many requests the upstream connection had carried
-    for number in range(SESSIONS_TRIED):
-        for clone_id, port in addresses.clones:
+    for clone_id, port in addresses.clones:
+        for number in range(SESSIONS_TRIED):
             cookie = traffic.cookie(number, clone_id)
             answer = _get(connection, CHECK_PATH, listen_port, cookie, traffic.SPOOFED_HEADERS)
             if answer.status != http.HTTPStatus.OK:

@@ -1,7 +1,7 @@
 """
 Everything that runs during one scenario: the upstream, the echo origin and each proxy that did its duty.
 
-Driven by ``measure``. All of it listens on 127.0.0.1, lives in one temporary directory, and is gone when ``testbed`` ends.
+Driven by ``measure``. All of it listens on 127.0.0.1, lives in one temporary directory, and is gone when ``bed`` ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Contestant:
 
 
 @dataclass(frozen=True, slots=True)
-class Testbed:
+class Bed:
     """What ``measure`` measures, and who was turned away."""
 
     contestants: list[Contestant]
@@ -45,7 +45,7 @@ class Testbed:
 
 
 @contextmanager
-def testbed(scenario: Scenario, chosen: list[Proxy], cores: Cores) -> Iterator[Testbed]:
+def running_bed(scenario: Scenario, chosen: list[Proxy], cores: Cores) -> Iterator[Bed]:
     """
     The bed, verified; every process ended and every file removed on the way out.
 
@@ -72,7 +72,7 @@ def testbed(scenario: Scenario, chosen: list[Proxy], cores: Cores) -> Iterator[T
                 failures.append(Failure(proxy.name, complaints))
             else:
                 contestants.append(contestant)
-        yield Testbed(contestants, failures)
+        yield Bed(contestants, failures)
 
 
 def cpu_time(service: Service) -> cputime.CpuTime:
