@@ -143,6 +143,11 @@ def test_kept_result_is_shown_as_markdown(tmp_path: Path) -> None:
     assert "| nginx | 0.50 | 1.00 | 1.00 | 1.00 |" in shown.output.splitlines()
 
 
+def test_core_that_others_filled_is_not_blamed_on_the_load_side() -> None:
+    found = report.remarks(results([measurement("nginx", 1, 10, core_busy=0.5, core_foreign=0.49)]))
+    assert found[0] == "nginx: others used up to 49% of the proxy's core (rounds 1)"
+
+
 @pytest.mark.parametrize("table", ["rows", "ratio_rows"])
 def test_tables_survive_a_run_in_which_everybody_failed(table: str) -> None:
     assert getattr(report, table)(results([], [Failure("nginx", ["no"])])) == []
