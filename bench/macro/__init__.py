@@ -1,0 +1,1 @@
+"""Side-by-side benchmark of wsproxy, nginx, HAProxy and httpd: ``python -m bench.macro``."""

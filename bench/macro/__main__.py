@@ -1,0 +1,139 @@
+"""
+``python -m bench.macro``: measures, prints, and keeps the results. ``make bench`` calls it.
+
+Parses arguments and prints; ends with 1 where a proxy failed or gave a bad answer, with 2 where it could not begin.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+import msgspec
+from rich.console import Console
+
+from bench.macro import report
+from bench.macro.machine import PROJECT, TooFewCoresError, assign_cores
+from bench.macro.measure import Plan, programs_needed, run_scenario
+from bench.macro.processes import StartError
+from bench.macro.programs import MissingProgramsError, ensure
+from bench.macro.proxies import PROXIES, choose
+from bench.macro.results import Results
+from bench.macro.scenarios import SCENARIOS
+
+RESULTS_DIRECTORY = PROJECT / "bench" / "results"
+FULL = Plan(rounds=5, seconds=5, warmup_seconds=1)
+# long enough to prove that everything works, far too short to compare
+SMOKE = Plan(rounds=1, seconds=1, warmup_seconds=0)
+SMOKE_SCENARIO = "small"
+CANNOT_BEGIN = 2
+WIDTH_IN_A_FILE = 190  # no cell of the table wraps
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--scenario",
+    "names",
+    multiple=True,
+    type=click.Choice(list(SCENARIOS)),
+    help="repeatable; default: all",
+)
+@click.option(
+    "--rounds", type=click.IntRange(1, 100), help=f"rounds of each proxy (default {FULL.rounds})"
+)
+@click.option(
+    "--seconds", type=click.IntRange(1, 300), help=f"length of a round (default {FULL.seconds})"
+)
+@click.option("--only", metavar="NAMES", help=f"comma-separated, of: {', '.join(PROXIES)}")
+@click.option(
+    "--smoke", is_flag=True, help="one short round to see that everything works; keeps no results"
+)
+@click.option(
+    "--results",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=RESULTS_DIRECTORY,
+    help="where results are kept",
+)
+@click.option(
+    "--show",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="print a kept result and end",
+)
+@click.option("--markdown", is_flag=True, help="print Markdown instead of tables")
+def main(
+    names: tuple[str, ...],
+    rounds: int | None,
+    seconds: int | None,
+    only: str | None,
+    smoke: bool,
+    directory: Path,
+    show: Path | None,
+    markdown: bool,
+) -> None:
+    """Measure wsproxy, nginx, HAProxy and httpd side by side. See bench/README.md."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_FILE)
+    if show is not None:
+        _show(msgspec.json.decode(show.read_bytes(), type=Results), console, markdown)
+        return
+    base = SMOKE if smoke else FULL
+    plan = Plan(rounds or base.rounds, seconds or base.seconds, base.warmup_seconds)
+    chosen = names or ((SMOKE_SCENARIO,) if smoke else tuple(SCENARIOS))
+    try:
+        proxies = {name: choose(only, name) for name in chosen}
+    except KeyError as error:
+        msg = f"no proxy is called {error}; there are: {', '.join(PROXIES)}"
+        raise click.BadParameter(msg, param_hint="--only") from error
+
+    signal.signal(signal.SIGTERM, _leave)  # so that what we started is ended on SIGTERM too
+    is_good = True
+    try:
+        ensure(programs_needed([proxy for several in proxies.values() for proxy in several]))
+        cores = assign_cores(os.sched_getaffinity(0))
+        os.sched_setaffinity(
+            0, os.sched_getaffinity(0) - {cores.proxy}
+        )  # we too stay away from the proxy
+        for name in chosen:
+            results = run_scenario(
+                SCENARIOS[name],
+                proxies[name],
+                plan,
+                cores,
+                say=lambda line: click.echo(line, err=True),
+            )
+            _show(results, console, markdown)
+            is_good = is_good and results.is_good
+            if not smoke:
+                console.print(f"  kept in {_keep(results, directory)}", highlight=False)
+    except (MissingProgramsError, TooFewCoresError, StartError) as error:
+        click.echo(f"cannot begin: {error}", err=True)
+        sys.exit(CANNOT_BEGIN)
+    sys.exit(0 if is_good else 1)
+
+
+def _show(results: Results, console: Console, markdown: bool) -> None:
+    if markdown:
+        click.echo(report.markdown(results))
+    else:
+        report.print_results(results, console)
+
+
+def _keep(results: Results, directory: Path) -> Path:
+    """Writes ``<date and minute>-<scenario>.json``: a second run on a day must not overwrite the first."""
+    directory.mkdir(parents=True, exist_ok=True)
+    minute = results.started[:16].replace(":", "")
+    path = directory / f"{minute}-{results.scenario}.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    return path
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

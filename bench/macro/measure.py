@@ -1,0 +1,171 @@
+"""
+Rounds: each proxy in turn, again and again, so that all of them see the same minutes of the machine.
+
+Driven by ``__main__``. Blocks while wrk runs; bounded by rounds x proxies x (warm-up + seconds).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bench.macro import cputime, machine, programs
+from bench.macro.bed import Contestant, cpu_time, running_bed
+from bench.macro.machine import Cores
+from bench.macro.programs import Program
+from bench.macro.proxies import Proxy
+from bench.macro.results import Failure, Measurement, Method, Results
+from bench.macro.scenarios import Scenario
+from bench.macro.traffic import CLONE_IDS
+from bench.macro.wrk import WrkError, WrkResult, command, run_wrk
+
+DUTIES = [
+    "route by the clone id at the end of JSESSIONID to one of two servers, requests without one in turn",
+    "add the eight private headers, drop those that the client sent",
+    "keep connections on both sides; pool those to the servers",
+    "another server takes over where a session's own is down (configured, not exercised)",
+    "no access log; one core",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how often."""
+
+    rounds: int
+    seconds: int
+    warmup_seconds: int
+
+
+def run_scenario(
+    scenario: Scenario, chosen: list[Proxy], plan: Plan, cores: Cores, say: Callable[[str], None]
+) -> Results:
+    """
+    Every round of one scenario; ``say`` gets a line now and then.
+
+    Raises: StartError where the upstream does not start.
+    """
+    started = datetime.now(tz=UTC)
+    measurements: list[Measurement] = []
+    with running_bed(scenario, chosen, cores) as bed:
+        failures = list(bed.failures)
+        for failure in failures:
+            say(f"{failure.proxy}: not measured: {'; '.join(failure.reasons)}")
+        standing = list(bed.contestants)
+        for number in range(1, plan.rounds + 1):
+            for contestant in list(standing):
+                try:
+                    measurement = _measure(scenario, contestant, number, plan, cores)
+                except (WrkError, BrokenError) as error:
+                    failures.append(Failure(contestant.proxy.name, [f"round {number}: {error}"]))
+                    standing.remove(contestant)
+                    say(f"{contestant.proxy.name}: {error}")
+                else:
+                    measurements.append(measurement)
+                    say(
+                        f"round {number}/{plan.rounds}  {contestant.proxy.name:<13} {measurement.cpu_us:7.2f} us CPU a request"
+                    )
+    return Results(
+        scenario=scenario.name,
+        title=scenario.title,
+        started=started.isoformat(timespec="seconds"),
+        commit=machine.commit(),
+        machine=machine.describe(),
+        versions={program.name: programs.version(program) for program in programs_needed(chosen)},
+        method=_method(scenario, chosen, plan, cores),
+        failures=failures,
+        measurements=measurements,
+    )
+
+
+def programs_needed(chosen: list[Proxy]) -> list[Program]:
+    """What must be installed to measure these proxies; nginx is the upstream in any case."""
+    return list(
+        dict.fromkeys(
+            [programs.WRK, programs.TASKSET, programs.NGINX, *(proxy.program for proxy in chosen)]
+        )
+    )
+
+
+class BrokenError(Exception):
+    """A proxy died, or served nothing."""
+
+
+def _measure(
+    scenario: Scenario, contestant: Contestant, number: int, plan: Plan, cores: Cores
+) -> Measurement:
+    """One proxy, warm-up dropped. Raises: WrkError, BrokenError."""
+    wrk = programs.WRK.find()
+    if wrk is None:
+        msg = "wrk is not installed"
+        raise WrkError(msg)
+
+    def load(seconds: int) -> WrkResult:
+        argv = command(
+            wrk, cores.wrk, contestant.wrk_script, contestant.port, scenario.connections, seconds
+        )
+        return run_wrk(argv, seconds)
+
+    if plan.warmup_seconds:
+        load(plan.warmup_seconds)
+
+    cpu_before, core_before, clock_before = (
+        cpu_time(contestant.service),
+        cputime.read_core_time(cores.proxy),
+        time.monotonic(),
+    )
+    result = load(plan.seconds)
+    cpu_after, core_after, clock_after = (
+        cpu_time(contestant.service),
+        cputime.read_core_time(cores.proxy),
+        time.monotonic(),
+    )
+
+    if not contestant.service.is_running:
+        msg = f"ended with status {contestant.service.process.returncode}: {contestant.service.log_tail()}"
+        raise BrokenError(msg)
+    if result.requests == 0:
+        msg = f"answered no request in {plan.seconds} s: {contestant.service.log_tail()}"
+        raise BrokenError(msg)
+
+    used = cpu_after.since(cpu_before)
+    used_ticks = used.user_ticks + used.system_ticks
+    wall_ticks = (clock_after - clock_before) * cputime.TICKS_PER_SECOND
+    busy_ticks = core_after.busy_ticks - core_before.busy_ticks
+    return Measurement(
+        proxy=contestant.proxy.name,
+        round=number,
+        requests=result.requests,
+        seconds=result.duration_us / 1e6,
+        requests_per_second=result.requests_per_second,
+        cpu_user_us=used.user_us / result.requests,
+        cpu_system_us=used.system_us / result.requests,
+        p50_us=result.p50_us,
+        p99_us=result.p99_us,
+        status_errors=result.status_errors,
+        socket_errors=result.errors - result.status_errors,
+        short_answers=result.body_and_head_bytes < result.requests * scenario.body_bytes,
+        core_busy=used_ticks / wall_ticks,
+        # the two clocks tick apart, so a little less than nothing is nothing
+        core_foreign=max(0.0, (busy_ticks - used_ticks) / wall_ticks),
+        load_average=os.getloadavg()[0],
+    )
+
+
+def _method(scenario: Scenario, chosen: list[Proxy], plan: Plan, cores: Cores) -> Method:
+    return Method(
+        rounds=plan.rounds,
+        seconds=plan.seconds,
+        warmup_seconds=plan.warmup_seconds,
+        connections=scenario.connections,
+        proxy_core=cores.proxy,
+        wrk_core=cores.wrk,
+        upstream_core=cores.upstream,
+        upstream_servers=len(CLONE_IDS),
+        order=[proxy.name for proxy in chosen],
+        duties=DUTIES,
+        notes={proxy.name: proxy.note for proxy in chosen if proxy.note},
+    )

@@ -1,0 +1,154 @@
+"""
+The proxies under test: one frozen row each, with the program, the configuration template and how to start it.
+
+Driven by ``bed``. Pure, but for looking up where httpd keeps its modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bench.macro import programs, render
+from bench.macro.programs import Program
+
+OURS = "wsproxy"
+
+HTTPD_MODULE_DIRS = (
+    Path("/usr/lib/apache2/modules"),  # Debian
+    Path("/usr/lib64/httpd/modules"),  # Red Hat
+    Path("/usr/lib/httpd/modules"),
+    Path("/usr/local/apache2/modules"),  # built from source
+)
+
+
+def _wsproxy(program: Path, config: Path, port: int) -> list[str]:
+    return [str(program), "run", str(config), "--listen", f"127.0.0.1:{port}", "--workers", "1"]
+
+
+def _nginx(program: Path, config: Path, _port: int) -> list[str]:
+    return [str(program), "-p", str(config.parent), "-c", str(config), "-e", "stderr"]
+
+
+def _haproxy(program: Path, config: Path, _port: int) -> list[str]:
+    return [str(program), "-db", "-f", str(config)]
+
+
+def _httpd(program: Path, config: Path, _port: int) -> list[str]:
+    return [str(program), "-D", "FOREGROUND", "-f", str(config)]
+
+
+def _httpd_values() -> dict[str, str]:
+    """Where httpd finds its modules, and who its child is."""
+    found = next((path for path in HTTPD_MODULE_DIRS if path.is_dir()), HTTPD_MODULE_DIRS[0])
+    return {"modules": str(found), "user_line": render.httpd_user_lines()}
+
+
+def _no_values() -> dict[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """
+    One proxy; ``command`` takes the program, its configuration and the port.
+
+    ``buffer_lines`` go into the template as they are: none means the program's own defaults. ``only_in`` names the
+    scenarios that measure it unasked; empty means all.
+    """
+
+    name: str
+    program: Program
+    template: str
+    command: Callable[[Path, Path, int], list[str]]
+    note: str
+    values: Callable[[], dict[str, str]] = field(default=_no_values)
+    buffer_lines: tuple[str, ...] = ()
+    only_in: tuple[str, ...] = ()
+
+    @property
+    def config_name(self) -> str:
+        """A file name of its own in the work directory; the suffix helps editors."""
+        return f"{self.name}{Path(self.template).suffix}"
+
+    def template_values(self) -> dict[str, str]:
+        """What this proxy's template needs beyond ports and servers."""
+        return {
+            "buffer_lines": "\n".join(self.buffer_lines or ("# buffers: defaults",))
+        } | self.values()
+
+
+WSPROXY = Proxy(
+    OURS, programs.WSPROXY, "plugin-cfg.xml", _wsproxy, "one worker, all settings at their defaults"
+)
+NGINX = Proxy(
+    "nginx",
+    programs.NGINX,
+    "nginx.conf",
+    _nginx,
+    "one worker; proxy_buffering and its buffers at their defaults",
+)
+HAPROXY = Proxy(
+    "haproxy",
+    programs.HAPROXY,
+    "haproxy.cfg",
+    _haproxy,
+    "one thread; sends header names in lower case",
+)
+HTTPD = Proxy(
+    "httpd",
+    programs.HTTPD,
+    "httpd.conf",
+    _httpd,
+    "event MPM, one child with 40 threads",
+    _httpd_values,
+)
+
+# The peers' default buffers are smaller than a 64-KiB answer, and each can be told to use larger ones. Measured without
+# that, nginx and httpd need twice the CPU: a comparison with the defaults alone would flatter us.
+VARIANTS = (
+    replace(
+        NGINX,
+        name="nginx-buffers",
+        note="as nginx, with buffers that hold a whole 64-KiB answer, so that no temporary file is written",
+        buffer_lines=(
+            "proxy_buffer_size 16k;",
+            "proxy_buffers 8 32k;",
+            "proxy_busy_buffers_size 128k;",
+        ),
+        only_in=("64k",),
+    ),
+    replace(
+        HAPROXY,
+        name="haproxy-buffers",
+        note="as haproxy, with buffers that hold a whole 64-KiB answer (splicing was measured: no better)",
+        buffer_lines=("    tune.bufsize 98304",),
+        only_in=("64k",),
+    ),
+    replace(
+        HTTPD,
+        name="httpd-buffers",
+        note="as httpd, with buffers that hold a whole 64-KiB answer",
+        buffer_lines=("ProxyIOBufferSize 65536",),
+        only_in=("64k",),
+    ),
+)
+
+PROXIES = {proxy.name: proxy for proxy in (WSPROXY, NGINX, HAPROXY, HTTPD, *VARIANTS)}
+
+
+def choose(only: str | None, scenario: str) -> list[Proxy]:
+    """
+    The proxies to measure: those that ``only`` names (comma-separated), else those that the scenario measures unasked.
+
+    Raises: KeyError with the first unknown name, or with ``only`` where it names none.
+    """
+    if only is None:
+        return [
+            proxy for proxy in PROXIES.values() if not proxy.only_in or scenario in proxy.only_in
+        ]
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    if not names:
+        raise KeyError(only)
+    return [PROXIES[name] for name in dict.fromkeys(names)]

@@ -1,0 +1,137 @@
+"""
+Configuration files for one run, from the templates in ``configs/``.
+
+Driven by ``bed``. A placeholder is ``@{name}``, since nginx, HAProxy, httpd and Lua all use ``$`` themselves. Must not
+start anything; writes only where it is told to.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.macro import traffic
+from bench.macro.scenarios import LARGE_BODY_BYTES, SMALL_BODY_BYTES, Scenario
+
+TEMPLATES = Path(__file__).parent / "configs"
+RESULT_MARKER = "WRK-RESULT "
+
+
+class ConfigTemplate(string.Template):
+    """``@{name}`` is filled and ``$`` means nothing; a bare ``@`` is an error, so that no slip stays unseen."""
+
+    delimiter = "@"
+    idpattern = r"(?!)"  # no @name without braces
+    braceidpattern = r"[a-z_]+"
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """The ports of one run, all on 127.0.0.1; ``upstream_ports`` in the order of ``traffic.CLONE_IDS``."""
+
+    upstream_ports: tuple[int, ...]
+    echo_port: int
+
+    @property
+    def clones(self) -> list[tuple[str, int]]:
+        """Clone id and port of each app server."""
+        return list(zip(traffic.CLONE_IDS, self.upstream_ports, strict=True))
+
+
+def render(template: str, values: dict[str, str]) -> str:
+    """
+    The text of a template with every placeholder filled.
+
+    Raises: KeyError for a placeholder without a value, ValueError for a malformed one.
+    """
+    return ConfigTemplate((TEMPLATES / template).read_text()).substitute(values)
+
+
+def upstream_values(addresses: Addresses, workdir: Path) -> dict[str, str]:
+    """What ``upstream.conf`` needs."""
+    return {
+        "workdir": str(workdir),
+        "user_line": nginx_user_line(),
+        "listen_lines": "\n".join(
+            f"        listen 127.0.0.1:{port} backlog=4096;" for port in addresses.upstream_ports
+        ),
+        "small_body": "x" * SMALL_BODY_BYTES,
+        "echo_port": str(addresses.echo_port),
+    }
+
+
+def proxy_values(
+    addresses: Addresses, workdir: Path, listen_port: int, extra: dict[str, str]
+) -> dict[str, str]:
+    """What the templates of the proxies need, all of them together; a template takes what it names."""
+    clones = addresses.clones
+    return {
+        "workdir": str(workdir),
+        "listen_port": str(listen_port),
+        "user_line": nginx_user_line(),
+        "map_lines": "\n".join(f"        ~:{clone}$ clone_{clone};" for clone, _ in clones),
+        "all_server_lines": "\n".join(f"        server 127.0.0.1:{port};" for _, port in clones),
+        "clone_upstreams": "\n".join(_nginx_clone_upstream(clone, clones) for clone, _ in clones),
+        "server_lines": "\n".join(f"    server {clone} 127.0.0.1:{port}" for clone, port in clones),
+        "member_lines": "\n".join(
+            f'    BalancerMember "http://127.0.0.1:{port}" route={clone}' for clone, port in clones
+        ),
+        "server_elements": "\n".join(_server_element(clone, port) for clone, port in clones),
+        "primary_elements": "\n".join(
+            f'         <Server Name="server_{clone}"/>' for clone, _ in clones
+        ),
+    } | extra
+
+
+def wrk_values(scenario: Scenario, listen_port: int) -> dict[str, str]:
+    """What ``request.lua`` needs."""
+    headers = traffic.browser_headers(listen_port)
+    return {
+        "path": scenario.path,
+        "marker": RESULT_MARKER,
+        "cookie_lines": "\n".join(f'    "{cookie}",' for cookie in traffic.cookies_in_turn()),
+        "header_lines": "\n".join(
+            f'    wrk.headers["{name}"] = "{value}"' for name, value in headers
+        ),
+    }
+
+
+def write_static_files(workdir: Path) -> None:
+    """Lays out the files that the upstream serves; under ``workdir``, which lies in tmpfs where there is one."""
+    large = workdir / "www" / "app" / "64k"
+    large.parent.mkdir(parents=True)
+    line = b"<tr><td>row of a table that an application might have rendered</td></tr>\n"
+    large.write_bytes((line * (LARGE_BODY_BYTES // len(line) + 1))[:LARGE_BODY_BYTES])
+
+
+def nginx_user_line() -> str:
+    """Keeps root's nginx workers root, as the work directory is ours; nothing where we are not root (nginx would warn)."""
+    return f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+
+
+def httpd_user_lines() -> str:
+    """A user for httpd's child, which refuses to be root; nothing where we are not root."""
+    return f"User nobody\nGroup #{pwd.getpwnam('nobody').pw_gid}" if os.geteuid() == 0 else ""
+
+
+def _nginx_clone_upstream(clone_id: str, clones: list[tuple[str, int]]) -> str:
+    servers = [
+        f"        server 127.0.0.1:{port}{'' if clone == clone_id else ' backup'};"
+        for clone, port in clones
+    ]
+    return "\n".join(
+        [f"    upstream clone_{clone_id} {{", *servers, "        keepalive 64;", "    }"]
+    )
+
+
+def _server_element(clone_id: str, port: int) -> str:
+    return (
+        f'      <Server CloneID="{clone_id}" ConnectTimeout="5" ExtendedHandshake="false" LoadBalanceWeight="2"\n'
+        f'              MaxConnections="-1" Name="server_{clone_id}" ServerIOTimeout="900" WaitForContinue="false">\n'
+        f'         <Transport Hostname="127.0.0.1" Port="{port}" Protocol="http"/>\n'
+        f"      </Server>"
+    )
