@@ -28,15 +28,20 @@ from wsproxy.process.start import run_proxy
 from wsproxy.process.supervisor import OnReady
 
 
+def say(text: str) -> None:
+    """Writes a line to standard error in one piece: workers share the pipe, and print would write the line end apart."""
+    os.write(2, f"{text}\n".encode())
+
+
 class PrintingState(SharedState):
     """Also prints what the supervisor tells it, so that a test can read it."""
 
     def worker_started(self, worker_id: int) -> None:
-        print(f"state: started {worker_id}", file=sys.stderr, flush=True)
+        say(f"state: started {worker_id}")
         super().worker_started(worker_id)
 
     def worker_died(self, worker_id: int) -> int:
-        print(f"state: died {worker_id}", file=sys.stderr, flush=True)
+        say(f"state: died {worker_id}")
         return super().worker_died(worker_id)
 
 
@@ -79,7 +84,7 @@ async def _serve(listeners: tuple[BoundListener, ...], on_ready: OnReady) -> Non
     await stopping.wait()
     for server in servers:
         server.close()
-    print("worker closed its listeners", file=sys.stderr, flush=True)
+    say("worker closed its listeners")
     while running:
         await asyncio.wait([task for task in running if task])
 

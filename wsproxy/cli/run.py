@@ -75,10 +75,9 @@ def run(
         sys.exit(EXIT_REFUSED)
     if workers is not None:
         settings = msgspec.structs.replace(settings, workers=workers)
-    if loaded.problems:
-        click.echo(
-            f"{file}: {len(loaded.problems)} warnings; wsproxy check {file} lists them", err=True
-        )
+    if count := len(loaded.problems):
+        warnings = "1 warning" if count == 1 else f"{count} warnings"
+        click.echo(f"{file}: {warnings}; to list: wsproxy check {file}", err=True)
     set_up_logging(settings.log.level)
     try:
         sys.exit(run_proxy(loaded.config, settings, listen, make_state, run_worker))

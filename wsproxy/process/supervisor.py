@@ -220,8 +220,13 @@ class Supervisor:
         worker.start_at = now + delay_s
         logger.error(
             "worker %d (pid %d) %s after %.1f s, %s requests in flight; started again in %g s",
-            worker.worker_id, pid, how, lived_s, given_back, delay_s,
-        )  # fmt: skip
+            worker.worker_id,
+            pid,
+            how,
+            lived_s,
+            given_back,
+            delay_s,
+        )
         if all(each.failed_starts >= MAX_FAILED_STARTS for each in self._workers):
             logger.error(
                 "giving up: every worker ended %d times in a row before it accepted connections; the messages above say why",
@@ -283,7 +288,12 @@ class Supervisor:
             os.close(read_fd)
             os.close(write_fd)
             worker.start_at = time.monotonic() + LAST_BACKOFF_S
-            logger.error("worker %d cannot be forked: %s; tried again in %g s", worker.worker_id, error.strerror, LAST_BACKOFF_S)  # fmt: skip
+            logger.error(
+                "worker %d cannot be forked: %s; tried again in %g s",
+                worker.worker_id,
+                error.strerror,
+                LAST_BACKOFF_S,
+            )
             return
         if pid == 0:
             self._be_worker(worker, write_fd, (read_fd, *self._signal_fds), old_mask, parent_pid)
