@@ -1,11 +1,9 @@
 # A client's connection.
 
 from wsproxy._fast.exchange cimport Body, Exchange
-from wsproxy._fast.head cimport RequestHead
-from wsproxy._fast.match cimport MatchResult
+from wsproxy._fast.decide cimport Choice
 from wsproxy._fast.engine cimport Service
 from wsproxy._fast.rewrite cimport Origin
-from wsproxy._fast.select cimport Tried
 from wsproxy._fast.stream cimport Buffer
 from wsproxy._fast.upstream cimport Upstream
 
@@ -32,10 +30,7 @@ cdef class Downstream(Exchange):
     cdef Py_ssize_t lingered
     # the exchange
     cdef Service service
-    cdef int server                 # index in the cluster; -1 none taken
-    cdef bint probe
-    cdef bint by_affinity
-    cdef Tried tried
+    cdef Choice choice              # choice.server < 0: none is taken
     cdef int attempts
     cdef int timeout_retries
     cdef bint fresh_only            # the next try must not use a pooled connection
@@ -51,9 +46,6 @@ cdef class Downstream(Exchange):
     cdef Py_ssize_t process(self, const char* data, Py_ssize_t length) except -1
     cdef Py_ssize_t begin(self, const char* data, Py_ssize_t length) except -1
     cdef Py_ssize_t start(self, const char* data, Py_ssize_t length) except -1
-    cdef bint find_service(self, RequestHead* head, MatchResult* found) except -1
-    cdef int select_server(self, RequestHead* head, MatchResult* found) noexcept
-    cdef int pick_server(self) noexcept
     cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, bint* owes_end) noexcept
     cdef int relay_body(self, const char* data, Py_ssize_t length) except -1
     cdef int keep_sent(self, const char* data, Py_ssize_t length) except -1

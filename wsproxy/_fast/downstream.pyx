@@ -13,14 +13,14 @@ import asyncio
 
 from libc.stdint cimport int64_t
 from libc.string cimport memset
-from wsproxy._fast.affinity cimport collect_clone_ids
 from wsproxy._fast.chunked cimport CHUNK_DONE, begin_chunks, scan_chunks
-from wsproxy._fast.engine cimport Engine, Pool, Service
+from wsproxy._fast.decide cimport DEFAULT_PORT, decide_again, decide_server, decide_service
+from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY, Exchange
 from wsproxy._fast.head cimport HEAD_TOO_LARGE, RequestHead, find_head_end, parse_request
 from wsproxy._fast.match cimport MatchResult
 from wsproxy._fast.rewrite cimport write_request
-from wsproxy._fast.select cimport ALL_FULL, PROBE, Cluster, Verdict, set_tried
+from wsproxy._fast.select cimport ALL_FULL, set_tried
 from wsproxy._fast.state cimport ws_count, ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Buffer, Stream, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.upstream cimport Upstream
@@ -31,8 +31,6 @@ cdef enum:
     # After an answer that left a request unread, so much more is thrown away before the connection is cut: enough for
     # what was already on its way, so that the client reads the answer instead of a reset (RFC 9112 9.6).
     MOST_LINGERED = 1048576
-    # With the default http port for a Host without one.
-    DEFAULT_PORT = 80
 
 
 cdef class Downstream(Exchange):
@@ -41,7 +39,7 @@ cdef class Downstream(Exchange):
     def __cinit__(self, Engine engine not None):
         self.hub = engine
         self.engine = engine
-        self.server = -1
+        self.choice.server = -1
         self.fd = -1
 
     def __dealloc__(self):
@@ -192,7 +190,10 @@ cdef class Downstream(Exchange):
             self.body.kind = NO_BODY
         self.request_done = self.body.kind == NO_BODY
 
-        if not self.find_service(head, &found):
+        self.service = decide_service(
+            engine, head, self.origin.local_host, self.origin.local_host_len, self.local_port, &found
+        )
+        if self.service is None:
             self.phase = ANSWERING
             engine.slow.no_route(self, head.method[:head.method_len], head.target[:head.target_len])
             return head.size
@@ -200,10 +201,10 @@ cdef class Downstream(Exchange):
             self.phase = ANSWERING
             engine.slow.too_large(self)
             return head.size
-        self.server = self.select_server(head, &found)
-        if self.server < 0:
+        decide_server(engine, self.service, head, &found, &self.choice)
+        if self.choice.server < 0:
             self.phase = ANSWERING
-            engine.slow.no_server(self, self.server == ALL_FULL)
+            engine.slow.no_server(self, self.choice.server == ALL_FULL)
             return head.size
         self.phase = CONNECTING  # until an upstream has it
         used = self.take_body(data + head.size, length - head.size, &forward, &owes_end)
@@ -227,7 +228,7 @@ cdef class Downstream(Exchange):
             self.keep_sent(data + head.size, forward)
         if owes_end:
             self.keep_sent("\r\n", 2)
-        upstream = <Upstream>(<Pool>self.service.pools[self.server]).take(ws_now_ms())
+        upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(ws_now_ms())
         if upstream is None:
             if not self.replayable:
                 self.keep_unsent(engine.out, out_len, data + head.size, forward, owes_end)
@@ -258,60 +259,6 @@ cdef class Downstream(Exchange):
         self.phase = RELAYING
         self.deadline_ms = 0 if self.request_done else ws_now_ms() + self.engine.body_timeout_ms
         return upstream.begin(self)
-
-    cdef bint find_service(self, RequestHead* head, MatchResult* found) except -1:
-        """The cluster that takes this request; False: no route matches and nothing stands in for one."""
-        cdef Engine engine = self.engine
-        cdef const char* path = head.target
-        cdef Py_ssize_t path_len = head.path_len
-        cdef const char* host = head.host if head.host != NULL else self.origin.local_host
-        cdef Py_ssize_t host_len = head.host_len if head.host != NULL else self.origin.local_host_len
-        cdef int port = head.port if head.port >= 0 else DEFAULT_PORT
-        if engine.vhost_matching_compat or head.host == NULL:
-            port = self.local_port
-        if head.has_params:
-            path_len = strip_params(path, path_len, engine.path_scratch)
-            path = engine.path_scratch
-        if engine.routes.match(host, host_len, port, path, path_len, found) >= 0:
-            self.service = <Service>engine.services[found.cluster]
-            return self.service is not None
-        self.service = engine.fallback
-        found.cookie_len = 0
-        return self.service is not None
-
-    cdef int select_server(self, RequestHead* head, MatchResult* found) noexcept:
-        """Affinity first, left to right over primaries then backups; else regular balancing (PLUGIN 3.4, PM12112)."""
-        cdef Engine engine = self.engine
-        cdef Cluster cluster = self.service.cluster
-        cdef int i, position, server
-        cdef Verdict verdict
-        cdef int64_t now_ms
-        memset(&self.tried, 0, sizeof(self.tried))
-        self.probe = False
-        self.by_affinity = False
-        if cluster.has_clone_ids and found.cookie_len and (head.fields.has_cookie or head.has_params):
-            collect_clone_ids(
-                &head.fields, head.target, head.path_len, head.has_params,
-                found.cookie, found.cookie_len, found.url_id, found.url_id_len, cluster.separator, &engine.ids,
-            )
-            if engine.ids.count:
-                now_ms = ws_now_ms()
-            for i in range(engine.ids.count):
-                position = cluster.find_clone(engine.ids.at[i].start, engine.ids.at[i].length, 0)
-                while position >= 0:
-                    server = cluster.order[position]
-                    verdict = cluster.take(server, engine.worker_id, now_ms, &self.tried)
-                    if verdict <= PROBE:
-                        self.probe = verdict == PROBE
-                        self.by_affinity = True
-                        cluster.count_affinity(server)
-                        return server
-                    position = cluster.find_clone(engine.ids.at[i].start, engine.ids.at[i].length, position + 1)
-        return self.pick_server()
-
-    cdef int pick_server(self) noexcept:
-        """Regular balancing among the servers that this request has not tried."""
-        return self.service.cluster.pick(self.engine.worker_id, ws_now_ms(), &self.tried, &self.probe)
 
     cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, bint* owes_end) noexcept:
         """How much of these bytes belongs to the body (or -HeadError) and how much of that goes on as it is."""
@@ -380,18 +327,18 @@ cdef class Downstream(Exchange):
 
     cdef int release(self) except -1:
         """Gives the server back; the request is no longer in flight there."""
-        if self.server >= 0:
-            self.service.cluster.release(self.server, self.engine.worker_id, self.probe)
-            self.server = -1
-            self.probe = False
+        if self.choice.server >= 0:
+            self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
+            self.choice.server = -1
+            self.choice.probe = False
         self.upstream = None
         return 0
 
     cdef int answer_begins(self) except -1:
         """Any answer proves that the server lives (PLUGIN 5.2); what was kept for a retry is not needed any more."""
         self.response_started = True
-        self.service.cluster.mark_up(self.server)
-        self.probe = False
+        self.service.cluster.mark_up(self.choice.server)
+        self.choice.probe = False
         buffer_clear(&self.sent)
         self.replayable = False
         return 0
@@ -429,7 +376,7 @@ cdef class Downstream(Exchange):
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1:
         """The server went away: cut the client off if it already has part of the answer, else ask the slow path."""
         self.upstream = None
-        ws_count(&self.service.cluster.servers[self.server].failed)
+        ws_count(&self.service.cluster.servers[self.choice.server].failed)
         if self.response_started:
             self.release()
             self.phase = CLOSED
@@ -509,7 +456,7 @@ cdef class Downstream(Exchange):
     @property
     def pool(self) -> Pool | None:
         """The pool of the server that was taken."""
-        return None if self.server < 0 else self.service.pools[self.server]
+        return None if self.choice.server < 0 else self.service.pools[self.choice.server]
 
     @property
     def cluster_name(self) -> str:
@@ -529,7 +476,7 @@ cdef class Downstream(Exchange):
             "timeout_retries": self.timeout_retries,
             "io_timeout_retry": -1 if self.service is None else self.service.io_timeout_retry,
             "has_body": self.body.kind != NO_BODY,
-            "by_affinity": bool(self.by_affinity),
+            "by_affinity": bool(self.choice.by_affinity),
         }
 
     def attach(self, Upstream upstream not None) -> None:
@@ -545,7 +492,7 @@ cdef class Downstream(Exchange):
 
     def try_warm(self) -> bool:
         """Sends the waiting request on a pooled connection to the taken server, if there is one."""
-        cdef Upstream upstream = <Upstream>(<Pool>self.service.pools[self.server]).take(ws_now_ms())
+        cdef Upstream upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(ws_now_ms())
         if upstream is None:
             return False
         self.attach(upstream)
@@ -553,21 +500,21 @@ cdef class Downstream(Exchange):
 
     def mark_down(self, int error) -> None:
         """Takes the server out of service for all workers, because of ``error`` (an errno or 0)."""
-        self.service.cluster.mark_down(self.server, self.engine.worker_id, ws_now_ms(), error)
+        self.service.cluster.mark_down(self.choice.server, self.engine.worker_id, ws_now_ms(), error)
 
     def count_failure(self) -> None:
         """One more failed try at the server."""
-        ws_count(&self.service.cluster.servers[self.server].failed)
+        ws_count(&self.service.cluster.servers[self.choice.server].failed)
 
     def next_server(self) -> int:
         """Gives the server back and takes another one; negative: none is left (-1 down or tried, -2 full)."""
-        set_tried(&self.tried, self.server)
-        self.service.cluster.release(self.server, self.engine.worker_id, self.probe)
+        set_tried(&self.choice.tried, self.choice.server)
+        self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
         self.attempts += 1
-        self.server = self.pick_server()
-        if self.server >= 0:
+        decide_again(self.engine, self.service, &self.choice)
+        if self.choice.server >= 0:
             self.mark_failover()
-        return self.server
+        return self.choice.server
 
 
     def mark_failover(self) -> None:
@@ -613,19 +560,3 @@ class DownstreamProtocol(Downstream, asyncio.BufferedProtocol):
     """Downstream as asyncio and uvloop want it: they look for the base class."""
 
     __slots__ = ()
-
-
-cdef Py_ssize_t strip_params(const char* path, Py_ssize_t length, char* out) noexcept nogil:
-    """``path`` without the ``;params`` of each segment, as servlet containers read it (PLUGIN Q11); its length."""
-    cdef Py_ssize_t i
-    cdef Py_ssize_t written = 0
-    cdef bint skipping = False
-    for i in range(length):
-        if path[i] == c";":
-            skipping = True
-        elif path[i] == c"/":
-            skipping = False
-        if not skipping:
-            out[written] = path[i]
-            written += 1
-    return written
