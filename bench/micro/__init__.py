@@ -1,0 +1,1 @@
+"""Measurements of single functions: ``python -m bench.micro.match``."""
