@@ -58,10 +58,10 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """``<Property Name= Value=/>``, under Config, Transport or (in lower case) IntelligentManagement."""
+    """``<Property Name= Value=/>``, under Config or Transport (PLUGIN.md 1.4, 1.9)."""
 
-    name: str
-    value: str
+    name: str = attribute("Name", "str", required=True, meaning="what is set")
+    value: str = attribute("Value", "str", "", meaning="what it is set to")
     line: int = 0
 
 
@@ -69,7 +69,9 @@ class Property:
 class Log:
     """``<Log Name= LogLevel=/>`` (PLUGIN.md 1.3)."""
 
-    name: str = attribute("Name", "str", "", meaning="file that the log is written to; `|command` pipes it")
+    name: str = attribute(
+        "Name", "str", "", meaning="file that the log is written to; `|command` pipes it"
+    )
     log_level: str = attribute(
         "LogLevel",
         "enum",
@@ -88,7 +90,12 @@ class VirtualHost:
     ``host`` is lower case, ``*`` for any, IPv6 without brackets; ``port`` None is any port.
     """
 
-    name: str = attribute("Name", "str", required=True, meaning="`host:port`, `*:port`, `host:*` or `*:*`; no port means 80")
+    name: str = attribute(
+        "Name",
+        "str",
+        required=True,
+        meaning="`host:port`, `*:port`, `host:*` or `*:*`; no port means 80",
+    )
     host: str = "*"
     port: int | None = 80
     line: int = 0
@@ -107,12 +114,28 @@ class VirtualHostGroup:
 class Transport:
     """``<Transport Hostname= Port= Protocol=>`` with its key file properties (PLUGIN.md 1.9)."""
 
-    hostname: str = attribute("Hostname", "str", required=True, meaning="host name or address of the server; IPv6 may stand in brackets")
-    port: int = attribute("Port", "int", required=True, low=1, high=65535, meaning="TCP port of the server")
-    protocol: str = attribute("Protocol", "enum", "http", allowed=("http", "https"), meaning="how to talk to the server")
-    hostname_alias: str = attribute("HostnameAlias", "str", "", meaning="name expected in the server's certificate (WAS 9)")
+    hostname: str = attribute(
+        "Hostname",
+        "str",
+        required=True,
+        meaning="host name or address of the server; IPv6 may stand in brackets",
+    )
+    port: int = attribute(
+        "Port", "int", required=True, low=1, high=65535, meaning="TCP port of the server"
+    )
+    protocol: str = attribute(
+        "Protocol", "enum", "http", allowed=("http", "https"), meaning="how to talk to the server"
+    )
+    hostname_alias: str = attribute(
+        "HostnameAlias", "str", "", meaning="name expected in the server's certificate (WAS 9)"
+    )
     connection_ttl_s: int = attribute(
-        "ConnectionTTL", "int", 28, unit="s", low=-1, meaning="longest idle age of a pooled connection; -1 or 0: never reused"
+        "ConnectionTTL",
+        "int",
+        28,
+        unit="s",
+        low=-1,
+        meaning="longest idle age of a pooled connection; -1 or 0: never reused",
     )
     properties: tuple[Property, ...] = ()
     line: int = 0
@@ -122,22 +145,66 @@ class Transport:
 class Server:
     """``<Server>`` of a cluster (PLUGIN.md 1.8)."""
 
-    name: str = attribute("Name", "str", required=True, meaning="shown in logs; PrimaryServers and BackupServers refer to it")
-    clone_id: str | None = attribute("CloneID", "str", None, meaning="what the session cookie ends with when this server owns the session")
+    name: str = attribute(
+        "Name",
+        "str",
+        required=True,
+        meaning="shown in logs; PrimaryServers and BackupServers refer to it",
+    )
+    clone_id: str | None = attribute(
+        "CloneID",
+        "str",
+        None,
+        meaning="what the session cookie ends with when this server owns the session",
+    )
     load_balance_weight: int = attribute(
-        "LoadBalanceWeight", "int", 2, low=0, meaning="share of new sessions; 0: only requests with affinity"
+        "LoadBalanceWeight",
+        "int",
+        2,
+        low=0,
+        meaning="share of new sessions; 0: only requests with affinity",
     )
-    connect_timeout_s: int = attribute("ConnectTimeout", "int", 0, unit="s", low=0, meaning="longest wait for a connection; 0: the system's own limit")
+    connect_timeout_s: int = attribute(
+        "ConnectTimeout",
+        "int",
+        0,
+        unit="s",
+        low=0,
+        meaning="longest wait for a connection; 0: the system's own limit",
+    )
     server_io_timeout_s: int = attribute(
-        "ServerIOTimeout", "int", 0, unit="s", meaning="longest silence on one read or write; 0: no limit; negative: the limit, and the server is marked down"
+        "ServerIOTimeout",
+        "int",
+        0,
+        unit="s",
+        meaning="longest silence on one read or write; 0: no limit; negative: the limit, and the server is marked down",
     )
-    ws_server_io_timeout_s: int | None = attribute("wsServerIOTimeout", "int", None, unit="s", meaning="ServerIOTimeout for WebSocket traffic")
+    ws_server_io_timeout_s: int | None = attribute(
+        "wsServerIOTimeout", "int", None, unit="s", meaning="ServerIOTimeout for WebSocket traffic"
+    )
     ws_server_idle_timeout_s: int | None = attribute(
-        "wsServerIdleTimeout", "int", None, unit="s", meaning="closes an upgraded connection idle this long (also read: wsIdleTimeout)"
+        "wsServerIdleTimeout",
+        "int",
+        None,
+        unit="s",
+        meaning="closes an upgraded connection idle this long (also read: wsIdleTimeout)",
     )
-    max_connections: int = attribute("MaxConnections", "int", -1, low=-1, meaning="most requests in flight to this server over all workers; -1 or 0: no limit")
-    extended_handshake: bool = attribute("ExtendedHandshake", "bool", False, meaning="one more exchange before the request, to prove that the server itself answers")
-    wait_for_continue: bool = attribute("WaitForContinue", "bool", False, meaning="wait for 100 (Continue) before the body is sent")
+    max_connections: int = attribute(
+        "MaxConnections",
+        "int",
+        -1,
+        low=-1,
+        meaning="most requests in flight to this server over all workers; -1 or 0: no limit",
+    )
+    extended_handshake: bool = attribute(
+        "ExtendedHandshake",
+        "bool",
+        False,
+        meaning="one more exchange before the request, to prove that the server itself answers",
+    )
+    wait_for_continue: bool = attribute(
+        "WaitForContinue", "bool", False, meaning="wait for 100 (Continue) before the body is sent"
+    )
     transports: tuple[Transport, ...] = ()
     line: int = 0
 
@@ -146,7 +213,9 @@ class Server:
 class ServerRef:
     """``<Server Name=/>`` inside PrimaryServers or BackupServers."""
 
-    name: str
+    name: str = attribute(
+        "Name", "str", required=True, meaning="the name of a Server of the same ServerCluster"
+    )
     line: int = 0
 
 
@@ -159,18 +228,64 @@ class ServerCluster:
     """
 
     name: str = attribute("Name", "str", required=True, meaning="the name that a Route refers to")
-    load_balance: str = attribute("LoadBalance", "enum", "Round Robin", allowed=("Round Robin", "Random"), meaning="how servers for new sessions are chosen")
-    retry_interval_s: int = attribute("RetryInterval", "int", 60, unit="s", low=0, meaning="a server marked down is tried again after this long")
-    remove_special_headers: bool = attribute("RemoveSpecialHeaders", "bool", True, meaning="drop private headers that the client sent")
-    clone_separator_change: bool = attribute("CloneSeparatorChange", "bool", False, meaning="true: `+` separates clone ids instead of `:`")
-    post_size_limit_kb: int = attribute("PostSizeLimit", "int", -1, unit="KB", low=-1, meaning="largest request body; -1: no limit")
-    post_buffer_size_kb: int = attribute("PostBufferSize", "int", 64, unit="KB", low=-1, meaning="body kept for a retry; 0: none, -1: any size")
-    server_io_timeout_retry: int = attribute(
-        "ServerIOTimeoutRetry", "int", -1, low=-1, high=65535, meaning="most retries after a ServerIOTimeout; -1: as many as there are servers"
+    load_balance: str = attribute(
+        "LoadBalance",
+        "enum",
+        "Round Robin",
+        allowed=("Round Robin", "Random"),
+        meaning="how servers for new sessions are chosen",
     )
-    get_dwlm_table: bool = attribute("GetDWLMTable", "bool", False, meaning="fetch the partition table before it is needed")
-    ignore_affinity_requests: bool = attribute("IgnoreAffinityRequests", "bool", True, meaning="true: requests with affinity do not lower the weight")
-    mark_busy_down: bool = attribute("MarkBusyDown", "bool", False, meaning="read and ignored: its meaning is not documented (PLUGIN.md Q20)")
+    retry_interval_s: int = attribute(
+        "RetryInterval",
+        "int",
+        60,
+        unit="s",
+        low=0,
+        meaning="a server marked down is tried again after this long",
+    )
+    remove_special_headers: bool = attribute(
+        "RemoveSpecialHeaders", "bool", True, meaning="drop private headers that the client sent"
+    )
+    clone_separator_change: bool = attribute(
+        "CloneSeparatorChange",
+        "bool",
+        False,
+        meaning="true: `+` separates clone ids instead of `:`",
+    )
+    post_size_limit_kb: int = attribute(
+        "PostSizeLimit", "int", -1, unit="KB", low=-1, meaning="largest request body; -1: no limit"
+    )
+    post_buffer_size_kb: int = attribute(
+        "PostBufferSize",
+        "int",
+        64,
+        unit="KB",
+        low=-1,
+        meaning="body kept for a retry; 0: none, -1: any size",
+    )
+    server_io_timeout_retry: int = attribute(
+        "ServerIOTimeoutRetry",
+        "int",
+        -1,
+        low=-1,
+        high=65535,
+        meaning="most retries after a ServerIOTimeout; -1: as many as there are servers",
+    )
+    get_dwlm_table: bool = attribute(
+        "GetDWLMTable", "bool", False, meaning="fetch the partition table before it is needed"
+    )
+    ignore_affinity_requests: bool = attribute(
+        "IgnoreAffinityRequests",
+        "bool",
+        True,
+        meaning="true: requests with affinity do not lower the weight",
+    )
+    mark_busy_down: bool = attribute(
+        "MarkBusyDown",
+        "bool",
+        False,
+        meaning="read and ignored: its meaning is documented nowhere",
+    )
     servers: tuple[Server, ...] = ()
     cluster_address: Server | None = None
     primary_servers: tuple[ServerRef, ...] | None = None
@@ -187,9 +302,18 @@ class ServerCluster:
 class Uri:
     """``<Uri Name= AffinityCookie= AffinityURLIdentifier=/>`` (PLUGIN.md 1.12)."""
 
-    name: str = attribute("Name", "str", required=True, meaning="`/exact/path`, `/prefix/*`, `*.ext` or `/*`")
-    affinity_cookie: str = attribute("AffinityCookie", "str", "JSESSIONID", meaning="cookie that carries the session id")
-    affinity_url_identifier: str = attribute("AffinityURLIdentifier", "str", "jsessionid", meaning="path parameter that carries the session id")
+    name: str = attribute(
+        "Name", "str", required=True, meaning="`/exact/path`, `/prefix/*`, `*.ext` or `/*`"
+    )
+    affinity_cookie: str = attribute(
+        "AffinityCookie", "str", "JSESSIONID", meaning="cookie that carries the session id"
+    )
+    affinity_url_identifier: str = attribute(
+        "AffinityURLIdentifier",
+        "str",
+        "jsessionid",
+        meaning="path parameter that carries the session id",
+    )
     line: int = 0
 
 
@@ -206,9 +330,13 @@ class UriGroup:
 class Route:
     """``<Route>`` (PLUGIN.md 1.13): names, as written; whether they exist is ``config.check``'s matter."""
 
-    server_cluster: str = attribute("ServerCluster", "str", required=True, meaning="where matching requests go")
+    server_cluster: str = attribute(
+        "ServerCluster", "str", required=True, meaning="where matching requests go"
+    )
     uri_group: str | None = attribute("UriGroup", "str", None, meaning="which paths; absent: all")
-    virtual_host_group: str | None = attribute("VirtualHostGroup", "str", None, meaning="which hosts; absent: all")
+    virtual_host_group: str | None = attribute(
+        "VirtualHostGroup", "str", None, meaning="which hosts; absent: all"
+    )
     line: int = 0
 
 
@@ -216,7 +344,12 @@ class Route:
 class TrustedProxy:
     """``<TrustedProxy Name="address or host"/>``."""
 
-    name: str = attribute("Name", "str", required=True, meaning="address (IPv6 in brackets) or host name of a proxy whose private headers are kept")
+    name: str = attribute(
+        "Name",
+        "str",
+        required=True,
+        meaning="address (IPv6 in brackets) or host name of a proxy whose private headers are kept",
+    )
     line: int = 0
 
 
@@ -234,11 +367,36 @@ class Element:
 class Config:
     """``<Config>``: the whole file (PLUGIN.md 1.2)."""
 
-    refresh_interval_s: int = attribute("RefreshInterval", "int", 60, unit="s", low=-1, meaning="how often the file's modification time is checked")
-    ignore_dns_failures: bool = attribute("IgnoreDNSFailures", "bool", False, meaning="true: start although a server's host name cannot be resolved")
-    as_disable_nagle: bool = attribute("ASDisableNagle", "bool", False, meaning="TCP_NODELAY towards the servers (wsproxy always sets it)")
-    iis_disable_nagle: bool = attribute("IISDisableNagle", "bool", False, meaning="IIS only: read and ignored")
-    iis_plugin_priority: str = attribute("IISPluginPriority", "enum", "High", allowed=("High", "Medium", "Low"), meaning="IIS only: read and ignored")
+    refresh_interval_s: int = attribute(
+        "RefreshInterval",
+        "int",
+        60,
+        unit="s",
+        low=-1,
+        meaning="how often the file's modification time is checked",
+    )
+    ignore_dns_failures: bool = attribute(
+        "IgnoreDNSFailures",
+        "bool",
+        False,
+        meaning="true: start although a server's host name cannot be resolved",
+    )
+    as_disable_nagle: bool = attribute(
+        "ASDisableNagle",
+        "bool",
+        False,
+        meaning="TCP_NODELAY towards the servers (wsproxy always sets it)",
+    )
+    iis_disable_nagle: bool = attribute(
+        "IISDisableNagle", "bool", False, meaning="IIS only: read and ignored"
+    )
+    iis_plugin_priority: str = attribute(
+        "IISPluginPriority",
+        "enum",
+        "High",
+        allowed=("High", "Medium", "Low"),
+        meaning="IIS only: read and ignored",
+    )
     app_server_port_preference: str = attribute(
         "AppServerPortPreference",
         "enum",
@@ -246,25 +404,79 @@ class Config:
         allowed=("HostHeader", "WebserverPort"),
         meaning="which port is told to the server in $WSSP: the Host header's or the one the request came in on",
     )
-    response_chunk_size_kb: int = attribute("ResponseChunkSize", "int", 64, unit="KB", low=1, meaning="read size for answers: read and ignored, wsproxy streams")
-    accept_all_content: bool = attribute("AcceptAllContent", "bool", False, meaning="bodies with any method; wsproxy always relays what HTTP/1.1 framing announces")
-    chunked_response: bool = attribute("ChunkedResponse", "bool", False, meaning="IIS, iPlanet, Domino only: read and ignored")
-    vhost_matching_compat: bool = attribute(
-        "VHostMatchingCompat", "bool", False, meaning="true: VirtualHost ports are compared with the port the connection came in on"
+    response_chunk_size_kb: int = attribute(
+        "ResponseChunkSize",
+        "int",
+        64,
+        unit="KB",
+        low=1,
+        meaning="read size for answers: read and ignored, wsproxy streams",
     )
-    fips_enable: bool = attribute("FIPSEnable", "bool", False, meaning="GSKit only: read and ignored")
-    ssl_consolidate: bool = attribute("SSLConsolidate", "bool", False, meaning="GSKit only: read and ignored")
-    trusted_proxy_enable: bool = attribute("TrustedProxyEnable", "bool", False, meaning="keep private headers set by a TrustedProxy")
-    http_max_headers: int = attribute("HTTPMaxHeaders", "int", 300, low=1, high=300, meaning="most header fields in a request or an answer")
-    kill_web_server_start_up_on_parse_err: bool = attribute("KillWebServerStartUpOnParseErr", "bool", False, meaning="wsproxy never starts with a file that it refused")
-    use_insecure: bool = attribute("UseInsecure", "bool", False, meaning="use the http Transport when the https one cannot be initialised")
-    strict_security: bool = attribute("StrictSecurity", "bool", False, meaning="GSKit only: read and ignored")
-    secure_host_verification: bool = attribute("SecureHostVerification", "bool", False, meaning="check host names in server certificates")
-    host_verification_startup_check: bool = attribute("HostVerificationStartupCheck", "bool", False, meaning="the same check once at start")
-    os400_convert_query_string_to_job_ccsid: bool = attribute("OS400ConvertQueryStringToJobCCSID", "bool", False, meaning="IBM i only: read and ignored")
-    sslpkcs_driver: str | None = attribute("SSLPKCSDriver", "str", None, meaning="PKCS#11 device: read and ignored")
-    sslpkcs_password: str | None = attribute("SSLPKCSPassword", "str", None, meaning="PKCS#11 device: read, ignored, never printed")
-    config_hash: str | None = attribute("ConfigHash", "str", None, meaning="Liberty's bookkeeping: read and ignored")
+    accept_all_content: bool = attribute(
+        "AcceptAllContent",
+        "bool",
+        False,
+        meaning="bodies with any method; wsproxy always relays what HTTP/1.1 framing announces",
+    )
+    chunked_response: bool = attribute(
+        "ChunkedResponse", "bool", False, meaning="IIS, iPlanet, Domino only: read and ignored"
+    )
+    vhost_matching_compat: bool = attribute(
+        "VHostMatchingCompat",
+        "bool",
+        False,
+        meaning="true: VirtualHost ports are compared with the port the connection came in on",
+    )
+    fips_enable: bool = attribute(
+        "FIPSEnable", "bool", False, meaning="GSKit only: read and ignored"
+    )
+    ssl_consolidate: bool = attribute(
+        "SSLConsolidate", "bool", False, meaning="GSKit only: read and ignored"
+    )
+    trusted_proxy_enable: bool = attribute(
+        "TrustedProxyEnable", "bool", False, meaning="keep private headers set by a TrustedProxy"
+    )
+    http_max_headers: int = attribute(
+        "HTTPMaxHeaders",
+        "int",
+        300,
+        low=1,
+        high=300,
+        meaning="most header fields in a request or an answer",
+    )
+    kill_web_server_start_up_on_parse_err: bool = attribute(
+        "KillWebServerStartUpOnParseErr",
+        "bool",
+        False,
+        meaning="wsproxy never starts with a file that it refused",
+    )
+    use_insecure: bool = attribute(
+        "UseInsecure",
+        "bool",
+        False,
+        meaning="use the http Transport when the https one cannot be initialised",
+    )
+    strict_security: bool = attribute(
+        "StrictSecurity", "bool", False, meaning="GSKit only: read and ignored"
+    )
+    secure_host_verification: bool = attribute(
+        "SecureHostVerification", "bool", False, meaning="check host names in server certificates"
+    )
+    host_verification_startup_check: bool = attribute(
+        "HostVerificationStartupCheck", "bool", False, meaning="the same check once at start"
+    )
+    os400_convert_query_string_to_job_ccsid: bool = attribute(
+        "OS400ConvertQueryStringToJobCCSID", "bool", False, meaning="IBM i only: read and ignored"
+    )
+    sslpkcs_driver: str | None = attribute(
+        "SSLPKCSDriver", "str", None, meaning="PKCS#11 device: read and ignored"
+    )
+    sslpkcs_password: str | None = attribute(
+        "SSLPKCSPassword", "str", None, meaning="PKCS#11 device: read, ignored, never printed"
+    )
+    config_hash: str | None = attribute(
+        "ConfigHash", "str", None, meaning="Liberty's bookkeeping: read and ignored"
+    )
     log: Log | None = None
     properties: tuple[Property, ...] = ()
     virtual_host_groups: tuple[VirtualHostGroup, ...] = ()

@@ -1,0 +1,248 @@
+"""
+Judges how the parts of one ``Config`` fit together: names that lead nowhere, names used twice, what wsproxy leaves undone.
+
+Driven by ``config.xml`` after reading, and by whatever else makes a Config. Pure: no files, no names resolved, no clock.
+An error is what makes the file ambiguous or a Route useless for certain; what IBM's plug-in lives with is a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from wsproxy.config.check_cluster import check_cluster
+from wsproxy.config.check_overlap import check_overlaps
+from wsproxy.config.model import Config, Route, UriGroup, VirtualHost, VirtualHostGroup
+from wsproxy.config.problems import ProblemList, listed, quoted
+
+# set in the file and without effect here: an operator who relies on one must know
+_NOT_CARRIED_OUT = (
+    ("fips_enable", "FIPSEnable", "the FIPS mode of the system's own TLS library"),
+    ("strict_security", "StrictSecurity", "TLS settings in wsproxy.toml"),
+    ("sslpkcs_driver", "SSLPKCSDriver", "key files in wsproxy.toml"),
+)
+
+
+def check(config: Config, problems: ProblemList) -> None:
+    """Adds everything that is doubtful about the whole of ``config`` to ``problems``."""
+    _check_duplicates(config, problems)
+    _check_routes(config, problems)
+    if config.routes:
+        _check_unused(config, problems)
+    else:
+        _report_no_route(config, problems)
+    _check_virtual_hosts(config.virtual_host_groups, problems)
+    _check_uris(config.uri_groups, problems)
+    check_overlaps(config, problems)
+    routed = {route.server_cluster for route in config.routes}
+    for cluster in config.server_clusters:
+        check_cluster(cluster, problems, is_routed=cluster.name in routed)
+    _check_trusted_proxies(config, problems)
+    _check_not_carried_out(config, problems)
+
+
+def _check_duplicates(config: Config, problems: ProblemList) -> None:
+    clusters: dict[str, int] = {}
+    for cluster in config.server_clusters:
+        first_line = clusters.setdefault(cluster.name, cluster.line)
+        if cluster.name and first_line != cluster.line:
+            problems.error(
+                "cluster-duplicate",
+                cluster.line,
+                f"ServerCluster {quoted(cluster.name)} again (first on line {first_line})",
+                "a name of its own for each ServerCluster",
+            )
+    _check_duplicate_groups("VirtualHostGroup", config.virtual_host_groups, problems)
+    _check_duplicate_groups("UriGroup", config.uri_groups, problems)
+
+
+def _check_duplicate_groups(
+    element: str, groups: Sequence[VirtualHostGroup | UriGroup], problems: ProblemList
+) -> None:
+    firsts: dict[str, VirtualHostGroup | UriGroup] = {}
+    for group in groups:
+        first = firsts.setdefault(group.name, group)
+        if first is group or not group.name:
+            continue
+        found = f"{element} {quoted(group.name)} again (first on line {first.line})"
+        allowed = f"a name of its own for each {element}"
+        if _content(first) == _content(group):  # merged by hand, and harmless
+            problems.warning(
+                "group-duplicate", group.line, f"{found}, with the same content", allowed
+            )
+        else:
+            problems.error("group-duplicate", group.line, f"{found}, with other content", allowed)
+
+
+def _content(group: VirtualHostGroup | UriGroup) -> list[tuple[str, ...]]:
+    if isinstance(group, UriGroup):
+        return [(uri.name, uri.affinity_cookie, uri.affinity_url_identifier) for uri in group.uris]
+    return [(host.name.lower(),) for host in group.virtual_hosts]
+
+
+def _check_routes(config: Config, problems: ProblemList) -> None:
+    clusters = {cluster.name for cluster in config.server_clusters}
+    uri_groups = {group.name for group in config.uri_groups}
+    host_groups = {group.name for group in config.virtual_host_groups}
+    for route in config.routes:
+        _check_reference(route, "ServerCluster", route.server_cluster, clusters, problems)
+        _check_reference(route, "UriGroup", route.uri_group, uri_groups, problems)
+        _check_reference(route, "VirtualHostGroup", route.virtual_host_group, host_groups, problems)
+
+
+def _check_reference(
+    route: Route, element: str, name: str | None, known: set[str], problems: ProblemList
+) -> None:
+    # a warning: Liberty writes such a file when an endpoint is paused, and the other Routes are good
+    if name is None or name in known or (element == "ServerCluster" and not name):
+        return
+    likely = problems.suggest(name, known)
+    problems.warning(
+        f"route-{_CODE_WORDS[element]}-unknown",
+        route.line,
+        f"a Route to {element} {quoted(name)}, which is not in this file: the Route never matches",
+        f"{quoted(likely)} (nearest name)" if likely else f"the name of a {element} in this file",
+    )
+
+
+_CODE_WORDS = {"ServerCluster": "cluster", "UriGroup": "uris", "VirtualHostGroup": "hosts"}
+
+
+def _report_no_route(config: Config, problems: ProblemList) -> None:
+    clusters = len(config.server_clusters)
+    problems.warning(
+        "no-route",
+        config.line,
+        f"no Route ({clusters} ServerCluster{'' if clusters == 1 else 's'}): no request is forwarded",
+        "a Route for each ServerCluster",
+    )
+
+
+def _check_unused(config: Config, problems: ProblemList) -> None:
+    clusters = {route.server_cluster for route in config.routes}
+    uri_groups = {route.uri_group for route in config.routes}
+    host_groups = {route.virtual_host_group for route in config.routes}
+    for element, code, items, used in (
+        ("ServerCluster", "cluster-unrouted", config.server_clusters, clusters),
+        ("UriGroup", "uri-group-unused", config.uri_groups, uri_groups),
+        ("VirtualHostGroup", "host-group-unused", config.virtual_host_groups, host_groups),
+    ):
+        for item in items:
+            if item.name and item.name not in used:
+                problems.warning(
+                    code,
+                    item.line,
+                    f"{element} {quoted(item.name)}, which no Route names",
+                    f"a Route with {element}={quoted(item.name)}, or no such {element}",
+                )
+
+
+def _check_virtual_hosts(groups: Sequence[VirtualHostGroup], problems: ProblemList) -> None:
+    owners: dict[tuple[str, int | None], VirtualHostGroup] = {}
+    for group in groups:
+        if not group.virtual_hosts:
+            problems.warning(
+                "host-group-empty",
+                group.line,
+                f"VirtualHostGroup {quoted(group.name)} without VirtualHost: its Routes never match",
+                "one VirtualHost or more",
+            )
+        shared: dict[str, list[str]] = {}
+        for host, is_repeated in _with_repeated(group.virtual_hosts):
+            if is_repeated:
+                problems.warning(
+                    "virtual-host-duplicate",
+                    host.line,
+                    f"VirtualHost {quoted(host.name)} twice in VirtualHostGroup {quoted(group.name)}",
+                    "each VirtualHost once",
+                )
+                continue
+            owner = owners.setdefault((host.host, host.port), group)
+            if owner is not group and owner.name != group.name:
+                shared.setdefault(owner.name, []).append(host.name)
+        _report_shared(group, shared, problems)
+
+
+def _with_repeated(hosts: Iterable[VirtualHost]) -> Iterator[tuple[VirtualHost, bool]]:
+    seen: set[tuple[str, int | None]] = set()
+    for host in hosts:
+        if host.name:
+            yield host, (host.host, host.port) in seen
+            seen.add((host.host, host.port))
+
+
+def _report_shared(
+    group: VirtualHostGroup, shared: dict[str, list[str]], problems: ProblemList
+) -> None:
+    # one message a group: merged files share a dozen aliases between the same two groups
+    if shared:
+        names = [name for hosts in shared.values() for name in hosts]
+        problems.warning(
+            "virtual-host-shared",
+            group.line,
+            f"{listed(names)} in VirtualHostGroup {quoted(group.name)} and also in {listed(shared)}: "
+            "the Routes of all of them are compared",
+            "each VirtualHost in one group",
+        )
+
+
+def _check_uris(groups: Sequence[UriGroup], problems: ProblemList) -> None:
+    for group in groups:
+        if not group.uris:
+            problems.warning(
+                "uri-group-empty",
+                group.line,
+                f"UriGroup {quoted(group.name)} without Uri: its Routes never match",
+                "one Uri or more",
+            )
+        seen: set[str] = set()
+        for uri in group.uris:
+            if uri.name and uri.name in seen:
+                problems.warning(
+                    "uri-duplicate",
+                    uri.line,
+                    f"Uri {quoted(uri.name)} twice in UriGroup {quoted(group.name)}; the first one counts",
+                    "each Uri once",
+                )
+            seen.add(uri.name)
+
+
+def _check_trusted_proxies(config: Config, problems: ProblemList) -> None:
+    if config.trusted_proxy_enable and not config.trusted_proxies:
+        problems.warning(
+            "trusted-proxy-none",
+            config.line,
+            'TrustedProxyEnable="true" without any TrustedProxy: nobody is trusted',
+            "a TrustedProxyGroup with a TrustedProxy for each trusted address",
+        )
+    elif config.trusted_proxies and not config.trusted_proxy_enable:
+        problems.warning(
+            "trusted-proxy-off",
+            config.trusted_proxies[0].line,
+            'a TrustedProxy that is not trusted, as Config has no TrustedProxyEnable="true"',
+            'TrustedProxyEnable="true" on Config, or no TrustedProxyGroup',
+        )
+
+
+def _check_not_carried_out(config: Config, problems: ProblemList) -> None:
+    for field, name, instead in _NOT_CARRIED_OUT:
+        if getattr(config, field):
+            problems.warning(
+                "not-carried-out", config.line, f"{name}, which wsproxy does not carry out", instead
+            )
+    if config.intelligent_management is not None:
+        problems.warning(
+            "not-carried-out",
+            config.intelligent_management.line,
+            "IntelligentManagement, which wsproxy reads but does not carry out",
+            "ServerCluster, UriGroup and Route elements that say the same",
+        )
+    metrics = config.request_metrics
+    if metrics is not None and {("rmEnabled", "true"), ("armEnabled", "true")} & set(
+        metrics.attributes
+    ):
+        problems.warning(
+            "not-carried-out",
+            metrics.line,
+            "RequestMetrics switched on, which wsproxy does not carry out",
+            'rmEnabled="false" and armEnabled="false"',
+        )
