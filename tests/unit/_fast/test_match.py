@@ -332,3 +332,13 @@ def test_many_hosts_and_uris_find_their_own_route() -> None:
                 assert found is not None
                 assert (found.route, found.cluster, found.vhost) == (n, n, 1)
         assert table.match_path(b"h0", 80, b"/app%d/i" % size) is None
+
+
+@pytest.mark.parametrize("star", [b"", b"*"])
+def test_texts_with_the_same_hash_are_told_apart(star: bytes) -> None:
+    """Two known strings of equal 64-bit FNV-1a, the hash in use: a client cannot pass one for the other."""
+    one, other = b"8yn0iYCKYHlIj4-BwPqk", b"GReLUrM4wMqfg9yzV3KQ"
+    assert uri_scores(one + star, one) == (20, 20)
+    assert uri_scores(one + star, other) is None
+    assert chosen([one + star, other + star], one) == 0
+    assert chosen([one + star, other + star], other) == 1
