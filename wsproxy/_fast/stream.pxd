@@ -82,6 +82,7 @@ cdef class Stream:
     cdef int on_write_paused(self, bint paused) except -1
     cdef bint serves_client(self) noexcept
     cdef bint is_idle(self) noexcept
+    cdef bint is_flushed(self) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int close(self) except -1

@@ -196,8 +196,8 @@ cdef class Stream:
         cdef Py_ssize_t sent = 0
         if self.closing or self.write_broken or a_len + b_len == 0:
             return 0
-        if self.buffered and self.transport.get_write_buffer_size() == 0:
-            self.buffered = False
+        if self.buffered:
+            self.is_flushed()
         if self.fd >= 0 and not self.buffered:
             if a == self.hub.out and 0 < b_len <= FEW_BYTES and a_len + b_len <= OUT_SIZE:
                 memcpy(self.hub.out + a_len, b, b_len)  # a plain send costs the kernel less than two parts do
@@ -219,6 +219,12 @@ cdef class Stream:
         if b_len:
             self.transport.write(PyBytes_FromStringAndSize(b + (sent - a_len), b_len - (sent - a_len)))
         return 0
+
+    cdef bint is_flushed(self) except -1:
+        """Whether the kernel has everything that was sent."""
+        if self.buffered and self.transport.get_write_buffer_size() == 0:
+            self.buffered = False
+        return not self.buffered
 
     cdef int pause_reading(self) except -1:
         if not self.reading_paused and not self.closing:

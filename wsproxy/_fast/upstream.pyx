@@ -218,7 +218,7 @@ cdef class Upstream(Stream):
         cdef Exchange downstream = self.downstream
         cdef bint reusable = (
             clean and self.keep_alive and downstream.request_done and not self.write_broken and not self.closing
-            and not self.buffered and not self.engine.draining
+            and self.is_flushed() and not self.engine.draining
         )
         self.downstream = None
         buffer_clear(&self.pending)
