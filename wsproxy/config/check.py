@@ -11,7 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from wsproxy.config.check_cluster import check_cluster
 from wsproxy.config.check_overlap import check_overlaps
-from wsproxy.config.model import Config, Route, UriGroup, VirtualHost, VirtualHostGroup
+from wsproxy.config.model import (
+    Config,
+    Route,
+    ServerCluster,
+    UriGroup,
+    VirtualHost,
+    VirtualHostGroup,
+)
 from wsproxy.config.problems import ProblemList, listed, quoted
 
 # set in the file and without effect here: an operator who relies on one must know
@@ -41,14 +48,14 @@ def check(config: Config, problems: ProblemList) -> None:
 
 
 def _check_duplicates(config: Config, problems: ProblemList) -> None:
-    clusters: dict[str, int] = {}
+    clusters: dict[str, ServerCluster] = {}
     for cluster in config.server_clusters:
-        first_line = clusters.setdefault(cluster.name, cluster.line)
-        if cluster.name and first_line != cluster.line:
+        first = clusters.setdefault(cluster.name, cluster)
+        if cluster.name and first is not cluster:
             problems.error(
                 "cluster-duplicate",
                 cluster.line,
-                f"ServerCluster {quoted(cluster.name)} again (first on line {first_line})",
+                f"ServerCluster {quoted(cluster.name)} again (first on line {first.line})",
                 "a name of its own for each ServerCluster",
             )
     _check_duplicate_groups("VirtualHostGroup", config.virtual_host_groups, problems)

@@ -70,7 +70,12 @@ def quoted(text: str) -> str:
     """The text in double quotes, cut to a readable length, with nothing that could drive a terminal."""
     if len(text) > MAX_QUOTED_CHARS:
         text = text[: MAX_QUOTED_CHARS - 3] + "..."
-    return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) + '"'
+    return f'"{printable(text)}"'
+
+
+def printable(text: str) -> str:
+    """The text with escapes for everything that could drive a terminal, break a line or not be encoded."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shown(name: str, value: str) -> str:

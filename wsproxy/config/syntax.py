@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from wsproxy.config.problems import ProblemList, quoted
+from wsproxy.config.problems import ProblemList, printable, quoted
 
 # number -> what to write instead; the parser's own words say what was found
 _ADVICE = {
@@ -55,7 +55,7 @@ def explain_syntax_error(
 
     ``is_truncated``: what is there is right, but it ends too early.
     """
-    message = " ".join(message.split())
+    message = printable(" ".join(message.split()))
     if is_truncated and number != _UNESCAPED_LESS_THAN:
         problems.error(
             "xml-truncated",

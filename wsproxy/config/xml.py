@@ -72,7 +72,9 @@ def load_config(path: str | Path) -> LoadedConfig:
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
         reason = getattr(error, "strerror", None) or str(error)
-        problems.error("file-unreadable", 0, f"that it cannot be read: {reason}", "a readable file")
+        problems.error(
+            "file-unreadable", 0, f"that it cannot be read ({reason})", "a readable file"
+        )
     problems.raise_if_errors()
     return parse_config(data, str(path))
 
