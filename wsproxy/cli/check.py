@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from wsproxy.config.model import Config
-from wsproxy.config.xml import load_config
 from wsproxy.config.problems import printable
+from wsproxy.config.xml import load_config
 from wsproxy.errors import ConfigRefusedError, Problem
 
 EXIT_STRICT = 1  # warnings, and --strict was given

@@ -1,0 +1,1 @@
+"""Times of single functions, printed as JSON: ``python -m bench.micro.<name>``."""
