@@ -35,7 +35,7 @@ from wsproxy.config.model import (
     VirtualHost,
     VirtualHostGroup,
 )
-from wsproxy.config.patterns import parse_virtual_host, uri_doubt
+from wsproxy.config.patterns import parse_virtual_host, uri_doubt, virtual_host_doubt
 from wsproxy.config.problems import ProblemList, quoted
 from wsproxy.config.syntax import explain_syntax_error, first_start_tag, root_words, start_tag_lines
 from wsproxy.errors import Problem
@@ -289,22 +289,26 @@ class _Reader:
         """A VirtualHost with its name split into host and port."""
         host: VirtualHost = self._build(VirtualHost, element)
         found = f"VirtualHost {quoted(host.name)}"
+        if not host.name:  # reported as missing
+            return host
         try:
-            parts = parse_virtual_host(host.name) if host.name else None
+            parts = parse_virtual_host(host.name)
         except ValueError as error:
             self.problems.error("virtual-host-name", host.line, found, str(error))
-            return host
-        if parts is None:  # reported as missing
-            return host
-        if parts.never_matches:
-            self.problems.warning("virtual-host-wildcard", host.line, found, parts.never_matches)
+            return VirtualHost(host.name, "", None, host.line)
+        if doubt := virtual_host_doubt(parts):
+            self.problems.warning(
+                "virtual-host-wildcard", host.line, f"{found}: {doubt[0]}", doubt[1]
+            )
         return VirtualHost(host.name, parts.host, parts.port, host.line)
 
     def read_uri(self, element: _Node) -> Uri:
         """A Uri, reported where it is not what its author can have meant."""
         uri: Uri = self._build(Uri, element)
         if uri.name and (doubt := uri_doubt(uri.name)):
-            self.problems.warning("uri-form", uri.line, f"Uri {quoted(uri.name)}", doubt)
+            self.problems.warning(
+                "uri-form", uri.line, f"Uri {quoted(uri.name)}: {doubt[0]}", doubt[1]
+            )
         return uri
 
     def read_whole(self, element: _Node, depth: int = 0) -> Element:
@@ -315,7 +319,7 @@ class _Reader:
             self.problems.error(
                 "xml-limit",
                 line,
-                f"{tag} below {MAX_DEPTH} elements",
+                f"element {quoted(tag)} inside {MAX_DEPTH} others",
                 "a file without such nesting",
             )
             return Element(tag, line=line)
