@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.golden import CASES, DASHES, SAMPLES, outcome, source, split
 from wsproxy.config import model
 from wsproxy.config.attributes import specs_of
-
-from tests.support.golden import CASES, DASHES, SAMPLES, outcome, source, split
 
 FILES = sorted(CASES.glob("*.txt"))
 
