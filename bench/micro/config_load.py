@@ -103,6 +103,8 @@ def main() -> None:
         options.write.write_bytes(data)
         return
     seconds: list[float] = []
+    counts: dict[str, int] = {}
+    warnings = 0
     for _ in range(options.rounds):
         start = time.perf_counter()
         loaded = parse_config(data, "generated.xml")
