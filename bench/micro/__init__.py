@@ -1,1 +1,1 @@
-"""Measurements of single functions: ``python -m bench.micro.match``."""
+"""Times single functions: what a change to one of them costs. Driven by hand, never by tests."""

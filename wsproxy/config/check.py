@@ -11,15 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from wsproxy.config.check_cluster import check_cluster
 from wsproxy.config.check_overlap import check_overlaps
-from wsproxy.config.model import Config, Route, UriGroup, VirtualHost, VirtualHostGroup
-from wsproxy.config.problems import ProblemList, listed, quoted
-
-# set in the file and without effect here: an operator who relies on one must know
-_NOT_CARRIED_OUT = (
-    ("fips_enable", "FIPSEnable", "the FIPS mode of the system's own TLS library"),
-    ("strict_security", "StrictSecurity", "TLS settings in wsproxy.toml"),
-    ("sslpkcs_driver", "SSLPKCSDriver", "key files in wsproxy.toml"),
+from wsproxy.config.check_support import check_support
+from wsproxy.config.model import (
+    Config,
+    Route,
+    ServerCluster,
+    UriGroup,
+    VirtualHost,
+    VirtualHostGroup,
 )
+from wsproxy.config.problems import ProblemList, listed, quoted
 
 
 def check(config: Config, problems: ProblemList) -> None:
@@ -37,18 +38,18 @@ def check(config: Config, problems: ProblemList) -> None:
     for cluster in config.server_clusters:
         check_cluster(cluster, problems, is_routed=cluster.name in routed)
     _check_trusted_proxies(config, problems)
-    _check_not_carried_out(config, problems)
+    check_support(config, problems)
 
 
 def _check_duplicates(config: Config, problems: ProblemList) -> None:
-    clusters: dict[str, int] = {}
+    clusters: dict[str, ServerCluster] = {}
     for cluster in config.server_clusters:
-        first_line = clusters.setdefault(cluster.name, cluster.line)
-        if cluster.name and first_line != cluster.line:
+        first = clusters.setdefault(cluster.name, cluster)
+        if cluster.name and first is not cluster:
             problems.error(
                 "cluster-duplicate",
                 cluster.line,
-                f"ServerCluster {quoted(cluster.name)} again (first on line {first_line})",
+                f"ServerCluster {quoted(cluster.name)} again (first on line {first.line})",
                 "a name of its own for each ServerCluster",
             )
     _check_duplicate_groups("VirtualHostGroup", config.virtual_host_groups, problems)
@@ -165,7 +166,7 @@ def _check_virtual_hosts(groups: Sequence[VirtualHostGroup], problems: ProblemLi
 def _with_repeated(hosts: Iterable[VirtualHost]) -> Iterator[tuple[VirtualHost, bool]]:
     seen: set[tuple[str, int | None]] = set()
     for host in hosts:
-        if host.name:
+        if host.name and host.host:  # otherwise it was refused in reading
             yield host, (host.host, host.port) in seen
             seen.add((host.host, host.port))
 
@@ -220,29 +221,4 @@ def _check_trusted_proxies(config: Config, problems: ProblemList) -> None:
             config.trusted_proxies[0].line,
             'a TrustedProxy that is not trusted, as Config has no TrustedProxyEnable="true"',
             'TrustedProxyEnable="true" on Config, or no TrustedProxyGroup',
-        )
-
-
-def _check_not_carried_out(config: Config, problems: ProblemList) -> None:
-    for field, name, instead in _NOT_CARRIED_OUT:
-        if getattr(config, field):
-            problems.warning(
-                "not-carried-out", config.line, f"{name}, which wsproxy does not carry out", instead
-            )
-    if config.intelligent_management is not None:
-        problems.warning(
-            "not-carried-out",
-            config.intelligent_management.line,
-            "IntelligentManagement, which wsproxy reads but does not carry out",
-            "ServerCluster, UriGroup and Route elements that say the same",
-        )
-    metrics = config.request_metrics
-    if metrics is not None and {("rmEnabled", "true"), ("armEnabled", "true")} & set(
-        metrics.attributes
-    ):
-        problems.warning(
-            "not-carried-out",
-            metrics.line,
-            "RequestMetrics switched on, which wsproxy does not carry out",
-            'rmEnabled="false" and armEnabled="false"',
         )

@@ -244,5 +244,5 @@ def _check_keyrings(cluster: ServerCluster, problems: ProblemList) -> None:
             "transport-no-keyring",
             bare[0][1].line,
             f"an https Transport without keyring on {listed(names)} of {_of(cluster)}",
-            "a Property keyring, or trusted certificates in wsproxy.toml",
+            "a Property keyring in each https Transport",
         )

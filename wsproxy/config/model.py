@@ -43,7 +43,8 @@ def attribute(
 ) -> Any:
     """A dataclass field that carries its ``AttributeSpec``; absent in the file means ``default``."""
     spec = AttributeSpec(name, kind, meaning, required, unit, low, high, allowed)
-    return field(default=default, metadata={METADATA_KEY: spec})
+    is_secret = "password" in name.lower()  # never in a log or a traceback
+    return field(default=default, metadata={METADATA_KEY: spec}, repr=not is_secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +285,7 @@ class ServerCluster:
         "MarkBusyDown",
         "bool",
         False,
-        meaning="read and ignored: its meaning is documented nowhere",
+        meaning="not documented",
     )
     servers: tuple[Server, ...] = ()
     cluster_address: Server | None = None
@@ -385,17 +386,15 @@ class Config:
         "ASDisableNagle",
         "bool",
         False,
-        meaning="TCP_NODELAY towards the servers (wsproxy always sets it)",
+        meaning="TCP_NODELAY towards the servers",
     )
-    iis_disable_nagle: bool = attribute(
-        "IISDisableNagle", "bool", False, meaning="IIS only: read and ignored"
-    )
+    iis_disable_nagle: bool = attribute("IISDisableNagle", "bool", False, meaning="IIS only")
     iis_plugin_priority: str = attribute(
         "IISPluginPriority",
         "enum",
         "High",
         allowed=("High", "Medium", "Low"),
-        meaning="IIS only: read and ignored",
+        meaning="IIS only",
     )
     app_server_port_preference: str = attribute(
         "AppServerPortPreference",
@@ -410,16 +409,19 @@ class Config:
         64,
         unit="KB",
         low=1,
-        meaning="read size for answers: read and ignored, wsproxy streams",
+        meaning="read size for answers",
     )
     accept_all_content: bool = attribute(
         "AcceptAllContent",
         "bool",
         False,
-        meaning="bodies with any method; wsproxy always relays what HTTP/1.1 framing announces",
+        meaning="true: bodies with any method, not only POST and PUT",
     )
     chunked_response: bool = attribute(
-        "ChunkedResponse", "bool", False, meaning="IIS, iPlanet, Domino only: read and ignored"
+        "ChunkedResponse",
+        "bool",
+        False,
+        meaning="answer in chunks where the server did (IIS, iPlanet, Domino only)",
     )
     vhost_matching_compat: bool = attribute(
         "VHostMatchingCompat",
@@ -428,10 +430,13 @@ class Config:
         meaning="true: VirtualHost ports are compared with the port the connection came in on",
     )
     fips_enable: bool = attribute(
-        "FIPSEnable", "bool", False, meaning="GSKit only: read and ignored"
+        "FIPSEnable", "bool", False, meaning="FIPS mode of the TLS library"
     )
     ssl_consolidate: bool = attribute(
-        "SSLConsolidate", "bool", False, meaning="GSKit only: read and ignored"
+        "SSLConsolidate",
+        "bool",
+        False,
+        meaning="one TLS environment for Transports with the same keyring",
     )
     trusted_proxy_enable: bool = attribute(
         "TrustedProxyEnable", "bool", False, meaning="keep private headers set by a TrustedProxy"
@@ -448,7 +453,7 @@ class Config:
         "KillWebServerStartUpOnParseErr",
         "bool",
         False,
-        meaning="wsproxy never starts with a file that it refused",
+        meaning="true: a parse error keeps the web server from starting",
     )
     use_insecure: bool = attribute(
         "UseInsecure",
@@ -457,7 +462,7 @@ class Config:
         meaning="use the http Transport when the https one cannot be initialised",
     )
     strict_security: bool = attribute(
-        "StrictSecurity", "bool", False, meaning="GSKit only: read and ignored"
+        "StrictSecurity", "bool", False, meaning="strict TLS after SP800-131"
     )
     secure_host_verification: bool = attribute(
         "SecureHostVerification", "bool", False, meaning="check host names in server certificates"
@@ -466,17 +471,13 @@ class Config:
         "HostVerificationStartupCheck", "bool", False, meaning="the same check once at start"
     )
     os400_convert_query_string_to_job_ccsid: bool = attribute(
-        "OS400ConvertQueryStringToJobCCSID", "bool", False, meaning="IBM i only: read and ignored"
+        "OS400ConvertQueryStringToJobCCSID", "bool", False, meaning="IBM i only"
     )
-    sslpkcs_driver: str | None = attribute(
-        "SSLPKCSDriver", "str", None, meaning="PKCS#11 device: read and ignored"
-    )
+    sslpkcs_driver: str | None = attribute("SSLPKCSDriver", "str", None, meaning="PKCS#11 device")
     sslpkcs_password: str | None = attribute(
-        "SSLPKCSPassword", "str", None, meaning="PKCS#11 device: read, ignored, never printed"
+        "SSLPKCSPassword", "str", None, meaning="password of the PKCS#11 device; never printed"
     )
-    config_hash: str | None = attribute(
-        "ConfigHash", "str", None, meaning="Liberty's bookkeeping: read and ignored"
-    )
+    config_hash: str | None = attribute("ConfigHash", "str", None, meaning="Liberty's bookkeeping")
     log: Log | None = None
     properties: tuple[Property, ...] = ()
     virtual_host_groups: tuple[VirtualHostGroup, ...] = ()

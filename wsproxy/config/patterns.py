@@ -24,7 +24,6 @@ class HostAndPort:
 
     host: str
     port: int | None
-    never_matches: str = ""  # why, where it cannot match any request
 
 
 def parse_virtual_host(name: str) -> HostAndPort:
@@ -45,10 +44,7 @@ def parse_virtual_host(name: str) -> HostAndPort:
         port = int(port_text)
     else:
         raise ValueError(f"{_VIRTUAL_HOST_FORMS} with a port from 1 to {MAX_PORT}")
-    never = ""
-    if "*" in host and host != "*":
-        never = "a * inside a host name never matches; a host name in full, or * alone for any host"
-    return HostAndPort(host.lower(), port, never)
+    return HostAndPort(host.lower(), port)
 
 
 def _split(name: str) -> tuple[str, str | None]:
@@ -66,21 +62,34 @@ def _split(name: str) -> tuple[str, str | None]:
         host, port_text = name, None
     else:
         port_text = port
-    if ":" in host:
-        raise ValueError("an IPv6 address in brackets, as in [::1]:80")
     if _NOT_IN_A_HOST.search(host):
         raise ValueError(f"{_VIRTUAL_HOST_FORMS} without scheme, path or spaces")
+    if ":" in host:
+        raise ValueError("an IPv6 address in brackets, as in [::1]:80")
     return host, port_text
 
 
-def uri_doubt(name: str) -> str | None:
-    """Why the Uri's name may not match what its author meant, as what is allowed instead; None where it is plain."""
-    if name.count("*") > 1:
-        return "one * in a Uri: /exact/path, /prefix/*, *.ext or /*"
+def virtual_host_doubt(parts: HostAndPort) -> tuple[str, str] | None:
+    """Why the VirtualHost never matches, and what is allowed instead; None where it can match."""
+    if "*" in parts.host and parts.host != "*":
+        return (
+            "a * inside a host name never matches",
+            "a host name in full, or * alone for any host",
+        )
+    return None
+
+
+def uri_doubt(name: str) -> tuple[str, str] | None:
+    """Why the Uri may not match what its author meant, and what is allowed instead; None where it is plain."""
+    if (count := name.count("*")) > 1:
+        return f"{count} of *; only the first one stands for any text", "one * in a Uri"
     if not name.startswith(("/", "*")):
-        return "a Uri that begins with / or *, as every request's path begins with /"
+        return "every path begins with /, so this never matches", "a Uri that begins with / or *"
     if "?" in name:
-        return "a path: the query string is not compared, so this never matches"
+        return "the query string is not compared, so this never matches", "a path without ?"
     if "#" in name or any(character.isspace() for character in name):
-        return "a path as it stands in a request, where # and spaces never occur"
+        return (
+            "# and spaces never occur in a path, so this never matches",
+            "a path as it is requested",
+        )
     return None

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from wsproxy.errors import ConfigRefusedError, Problem, Severity
 
 MAX_QUOTED_CHARS = 80  # a message stays one readable line; a name in real files has at most 70
-MIN_LIKENESS = (
-    0.7  # difflib ratio: CloneIdentifier is like CloneID no more, ServerIOTimout still is
-)
+# difflib ratio: Server is not like ServerGroup (0.71), SSLConsolidatedConfig is like SSLConsolidate (0.80)
+MIN_LIKENESS = 0.75
 MAX_COMPARISONS = 20_000  # of names, to find the nearest; about 10 us each, and a file can hold half a million wrong ones
 MAX_NAMED = 3  # names in one message; the rest is counted
 SECRET_WORDS = ("password", "passwd", "secret")  # in an attribute's name: its value is not shown
@@ -70,7 +69,12 @@ def quoted(text: str) -> str:
     """The text in double quotes, cut to a readable length, with nothing that could drive a terminal."""
     if len(text) > MAX_QUOTED_CHARS:
         text = text[: MAX_QUOTED_CHARS - 3] + "..."
-    return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) + '"'
+    return f'"{printable(text)}"'
+
+
+def printable(text: str) -> str:
+    """The text with escapes for everything that could drive a terminal, break a line or not be encoded."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shown(name: str, value: str) -> str:

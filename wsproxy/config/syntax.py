@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from wsproxy.config.problems import ProblemList, quoted
+from wsproxy.config.problems import ProblemList, printable, quoted
 
 # number -> what to write instead; the parser's own words say what was found
 _ADVICE = {
@@ -37,7 +37,8 @@ _ADVICE = {
     81: "the encoding that the first line names (UTF-8 where it names none)",
     201: "element and attribute names without prefixes",
 }
-_UNESCAPED_LESS_THAN = 38  # the missing quote is long past when the end of the file is reached
+# what is said when the end comes too early; other complaints at the end are about something before it
+_END_NUMBERS = {4, 39, 40, 41, 45, 47, 63, 65, 68, 73, 77}
 _DEFAULT_ADVICE = "well-formed XML"
 _LIMIT_NUMBERS = {114, 89}  # resource limits: too deep, too long a text, entities that multiply
 
@@ -55,8 +56,8 @@ def explain_syntax_error(
 
     ``is_truncated``: what is there is right, but it ends too early.
     """
-    message = " ".join(message.split())
-    if is_truncated and number != _UNESCAPED_LESS_THAN:
+    message = printable(" ".join(message.split()))
+    if is_truncated and number in _END_NUMBERS:
         problems.error(
             "xml-truncated",
             line,

@@ -35,7 +35,7 @@ from wsproxy.config.model import (
     VirtualHost,
     VirtualHostGroup,
 )
-from wsproxy.config.patterns import parse_virtual_host, uri_doubt
+from wsproxy.config.patterns import parse_virtual_host, uri_doubt, virtual_host_doubt
 from wsproxy.config.problems import ProblemList, quoted
 from wsproxy.config.syntax import explain_syntax_error, first_start_tag, root_words, start_tag_lines
 from wsproxy.errors import Problem
@@ -72,7 +72,9 @@ def load_config(path: str | Path) -> LoadedConfig:
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
         reason = getattr(error, "strerror", None) or str(error)
-        problems.error("file-unreadable", 0, f"that it cannot be read: {reason}", "a readable file")
+        problems.error(
+            "file-unreadable", 0, f"that it cannot be read ({reason})", "a readable file"
+        )
     problems.raise_if_errors()
     return parse_config(data, str(path))
 
@@ -96,9 +98,18 @@ def parse_config(data: bytes, file: str) -> LoadedConfig:
     return LoadedConfig(config, problems.in_file_order())
 
 
+class _NoOtherFiles(etree.Resolver):
+    """Answers every wish for another file with an empty one."""
+
+    def resolve(self, system_url: str, public_id: str, context: Any) -> Any:  # type: ignore[override]  # stubs
+        """Nothing, whatever is asked for; called by lxml."""
+        # not resolve_empty(): after it libxml2 opens the file all the same (lxml 6.1, libxml2 2.14)
+        return self.resolve_string("", context, base_url=None)
+
+
 def _parser() -> etree.XMLParser:
     # huge_tree stays off: with it libxml2 would let entities multiply and elements nest without end
-    return etree.XMLParser(
+    parser = etree.XMLParser(
         resolve_entities=False,
         load_dtd=False,
         dtd_validation=False,
@@ -108,6 +119,9 @@ def _parser() -> etree.XMLParser:
         remove_pis=True,
         collect_ids=False,
     )
+    # resolve_entities=False is not enough: an external parameter entity (<!ENTITY % p SYSTEM ...>%p;) is still opened
+    parser.resolvers.add(_NoOtherFiles())
+    return parser
 
 
 def _parse(data: bytes, problems: ProblemList) -> _Node | None:
@@ -287,22 +301,26 @@ class _Reader:
         """A VirtualHost with its name split into host and port."""
         host: VirtualHost = self._build(VirtualHost, element)
         found = f"VirtualHost {quoted(host.name)}"
+        if not host.name:  # reported as missing
+            return host
         try:
-            parts = parse_virtual_host(host.name) if host.name else None
+            parts = parse_virtual_host(host.name)
         except ValueError as error:
             self.problems.error("virtual-host-name", host.line, found, str(error))
-            return host
-        if parts is None:  # reported as missing
-            return host
-        if parts.never_matches:
-            self.problems.warning("virtual-host-wildcard", host.line, found, parts.never_matches)
+            return VirtualHost(host.name, "", None, host.line)
+        if doubt := virtual_host_doubt(parts):
+            self.problems.warning(
+                "virtual-host-wildcard", host.line, f"{found}: {doubt[0]}", doubt[1]
+            )
         return VirtualHost(host.name, parts.host, parts.port, host.line)
 
     def read_uri(self, element: _Node) -> Uri:
         """A Uri, reported where it is not what its author can have meant."""
         uri: Uri = self._build(Uri, element)
         if uri.name and (doubt := uri_doubt(uri.name)):
-            self.problems.warning("uri-form", uri.line, f"Uri {quoted(uri.name)}", doubt)
+            self.problems.warning(
+                "uri-form", uri.line, f"Uri {quoted(uri.name)}: {doubt[0]}", doubt[1]
+            )
         return uri
 
     def read_whole(self, element: _Node, depth: int = 0) -> Element:
@@ -313,7 +331,7 @@ class _Reader:
             self.problems.error(
                 "xml-limit",
                 line,
-                f"{tag} below {MAX_DEPTH} elements",
+                f"element {quoted(tag)} inside {MAX_DEPTH} others",
                 "a file without such nesting",
             )
             return Element(tag, line=line)

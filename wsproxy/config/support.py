@@ -1,0 +1,76 @@
+"""
+What plugin-cfg.xml can say and wsproxy does not do, or does without being told: one table for the checks and the docs.
+
+Driven by ``config.check`` (warns where a value that matters is set) and by docs/plugin-cfg.md (tests compare the two).
+Whoever teaches wsproxy one of these takes its line out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wsproxy.config.model import Config, Log, Server, ServerCluster, Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """One attribute that has no effect; ``is_warned``: an operator who set it must know."""
+
+    why: str
+    is_warned: bool = False
+
+
+# a Server with nothing but https Transports cannot be reached until this is False
+HTTPS_IS_MISSING = True
+
+_TLS = "wsproxy does not speak TLS to servers yet"
+_NAGLE = "wsproxy always sends at once"
+
+NOT_CARRIED_OUT: dict[type, dict[str, Left]] = {
+    Config: {
+        "refresh_interval_s": Left("wsproxy does not look for changes by itself yet"),
+        "ignore_dns_failures": Left("wsproxy resolves names when it connects, and always starts"),
+        "as_disable_nagle": Left(_NAGLE),
+        "iis_disable_nagle": Left("IIS only"),
+        "iis_plugin_priority": Left("IIS only"),
+        "response_chunk_size_kb": Left("wsproxy passes answers on as they come"),
+        "accept_all_content": Left("wsproxy relays every body that HTTP/1.1 framing announces"),
+        "chunked_response": Left("wsproxy keeps the framing of the answer"),
+        "fips_enable": Left(
+            "the TLS library's own FIPS mode is set up outside wsproxy", is_warned=True
+        ),
+        "ssl_consolidate": Left(_TLS),
+        "kill_web_server_start_up_on_parse_err": Left(
+            "wsproxy never starts with a file it refused"
+        ),
+        "use_insecure": Left("wsproxy never goes from https to http by itself"),
+        "strict_security": Left(_TLS, is_warned=True),
+        "secure_host_verification": Left(_TLS, is_warned=True),
+        "host_verification_startup_check": Left(_TLS),
+        "os400_convert_query_string_to_job_ccsid": Left("IBM i only"),
+        "sslpkcs_driver": Left("wsproxy uses no PKCS#11 devices", is_warned=True),
+        "sslpkcs_password": Left("wsproxy uses no PKCS#11 devices"),
+        "config_hash": Left("Liberty's own bookkeeping"),
+    },
+    Log: {
+        "name": Left(
+            "wsproxy writes its log where it is told on the command line and in wsproxy.toml"
+        ),
+        "log_level": Left("the level stands in wsproxy.toml"),
+    },
+    ServerCluster: {
+        "get_dwlm_table": Left("wsproxy has no partition tables"),
+        "mark_busy_down": Left("its meaning is documented nowhere", is_warned=True),
+    },
+    Server: {
+        "ws_server_io_timeout_s": Left("WebSocket has no time-outs of its own yet", is_warned=True),
+        "ws_server_idle_timeout_s": Left(
+            "WebSocket has no time-outs of its own yet", is_warned=True
+        ),
+        "extended_handshake": Left("no exchange is made before the request yet", is_warned=True),
+        "wait_for_continue": Left(
+            "the body is sent without waiting for 100 (Continue)", is_warned=True
+        ),
+    },
+    Transport: {"hostname_alias": Left(_TLS)},
+}
