@@ -1,0 +1,57 @@
+"""HOST:PORT texts."""
+
+from __future__ import annotations
+
+import pytest
+
+from wsproxy.config.address import Address, parse_address
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:9080", "127.0.0.1", 9080),
+        ("[::1]:80", "::1", 80),
+        ("[::]:0", "::", 0),
+        (":8080", "", 8080),
+        ("app.example.com:65535", "app.example.com", 65535),
+    ],
+)
+def test_listener_address_is_split_and_written_back(text: str, host: str, port: int) -> None:
+    """Each allowed form gives host and port, and prints as it was written."""
+    address = parse_address(text, is_listener=True)
+    assert address == Address(host, port)
+    assert str(address) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("9080", "127.0.0.1:9080 or :9080"),
+        ("localhost", "the port is missing"),
+        ("", "the port is missing"),
+        ("::1:80", "IPv6 in brackets"),
+        ("[127.0.0.1]:80", "only IPv6"),
+        ("http://localhost:80", "IPv6 in brackets"),
+        ("a b:80", "without scheme, path or spaces"),
+        ("[::1:80", "IPv6 in brackets"),
+        ("localhost:http", "a port from 0 to 65535"),
+        ("localhost:65536", "a port from 0 to 65535"),
+        ("localhost:-1", "a port from 0 to 65535"),
+        ("localhost:٣", "a port from 0 to 65535"),
+    ],
+)
+def test_refused_address_says_what_was_found_and_what_is_allowed(text: str, hint: str) -> None:
+    """The message teaches: the text found, and the form that is allowed."""
+    with pytest.raises(ValueError, match=r"found .*allowed is") as refused:
+        parse_address(text, is_listener=True)
+    assert repr(text) in str(refused.value)
+    assert hint in str(refused.value)
+
+
+@pytest.mark.parametrize("text", [":80", "localhost:0"])
+def test_server_address_needs_a_host_and_a_real_port(text: str) -> None:
+    """What a listener may leave open, a server to talk to may not."""
+    parse_address(text, is_listener=True)
+    with pytest.raises(ValueError, match="allowed is HOST:PORT"):
+        parse_address(text, is_listener=False)

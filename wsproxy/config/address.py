@@ -1,0 +1,52 @@
+"""
+``HOST:PORT`` texts of the settings and of the command line, split.
+
+Driven by ``config.settings_file`` and ``process.listeners``. Must not resolve names or open sockets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_PORT = 65535  # 16 bits in the TCP header
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host (IPv6 without brackets, empty: every address of this machine) and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """As it is written in the settings: ``HOST:PORT``, IPv6 in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str, *, is_listener: bool) -> Address:
+    """
+    Host and port of ``HOST:PORT``, ``[IPv6]:PORT``; a listener may also be ``:PORT`` and have port 0.
+
+    Raises:
+        ValueError: the text is none of these; its message says what was found and what is allowed.
+    """
+    found = f"found {text!r}; allowed is "
+    if text.isascii() and text.isdigit():
+        raise ValueError(f"{found}HOST:PORT (for port {text}: 127.0.0.1:{text} or :{text})")
+    host, colon, port_text = text.rpartition(":")
+    if not colon:
+        raise ValueError(f"{found}HOST:PORT (the port is missing)")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if ":" not in host:
+            raise ValueError(f"{found}HOST:PORT (only IPv6 addresses stand in brackets)")
+    elif ":" in host:
+        raise ValueError(f"{found}HOST:PORT with IPv6 in brackets, as in [::1]:9080")
+    if any(character.isspace() or character in "/[]@" for character in host):
+        raise ValueError(f"{found}HOST:PORT without scheme, path or spaces")
+    if not host and not is_listener:
+        raise ValueError(f"{found}HOST:PORT (the host is missing)")
+    low = 0 if is_listener else 1
+    if not (port_text.isascii() and port_text.isdigit() and low <= int(port_text) <= MAX_PORT):
+        raise ValueError(f"{found}HOST:PORT with a port from {low} to {MAX_PORT}")
+    return Address(host, int(port_text))
