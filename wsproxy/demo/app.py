@@ -207,7 +207,7 @@ def _read_number(request: web.Request, name: str, highest: int) -> int:
     return int(text)
 
 
-async def serve(name: str, clone_id: str, port: int, store: Path) -> None:
+async def serve(name: str, clone_id: str, port: int, store: Path, keep_alive_s: float) -> None:
     """Serves until SIGTERM or SIGINT; says on standard output which port it listens on, and nothing else."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -217,7 +217,7 @@ async def serve(name: str, clone_id: str, port: int, store: Path) -> None:
     runner = web.AppRunner(
         server.make_application(),
         access_log=None,
-        keepalive_timeout=KEEP_ALIVE_S,
+        keepalive_timeout=keep_alive_s,
         shutdown_timeout=SHUTDOWN_S,
     )
     try:
@@ -247,8 +247,19 @@ def main() -> None:
     parser.add_argument(
         "--port", type=int, default=0, help=f"port on {HOST}; 0, the default: any free one"
     )
+    parser.add_argument(
+        "--keep-alive",
+        type=float,
+        default=KEEP_ALIVE_S,
+        metavar="SECONDS",
+        help=f"an idle connection is closed after this long; {KEEP_ALIVE_S:g}, the default, is Liberty's",
+    )
     arguments = parser.parse_args()
-    uvloop.run(serve(arguments.name, arguments.clone, arguments.port, arguments.store))
+    uvloop.run(
+        serve(
+            arguments.name, arguments.clone, arguments.port, arguments.store, arguments.keep_alive
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -127,8 +127,9 @@ class SessionStore:
     What a request wrote is on file before it is answered, so a server may be killed at any time. Not for two threads.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_sessions: int = MAX_SESSIONS) -> None:
         """Opens the file, or makes it. # I/O."""
+        self._max_sessions = max_sessions
         # Autocommit: transactions are begun by hand. The thread check is off because the store is opened before its
         # thread exists; there is one thread all the same.
         self._db = sqlite3.connect(
@@ -184,5 +185,5 @@ class SessionStore:
         )
         number = inserted.lastrowid
         assert number is not None
-        self._db.execute("DELETE FROM session WHERE number <= ?", (number - MAX_SESSIONS,))
+        self._db.execute("DELETE FROM session WHERE number <= ?", (number - self._max_sessions,))
         return Visit(opened, 1, is_new=True, sets_cookie=True)
