@@ -90,7 +90,7 @@ def test_an_unknown_session_becomes_a_new_one_of_this_server_only(cluster: DemoC
 
 def test_only_the_first_of_two_cookies_counts(s1: DemoServer) -> None:
     known = ask(s1.url).cookie
-    answer = ask(s1.url, headers={"Cookie": f"JSESSIONID=0001zzzz:cloneZ; JSESSIONID={known}"})
+    answer = ask(s1.url, headers={"Cookie": f"JSESSIONID=0001zzzz:cloneQ; JSESSIONID={known}"})
     assert answer.json["isNew"]
     assert session_of(answer.cookie) != session_of(known)
 

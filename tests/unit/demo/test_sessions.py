@@ -61,7 +61,7 @@ def test_a_value_is_read_without_loss_or_not_at_all(value: str) -> None:
     "value",
     [
         "",
-        "0001zzzz:cloneZ",  # session too short
+        "0001zzzz:cloneQ",  # session too short
         "0001" + "a" * 24,  # too long
         "abcd" + "a" * 23,  # no cache id
         "0001" + "a" * 23 + ":",  # a separator without a clone id
