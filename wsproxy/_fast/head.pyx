@@ -135,8 +135,11 @@ cdef int find_head_end(const char* data, Py_ssize_t length, Py_ssize_t resume) n
             return 0
         if p == data or (p - 1)[0] != c"\r":
             return -<int>BARE_LF
-        if p - data >= 2 and (p - 2)[0] == c"\n":
-            return 1
+        if p - data >= 2:
+            if (p - 2)[0] == c"\n":
+                return 1
+            if (p - 2)[0] == c"\r":
+                return -<int>BARE_CR  # CR CR LF: no end, but to some it is one, and nothing may follow
         p += 1
     return 0
 
