@@ -52,6 +52,4 @@ def test_read_one_byte_too_far_is_reported() -> None:
     assert done.stdout == "100\n"
     assert done.returncode == 99
     assert "heap-buffer-overflow" in done.stderr
-    assert (
-        "0 bytes to the right of 100-byte region" in done.stderr or "100-byte region" in done.stderr
-    )
+    assert "100-byte region" in done.stderr
