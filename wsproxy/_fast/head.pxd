@@ -124,7 +124,7 @@ cdef struct ResponseHead:
 # > 0: size of the head; 0: not whole yet; < 0: -HeadError. Pointers in `out` live as long as `data`.
 cdef Py_ssize_t parse_request(const char* data, Py_ssize_t length, Limits* limits, RequestHead* out) noexcept nogil
 cdef Py_ssize_t parse_response(const char* data, Py_ssize_t length, Limits* limits, ResponseHead* out) noexcept nogil
-# Looks only for the end, from `resume` on: 1 there is one, 0 not yet, -BARE_LF. Makes dripped heads cost O(n).
+# Looks only for the end, from `resume` on: 1 there is one, 0 not yet, -BARE_LF, -BARE_CR. Makes dripped heads cost O(n).
 cdef int find_head_end(const char* data, Py_ssize_t length, Py_ssize_t resume) noexcept nogil
 cdef bint equals_ignoring_case(const char* data, const char* lower, Py_ssize_t length) noexcept nogil
 cdef bint is_token_character(unsigned char c) noexcept nogil

@@ -135,8 +135,11 @@ cdef int find_head_end(const char* data, Py_ssize_t length, Py_ssize_t resume) n
             return 0
         if p == data or (p - 1)[0] != c"\r":
             return -<int>BARE_LF
-        if p - data >= 2 and (p - 2)[0] == c"\n":
-            return 1
+        if p - data >= 2:
+            if (p - 2)[0] == c"\n":
+                return 1
+            if (p - 2)[0] == c"\r":
+                return -<int>BARE_CR  # CR CR LF: no end, but to some it is one, and nothing may follow
         p += 1
     return 0
 
@@ -525,12 +528,14 @@ cdef HeadError parse_request_line(const char* p, const char* end, Limits* limits
         error = find_control(target, length)
         return error if error != HEAD_OK else BAD_TARGET
     p = space + 1
-    if end - p != 8 or memcmp(p, b"HTTP/", 5) != 0 or p[6] != c".":
+    if (
+        end - p != 8
+        or memcmp(p, b"HTTP/", 5) != 0
+        or p[6] != c"."
+        or not (c"0" <= p[5] <= c"9" and c"0" <= p[7] <= c"9")
+    ):
         error = find_control(p, end - p)
         return error if error != HEAD_OK else (BAD_REQUEST_LINE if memchr(p, c" ", end - p) != NULL else BAD_VERSION)
-    if not (c"0" <= p[5] <= c"9" and c"0" <= p[7] <= c"9"):
-        error = find_control(p, 8)
-        return error if error != HEAD_OK else BAD_VERSION
     if p[5] != c"1" or p[7] > c"1":
         return UNSUPPORTED_VERSION
     out.minor = p[7] - c"0"

@@ -52,6 +52,8 @@ cdef class Cluster:
     cdef void mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil
     cdef void mark_up(self, int server) noexcept nogil
     cdef void count_affinity(self, int server) noexcept nogil
+    cdef int choose(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef bint may_choose(self, int position) noexcept nogil
     cdef Verdict judge(self, int server, int64_t now_ms, Tried* tried) noexcept nogil
     cdef void enter(self, int server, int worker, bint probe) noexcept nogil
     cdef int pick_weighted(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil

@@ -176,11 +176,37 @@ cdef class Cluster:
 
         NONE_REACHABLE or ALL_FULL where there is none; ``probe`` says whether the request tries a down server again.
         """
-        cdef int server = -1
-        cdef int position
+        cdef int server, position
         cdef bint full = False
-        probe[0] = False
+        cdef bint freed = False
+        cdef Verdict verdict
         ws_lock(&self.slot.lock)
+        server = self.choose(now_ms, tried, probe)
+        if server < 0:
+            for position in range(self.member_count):
+                verdict = self.judge(self.order[position], now_ms, tried)
+                full = full or verdict == FULL
+                freed = freed or (verdict <= PROBE and self.may_choose(position))
+            if freed:
+                # A request ended since (releases take no lock): full a moment ago, and its place is this one's.
+                server = self.choose(now_ms, tried, probe)
+        if server >= 0:
+            self.enter(server, worker, probe[0])
+        ws_unlock(&self.slot.lock)
+        if server >= 0:
+            return server
+        return ALL_FULL if full or freed else NONE_REACHABLE
+
+    cdef bint may_choose(self, int position) noexcept nogil:
+        """Whether regular balancing ever gives requests to this member."""
+        if position >= self.primary_count:
+            return True
+        return self.cluster_address < 0 and self.servers[self.order[position]].start_weight > 0
+
+    cdef int choose(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """The server that ``pick`` takes, not yet counted; -1 none."""
+        cdef int server = -1
+        probe[0] = False
         if self.cluster_address >= 0:
             if not was_tried(tried, self.cluster_address):
                 server = self.cluster_address
@@ -193,16 +219,7 @@ cdef class Cluster:
         if server < 0 and self.member_count == 1 and self.retry_single_server:
             if self.judge(self.order[0], now_ms, tried) == DOWN:
                 server = self.order[0]
-        if server >= 0:
-            self.enter(server, worker, probe[0])
-        else:
-            for position in range(self.member_count):
-                if self.judge(self.order[position], now_ms, tried) == FULL:
-                    full = True
-        ws_unlock(&self.slot.lock)
-        if server >= 0:
-            return server
-        return ALL_FULL if full else NONE_REACHABLE
+        return server
 
     cdef int pick_weighted(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
         """Weighted round robin over the primaries (PLUGIN 4.1); -1 none."""

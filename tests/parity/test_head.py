@@ -1,0 +1,194 @@
+"""The compiled head scanner reads exactly what its oracle reads, and refuses for the same reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.http_grammar import mutated, request_heads, response_heads
+from tests.support.oracles import http_head
+from tests.support.oracles.errors import HeadError, RefusedError
+from wsproxy._fast.head import has_head_end, read_request, read_response
+
+pytestmark = pytest.mark.asan
+
+# What was found, None while the head is not whole, or why it is refused.
+Outcome = dict[str, Any] | HeadError | None
+
+SMALL_LIMITS = st.fixed_dictionaries(
+    {
+        "head_bytes": st.integers(1, 300),
+        "target_bytes": st.integers(1, 40),
+        "header_fields": st.integers(0, 6),
+    }
+)
+RESPONSE_LIMITS = st.fixed_dictionaries(
+    {"head_bytes": st.integers(1, 300), "header_fields": st.integers(0, 6)}
+)
+# Few enough letters that nonsense is often nearly a head.
+ALPHABET = st.sampled_from(
+    [
+        b"\r\n",
+        b"\r",
+        b"\n",
+        b" ",
+        b"\t",
+        b":",
+        b"GET",
+        b"/",
+        b"HTTP/1.1",
+        b"Host",
+        b"a",
+        b"\0",
+        b"*",
+    ]
+)
+
+
+def compiled(found: dict[str, Any] | int) -> Outcome:
+    if isinstance(found, dict):
+        return found
+    return HeadError(-found) if found else None
+
+
+def by_oracle(
+    parse: Callable[..., dict[str, object] | None], data: bytes, **limits: int
+) -> Outcome:
+    try:
+        return parse(data, **limits)
+    except RefusedError as error:
+        return error.reason
+
+
+def check_request(data: bytes, **limits: int) -> Outcome:
+    """The outcome on which both agree."""
+    outcome = compiled(read_request(data, **limits))
+    assert outcome == by_oracle(http_head.parse_request, data, **limits)
+    return outcome
+
+
+def check_response(data: bytes, **limits: int) -> Outcome:
+    """The outcome on which both agree."""
+    outcome = compiled(read_response(data, **limits))
+    assert outcome == by_oracle(http_head.parse_response, data, **limits)
+    return outcome
+
+
+@given(request_heads(), st.binary(max_size=20))
+def test_good_request_is_read_alike_whatever_follows(head: bytes, body: bytes) -> None:
+    outcome = check_request(head + body)
+    assert isinstance(outcome, dict), outcome
+    assert outcome["size"] == len(head)
+
+
+@given(response_heads(), st.binary(max_size=20))
+def test_good_response_is_read_alike_whatever_follows(head: bytes, body: bytes) -> None:
+    outcome = check_response(head + body)
+    assert isinstance(outcome, dict), outcome
+    assert outcome["size"] == len(head)
+
+
+@given(mutated(request_heads()))
+def test_wounded_request_is_judged_alike(data: bytes) -> None:
+    check_request(data)
+
+
+@given(mutated(response_heads()))
+def test_wounded_response_is_judged_alike(data: bytes) -> None:
+    check_response(data)
+
+
+@given(st.lists(ALPHABET, max_size=25).map(b"".join))
+def test_nonsense_is_judged_alike(data: bytes) -> None:
+    check_request(data)
+    check_response(data)
+
+
+@given(st.one_of(request_heads(), mutated(request_heads())), SMALL_LIMITS)
+def test_request_limits_are_applied_alike(data: bytes, limits: dict[str, int]) -> None:
+    check_request(data, **limits)
+
+
+@given(st.one_of(response_heads(), mutated(response_heads())), RESPONSE_LIMITS)
+def test_response_limits_are_applied_alike(data: bytes, limits: dict[str, int]) -> None:
+    check_response(data, **limits)
+
+
+@given(request_heads())
+def test_every_prefix_of_a_good_request_waits(head: bytes) -> None:
+    assert [check_request(head[:end]) for end in range(len(head))] == [None] * len(head)
+
+
+@given(response_heads())
+def test_every_prefix_of_a_good_response_waits(head: bytes) -> None:
+    assert [check_response(head[:end]) for end in range(len(head))] == [None] * len(head)
+
+
+@given(mutated(request_heads()))
+def test_prefix_of_a_request_waits_or_is_judged_as_the_whole(data: bytes) -> None:
+    """What is refused or accepted early is not seen otherwise later."""
+    whole = compiled(read_request(data))
+    for end in range(len(data)):
+        assert compiled(read_request(data[:end])) in (None, whole)
+
+
+@given(mutated(response_heads()))
+def test_prefix_of_a_response_waits_or_is_judged_as_the_whole(data: bytes) -> None:
+    whole = compiled(read_response(data))
+    for end in range(len(data)):
+        assert compiled(read_response(data[:end])) in (None, whole)
+
+
+@given(st.one_of(request_heads(), mutated(request_heads())))
+def test_head_end_found_in_two_looks_is_the_one_found_in_one(data: bytes) -> None:
+    """Resuming where the last look ended sees the same, wherever that was; and it agrees with the parser."""
+    for end in range(len(data) + 1):
+        first = has_head_end(data[:end])
+        again = has_head_end(data, end)
+        assert first in (0, has_head_end(data))
+        if first == 0:
+            assert again == has_head_end(data)
+    outcome = compiled(read_request(data))
+    if isinstance(outcome, dict):
+        assert has_head_end(data) == 1
+        assert has_head_end(data[: outcome["size"]]) == 1
+        assert has_head_end(data[: outcome["size"] - 1]) == 0
+    if has_head_end(data) != 0:
+        assert outcome is not None  # an end was seen: the parser must not wait for more
+    if outcome is None:
+        assert has_head_end(data) == 0
+
+
+HEAD = (
+    b"POST http://a.b:80/p;x=1?q HTTP/1.1\r\nHost: a.b:80\r\nContent-Length: 12\r\n"
+    b"Connection: x-a, te\r\nX-a:\tv w\r\nExpect: 100-continue\r\n\r\n"
+)
+RESPONSE = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: x-a\r\nX-a: v\r\n\r\n"
+
+
+@pytest.mark.parametrize("byte", range(256))
+def test_each_byte_at_each_place_is_judged_alike(byte: int) -> None:
+    """No sampling: one byte inserted or replaced everywhere."""
+    wound = bytes([byte])
+    for at in range(len(HEAD)):
+        check_request(HEAD[:at] + wound + HEAD[at:])
+        check_request(HEAD[:at] + wound + HEAD[at + 1 :])
+    for at in range(len(RESPONSE)):
+        check_response(RESPONSE[:at] + wound + RESPONSE[at:])
+        check_response(RESPONSE[:at] + wound + RESPONSE[at + 1 :])
+
+
+@pytest.mark.parametrize("length", range(40))
+def test_control_character_is_found_wherever_it_stands(length: int) -> None:
+    """The scanner looks at eight bytes at once: each offset, with bytes around that could hide the one."""
+    for filler in (b"\x20", b"\x7e", b"\x80", b"\xff", b"\t"):
+        for control in (b"\x00", b"\x1f", b"\x7f", b"\r"):
+            value = filler * length + control + filler * 9
+            outcome = check_request(b"GET / HTTP/1.1\r\nHost: a\r\nX: a" + value + b"\r\n\r\n")
+            assert outcome in (HeadError.NUL_OR_CONTROL, HeadError.BARE_CR)
+        good = b"GET / HTTP/1.1\r\nHost: a\r\nX: a" + filler * length + b"\r\n\r\n"
+        assert isinstance(check_request(good), dict)

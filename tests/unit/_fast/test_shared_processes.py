@@ -1,0 +1,246 @@
+"""The promises of the shared state over real processes: exact weights, exact limits, one probe, survival of the killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from tests.support.forks import Child, run_forked, start_child, wait_for
+from wsproxy._fast.select import Cluster
+from wsproxy._fast.state import SharedState
+
+pytestmark = pytest.mark.asan
+
+fork = multiprocessing.get_context("fork")
+WORKERS = 4
+NOW = 1_000_000
+INTERVAL_MS = 60_000
+ALL_FULL = -2
+PROBE = 1
+
+
+def make(state: SharedState, weights: list[int], most: int = -1) -> Cluster:
+    rows: list[tuple[str, str | None, int, int]] = [
+        (f"s{index}", None, weight, most) for index, weight in enumerate(weights)
+    ]
+    return Cluster(state, "c", rows, list(range(len(rows))), [])
+
+
+def totals(chosen: Cluster, key: str = "total") -> list[int]:
+    return [chosen.server_state(index)[key] for index in range(len(chosen.server_names))]
+
+
+@pytest.mark.parametrize("weights", [[1, 1, 1, 1], [100, 60, 40], [7, 1]])
+def test_weights_hold_exactly_over_all_processes(weights: list[int]) -> None:
+    """Per process there would be a rest of a turn in each; over all there is none."""
+    state = SharedState(8, 2)
+    chosen = make(state, weights)
+    turn = sum(totals(chosen, "start_weight"))
+    picks = 5_000 // turn * turn + 1  # no whole turns in any one process
+
+    def work(worker: int) -> Counter[int]:
+        picked: Counter[int] = Counter()
+        for _ in range(picks):
+            server = chosen.pick_server(worker, NOW)
+            picked[server] += 1
+            chosen.release_server(server, worker)
+        return picked
+
+    answers = run_forked(work, WORKERS)
+    rest = turn - WORKERS * picks % turn
+    for _ in range(rest % turn):
+        chosen.release_server(chosen.pick_server(0, NOW), 0)
+    whole_turns = sum(totals(chosen)) // turn
+    assert totals(chosen) == [whole_turns * n for n in totals(chosen, "start_weight")]
+    assert sum(totals(chosen)) == WORKERS * picks + rest % turn
+    assert sum(sum(answer.values()) for answer in answers) == WORKERS * picks
+    assert totals(chosen, "inflight") == [0] * len(weights)
+
+
+def test_no_count_is_lost_when_all_processes_hold_requests() -> None:
+    state = SharedState(8, 2)
+    chosen = make(state, [3, 2])
+
+    def work(worker: int) -> Counter[int]:
+        held = [chosen.pick_server(worker, NOW) for _ in range(3_000)]
+        for server in held[:1_000]:
+            chosen.release_server(server, worker)
+        return Counter(held[1_000:])
+
+    held: Counter[int] = sum(run_forked(work, WORKERS), Counter())
+    assert totals(chosen, "inflight") == [held[0], held[1]]
+    assert [state.worker_died(worker) for worker in range(WORKERS)] == [2_000] * WORKERS
+    assert totals(chosen, "inflight") == [0, 0]
+
+
+@pytest.mark.parametrize(("servers", "most"), [(1, 1), (3, 2), (2, 5)])
+def test_max_connections_is_never_exceeded_at_any_moment(servers: int, most: int) -> None:
+    """
+    A count of the test's own, raised after a pick and lowered before its release, is never above the true number.
+
+    So wherever it passes the limit, the limit was broken. Each process wants more than there is.
+    """
+    state = SharedState(8, 2)
+    chosen = make(state, [1] * servers, most)
+    held_by_all = fork.RawArray("i", servers)
+    highest = fork.RawArray("i", servers)
+    lock = fork.Lock()
+    together = fork.Barrier(WORKERS)
+
+    def note(server: int, change: int) -> None:
+        with lock:
+            held_by_all[server] += change
+            highest[server] = max(highest[server], held_by_all[server])
+
+    def work(worker: int) -> None:
+        held: list[int] = []
+
+        def take_one() -> bool:
+            server = chosen.pick_server(worker, NOW)
+            if server < 0:
+                assert server == ALL_FULL
+                return False
+            note(server, 1)
+            held.append(server)
+            return True
+
+        def give_one() -> None:
+            server = held.pop(0)
+            note(server, -1)
+            chosen.release_server(server, worker)
+
+        together.wait(60)
+        while take_one():
+            pass
+        together.wait(60)  # full now: each was refused while the others held everything else
+        for turn in range(3_000):
+            if not take_one() or len(held) > turn % (most + 1):
+                while held:
+                    give_one()
+        while held:
+            give_one()
+
+    run_forked(work, WORKERS)
+    assert list(highest) == [most] * servers  # reached, never passed
+    assert totals(chosen, "inflight") == [0] * servers
+
+
+def test_down_server_is_probed_once_an_interval_over_all_processes() -> None:
+    """Everybody asks at once; who probes fails, and nobody may slip in between the end of the probe and the new mark."""
+    state = SharedState(8, 2)
+    chosen = make(state, [1, 1])
+    rounds = 300
+    together = fork.Barrier(WORKERS)
+    chosen.set_down(0, 0, NOW)
+
+    def work(worker: int) -> list[int]:
+        probes = []
+        for turn in range(1, rounds + 1):
+            now = NOW + turn * INTERVAL_MS
+            together.wait(60)
+            count = 0
+            for _ in range(20):
+                verdict = chosen.take_server(0, worker, now)
+                if verdict == PROBE:
+                    count += 1
+                    chosen.set_down(0, worker, now, 111)
+                    chosen.release_server(0, worker)
+            probes.append(count)
+        return probes
+
+    answers = run_forked(work, WORKERS)
+    assert [sum(counts) for counts in zip(*answers, strict=True)] == [1] * rounds
+
+
+def started(work: Callable[[], None]) -> Child:
+    """A child that has begun with its work; ``work`` never ends by itself."""
+    reader, writer = os.pipe()
+
+    def begin() -> None:
+        os.write(writer, b"!")
+        work()
+
+    child = start_child(begin)
+    os.close(writer)
+    try:
+        assert os.read(reader, 1) == b"!"
+    finally:
+        os.close(reader)
+    return child
+
+
+def end(child: Child) -> None:
+    os.close(child.answer)
+    child.kill()
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_worker_killed_inside_the_lock_stops_nobody(attempt: int) -> None:
+    """
+    256 full servers keep a pick in the lock nearly all of its time, so a kill finds it there.
+
+    Built without a robust mutex, the next pick never ends (seen by hand).
+    """
+    state = SharedState(256, 2)
+    chosen = make(state, [1] * 256, most=1)
+    for server in range(256):
+        chosen.take_server(server, 0, NOW)
+
+    def ask_for_ever() -> None:
+        while True:
+            chosen.pick_server(1, NOW)
+
+    end(started(ask_for_ever))
+    assert state.worker_died(1) == 0
+
+    def work(worker: int) -> int:
+        refused = [chosen.pick_server(worker + 2, NOW) for _ in range(20)]
+        return refused.count(ALL_FULL)
+
+    assert run_forked(work, 2) == [20, 20]
+    chosen.release_server(attempt, 0)
+    assert wait_for([start_child(lambda: chosen.pick_server(1, NOW))]) == [attempt]
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_killed_worker_gives_back_exactly_its_requests(attempt: int) -> None:
+    """Others go on while it dies; what they hold stays, what it held is free again."""
+    state = SharedState(8, 2)
+    chosen = make(state, [1, 1, 1])
+    victim_row, kept = 3, 7 + attempt
+
+    def hold_and_go_on() -> None:
+        for _ in range(kept):
+            chosen.pick_server(victim_row, NOW)
+        os.write(ready_writer, b"!")
+        while True:
+            chosen.release_server(chosen.pick_server(victim_row, NOW), victim_row)
+
+    def work(worker: int) -> int:
+        for _ in range(3_000):
+            chosen.release_server(chosen.pick_server(worker, NOW), worker)
+        for _ in range(worker + 1):
+            chosen.pick_server(worker, NOW)
+        return worker + 1
+
+    ready_reader, ready_writer = os.pipe()
+    victim = start_child(hold_and_go_on)
+    try:
+        os.close(ready_writer)
+        assert os.read(ready_reader, 1) == b"!"
+        others = [start_child(partial(work, worker)) for worker in range(3)]
+    finally:
+        os.close(ready_reader)
+        end(victim)
+    assert wait_for(others) == [1, 2, 3]
+    inflight = sum(totals(chosen, "inflight"))
+    given_back = state.worker_died(victim_row)
+    assert given_back in (kept, kept + 1)  # one more where it died between a pick and its release
+    assert inflight == 6 + given_back
+    assert sum(totals(chosen, "inflight")) == 6
+    assert [state.worker_died(worker) for worker in range(3)] == [1, 2, 3]
