@@ -1,0 +1,44 @@
+"""One running proxy for all tests of a module; each test takes an origin of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+
+from tests.support.proxy import Lane, Proxy, lane, running_proxy
+
+# More than the tests of any module.
+LANES = 120
+# Short where a test waits for one, long where a test on a busy machine must not run into one.
+SETTINGS = """
+[timeouts]
+head_s = 30
+body_s = 30
+"""
+
+
+@dataclass(slots=True)
+class Shared:
+    """A proxy and the lanes that nobody used yet."""
+
+    proxy: Proxy
+    fresh: Iterator[Lane]
+
+    @property
+    def port(self) -> int:
+        return self.proxy.port
+
+    def lane(self) -> Lane:
+        """A cluster with one server that no other test sees."""
+        return next(self.fresh)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[1, 2], ids=["1w", "2w"])
+async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Shared]:
+    """A proxy with one worker, then one with two."""
+    lanes = [lane(f"lane{number}") for number in range(LANES)]
+    async with running_proxy(lanes, workers=request.param, settings=SETTINGS) as proxy:
+        yield Shared(proxy, iter(lanes))

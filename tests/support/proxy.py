@@ -1,0 +1,201 @@
+"""
+The real ``wsproxy run`` in front of scripted origins: writes its configuration, starts it, watches it, ends it.
+
+Driven by the black-box tests. Must not look into the process but through its log, its exit code and /proc.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.origin import Origin
+from tests.support.process import WAIT_S
+
+# No line of a healthy proxy's log has one of these.
+FORBIDDEN = re.compile(r"Traceback|internal error|task \w+ failed|Exception|was killed by")
+
+
+@dataclass(slots=True)
+class Member:
+    """One Server of a cluster; ``attributes`` as they stand in plugin-cfg.xml."""
+
+    origin: Origin
+    name: str = "one"
+    attributes: str = ""
+    host: str = "127.0.0.1"
+    is_backup: bool = False
+
+
+@dataclass(slots=True)
+class Lane:
+    """A cluster with a Route for everything below ``/NAME/``: tests on different lanes share nothing but the process."""
+
+    name: str
+    members: Sequence[Member]
+    attributes: str = ""
+    uri_attributes: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        return self.members[0].origin
+
+    def xml(self) -> str:
+        servers = "".join(
+            f'<Server Name="{each.name}" {each.attributes}>'
+            f'<Transport Hostname="{each.host}" Port="{each.origin.port}" Protocol="http"/></Server>'
+            for each in self.members
+        )
+        primary, backup = (
+            "".join(
+                f'<Server Name="{each.name}"/>'
+                for each in self.members
+                if each.is_backup is is_backup
+            )
+            for is_backup in (False, True)
+        )
+        lists = f"<PrimaryServers>{primary}</PrimaryServers>" + (
+            f"<BackupServers>{backup}</BackupServers>" if backup else ""
+        )
+        return (
+            f'<ServerCluster Name="{self.name}" {self.attributes}>{servers}{lists}</ServerCluster>'
+            f'<UriGroup Name="{self.name}"><Uri Name="/{self.name}/*" {self.uri_attributes}/></UriGroup>'
+            f'<Route ServerCluster="{self.name}" UriGroup="{self.name}"/>'
+        )
+
+
+def lane(name: str, members: int = 1, attributes: str = "", server: str = "") -> Lane:
+    """A lane of fresh origins: servers s0, s1, ... with clone ids c0, c1, ..."""
+    return Lane(
+        name,
+        [
+            Member(Origin(), f"s{at}", f'CloneID="c{at}" {server}' if members > 1 else server)
+            for at in range(members)
+        ],
+        attributes,
+    )
+
+
+class _Watch(asyncio.SubprocessProtocol):
+    """Reads standard error always, so that the proxy never waits for its log."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.exited = asyncio.Event()
+        self.news = asyncio.Event()
+        self._rest = b""
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        self.lines += [line.decode(errors="backslashreplace") for line in whole]
+        self.news.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+        self.news.set()
+
+
+@dataclass(slots=True)
+class Proxy:
+    """A running proxy: where it listens and what it logged."""
+
+    pid: int
+    watch: _Watch
+    port: int = 0
+    expected: list[str] = field(default_factory=list)  # patterns of FORBIDDEN lines that a test provokes
+
+    @property
+    def lines(self) -> list[str]:
+        return self.watch.lines
+
+    async def line(self, pattern: str, start: int = 0) -> re.Match[str]:
+        """The first line from ``start`` on that matches; waits for it."""
+        at = start
+        while True:
+            while at < len(self.lines):
+                at += 1
+                if found := re.search(pattern, self.lines[at - 1]):
+                    return found
+            written = "\n".join(self.lines)
+            assert not self.watch.exited.is_set(), f"ended without {pattern!r}:\n{written}"
+            self.watch.news.clear()
+            try:
+                await asyncio.wait_for(self.watch.news.wait(), WAIT_S)
+            except TimeoutError:
+                raise AssertionError(f"{pattern!r} did not come:\n{written}") from None
+
+    def workers(self) -> list[int]:
+        """Pids of the workers that run now."""
+        return [
+            int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        ]
+
+    def resident_bytes(self) -> int:
+        """Memory of all workers, shared pages counted each time."""
+        pages = (
+            int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers()
+        )
+        return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+    def check_log(self) -> None:
+        bad = [
+            line
+            for line in self.lines
+            if FORBIDDEN.search(line) and not any(re.search(each, line) for each in self.expected)
+        ]
+        assert not bad, "the log has:\n" + "\n".join(bad)
+
+
+@asynccontextmanager
+async def running_proxy(
+    lanes: Sequence[Lane], *, workers: int = 1, settings: str = "", config: str = "", routes: str = ""
+) -> AsyncIterator[Proxy]:
+    """
+    ``wsproxy run`` on a free port, ended with SIGTERM; fails where it does not end by itself with 0 and a clean log.
+
+    ``config``: attributes of Config; ``routes``: more elements below it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        xml = Path(folder, "plugin-cfg.xml")
+        xml.write_text(f"<Config {config}>{''.join(each.xml() for each in lanes)}{routes}</Config>")
+        toml = Path(folder, "wsproxy.toml")
+        toml.write_text(settings)
+        loop = asyncio.get_running_loop()
+        transport, watch = await loop.subprocess_exec(
+            _Watch,
+            sys.executable,
+            *("-m", "wsproxy", "run", str(xml), "--settings", str(toml)),
+            *("--listen", "127.0.0.1:0", "--workers", str(workers)),
+            stdin=None,
+            stdout=None,
+            start_new_session=True,  # so that the workers can be killed with it, whatever went wrong
+        )
+        proxy = Proxy(transport.get_pid(), watch)
+        try:
+            ready = await proxy.line(r"wsproxy: ready on http://127\.0\.0\.1:(\d+) ")
+            proxy.port = int(ready[1])
+            yield proxy
+            if not watch.exited.is_set():
+                proxy.stop()
+            await asyncio.wait_for(watch.exited.wait(), WAIT_S)
+            assert transport.get_returncode() == 0, "\n".join(proxy.lines)
+            proxy.check_log()
+        finally:
+            if not watch.exited.is_set():
+                os.killpg(proxy.pid, signal.SIGKILL)
+                await asyncio.wait_for(watch.exited.wait(), WAIT_S)
+            transport.close()
+            for each in lanes:
+                for member in each.members:
+                    member.origin.close()
