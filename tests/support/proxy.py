@@ -175,7 +175,7 @@ async def running_proxy(
         transport, watch = await loop.subprocess_exec(
             _Watch,
             sys.executable,
-            *("-m", "wsproxy", "run", str(xml), "--settings", str(toml)),
+            *("-P", "-m", "wsproxy", "run", str(xml), "--settings", str(toml)),
             *("--listen", "127.0.0.1:0", "--workers", str(workers)),
             stdin=None,
             stdout=None,

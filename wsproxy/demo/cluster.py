@@ -97,6 +97,7 @@ class DemoServer:
         assert not self.is_running, f"{self.name} runs already"
         command = [
             sys.executable,
+            "-P",  # the installed wsproxy, not a source tree that happens to be the current folder
             "-m",
             "wsproxy.demo.app",
             "--name",

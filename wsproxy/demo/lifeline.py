@@ -27,7 +27,7 @@ def start_child(
     Only for the main thread: the kernel watches the thread that forks. ``is_talking``: standard output is a pipe.
     """
     return subprocess.Popen(  # noqa: S603  # the command is our own
-        [sys.executable, "-m", "wsproxy.demo.lifeline", str(os.getpid()), *command],
+        [sys.executable, "-P", "-m", "wsproxy.demo.lifeline", str(os.getpid()), *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if is_talking else log,
         stderr=log,

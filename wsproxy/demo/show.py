@@ -160,7 +160,16 @@ def _blocked_signals() -> Iterator[None]:
 def _running_proxy(
     directory: Path, plugin_cfg: Path, listen: Address, workers: int | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "wsproxy", "run", str(plugin_cfg), "--listen", str(listen)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "wsproxy",
+        "run",
+        str(plugin_cfg),
+        "--listen",
+        str(listen),
+    ]
     if workers is not None:
         command += ["--workers", str(workers)]
     with _proxy_log(directory).open("ab") as log:
