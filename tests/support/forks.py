@@ -7,6 +7,7 @@ answer in time is killed and named: a lock that nobody gives back shows as a fai
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import selectors
@@ -93,5 +94,11 @@ def wait_for(children: list[Child]) -> list[Any]:
 
 
 def run_forked(work: Callable[[int], Any], count: int) -> list[Any]:
-    """The results of ``work(0)`` to ``work(count - 1)``, each in a process of its own, all at once."""
-    return wait_for([start_child(partial(work, number)) for number in range(count)])
+    """The results of ``work(0)`` to ``work(count - 1)``, each in a process of its own, begun at the same moment."""
+    together = multiprocessing.get_context("fork").Barrier(count)
+
+    def begin(number: int) -> Any:
+        together.wait(WAIT_S)  # short work would be done before the last process is there
+        return work(number)
+
+    return wait_for([start_child(partial(begin, number)) for number in range(count)])

@@ -33,7 +33,7 @@ TARGETS = [
     b'/?{|}^"<>\\`~',
     b"/app;JSESSIONID=x",
 ]
-VALUES = [b"", b"x", b"a, b", b"caf\xc3\xa9 \xff", b"a\tb", b'"q:\\" ; ,"', b"x" * 60]
+VALUES = [b"", b"x", b"a, b", b"na\xc3\xafve \xff", b"a\tb", b'"q:\\" ; ,"', b"x" * 60]
 NAMES = [
     b"Accept",
     b"X-A",

@@ -100,12 +100,12 @@ cdef void collect_clone_ids(
     const char* name, Py_ssize_t name_len, const char* url_id, Py_ssize_t url_id_len,
     char separator, CloneIds* out,
 ) noexcept nogil:
-    cdef int i, round_
+    cdef int i, _round
     cdef const char* cookie_name = SSL_COOKIE
     cdef Py_ssize_t cookie_name_len = SSL_COOKIE_LEN
     out.count = 0
     if fields.has_cookie:
-        for round_ in range(2):
+        for _round in range(2):
             for i in range(fields.count):
                 if fields.at[i].kind == FIELD_COOKIE:
                     read_cookies(

@@ -1,8 +1,11 @@
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 HEAD_ERRORS: dict[int, tuple[int, str]]
 PRIVATE_NAMES: tuple[bytes, ...]
 
+@disjoint_base
 class ExactCopy:
     def __new__(cls, data: bytes) -> ExactCopy: ...
 

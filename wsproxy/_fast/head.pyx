@@ -465,7 +465,9 @@ cdef HeadError parse_authority(const char* p, int length, RequestHead* out) noex
     return HEAD_OK
 
 
-cdef HeadError split_target(const char* p, Py_ssize_t length, RequestHead* out, const char** authority, int* authority_len) noexcept nogil:
+cdef HeadError split_target(
+    const char* p, Py_ssize_t length, RequestHead* out, const char** authority, int* authority_len
+) noexcept nogil:
     """Origin-form as it is; absolute-form into authority and origin-form; `*` only with OPTIONS (RFC 9112 3.2)."""
     cdef const char* slash
     cdef Py_ssize_t scheme = 0
@@ -501,7 +503,9 @@ cdef HeadError split_target(const char* p, Py_ssize_t length, RequestHead* out, 
     return HEAD_OK
 
 
-cdef HeadError parse_request_line(const char* p, const char* end, Limits* limits, RequestHead* out, const char** authority, int* authority_len) noexcept nogil:
+cdef HeadError parse_request_line(
+    const char* p, const char* end, Limits* limits, RequestHead* out, const char** authority, int* authority_len
+) noexcept nogil:
     cdef const char* space
     cdef const char* target
     cdef Py_ssize_t length

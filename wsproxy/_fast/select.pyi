@@ -1,7 +1,10 @@
 from collections.abc import Iterable
 
+from typing_extensions import disjoint_base
+
 from wsproxy._fast.state import SharedState
 
+@disjoint_base
 class Cluster:
     name: str
     server_names: tuple[str, ...]

@@ -223,14 +223,14 @@ cdef class Cluster:
 
     cdef int pick_weighted(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
         """Weighted round robin over the primaries (PLUGIN 4.1); -1 none."""
-        cdef int step, position, server, turn
+        cdef int _step, position, server, _turn
         cdef int primaries = self.primary_count
         cdef Verdict verdict
         if primaries == 0:
             return -1
-        for turn in range(2):
+        for _turn in range(2):
             position = self.slot.cursor % primaries
-            for step in range(primaries):
+            for _step in range(primaries):
                 server = self.order[position]
                 position = position + 1 if position + 1 < primaries else 0
                 if self.servers[server].weight <= 0:

@@ -1,7 +1,10 @@
+from typing_extensions import disjoint_base
+
 def server_key(cluster: str, server: str) -> bytes: ...
 def cluster_key(cluster: str) -> bytes: ...
 def now_ms() -> int: ...
 
+@disjoint_base
 class SharedState:
     def __new__(
         cls, server_capacity: int = 65_536, cluster_capacity: int = 16_384
