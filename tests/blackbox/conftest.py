@@ -26,6 +26,7 @@ class Shared:
 
     proxy: Proxy
     fresh: Iterator[Lane]
+    silent: Lane  # whose server must hear nothing
 
     @property
     def port(self) -> int:
@@ -39,6 +40,7 @@ class Shared:
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=[1, 2], ids=["1w", "2w"])
 async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Shared]:
     """A proxy with one worker, then one with two."""
+    silent = lane("silent")
     lanes = [lane(f"lane{number}") for number in range(LANES)]
-    async with running_proxy(lanes, workers=request.param, settings=SETTINGS) as proxy:
-        yield Shared(proxy, iter(lanes))
+    async with running_proxy([silent, *lanes], workers=request.param, settings=SETTINGS) as proxy:
+        yield Shared(proxy, iter(lanes), silent)

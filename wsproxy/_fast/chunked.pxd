@@ -19,6 +19,7 @@ cdef enum ChunkPhase:
 cdef struct ChunkState:
     int phase
     uint64_t left           # bytes of the current chunk still to come; while reading its size: the size so far
+    uint64_t payload        # bytes of all chunks so far
     int digits              # of the size so far
     int line_bytes          # of the size line so far, extensions with it
     int trailer_bytes

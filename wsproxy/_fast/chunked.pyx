@@ -20,6 +20,7 @@ cdef enum:
 cdef void begin_chunks(ChunkState* state) noexcept nogil:
     state.phase = CHUNK_SIZE
     state.left = 0
+    state.payload = 0
     state.digits = 0
     state.line_bytes = 0
     state.trailer_bytes = 0
@@ -112,6 +113,7 @@ cdef Py_ssize_t next_span(ChunkState* state, const char* data, Py_ssize_t length
             span.data = data + i
             span.data_len = take
             state.left -= take
+            state.payload += take
             if state.left == 0:
                 state.phase = CHUNK_DATA_CR
             return i + take

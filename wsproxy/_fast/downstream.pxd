@@ -1,5 +1,6 @@
 # A client's connection.
 
+from libc.stdint cimport int64_t
 from wsproxy._fast.exchange cimport Body, Exchange
 from wsproxy._fast.decide cimport Choice
 from wsproxy._fast.engine cimport Service
@@ -28,6 +29,8 @@ cdef class Downstream(Exchange):
     cdef bint trusted               # a TrustedProxy: its private headers stand
     cdef Origin origin
     cdef Py_ssize_t lingered
+    cdef Py_ssize_t unsent_before   # of the answer, when the deadline was set
+    cdef bint half_closed           # the client sends no more; what is pending is still answered
     # the exchange
     cdef Service service
     cdef Choice choice              # choice.server < 0: none is taken
@@ -54,3 +57,5 @@ cdef class Downstream(Exchange):
     cdef int refuse(self, int error) except -1
     cdef int release(self) except -1
     cdef int linger(self) except -1
+    cdef int proceed(self) except -1
+    cdef int give_time(self, int64_t time_ms) except -1

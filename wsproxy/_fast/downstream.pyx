@@ -55,7 +55,11 @@ cdef class Downstream(Exchange):
     cdef int opened(self) except -1:
         peername = self.transport.get_extra_info("peername")
         sockname = self.transport.get_extra_info("sockname")
-        self.peer = str(peername[0]).encode() if isinstance(peername, tuple) else b"127.0.0.1"
+        if not isinstance(peername, tuple):
+            # Reset before it was accepted. Without an address nobody can say whether its private headers may stand.
+            self.phase = CLOSED
+            return self.abort()
+        self.peer = str(peername[0]).encode()
         if self.peer.startswith(b"::ffff:"):
             self.peer = self.peer[7:]  # an IPv4 client on a dual-stack socket
         self.local_host = str(sockname[0]).encode() if isinstance(sockname, tuple) else b"localhost"
@@ -82,7 +86,7 @@ cdef class Downstream(Exchange):
             return 0
         if self.phase == IDLE:
             if self.pending.length:
-                buffer_append(&self.pending, data, length)
+                self.keep_pending(data, length)
                 return self.process_pending()
             used = self.process(data, length)
         elif self.phase == RELAYING and not self.request_done:
@@ -93,7 +97,7 @@ cdef class Downstream(Exchange):
 
     cdef int keep_pending(self, const char* data, Py_ssize_t length) except -1:
         buffer_append(&self.pending, data, length)
-        if self.pending.length > MOST_PENDING and self.phase != IDLE:
+        if self.pending.length > MOST_PENDING and (self.phase != IDLE or self.write_paused):
             self.pause_reading()
         return 0
 
@@ -121,7 +125,8 @@ cdef class Downstream(Exchange):
         cdef Py_ssize_t step
         self.processing = True
         try:
-            while self.phase == IDLE and used < length and not self.closing:
+            # Not while the client does not read: its answers would pile up here.
+            while self.phase == IDLE and used < length and not self.closing and not self.write_paused:
                 step = self.begin(data + used, length - used)
                 if step == 0:
                     break
@@ -156,6 +161,8 @@ cdef class Downstream(Exchange):
 
     cdef int refuse(self, int error) except -1:
         """A head or body that cannot be trusted: answered and closed, nothing after it is read."""
+        if self.phase == IDLE:
+            self.head_only = False  # of the exchange before
         self.keep_alive = False
         self.request_done = False
         self.phase = ANSWERING
@@ -171,11 +178,13 @@ cdef class Downstream(Exchange):
         cdef bint owes_end
         cdef Upstream upstream
         engine.requests += 1
+        self.deadline_ms = 0
         self.attempts = 0
         self.timeout_retries = 0
         self.fresh_only = False
         self.response_started = False
         self.failover_marked = False
+        self.until_close = False
         self.http10 = head.minor == 0
         self.head_only = head.is_head
         self.keep_alive = head.keep_alive and not engine.draining
@@ -212,6 +221,11 @@ cdef class Downstream(Exchange):
             self.release()
             self.refuse(<int>-used)
             return length
+        if 0 <= self.service.post_size_limit < self.body.seen:
+            self.release()
+            self.phase = ANSWERING
+            engine.slow.too_large(self)
+            return head.size + used
         self.origin.keep_private = self.trusted or not self.service.remove_special_headers
         self.origin.port = head.port if head.port >= 0 else DEFAULT_PORT
         if engine.port_of_listener:
@@ -280,7 +294,7 @@ cdef class Downstream(Exchange):
                     forward[0] = used  # no trailers: the end goes on as it came
                 else:
                     owes_end[0] = True
-        self.body.seen += used
+        self.body.seen = <int64_t>self.body.chunks.payload if self.body.kind == CHUNKED_BODY else self.body.seen + used
         return used
 
     cdef int relay_body(self, const char* data, Py_ssize_t length) except -1:
@@ -356,18 +370,45 @@ cdef class Downstream(Exchange):
             self.phase = CLOSED
             return self.close()
         self.phase = IDLE
-        self.deadline_ms = ws_now_ms() + self.engine.keepalive_timeout_ms
-        if self.reading_paused:
-            self.resume_reading()
-        if self.pending.length and not self.processing:
-            return self.process_pending()
+        if self.write_paused:
+            self.give_time(self.engine.body_timeout_ms)
+        else:
+            self.give_time(self.engine.keepalive_timeout_ms)
+            if self.reading_paused:
+                self.resume_reading()
+        if not self.processing:
+            return self.proceed()
+        return 0
+
+    cdef int proceed(self) except -1:
+        """Idle: takes up what was sent ahead; ends where no more can come."""
+        if self.pending.length:
+            self.process_pending()
+        if self.half_closed and self.phase == IDLE and not (self.write_paused and self.pending.length):
+            return self.close()
+        return 0
+
+    cdef int give_time(self, int64_t time_ms) except -1:
+        """The client has so long; as long as it reads what is still to be sent, it gets more (see ``on_deadline``)."""
+        self.deadline_ms = ws_now_ms() + time_ms
+        self.unsent_before = self.unsent() if self.buffered else 0
+        return 0
+
+    cdef int close(self) except -1:
+        """Closes after the rest of the answer is sent, for which the client has body_s at a time."""
+        if not self.closing:
+            self.closing = True
+            self.give_time(self.engine.body_timeout_ms)
+            if self.unsent_before == 0:
+                self.deadline_ms = 0
+            self.transport.close()
         return 0
 
     cdef int linger(self) except -1:
         """The request is not read to its end: no more is sent, what still comes is thrown away for a moment."""
         self.phase = LINGERING
         buffer_clear(&self.pending)
-        self.deadline_ms = ws_now_ms() + self.engine.linger_timeout_ms
+        self.give_time(self.engine.linger_timeout_ms)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.resume_reading()
@@ -378,9 +419,10 @@ cdef class Downstream(Exchange):
         self.upstream = None
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
         if self.response_started:
+            self.engine.slow.answer_cut(self, kind, error)
             self.release()
             self.phase = CLOSED
-            return self.abort()
+            return self.reset() if self.until_close else self.abort()
         self.phase = CONNECTING
         self.deadline_ms = 0
         if not self.request_done:
@@ -402,16 +444,28 @@ cdef class Downstream(Exchange):
         return 0
 
     cdef int ended(self) except -1:
-        """Half-close: a request that is whole is still answered; an unfinished one ends here."""
-        if self.phase == IDLE or self.phase == LINGERING or not self.request_done:
+        """Half-close: requests that are whole are still answered; an unfinished one ends here."""
+        self.half_closed = True
+        if self.phase == IDLE and self.write_paused and self.pending.length:
+            return 1
+        if self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED or not self.request_done:
+            self.close()
             return 0
-        self.keep_alive = False
         return 1
 
     cdef int on_deadline(self, int64_t now_ms) except -1:
+        cdef Py_ssize_t unsent = self.unsent()
+        if unsent and (self.write_paused or self.phase != RELAYING):
+            # All that is waited for is that the client reads.
+            if unsent < self.unsent_before:
+                return self.give_time(self.engine.body_timeout_ms)
+            self.phase = CLOSED
+            return self.abort()
         if self.phase == IDLE and self.pending.length:
             self.phase = ANSWERING
             self.keep_alive = False
+            self.request_done = False
+            self.head_only = False  # of the exchange before
             self.engine.slow.timed_out(self)
         elif self.phase == RELAYING and not self.request_done and not self.response_started and not self.write_paused:
             self.upstream.downstream = None
@@ -427,12 +481,18 @@ cdef class Downstream(Exchange):
 
     cdef int on_write_paused(self, bint paused) except -1:
         """A client that does not read stops the server it is fed from, and has body_s to go on."""
+        if self.closing:
+            return 0
         if paused:
-            self.deadline_ms = ws_now_ms() + self.engine.body_timeout_ms
-        elif self.phase == RELAYING and self.request_done:
+            self.give_time(self.engine.body_timeout_ms)
+        elif self.phase == ANSWERING or self.phase == RELAYING and self.request_done:
             self.deadline_ms = 0
-        if self.phase == ANSWERING and not paused:
+        if not paused and self.phase == ANSWERING:
             self.engine.slow.has_room(self)
+        elif not paused and self.phase == IDLE and not self.processing:
+            self.give_time(self.engine.keepalive_timeout_ms)
+            self.resume_reading()
+            return self.proceed()
         if self.upstream is not None:
             if paused:
                 self.upstream.pause_reading()

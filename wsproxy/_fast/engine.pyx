@@ -65,7 +65,7 @@ cdef class Engine(Hub):
             if (<Stream>stream).serves_client():
                 if (<Stream>stream).is_idle():
                     (<Stream>stream).close()
-                elif not (<Stream>stream).closing:
+                if not (<Stream>stream).closing or (<Stream>stream).unsent():
                     left += 1
         return left
 

@@ -21,6 +21,8 @@ log = logging.getLogger("wsproxy.connection")
 cdef extern from *:
     """
     #include <errno.h>
+    #include <linux/sockios.h>
+    #include <sys/ioctl.h>
     #include <sys/socket.h>
     #include <sys/uio.h>
 
@@ -43,8 +45,19 @@ cdef extern from *:
         if (sent >= 0) return sent;
         return (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) ? -1 : -2;
     }
+    /* Bytes in the kernel that the peer has not confirmed. */
+    static inline ssize_t ws_unacknowledged(int fd) {
+        int count;
+        return ioctl(fd, SIOCOUTQ, &count) == 0 ? count : 0;
+    }
+    static inline void ws_reset_on_close(int fd) {
+        struct linger now = {1, 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
     """
     Py_ssize_t ws_send2(int fd, const char* a, size_t a_len, const char* b, size_t b_len) nogil
+    Py_ssize_t ws_unacknowledged(int fd) nogil
+    void ws_reset_on_close(int fd) nogil
 
 
 cdef enum:
@@ -100,7 +113,11 @@ cdef class Hub:
             at = stream.next
             if 0 < stream.deadline_ms <= now_ms:
                 stream.deadline_ms = 0
-                stream.on_deadline(now_ms)
+                try:
+                    stream.on_deadline(now_ms)
+                except Exception:  # the deadlines of all others hang on this loop
+                    log.exception("internal error at a deadline; the connection is dropped")
+                    stream.abort()
 
     def streams(self) -> list[Stream]:
         """All open connections; for draining and tests."""
@@ -246,8 +263,24 @@ cdef class Stream:
         return 0
 
     cdef int abort(self) except -1:
-        """Closes now, by reset where bytes are left: the peer sees that the message is incomplete."""
+        """Closes now and drops what is not sent."""
         if self.transport is not None:
             self.closing = True
             self.transport.abort()
         return 0
+
+    cdef int reset(self) except -1:
+        """Aborts with RST: also a peer to whom the end of the connection ends the message sees that it is incomplete."""
+        if self.fd >= 0 and not self.closing:
+            ws_reset_on_close(self.fd)
+        return self.abort()
+
+    cdef Py_ssize_t unsent(self) except -1:
+        """Bytes the peer has still to take before the transport holds nothing; shrinks as long as the peer reads."""
+        cdef Py_ssize_t held
+        if not self.buffered or self.transport is None:
+            return 0
+        held = self.transport.get_write_buffer_size()
+        if held and self.fd >= 0:
+            held += ws_unacknowledged(self.fd)
+        return held

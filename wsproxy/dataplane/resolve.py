@@ -39,7 +39,10 @@ class Resolver:
         if known is not None and known[0] > now:
             return known[1]
         loop = asyncio.get_running_loop()
-        rows = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        try:
+            rows = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except UnicodeError as error:  # no host name at all, for example with an empty label
+            raise socket.gaierror(socket.EAI_NONAME, f"{host} is no host name: {error}") from error
         addresses = list(dict.fromkeys(str(row[4][0]) for row in rows))
         if not addresses:
             raise OSError(f"{host} has no address")

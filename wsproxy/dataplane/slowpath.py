@@ -38,6 +38,13 @@ def visible_path(target: bytes) -> str:
     return target.partition(b"?")[0].partition(b";")[0].decode("ascii", "backslashreplace")
 
 
+def _detail(failure: Failure, error: int) -> str:
+    """The failure and its evidence: the reason of ``head``, or the system's words."""
+    if failure is Failure.BAD_RESPONSE:
+        return f"{failure.value}: {HEAD_ERRORS.get(error, (0, 'malformed'))[1]}"
+    return f"{failure.value}: {os.strerror(error)}" if error else failure.value
+
+
 class SlowPath:
     """One a worker; ``engine`` is set right after both exist."""
 
@@ -70,11 +77,7 @@ class SlowPath:
                 io_timeout_retry=facts["io_timeout_retry"],
             )
         )
-        detail = failure.value
-        if failure is Failure.BAD_RESPONSE:
-            detail = f"{detail}: {HEAD_ERRORS.get(error, (0, 'malformed'))[1]}"
-        elif error:
-            detail = f"{detail}: {os.strerror(error)}"
+        detail = _detail(failure, error)
         level = logging.DEBUG if ruling.next is Next.SAME_SERVER else logging.WARNING
         log.log(
             level,
@@ -92,6 +95,17 @@ class SlowPath:
                 self.connect(downstream)
         else:
             self._answer(downstream, ruling.status)
+
+    def answer_cut(self, downstream: Downstream, kind: int, error: int) -> None:
+        """The server failed within its answer: the client is cut off, so that it sees that something is missing."""
+        pool = downstream.pool
+        assert pool is not None
+        failure = _FAILURES[FailureKind(kind)]
+        detail = "connection closed" if failure is Failure.CLOSED_EARLY else _detail(failure, error)
+        log.warning(
+            "%s: server %s of cluster %s: %s within an answer; the client is cut off",
+            downstream.facts["peer"], pool.name, downstream.cluster_name, detail,
+        )  # fmt: skip
 
     def refuse(self, downstream: Downstream, error: int) -> None:
         """A request that cannot be trusted: answered and closed."""

@@ -1,0 +1,252 @@
+"""Fields on their way through the real proxy: what is forwarded, what is not, and the private headers of the plug-in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.blackbox.conftest import Shared
+from tests.support.client import Client, ask, get, request
+from tests.support.origin import answering, field, fields, keep_answering
+from tests.support.proxy import Lane, Proxy, lane, running_proxy
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOP_BY_HOP = [
+    "Keep-Alive: timeout=5",
+    "Proxy-Connection: keep-alive",
+    "TE: trailers",
+    "Trailer: X-T",
+    "Upgrade: websocket",
+    "X-Nominated: 1",
+    "x-also: 2",
+]
+NAMES = {line.partition(":")[0].lower().encode() for line in HOP_BY_HOP} | {b"connection"}
+
+
+async def test_hop_by_hop_fields_of_the_client_end_here(shared: Shared) -> None:
+    """Also those that Connection names; the others come through in order and as they were spelled."""
+    lane = shared.lane()
+    kept = ["x-First: a  b", "Accept:*/*", "ACCEPT: text/html", "X-Empty:", "Via: 1.1 other"]
+    async with lane.origin.serving(keep_answering):
+        await ask(
+            shared.port,
+            get(
+                f"/{lane.name}/x",
+                *kept[:2],
+                "Connection: X-NOMINATED, keep-alive",
+                *HOP_BY_HOP,
+                *kept[2:],
+                "Connection: X-Also",
+            ),
+        )
+    [message] = lane.origin.requests
+    assert not NAMES & {name for name, _ in fields(message)}
+    assert "\r\n".join(kept[:2]).encode() in message
+    assert "\r\n".join(kept[2:]).encode() in message
+
+
+async def test_hop_by_hop_fields_of_the_server_end_here(shared: Shared) -> None:
+    """The same for answers."""
+    lane = shared.lane()
+    lines = "\r\n".join([*HOP_BY_HOP, "Set-Cookie: a=b", "Set-Cookie: c=d", "X-Kept: e"])
+    reply = (
+        f"HTTP/1.1 200 Fine, thanks\r\nConnection: x-nominated, X-ALSO\r\n{lines}\r\n"
+        "Content-Length: 0\r\n\r\n"
+    ).encode()
+    async with lane.origin.serving(answering(reply)):
+        answer = await ask(shared.port, get(f"/{lane.name}/x"))
+    assert not NAMES & {name for name, _ in answer.fields}
+    assert answer.all(b"set-cookie") == [b"a=b", b"c=d"]
+    assert answer.get(b"x-kept") == b"e"
+    assert answer.head.startswith(b"HTTP/1.1 200 Fine, thanks\r\n")
+
+
+async def test_framing_cannot_be_nominated_away(shared: Shared) -> None:
+    """``Connection: Content-Length`` does not turn one request into two."""
+    lane = shared.lane()
+    async with lane.origin.serving(keep_answering), await Client.connect(shared.port) as client:
+        message = request(
+            "POST", f"/{lane.name}/x", "Connection: content-length, host", body=b"GET / HTTP/1.1"
+        )
+        assert (await client.ask(message)).status == 200
+        chunked = request(
+            "POST", f"/{lane.name}/x", "Connection: transfer-encoding", "Transfer-Encoding: chunked"
+        )
+        assert (await client.ask(chunked + b"2\r\nok\r\n0\r\n\r\n")).status == 200
+    first, second = lane.origin.requests
+    assert field(first, b"content-length") == b"14"
+    assert field(first, b"host") == b"shop.example:9080"
+    assert field(second, b"transfer-encoding") == b"chunked"
+    assert lane.origin.accepted == 1
+
+
+SPOOFED = [
+    "$WSRU: admin",
+    "$wsra: 6.6.6.6",
+    "$WSRH: evil.example",
+    "$WSIS: true",
+    "$WSSC: https",
+    "$WSSN: evil.example",
+    "$WSSP: 1",
+    "$WSPR: HTTP/9",
+    "$WSCC: certificate",
+    "$WSFO: true",
+    "_WS_HAPRT_WLMVERSION: 7",
+    "_WS_ANYTHING: x",
+    "$WSanything: x",
+]
+OWN = {
+    b"$wsis": b"false",
+    b"$wssc": b"http",
+    b"$wspr": b"HTTP/1.1",
+    b"$wsra": b"127.0.0.1",
+    b"$wsrh": b"127.0.0.1",
+    b"$wssn": b"shop.example",
+    b"$wssp": b"9080",
+    b"_ws_haprt_wlmversion": b"-1",
+}
+
+
+def private_fields(message: bytes) -> dict[bytes, bytes]:
+    """Private headers of a request; each stands there once."""
+    pairs = [(name, value) for name, value in fields(message) if name.startswith((b"$ws", b"_ws_"))]
+    assert len({name for name, _ in pairs}) == len(pairs)
+    return dict(pairs)
+
+
+async def test_private_headers_are_the_proxys_own(shared: Shared) -> None:
+    """What the client claims is gone; the eight of the plug-in are there, with what the proxy knows."""
+    lane = shared.lane()
+    async with lane.origin.serving(keep_answering), await Client.connect(shared.port) as client:
+        for _ in range(2):
+            await client.ask(get(f"/{lane.name}/x", *SPOOFED))
+        await client.ask(get(f"/{lane.name}/x", "Connection: $WSRA, $WSIS, _WS_HAPRT_WLMVERSION"))
+    assert [private_fields(message) for message in lane.origin.requests] == [OWN] * 3
+
+
+async def test_private_headers_tell_the_clients_protocol_and_port(shared: Shared) -> None:
+    """HTTP/1.0, a Host without port, an IPv6 literal."""
+    lane = shared.lane()
+    async with lane.origin.serving(keep_answering):
+        for host in ("shop.example", "[::1]:81"):
+            await ask(
+                shared.port, f"GET /{lane.name}/x HTTP/1.0\r\nHost: {host}\r\n\r\n".encode()
+            )
+    first, second = (private_fields(message) for message in lane.origin.requests)
+    assert (first[b"$wspr"], first[b"$wssn"], first[b"$wssp"]) == (
+        b"HTTP/1.0",
+        b"shop.example",
+        b"80",
+    )
+    assert (second[b"$wssn"], second[b"$wssp"]) == (b"::1", b"81")
+
+
+async def test_private_headers_of_answers_stay_here(shared: Shared) -> None:
+    """Partition tables and the like are not for clients."""
+    lane = shared.lane()
+    reply = (
+        b"HTTP/1.1 200 OK\r\n$WSPT: table\r\n_WS_HAPRT_WLMVERSION: 3\r\n$wsep: x\r\nX-A: b\r\n"
+        b"Content-Length: 2\r\n\r\nok"
+    )
+    async with lane.origin.serving(answering(reply)):
+        answer = await ask(shared.port, get(f"/{lane.name}/x"))
+    assert [name for name, _ in answer.fields] == [b"x-a", b"content-length"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def special() -> AsyncIterator[tuple[Proxy, dict[str, Lane]]]:
+    """A proxy with a cluster that keeps clients' private headers, on a port that counts."""
+    lanes = {
+        "open": lane("open", attributes='RemoveSpecialHeaders="false"'),
+        "plain": lane("plain"),
+    }
+    config = 'AppServerPortPreference="WebserverPort"'
+    async with running_proxy([*lanes.values()], config=config) as proxy:
+        yield proxy, lanes
+
+
+async def test_private_headers_stay_where_the_cluster_says_so(
+    special: tuple[Proxy, dict[str, Lane]],
+) -> None:
+    """RemoveSpecialHeaders="false": the client's values stand, and only what it did not send is added."""
+    proxy, lanes = special
+    async with lanes["open"].origin.serving(keep_answering):
+        await ask(proxy.port, get("/open/x", "$WSRA: 10.1.2.3", "$WSRU: bob"))
+    [message] = lanes["open"].origin.requests
+    own = OWN | {b"$wsra": b"10.1.2.3", b"$wsru": b"bob", b"$wssp": str(proxy.port).encode()}
+    assert private_fields(message) == own
+
+
+async def test_port_of_the_listener_is_told_where_the_config_says_so(
+    special: tuple[Proxy, dict[str, Lane]],
+) -> None:
+    """AppServerPortPreference="WebserverPort"."""
+    proxy, lanes = special
+    async with lanes["plain"].origin.serving(keep_answering):
+        await ask(proxy.port, get("/plain/x"))
+    [message] = lanes["plain"].origin.requests
+    assert private_fields(message)[b"$wssp"] == str(proxy.port).encode()
+
+
+@contextlib.asynccontextmanager
+async def trusting(name: str) -> AsyncIterator[tuple[Proxy, Lane]]:
+    only = lane("only")
+    group = f'<TrustedProxyGroup><TrustedProxy Name="{name}"/></TrustedProxyGroup>'
+    async with running_proxy(
+        [only], config='TrustedProxyEnable="true"', routes=group
+    ) as proxy:
+        yield proxy, only
+
+
+async def test_trusted_proxy_may_set_private_headers() -> None:
+    """Its values stand, what it does not send is added."""
+    async with trusting("127.0.0.1") as (proxy, only), only.origin.serving(keep_answering):
+        await ask(proxy.port, get("/only/x", "$WSRA: 10.1.2.3", "$WSRH: host.example"))
+        [message] = only.origin.requests
+        expected = OWN | {b"$wsra": b"10.1.2.3", b"$wsrh": b"host.example"}
+        assert private_fields(message) == expected
+
+
+async def test_other_clients_than_the_trusted_proxy_may_not() -> None:
+    """Another address of this machine is trusted, this one is not."""
+    async with trusting("127.0.0.2") as (proxy, only), only.origin.serving(keep_answering):
+        await ask(proxy.port, get("/only/x", *SPOOFED))
+        assert private_fields(only.origin.requests[0]) == OWN
+
+
+async def test_client_without_address_is_nobody() -> None:
+    """A client that was reset before it was accepted is not taken for the trusted 127.0.0.1: its request goes nowhere."""
+    async with trusting("127.0.0.1") as (proxy, only), only.origin.serving(keep_answering):
+        [worker] = proxy.workers()
+        os.kill(worker, signal.SIGSTOP)
+        client = await Client.connect(proxy.port)
+        await client.send(get("/only/gone", "$WSRU: admin"))
+        client.reset()
+        os.kill(worker, signal.SIGCONT)
+        assert (await ask(proxy.port, get("/only/here"))).status == 200
+        assert [message.split()[1] for message in only.origin.requests] == [b"/only/here"]
+
+
+async def test_retried_request_says_so() -> None:
+    """``$WSFO: true`` for the next server, once, with the body whole; the client's own is dropped."""
+    pair = lane("pair", 3)
+    async with running_proxy([pair]) as proxy, await Client.connect(proxy.port) as client:
+        first, second, third = (member.origin for member in pair.members)
+        first.refuse()
+        second.refuse()
+        third_clone = "Cookie: JSESSIONID=0000abc:c0:c1"
+        async with third.serving(keep_answering):
+            answer = await client.ask(
+                request("POST", "/pair/x", third_clone, "$WSFO: no", body=b"data")
+            )
+        assert answer.status == 200
+        [message] = third.requests
+        assert private_fields(message) == OWN | {b"$wsfo": b"true"}
+        assert message.endswith(b"\r\n\r\ndata")
+
