@@ -31,9 +31,7 @@ cdef class Downstream(Exchange):
     # the exchange
     cdef Service service
     cdef Choice choice              # choice.server < 0: none is taken
-    cdef int attempts
     cdef int timeout_retries
-    cdef bint fresh_only            # the next try must not use a pooled connection
     cdef Upstream upstream
     cdef Body body
     cdef Buffer sent                # what was sent upstream, as long as it may be needed again
@@ -54,3 +52,10 @@ cdef class Downstream(Exchange):
     cdef int refuse(self, int error) except -1
     cdef int release(self) except -1
     cdef int linger(self) except -1
+    cdef void await_client(self) noexcept
+    cdef int begin_answer(self) except -1
+    cdef int ask_slow(self, str question, tuple details) except -1
+    cdef int check_taken(self) except -1
+    cdef void forget_request(self) noexcept
+    cdef int go_on(self) except -1
+    cdef int leave_upstream(self) except -1

@@ -31,6 +31,7 @@ cdef class Exchange(Stream):
     cdef bint keep_alive
     cdef bint http10
     cdef bint head_only
+    cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 
     # The head of a final answer is here: the server lives and there will be no retry.
     cdef int answer_begins(self) except -1

@@ -10,6 +10,7 @@ Borrowed memory: what ``received`` is given lies in the hub's buffer and is over
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from wsproxy._fast.state cimport ws_now_ms
@@ -43,8 +44,15 @@ cdef extern from *:
         if (sent >= 0) return sent;
         return (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) ? -1 : -2;
     }
+
+    /* The next close sends a reset instead of an end. */
+    static inline void ws_reset_on_close(int fd) {
+        struct linger now = {1, 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    }
     """
     Py_ssize_t ws_send2(int fd, const char* a, size_t a_len, const char* b, size_t b_len) nogil
+    void ws_reset_on_close(int fd) noexcept nogil
 
 
 cdef enum:
@@ -69,6 +77,7 @@ cdef class Hub:
         PyMem_Free(self.out)
 
     cdef void link(self, Stream stream) noexcept:
+        Py_INCREF(stream)  # the list is C pointers: nothing in it may die, whatever becomes of its transport
         stream.previous = NULL
         stream.next = self.first
         if self.first != NULL:
@@ -88,6 +97,7 @@ cdef class Hub:
         stream.next = NULL
         stream.previous = NULL
         self.open_streams -= 1
+        Py_DECREF(stream)
 
     def sweep(self) -> None:
         """Calls every stream whose deadline has passed; the worker calls it a few times a second."""
@@ -100,7 +110,11 @@ cdef class Hub:
             at = stream.next
             if 0 < stream.deadline_ms <= now_ms:
                 stream.deadline_ms = 0
-                stream.on_deadline(now_ms)
+                try:
+                    stream.on_deadline(now_ms)
+                except Exception:  # one stream must not cost the others their deadlines
+                    log.exception("internal error at a deadline; the connection is dropped")
+                    stream.abort()
 
     def streams(self) -> list[Stream]:
         """All open connections; for draining and tests."""
@@ -150,8 +164,10 @@ cdef class Stream:
         self.closing = True
         self.fd = -1
         self.deadline_ms = 0
-        self.lost(error)
-        self.transport = None
+        try:
+            self.lost(error)
+        finally:
+            self.transport = None
 
     def pause_writing(self) -> None:
         """The transport holds enough: whoever feeds this stream must stop reading."""
@@ -218,7 +234,19 @@ cdef class Stream:
             sent = a_len
         if b_len:
             self.transport.write(PyBytes_FromStringAndSize(b + (sent - a_len), b_len - (sent - a_len)))
+        self.unsent = self.transport.get_write_buffer_size()
         return 0
+
+    cdef Py_ssize_t count_unsent(self) except -1:
+        if not self.buffered or self.transport is None:
+            return 0
+        return self.transport.get_write_buffer_size()
+
+    cdef int is_being_read(self) except -1:
+        cdef Py_ssize_t unsent = self.count_unsent()
+        cdef bint fewer = unsent < self.unsent
+        self.unsent = unsent
+        return fewer
 
     cdef int pause_reading(self) except -1:
         if not self.reading_paused and not self.closing:
@@ -240,8 +268,14 @@ cdef class Stream:
         return 0
 
     cdef int abort(self) except -1:
-        """Closes now, by reset where bytes are left: the peer sees that the message is incomplete."""
+        """Closes now; what the transport still holds is lost."""
         if self.transport is not None:
             self.closing = True
             self.transport.abort()
         return 0
+
+    cdef int reset(self) except -1:
+        """Aborts so that the peer sees an error: where the end of the connection is the end of the message."""
+        if self.fd >= 0 and self.transport is not None:
+            ws_reset_on_close(self.fd)
+        return self.abort()

@@ -21,7 +21,7 @@ from wsproxy._fast.exchange cimport (
     UNTIL_CLOSE,
     Exchange,
 )
-from wsproxy._fast.head cimport BAD_STATUS_LINE, UNEXPECTED_STATUS, ResponseHead, parse_response
+from wsproxy._fast.head cimport HEAD_TOO_LARGE, UNEXPECTED_STATUS, ResponseHead, parse_response
 from wsproxy._fast.rewrite cimport write_response
 from wsproxy._fast.state cimport ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Stream, buffer_append, buffer_clear, buffer_drop
@@ -51,8 +51,16 @@ cdef class Upstream(Stream):
         return 0
 
     cdef void touch(self) noexcept:
-        """Something was sent or received: ServerIOTimeout counts from here (PLUGIN 5.7)."""
-        if self.pool.io_timeout_ms and not self.reading_paused:
+        """
+        Something was sent or received: ServerIOTimeout counts from here (PLUGIN 5.7).
+
+        It does not count while the server waits for us: for a client that does not read, or for the rest of a request.
+        """
+        if (
+            self.pool.io_timeout_ms
+            and not self.reading_paused
+            and (self.buffered or self.downstream is None or self.downstream.request_done)
+        ):
             self.deadline_ms = ws_now_ms() + self.pool.io_timeout_ms
         else:
             self.deadline_ms = 0
@@ -78,7 +86,7 @@ cdef class Upstream(Stream):
             if not self.awaits_head:
                 size = self.write_head(self.downstream)
                 if size < 0:
-                    return self.fail(BAD_RESPONSE, <int>BAD_STATUS_LINE)
+                    return self.fail(BAD_RESPONSE, <int>HEAD_TOO_LARGE)
                 self.relay(data, length, size)
                 if not self.awaits_head:
                     buffer_clear(&self.pending)
@@ -104,7 +112,7 @@ cdef class Upstream(Stream):
         cdef Engine engine = self.engine
         cdef ResponseHead* head = &engine.response
         cdef Exchange downstream = self.downstream
-        cdef Py_ssize_t size
+        cdef Py_ssize_t size, written
         if length == 0:
             return 0
         size = parse_response(data, length, &engine.limits, head)
@@ -116,9 +124,10 @@ cdef class Upstream(Stream):
             if not downstream.http10:
                 # Framing fields mean nothing on 1xx (liberty.md: Liberty's 100 has Content-Length: 0).
                 head.fields.chunked = False
-                downstream.send(
-                    engine.out, write_response(engine.out, OUT_SIZE, head, False, False, True, True), NULL, 0
-                )
+                written = write_response(engine.out, OUT_SIZE, head, False, False, True, True)
+                if written < 0:
+                    return -<int>HEAD_TOO_LARGE
+                downstream.send(engine.out, written, NULL, 0)
             return size
         self.awaits_head = False
         self.keep_alive = head.keep_alive
@@ -141,9 +150,16 @@ cdef class Upstream(Stream):
         cdef bint unchunk = downstream.http10 and self.body.kind == CHUNKED_BODY
         if not downstream.request_done or self.body.kind == UNTIL_CLOSE or unchunk or self.engine.draining:
             downstream.keep_alive = False
+        downstream.ends_by_close = unchunk or self.body.kind == UNTIL_CLOSE
         return write_response(
-            self.engine.out, OUT_SIZE, head,
-            not downstream.keep_alive, downstream.http10 and downstream.keep_alive, head.status == 204, unchunk,
+            self.engine.out,
+            OUT_SIZE,
+            head,
+            not downstream.keep_alive,
+            downstream.http10 and downstream.keep_alive,
+            head.status == 204,
+            # Neither a client of HTTP/1.0 nor a 204 may be told of chunks, even where no body follows (RFC 9112 6.1).
+            downstream.http10 or head.status == 204,
         )
 
     cdef int relay(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except -1:
@@ -168,6 +184,8 @@ cdef class Upstream(Stream):
         else:
             used = self.relay_chunks(data, length, head_len)
             if used < 0:
+                if head_len:
+                    downstream.response_started = False  # nothing of it was sent: the client can still be told
                 return self.fail(BAD_RESPONSE, <int>-used)
             done = self.body.chunks.phase == CHUNK_DONE
         if downstream.write_broken:
@@ -206,7 +224,7 @@ cdef class Upstream(Stream):
             if step < 0:
                 self.body.chunks.phase = CHUNK_DONE
                 self.keep_alive = False
-                self.downstream.abort()
+                self.downstream.reset()
                 return <int>length
             if span.data != NULL:
                 self.downstream.send(span.data, span.data_len, NULL, 0)
@@ -218,7 +236,7 @@ cdef class Upstream(Stream):
         cdef Exchange downstream = self.downstream
         cdef bint reusable = (
             clean and self.keep_alive and downstream.request_done and not self.write_broken and not self.closing
-            and not self.buffered and not self.engine.draining
+            and not self.write_paused and not self.engine.draining and not self.count_unsent()
         )
         self.downstream = None
         buffer_clear(&self.pending)
@@ -256,6 +274,12 @@ cdef class Upstream(Stream):
     cdef int on_deadline(self, int64_t now_ms) except -1:
         if self.downstream is None:
             return self.close()
+        if self.buffered:
+            if self.is_being_read():
+                self.touch()
+                return 0
+            if not self.downstream.request_done and not self.count_unsent():
+                return 0  # the server has all that came so far and waits for more
         return self.fail(IO_TIMEOUT, 0)
 
     cdef int on_write_paused(self, bint paused) except -1:
@@ -265,6 +289,7 @@ cdef class Upstream(Stream):
                 self.downstream.pause_reading()
             else:
                 self.downstream.resume_reading()
+            self.touch()
         return 0
 
     def park(self) -> None:
