@@ -1,6 +1,5 @@
 # A client's connection.
 
-from libc.stdint cimport int64_t
 from wsproxy._fast.exchange cimport Body, Exchange
 from wsproxy._fast.decide cimport Choice
 from wsproxy._fast.engine cimport Service
@@ -29,14 +28,10 @@ cdef class Downstream(Exchange):
     cdef bint trusted               # a TrustedProxy: its private headers stand
     cdef Origin origin
     cdef Py_ssize_t lingered
-    cdef Py_ssize_t unsent_before   # of the answer, when the deadline was set
-    cdef bint half_closed           # the client sends no more; what is pending is still answered
     # the exchange
     cdef Service service
     cdef Choice choice              # choice.server < 0: none is taken
-    cdef int attempts
     cdef int timeout_retries
-    cdef bint fresh_only            # the next try must not use a pooled connection
     cdef Upstream upstream
     cdef Body body
     cdef Buffer sent                # what was sent upstream, as long as it may be needed again
@@ -57,5 +52,10 @@ cdef class Downstream(Exchange):
     cdef int refuse(self, int error) except -1
     cdef int release(self) except -1
     cdef int linger(self) except -1
-    cdef int proceed(self) except -1
-    cdef int give_time(self, int64_t time_ms) except -1
+    cdef void await_client(self) noexcept
+    cdef int begin_answer(self) except -1
+    cdef int ask_slow(self, str question, tuple details) except -1
+    cdef int check_taken(self) except -1
+    cdef void forget_request(self) noexcept
+    cdef int go_on(self) except -1
+    cdef int leave_upstream(self) except -1

@@ -10,20 +10,25 @@ does not take them at once; then ``pause_writing`` of the one side stops the rea
 """
 
 import asyncio
+import logging
 
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 from wsproxy._fast.chunked cimport CHUNK_DONE, begin_chunks, scan_chunks
 from wsproxy._fast.decide cimport DEFAULT_PORT, decide_again, decide_server, decide_service
 from wsproxy._fast.engine cimport Engine, Pool
-from wsproxy._fast.exchange cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY, Exchange
+from wsproxy._fast.exchange cimport CHUNKED_BODY, CLOSED_EARLY, LENGTH_BODY, NO_BODY, Exchange
 from wsproxy._fast.head cimport HEAD_TOO_LARGE, RequestHead, find_head_end, parse_request
 from wsproxy._fast.match cimport MatchResult
-from wsproxy._fast.rewrite cimport write_request
+from wsproxy._fast.rewrite cimport constant_lines, write_request
 from wsproxy._fast.select cimport ALL_FULL, set_tried
 from wsproxy._fast.state cimport ws_count, ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Buffer, Stream, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.upstream cimport Upstream
+
+from wsproxy._fast.exchange import Facts
+
+log = logging.getLogger("wsproxy.connection")
 
 cdef enum:
     # Requests that a client sent ahead (pipelining) are kept up to this much; then its socket is not read.
@@ -55,16 +60,13 @@ cdef class Downstream(Exchange):
     cdef int opened(self) except -1:
         peername = self.transport.get_extra_info("peername")
         sockname = self.transport.get_extra_info("sockname")
-        if not isinstance(peername, tuple):
-            # Reset before it was accepted. Without an address nobody can say whether its private headers may stand.
-            self.phase = CLOSED
-            return self.abort()
-        self.peer = str(peername[0]).encode()
+        # No name: the client is gone already. Never an address, it could be a trusted one.
+        self.peer = str(peername[0]).encode() if isinstance(peername, tuple) else b"unknown"
         if self.peer.startswith(b"::ffff:"):
             self.peer = self.peer[7:]  # an IPv4 client on a dual-stack socket
         self.local_host = str(sockname[0]).encode() if isinstance(sockname, tuple) else b"localhost"
         self.local_port = sockname[1] if isinstance(sockname, tuple) else DEFAULT_PORT
-        self.constant = b"$WSIS: false\r\n$WSSC: http\r\n$WSRA: %b\r\n$WSRH: %b\r\n" % (self.peer, self.peer)
+        self.constant = constant_lines(self.peer)
         self.trusted = self.peer in self.engine.trusted_proxies
         self.origin.constant = <const char*>self.constant
         self.origin.constant_len = len(self.constant)
@@ -86,8 +88,11 @@ cdef class Downstream(Exchange):
             return 0
         if self.phase == IDLE:
             if self.pending.length:
-                self.keep_pending(data, length)
-                return self.process_pending()
+                buffer_append(&self.pending, data, length)
+                self.process_pending()
+                if self.write_paused and self.pending.length > MOST_PENDING:
+                    self.pause_reading()
+                return 0
             used = self.process(data, length)
         elif self.phase == RELAYING and not self.request_done:
             return self.relay_body(data, length)
@@ -125,7 +130,7 @@ cdef class Downstream(Exchange):
         cdef Py_ssize_t step
         self.processing = True
         try:
-            # Not while the client does not read: its answers would pile up here.
+            # Nothing new for a client that does not read its answers: they would pile up here without limit.
             while self.phase == IDLE and used < length and not self.closing and not self.write_paused:
                 step = self.begin(data + used, length - used)
                 if step == 0:
@@ -162,11 +167,31 @@ cdef class Downstream(Exchange):
     cdef int refuse(self, int error) except -1:
         """A head or body that cannot be trusted: answered and closed, nothing after it is read."""
         if self.phase == IDLE:
-            self.head_only = False  # of the exchange before
+            self.forget_request()
         self.keep_alive = False
         self.request_done = False
+        self.begin_answer()
+        return self.ask_slow("refuse", (error,))
+
+    cdef void forget_request(self) noexcept:
+        """What the request before said must not shape the answer to one that could not be read."""
+        self.http10 = False
+        self.head_only = False
+        self.service = None
+
+    cdef int begin_answer(self) except -1:
+        """The slow path answers from here on; the client owes nothing but to read."""
         self.phase = ANSWERING
-        self.engine.slow.refuse(self, error)
+        self.await_client()
+        return 0
+
+    cdef int ask_slow(self, str question, tuple details) except -1:
+        """Calls the slow path; where it fails the exchange ends here, with everything that it holds given back."""
+        try:
+            getattr(self.engine.slow, question)(self, *details)
+        except Exception:
+            log.exception("internal error in %s; the connection is dropped", question)
+            self.cut()
         return 0
 
     cdef Py_ssize_t start(self, const char* data, Py_ssize_t length) except -1:
@@ -178,13 +203,10 @@ cdef class Downstream(Exchange):
         cdef bint owes_end
         cdef Upstream upstream
         engine.requests += 1
-        self.deadline_ms = 0
-        self.attempts = 0
         self.timeout_retries = 0
-        self.fresh_only = False
         self.response_started = False
+        self.ends_by_close = False
         self.failover_marked = False
-        self.until_close = False
         self.http10 = head.minor == 0
         self.head_only = head.is_head
         self.keep_alive = head.keep_alive and not engine.draining
@@ -203,29 +225,27 @@ cdef class Downstream(Exchange):
             engine, head, self.origin.local_host, self.origin.local_host_len, self.local_port, &found
         )
         if self.service is None:
-            self.phase = ANSWERING
-            engine.slow.no_route(self, head.method[:head.method_len], head.target[:head.target_len])
-            return head.size
+            used = head.size  # `head` is the engine's: good only until another request is read
+            self.begin_answer()
+            self.ask_slow("no_route", (head.method[:head.method_len], head.target[:head.target_len]))
+            return used
         if self.service.post_size_limit >= 0 and head.fields.content_length > self.service.post_size_limit:
-            self.phase = ANSWERING
-            engine.slow.too_large(self)
-            return head.size
+            used = head.size
+            self.begin_answer()
+            self.ask_slow("too_large", ())
+            return used
         decide_server(engine, self.service, head, &found, &self.choice)
         if self.choice.server < 0:
-            self.phase = ANSWERING
-            engine.slow.no_server(self, self.choice.server == ALL_FULL)
-            return head.size
+            used = head.size
+            self.begin_answer()
+            self.ask_slow("no_server", (self.choice.server == ALL_FULL,))
+            return used
         self.phase = CONNECTING  # until an upstream has it
         used = self.take_body(data + head.size, length - head.size, &forward, &owes_end)
         if used < 0:
             self.release()
             self.refuse(<int>-used)
             return length
-        if 0 <= self.service.post_size_limit < self.body.seen:
-            self.release()
-            self.phase = ANSWERING
-            engine.slow.too_large(self)
-            return head.size + used
         self.origin.keep_private = self.trusted or not self.service.remove_special_headers
         self.origin.port = head.port if head.port >= 0 else DEFAULT_PORT
         if engine.port_of_listener:
@@ -242,20 +262,21 @@ cdef class Downstream(Exchange):
             self.keep_sent(data + head.size, forward)
         if owes_end:
             self.keep_sent("\r\n", 2)
+        used += head.size
         upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(ws_now_ms())
         if upstream is None:
             if not self.replayable:
                 self.keep_unsent(engine.out, out_len, data + head.size, forward, owes_end)
-            self.deadline_ms = 0
+            self.await_client()
             if not self.request_done:
                 self.pause_reading()
-            engine.slow.connect(self)
-            return head.size + used
+            self.ask_slow("connect", ())
+            return used
         self.hand_over(upstream)
         upstream.send(engine.out, out_len, data + head.size, forward)
         if owes_end:
             upstream.send("\r\n", 2, NULL, 0)
-        return head.size + used
+        return used
 
     cdef int keep_unsent(
         self, const char* head, Py_ssize_t head_len, const char* body, Py_ssize_t body_len, bint owes_end
@@ -271,8 +292,15 @@ cdef class Downstream(Exchange):
         """The exchange belongs to this connection now; the caller sends the request right after."""
         self.upstream = upstream
         self.phase = RELAYING
-        self.deadline_ms = 0 if self.request_done else ws_now_ms() + self.engine.body_timeout_ms
+        self.await_client()
         return upstream.begin(self)
+
+    cdef void await_client(self) noexcept:
+        """The client has body_s to go on where it is its turn: to send the rest of its request, or to read."""
+        if self.write_paused or (self.phase == RELAYING and not self.request_done):
+            self.deadline_ms = ws_now_ms() + self.engine.body_timeout_ms
+        else:
+            self.deadline_ms = 0
 
     cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, bint* owes_end) noexcept:
         """How much of these bytes belongs to the body (or -HeadError) and how much of that goes on as it is."""
@@ -294,7 +322,7 @@ cdef class Downstream(Exchange):
                     forward[0] = used  # no trailers: the end goes on as it came
                 else:
                     owes_end[0] = True
-        self.body.seen = <int64_t>self.body.chunks.payload if self.body.kind == CHUNKED_BODY else self.body.seen + used
+        self.body.seen += used
         return used
 
     cdef int relay_body(self, const char* data, Py_ssize_t length) except -1:
@@ -306,15 +334,16 @@ cdef class Downstream(Exchange):
             self.upstream.abort()
             self.upstream.downstream = None
             self.release()
+            self.request_done = False  # nothing behind this is read, even where the body ended here
             if self.response_started:
                 self.abort()
             elif used < 0:
                 self.refuse(<int>-used)
             else:
-                self.phase = ANSWERING
-                self.engine.slow.too_large(self)
+                self.begin_answer()
+                self.ask_slow("too_large", ())
             return 0
-        self.deadline_ms = 0 if self.request_done else ws_now_ms() + self.engine.body_timeout_ms
+        self.await_client()
         if self.replayable:
             self.keep_sent(data, forward)
             if owes_end:
@@ -371,44 +400,27 @@ cdef class Downstream(Exchange):
             return self.close()
         self.phase = IDLE
         if self.write_paused:
-            self.give_time(self.engine.body_timeout_ms)
+            self.await_client()
         else:
-            self.give_time(self.engine.keepalive_timeout_ms)
-            if self.reading_paused:
-                self.resume_reading()
-        if not self.processing:
-            return self.proceed()
-        return 0
+            self.deadline_ms = ws_now_ms() + self.engine.keepalive_timeout_ms
+        return self.go_on()
 
-    cdef int proceed(self) except -1:
-        """Idle: takes up what was sent ahead; ends where no more can come."""
-        if self.pending.length:
-            self.process_pending()
-        if self.half_closed and self.phase == IDLE and not (self.write_paused and self.pending.length):
-            return self.close()
-        return 0
-
-    cdef int give_time(self, int64_t time_ms) except -1:
-        """The client has so long; as long as it reads what is still to be sent, it gets more (see ``on_deadline``)."""
-        self.deadline_ms = ws_now_ms() + time_ms
-        self.unsent_before = self.unsent() if self.buffered else 0
-        return 0
-
-    cdef int close(self) except -1:
-        """Closes after the rest of the answer is sent, for which the client has body_s at a time."""
-        if not self.closing:
-            self.closing = True
-            self.give_time(self.engine.body_timeout_ms)
-            if self.unsent_before == 0:
-                self.deadline_ms = 0
-            self.transport.close()
+    cdef int go_on(self) except -1:
+        """Reads again, and takes up what the client sent ahead."""
+        self.resume_reading()
+        if self.pending.length and not self.processing:
+            return self.process_pending()
         return 0
 
     cdef int linger(self) except -1:
         """The request is not read to its end: no more is sent, what still comes is thrown away for a moment."""
         self.phase = LINGERING
         buffer_clear(&self.pending)
-        self.give_time(self.engine.linger_timeout_ms)
+        self.lingered = 0
+        if self.count_unsent():
+            self.deadline_ms = ws_now_ms() + self.engine.body_timeout_ms  # the answer comes first
+        else:
+            self.deadline_ms = ws_now_ms() + self.engine.linger_timeout_ms
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.resume_reading()
@@ -417,89 +429,103 @@ cdef class Downstream(Exchange):
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1:
         """The server went away: cut the client off if it already has part of the answer, else ask the slow path."""
         self.upstream = None
+        if self.closing:
+            return self.release()  # the client is gone: nobody waits, and the server is not to blame
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
         if self.response_started:
-            self.engine.slow.answer_cut(self, kind, error)
             self.release()
-            self.phase = CLOSED
-            return self.reset() if self.until_close else self.abort()
+            return self.abort()
         self.phase = CONNECTING
-        self.deadline_ms = 0
+        self.await_client()
         if not self.request_done:
             self.pause_reading()
-        self.engine.slow.upstream_failed(self, kind, error, (<Upstream>upstream).reused)
-        return 0
+        return self.ask_slow("upstream_failed", (kind, error, bool((<Upstream>upstream).reused)))
 
     cdef int lost(self, object error) except -1:
-        cdef Upstream upstream = self.upstream
-        if self.phase == ANSWERING:
-            self.engine.slow.has_room(self)  # whoever waits for room must see that the client is gone
+        cdef int phase = self.phase
         self.phase = CLOSED
+        self.leave_upstream()
         self.release()
-        if upstream is not None:
-            upstream.downstream = None
-            upstream.abort()  # the request is cancelled; its answer has no reader
         buffer_clear(&self.pending)
         buffer_clear(&self.sent)
+        if phase == ANSWERING:
+            self.ask_slow("has_room", ())  # whoever waits for room must see that the client is gone
         return 0
 
+    cdef int leave_upstream(self) except -1:
+        """The request is cancelled; its answer has no reader."""
+        cdef Upstream upstream = self.upstream
+        self.upstream = None
+        if upstream is not None:
+            upstream.downstream = None
+            upstream.abort()
+        return 0
+
+    cdef int close(self) except -1:
+        if not self.closing:
+            Stream.close(self)
+            self.deadline_ms = ws_now_ms() + self.engine.body_timeout_ms  # for who does not read the last answer
+        return 0
+
+    cdef int abort(self) except -1:
+        if self.ends_by_close and (self.phase == RELAYING or self.count_unsent()):
+            self.ends_by_close = False
+            return self.reset()  # an orderly end would say that the answer is whole
+        return Stream.abort(self)
+
     cdef int ended(self) except -1:
-        """Half-close: requests that are whole are still answered; an unfinished one ends here."""
-        self.half_closed = True
-        if self.phase == IDLE and self.write_paused and self.pending.length:
-            return 1
-        if self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED or not self.request_done:
-            self.close()
+        """Half-close: a request that is whole is still answered; an unfinished one ends here."""
+        if self.phase == IDLE or self.phase == LINGERING or not self.request_done:
             return 0
+        self.keep_alive = False
         return 1
 
     cdef int on_deadline(self, int64_t now_ms) except -1:
-        cdef Py_ssize_t unsent = self.unsent()
-        if unsent and (self.write_paused or self.phase != RELAYING):
-            # All that is waited for is that the client reads.
-            if unsent < self.unsent_before:
-                return self.give_time(self.engine.body_timeout_ms)
-            self.phase = CLOSED
-            return self.abort()
-        if self.phase == IDLE and self.pending.length:
-            self.phase = ANSWERING
+        if self.buffered:
+            if self.is_being_read():  # slowly, but it is
+                self.deadline_ms = now_ms + self.engine.body_timeout_ms
+                return 0
+            if self.count_unsent():
+                return self.abort()
+        if self.closing:
+            self.abort()
+        elif self.phase == IDLE and self.pending.length:
+            self.forget_request()
             self.keep_alive = False
-            self.request_done = False
-            self.head_only = False  # of the exchange before
-            self.engine.slow.timed_out(self)
-        elif self.phase == RELAYING and not self.request_done and not self.response_started and not self.write_paused:
-            self.upstream.downstream = None
-            self.upstream.abort()
-            self.release()
-            self.phase = ANSWERING
-            self.engine.slow.timed_out(self)
+            self.begin_answer()
+            self.ask_slow("timed_out", ())
         elif self.phase == IDLE:
             self.close()
+        elif self.phase == RELAYING and not self.request_done and self.reading_paused:
+            self.await_client()  # the server does not take what is here: not the client's fault
+        elif self.phase == RELAYING and not self.request_done and not self.response_started:
+            self.leave_upstream()
+            self.release()
+            self.begin_answer()
+            self.ask_slow("timed_out", ())
         else:
             self.abort()
         return 0
 
     cdef int on_write_paused(self, bint paused) except -1:
         """A client that does not read stops the server it is fed from, and has body_s to go on."""
-        if self.closing:
-            return 0
-        if paused:
-            self.give_time(self.engine.body_timeout_ms)
-        elif self.phase == ANSWERING or self.phase == RELAYING and self.request_done:
-            self.deadline_ms = 0
-        if not paused and self.phase == ANSWERING:
-            self.engine.slow.has_room(self)
-        elif not paused and self.phase == IDLE and not self.processing:
-            self.give_time(self.engine.keepalive_timeout_ms)
-            self.resume_reading()
-            return self.proceed()
         if self.upstream is not None:
             if paused:
                 self.upstream.pause_reading()
             else:
                 self.upstream.resume_reading()
             self.upstream.touch()
-        return 0
+        if self.closing or self.phase == LINGERING:
+            return 0  # the deadline that runs is the one for this
+        if paused or self.phase != IDLE:
+            self.await_client()
+            if self.phase == ANSWERING and not paused:
+                self.ask_slow("has_room", ())
+            return 0
+        self.deadline_ms = ws_now_ms() + (
+            self.engine.head_timeout_ms if self.scanned else self.engine.keepalive_timeout_ms
+        )
+        return self.go_on()
 
     # --- for the slow path ------------------------------------------------------------------------------------------
 
@@ -524,25 +550,28 @@ cdef class Downstream(Exchange):
         return "" if self.service is None else self.service.cluster.name
 
     @property
-    def facts(self) -> dict[str, object]:
-        """What retry rules and local answers need to know of the exchange."""
-        return {
-            "peer": self.peer.decode(),
-            "keep_alive": bool(self.keep_alive) and bool(self.request_done),
-            "http10": bool(self.http10),
-            "head_only": bool(self.head_only),
-            "replayable": bool(self.replayable),
-            "attempts": self.attempts,
-            "timeout_retries": self.timeout_retries,
-            "io_timeout_retry": -1 if self.service is None else self.service.io_timeout_retry,
-            "has_body": self.body.kind != NO_BODY,
-            "by_affinity": bool(self.choice.by_affinity),
-        }
+    def facts(self) -> Facts:
+        """What retry rules and local answers need to know of the exchange, as it is now."""
+        return Facts(
+            peer=self.peer.decode(),
+            keep_alive=bool(self.keep_alive) and bool(self.request_done) and not self.engine.draining,
+            http10=bool(self.http10),
+            head_only=bool(self.head_only),
+            replayable=self.sent.length > 0,  # whatever is kept is all of it
+            timeout_retries=self.timeout_retries,
+            io_timeout_retry=-1 if self.service is None else self.service.io_timeout_retry,
+        )
 
     def attach(self, Upstream upstream not None) -> None:
-        """Sends the waiting request on this connection."""
+        """Sends the waiting request on this connection; one that is lost already counts as closed early."""
         if not self.is_waiting:
             raise RuntimeError("the exchange does not wait for a connection")
+        if upstream.downstream is not None:
+            raise RuntimeError("the connection serves another exchange")
+        if upstream.closing:
+            # The server closed it between accepting it and now: nothing will ever come from it.
+            self.upstream_failed(upstream, CLOSED_EARLY, 0)
+            return
         self.hand_over(upstream)
         upstream.send(self.sent.data, self.sent.length, NULL, 0)
         if not self.replayable:
@@ -552,7 +581,9 @@ cdef class Downstream(Exchange):
 
     def try_warm(self) -> bool:
         """Sends the waiting request on a pooled connection to the taken server, if there is one."""
-        cdef Upstream upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(ws_now_ms())
+        cdef Upstream upstream
+        self.check_taken()
+        upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(ws_now_ms())
         if upstream is None:
             return False
         self.attach(upstream)
@@ -560,22 +591,29 @@ cdef class Downstream(Exchange):
 
     def mark_down(self, int error) -> None:
         """Takes the server out of service for all workers, because of ``error`` (an errno or 0)."""
+        self.check_taken()
         self.service.cluster.mark_down(self.choice.server, self.engine.worker_id, ws_now_ms(), error)
 
     def count_failure(self) -> None:
         """One more failed try at the server."""
+        self.check_taken()
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
 
     def next_server(self) -> int:
         """Gives the server back and takes another one; negative: none is left (-1 down or tried, -2 full)."""
+        self.check_taken()
         set_tried(&self.choice.tried, self.choice.server)
         self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
-        self.attempts += 1
         decide_again(self.engine, self.service, &self.choice)
         if self.choice.server >= 0:
             self.mark_failover()
         return self.choice.server
 
+    cdef int check_taken(self) except -1:
+        """Raises where the exchange has no server: its number would be an index before the first."""
+        if self.choice.server < 0:
+            raise RuntimeError("the exchange has no server")
+        return 0
 
     def mark_failover(self) -> None:
         """Puts ``$WSFO: true`` into the request that is sent again (PLUGIN 5.4)."""
@@ -612,6 +650,7 @@ cdef class Downstream(Exchange):
 
     def cut(self) -> None:
         """Ends the exchange and the connection without an answer."""
+        self.leave_upstream()
         self.release()
         self.abort()
 

@@ -38,6 +38,9 @@ cdef class Engine(Hub):
         double body_s=60,
         double linger_s=2,
     ):
+        for service in services:
+            if service is not None and not isinstance(service, Service):
+                raise TypeError(f"found {service!r} among the services; allowed is Service or None")
         self.worker_id = worker_id
         self.routes = routes
         self.services = services
@@ -65,7 +68,8 @@ cdef class Engine(Hub):
             if (<Stream>stream).serves_client():
                 if (<Stream>stream).is_idle():
                     (<Stream>stream).close()
-                if not (<Stream>stream).closing or (<Stream>stream).unsent():
+                # A closed one may have the last answer in its transport still: not over before that is sent.
+                if not (<Stream>stream).closing or (<Stream>stream).count_unsent():
                     left += 1
         return left
 
@@ -82,6 +86,8 @@ cdef class Service:
         self, Cluster cluster not None, list pools not None, *,
         bint remove_special_headers=True, post_size_limit=-1, post_buffer_size=65536, int io_timeout_retry=-1,
     ):
+        if len(pools) != len(cluster.server_names) or not all(isinstance(pool, Pool) for pool in pools):
+            raise ValueError(f"cluster {cluster.name}: found pools {pools!r}; allowed is one Pool for each server")
         self.cluster = cluster
         self.pools = pools
         self.remove_special_headers = remove_special_headers
@@ -119,6 +125,8 @@ cdef class Pool:
         return None
 
     cdef int put(self, Stream upstream, int64_t now_ms) except -1:
+        if upstream.closing:
+            return 0
         if self.idle_ms <= 0 or len(self.idle) >= self.most_idle:
             upstream.close()
             return 0

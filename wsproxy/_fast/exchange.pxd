@@ -14,7 +14,7 @@ cdef enum BodyKind:
 cdef struct Body:
     int kind
     int64_t left            # LENGTH_BODY: bytes still to come
-    int64_t seen            # payload so far
+    int64_t seen            # payload and framing bytes so far
     ChunkState chunks
 
 cpdef enum FailureKind:
@@ -31,7 +31,7 @@ cdef class Exchange(Stream):
     cdef bint keep_alive
     cdef bint http10
     cdef bint head_only
-    cdef bint until_close           # the client can tell the end of the answer only by the end of the connection
+    cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 
     # The head of a final answer is here: the server lives and there will be no retry.
     cdef int answer_begins(self) except -1

@@ -4,7 +4,14 @@ The part of a client's exchange that the server side works on: an interface, so 
 ``Downstream`` implements it, ``Upstream`` drives it.
 """
 
+from collections import namedtuple
+
 from wsproxy._fast.stream cimport Stream
+
+# What retry rules and local answers need to know of an exchange: see ``Downstream.facts``.
+Facts = namedtuple(
+    "Facts", "peer keep_alive http10 head_only replayable timeout_retries io_timeout_retry"
+)
 
 
 cdef class Exchange(Stream):

@@ -6,7 +6,7 @@ Must not forward hop-by-hop fields, fields named in Connection, or private heade
 are how an application learns who the user is (PEERS.md D 8).
 """
 
-from libc.string cimport memcpy, strlen
+from libc.string cimport memchr, memcpy, strlen
 from wsproxy._fast.head cimport (
     FIELD_CONNECTION,
     FIELD_CONTENT_LENGTH,
@@ -15,15 +15,24 @@ from wsproxy._fast.head cimport (
     FIELD_HOST,
     FIELD_PRIVATE,
     FIELD_TRANSFER_ENCODING,
+    ExactCopy,
     Field,
     Fields,
+    Limits,
     RequestHead,
     ResponseHead,
+    parse_request,
+    parse_response,
 )
+from wsproxy._fast.stream cimport OUT_SIZE
 
 cdef enum:
     # What is written besides fields: status or request line, private headers, framing. Their variable parts are counted.
     ADDED = 1024
+
+
+cdef bytes constant_lines(bytes peer):
+    return b"$WSIS: false\r\n$WSSC: http\r\n$WSRA: %b\r\n$WSRH: %b\r\n" % (peer, peer)
 
 
 cdef inline char* put(char* out, const char* data, Py_ssize_t length) noexcept nogil:
@@ -87,7 +96,6 @@ cdef inline char* put_fields(char* out, Fields* fields, bint keep_private, bint 
 cdef char* put_private(char* out, RequestHead* head, Origin* origin, const char* host, Py_ssize_t host_len) noexcept nogil:
     """The eight private headers of PLUGIN 6.1; a trusted proxy's own values stand."""
     cdef int seen = head.fields.private_seen if origin.keep_private else 0
-    cdef const char* p
     if seen & 0x1B == 0:
         out = put(out, origin.constant, origin.constant_len)
     else:
@@ -145,6 +153,11 @@ cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head,
     p = put(p, " HTTP/1.1\r\nHost: ", 17)
     if head.authority != NULL:
         p = put(p, head.authority, head.authority_len)
+    elif memchr(host, c":", host_len) != NULL:
+        p[0] = c"["  # our own IPv6 address
+        p = put(p + 1, host, host_len)
+        p[0] = c"]"
+        p += 1
     else:
         p = put(p, host, host_len)
     p = put(p, "\r\n", 2)
@@ -177,3 +190,65 @@ cdef Py_ssize_t write_response(
         p = put(p, "Connection: keep-alive\r\n", 24)
     p = put(p, "\r\n", 2)
     return p - out
+
+
+# --- for tests: the same writers as Python functions -------------------------------------------------------------
+
+cdef Limits no_limits():
+    cdef Limits limits
+    limits.head_bytes = 1 << 30
+    limits.target_bytes = 1 << 30
+    limits.header_fields = 300
+    return limits
+
+
+def rewrite_request(
+    bytes data not None,
+    *,
+    bytes peer not None=b"192.0.2.1",
+    bytes local_host not None=b"proxy",
+    int port=80,
+    bint keep_private=False,
+    bint failover=False,
+    Py_ssize_t capacity=OUT_SIZE,
+):
+    """The request head as a server gets it; an int <= 0 as ``read_request`` gives it, 1 where ``capacity`` is short."""
+    cdef RequestHead head
+    cdef Origin origin
+    cdef Limits limits = no_limits()
+    cdef ExactCopy copy = ExactCopy(data)
+    cdef ExactCopy out = ExactCopy(bytes(capacity))
+    cdef bytes constant = constant_lines(peer)
+    cdef Py_ssize_t size = parse_request(copy.at, copy.length, &limits, &head)
+    if size <= 0:
+        return size
+    origin.constant = <const char*>constant
+    origin.constant_len = len(constant)
+    origin.local_host = <const char*>local_host
+    origin.local_host_len = len(local_host)
+    origin.port = port
+    origin.keep_private = keep_private
+    origin.failover = failover
+    size = write_request(out.at, out.length, &head, &origin)
+    return 1 if size < 0 else out.at[:size]
+
+
+def rewrite_response(
+    bytes data not None,
+    *,
+    bint close=False,
+    bint say_keep_alive=False,
+    bint drop_length=False,
+    bint drop_chunked=False,
+    Py_ssize_t capacity=OUT_SIZE,
+):
+    """The response head as a client gets it; an int as for ``rewrite_request``."""
+    cdef ResponseHead head
+    cdef Limits limits = no_limits()
+    cdef ExactCopy copy = ExactCopy(data)
+    cdef ExactCopy out = ExactCopy(bytes(capacity))
+    cdef Py_ssize_t size = parse_response(copy.at, copy.length, &limits, &head)
+    if size <= 0:
+        return size
+    size = write_response(out.at, out.length, &head, close, say_keep_alive, drop_length, drop_chunked)
+    return 1 if size < 0 else out.at[:size]

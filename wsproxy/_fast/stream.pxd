@@ -7,9 +7,8 @@ from libc.string cimport memcpy, memmove
 cdef enum:
     # One read takes at most this much: what uvloop itself uses; a 64 KiB answer comes in one or two reads.
     READ_SIZE = 262144
-    # A rewritten head: the received one (1 MiB at most, see limits.head_bytes), its host up to three times more, and what
-    # is added. Pages that no head touches cost nothing.
-    OUT_SIZE = 4 * 1048576 + 4096
+    # A rewritten head: the received one (64 KiB at most, see limits) and what is added to it, twice over.
+    OUT_SIZE = 262144
 
 cdef struct Buffer:
     char* data
@@ -21,6 +20,8 @@ cdef inline int buffer_append(Buffer* buffer, const char* data, Py_ssize_t lengt
     """Copies to the end; the memory belongs to the buffer until ``buffer_clear``."""
     cdef Py_ssize_t needed = buffer.length + length
     cdef char* grown
+    if length <= 0:
+        return 0  # memcpy from NULL is undefined even for no bytes
     if needed > buffer.capacity:
         if buffer.capacity:
             needed = max(needed, 2 * buffer.capacity)
@@ -54,7 +55,7 @@ cdef class Hub:
     cdef object read_view           # memoryview handed to every transport
     cdef char* read_data
     cdef char* out                  # where heads are rewritten
-    cdef void* first                # the intrusive list of open streams: borrowed, unlinked in connection_lost
+    cdef void* first                # the intrusive list of open streams: each counted as one reference
     cdef readonly int open_streams
 
     cdef void link(self, Stream stream) noexcept
@@ -66,7 +67,8 @@ cdef class Stream:
     cdef object transport
     cdef int fd                     # -1: TLS or closed: everything goes through the transport
     cdef bint closing
-    cdef bint buffered              # the transport holds bytes that are not sent yet
+    cdef bint buffered              # the transport was given bytes; it may have sent them since
+    cdef Py_ssize_t unsent          # what it held when last looked at: less now means that the peer reads
     cdef bint write_paused          # more of them than it wants
     cdef bint write_broken
     cdef bint reading_paused
@@ -83,10 +85,11 @@ cdef class Stream:
     cdef int on_write_paused(self, bint paused) except -1
     cdef bint serves_client(self) noexcept
     cdef bint is_idle(self) noexcept
-    cdef bint is_flushed(self) except -1
+    # Bytes that the transport holds; and whether these became fewer since the last look or send.
+    cdef Py_ssize_t count_unsent(self) except -1
+    cdef int is_being_read(self) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int close(self) except -1
     cdef int abort(self) except -1
     cdef int reset(self) except -1
-    cdef Py_ssize_t unsent(self) except -1

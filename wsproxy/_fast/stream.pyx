@@ -10,6 +10,7 @@ Borrowed memory: what ``received`` is given lies in the hub's buffer and is over
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from wsproxy._fast.state cimport ws_now_ms
@@ -21,8 +22,6 @@ log = logging.getLogger("wsproxy.connection")
 cdef extern from *:
     """
     #include <errno.h>
-    #include <linux/sockios.h>
-    #include <sys/ioctl.h>
     #include <sys/socket.h>
     #include <sys/uio.h>
 
@@ -45,19 +44,15 @@ cdef extern from *:
         if (sent >= 0) return sent;
         return (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) ? -1 : -2;
     }
-    /* Bytes in the kernel that the peer has not confirmed. */
-    static inline ssize_t ws_unacknowledged(int fd) {
-        int count;
-        return ioctl(fd, SIOCOUTQ, &count) == 0 ? count : 0;
-    }
+
+    /* The next close sends a reset instead of an end. */
     static inline void ws_reset_on_close(int fd) {
         struct linger now = {1, 0};
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     }
     """
     Py_ssize_t ws_send2(int fd, const char* a, size_t a_len, const char* b, size_t b_len) nogil
-    Py_ssize_t ws_unacknowledged(int fd) nogil
-    void ws_reset_on_close(int fd) nogil
+    void ws_reset_on_close(int fd) noexcept nogil
 
 
 cdef enum:
@@ -82,6 +77,7 @@ cdef class Hub:
         PyMem_Free(self.out)
 
     cdef void link(self, Stream stream) noexcept:
+        Py_INCREF(stream)  # the list is C pointers: nothing in it may die, whatever becomes of its transport
         stream.previous = NULL
         stream.next = self.first
         if self.first != NULL:
@@ -101,6 +97,7 @@ cdef class Hub:
         stream.next = NULL
         stream.previous = NULL
         self.open_streams -= 1
+        Py_DECREF(stream)
 
     def sweep(self) -> None:
         """Calls every stream whose deadline has passed; the worker calls it a few times a second."""
@@ -115,7 +112,7 @@ cdef class Hub:
                 stream.deadline_ms = 0
                 try:
                     stream.on_deadline(now_ms)
-                except Exception:  # the deadlines of all others hang on this loop
+                except Exception:  # one stream must not cost the others their deadlines
                     log.exception("internal error at a deadline; the connection is dropped")
                     stream.abort()
 
@@ -167,8 +164,10 @@ cdef class Stream:
         self.closing = True
         self.fd = -1
         self.deadline_ms = 0
-        self.lost(error)
-        self.transport = None
+        try:
+            self.lost(error)
+        finally:
+            self.transport = None
 
     def pause_writing(self) -> None:
         """The transport holds enough: whoever feeds this stream must stop reading."""
@@ -213,8 +212,8 @@ cdef class Stream:
         cdef Py_ssize_t sent = 0
         if self.closing or self.write_broken or a_len + b_len == 0:
             return 0
-        if self.buffered:
-            self.is_flushed()
+        if self.buffered and self.transport.get_write_buffer_size() == 0:
+            self.buffered = False
         if self.fd >= 0 and not self.buffered:
             if a == self.hub.out and 0 < b_len <= FEW_BYTES and a_len + b_len <= OUT_SIZE:
                 memcpy(self.hub.out + a_len, b, b_len)  # a plain send costs the kernel less than two parts do
@@ -235,13 +234,19 @@ cdef class Stream:
             sent = a_len
         if b_len:
             self.transport.write(PyBytes_FromStringAndSize(b + (sent - a_len), b_len - (sent - a_len)))
+        self.unsent = self.transport.get_write_buffer_size()
         return 0
 
-    cdef bint is_flushed(self) except -1:
-        """Whether the kernel has everything that was sent."""
-        if self.buffered and self.transport.get_write_buffer_size() == 0:
-            self.buffered = False
-        return not self.buffered
+    cdef Py_ssize_t count_unsent(self) except -1:
+        if not self.buffered or self.transport is None:
+            return 0
+        return self.transport.get_write_buffer_size()
+
+    cdef int is_being_read(self) except -1:
+        cdef Py_ssize_t unsent = self.count_unsent()
+        cdef bint fewer = unsent < self.unsent
+        self.unsent = unsent
+        return fewer
 
     cdef int pause_reading(self) except -1:
         if not self.reading_paused and not self.closing:
@@ -263,24 +268,14 @@ cdef class Stream:
         return 0
 
     cdef int abort(self) except -1:
-        """Closes now and drops what is not sent."""
+        """Closes now; what the transport still holds is lost."""
         if self.transport is not None:
             self.closing = True
             self.transport.abort()
         return 0
 
     cdef int reset(self) except -1:
-        """Aborts with RST: also a peer to whom the end of the connection ends the message sees that it is incomplete."""
-        if self.fd >= 0 and not self.closing:
+        """Aborts so that the peer sees an error: where the end of the connection is the end of the message."""
+        if self.fd >= 0 and self.transport is not None:
             ws_reset_on_close(self.fd)
         return self.abort()
-
-    cdef Py_ssize_t unsent(self) except -1:
-        """Bytes the peer has still to take before the transport holds nothing; shrinks as long as the peer reads."""
-        cdef Py_ssize_t held
-        if not self.buffered or self.transport is None:
-            return 0
-        held = self.transport.get_write_buffer_size()
-        if held and self.fd >= 0:
-            held += ws_unacknowledged(self.fd)
-        return held

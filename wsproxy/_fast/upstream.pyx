@@ -54,12 +54,12 @@ cdef class Upstream(Stream):
         """
         Something was sent or received: ServerIOTimeout counts from here (PLUGIN 5.7).
 
-        Only where the server owes something: a client that does not send its body, or does not read its answer, must
-        not mark a server down.
+        It does not count while the server waits for us: for a client that does not read, or for the rest of a request.
         """
         if (
-            self.pool.io_timeout_ms and not self.reading_paused
-            and (self.write_paused or self.downstream is not None and self.downstream.request_done)
+            self.pool.io_timeout_ms
+            and not self.reading_paused
+            and (self.buffered or self.downstream is None or self.downstream.request_done)
         ):
             self.deadline_ms = ws_now_ms() + self.pool.io_timeout_ms
         else:
@@ -112,7 +112,7 @@ cdef class Upstream(Stream):
         cdef Engine engine = self.engine
         cdef ResponseHead* head = &engine.response
         cdef Exchange downstream = self.downstream
-        cdef Py_ssize_t size, out_len
+        cdef Py_ssize_t size, written
         if length == 0:
             return 0
         size = parse_response(data, length, &engine.limits, head)
@@ -123,10 +123,11 @@ cdef class Upstream(Stream):
                 return -<int>UNEXPECTED_STATUS  # no upgrade was asked for: the field is hop-by-hop and was not sent on
             if not downstream.http10:
                 # Framing fields mean nothing on 1xx (liberty.md: Liberty's 100 has Content-Length: 0).
-                out_len = write_response(engine.out, OUT_SIZE, head, False, False, True, True)
-                if out_len < 0:
+                head.fields.chunked = False
+                written = write_response(engine.out, OUT_SIZE, head, False, False, True, True)
+                if written < 0:
                     return -<int>HEAD_TOO_LARGE
-                downstream.send(engine.out, out_len, NULL, 0)
+                downstream.send(engine.out, written, NULL, 0)
             return size
         self.awaits_head = False
         self.keep_alive = head.keep_alive
@@ -146,14 +147,19 @@ cdef class Upstream(Stream):
     cdef Py_ssize_t write_head(self, Exchange downstream) noexcept:
         """The final head as the client gets it, in ``engine.out``; its length."""
         cdef ResponseHead* head = &self.engine.response
-        downstream.until_close = self.body.kind == UNTIL_CLOSE or (downstream.http10 and self.body.kind == CHUNKED_BODY)
-        if not downstream.request_done or downstream.until_close or self.engine.draining:
+        cdef bint unchunk = downstream.http10 and self.body.kind == CHUNKED_BODY
+        if not downstream.request_done or self.body.kind == UNTIL_CLOSE or unchunk or self.engine.draining:
             downstream.keep_alive = False
-        # Neither HTTP/1.0 clients nor 204 may have Transfer-Encoding, with HEAD as little as with GET (RFC 9112 6.1).
+        downstream.ends_by_close = unchunk or self.body.kind == UNTIL_CLOSE
         return write_response(
-            self.engine.out, OUT_SIZE, head,
-            not downstream.keep_alive, downstream.http10 and downstream.keep_alive,
-            head.status == 204, downstream.http10 or head.status == 204,
+            self.engine.out,
+            OUT_SIZE,
+            head,
+            not downstream.keep_alive,
+            downstream.http10 and downstream.keep_alive,
+            head.status == 204,
+            # Neither a client of HTTP/1.0 nor a 204 may be told of chunks, even where no body follows (RFC 9112 6.1).
+            downstream.http10 or head.status == 204,
         )
 
     cdef int relay(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except -1:
@@ -178,8 +184,8 @@ cdef class Upstream(Stream):
         else:
             used = self.relay_chunks(data, length, head_len)
             if used < 0:
-                if head_len and not downstream.http10:
-                    downstream.response_started = False  # the head was not sent yet: the client can be told
+                if head_len:
+                    downstream.response_started = False  # nothing of it was sent: the client can still be told
                 return self.fail(BAD_RESPONSE, <int>-used)
             done = self.body.chunks.phase == CHUNK_DONE
         if downstream.write_broken:
@@ -216,7 +222,10 @@ cdef class Upstream(Stream):
         while used < length and self.body.chunks.phase != CHUNK_DONE:
             step = next_span(&self.body.chunks, data + used, length - used, &span)
             if step < 0:
-                return <int>step
+                self.body.chunks.phase = CHUNK_DONE
+                self.keep_alive = False
+                self.downstream.reset()
+                return <int>length
             if span.data != NULL:
                 self.downstream.send(span.data, span.data_len, NULL, 0)
             used += step
@@ -225,11 +234,9 @@ cdef class Upstream(Stream):
     cdef int complete(self, bint clean) except -1:
         """The answer is over; ``clean``: nothing came after it."""
         cdef Exchange downstream = self.downstream
-        if self.buffered and self.transport.get_write_buffer_size() == 0:
-            self.buffered = False
         cdef bint reusable = (
             clean and self.keep_alive and downstream.request_done and not self.write_broken and not self.closing
-            and self.is_flushed() and not self.engine.draining
+            and not self.write_paused and not self.engine.draining and not self.count_unsent()
         )
         self.downstream = None
         buffer_clear(&self.pending)
@@ -267,25 +274,26 @@ cdef class Upstream(Stream):
     cdef int on_deadline(self, int64_t now_ms) except -1:
         if self.downstream is None:
             return self.close()
+        if self.buffered:
+            if self.is_being_read():
+                self.touch()
+                return 0
+            if not self.downstream.request_done and not self.count_unsent():
+                return 0  # the server has all that came so far and waits for more
         return self.fail(IO_TIMEOUT, 0)
 
     cdef int on_write_paused(self, bint paused) except -1:
-        """A server that does not read stops the client it is fed from, and that client's clock."""
-        cdef Exchange downstream = self.downstream
-        if downstream is None:
-            return 0
-        if paused:
-            downstream.pause_reading()
-        else:
-            downstream.resume_reading()
-        if not downstream.write_paused and not downstream.request_done:
-            downstream.deadline_ms = 0 if paused else ws_now_ms() + self.engine.body_timeout_ms
-        self.touch()
+        """A server that does not read stops the client it is fed from."""
+        if self.downstream is not None:
+            if paused:
+                self.downstream.pause_reading()
+            else:
+                self.downstream.resume_reading()
+            self.touch()
         return 0
 
     def park(self) -> None:
-        """Puts a fresh connection whose client went away into the pool; like any other there, it may be closed unnoticed."""
-        self.exchanges += 1
+        """Puts a fresh connection whose client went away into the pool."""
         self.pool.put(self, ws_now_ms())
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 from http import HTTPStatus
 
+from wsproxy._fast.downstream import Downstream
+
 # What a person who sees the page can understand; the reason for operators goes to the log.
 WORDS = {
     400: "The request could not be understood.",
@@ -34,13 +36,19 @@ h1{{font-size:1.3em}}small{{color:#777}}</style></head>
 """
 
 
-def answer(status: int, *, keep_alive: bool, head_only: bool, http10: bool = False, extra: str = "") -> bytes:
+def answer(
+    status: int, *, keep_alive: bool, head_only: bool, http10: bool = False, extra: str = ""
+) -> bytes:
     """A whole HTTP/1.1 message; ``extra`` is further field lines, each with CR LF."""
     phrase = HTTPStatus(status).phrase
-    page = _PAGE.format(status=status, phrase=html.escape(phrase), words=html.escape(WORDS.get(status, phrase)))
-    connection = ("Connection: keep-alive\r\n" if http10 else "") if keep_alive else "Connection: close\r\n"
-    if status == 405:
-        extra += "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
+    page = _PAGE.format(
+        status=status, phrase=html.escape(phrase), words=html.escape(WORDS.get(status, phrase))
+    )
+    connection = (
+        ("Connection: keep-alive\r\n" if http10 else "") if keep_alive else "Connection: close\r\n"
+    )
+    if status == 405 and not extra:
+        extra = "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
     head = (
         f"HTTP/1.1 {status} {phrase}\r\n"
         "Content-Type: text/html; charset=utf-8\r\n"
@@ -48,3 +56,18 @@ def answer(status: int, *, keep_alive: bool, head_only: bool, http10: bool = Fal
         f"Cache-Control: no-store\r\n{extra}{connection}\r\n"
     )
     return head.encode() if head_only else (head + page).encode()
+
+
+def send(downstream: Downstream, status: int, extra: str = "") -> None:
+    """Answers the exchange with the page for ``status`` and ends it."""
+    facts = downstream.facts
+    downstream.write(
+        answer(
+            status,
+            keep_alive=facts.keep_alive,
+            head_only=facts.head_only,
+            http10=facts.http10,
+            extra=extra,
+        )
+    )
+    downstream.answered()

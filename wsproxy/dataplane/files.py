@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import mimetypes
+import os
+from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from wsproxy._fast.downstream import Downstream
@@ -21,6 +24,16 @@ log = logging.getLogger("wsproxy.request")
 
 # Read and written at a time: what one loop turn may take, and what a slow client makes us hold.
 BLOCK_BYTES = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file as it was when it was opened."""
+
+    file: BinaryIO
+    kind: str  # media type
+    size: int
+    changed_s: float
 
 
 class FileFallback:
@@ -47,46 +60,55 @@ class FileFallback:
     async def answer(self, downstream: Downstream, method: bytes, target: bytes) -> None:
         """Writes the whole answer to one request."""
         facts = downstream.facts
-        loop = asyncio.get_running_loop()
-        found = None
-        status = 404
-        if method in (b"GET", b"HEAD"):
-            found = await loop.run_in_executor(None, self.find, target)
-        else:
-            status = 405
-        if found is None:
-            log.info("%s: %d: no route and no such file", facts["peer"], status)
-            downstream.write(
-                answers.answer(
-                    status, keep_alive=facts["keep_alive"], head_only=facts["head_only"], http10=facts["http10"]
-                )
-            )
-            downstream.answered()
+        if method not in (b"GET", b"HEAD"):
+            log.info("%s: 405: no route, and files are only read", facts.peer)
+            answers.send(downstream, 405, "Allow: GET, HEAD\r\n")
             return
-        await self._send(downstream, found)
+        loop = asyncio.get_running_loop()
+        opened = await loop.run_in_executor(None, self.open, target)
+        if opened is None:
+            log.info("%s: 404: no route and no such file", facts.peer)
+            answers.send(downstream, 404)
+            return
+        with opened.file:
+            await self._send(downstream, opened)
 
-    async def _send(self, downstream: Downstream, found: Path) -> None:
+    def open(self, target: bytes) -> OpenFile | None:
+        """The file that a request target names, open; None where it is not there or not readable."""
+        found = self.find(target)
+        if found is None:
+            return None
+        try:
+            file = found.open("rb")
+        except OSError:  # unreadable, or gone since
+            return None
+        status = os.fstat(file.fileno())
+        kind = mimetypes.guess_type(found.name)[0] or "application/octet-stream"
+        return OpenFile(file, kind, status.st_size, status.st_mtime)
+
+    async def _send(self, downstream: Downstream, opened: OpenFile) -> None:
         facts = downstream.facts
         loop = asyncio.get_running_loop()
-        with found.open("rb") as file:
-            status = found.stat()
-            connection = ("Connection: keep-alive\r\n" if facts["http10"] else "") if facts["keep_alive"] else "Connection: close\r\n"
-            kind = mimetypes.guess_type(found.name)[0] or "application/octet-stream"
-            head = (
-                f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {status.st_size}\r\n"
-                f"Last-Modified: {formatdate(status.st_mtime, usegmt=True)}\r\n{connection}\r\n"
-            )
-            room = downstream.write(head.encode())
-            left = 0 if facts["head_only"] else status.st_size
-            while left and downstream.is_open:
-                if not room:
-                    await self._wait_for_room(downstream)
-                block = await loop.run_in_executor(None, file.read, min(BLOCK_BYTES, left))
-                if not block:
-                    downstream.cut()  # the file was cut short meanwhile: the client must see that
-                    return
-                left -= len(block)
-                room = downstream.write(block)
+        connection = ""
+        if not facts.keep_alive:
+            connection = "Connection: close\r\n"
+        elif facts.http10:
+            connection = "Connection: keep-alive\r\n"
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Type: {opened.kind}\r\nContent-Length: {opened.size}\r\n"
+            f"Last-Modified: {formatdate(opened.changed_s, usegmt=True)}\r\n{connection}\r\n"
+        )
+        room = downstream.write(head.encode())
+        left = 0 if facts.head_only else opened.size
+        while left and downstream.is_open:
+            if not room:
+                await self._wait_for_room(downstream)
+            block = await loop.run_in_executor(None, opened.file.read, min(BLOCK_BYTES, left))
+            if not block:
+                downstream.cut()  # the file was cut short meanwhile: the client must see that
+                return
+            left -= len(block)
+            room = downstream.write(block)
         downstream.answered()
 
     async def _wait_for_room(self, downstream: Downstream) -> None:

@@ -113,7 +113,9 @@ def _build_service(cluster: ServerCluster, built: Cluster, settings: Settings) -
         [_build_pool(server, settings) for server in _servers(cluster)],
         remove_special_headers=cluster.remove_special_headers,
         post_size_limit=cluster.post_size_limit_kb * KB if cluster.post_size_limit_kb >= 0 else -1,
-        post_buffer_size=cluster.post_buffer_size_kb * KB if cluster.post_buffer_size_kb >= 0 else -1,
+        post_buffer_size=cluster.post_buffer_size_kb * KB
+        if cluster.post_buffer_size_kb >= 0
+        else -1,
         io_timeout_retry=cluster.server_io_timeout_retry,
     )
 

@@ -8,6 +8,7 @@ failure at start does not stay for the life of the configuration (docs/compatibi
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 import time
@@ -41,8 +42,10 @@ class Resolver:
         loop = asyncio.get_running_loop()
         try:
             rows = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except UnicodeError as error:  # no host name at all, for example with an empty label
-            raise socket.gaierror(socket.EAI_NONAME, f"{host} is no host name: {error}") from error
+        except (
+            ValueError
+        ) as error:  # not even a name: a label over 63 characters, an empty one, NUL
+            raise OSError(errno.EINVAL, f"{host!r} is not a host name") from error
         addresses = list(dict.fromkeys(str(row[4][0]) for row in rows))
         if not addresses:
             raise OSError(f"{host} has no address")

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import logging
 import os
+from collections.abc import Coroutine
 from functools import partial
 
 from wsproxy._fast.downstream import Downstream
@@ -59,7 +60,7 @@ class SlowPath:
 
     def connect(self, downstream: Downstream) -> None:
         """No warm connection to the server that was taken."""
-        spawn(self._connect(downstream), "connect")
+        self._start(downstream, self._connect(downstream), "connect")
 
     def upstream_failed(self, downstream: Downstream, kind: int, error: int, reused: bool) -> None:
         """The server gave no answer to a request that was (partly) sent."""
@@ -71,10 +72,10 @@ class SlowPath:
             Try(
                 failure=failure,
                 reused_connection=reused,
-                replayable=facts["replayable"],
+                replayable=facts.replayable,
                 io_timeout_marks_down=pool.io_timeout_marks_down,
-                timeout_retries=facts["timeout_retries"],
-                io_timeout_retry=facts["io_timeout_retry"],
+                timeout_retries=facts.timeout_retries,
+                io_timeout_retry=facts.io_timeout_retry,
             )
         )
         detail = _detail(failure, error)
@@ -82,7 +83,7 @@ class SlowPath:
         log.log(
             level,
             "%s: server %s of cluster %s: %s; next: %s",
-            facts["peer"], pool.name, downstream.cluster_name, detail, ruling.next.value,
+            facts.peer, pool.name, downstream.cluster_name, detail, ruling.next.value,
         )  # fmt: skip
         if ruling.mark_down:
             self._mark_down(downstream, error or errno.ETIMEDOUT, detail)
@@ -104,37 +105,37 @@ class SlowPath:
         detail = "connection closed" if failure is Failure.CLOSED_EARLY else _detail(failure, error)
         log.warning(
             "%s: server %s of cluster %s: %s within an answer; the client is cut off",
-            downstream.facts["peer"], pool.name, downstream.cluster_name, detail,
+            downstream.facts.peer, pool.name, downstream.cluster_name, detail,
         )  # fmt: skip
 
     def refuse(self, downstream: Downstream, error: int) -> None:
         """A request that cannot be trusted: answered and closed."""
         status, reason = HEAD_ERRORS[error]
-        log.info("%s: %d: %s", downstream.facts["peer"], status, reason)
+        log.info("%s: %d: %s", downstream.facts.peer, status, reason)
         self._answer(downstream, status)
 
     def no_route(self, downstream: Downstream, method: bytes, target: bytes) -> None:
         """The plug-in would decline and let the web server answer."""
         if self._files is not None:
-            spawn(self._files.answer(downstream, method, target), "file")
+            self._start(downstream, self._files.answer(downstream, method, target), "file")
             return
-        log.info("%s: 404: no route for %s", downstream.facts["peer"], visible_path(target))
+        log.info("%s: 404: no route for %s", downstream.facts.peer, visible_path(target))
         self._answer(downstream, 404)
 
     def too_large(self, downstream: Downstream) -> None:
         """The body is over PostSizeLimit."""
-        log.info("%s: 413: body over PostSizeLimit", downstream.facts["peer"])
+        log.info("%s: 413: body over PostSizeLimit", downstream.facts.peer)
         self._answer(downstream, 413)
 
     def no_server(self, downstream: Downstream, full: bool) -> None:
         """Every server of the cluster is down, or at MaxConnections."""
         why = "all servers are at MaxConnections" if full else "no server can be reached"
-        log.warning("%s: 503: cluster %s: %s", downstream.facts["peer"], downstream.cluster_name, why)
+        log.warning("%s: 503: cluster %s: %s", downstream.facts.peer, downstream.cluster_name, why)
         self._answer(downstream, 503)
 
     def timed_out(self, downstream: Downstream) -> None:
         """Head or body did not arrive in time."""
-        log.info("%s: 408: the request did not arrive in time", downstream.facts["peer"])
+        log.info("%s: 408: the request did not arrive in time", downstream.facts.peer)
         self._answer(downstream, 408)
 
     def has_room(self, downstream: Downstream) -> None:
@@ -144,17 +145,19 @@ class SlowPath:
 
     # ----------------------------------------------------------------------------------------------------------------
 
+    def _start(self, downstream: Downstream, work: Coroutine[None, None, None], name: str) -> None:
+        spawn(self._guard(downstream, work), name)
+
+    async def _guard(self, downstream: Downstream, work: Coroutine[None, None, None]) -> None:
+        """An exchange whose task fails would wait for ever: it is cut, and gives back what it holds."""
+        try:
+            await work
+        except Exception:
+            downstream.cut()
+            raise
+
     def _answer(self, downstream: Downstream, status: int) -> None:
-        facts = downstream.facts
-        downstream.write(
-            answers.answer(
-                status,
-                keep_alive=facts["keep_alive"],
-                head_only=facts["head_only"],
-                http10=facts["http10"],
-            )
-        )
-        downstream.answered()
+        answers.send(downstream, status)
 
     def _mark_down(self, downstream: Downstream, error: int, detail: str) -> None:
         pool = downstream.pool
@@ -187,10 +190,12 @@ class SlowPath:
     def _move_on(self, downstream: Downstream, error: Exception) -> bool:
         """After a failed connect: True where the exchange has a connection or an answer now."""
         downstream.count_failure()
-        number = getattr(error, "errno", None) or (
-            errno.ETIMEDOUT if isinstance(error, TimeoutError) else errno.EHOSTUNREACH
-        )
-        detail = f"{Failure.CONNECT.value}: {error or os.strerror(number)}"
+        number = getattr(error, "errno", None) or errno.EHOSTUNREACH
+        if number < 0:  # socket.gaierror counts in numbers of its own
+            number = errno.EHOSTUNREACH
+        if isinstance(error, TimeoutError):
+            number = errno.ETIMEDOUT
+        detail = f"{Failure.CONNECT.value}: {str(error) or os.strerror(number)}"
         self._mark_down(downstream, number, detail)
         chosen = downstream.next_server()
         if chosen < 0:
@@ -213,7 +218,9 @@ class SlowPath:
                         partial(UpstreamProtocol, self.engine, pool), address, pool.port
                     )
             except TimeoutError:
-                failed = TimeoutError(errno.ETIMEDOUT, f"no connection within {pool.connect_timeout_s:g} s")
+                failed = TimeoutError(
+                    errno.ETIMEDOUT, f"no connection within {pool.connect_timeout_s:g} s"
+                )
             except OSError as error:
                 failed = error
             else:

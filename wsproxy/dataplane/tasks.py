@@ -11,12 +11,11 @@ log = logging.getLogger("wsproxy.tasks")
 _running: set[asyncio.Task[None]] = set()
 
 
-def spawn(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-    """The started task; an exception in it reaches the log and nobody else."""
+def spawn(work: Coroutine[None, None, None], name: str) -> None:
+    """Starts a task; an exception in it reaches the log and nobody else, ``end_all`` ends it."""
     task = asyncio.create_task(work, name=name)
     _running.add(task)
     task.add_done_callback(_ended)
-    return task
 
 
 def _ended(task: asyncio.Task[None]) -> None:

@@ -1,0 +1,66 @@
+from wsproxy._fast.match import RouteTable
+from wsproxy._fast.select import Cluster
+from wsproxy._fast.stream import Hub
+
+class Engine(Hub):
+    worker_id: int
+    draining: bool
+    requests: int
+    slow: object
+    def __init__(
+        self,
+        *,
+        worker_id: int,
+        routes: RouteTable,
+        services: list[Service | None],
+        fallback: Service | None,
+        slow: object,
+        head_bytes: int = 65536,
+        target_bytes: int = 16384,
+        header_fields: int = 300,
+        vhost_matching_compat: bool = False,
+        port_of_listener: bool = False,
+        trusted_proxies: frozenset[bytes] = frozenset(),
+        head_s: float = 10,
+        keepalive_s: float = 60,
+        body_s: float = 60,
+        linger_s: float = 2,
+    ) -> None: ...
+    def drain(self) -> int: ...
+    def close_all(self) -> None: ...
+
+class Service:
+    cluster: Cluster
+    pools: list[Pool]
+    io_timeout_retry: int
+    def __init__(
+        self,
+        cluster: Cluster,
+        pools: list[Pool],
+        *,
+        remove_special_headers: bool = True,
+        post_size_limit: int = -1,
+        post_buffer_size: int = 65536,
+        io_timeout_retry: int = -1,
+    ) -> None: ...
+
+class Pool:
+    name: str
+    host: str
+    port: int
+    connect_timeout_s: float
+    io_timeout_ms: int
+    io_timeout_marks_down: bool
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        *,
+        connect_timeout_s: float = 10,
+        io_timeout_s: float = 0,
+        io_timeout_marks_down: bool = False,
+        idle_s: float = 25,
+        most_idle: int = 256,
+    ) -> None: ...
+    def idle_count(self) -> int: ...
