@@ -28,6 +28,7 @@ cdef class Downstream(Exchange):
     cdef bint trusted               # a TrustedProxy: its private headers stand
     cdef Origin origin
     cdef Py_ssize_t lingered
+    cdef bint half_closed           # the client sends no more; what is pending is still answered
     # the exchange
     cdef Service service
     cdef Choice choice              # choice.server < 0: none is taken

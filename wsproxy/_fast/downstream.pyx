@@ -246,6 +246,12 @@ cdef class Downstream(Exchange):
             self.release()
             self.refuse(<int>-used)
             return length
+        if 0 <= self.service.post_size_limit < self.body.seen:
+            used += head.size
+            self.release()
+            self.begin_answer()
+            self.ask_slow("too_large", ())
+            return used
         self.origin.keep_private = self.trusted or not self.service.remove_special_headers
         self.origin.port = head.port if head.port >= 0 else DEFAULT_PORT
         if engine.port_of_listener:
@@ -322,7 +328,7 @@ cdef class Downstream(Exchange):
                     forward[0] = used  # no trailers: the end goes on as it came
                 else:
                     owes_end[0] = True
-        self.body.seen += used
+        self.body.seen = <int64_t>self.body.chunks.payload if self.body.kind == CHUNKED_BODY else self.body.seen + used
         return used
 
     cdef int relay_body(self, const char* data, Py_ssize_t length) except -1:
@@ -408,8 +414,12 @@ cdef class Downstream(Exchange):
     cdef int go_on(self) except -1:
         """Reads again, and takes up what the client sent ahead."""
         self.resume_reading()
-        if self.pending.length and not self.processing:
-            return self.process_pending()
+        if self.processing:
+            return 0
+        if self.pending.length:
+            self.process_pending()
+        if self.half_closed and self.phase == IDLE and not (self.write_paused and self.pending.length):
+            return self.close()  # nothing more can come
         return 0
 
     cdef int linger(self) except -1:
@@ -433,6 +443,7 @@ cdef class Downstream(Exchange):
             return self.release()  # the client is gone: nobody waits, and the server is not to blame
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
         if self.response_started:
+            self.ask_slow("answer_cut", (kind, error))
             self.release()
             return self.abort()
         self.phase = CONNECTING
@@ -474,10 +485,13 @@ cdef class Downstream(Exchange):
         return Stream.abort(self)
 
     cdef int ended(self) except -1:
-        """Half-close: a request that is whole is still answered; an unfinished one ends here."""
-        if self.phase == IDLE or self.phase == LINGERING or not self.request_done:
+        """Half-close: requests that are whole are still answered; an unfinished one ends here."""
+        self.half_closed = True
+        if self.phase == IDLE and self.write_paused and self.pending.length:
+            return 1
+        if self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED or not self.request_done:
+            self.close()
             return 0
-        self.keep_alive = False
         return 1
 
     cdef int on_deadline(self, int64_t now_ms) except -1:

@@ -14,7 +14,7 @@ cdef enum BodyKind:
 cdef struct Body:
     int kind
     int64_t left            # LENGTH_BODY: bytes still to come
-    int64_t seen            # payload and framing bytes so far
+    int64_t seen            # payload so far
     ChunkState chunks
 
 cpdef enum FailureKind:

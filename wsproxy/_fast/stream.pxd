@@ -7,8 +7,9 @@ from libc.string cimport memcpy, memmove
 cdef enum:
     # One read takes at most this much: what uvloop itself uses; a 64 KiB answer comes in one or two reads.
     READ_SIZE = 262144
-    # A rewritten head: the received one (64 KiB at most, see limits) and what is added to it, twice over.
-    OUT_SIZE = 262144
+    # A rewritten head: the received one (1 MiB at most, see limits.head_bytes), its host up to three times more, and what
+    # is added. Pages that no head touches cost nothing.
+    OUT_SIZE = 4 * 1048576 + 4096
 
 cdef struct Buffer:
     char* data
