@@ -213,6 +213,18 @@ class Origin:
             yield
             running.cancel()
 
+    @staticmethod
+    def full(port: int) -> contextlib.ExitStack:
+        """Takes the port so that a new connection to it neither succeeds nor fails, until the result is closed."""
+        stack = contextlib.ExitStack()
+        sock = stack.enter_context(listening_socket(port))
+        sock.listen(0)
+        for _ in range(8):  # more than the kernel queues for a backlog of 0; the rest stay in SYN_SENT
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        return stack
+
     def refuse(self) -> None:
         """From now on connections are refused; the port stays ours through ``reopen``."""
         self._sock.close()
