@@ -459,8 +459,9 @@ cdef class Downstream(Exchange):
             # All that is waited for is that the client reads.
             if unsent < self.unsent_before:
                 return self.give_time(self.engine.body_timeout_ms)
+            # By reset: the kernel would go on offering the rest for minutes.
             self.phase = CLOSED
-            return self.abort()
+            return self.reset()
         if self.phase == IDLE and self.pending.length:
             self.phase = ANSWERING
             self.keep_alive = False

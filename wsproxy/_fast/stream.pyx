@@ -265,7 +265,8 @@ cdef class Stream:
 
     cdef int reset(self) except -1:
         """Aborts with RST: also a peer to whom the end of the connection ends the message sees that it is incomplete."""
-        if self.fd >= 0 and not self.closing:
+        # While bytes are unsent the transport cannot have closed the descriptor, although we told it to.
+        if self.fd >= 0 and (not self.closing or self.unsent()):
             ws_reset_on_close(self.fd)
         return self.abort()
 
