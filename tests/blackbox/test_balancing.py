@@ -255,8 +255,8 @@ async def test_room_is_given_back_however_a_request_ends() -> None:
                 server = await one.origin.accept()
                 await server.answer(bad)
                 server.close()
-                await client.head()
-                await client.is_cut()
+                if (await client.head()).status == 200:
+                    await client.is_cut()
             await still_works(proxy.port)
         for rest in (b"zz\r\n", b"400\r\n" + bytes(1024) + b"\r\n1\r\nx\r\n"):
             async with await Client.connect(proxy.port) as client:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from tests.support.flow import pull
 from tests.support.process import WAIT_S
 
 READ_BYTES = 262144
@@ -205,19 +206,16 @@ class Client:
             raise IncompleteError(bytes(self._buffer)) from error
         return self._take(len(self._buffer))
 
+    async def throw_away(self, count: int) -> None:
+        """Reads exactly ``count`` bytes and keeps none."""
+        await pull(self.sock, count - len(self._take(count)))
+
     async def is_cut(self) -> bool:
         """Waits for the end, by close or reset; whether nothing came before it."""
         try:
             return await self.rest() == b""
         except IncompleteError as error:
             return error.args[0] == b""
-
-    def read_now(self, count: int) -> int:
-        """Takes up to ``count`` bytes that are there and throws them away; how many."""
-        try:
-            return len(self.sock.recv(count))
-        except BlockingIOError:
-            return 0
 
     def half_close(self) -> None:
         self.sock.shutdown(socket.SHUT_WR)

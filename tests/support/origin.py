@@ -29,7 +29,7 @@ class OriginConnection:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._sock = sock
+        self.sock = sock
         self._used = 0
         self.received = bytearray()
         self.requests: list[bytes] = []  # every whole message read by ``request``
@@ -37,7 +37,7 @@ class OriginConnection:
     async def _more(self) -> bool:
         loop = asyncio.get_running_loop()
         try:
-            data = await asyncio.wait_for(loop.sock_recv(self._sock, READ_BYTES), WAIT_S)
+            data = await asyncio.wait_for(loop.sock_recv(self.sock, READ_BYTES), WAIT_S)
         except ConnectionResetError:
             return False
         self.received += data
@@ -95,25 +95,7 @@ class OriginConnection:
         """Sends each piece for itself; returns when the kernel has all."""
         loop = asyncio.get_running_loop()
         for piece in pieces:
-            await asyncio.wait_for(loop.sock_sendall(self._sock, piece), WAIT_S)
-
-    async def send_what_is_taken(self, block: bytes, most: int, stalled_s: float) -> int:
-        """Sends ``block`` over and over until nobody takes a byte for ``stalled_s``, or ``most`` are out; bytes taken."""
-        loop = asyncio.get_running_loop()
-        sent = 0
-        while sent < most:
-            try:
-                sent += self._sock.send(block[: most - sent])
-            except BlockingIOError:
-                writable = loop.create_future()
-                loop.add_writer(self._sock, _wake, writable)
-                try:
-                    await asyncio.wait_for(writable, stalled_s)
-                except TimeoutError:
-                    return sent
-                finally:
-                    loop.remove_writer(self._sock)
-        return sent
+            await asyncio.wait_for(loop.sock_sendall(self.sock, piece), WAIT_S)
 
     async def answer(self, data: bytes = OK) -> bytes:
         """Reads one request and answers it; the request."""
@@ -128,23 +110,15 @@ class OriginConnection:
         return self.unread
 
     def half_close(self) -> None:
-        self._sock.shutdown(socket.SHUT_WR)
+        self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        self._sock.close()
+        self.sock.close()
 
     def reset(self) -> None:
         """Closes so that the peer gets RST."""
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._sock.close()
-
-    def limit_receive_buffer(self, count: int) -> None:
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, count)
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
 
 
 Script = Callable[[OriginConnection], Awaitable[None]]
@@ -153,8 +127,11 @@ Script = Callable[[OriginConnection], Awaitable[None]]
 class Origin:
     """A listening socket on 127.0.0.1; connections wait in the kernel until they are accepted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, receive_buffer: int = 0) -> None:
+        """``receive_buffer`` limits what the kernel takes for each connection."""
         self._sock = listening_socket()
+        if receive_buffer:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.host, self.port = self._sock.getsockname()
         self.connections: list[OriginConnection] = []
         self._tasks: asyncio.TaskGroup | None = None
@@ -212,6 +189,18 @@ class Origin:
             running = outer.create_task(run())
             yield
             running.cancel()
+
+    @staticmethod
+    def full(port: int) -> contextlib.ExitStack:
+        """Takes the port so that a new connection to it neither succeeds nor fails, until the result is closed."""
+        stack = contextlib.ExitStack()
+        sock = stack.enter_context(listening_socket(port))
+        sock.listen(0)
+        for _ in range(8):  # more than the kernel queues for a backlog of 0; the rest stay in SYN_SENT
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        return stack
 
     def refuse(self) -> None:
         """From now on connections are refused; the port stays ours through ``reopen``."""

@@ -500,7 +500,7 @@ cdef class Downstream(Exchange):
                 self.deadline_ms = now_ms + self.engine.body_timeout_ms
                 return 0
             if self.count_unsent():
-                return self.abort()
+                return self.reset()  # after an orderly end the kernel would go on offering the rest for minutes
         if self.closing:
             self.abort()
         elif self.phase == IDLE and self.pending.length:
