@@ -70,6 +70,14 @@ class Wire:
         except OSError:
             return 0
 
+    def has_received(self) -> bool:
+        """Whether something is there to read, the end too."""
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return bool(self.kept)
+        return True
+
     async def receive(self, most: int = 65536) -> bytes:
         """What is there, b"" at the end."""
         if self.kept:
