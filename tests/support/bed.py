@@ -74,12 +74,11 @@ class Bed:
         self.plan = build_plan(config, settings or Settings(), self.state)
         self.engine: Engine = build_engine(self.plan, 0)
         self.port = 0
+        self.connected = self.accepted = 0
 
     async def __aenter__(self) -> Bed:
         loop = asyncio.get_running_loop()
-        self.server = await loop.create_server(
-            partial(DownstreamProtocol, self.engine), "127.0.0.1", 0
-        )
+        self.server = await loop.create_server(self._accept, "127.0.0.1", 0)
         self.port = self.server.sockets[0].getsockname()[1]
         self.sweeper = loop.create_task(self._sweep())
         return self
@@ -103,6 +102,10 @@ class Bed:
         if kind is None:
             self.check_nothing_left()
 
+    def _accept(self) -> DownstreamProtocol:
+        self.accepted += 1
+        return DownstreamProtocol(self.engine)
+
     async def _sweep(self) -> None:
         while True:
             self.engine.sweep()
@@ -115,7 +118,13 @@ class Bed:
         assert alive == []
 
     async def client(self, *, receive_buffer: int = 0) -> Wire:
-        return await Wire.connect(self.port, receive_buffer=receive_buffer)
+        """A connection that is accepted already."""
+        wire = await Wire.connect(self.port, receive_buffer=receive_buffer)
+        self.connected += 1
+        await self.until(lambda: self.accepted == self.connected)
+        for _ in range(3):  # connection_made comes from the loop
+            await asyncio.sleep(0)
+        return wire
 
     async def connect_upstream(self, pool: Pool) -> Upstream:
         """A connection to the pool's server, made like the slow path does it, in nobody's hands yet."""
