@@ -1,0 +1,162 @@
+"""
+The data plane in this process: an engine from a Config, listening on loopback, swept like a worker does it.
+
+Driven by tests/unit/dataplane. Leaving the ``Bed`` checks what must hold after everything is closed: no request in flight
+anywhere, no stream open, no task running, no connection object alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+
+from tests.support.wire import WAIT_S, Wire, close_all
+from wsproxy._fast.downstream import Downstream, DownstreamProtocol
+from wsproxy._fast.engine import Engine, Pool
+from wsproxy._fast.state import SharedState, now_ms
+from wsproxy._fast.stream import Stream
+from wsproxy._fast.upstream import Upstream, UpstreamProtocol
+from wsproxy.config.model import (
+    Config,
+    Route,
+    Server,
+    ServerCluster,
+    ServerRef,
+    Transport,
+    Uri,
+    UriGroup,
+    VirtualHost,
+    VirtualHostGroup,
+)
+from wsproxy.config.settings import Settings
+from wsproxy.dataplane import tasks
+from wsproxy.dataplane.plan import build_plan
+from wsproxy.dataplane.worker import build_engine
+
+ANY_HOST = VirtualHostGroup("any", (VirtualHost("*:*", "*", None),))
+APP = UriGroup("app", (Uri("/app/*"),))
+NO_BYTES_S = 0.005  # between two sweeps
+
+
+def server(name: str, port: int, **more: object) -> Server:
+    """A Server on loopback; ``ttl`` is its ConnectionTTL."""
+    ttl = more.pop("ttl", 28)
+    assert isinstance(ttl, int)
+    transports = (Transport("127.0.0.1", port, "http", connection_ttl_s=ttl),)
+    return Server(name, transports=transports, **more)  # type: ignore[arg-type]
+
+
+def config_of(*servers: Server, **cluster: object) -> Config:
+    """One cluster that takes ``/app/*``, first server first: the others are backups in order."""
+    made = ServerCluster(
+        "cluster",
+        servers=servers,
+        primary_servers=(ServerRef(servers[0].name),),
+        backup_servers=tuple(ServerRef(each.name) for each in servers[1:]),
+        **cluster,  # type: ignore[arg-type]
+    )
+    return Config(
+        virtual_host_groups=(ANY_HOST,),
+        uri_groups=(APP,),
+        server_clusters=(made,),
+        routes=(Route("cluster", "app", "any"),),
+    )
+
+
+class Bed:
+    """``async with Bed(config, settings) as bed``."""
+
+    def __init__(self, config: Config, settings: Settings | None = None) -> None:
+        self.state = SharedState(64, 16)
+        self.plan = build_plan(config, settings or Settings(), self.state)
+        self.engine: Engine = build_engine(self.plan, 0)
+        self.port = 0
+        self.connected = self.accepted = 0
+
+    async def __aenter__(self) -> Bed:
+        loop = asyncio.get_running_loop()
+        self.server = await loop.create_server(self._accept, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+        self.sweeper = loop.create_task(self._sweep())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.server.close()
+        close_all()
+        self.engine.close_all()
+        await tasks.end_all()
+        try:
+            await self.until(lambda: self.engine.open_streams == 0)
+        finally:
+            self.sweeper.cancel()
+            await asyncio.gather(self.sweeper, return_exceptions=True)
+        await self.server.wait_closed()
+        if kind is None:
+            self.check_nothing_left()
+
+    def _accept(self) -> DownstreamProtocol:
+        self.accepted += 1
+        return DownstreamProtocol(self.engine)
+
+    async def _sweep(self) -> None:
+        while True:
+            self.engine.sweep()
+            await asyncio.sleep(NO_BYTES_S)
+
+    def check_nothing_left(self) -> None:
+        assert self.inflight() == [0] * len(self.plan.config.server_clusters[0].servers)
+        gc.collect()
+        alive = [each for each in gc.get_objects() if isinstance(each, Downstream | Upstream)]
+        assert alive == []
+
+    async def client(self, *, receive_buffer: int = 0) -> Wire:
+        """A connection that is accepted already."""
+        wire = await Wire.connect(self.port, receive_buffer=receive_buffer)
+        self.connected += 1
+        await self.until(lambda: self.accepted == self.connected)
+        for _ in range(3):  # connection_made comes from the loop
+            await asyncio.sleep(0)
+        return wire
+
+    async def connect_upstream(self, pool: Pool) -> Upstream:
+        """A connection to the pool's server, made like the slow path does it, in nobody's hands yet."""
+        loop = asyncio.get_running_loop()
+        _, upstream = await loop.create_connection(
+            partial(UpstreamProtocol, self.engine, pool), pool.host, pool.port
+        )
+        return upstream
+
+    def inflight(self) -> list[int]:
+        """Requests in flight at each server of the cluster."""
+        return [self.server_state(at)["inflight"] for at in range(self.server_count)]
+
+    @property
+    def server_count(self) -> int:
+        return len(self.plan.config.server_clusters[0].servers)
+
+    def server_state(self, at: int) -> dict[str, int]:
+        cluster = self.plan.clusters[0]
+        assert cluster is not None
+        return cluster.server_state(at)
+
+    def streams(self, kind: type[Stream]) -> int:
+        return sum(isinstance(each, kind) for each in self.engine.streams())
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Lets the loop run until ``holds()``; fails where it never does."""
+        async with asyncio.timeout(WAIT_S):
+            while not holds():  # noqa: ASYNC110 - the engine knows no events
+                await asyncio.sleep(0)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Lets so much time pass on the clock of deadlines, with sweeps: for deadlines that must not strike."""
+        end = now_ms() + seconds * 1000
+        await self.until(lambda: now_ms() > end)

@@ -1,0 +1,121 @@
+"""
+Heads as they go on, written the slow and obvious way (RFC 9110 7.6, PLUGIN.md 6).
+
+Driven by the parity tests; builds on the oracle that reads heads. Must not share code with ``wsproxy/_fast``.
+"""
+
+from __future__ import annotations
+
+from tests.support.oracles.http_head import (
+    HOP_BY_HOP,
+    NEVER_DROPPED,
+    OWN_OPTIONS,
+    parse_request,
+    parse_response,
+    split_list,
+)
+
+# What is written anew, whatever came.
+REWRITTEN = HOP_BY_HOP | {b"connection", b"host", b"transfer-encoding"}
+CRLF = b"\r\n"
+
+
+def lines_of(head: bytes) -> list[bytes]:
+    return head.partition(b"\r\n\r\n")[0].split(CRLF)
+
+
+def name_of(line: bytes) -> bytes:
+    return line.partition(b":")[0].lower()
+
+
+def nominated(lines: list[bytes]) -> set[bytes]:
+    """Fields that Connection names; framing and Host cannot be taken away so."""
+    options: set[bytes] = set()
+    for line in lines:
+        if name_of(line) == b"connection":
+            options |= {each.lower() for each in split_list(line.partition(b":")[2])}
+    return options - OWN_OPTIONS - NEVER_DROPPED
+
+
+def is_private(name: bytes) -> bool:
+    return name.startswith((b"$ws", b"_ws_"))
+
+
+def request(
+    data: bytes, *, peer: bytes, local_host: bytes, port: int, keep_private: bool, failover: bool
+) -> bytes | None:
+    """The head that the server gets; None while ``data`` is not whole. Raises RefusedError."""
+    head = parse_request(data)
+    if head is None:
+        return None
+    fields = lines_of(data)[1:]
+    dropped = nominated(fields)
+    method, target, minor = head["method"], head["target"], head["minor"]
+    assert isinstance(method, bytes)
+    assert isinstance(target, bytes)
+    assert isinstance(minor, int)
+    host = head["host"] or local_host
+    authority = head["authority"] or local_host
+    assert isinstance(host, bytes)
+    assert isinstance(authority, bytes)
+    if not head["authority"] and b":" in local_host:
+        authority = b"[" + local_host + b"]"
+    out = [b"%b %b HTTP/1.1" % (method, target), b"Host: " + authority]
+    given: set[bytes] = set()
+    for line in fields:
+        name = name_of(line)
+        if name in REWRITTEN or name in dropped:
+            continue
+        if is_private(name) and not keep_private:
+            continue
+        if name == b"expect" and minor == 0:
+            continue
+        out.append(line)
+    if (
+        keep_private
+    ):  # what Connection took away is gone, but it was given: it is not replaced by ours
+        given = {name_of(line) for line in fields}
+    if head["chunked"]:
+        out.append(b"Transfer-Encoding: chunked")
+    own = [
+        (b"$WSIS", b"false"),
+        (b"$WSSC", b"http"),
+        (b"$WSRA", peer),
+        (b"$WSRH", peer),
+        (b"$WSPR", b"HTTP/1.%d" % minor),
+        (b"$WSSN", host),
+        (b"$WSSP", b"%d" % port),
+        (b"_WS_HAPRT_WLMVERSION", b"-1"),
+    ]
+    out += [b"%b: %b" % row for row in own if row[0].lower() not in given]
+    if failover:
+        out.append(b"$WSFO: true")
+    return CRLF.join(out) + CRLF + CRLF
+
+
+def response(
+    data: bytes, *, close: bool, say_keep_alive: bool, drop_length: bool, drop_chunked: bool
+) -> bytes | None:
+    """The head that the client gets; None while ``data`` is not whole. Raises RefusedError."""
+    head = parse_response(data)
+    if head is None:
+        return None
+    fields = lines_of(data)[1:]
+    dropped = nominated(fields)
+    status_text = head["status_text"]
+    assert isinstance(status_text, bytes)
+    out = [b"HTTP/1.1 " + (status_text if len(status_text) > 3 else status_text + b" ")]
+    for line in fields:
+        name = name_of(line)
+        if name in REWRITTEN or name in dropped or is_private(name):
+            continue
+        if name == b"content-length" and drop_length:
+            continue
+        out.append(line)
+    if head["chunked"] and not drop_chunked:
+        out.append(b"Transfer-Encoding: chunked")
+    if close:
+        out.append(b"Connection: close")
+    elif say_keep_alive:
+        out.append(b"Connection: keep-alive")
+    return CRLF.join(out) + CRLF + CRLF

@@ -1,0 +1,200 @@
+"""A Config becomes clusters and pools: who is primary, which Transport, which limits."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from wsproxy._fast.engine import Pool, Service
+from wsproxy._fast.select import Cluster
+from wsproxy._fast.state import SharedState
+from wsproxy.config.model import Config, Server, ServerCluster, ServerRef, Transport
+from wsproxy.config.settings import FallbackSettings, Settings, UpstreamSettings
+from wsproxy.dataplane.connections import make_engine
+from wsproxy.dataplane.plan import (
+    Plan,
+    build_plan,
+    build_services,
+    choose_transport,
+    warn_of_unusable,
+)
+
+HTTP = Transport("app.example", 9080, "http")
+HTTPS = Transport("app.example", 9443, "https")
+
+
+def names(*given: str) -> tuple[ServerRef, ...]:
+    return tuple(map(ServerRef, given))
+
+
+def servers(*given: str) -> tuple[Server, ...]:
+    return tuple(Server(name, clone_id=name, transports=(HTTP,)) for name in given)
+
+
+def plan_of(cluster: ServerCluster, settings: Settings | None = None) -> Plan:
+    return build_plan(
+        Config(server_clusters=(cluster,)), settings or Settings(), SharedState(32, 4)
+    )
+
+
+def service_of(cluster: ServerCluster, settings: Settings | None = None) -> Service:
+    (service,), _ = build_services(plan_of(cluster, settings))
+    assert service is not None
+    return service
+
+
+def order_of(cluster: ServerCluster) -> list[str]:
+    """Who gets requests while all before are known to have failed: primaries, then backups."""
+    built = plan_of(cluster).clusters[0]
+    assert built is not None
+    tried: list[int] = []
+    while (server := built.pick_server(0, 1000, tried)) >= 0:
+        tried.append(server)
+    return [built.server_names[at] for at in tried]
+
+
+def test_without_lists_every_server_is_a_primary() -> None:
+    assert sorted(order_of(ServerCluster("c", servers=servers("a", "b", "c")))) == ["a", "b", "c"]
+
+
+def test_backups_come_after_primaries_in_their_order() -> None:
+    cluster = ServerCluster(
+        "c",
+        servers=servers("a", "b", "c", "d"),
+        primary_servers=names("b"),
+        backup_servers=names("d", "a"),
+    )
+    assert order_of(cluster) == ["b", "d", "a"]
+
+
+def test_server_in_neither_list_is_out_of_service() -> None:
+    cluster = ServerCluster("c", servers=servers("a", "b"), primary_servers=names("a"))
+    assert order_of(cluster) == ["a"]
+
+
+def test_backups_alone_serve() -> None:
+    cluster = ServerCluster("c", servers=servers("a", "b"), backup_servers=names("b"))
+    assert order_of(cluster) == ["b"]
+
+
+def test_server_named_in_both_lists_is_a_primary_once() -> None:
+    cluster = ServerCluster(
+        "c",
+        servers=servers("a", "b"),
+        primary_servers=names("b", "b"),
+        backup_servers=names("b", "a"),
+    )
+    assert order_of(cluster) == ["b", "a"]
+
+
+def test_names_that_no_server_has_are_passed_over() -> None:
+    cluster = ServerCluster("c", servers=servers("a"), primary_servers=names("gone", "a"))
+    assert order_of(cluster) == ["a"]
+
+
+def test_name_used_twice_means_the_first() -> None:
+    twice = (Server("a", clone_id="1", transports=(HTTP,)), Server("a", clone_id="2"))
+    built = plan_of(ServerCluster("c", servers=twice, primary_servers=names("a"))).clusters[0]
+    assert built is not None
+    assert built.find_clone_id(b"1") == 0
+    assert built.find_clone_id(b"2") == -1
+
+
+def test_cluster_address_takes_requests_without_affinity() -> None:
+    address = Server("balancer", transports=(HTTP,))
+    built = plan_of(ServerCluster("c", servers=servers("a"), cluster_address=address)).clusters[0]
+    assert built is not None
+    assert built.server_names == ("a", "balancer")
+    assert [built.pick_server(0, 1000) for _ in range(3)] == [1, 1, 1]
+    assert built.find_clone_id(b"a") == 0
+
+
+def test_cluster_without_servers_has_no_service() -> None:
+    plan = plan_of(ServerCluster("empty"))
+    assert plan.clusters == (None,)
+    assert build_services(plan) == ([None], None)
+
+
+@pytest.mark.parametrize(
+    ("transports", "scheme", "chosen"),
+    [
+        ((HTTP, HTTPS), "http", HTTP),
+        ((HTTPS, HTTP), "http", HTTP),
+        ((HTTP, HTTPS), "https", HTTPS),
+        ((HTTPS,), "http", None),
+        ((), "http", None),
+        ((HTTP, Transport("other", 1, "http")), "http", HTTP),
+    ],
+)
+def test_transport_is_the_first_of_the_scheme(
+    transports: tuple[Transport, ...], scheme: str, chosen: Transport | None
+) -> None:
+    assert choose_transport(Server("s", transports=transports), scheme) is chosen
+
+
+def only_pool(server: Server, settings: Settings | None = None) -> Pool:
+    (pool,) = service_of(ServerCluster("c", servers=(server,)), settings).pools
+    return pool
+
+
+def test_pool_knows_where_the_server_is() -> None:
+    pool = only_pool(Server("s", transports=(HTTPS, HTTP)))
+    assert (pool.name, pool.host, pool.port) == ("s", "app.example", 9080)
+
+
+def test_brackets_of_an_ipv6_address_are_taken_off() -> None:
+    assert only_pool(Server("s", transports=(Transport("[::1]", 80, "http"),))).host == "::1"
+
+
+def test_server_without_http_transport_has_no_host_and_is_named_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    secure = Server("secure", transports=(HTTPS,), line=7)
+    assert only_pool(secure).host == ""
+    cluster = ServerCluster("c", servers=(secure, *servers("plain")))
+    with caplog.at_level(logging.WARNING):
+        warn_of_unusable(Config(server_clusters=(cluster,), path="plugin-cfg.xml"))
+    assert [each.getMessage().partition(";")[0] for each in caplog.records] == [
+        "plugin-cfg.xml:7: found server secure with no http Transport"
+    ]
+
+
+@pytest.mark.parametrize(("given", "used"), [(0, 4.0), (7, 7.0)])
+def test_connect_timeout_0_means_the_setting(given: int, used: float) -> None:
+    settings = Settings(upstream=UpstreamSettings(connect_s=4.0))
+    server = Server("s", transports=(HTTP,), connect_timeout_s=given)
+    assert only_pool(server, settings).connect_timeout_s == used
+
+
+@pytest.mark.parametrize(
+    ("given", "milliseconds", "marks_down"),
+    [(0, 0, False), (60, 60_000, False), (-60, 60_000, True)],
+)
+def test_negative_server_io_timeout_marks_down(
+    given: int, milliseconds: int, marks_down: bool
+) -> None:
+    pool = only_pool(Server("s", transports=(HTTP,), server_io_timeout_s=given))
+    assert (pool.io_timeout_ms, pool.io_timeout_marks_down) == (milliseconds, marks_down)
+
+
+def test_fallback_upstream_is_a_cluster_of_one() -> None:
+    settings = Settings(fallback=FallbackSettings(mode="upstream", upstream="[::1]:8080"))
+    _, fallback = build_services(plan_of(ServerCluster("empty"), settings))
+    assert fallback is not None
+    assert [(pool.host, pool.port) for pool in fallback.pools] == [("::1", 8080)]
+
+
+def test_engine_refuses_what_is_no_service() -> None:
+    plan = plan_of(ServerCluster("empty"))
+    engine = make_engine(plan, 0, None)
+    with pytest.raises(TypeError, match="among the services"):
+        type(engine)(
+            worker_id=0, routes=plan.routes.table, services=["s"], fallback=None, slow=None  # type: ignore[list-item]
+        )  # fmt: skip
+
+
+def test_service_needs_one_pool_for_each_server() -> None:
+    cluster = Cluster(SharedState(8, 2), "c", [("a", None, 1, -1), ("b", None, 1, -1)], [0, 1], [])
+    with pytest.raises(ValueError, match="one Pool for each server"):
+        Service(cluster, [Pool("a", "h", 1)])
