@@ -22,6 +22,8 @@ log = logging.getLogger("wsproxy.connection")
 cdef extern from *:
     """
     #include <errno.h>
+    #include <linux/sockios.h>
+    #include <sys/ioctl.h>
     #include <sys/socket.h>
     #include <sys/uio.h>
 
@@ -45,6 +47,12 @@ cdef extern from *:
         return (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) ? -1 : -2;
     }
 
+    /* Bytes in the kernel that the peer has not confirmed. */
+    static inline ssize_t ws_unacknowledged(int fd) {
+        int count;
+        return ioctl(fd, SIOCOUTQ, &count) == 0 ? count : 0;
+    }
+
     /* The next close sends a reset instead of an end. */
     static inline void ws_reset_on_close(int fd) {
         struct linger now = {1, 0};
@@ -52,6 +60,7 @@ cdef extern from *:
     }
     """
     Py_ssize_t ws_send2(int fd, const char* a, size_t a_len, const char* b, size_t b_len) nogil
+    Py_ssize_t ws_unacknowledged(int fd) noexcept nogil
     void ws_reset_on_close(int fd) noexcept nogil
 
 
@@ -234,13 +243,18 @@ cdef class Stream:
             sent = a_len
         if b_len:
             self.transport.write(PyBytes_FromStringAndSize(b + (sent - a_len), b_len - (sent - a_len)))
-        self.unsent = self.transport.get_write_buffer_size()
+        self.unsent = self.count_unsent()
         return 0
 
     cdef Py_ssize_t count_unsent(self) except -1:
+        """Bytes the peer has still to take before the transport holds nothing; shrinks as long as the peer reads."""
+        cdef Py_ssize_t held
         if not self.buffered or self.transport is None:
             return 0
-        return self.transport.get_write_buffer_size()
+        held = self.transport.get_write_buffer_size()
+        if held and self.fd >= 0:
+            held += ws_unacknowledged(self.fd)
+        return held
 
     cdef int is_being_read(self) except -1:
         cdef Py_ssize_t unsent = self.count_unsent()
