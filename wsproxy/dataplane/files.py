@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import mimetypes
+import os
 from email.utils import formatdate
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from wsproxy._fast.downstream import Downstream
@@ -44,17 +46,26 @@ class FileFallback:
             return None
         return found if found.is_relative_to(self._root) and found.is_file() else None
 
+    def open(self, target: bytes) -> tuple[str, BinaryIO] | None:
+        """Name and content of the file that a request target names; None also where we may not read it."""
+        found = self.find(target)
+        try:
+            return None if found is None else (found.name, found.open("rb"))
+        except OSError as error:
+            log.warning("found a file of [fallback] that cannot be read: %s", error)
+            return None
+
     async def answer(self, downstream: Downstream, method: bytes, target: bytes) -> None:
         """Writes the whole answer to one request."""
         facts = downstream.facts
         loop = asyncio.get_running_loop()
-        found = None
+        opened = None
         status = 404
         if method in (b"GET", b"HEAD"):
-            found = await loop.run_in_executor(None, self.find, target)
+            opened = await loop.run_in_executor(None, self.open, target)
         else:
             status = 405
-        if found is None:
+        if opened is None:
             log.info("%s: %d: no route and no such file", facts["peer"], status)
             downstream.write(
                 answers.answer(
@@ -63,15 +74,15 @@ class FileFallback:
             )
             downstream.answered()
             return
-        await self._send(downstream, found)
+        await self._send(downstream, *opened)
 
-    async def _send(self, downstream: Downstream, found: Path) -> None:
+    async def _send(self, downstream: Downstream, name: str, file: BinaryIO) -> None:
         facts = downstream.facts
         loop = asyncio.get_running_loop()
-        with found.open("rb") as file:
-            status = found.stat()
+        with file:
+            status = os.fstat(file.fileno())
             connection = ("Connection: keep-alive\r\n" if facts["http10"] else "") if facts["keep_alive"] else "Connection: close\r\n"
-            kind = mimetypes.guess_type(found.name)[0] or "application/octet-stream"
+            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
             head = (
                 f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {status.st_size}\r\n"
                 f"Last-Modified: {formatdate(status.st_mtime, usegmt=True)}\r\n{connection}\r\n"
@@ -81,7 +92,11 @@ class FileFallback:
             while left and downstream.is_open:
                 if not room:
                     await self._wait_for_room(downstream)
-                block = await loop.run_in_executor(None, file.read, min(BLOCK_BYTES, left))
+                try:
+                    block = await loop.run_in_executor(None, file.read, min(BLOCK_BYTES, left))
+                except OSError as error:
+                    log.warning("found a file of [fallback] that cannot be read: %s", error)
+                    block = b""
                 if not block:
                     downstream.cut()  # the file was cut short meanwhile: the client must see that
                     return
