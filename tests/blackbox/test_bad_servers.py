@@ -204,7 +204,9 @@ async def test_upload_is_never_replayed_partly(shared: Shared) -> None:
         first = await lane.origin.accept()
         await first.answer()
         await client.answer()
-        await client.send(request("POST", f"/{lane.name}/x", "Content-Length: 70000") + bytes(69_000))
+        await client.send(
+            request("POST", f"/{lane.name}/x", "Content-Length: 70000") + bytes(69_000)
+        )
         await first.head()
         first.reset()
         answer = await client.answer()
@@ -232,7 +234,9 @@ async def test_client_that_leaves_within_its_upload_cancels_it(shared: Shared) -
     """An orderly end within a body is no end of the body: the server sees the cut."""
     lane = shared.lane()
     async with await Client.connect(shared.port) as client:
-        await client.send(request("POST", f"/{lane.name}/x", "Transfer-Encoding: chunked") + b"3\r\nabc\r\n")
+        await client.send(
+            request("POST", f"/{lane.name}/x", "Transfer-Encoding: chunked") + b"3\r\nabc\r\n"
+        )
         server = await lane.origin.accept()
         await server.head()
         client.half_close()

@@ -110,7 +110,13 @@ async def test_clone_id_decides(healthy: Proxy, path: str, cookie: str, server: 
 
 @pytest.mark.parametrize(
     "cookie",
-    ["SID=0000abc:gone", "SID=0000abc", "sid=0000abc:c1", "JSESSIONID=0000abc:c1", "XSID=0000abc:c1"],
+    [
+        "SID=0000abc:gone",
+        "SID=0000abc",
+        "sid=0000abc:c1",
+        "JSESSIONID=0000abc:c1",
+        "XSID=0000abc:c1",
+    ],
 )
 async def test_without_known_clone_id_requests_are_balanced(healthy: Proxy, cookie: str) -> None:
     """Unknown clone ids, other cookies, other spellings."""
@@ -191,9 +197,7 @@ async def test_max_connections_holds_over_all_workers(workers: int) -> None:
         for _ in range(3):
             gate = Gate()
             async with full.origin.serving(gate.script):
-                asking = [
-                    asyncio.ensure_future(ask(proxy.port, get("/full/x"))) for _ in range(20)
-                ]
+                asking = [asyncio.ensure_future(ask(proxy.port, get("/full/x"))) for _ in range(20)]
                 await gate.has(3)
                 refused = []
                 for done in asyncio.as_completed(asking):

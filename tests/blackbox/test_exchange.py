@@ -438,9 +438,7 @@ async def test_switching_protocols_without_upgrade_is_a_bad_answer(shared: Share
     async with lane.origin.serving(
         answering(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
     ):
-        answer = await ask(
-            shared.port, get(f"/{lane.name}/x", "Connection: Upgrade", "Upgrade: x")
-        )
+        answer = await ask(shared.port, get(f"/{lane.name}/x", "Connection: Upgrade", "Upgrade: x"))
     assert answer.status == 502
     assert b"upgrade" not in dict(fields(lane.origin.received))
 

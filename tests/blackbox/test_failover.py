@@ -197,9 +197,7 @@ async def test_server_io_timeout_without_another_server_is_504() -> None:
 
 async def test_server_io_timeout_retry_zero_ends_after_one_server() -> None:
     """ServerIOTimeoutRetry="0": no duplicate of a slow request."""
-    pair = lane(
-        "pair", 2, 'ServerIOTimeoutRetry="0"', server=f'ServerIOTimeout="{SILENT_S}"'
-    )
+    pair = lane("pair", 2, 'ServerIOTimeoutRetry="0"', server=f'ServerIOTimeout="{SILENT_S}"')
     async with running_proxy([pair]) as proxy, both(pair, never_answer):
         assert (await ask(proxy.port, get("/pair/x", COOKIE))).status == 504
         assert pair.members[1].origin.requests == []

@@ -135,9 +135,7 @@ async def test_private_headers_tell_the_clients_protocol_and_port(shared: Shared
     lane = shared.lane()
     async with lane.origin.serving(keep_answering):
         for host in ("shop.example", "[::1]:81"):
-            await ask(
-                shared.port, f"GET /{lane.name}/x HTTP/1.0\r\nHost: {host}\r\n\r\n".encode()
-            )
+            await ask(shared.port, f"GET /{lane.name}/x HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
     first, second = (private_fields(message) for message in lane.origin.requests)
     assert (first[b"$wspr"], first[b"$wssn"], first[b"$wssp"]) == (
         b"HTTP/1.0",
@@ -198,9 +196,7 @@ async def test_port_of_the_listener_is_told_where_the_config_says_so(
 async def trusting(name: str) -> AsyncIterator[tuple[Proxy, Lane]]:
     only = lane("only")
     group = f'<TrustedProxyGroup><TrustedProxy Name="{name}"/></TrustedProxyGroup>'
-    async with running_proxy(
-        [only], config='TrustedProxyEnable="true"', routes=group
-    ) as proxy:
+    async with running_proxy([only], config='TrustedProxyEnable="true"', routes=group) as proxy:
         yield proxy, only
 
 
@@ -249,4 +245,3 @@ async def test_retried_request_says_so() -> None:
         [message] = third.requests
         assert private_fields(message) == OWN | {b"$wsfo": b"true"}
         assert message.endswith(b"\r\n\r\ndata")
-

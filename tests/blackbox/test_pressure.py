@@ -123,9 +123,7 @@ async def no_client_left(proxy: Proxy) -> None:
     async with asyncio.timeout(WAIT_S):
         while any(
             row[1].endswith(f":{proxy.port:04X}") and row[3] != LISTEN and row[9] != "0"
-            for row in (
-                line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-            )
+            for row in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
         ):
             await asyncio.sleep(0.05)  # the kernel tells nobody
 

@@ -18,8 +18,16 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "bare LF after the request line": (b"GET PATH HTTP/1.1\nHost: a\r\n\r\n", 400, "LF without CR"),
     "bare LF after a field": (b"GET PATH HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", 400, "LF without CR"),
     "bare LF as empty line": (b"GET PATH HTTP/1.1\r\nHost: a\r\n\n", 400, "LF without CR"),
-    "bare CR in a value": (b"GET PATH HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400, "CR without LF"),
-    "bare CR in the request line": (b"GET PATH\r HTTP/1.1\r\nHost: a\r\n\r\n", 400, "CR without LF"),
+    "bare CR in a value": (
+        b"GET PATH HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+        400,
+        "CR without LF",
+    ),
+    "bare CR in the request line": (
+        b"GET PATH\r HTTP/1.1\r\nHost: a\r\n\r\n",
+        400,
+        "CR without LF",
+    ),
     "NUL in a value": (b"GET PATH HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400, "NUL or control"),
     "NUL in the target": (b"GET PATH\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "NUL or control"),
     "folded field": (b"GET PATH HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400, "folded"),
@@ -31,7 +39,11 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     ),
     "empty field name": (b"GET PATH HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n", 400, "field name"),
     "field without colon": (b"GET PATH HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400, "field name"),
-    "field name beyond ASCII": (b"GET PATH HTTP/1.1\r\nHost: a\r\nX\xe4: y\r\n\r\n", 400, "field name"),
+    "field name beyond ASCII": (
+        b"GET PATH HTTP/1.1\r\nHost: a\r\nX\xe4: y\r\n\r\n",
+        400,
+        "field name",
+    ),
     "bad character in the method": (b"G(T PATH HTTP/1.1\r\nHost: a\r\n\r\n", 400, "method"),
     "long method": (b"G" * 40 + b" PATH HTTP/1.1\r\nHost: a\r\n\r\n", 400, "method"),
     "no method": (b" PATH HTTP/1.1\r\nHost: a\r\n\r\n", 400, "method"),
@@ -143,7 +155,11 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
         414,
         "target_bytes",
     ),
-    "TLS handshake": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 40 + b"\r\n\r\n", 400, "."),
+    "TLS handshake": (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 40 + b"\r\n\r\n",
+        400,
+        ".",
+    ),
 }
 
 BAD_CHUNKS: dict[str, bytes] = {
@@ -335,7 +351,9 @@ async def test_post_size_limit_counts_the_body_only() -> None:
         assert (await ask(proxy.port, chunked + fits)).status == 200
         asked = len(small.origin.requests)
         async with await Client.connect(proxy.port) as client:
-            assert (await client.ask(chunked + over)).status == 413  # was read whole: no reason to close
+            assert (
+                await client.ask(chunked + over)
+            ).status == 413  # was read whole: no reason to close
             answer = await client.ask(request("POST", "/small/x", body=bytes(1025)))
             assert (answer.status, answer.closes) == (413, True)
             assert await client.rest() == b""

@@ -64,15 +64,15 @@ class Client:
         self._ended = False
 
     @classmethod
-    async def connect(cls, port: int, *, receive_buffer: int = 0) -> Self:
-        """A connection to 127.0.0.1."""
-        sock = socket.socket()
+    async def connect(cls, port: int, *, host: str = "127.0.0.1", receive_buffer: int = 0) -> Self:
+        """A connection to this machine; a small ``receive_buffer`` makes a client that is slow in earnest."""
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         sock.setblocking(False)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
             loop = asyncio.get_running_loop()
-            await asyncio.wait_for(loop.sock_connect(sock, ("127.0.0.1", port)), WAIT_S)
+            await asyncio.wait_for(loop.sock_connect(sock, (host, port)), WAIT_S)
         except BaseException:
             sock.close()
             raise

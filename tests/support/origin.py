@@ -196,7 +196,9 @@ class Origin:
         stack = contextlib.ExitStack()
         sock = stack.enter_context(listening_socket(port))
         sock.listen(0)
-        for _ in range(8):  # more than the kernel queues for a backlog of 0; the rest stay in SYN_SENT
+        for _ in range(
+            8
+        ):  # more than the kernel queues for a backlog of 0; the rest stay in SYN_SENT
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(("127.0.0.1", port))

@@ -110,7 +110,9 @@ class Proxy:
     pid: int
     watch: _Watch
     port: int = 0
-    expected: list[str] = field(default_factory=list)  # patterns of FORBIDDEN lines that a test provokes
+    expected: list[str] = field(
+        default_factory=list
+    )  # patterns of FORBIDDEN lines that a test provokes
 
     @property
     def lines(self) -> list[str]:
@@ -135,14 +137,13 @@ class Proxy:
     def workers(self) -> list[int]:
         """Pids of the workers that run now."""
         return [
-            int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            int(pid)
+            for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         ]
 
     def resident_bytes(self) -> int:
         """Memory of all workers, shared pages counted each time."""
-        pages = (
-            int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers()
-        )
+        pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers())
         return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self) -> None:
@@ -159,7 +160,13 @@ class Proxy:
 
 @asynccontextmanager
 async def running_proxy(
-    lanes: Sequence[Lane], *, workers: int = 1, settings: str = "", config: str = "", routes: str = ""
+    lanes: Sequence[Lane],
+    *,
+    workers: int = 1,
+    settings: str = "",
+    config: str = "",
+    routes: str = "",
+    listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[Proxy]:
     """
     ``wsproxy run`` on a free port, ended with SIGTERM; fails where it does not end by itself with 0 and a clean log.
@@ -176,14 +183,14 @@ async def running_proxy(
             _Watch,
             sys.executable,
             *("-P", "-m", "wsproxy", "run", str(xml), "--settings", str(toml)),
-            *("--listen", "127.0.0.1:0", "--workers", str(workers)),
+            *("--listen", listen, "--workers", str(workers)),
             stdin=None,
             stdout=None,
             start_new_session=True,  # so that the workers can be killed with it, whatever went wrong
         )
         proxy = Proxy(transport.get_pid(), watch)
         try:
-            ready = await proxy.line(r"wsproxy: ready on http://127\.0\.0\.1:(\d+) ")
+            ready = await proxy.line(r"wsproxy: ready on http://\S+:(\d+) ")
             proxy.port = int(ready[1])
             yield proxy
             if not watch.exited.is_set():
