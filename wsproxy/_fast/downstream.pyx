@@ -432,7 +432,10 @@ cdef class Downstream(Exchange):
         else:
             self.deadline_ms = ws_now_ms() + self.engine.linger_timeout_ms
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except OSError:  # asyncio's; the client was reset while nobody read from it
+                return self.abort()
         self.resume_reading()
         return 0
 

@@ -512,3 +512,18 @@ async def test_host_that_is_no_name_is_a_server_that_is_down() -> None:
         await wire.send(OK)
         assert await client.read_answer() == (200, b"ok")
         assert bed.server_state(0)["down_until_ms"] > 0
+
+
+async def test_client_that_was_reset_unnoticed_is_just_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its body waits for a connection, so nobody reads from it and sees the reset before the answer is sent."""
+    gone = Origin()
+    gone.close()
+    async with Bed(config_of(server("s", gone.port))) as bed:
+        client = await bed.client()
+        await client.send(b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\nabc")
+        client.reset()
+        await bed.until(lambda: bed.engine.requests == 1 and bed.engine.open_streams == 0)
+        assert bed.inflight() == [0]
+    assert "internal error" not in caplog.text
