@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.client import Client, ask, get, request
+from tests.support.client import Answer, Client, ask, get, request
 from tests.support.origin import OK, Origin, OriginConnection, keep_answering
-from tests.support.process import WAIT_S
+from tests.support.process import WAIT_S, first_of
 from tests.support.proxy import Lane, lane, running_proxy
 
 WORKERS = pytest.mark.parametrize("workers", [1, 2])
@@ -109,10 +109,10 @@ async def test_one_request_probes_a_down_server(workers: int) -> None:
         await proxy.line("Marking s0 down")
         first.reopen()
         accepting = asyncio.ensure_future(first.accept())
-        asking: list[asyncio.Future[object]] = []
+        asking: list[asyncio.Future[Answer]] = []
         while not accepting.done():  # until RetryInterval is over
             asking.append(asyncio.ensure_future(ask(proxy.port, get("/pair/x", COOKIE))))
-            await asyncio.wait([asking[-1], accepting], return_when=asyncio.FIRST_COMPLETED)
+            await first_of(asking[-1], accepting)
         server = await accepting
         await server.request()
         served = len(second.requests)

@@ -8,10 +8,10 @@ import signal
 
 import pytest
 
-from tests.support.client import Client, ask, get, request
+from tests.support.client import Answer, Client, ask, get, request
 from tests.support.flow import push
 from tests.support.origin import OK, Origin, keep_answering
-from tests.support.process import WAIT_S
+from tests.support.process import WAIT_S, first_of
 from tests.support.proxy import Lane, Member, Proxy, lane, running_proxy
 
 WORKERS = pytest.mark.parametrize("workers", [1, 2])
@@ -131,16 +131,18 @@ async def test_requests_that_do_not_end_are_cut_after_shutdown_s() -> None:
 
 
 async def test_killed_worker_gives_its_requests_back() -> None:
-    """kill -9: MaxConnections has room again, no connection is refused meanwhile, and a new worker serves."""
+    """Kill -9: MaxConnections has room again, no connection is refused meanwhile, and a new worker serves."""
     full = lane("full", server='MaxConnections="4"')
     async with running_proxy([full], workers=2) as proxy:
         proxy.expected.append("was killed by SIGKILL")
         clients = [await Client.connect(proxy.port) for _ in range(16)]
-        for client in clients:
+        for client in clients[:4]:
             await client.send(get("/full/x"))
         servers = [await full.origin.accept() for _ in range(4)]
         for server in servers:
             await server.request()
+        for client in clients[4:]:
+            assert (await client.ask(get("/full/x"))).status == 503
         for worker in proxy.workers():
             os.kill(worker, signal.SIGKILL)
         connecting = [Client.connect(proxy.port) for _ in range(50)]
@@ -173,10 +175,10 @@ async def test_down_marks_and_probes_survive_a_worker() -> None:
         await proxy.line("Marking s0 down")
         first.reopen()
         accepting = asyncio.ensure_future(first.accept())
-        asking: list[asyncio.Future[object]] = []
+        asking: list[asyncio.Future[Answer]] = []
         while not accepting.done():  # until RetryInterval is over
             asking.append(asyncio.ensure_future(ask(proxy.port, get("/pair/x", cookie))))
-            await asyncio.wait([asking[-1], accepting], return_when=asyncio.FIRST_COMPLETED)
+            await first_of(asking[-1], accepting)
         probing = await accepting
         await probing.request()
         [worker] = proxy.workers()

@@ -259,12 +259,12 @@ async def test_bad_chunk_after_the_answer_began_cuts_both(shared: Shared) -> Non
 async def test_refusal_has_a_page_also_after_head(shared: Shared) -> None:
     """A HEAD before it on the connection does not swallow the page of a refused request."""
     lane = shared.lane()
-    async with lane.origin.serving(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")):
-        async with await Client.connect(shared.port) as client:
-            await client.ask(request("HEAD", f"/{lane.name}/x"), head_only=True)
-            answer = await client.ask(b"GET / HTTP/1.1\r\n\r\n")
-            assert answer.status == 400
-            assert b"400 Bad Request" in answer.body
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
+    async with lane.origin.serving(answering(reply)), await Client.connect(shared.port) as client:
+        await client.ask(request("HEAD", f"/{lane.name}/x"), head_only=True)
+        answer = await client.ask(b"GET / HTTP/1.1\r\n\r\n")
+        assert answer.status == 400
+        assert b"400 Bad Request" in answer.body
 
 
 async def test_nothing_after_a_refused_request_is_read(shared: Shared) -> None:

@@ -82,13 +82,13 @@ async def test_dripping_head_is_408_all_the_same(hasty: Hasty) -> None:
 async def test_slow_second_head_is_408_with_its_page(hasty: Hasty) -> None:
     """On a kept connection, after a HEAD, too."""
     one = hasty.lanes.pop()
-    async with one.origin.serving(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")):
-        async with await Client.connect(hasty.port) as client:
-            await client.ask(request("HEAD", f"/{one.name}/x"), head_only=True)
-            answer = await client.ask(b"GET / HT")
-            assert answer.status == 408
-            assert b"408 Request Timeout" in answer.body
-            assert await client.rest() == b""
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
+    async with one.origin.serving(answering(reply)), await Client.connect(hasty.port) as client:
+        await client.ask(request("HEAD", f"/{one.name}/x"), head_only=True)
+        answer = await client.ask(b"GET / HT")
+        assert answer.status == 408
+        assert b"408 Request Timeout" in answer.body
+        assert await client.rest() == b""
 
 
 async def test_idle_connection_is_closed_after_keepalive(hasty: Hasty) -> None:
@@ -98,7 +98,7 @@ async def test_idle_connection_is_closed_after_keepalive(hasty: Hasty) -> None:
         await client.ask(get(f"/{one.name}/x"))
         began = now()
         assert await client.rest() == b""
-        assert KEEPALIVE_S * 0.9 < now() - began
+        assert now() - began > KEEPALIVE_S * 0.9
 
 
 async def test_each_request_begins_the_time_anew(hasty: Hasty) -> None:

@@ -24,7 +24,11 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(;[^\r\n]*)?")
 
 
 class IncompleteError(Exception):
-    """The connection ended within a message; the argument is what was there of it."""
+    """The connection ended within a message; ``incomplete`` is what was there of it."""
+
+    def __init__(self, incomplete: bytes) -> None:
+        super().__init__(incomplete)
+        self.incomplete = incomplete
 
 
 class BadAnswerError(Exception):
@@ -215,7 +219,7 @@ class Client:
         try:
             return await self.rest() == b""
         except IncompleteError as error:
-            return error.args[0] == b""
+            return error.incomplete == b""
 
     def half_close(self) -> None:
         self.sock.shutdown(socket.SHUT_WR)

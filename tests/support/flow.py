@@ -32,7 +32,7 @@ async def push(
 async def _is_writable(sock: socket.socket, most_s: float) -> bool:
     loop = asyncio.get_running_loop()
     writable: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(sock, lambda: writable.done() or writable.set_result(None))
+    loop.add_writer(sock, _done, writable)
     try:
         async with asyncio.timeout(most_s):
             await writable
@@ -41,6 +41,11 @@ async def _is_writable(sock: socket.socket, most_s: float) -> bool:
     finally:
         loop.remove_writer(sock)
     return True
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 async def pull(sock: socket.socket, count: int) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 WAIT_S = 30.0  # for what must happen; generous, because two CPUs are shared
 
@@ -74,6 +75,11 @@ async def watched_process(
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
         await watched.end()
+
+
+async def first_of(*awaited: asyncio.Future[Any]) -> None:
+    """Returns when one of them is done; what it became is for the caller to see."""
+    await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
 
 
 def wait_for_end(pidfd: int) -> bool:

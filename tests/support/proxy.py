@@ -23,6 +23,8 @@ from tests.support.process import WAIT_S
 # No line of a healthy proxy's log has one of these.
 FORBIDDEN = re.compile(r"Traceback|internal error|task \w+ failed|Exception|was killed by")
 
+LISTEN = "0A"  # a state in /proc/net/tcp
+
 
 @dataclass(slots=True)
 class Member:
@@ -146,6 +148,14 @@ class Proxy:
         pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers())
         return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
+    def holds_clients(self) -> bool:
+        """Whether a process has a client's connection open; what a kernel still sends for nobody has inode 0."""
+        table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        return any(
+            local.endswith(f":{self.port:04X}") and state != LISTEN and inode != "0"
+            for _, local, _, state, _, _, _, _, _, inode, *_ in map(str.split, table)
+        )
+
     def stop(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
 
@@ -156,6 +166,11 @@ class Proxy:
             if FORBIDDEN.search(line) and not any(re.search(each, line) for each in self.expected)
         ]
         assert not bad, "the log has:\n" + "\n".join(bad)
+
+
+def write(file: Path, text: str) -> Path:
+    file.write_text(text)
+    return file
 
 
 @asynccontextmanager
@@ -174,10 +189,9 @@ async def running_proxy(
     ``config``: attributes of Config; ``routes``: more elements below it.
     """
     with tempfile.TemporaryDirectory() as folder:
-        xml = Path(folder, "plugin-cfg.xml")
-        xml.write_text(f"<Config {config}>{''.join(each.xml() for each in lanes)}{routes}</Config>")
-        toml = Path(folder, "wsproxy.toml")
-        toml.write_text(settings)
+        clusters = "".join(each.xml() for each in lanes)
+        xml = write(Path(folder, "plugin-cfg.xml"), f"<Config {config}>{clusters}{routes}</Config>")
+        toml = write(Path(folder, "wsproxy.toml"), settings)
         loop = asyncio.get_running_loop()
         transport, watch = await loop.subprocess_exec(
             _Watch,
