@@ -35,7 +35,7 @@ lint: build      ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint --max-line-length 110 wsproxy/_fast
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint --max-line-length 126 wsproxy/_fast
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
