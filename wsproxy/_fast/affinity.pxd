@@ -1,6 +1,6 @@
 # The clone ids that a request carries, in the order in which they are tried.
 
-from wsproxy._fast.head cimport Fields
+from wsproxy._fast.fields cimport Fields
 
 cdef enum:
     # Clone ids looked at in one request. A session that moved through all members of a large cluster has one each;

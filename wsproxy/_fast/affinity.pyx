@@ -10,7 +10,8 @@ read, first to last (Q10); within a value left to right. Borrowed memory: the id
 
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp, memset
-from wsproxy._fast.head cimport FIELD_COOKIE, MAX_FIELDS, ExactCopy, Fields
+from wsproxy._fast.fields cimport FIELD_COOKIE, MAX_FIELDS, Fields
+from wsproxy._fast.head cimport ExactCopy
 
 # The cookie of sessions tracked by SSL id; its name is the same for every application (PLUGIN 3.3).
 cdef const char* SSL_COOKIE = "SSLJSESSION"

@@ -6,7 +6,8 @@ the same); trailers are checked and dropped (RFC 9110 6.5.1 allows it). Must not
 blanks, ``0x``, bare LF, sizes over 15 digits, endless extensions or trailers (PEERS.md D 3 and 4).
 """
 
-from wsproxy._fast.head cimport BAD_CHUNK, BAD_TRAILER, ExactCopy, is_token_character
+from wsproxy._fast.fields cimport BAD_CHUNK, BAD_TRAILER, is_token_character
+from wsproxy._fast.head cimport ExactCopy
 
 cdef enum:
     # Hex digits of a chunk size: 15 digits = 1 EiB, always within 63 bits.

@@ -1,10 +1,11 @@
 import asyncio
 
 from wsproxy._fast.engine import Engine, Pool
-from wsproxy._fast.exchange import Exchange, Facts
+from wsproxy._fast.exchange import Facts
+from wsproxy._fast.intake import Intake
 from wsproxy._fast.upstream import Upstream
 
-class Downstream(Exchange):
+class Downstream(Intake):
     def __new__(cls, engine: Engine) -> Downstream: ...
     @property
     def is_waiting(self) -> bool: ...

@@ -2,7 +2,8 @@
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.affinity cimport CloneIds
-from wsproxy._fast.head cimport Limits, RequestHead, ResponseHead
+from wsproxy._fast.fields cimport Limits
+from wsproxy._fast.head cimport RequestHead, ResponseHead
 from wsproxy._fast.match cimport RouteTable
 from wsproxy._fast.select cimport Cluster
 from wsproxy._fast.stream cimport Hub, Stream

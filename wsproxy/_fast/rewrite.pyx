@@ -7,7 +7,7 @@ are how an application learns who the user is (PEERS.md D 8).
 """
 
 from libc.string cimport memchr, memcpy, strlen
-from wsproxy._fast.head cimport (
+from wsproxy._fast.fields cimport (
     FIELD_CONNECTION,
     FIELD_CONTENT_LENGTH,
     FIELD_EXPECT,
@@ -15,15 +15,11 @@ from wsproxy._fast.head cimport (
     FIELD_HOST,
     FIELD_PRIVATE,
     FIELD_TRANSFER_ENCODING,
-    ExactCopy,
     Field,
     Fields,
     Limits,
-    RequestHead,
-    ResponseHead,
-    parse_request,
-    parse_response,
 )
+from wsproxy._fast.head cimport ExactCopy, RequestHead, ResponseHead, parse_request, parse_response
 from wsproxy._fast.stream cimport OUT_SIZE
 
 cdef enum:

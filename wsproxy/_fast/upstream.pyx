@@ -21,7 +21,8 @@ from wsproxy._fast.exchange cimport (
     UNTIL_CLOSE,
     Exchange,
 )
-from wsproxy._fast.head cimport HEAD_TOO_LARGE, UNEXPECTED_STATUS, ResponseHead, parse_response
+from wsproxy._fast.fields cimport HEAD_TOO_LARGE, UNEXPECTED_STATUS
+from wsproxy._fast.head cimport ResponseHead, parse_response
 from wsproxy._fast.rewrite cimport write_response
 from wsproxy._fast.state cimport ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Stream, buffer_append, buffer_clear, buffer_drop

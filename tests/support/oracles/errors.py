@@ -1,7 +1,7 @@
 """
 The reasons for which a head or body is refused, by name.
 
-Numbers as in ``wsproxy/_fast/head.pxd``; ``tests/unit/fast/test_head.py`` compares the two. Must not import the compiled
+Numbers as in ``wsproxy/_fast/fields.pxd``; ``tests/unit/fast/test_head.py`` compares the two. Must not import the compiled
 parsers: an oracle that asks them is none.
 """
 

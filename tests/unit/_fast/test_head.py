@@ -20,7 +20,7 @@ from wsproxy._fast.head import (
 
 pytestmark = pytest.mark.asan
 
-PXD = Path(__file__).parents[3] / "wsproxy" / "_fast" / "head.pxd"
+PXD = Path(__file__).parents[3] / "wsproxy" / "_fast" / "fields.pxd"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 
 

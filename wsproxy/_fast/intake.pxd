@@ -1,0 +1,64 @@
+# A client's connection, the fast half.
+
+from wsproxy._fast.exchange cimport Body, Exchange
+from wsproxy._fast.decide cimport Choice
+from wsproxy._fast.engine cimport Service
+from wsproxy._fast.rewrite cimport Origin
+from wsproxy._fast.stream cimport Buffer
+from wsproxy._fast.upstream cimport Upstream
+
+cdef enum Phase:
+    IDLE = 0                # waiting for a request head
+    CONNECTING              # the slow path looks for a connection; nothing was sent to this server
+    RELAYING                # an upstream has the request
+    ANSWERING               # the slow path writes the answer itself
+    LINGERING               # answer sent, the rest of the request is read and thrown away
+    CLOSED
+
+
+cdef class Intake(Exchange):
+    cdef int phase
+    cdef bint processing            # `process` is on the stack: a finished exchange returns to it
+    cdef Buffer pending             # received, not used yet: part of a head, or requests sent ahead
+    cdef Py_ssize_t scanned         # of pending: no head ends before
+    cdef bytes peer
+    cdef bytes local_host
+    cdef bytes constant
+    cdef int local_port
+    cdef bint trusted               # a TrustedProxy: its private headers stand
+    cdef Origin origin
+    cdef Py_ssize_t lingered
+    cdef bint half_closed           # the client sends no more; what is pending is still answered
+    # the exchange
+    cdef Service service
+    cdef Choice choice              # choice.server < 0: none is taken
+    cdef int timeout_retries
+    cdef Upstream upstream
+    cdef Body body
+    cdef Buffer sent                # what was sent upstream, as long as it may be needed again
+    cdef bint replayable            # `sent` is all of it
+    cdef bint failover_marked       # $WSFO already stands in `sent`
+    cdef Py_ssize_t sent_head       # length of the head in `sent`
+
+    cdef int hand_over(self, Upstream upstream) except -1
+    cdef int keep_unsent(
+        self, const char* head, Py_ssize_t head_len, const char* body, Py_ssize_t body_len, bint owes_end
+    ) except -1
+    cdef Py_ssize_t process(self, const char* data, Py_ssize_t length) except -1
+    cdef Py_ssize_t begin(self, const char* data, Py_ssize_t length) except -1
+    cdef Py_ssize_t start(self, const char* data, Py_ssize_t length) except -1
+    cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, bint* owes_end) noexcept
+    cdef int relay_body(self, const char* data, Py_ssize_t length) except -1
+    cdef int keep_sent(self, const char* data, Py_ssize_t length) except -1
+    cdef int process_pending(self) except -1
+    cdef int keep_pending(self, const char* data, Py_ssize_t length) except -1
+    cdef int refuse(self, int error) except -1
+    cdef int release(self) except -1
+    cdef int linger(self) except -1
+    cdef void await_client(self) noexcept
+    cdef int begin_answer(self) except -1
+    cdef int ask_slow(self, str question, tuple details) except -1
+    cdef int drop(self) except -1
+    cdef void forget_request(self) noexcept
+    cdef int go_on(self) except -1
+    cdef int leave_upstream(self) except -1
