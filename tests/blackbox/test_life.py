@@ -201,3 +201,25 @@ async def test_ipv6_listener_and_client() -> None:
     ):
         assert (await client.ask(get("/one/x"))).status == 200
     assert b"\r\n$WSRA: ::1\r\n" in one.origin.requests[0]
+
+
+async def test_client_in_the_listen_queue_at_sigterm_is_served() -> None:
+    """The worker stands still while three clients connect and the stop arrives: they are answered, then it ends."""
+    one = lane("one")
+    async with running_proxy([one]) as proxy, one.origin.serving(keep_answering):
+        (worker,) = proxy.workers()
+        os.kill(worker, signal.SIGSTOP)
+        async with (
+            await Client.connect(proxy.port) as first,
+            await Client.connect(proxy.port) as second,
+            await Client.connect(proxy.port) as silent,
+        ):
+            await first.send(get("/one/x"))
+            await second.send(get("/one/y"))
+            proxy.stop()
+            os.kill(worker, signal.SIGCONT)
+            for client in (first, second):
+                assert (await client.answer()).body == b"ok"
+                assert await client.rest() == b""
+            assert await silent.rest() == b""
+        await ended(proxy)

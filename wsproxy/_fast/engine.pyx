@@ -8,6 +8,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t
 from wsproxy._fast.match cimport RouteTable
 from wsproxy._fast.select cimport Cluster
+from wsproxy._fast.state cimport ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Hub, Stream
 
 
@@ -63,11 +64,15 @@ cdef class Engine(Hub):
     def drain(self) -> int:
         """Ends idle clients now and the others after their exchange; returns how many are left."""
         cdef int left = 0
+        cdef int64_t now_ms = ws_now_ms()
+        cdef bint first = not self.draining
         self.draining = True
         for stream in self.streams():
             if (<Stream>stream).serves_client():
                 if (<Stream>stream).is_idle():
                     (<Stream>stream).close()
+                elif first:
+                    (<Stream>stream).hurry(now_ms)
                 # A closed one may have the last answer in its transport still: not over before that is sent.
                 if not (<Stream>stream).closing or (<Stream>stream).count_unsent():
                     left += 1

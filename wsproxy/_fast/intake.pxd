@@ -28,6 +28,7 @@ cdef class Intake(Exchange):
     cdef bint trusted               # a TrustedProxy: its private headers stand
     cdef Origin origin
     cdef Py_ssize_t lingered
+    cdef bint was_used              # at least one request came
     cdef bint half_closed           # the client sends no more; what is pending is still answered
     # the exchange
     cdef Service service

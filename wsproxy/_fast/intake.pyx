@@ -2,8 +2,8 @@
 The client's side of a request: receives it, routes it, hands it to an Upstream, and keeps it until it is answered.
 
 Driven by the event loop through ``downstream.DownstreamProtocol``. All of the common case is here and in ``upstream``:
-no task, no await, no dict, no timer object. What is rare (no warm connection, failure, local answers) goes to ``engine.slow``, the
-slow path in ``dataplane``, which works on the same objects.
+no task, no await, no dict, no timer object. What is rare (no warm connection, failure, local answers) goes to
+``engine.slow``, the slow path in ``dataplane``, which works on the same objects.
 
 An Intake owns its exchange (the server it took, what it sent) until ``finish``. Bodies are copied only when the kernel
 does not take them at once; then ``pause_writing`` of the one side stops the reading of the other.
@@ -34,6 +34,8 @@ cdef enum:
     # After an answer that left a request unread, so much more is thrown away before the connection is cut: enough for
     # what was already on its way, so that the client reads the answer instead of a reset (RFC 9112 9.6).
     MOST_LINGERED = 1048576
+    # A connection that waited in the listen queue when the worker was told to stop has so long for its first request.
+    FIRST_REQUEST_MS = 1000
 
 
 cdef class Intake(Exchange):
@@ -53,7 +55,12 @@ cdef class Intake(Exchange):
         return True
 
     cdef bint is_idle(self) noexcept:
-        return self.phase == IDLE and self.pending.length == 0
+        return self.phase == IDLE and self.pending.length == 0 and self.was_used
+
+    cdef int hurry(self, int64_t now_ms) except -1:
+        if self.phase == IDLE and not self.was_used:
+            self.deadline_ms = min(self.deadline_ms, now_ms + FIRST_REQUEST_MS)
+        return 0
 
     cdef int opened(self) except -1:
         peername = self.transport.get_extra_info("peername")
@@ -201,6 +208,7 @@ cdef class Intake(Exchange):
         cdef bint owes_end
         cdef Upstream upstream
         engine.requests += 1
+        self.was_used = True
         self.timeout_retries = 0
         self.response_started = False
         self.ends_by_close = False

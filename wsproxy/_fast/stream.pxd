@@ -86,6 +86,7 @@ cdef class Stream:
     cdef int on_write_paused(self, bint paused) except -1
     cdef bint serves_client(self) noexcept
     cdef bint is_idle(self) noexcept
+    cdef int hurry(self, int64_t now_ms) except -1
     # Bytes that the transport holds; and whether these became fewer since the last look or send.
     cdef Py_ssize_t count_unsent(self) except -1
     cdef int is_being_read(self) except -1

@@ -214,6 +214,10 @@ cdef class Stream:
     cdef bint is_idle(self) noexcept:
         return False
 
+    cdef int hurry(self, int64_t now_ms) except -1:
+        """The worker stops: whoever only might still send something gets less time."""
+        return 0
+
     # --- what subclasses use ----------------------------------------------------------------------------------------
 
     cdef int send(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:

@@ -52,17 +52,6 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     target_bytes: Annotated[
         int, Meta(ge=256, le=65536, description="longest request target: path and query")
     ] = 16384
-    trailer_bytes: Annotated[
-        int, Meta(ge=0, le=65536, description="largest trailer section after a chunked body")
-    ] = 8192
-    chunk_line_bytes: Annotated[
-        int,
-        Meta(
-            ge=32,
-            le=256,
-            description="longest line with the size of a chunk, its extensions included",
-        ),
-    ] = 256
 
 
 class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,7 +21,7 @@ from wsproxy._fast.downstream import DownstreamProtocol
 from wsproxy._fast.engine import Engine
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.connections import make_engine
-from wsproxy.dataplane.context import WorkerContext
+from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.resolve import Resolver
@@ -73,10 +73,24 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     gc.freeze()  # what exists now stays; collections look only at what connections leave behind
     on_ready()
     await stop.wait()
+    await _accept_queued(engine, context.listeners)
     for server in servers:
         server.close()
     await _drain(engine, context.plan.settings.timeouts.shutdown_s)
     await tasks.end_all()
+
+
+async def _accept_queued(engine: Engine, listeners: tuple[BoundListener, ...]) -> None:
+    """Takes the clients that already wait in the listen queues: closing the socket would reset them."""
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        while True:
+            try:
+                sock, _ = listener.sock.accept()
+            except OSError:  # none waits (EAGAIN), or no descriptor is left for it
+                break
+            sock.setblocking(False)
+            await loop.connect_accepted_socket(partial(DownstreamProtocol, engine), sock)
 
 
 async def _sweep(engine: Engine) -> None:

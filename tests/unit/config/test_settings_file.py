@@ -82,7 +82,7 @@ retry_single_server = 1
         "wsproxy.toml:3: found unknown setting keepalive_s; did you mean timeouts.keepalive_s?",
         "wsproxy.toml:5: limits.head_bytes: found 12; allowed is a whole number from 1024 to 1048576",
         "wsproxy.toml:6: found unknown setting limits.frobnicate; allowed is one of head_bytes, header_fields, "
-        "target_bytes, trailer_bytes, chunk_line_bytes",
+        "target_bytes",
         "wsproxy.toml:8: timeouts.head_s: found nan; allowed is a number from 0.05 to 86400",
         "wsproxy.toml:9: found unknown setting timeouts.keepalives_s; did you mean keepalive_s?",
         'wsproxy.toml:11: log.level: found "loud"; allowed is "debug" or "error" or "info" or "warning"',
