@@ -17,6 +17,9 @@ from wsproxy.config.settings import Settings, TimeoutSettings
 from wsproxy.dataplane.plan import build_plan
 from wsproxy.dataplane.worker import build_engine
 
+# Pointers into shared buffers: these also run under AddressSanitizer.
+pytestmark = pytest.mark.asan
+
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SENT = b"GET /app/x HTTP/1.1\r\n"
