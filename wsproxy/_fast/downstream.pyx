@@ -83,10 +83,10 @@ cdef class Downstream(Intake):
         self.attach(upstream)
         return True
 
-    def mark_down(self, int error) -> None:
-        """Takes the server out of service for all workers, because of ``error`` (an errno or 0)."""
+    def mark_down(self, int error) -> bool:
+        """Takes the server out of service for all workers, because of ``error`` (an errno or 0); whether that is news."""
         self.check_taken()
-        self.service.cluster.mark_down(self.choice.server, self.engine.worker_id, ws_now_ms(), error)
+        return self.service.cluster.mark_down(self.choice.server, self.engine.worker_id, ws_now_ms(), error)
 
     def count_failure(self) -> None:
         """One more failed try at the server."""
@@ -123,6 +123,10 @@ cdef class Downstream(Intake):
         self.sent = marked
         self.sent_head += 13
         self.failover_marked = True
+
+    def pardon(self) -> None:
+        """The failed connection was a reused one and does not count; that is believed once a request."""
+        self.pardoned = True
 
     def count_timeout_retry(self) -> None:
         """One retry because of ServerIOTimeout; ServerIOTimeoutRetry limits them."""

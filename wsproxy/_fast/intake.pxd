@@ -34,6 +34,7 @@ cdef class Intake(Exchange):
     cdef Service service
     cdef Choice choice              # choice.server < 0: none is taken
     cdef int timeout_retries
+    cdef bint pardoned              # a reused connection failed already: the next failure counts
     cdef Upstream upstream
     cdef Body body
     cdef Buffer sent                # what was sent upstream, as long as it may be needed again

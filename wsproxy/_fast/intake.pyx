@@ -210,6 +210,7 @@ cdef class Intake(Exchange):
         engine.requests += 1
         self.was_used = True
         self.timeout_retries = 0
+        self.pardoned = False
         self.response_started = False
         self.ends_by_close = False
         self.failover_marked = False
@@ -459,7 +460,7 @@ cdef class Intake(Exchange):
         self.await_client()
         if not self.request_done:
             self.pause_reading()
-        return self.ask_slow("upstream_failed", (kind, error, bool((<Upstream>upstream).reused)))
+        return self.ask_slow("upstream_failed", (kind, error, bool((<Upstream>upstream).reused and not self.pardoned)))
 
     cdef int lost(self, object error) except -1:
         cdef int phase = self.phase

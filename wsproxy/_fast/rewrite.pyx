@@ -65,7 +65,8 @@ cdef inline char* put_fields(char* out, Fields* fields, bint keep_private, bint 
         elif field.kind == FIELD_CONTENT_LENGTH:
             goes_on = not drop_length  # even where Connection names it: framing is never lost
         elif field.kind == FIELD_PRIVATE:
-            goes_on = keep_private and not field.dropped
+            # Connection cannot take one away: a trusted proxy's word would be lost, and ours not be put in its place.
+            goes_on = keep_private
         elif field.kind == FIELD_EXPECT:
             goes_on = not drop_expect and not field.dropped
         elif (

@@ -49,7 +49,7 @@ cdef class Cluster:
     cdef Verdict take(self, int server, int worker, int64_t now_ms, Tried* tried) noexcept nogil
     cdef int pick(self, int worker, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
     cdef void release(self, int server, int worker, bint probe) noexcept nogil
-    cdef void mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil
+    cdef bint mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil
     cdef void mark_up(self, int server) noexcept nogil
     cdef void count_affinity(self, int server) noexcept nogil
     cdef int choose(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil

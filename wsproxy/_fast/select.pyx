@@ -311,21 +311,24 @@ cdef class Cluster:
         if probe:
             ws_swap_if32(&slot.probe_by, worker + 1, 0)
 
-    cdef void mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil:
+    cdef bint mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil:
         """
-        Out of service for RetryInterval from now, the last failure (PK28197); for all workers.
+        Out of service for RetryInterval from now, the last failure (PK28197); for all workers. False: it was within one already.
 
         Under the lock: nobody may see the probe over and the new mark not yet there, and probe again.
         """
         cdef ws_server_slot* slot = self.servers[server]
+        cdef bint is_news
         ws_lock(&self.slot.lock)
         if ws_load64(&slot.down_until_ms) == 0:
             ws_store64(&slot.down_since_ms, now_ms)
+        is_news = now_ms >= ws_load64(&slot.down_until_ms)
         ws_store32(&slot.down_errno, error)
         ws_store32(&slot.down_by, worker)
         ws_store64(&slot.down_until_ms, max(now_ms + self.retry_interval_ms, 1))
         ws_store32(&slot.probe_by, 0)
         ws_unlock(&self.slot.lock)
+        return is_news
 
     cdef void mark_up(self, int server) noexcept nogil:
         """Back in service for all workers: any answer proves it (PLUGIN 5.2)."""

@@ -90,6 +90,7 @@ cdef class Stream:
     # Bytes that the transport holds; and whether these became fewer since the last look or send.
     cdef Py_ssize_t count_unsent(self) except -1
     cdef int is_being_read(self) except -1
+    cdef bint is_quiet(self) noexcept
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int close(self) except -1

@@ -47,6 +47,11 @@ cdef extern from *:
         return (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) ? -1 : -2;
     }
 
+    /* Whether nothing has arrived and the peer has not closed. */
+    static inline int ws_is_quiet(int fd) {
+        char byte;
+        return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    }
     /* Bytes in the kernel that the peer has not confirmed. */
     static inline ssize_t ws_unacknowledged(int fd) {
         int count;
@@ -60,6 +65,7 @@ cdef extern from *:
     }
     """
     Py_ssize_t ws_send2(int fd, const char* a, size_t a_len, const char* b, size_t b_len) nogil
+    bint ws_is_quiet(int fd) noexcept nogil
     Py_ssize_t ws_unacknowledged(int fd) noexcept nogil
     void ws_reset_on_close(int fd) noexcept nogil
 
@@ -249,6 +255,10 @@ cdef class Stream:
             self.transport.write(PyBytes_FromStringAndSize(b + (sent - a_len), b_len - (sent - a_len)))
         self.unsent = self.count_unsent()
         return 0
+
+    cdef bint is_quiet(self) noexcept:
+        """Whether nothing waits to be read, neither bytes nor the end; behind TLS nobody can tell."""
+        return self.fd < 0 or ws_is_quiet(self.fd)
 
     cdef Py_ssize_t count_unsent(self) except -1:
         """Bytes the peer has still to take before the transport holds nothing; shrinks as long as the peer reads."""

@@ -11,6 +11,7 @@ cdef class Upstream(Stream):
     cdef Exchange downstream        # None: idle in the pool
     cdef bint awaits_head
     cdef bint keep_alive
+    cdef int interims               # 1xx heads of this exchange
     cdef readonly bint reused
     cdef readonly int exchanges
     cdef Buffer pending             # part of a response head

@@ -28,6 +28,12 @@ from wsproxy._fast.state cimport ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Stream, buffer_append, buffer_clear, buffer_drop
 
 
+cdef enum:
+    # 1xx heads before an answer: a server may send a 100, some 103 and a 102 now and then. An endless row of them would
+    # restart ServerIOTimeout for ever.
+    MOST_INTERIMS = 100
+
+
 cdef class Upstream(Stream):
     """A connection to one server of a cluster."""
 
@@ -46,6 +52,7 @@ cdef class Upstream(Stream):
         self.reused = self.exchanges > 0
         self.exchanges += 1
         self.awaits_head = True
+        self.interims = 0
         if downstream.write_paused:
             self.pause_reading()
         self.touch()
@@ -120,7 +127,8 @@ cdef class Upstream(Stream):
         if size <= 0:
             return size
         if head.status < 200:
-            if head.status == 101:
+            self.interims += 1
+            if head.status == 101 or self.interims > MOST_INTERIMS:
                 return -<int>UNEXPECTED_STATUS  # no upgrade was asked for: the field is hop-by-hop and was not sent on
             if not downstream.http10:
                 # Framing fields mean nothing on 1xx (liberty.md: Liberty's 100 has Content-Length: 0).

@@ -21,6 +21,9 @@ log = logging.getLogger("wsproxy.plan")
 
 # What plugin-cfg.xml counts PostBufferSize and PostSizeLimit in (PLUGIN.md Q2).
 KB = 1024
+# PostBufferSize="-1": any size in the plug-in. A client could make each worker keep all that it sends; above this a request is
+# not sent again, as with a PostBufferSize that it exceeds.
+MOST_KEPT_KB = 16_384
 FALLBACK_CLUSTER = "[fallback]"
 
 
@@ -113,9 +116,8 @@ def _build_service(cluster: ServerCluster, built: Cluster, settings: Settings) -
         [_build_pool(server, settings) for server in _servers(cluster)],
         remove_special_headers=cluster.remove_special_headers,
         post_size_limit=cluster.post_size_limit_kb * KB if cluster.post_size_limit_kb >= 0 else -1,
-        post_buffer_size=cluster.post_buffer_size_kb * KB
-        if cluster.post_buffer_size_kb >= 0
-        else -1,
+        post_buffer_size=KB
+        * (cluster.post_buffer_size_kb if cluster.post_buffer_size_kb >= 0 else MOST_KEPT_KB),
         io_timeout_retry=cluster.server_io_timeout_retry,
     )
 

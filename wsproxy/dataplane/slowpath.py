@@ -11,6 +11,7 @@ import asyncio
 import errno
 import logging
 import os
+import re
 from collections.abc import Coroutine
 from functools import partial
 
@@ -34,9 +35,13 @@ _FAILURES = {
 }
 
 
+# Where parameters begin, or where somebody who mistook the separator or encoded it made them begin.
+_PARAMETERS = re.compile(rb"[;?&=]|%3[bfd]|%26", re.IGNORECASE)
+
+
 def visible_path(target: bytes) -> str:
-    """The path of a request target without parameters and query: session ids never reach a log."""
-    return target.partition(b"?")[0].partition(b";")[0].decode("ascii", "backslashreplace")
+    """The path of a request target up to whatever may begin parameters: session ids never reach a log."""
+    return _PARAMETERS.split(target, maxsplit=1)[0].decode("ascii", "backslashreplace")
 
 
 def _detail(failure: Failure, error: int) -> str:
@@ -90,6 +95,7 @@ class SlowPath:
         if failure is Failure.IO_TIMEOUT:
             downstream.count_timeout_retry()
         if ruling.next is Next.SAME_SERVER:
+            downstream.pardon()
             self.connect(downstream)
         elif ruling.next is Next.OTHER_SERVER and downstream.next_server() >= 0:
             if not downstream.try_warm():
@@ -162,10 +168,11 @@ class SlowPath:
     def _mark_down(self, downstream: Downstream, error: int, detail: str) -> None:
         pool = downstream.pool
         assert pool is not None
-        downstream.mark_down(error)
-        log.error(
-            "Marking %s down: cluster %s, %s:%d: %s",
-            pool.name, downstream.cluster_name, pool.host, pool.port, detail,
+        is_news = downstream.mark_down(error)
+        log.log(
+            logging.ERROR if is_news else logging.INFO,
+            "%s: cluster %s, %s:%d: %s",
+            f"Marking {pool.name} down" if is_news else f"{pool.name} is still down", downstream.cluster_name, pool.host, pool.port, detail,
         )  # fmt: skip
 
     async def _connect(self, downstream: Downstream) -> None:

@@ -120,6 +120,10 @@ def _plan_from_virtual_hosts(config: Config) -> ListenPlan:
             )
         else:
             wanted.append(WantedListener(Address("", port), source))
+    if not config.routes:
+        raise StartError(
+            f"{config.path}: found no Route: no request would go anywhere; allowed is one at least"
+        )
     if not wanted:
         found = "\n".join(
             ["no VirtualHost of a Route names a port that wsproxy can listen on", *notes]

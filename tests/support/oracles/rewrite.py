@@ -64,8 +64,8 @@ def request(
     given: set[bytes] = set()
     for line in fields:
         name = name_of(line)
-        if name in REWRITTEN or name in dropped:
-            continue
+        if name in REWRITTEN or (name in dropped and not is_private(name)):
+            continue  # Connection takes no private field away: a trusted proxy's word would be lost
         if is_private(name) and not keep_private:
             continue
         if name == b"expect" and minor == 0:

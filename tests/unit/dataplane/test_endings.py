@@ -420,8 +420,12 @@ async def test_drain_ends_idle_clients_and_lets_running_requests_finish() -> Non
     origin = Origin()
     async with Bed(config_of(server("s", origin.port))) as bed:
         idle, running = await bed.client(), await bed.client()
-        await running.send(GET)
+        await idle.send(GET)
         wire, _ = await origin.accept_request()
+        await wire.send(OK)
+        assert await idle.read_answer() == (200, b"ok")
+        await running.send(GET)
+        await wire.read_head()
         assert bed.engine.drain() == 1
         assert await idle.read_to_end() == b""
         await wire.send(OK)

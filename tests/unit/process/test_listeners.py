@@ -63,15 +63,19 @@ def port_in_use() -> Iterator[int]:
     """A port that a stranger listens on, with SO_REUSEPORT as another wsproxy would."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(("127.0.0.1", 0))
+        sock.bind(("127.0.0.1", free_port()))
         sock.listen()
         yield sock.getsockname()[1]
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """One that does not look like TLS: about 60 of the system's own free ports end in 443."""
+    while True:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = int(sock.getsockname()[1])
+        if not str(port).endswith("443"):
+            return port
 
 
 @contextmanager
@@ -119,7 +123,13 @@ def test_ports_that_look_like_tls_are_left_out_with_a_note() -> None:
     )
 
 
-@pytest.mark.parametrize("config", [Config(), config_of(None), config_of(443)])
+def test_file_without_routes_is_told_so() -> None:
+    """An address to listen on would not help: no request would go anywhere."""
+    with pytest.raises(StartError, match="found no Route"):
+        plan_listeners([], Settings(), Config())
+
+
+@pytest.mark.parametrize("config", [config_of(None), config_of(443)])
 def test_no_port_at_all_offers_the_option(config: Config) -> None:
     """Where VirtualHosts name no usable port, the error says how to name one."""
     with pytest.raises(StartError, match="no VirtualHost of a Route names a port") as failed:
