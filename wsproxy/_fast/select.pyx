@@ -313,7 +313,7 @@ cdef class Cluster:
 
     cdef bint mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil:
         """
-        Out of service for RetryInterval from now, the last failure (PK28197); for all workers. False: it was within one already.
+        Out of service for RetryInterval from now, the last failure (PK28197); for all workers. False: it already was.
 
         Under the lock: nobody may see the probe over and the new mark not yet there, and probe again.
         """
