@@ -15,6 +15,8 @@ from wsproxy._fast.state import SharedState, now_ms
 from wsproxy._fast.upstream import UpstreamProtocol
 from wsproxy.config.settings import Settings, TimeoutSettings
 from wsproxy.dataplane.plan import build_plan
+from wsproxy.dataplane.resolve import Resolver
+from wsproxy.dataplane.slowpath import SlowPath
 from wsproxy.dataplane.worker import build_engine
 
 # Pointers into shared buffers: these also run under AddressSanitizer.
@@ -30,29 +32,28 @@ def payload(count: int) -> bytes:
     return random.Random(count).randbytes(count)
 
 
-class Connecting:
-    """The slow path's part of connecting, done by the test; everything else is the real one's."""
+class Connecting(SlowPath):
+    """The slow path, except that the test does the connecting."""
 
     def __init__(self, engine: Engine) -> None:
-        self._real = engine.slow
+        super().__init__(Resolver(0), None)
+        self.engine = engine
         self.waiting: list[Downstream] = []
         engine.slow = self
 
     def connect(self, downstream: Downstream) -> None:
         self.waiting.append(downstream)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._real, name)
-
 
 class Stage:
     """One engine, fake transports, no loop."""
 
-    def __init__(self, **cluster: object) -> None:
+    def __init__(self, *, backup: bool = False) -> None:
         self.state = SharedState(16, 4)
         # Deadlines that strike within a test, except the one that the test is not about.
         timeouts = TimeoutSettings(head_s=SHORT_S, keepalive_s=SHORT_S, body_s=SHORT_S)
-        config = config_of(server("s", 1, server_io_timeout_s=1), **cluster)
+        servers = [server("s", 1, server_io_timeout_s=1), server("b", 2)]
+        config = config_of(*servers[: 1 + backup])
         self.plan = build_plan(config, Settings(timeouts=timeouts), self.state)
         self.engine = build_engine(self.plan, 0)
         self.slow = Connecting(self.engine)
@@ -192,19 +193,51 @@ def test_body_that_waited_pauses_the_client_when_it_is_attached(stage: Stage) ->
     client.drain()
 
 
-def test_pause_reaches_a_connection_that_is_attached_later(stage: Stage) -> None:
-    """The first server sent an interim answer that the client did not read, and died; the second must not be read."""
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nX: " + b"x" * 30_000 + b"\r\n\r\n"
+
+
+def test_own_answer_follows_what_the_server_said_before_it_died(stage: Stage) -> None:
     client = stage.client()
     client.deliver(GET)
     first = stage.server()
-    interim = b"HTTP/1.1 103 Early Hints\r\nX: " + b"x" * 30_000 + b"\r\n\r\n"
-    first.deliver(interim * 4)
+    first.deliver(INTERIM * 4)
     assert client.is_paused
     assert not first.is_reading_
     first.lose()
-    # The only server of its cluster failed: what follows is our own answer, held back behind the interim ones.
     assert stage.inflight == 0
-    assert client.drain().startswith(interim * 4 + b"HTTP/1.1 502 ")
+    assert client.drain().startswith(INTERIM * 4 + b"HTTP/1.1 502 ")
+
+
+def test_pause_reaches_a_connection_that_is_attached_later() -> None:
+    """The first server's interim answers were not read yet when it died: the second must not be read either."""
+    stage = Stage(backup=True)
+    client = stage.client()
+    client.deliver(GET)
+    first = stage.server()
+    first.deliver(INTERIM * 4)
+    first.lose()
+    assert client.is_paused
+    second = stage.server()
+    assert not second.is_reading_
+    assert client.drain() == INTERIM * 4
+    assert second.is_reading_
+    second.deliver(OK)
+    assert client.drain() == OK
+    stage.end()
+
+
+def test_direct_send_never_overtakes_what_the_transport_holds(stage: Stage) -> None:
+    """The kernel has room again, but the transport has not noticed yet."""
+    client = stage.client()
+    client.deliver(GET)
+    upstream = stage.server()
+    body = payload(60_000)
+    upstream.deliver(answer_of(60_000) + body[:40_000])
+    read = client.taken()
+    assert client.held
+    upstream.deliver(body[40_000:])
+    read += client.drain()
+    assert read == answer_of(60_000) + body
 
 
 def test_next_request_waits_until_the_client_has_read_the_last_answer(stage: Stage) -> None:
