@@ -6,7 +6,7 @@ def rewrite_request(
     port: int = 80,
     keep_private: bool = False,
     failover: bool = False,
-    capacity: int = 262144,
+    capacity: int = ...,
 ) -> bytes | int: ...
 def rewrite_response(
     data: bytes,
@@ -15,5 +15,5 @@ def rewrite_response(
     say_keep_alive: bool = False,
     drop_length: bool = False,
     drop_chunked: bool = False,
-    capacity: int = 262144,
+    capacity: int = ...,
 ) -> bytes | int: ...
