@@ -161,7 +161,7 @@ cdef class Cluster:
         cdef Verdict verdict
         ws_lock(&self.slot.lock)
         verdict = self.judge(server, now_ms, tried)
-        if verdict == DOWN and self.member_count == 1 and self.retry_single_server:
+        if verdict == DOWN and self.member_count == 1 and self.order[0] == server and self.retry_single_server:
             verdict = USABLE  # nothing else to turn to: trying beats a sure refusal (PQ71608, Q9)
         if verdict <= PROBE:
             self.enter(server, worker, verdict == PROBE)

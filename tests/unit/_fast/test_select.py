@@ -302,6 +302,13 @@ def test_only_server_is_tried_though_marked_down() -> None:
     assert strict.take_server(0, 0, NOW) == DOWN
 
 
+def test_server_in_no_list_has_no_last_chance() -> None:
+    """PLUGIN 1.11: it is not used; that the only member is tried though down says nothing of it."""
+    chosen = cluster(1, 1, primaries=[0])
+    chosen.set_down(1, 0, NOW)
+    assert chosen.take_server(1, 0, NOW) == DOWN
+
+
 def test_random_ignores_weights_except_0() -> None:
     chosen = cluster(1, 1_000, 0, 1, random=True)
     picked = Counter(serve(chosen, 6_000))
