@@ -10,9 +10,6 @@ import pytest
 from tests.support.bed import Bed, config_of, server
 from tests.support.wire import Origin, Wire, soon
 
-# Pointers into shared buffers: these also run under AddressSanitizer.
-pytestmark = pytest.mark.asan
-
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

@@ -19,9 +19,6 @@ from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.slowpath import SlowPath
 from wsproxy.dataplane.worker import build_engine
 
-# Pointers into shared buffers: these also run under AddressSanitizer.
-pytestmark = pytest.mark.asan
-
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SENT = b"GET /app/x HTTP/1.1\r\n"

@@ -16,9 +16,6 @@ from tests.support.bed import Bed, config_of, server
 from tests.support.walk import BIG, Client, Served, World
 from tests.support.wire import Origin, Wire
 
-# Pointers into shared buffers: these also run under AddressSanitizer.
-pytestmark = pytest.mark.asan
-
 SIZES = st.sampled_from([1, 1000, 70_000, BIG])
 INDEX = st.integers(0, 3)
 STEP = st.one_of(
