@@ -36,6 +36,13 @@ h1{{font-size:1.3em}}small{{color:#777}}</style></head>
 """
 
 
+def connection_line(*, keep_alive: bool, http10: bool) -> str:
+    """The Connection field that an answer of ours needs; empty where HTTP/1.1 says it all (RFC 9112 9.3)."""
+    if not keep_alive:
+        return "Connection: close\r\n"
+    return "Connection: keep-alive\r\n" if http10 else ""
+
+
 def answer(
     status: int, *, keep_alive: bool, head_only: bool, http10: bool = False, extra: str = ""
 ) -> bytes:
@@ -44,9 +51,7 @@ def answer(
     page = _PAGE.format(
         status=status, phrase=html.escape(phrase), words=html.escape(WORDS.get(status, phrase))
     )
-    connection = (
-        ("Connection: keep-alive\r\n" if http10 else "") if keep_alive else "Connection: close\r\n"
-    )
+    connection = connection_line(keep_alive=keep_alive, http10=http10)
     if status == 405 and not extra:
         extra = "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
     head = (

@@ -89,11 +89,7 @@ class FileFallback:
     async def _send(self, downstream: Downstream, opened: OpenFile) -> None:
         facts = downstream.facts
         loop = asyncio.get_running_loop()
-        connection = ""
-        if not facts.keep_alive:
-            connection = "Connection: close\r\n"
-        elif facts.http10:
-            connection = "Connection: keep-alive\r\n"
+        connection = answers.connection_line(keep_alive=facts.keep_alive, http10=facts.http10)
         head = (
             f"HTTP/1.1 200 OK\r\nContent-Type: {opened.kind}\r\nContent-Length: {opened.size}\r\n"
             f"Last-Modified: {formatdate(opened.changed_s, usegmt=True)}\r\n{connection}\r\n"
