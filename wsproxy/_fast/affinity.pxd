@@ -14,6 +14,9 @@ cdef struct CloneId:
 cdef struct CloneIds:
     int count
     CloneId at[64]
+    const char* value           # of the AffinityCookie or path parameter that the first of them (but SSLJSESSION's) come from
+    Py_ssize_t value_len        # 0: there is none
+    bint in_cookie              # `value` is a cookie's
 
 # Appends the clone ids of every cookie called `name` (all of them, in order), then of `;url_id=` in the path.
 cdef void collect_clone_ids(

@@ -52,6 +52,15 @@ cdef void split_value(const char* p, const char* end, char separator, CloneIds* 
         out.count += 1
 
 
+cdef inline void note_value(
+    const char* value, const char* end, int count_before, bint in_cookie, CloneIds* out
+) noexcept nogil:
+    if out.value_len == 0 and out.count > count_before:
+        out.value = value
+        out.value_len = end - value
+        out.in_cookie = in_cookie
+
+
 cdef void read_cookies(
     const char* p, const char* end, const char* name, Py_ssize_t name_len, char separator, CloneIds* out
 ) noexcept nogil:
@@ -59,6 +68,7 @@ cdef void read_cookies(
     cdef const char* stop
     cdef const char* value
     cdef const char* value_end
+    cdef int count_before
     while p < end:
         if p[0] == c" " or p[0] == c"\t" or p[0] == c";":
             p += 1
@@ -74,7 +84,10 @@ cdef void read_cookies(
             if value_end - value >= 2 and value[0] == c'"' and (value_end - 1)[0] == c'"':
                 value += 1
                 value_end -= 1
+            count_before = out.count
             split_value(value, value_end, separator, out)
+            if name != SSL_COOKIE:  # every session tracked by SSL id has the same text before its clone ids
+                note_value(value, value_end, count_before, True, out)
         p = stop
 
 
@@ -83,6 +96,7 @@ cdef void read_params(
 ) noexcept nogil:
     """Every path parameter ``;name=value``; a value ends at the next ``;`` or ``/`` or with the path."""
     cdef const char* stop
+    cdef int count_before
     while True:
         p = <const char*>memchr(p, c";", end - p)
         if p == NULL:
@@ -92,7 +106,9 @@ cdef void read_params(
         while stop < end and stop[0] != c";" and stop[0] != c"/":
             stop += 1
         if stop - p > name_len and p[name_len] == c"=" and memcmp(p, name, name_len) == 0:
+            count_before = out.count
             split_value(p + name_len + 1, stop, separator, out)
+            note_value(p + name_len + 1, stop, count_before, False, out)
         p = stop
 
 
@@ -105,6 +121,7 @@ cdef void collect_clone_ids(
     cdef const char* cookie_name = SSL_COOKIE
     cdef Py_ssize_t cookie_name_len = SSL_COOKIE_LEN
     out.count = 0
+    out.value_len = 0
     if fields.has_cookie:
         for _round in range(2):
             for i in range(fields.count):

@@ -40,6 +40,8 @@ cdef void decide_server(Engine engine, Service service, RequestHead* head, Match
     cdef Verdict verdict
     cdef int64_t now_ms = ws_now_ms()
     memset(choice, 0, sizeof(Choice))
+    engine.ids.count = 0
+    engine.ids.value_len = 0
     if cluster.has_clone_ids and found.cookie_len and (head.fields.has_cookie or head.has_params):
         collect_clone_ids(
             &head.fields, head.target, head.path_len, head.has_params,

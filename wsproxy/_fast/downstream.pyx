@@ -8,9 +8,11 @@ exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` 
 import asyncio
 
 from libc.string cimport memset
+from wsproxy._fast.affinity cimport collect_clone_ids
 from wsproxy._fast.decide cimport decide_again
-from wsproxy._fast.engine cimport Pool
+from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY
+from wsproxy._fast.head cimport RequestHead, parse_request
 from wsproxy._fast.intake cimport ANSWERING, CONNECTING, Intake
 from wsproxy._fast.select cimport set_tried
 from wsproxy._fast.state cimport ws_count, ws_now_ms
@@ -96,12 +98,29 @@ cdef class Downstream(Intake):
     def next_server(self) -> int:
         """Gives the server back and takes another one; negative: none is left (-1 down or tried, -2 full)."""
         self.check_taken()
+        self.reread_session()
         set_tried(&self.choice.tried, self.choice.server)
         self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
         decide_again(self.engine, self.service, &self.choice)
         if self.choice.server >= 0:
             self.mark_failover()
         return self.choice.server
+
+    cdef int reread_session(self) except -1:
+        """Keeps the session value for the next server; the head that was sent still has it."""
+        cdef Engine engine = self.engine
+        cdef RequestHead* head = &engine.request
+        if self.session.length or not self.cookie_len or not self.sent_head or self.sent.length < self.sent_head:
+            return 0
+        if parse_request(self.sent.data, self.sent_head, &engine.limits, head) <= 0:
+            return 0  # what we add took it over a limit; the session is balanced anew
+        collect_clone_ids(
+            &head.fields, head.target, head.path_len, head.has_params,
+            self.cookie, self.cookie_len, self.url_id, self.url_id_len, self.service.cluster.separator, &engine.ids,
+        )
+        if engine.ids.value_len:
+            self.keep_session()
+        return 0
 
     cdef int check_taken(self) except -1:
         """Raises where the exchange has no server: its number would be an index before the first."""

@@ -41,6 +41,13 @@ cdef class Intake(Exchange):
     cdef bint replayable            # `sent` is all of it
     cdef bint failover_marked       # $WSFO already stands in `sent`
     cdef Py_ssize_t sent_head       # length of the head in `sent`
+    # The session of a request that its owner could not take: see keep_session.
+    cdef Buffer session             # the cookie's or path parameter's value as it came; empty: no failover
+    cdef bint session_in_cookie
+    cdef const char* cookie         # AffinityCookie of the route, owned by the RouteTable; set with every routed request
+    cdef Py_ssize_t cookie_len
+    cdef const char* url_id         # AffinityURLIdentifier
+    cdef Py_ssize_t url_id_len
 
     cdef int hand_over(self, Upstream upstream) except -1
     cdef int keep_unsent(
@@ -55,6 +62,8 @@ cdef class Intake(Exchange):
     cdef int process_pending(self) except -1
     cdef int keep_pending(self, const char* data, Py_ssize_t length) except -1
     cdef int refuse(self, int error) except -1
+    # Copies the session value that `engine.ids` points to.
+    cdef int keep_session(self) except -1
     cdef int release(self) except -1
     cdef int linger(self) except -1
     cdef void await_client(self) noexcept

@@ -50,6 +50,7 @@ cdef class Intake(Exchange):
     def __dealloc__(self):
         buffer_clear(&self.pending)
         buffer_clear(&self.sent)
+        buffer_clear(&self.session)
 
     cdef bint serves_client(self) noexcept:
         return True
@@ -241,12 +242,18 @@ cdef class Intake(Exchange):
             self.begin_answer()
             self.ask_slow("too_large", ())
             return used
+        self.cookie = found.cookie
+        self.cookie_len = found.cookie_len
+        self.url_id = found.url_id
+        self.url_id_len = found.url_id_len
         decide_server(engine, self.service, head, &found, &self.choice)
         if self.choice.server < 0:
             used = head.size
             self.begin_answer()
             self.ask_slow("no_server", (self.choice.server == ALL_FULL,))
             return used
+        if engine.ids.value_len and not self.choice.by_affinity:
+            self.keep_session()
         self.phase = CONNECTING  # until an upstream has it
         used = self.take_body(data + head.size, length - head.size, &forward, &owes_end)
         if used < 0:
@@ -300,6 +307,12 @@ cdef class Intake(Exchange):
         if owes_end:
             buffer_append(&self.sent, "\r\n", 2)
         return 0
+
+    cdef int keep_session(self) except -1:
+        """Another server than the session's owner takes the request: what it answers needs the session's value."""
+        buffer_clear(&self.session)
+        self.session_in_cookie = self.engine.ids.in_cookie
+        return buffer_append(&self.session, self.engine.ids.value, self.engine.ids.value_len)
 
     cdef int hand_over(self, Upstream upstream) except -1:
         """The exchange belongs to this connection now; the caller sends the request right after."""
@@ -388,6 +401,8 @@ cdef class Intake(Exchange):
             self.choice.server = -1
             self.choice.probe = False
         self.upstream = None
+        if self.session.length:
+            buffer_clear(&self.session)
         return 0
 
     cdef int answer_begins(self) except -1:
