@@ -20,6 +20,7 @@ MAX_WORKERS = (
     128  # rows of the shared state; also where one process a core stops being the bottleneck
 )
 
+Prefer = Literal["score", "exact"]
 FallbackMode = Literal["404", "directory", "upstream"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -139,6 +140,17 @@ class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = True
 
 
+class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[routing]``."""
+
+    prefer: Annotated[
+        Prefer,
+        Meta(
+            description='what decides between matching Routes: "score" the higher score, then the higher exact match; "exact" the other way round'
+        ),
+    ] = "score"
+
+
 class FallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[fallback]``: the answer where no Route matches."""
 
@@ -183,5 +195,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     timeouts: TimeoutSettings = TimeoutSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     affinity: AffinitySettings = AffinitySettings()
+    routing: RoutingSettings = RoutingSettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()
