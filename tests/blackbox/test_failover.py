@@ -61,12 +61,13 @@ async def test_refused_connection_goes_to_the_next_server(workers: int) -> None:
 
 
 @WORKERS
-async def test_all_servers_down_is_503_at_once(workers: int) -> None:
+async def test_all_servers_down_is_503_at_once_where_there_is_no_last_chance(workers: int) -> None:
     """With a page, kept connection, and without a second try before RetryInterval."""
     pair = lane("pair", 2, attributes='RetryInterval="3600"')
     for member in pair.members:
         member.origin.refuse()
-    async with running_proxy([pair], workers=workers) as proxy:
+    settings = "[balancing]\nlast_chance = false\n"
+    async with running_proxy([pair], workers=workers, settings=settings) as proxy:
         async with await Client.connect(proxy.port) as client:
             for _ in range(3):
                 answer = await client.ask(get("/pair/x"))
@@ -75,8 +76,48 @@ async def test_all_servers_down_is_503_at_once(workers: int) -> None:
         assert sum("Marking" in line for line in proxy.lines) == 2
 
 
+@WORKERS
+async def test_last_chance_ends_an_outage_before_the_retry_interval(workers: int) -> None:
+    """All were marked down: the next requests try one each, and the first that lives serves."""
+    pair = lane("pair", 2, attributes='RetryInterval="3600"')
+    first, second = (member.origin for member in pair.members)
+    first.refuse()
+    second.refuse()
+    async with running_proxy([pair], workers=workers) as proxy:
+        for _ in range(3):
+            assert (await ask(proxy.port, get("/pair/x"))).status == 503
+        assert sum("Marking" in line for line in proxy.lines) == 2
+        assert sum("is still down" in line for line in proxy.lines) == 2
+        second.reopen()
+        async with second.serving(keep_answering):
+            statuses = [(await ask(proxy.port, get("/pair/x"))).status for _ in range(6)]
+        assert statuses in ([200] * 6, [503, *[200] * 5])
+
+
+@WORKERS
+async def test_one_request_at_a_time_pays_for_the_last_chance(workers: int) -> None:
+    """The others get their 503 while it hangs; only the one server of a cluster is tried by every request."""
+    pair = lane("pair", 2, attributes='RetryInterval="3600"')
+    first, second = (member.origin for member in pair.members)
+    first.refuse()
+    second.refuse()
+    async with running_proxy([pair], workers=workers) as proxy:
+        assert (await ask(proxy.port, get("/pair/x"))).status == 503
+        first.reopen()
+        second.reopen()
+        hanging = [asyncio.ensure_future(ask(proxy.port, get("/pair/x"))) for _ in range(2)]
+        servers = [await origin.accept() for origin in (first, second)]
+        for server in servers:
+            await server.request()
+        for _ in range(10):
+            assert (await ask(proxy.port, get("/pair/x"))).status == 503
+        for server in servers:
+            await server.send(OK)
+        assert [(await each).status for each in hanging] == [200, 200]
+
+
 async def test_single_server_is_tried_although_it_is_down() -> None:
-    """The default of affinity.retry_single_server: back as soon as the server is."""
+    """The default of balancing.last_chance: back as soon as the server is."""
     one = lane("one", attributes='RetryInterval="3600"')
     one.origin.refuse()
     async with running_proxy([one]) as proxy:
@@ -87,10 +128,10 @@ async def test_single_server_is_tried_although_it_is_down() -> None:
 
 
 async def test_single_server_waits_for_its_retry_interval_if_told_so() -> None:
-    """affinity.retry_single_server = false."""
+    """balancing.last_chance = false."""
     one = lane("one", attributes='RetryInterval="3600"')
     one.origin.refuse()
-    settings = "[affinity]\nretry_single_server = false\n"
+    settings = "[balancing]\nlast_chance = false\n"
     async with running_proxy([one], settings=settings) as proxy:
         assert (await ask(proxy.port, get("/one/x"))).status == 503
         one.origin.reopen()

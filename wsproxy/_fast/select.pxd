@@ -21,6 +21,7 @@ cdef enum:
 
 cdef struct Tried:
     uint64_t bits[4]
+    bint had_last_chance    # a server was tried though it is marked down, because nothing else was left
 
 
 cdef class Cluster:
@@ -40,7 +41,8 @@ cdef class Cluster:
     cdef bint random
     cdef bint has_clone_ids
     cdef bint ignore_affinity_requests
-    cdef bint retry_single_server
+    cdef bint balance_backups       # False: the first usable one takes all
+    cdef bint last_chance           # where nothing is usable a server that is marked down is tried
     cdef readonly char separator
     cdef readonly int64_t retry_interval_ms
 
@@ -56,12 +58,15 @@ cdef class Cluster:
     cdef bint may_choose(self, int position) noexcept nogil
     cdef Verdict judge(self, int server, int64_t now_ms, Tried* tried) noexcept nogil
     cdef void enter(self, int server, int worker, bint probe) noexcept nogil
-    cdef int pick_weighted(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
-    cdef int pick_random(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
-    cdef bint readjust(self, int64_t now_ms, Tried* tried) noexcept nogil
+    # Among order[first:last].
+    cdef int pick_balanced(self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef int pick_weighted(self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef int pick_random(self, int first, int last, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef bint readjust(self, int first, int last, int64_t now_ms, Tried* tried) noexcept nogil
     cdef int check_server(self, int server) except -1
-    cdef object set_start_weights(self, list weights)
+    cdef object set_start_weights(self, list weights, int first, int last)
     cdef int pick_backup(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef int pick_last_chance(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
 
 
 cdef inline bint was_tried(Tried* tried, int server) noexcept nogil:

@@ -6,7 +6,8 @@ Driven by ``connection`` for live traffic (and by explain and replay through the
 
 The rules are PLUGIN.md section 4: configured weights divided by their greatest common divisor, a random start position,
 one less a request, servers at or below zero are passed over, and when none is left each gets the smallest multiple of
-its own start weight that lifts at least one usable server above zero (Q6). Backups in list order (Q5).
+its own start weight that lifts at least one usable server above zero (Q6). Backups in list order or balanced (Q5). Where
+nothing is usable, one that is marked down gets a last chance.
 """
 
 import math
@@ -57,7 +58,8 @@ cdef class Cluster:
         int cluster_address=-1,
         bint random=False,
         bint ignore_affinity_requests=True,
-        bint retry_single_server=True,
+        bint balance_backups=False,
+        bint last_chance=True,
         str separator=":",
         double retry_interval_s=60,
     ):
@@ -95,10 +97,14 @@ cdef class Cluster:
         self.cluster_address = cluster_address
         self.random = random
         self.ignore_affinity_requests = ignore_affinity_requests
-        self.retry_single_server = retry_single_server
+        self.balance_backups = balance_backups
+        self.last_chance = last_chance
         self.separator = ord(separator)
         self.retry_interval_ms = <int64_t>(retry_interval_s * 1000)
-        self.set_start_weights([row[2] for row in servers])
+        weights = [row[2] for row in servers]
+        self.set_start_weights(weights, 0, self.primary_count)
+        if balance_backups:
+            self.set_start_weights(weights, self.primary_count, self.member_count)
 
     def __dealloc__(self):
         free(self.servers)
@@ -106,14 +112,14 @@ cdef class Cluster:
         free(self.clone_id_lens)
         free(self.order)
 
-    cdef object set_start_weights(self, list weights):
-        """Divides the primaries' weights by their GCD (100/90/80 -> 10/9/8); a new or changed server starts its turn anew."""
-        cdef int index, server
+    cdef object set_start_weights(self, list weights, int first, int last):
+        """Divides the weights of order[first:last] by their GCD (100/90/80 -> 10/9/8); a changed server starts its turn anew."""
+        cdef int position, server
         cdef int32_t reduced
-        divisor = math.gcd(*(weights[self.order[index]] for index in range(self.primary_count))) or 1
+        divisor = math.gcd(*(weights[self.order[position]] for position in range(first, last))) or 1
         ws_lock(&self.slot.lock)
-        for index in range(self.primary_count):
-            server = self.order[index]
+        for position in range(first, last):
+            server = self.order[position]
             reduced = weights[server] // divisor
             if self.servers[server].start_weight != reduced:
                 self.servers[server].start_weight = reduced
@@ -161,7 +167,7 @@ cdef class Cluster:
         cdef Verdict verdict
         ws_lock(&self.slot.lock)
         verdict = self.judge(server, now_ms, tried)
-        if verdict == DOWN and self.member_count == 1 and self.order[0] == server and self.retry_single_server:
+        if verdict == DOWN and self.member_count == 1 and self.order[0] == server and self.last_chance:
             verdict = USABLE  # nothing else to turn to: trying beats a sure refusal (PQ71608, Q9)
         if verdict <= PROBE:
             self.enter(server, worker, verdict == PROBE)
@@ -190,6 +196,8 @@ cdef class Cluster:
             if freed:
                 # A request ended since (releases take no lock): full a moment ago, and its place is this one's.
                 server = self.choose(now_ms, tried, probe)
+            elif self.last_chance and not full and not tried.had_last_chance:
+                server = self.pick_last_chance(now_ms, tried, probe)
         if server >= 0:
             self.enter(server, worker, probe[0])
         ws_unlock(&self.slot.lock)
@@ -199,9 +207,9 @@ cdef class Cluster:
 
     cdef bint may_choose(self, int position) noexcept nogil:
         """Whether regular balancing ever gives requests to this member."""
-        if position >= self.primary_count:
-            return True
-        return self.cluster_address < 0 and self.servers[self.order[position]].start_weight > 0
+        if position < self.primary_count:
+            return self.cluster_address < 0 and self.servers[self.order[position]].start_weight > 0
+        return not self.balance_backups or self.servers[self.order[position]].start_weight > 0
 
     cdef int choose(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
         """The server that ``pick`` takes, not yet counted; -1 none."""
@@ -210,47 +218,52 @@ cdef class Cluster:
         if self.cluster_address >= 0:
             if not was_tried(tried, self.cluster_address):
                 server = self.cluster_address
-        elif self.random:
-            server = self.pick_random(now_ms, tried, probe)
         else:
-            server = self.pick_weighted(now_ms, tried, probe)
-        if server < 0:
-            server = self.pick_backup(now_ms, tried, probe)
-        if server < 0 and self.member_count == 1 and self.retry_single_server:
-            if self.judge(self.order[0], now_ms, tried) == DOWN:
-                server = self.order[0]
-        return server
+            server = self.pick_balanced(0, self.primary_count, &self.slot.cursor, now_ms, tried, probe)
+        if server >= 0:
+            return server
+        if self.balance_backups:
+            return self.pick_balanced(
+                self.primary_count, self.member_count, &self.slot.backup_cursor, now_ms, tried, probe
+            )
+        return self.pick_backup(now_ms, tried, probe)
 
-    cdef int pick_weighted(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
-        """Weighted round robin over the primaries (PLUGIN 4.1); -1 none."""
+    cdef int pick_balanced(self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """One of order[first:last] as LoadBalance says; -1 none."""
+        if self.random:
+            return self.pick_random(first, last, now_ms, tried, probe)
+        return self.pick_weighted(first, last, cursor, now_ms, tried, probe)
+
+    cdef int pick_weighted(self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """Weighted round robin over order[first:last] (PLUGIN 4.1); -1 none."""
         cdef int _step, position, server, _turn
-        cdef int primaries = self.primary_count
+        cdef int count = last - first
         cdef Verdict verdict
-        if primaries == 0:
+        if count == 0:
             return -1
         for _turn in range(2):
-            position = self.slot.cursor % primaries
-            for _step in range(primaries):
-                server = self.order[position]
-                position = position + 1 if position + 1 < primaries else 0
+            position = cursor[0] % count
+            for _step in range(count):
+                server = self.order[first + position]
+                position = position + 1 if position + 1 < count else 0
                 if self.servers[server].weight <= 0:
                     continue
                 verdict = self.judge(server, now_ms, tried)
                 if verdict <= PROBE:
                     self.servers[server].weight -= 1
-                    self.slot.cursor = position
+                    cursor[0] = position
                     probe[0] = verdict == PROBE
                     return server
-            if not self.readjust(now_ms, tried):
+            if not self.readjust(first, last, now_ms, tried):
                 return -1
         return -1
 
-    cdef bint readjust(self, int64_t now_ms, Tried* tried) noexcept nogil:
-        """Adds the smallest multiple of each start weight that lifts one usable primary above zero; False: none is usable."""
+    cdef bint readjust(self, int first, int last, int64_t now_ms, Tried* tried) noexcept nogil:
+        """Adds the smallest multiple of each start weight that lifts one usable server above zero; False: none is usable."""
         cdef int position, server
         cdef int32_t start, needed, least = 0
         cdef int64_t raised
-        for position in range(self.primary_count):
+        for position in range(first, last):
             server = self.order[position]
             start = self.servers[server].start_weight
             if start > 0 and self.judge(server, now_ms, tried) <= PROBE:
@@ -260,7 +273,7 @@ cdef class Cluster:
                     least = needed
         if least == 0:
             return False
-        for position in range(self.primary_count):
+        for position in range(first, last):
             server = self.order[position]
             # Not above its start weight: a server that was down must not come back with the turns it missed.
             start = self.servers[server].start_weight
@@ -268,15 +281,15 @@ cdef class Cluster:
             self.servers[server].weight = <int32_t>min(raised, <int64_t>start)
         return True
 
-    cdef int pick_random(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
-        """A primary at random, weights ignored except 0 = affinity only (PLUGIN 4.2); -1 none."""
+    cdef int pick_random(self, int first, int last, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """One of order[first:last] at random, weights ignored except 0 = affinity only (PLUGIN 4.2); -1 none."""
         cdef int position, server
         cdef int candidates = 0
         cdef int chosen = -1
         cdef bint chosen_probe = False
         cdef Verdict verdict
         cdef uint64_t x = self.slot.random
-        for position in range(self.primary_count):
+        for position in range(first, last):
             server = self.order[position]
             if self.servers[server].start_weight <= 0:
                 continue
@@ -303,6 +316,29 @@ cdef class Cluster:
                 probe[0] = verdict == PROBE
                 return self.order[position]
         return -1
+
+    cdef int pick_last_chance(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """
+        The server whose last failure is longest ago though its interval is not over, once a request (PLUGIN 5.3); -1 none.
+
+        It is a probe: one request at a time pays for it, the others get their 503 at once instead of hanging in
+        ConnectTimeout by the hundred. Each failure makes another server the next, so one that lives is found. The only
+        server of a cluster is tried by every request: there a probe would refuse all others for as long as it runs
+        (PQ71608, Q9).
+        """
+        cdef int position, server
+        cdef int chosen = -1
+        for position in range(self.member_count):
+            server = self.order[position]
+            if not self.may_choose(position) or self.judge(server, now_ms, tried) != DOWN:
+                continue
+            if self.member_count > 1 and ws_load32(&self.servers[server].probe_by) != 0:
+                continue
+            if chosen < 0 or ws_load64(&self.servers[server].down_until_ms) < ws_load64(&self.servers[chosen].down_until_ms):
+                chosen = server
+        tried.had_last_chance = chosen >= 0
+        probe[0] = chosen >= 0 and self.member_count > 1
+        return chosen
 
     cdef void release(self, int server, int worker, bint probe) noexcept nogil:
         """One request less in flight; a probe that ended without a verdict lets the next request try."""
@@ -387,6 +423,15 @@ cdef class Cluster:
     def set_drained(self, int server, bint drained) -> None:
         """A drained server gets no requests at all."""
         ws_store32(&self.servers[self.check_server(server)].drained, drained)
+
+    @property
+    def cursors(self) -> tuple[int, int]:
+        """Positions among the primaries and among balanced backups at which the next turn goes on."""
+        cdef int backups = self.member_count - self.primary_count
+        return (
+            self.slot.cursor % self.primary_count if self.primary_count else 0,
+            self.slot.backup_cursor % backups if backups else 0,
+        )
 
     def server_state(self, int server) -> dict[str, int]:
         """What the slot says: weight, start_weight, inflight, down_until_ms, down_since_ms, total, affinity, failed, ..."""

@@ -35,6 +35,7 @@ cdef extern from *:
 
     typedef struct __attribute__((aligned(64))) {
         int32_t cursor;               /* where the next turn of the round robin starts */
+        int32_t backup_cursor;        /* the same among backups that are balanced */
         uint64_t random;              /* xorshift state */
         pthread_mutex_t lock;         /* robust, process-shared: a worker that dies inside leaves it usable */
     } ws_cluster_slot;
@@ -87,6 +88,7 @@ cdef extern from *:
         int32_t inflight[128]
     ctypedef struct ws_cluster_slot:
         int32_t cursor
+        int32_t backup_cursor
         uint64_t random
         pthread_mutex_t lock
     int ws_mutex_init(pthread_mutex_t* lock) nogil

@@ -88,6 +88,7 @@ cdef class SharedState:
             self.cluster_index[key] = index
             self.clusters[index].random = int.from_bytes(os.urandom(8), "little") | 1
             self.clusters[index].cursor = <int32_t>(self.clusters[index].random >> 33)
+            self.clusters[index].backup_cursor = <int32_t>(self.clusters[index].random >> 1 & 0x7FFFFFFF)
         return &self.clusters[index]
 
     def worker_started(self, int worker_id) -> None:

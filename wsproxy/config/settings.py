@@ -22,6 +22,7 @@ MAX_WORKERS = (
 
 Prefer = Literal["score", "exact"]
 FallbackMode = Literal["404", "directory", "upstream"]
+BackupUse = Literal["ordered", "balanced"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -129,13 +130,19 @@ class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 60.0
 
 
-class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[affinity]``."""
+class BalancingSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[balancing]``: which server takes a request without affinity."""
 
-    retry_single_server: Annotated[
+    backups: Annotated[
+        BackupUse,
+        Meta(
+            description='when no primary is usable: "ordered" the first usable backup takes all, "balanced" all by weight'
+        ),
+    ] = "ordered"
+    last_chance: Annotated[
         bool,
         Meta(
-            description="true: the only server of a cluster is tried even while it is marked down"
+            description="true: where no server is usable, one that is marked down is tried all the same"
         ),
     ] = True
 
@@ -194,7 +201,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitSettings = LimitSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     upstream: UpstreamSettings = UpstreamSettings()
-    affinity: AffinitySettings = AffinitySettings()
     routing: RoutingSettings = RoutingSettings()
+    balancing: BalancingSettings = BalancingSettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()

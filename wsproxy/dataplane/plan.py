@@ -83,7 +83,8 @@ def _build_cluster(cluster: ServerCluster, settings: Settings, state: SharedStat
         cluster_address=-1 if cluster.cluster_address is None else len(cluster.servers),
         random=cluster.load_balance == "Random",
         ignore_affinity_requests=cluster.ignore_affinity_requests,
-        retry_single_server=settings.affinity.retry_single_server,
+        balance_backups=settings.balancing.backups == "balanced",
+        last_chance=settings.balancing.last_chance,
         separator=cluster.clone_separator,
         retry_interval_s=cluster.retry_interval_s,
     )
