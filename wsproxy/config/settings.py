@@ -137,6 +137,14 @@ class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="true: the only server of a cluster is tried even while it is marked down"
         ),
     ] = True
+    takeover_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="how long a session's new server is remembered after a failover, until its cookie names it; 0: not at all",
+        ),
+    ] = 60.0
 
 
 class FallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
