@@ -1,6 +1,7 @@
 # What all workers share: one memory segment, made by the supervisor before it forks.
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
+from wsproxy._fast.takeover cimport TakeoverTable
 
 cdef enum:
     # Rows of in-flight counts a server has, one a worker. 128 = far above the CPUs of one host, 512 bytes a server.
@@ -111,6 +112,7 @@ cdef class SharedState:
     cdef Py_ssize_t cluster_capacity
     cdef ws_server_slot* servers
     cdef ws_cluster_slot* clusters
+    cdef readonly TakeoverTable takeovers
 
     cdef ws_server_slot* server_slot(self, bytes key) except NULL
     cdef ws_cluster_slot* cluster_slot(self, bytes key) except NULL

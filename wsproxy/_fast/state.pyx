@@ -15,6 +15,7 @@ import mmap
 import os
 
 from libc.stdint cimport int32_t
+from wsproxy._fast.takeover cimport TakeoverTable
 
 
 cdef int32_t total_inflight(ws_server_slot* slot) noexcept nogil:
@@ -67,6 +68,7 @@ cdef class SharedState:
         view = self.memory
         self.servers = <ws_server_slot*>&view[0]
         self.clusters = <ws_cluster_slot*>(&view[0] + server_bytes)
+        self.takeovers = TakeoverTable()
 
     cdef ws_server_slot* server_slot(self, bytes key) except NULL:
         """The slot of ``key``, taken into use if it is new. Only the supervisor calls this, before it forks."""

@@ -147,6 +147,19 @@ class BalancingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = True
 
 
+class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[affinity]``."""
+
+    takeover_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="how long a session's new server is remembered after a failover, until its cookie names it; 0: not at all",
+        ),
+    ] = 60.0
+
+
 class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[routing]``."""
 
@@ -203,5 +216,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     upstream: UpstreamSettings = UpstreamSettings()
     routing: RoutingSettings = RoutingSettings()
     balancing: BalancingSettings = BalancingSettings()
+    affinity: AffinitySettings = AffinitySettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()
