@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.macro import cputime, programs, render, traffic, verify
+from bench.macro import cputime, programs, render, tls, traffic, verify
 from bench.macro.echo_origin import echo_origin
 from bench.macro.machine import Cores
 from bench.macro.processes import Service, StartError, free_ports, running
@@ -22,6 +22,7 @@ from bench.macro.proxies import Proxy
 from bench.macro.render import Addresses
 from bench.macro.results import Failure
 from bench.macro.scenarios import Scenario
+from bench.macro.tls import Certificate, CertificateError
 
 TMPFS = Path("/dev/shm")
 
@@ -56,17 +57,20 @@ def running_bed(scenario: Scenario, chosen: list[Proxy], cores: Cores) -> Iterat
         echo_port = stack.enter_context(echo_origin())
         upstream_ports, listen_ports = _ports(len(chosen))
         addresses = Addresses(upstream_ports, echo_port)
+        certificate = _certificate(scenario, workdir)
         _start_upstream(stack, addresses, workdir, cores)
 
         contestants: list[Contestant] = []
         failures: list[Failure] = []
         for proxy, port in zip(chosen, listen_ports, strict=True):
             try:
-                contestant = _start_proxy(stack, proxy, port, scenario, addresses, workdir, cores)
+                contestant = _start_proxy(
+                    stack, proxy, port, scenario, addresses, certificate, workdir, cores
+                )
             except StartError as error:
                 failures.append(Failure(proxy.name, [str(error)]))
                 continue
-            complaints = verify.complaints(scenario, addresses, port)
+            complaints = verify.complaints(scenario, addresses, certificate, port)
             complaints += verify.pinning_complaints(_processes(contestant.service), cores.proxy)
             if complaints:
                 failures.append(Failure(proxy.name, complaints))
@@ -117,6 +121,7 @@ def _start_proxy(
     port: int,
     scenario: Scenario,
     addresses: Addresses,
+    certificate: Certificate,
     workdir: Path,
     cores: Cores,
 ) -> Contestant:
@@ -125,11 +130,10 @@ def _start_proxy(
     directory.mkdir()
     directory.chmod(0o755)
     config = directory / proxy.config_name
-    config.write_text(
-        render.render(
-            proxy.template, render.proxy_values(addresses, directory, port, proxy.template_values())
-        )
+    values = render.proxy_values(
+        scenario, addresses, certificate, directory, port, proxy.template_values()
     )
+    config.write_text(render.render(proxy.template, values))
     script = directory / "request.lua"
     script.write_text(render.render("request.lua", render.wrk_values(scenario, port)))
     argv = proxy.command(_path(proxy.program), config, port)
@@ -137,6 +141,15 @@ def _start_proxy(
         running(proxy.name, argv, {cores.proxy}, directory / "output.log", (port,))
     )
     return Contestant(proxy, service, port, script)
+
+
+def _certificate(scenario: Scenario, workdir: Path) -> Certificate:
+    if not scenario.tls:
+        return tls.paths(workdir)  # named in comments of configurations only
+    try:
+        return tls.make_certificate(_path(programs.OPENSSL), workdir)
+    except CertificateError as error:
+        raise StartError(str(error)) from error
 
 
 def _path(program: Program) -> Path:

@@ -101,37 +101,40 @@ HTTPD = Proxy(
     programs.HTTPD,
     "httpd.conf",
     _httpd,
-    "event MPM, one child with 40 threads",
+    "event MPM, one child, a thread for each connection of wrk and 8 more",
     _httpd_values,
 )
 
 # The peers' default buffers are smaller than a 64-KiB answer, and each can be told to use larger ones. Measured without
 # that, nginx and httpd need twice the CPU: a comparison with the defaults alone would flatter us.
+LARGE_BODIES = ("64k", "1m", "upload")
 VARIANTS = (
     replace(
         NGINX,
         name="nginx-buffers",
-        note="as nginx, with buffers that hold a whole 64-KiB answer, so that no temporary file is written",
+        note="as nginx, with buffers that hold a whole 64-KiB answer, no temporary files, uploads passed on as they come",
         buffer_lines=(
             "proxy_buffer_size 16k;",
             "proxy_buffers 8 32k;",
             "proxy_busy_buffers_size 128k;",
+            "proxy_max_temp_file_size 0;",
+            "proxy_request_buffering off;",
         ),
-        only_in=("64k",),
+        only_in=LARGE_BODIES,
     ),
     replace(
         HAPROXY,
         name="haproxy-buffers",
         note="as haproxy, with buffers that hold a whole 64-KiB answer (splicing was measured: no better)",
         buffer_lines=("    tune.bufsize 98304",),
-        only_in=("64k",),
+        only_in=LARGE_BODIES,
     ),
     replace(
         HTTPD,
         name="httpd-buffers",
         note="as httpd, with buffers that hold a whole 64-KiB answer",
         buffer_lines=("ProxyIOBufferSize 65536",),
-        only_in=("64k",),
+        only_in=LARGE_BODIES,
     ),
 )
 
