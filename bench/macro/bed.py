@@ -25,6 +25,7 @@ from bench.macro.scenarios import Scenario
 from bench.macro.tls import Certificate, CertificateError
 
 TMPFS = Path("/dev/shm")
+NO_TICKETS = "openssl.cnf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +135,17 @@ def _start_proxy(
         scenario, addresses, certificate, directory, port, proxy.template_values()
     )
     config.write_text(render.render(proxy.template, values))
+    for template in proxy.more_templates:
+        (directory / template).write_text(render.render(template, values))
     script = directory / "request.lua"
     script.write_text(render.render("request.lua", render.wrk_values(scenario, port)))
-    argv = proxy.command(_path(proxy.program), config, port)
+    argv = proxy.command(_path(proxy.program), config)
+    # the same file for all of them, and none where OpenSSL's defaults are meant
+    environment = (
+        {"OPENSSL_CONF": str(workdir / NO_TICKETS)} if scenario.has_full_handshakes else {}
+    )
     service = stack.enter_context(
-        running(proxy.name, argv, {cores.proxy}, directory / "output.log", (port,))
+        running(proxy.name, argv, {cores.proxy}, directory / "output.log", (port,), environment)
     )
     return Contestant(proxy, service, port, script)
 
@@ -146,6 +153,7 @@ def _start_proxy(
 def _certificate(scenario: Scenario, workdir: Path) -> Certificate:
     if not scenario.tls:
         return tls.paths(workdir)  # named in comments of configurations only
+    (workdir / NO_TICKETS).write_text(render.render(NO_TICKETS, {}))
     try:
         return tls.make_certificate(_path(programs.OPENSSL), workdir)
     except CertificateError as error:

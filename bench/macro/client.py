@@ -37,6 +37,7 @@ class Client:
 
     port: int
     context: ssl.SSLContext | None
+    patience_s: float = ANSWER_S  # for each read
     tls_version: str | None = None
     cipher: str | None = None
     has_resumed: bool = False  # whether any connection took up an earlier TLS session
@@ -70,7 +71,7 @@ class Client:
             response.close()
 
     def is_closed_by_peer(self) -> bool:
-        """Whether the connection ends; waits up to ANSWER_S for that. I/O."""
+        """Whether the connection ends; waits up to ``patience_s`` for that. I/O."""
         if self._sock is None:
             return False
         try:
@@ -87,7 +88,7 @@ class Client:
             self._sock = None
 
     def _connect(self) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self.port), ANSWER_S)
+        sock = socket.create_connection(("127.0.0.1", self.port), self.patience_s)
         if self.context is None:
             return sock
         wrapped = self.context.wrap_socket(

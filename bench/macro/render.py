@@ -27,7 +27,7 @@ from bench.macro.tls import Certificate
 TEMPLATES = Path(__file__).parent / "configs"
 RESULT_MARKER = "WRK-RESULT "
 FILES = {"64k": LARGE_BODY_BYTES, "1m": HUGE_BODY_BYTES, "chunked": CHUNKED_BODY_BYTES}
-# What a line that does not apply begins with: a comment in nginx, HAProxy and httpd
+# What a line that does not apply begins with: a comment in nginx, HAProxy, httpd and TOML
 COMMENT = "# "
 SPARE_THREADS = 8
 
@@ -94,7 +94,6 @@ def proxy_values(
     return {
         "when_plain": COMMENT if scenario.tls else "",
         "when_tls": "" if scenario.tls else COMMENT,
-        "when_full_handshakes": "" if scenario.has_full_handshakes else COMMENT,
         "certificate": str(certificate.certificate),
         "certificate_key": str(certificate.key),
         "certificate_and_key": str(certificate.both),
