@@ -32,7 +32,7 @@ DUTIES = [
 CLOSES_DUTY = (
     "close the client's connection after the answer, as the client asks; keep those to the servers"
 )
-TLS_DUTY = f"{tls.VERSION}, {tls.CIPHER}, the same ECDSA P-256 certificate; $WSCS, and $WSIS and $WSSC that say TLS"
+TLS_DUTY = f"{tls.VERSION}, {tls.CIPHER}, the same ECDSA P-256 certificate; $WSCS, $WSSI where there is an id, and $WSIS and $WSSC that say TLS"
 FULL_HANDSHAKES_DUTY = "resume no TLS session"
 
 

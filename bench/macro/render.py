@@ -94,6 +94,7 @@ def proxy_values(
     return {
         "when_plain": COMMENT if scenario.tls else "",
         "when_tls": "" if scenario.tls else COMMENT,
+        "when_session_ids": "" if scenario.has_session_ids else COMMENT,
         "certificate": str(certificate.certificate),
         "certificate_key": str(certificate.key),
         "certificate_and_key": str(certificate.both),

@@ -55,6 +55,11 @@ class Scenario:
         """Whether no TLS session may be resumed: wrk would resume one in all its later connections."""
         return self.tls and self.closes
 
+    @property
+    def has_session_ids(self) -> bool:
+        """Whether TLS sessions have ids: in TLS 1.3 they come with the ticket."""
+        return self.tls and not self.has_full_handshakes
+
 
 SCENARIOS = {
     scenario.name: scenario

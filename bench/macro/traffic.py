@@ -34,6 +34,7 @@ PRIVATE_HEADERS = (
 
 # and on requests that came by TLS
 CIPHER_HEADER = "$WSCS"
+SESSION_ID_HEADER = "$WSSI"  # where the TLS session has an id
 
 # What a client sends that wants to pass for somebody else; none of it may arrive
 SPOOFED_HEADERS = (
@@ -42,6 +43,7 @@ SPOOFED_HEADERS = (
     ("$WSRU", "admin"),
     ("$WSCC", "MIIB"),
     ("$WSCS", "NULL"),
+    ("$WSSI", "00"),
     ("_WS_HAPRT_WLMVERSION", "666"),
 )
 

@@ -10,6 +10,7 @@ import http
 import http.client
 import json
 import os
+import re
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ SESSIONS_TRIED = 4  # for each clone
 NEW_VISITORS = (
     12  # round robin over two servers shows both long before that; random misses one in 2048 runs
 )
+SESSION_ID = re.compile(r"[0-9A-Fa-f]{64}")
 LONGEST_HEAD_BYTES = 8192  # of a request as a proxy sends it on; it has about 1200
 
 
@@ -60,12 +62,17 @@ def pinning_complaints(processes: Iterable[ProcessStat], core: int) -> list[str]
 
 
 def check_echo(
-    pairs: list[list[str]], sent_cookie: str, listen_port: int, cipher: str | None = None
+    pairs: list[list[str]],
+    sent_cookie: str,
+    listen_port: int,
+    cipher: str | None = None,
+    *,
+    has_session_id: bool = False,
 ) -> list[str]:
     """
     What is wrong with the request head that the app server saw, but for the port. Pure.
 
-    ``cipher``: that of the client's TLS connection; None means plain HTTP.
+    ``cipher``: that of the client's TLS connection; None means plain HTTP. The client does not know the id of its session.
     """
     seen: dict[str, list[str]] = {}
     for name, value in pairs:
@@ -77,6 +84,10 @@ def check_echo(
         for name, value in expected.items()
         if seen.get(name) != [value]
     ]
+    if has_session_id:
+        ids = seen.pop(traffic.SESSION_ID_HEADER.lower(), [])
+        if len(ids) != 1 or not SESSION_ID.fullmatch(ids[0]):
+            found.append(f"{traffic.SESSION_ID_HEADER} is {ids}, not the id of a session")
     found += [
         f"{name.upper()} of the client reached the app server"
         for name in seen
@@ -163,7 +174,15 @@ class _Proof:
                     self.found.append(f"{CHECK_PATH} was answered with {answer.status}")
                     return
                 pairs: list[list[str]] = json.loads(answer.body)
-                self.found.extend(check_echo(pairs, cookie, self.listen_port, self.client.cipher))
+                self.found.extend(
+                    check_echo(
+                        pairs,
+                        cookie,
+                        self.listen_port,
+                        self.client.cipher,
+                        has_session_id=self.scenario.has_session_ids,
+                    )
+                )
                 bench = dict(pairs)
                 if bench["X-Bench-Upstream-Port"] != str(port):
                     self.found.append(

@@ -52,13 +52,17 @@ def test_every_proxy_knows_its_port_both_servers_and_both_clones(proxy: Proxy) -
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 @pytest.mark.parametrize("proxy", PEERS, ids=lambda proxy: proxy.name)
 def test_every_peer_adds_each_private_header_once(proxy: Proxy, scenario: Scenario) -> None:
-    """The eight of plain HTTP, and the cipher where there is one."""
-    for header in (*traffic.PRIVATE_HEADERS, traffic.CIPHER_HEADER):
+    """The eight of plain HTTP, and what TLS adds where there is such a thing."""
+    applies = dict.fromkeys(traffic.PRIVATE_HEADERS, True) | {
+        traffic.CIPHER_HEADER: scenario.tls,
+        traffic.SESSION_ID_HEADER: scenario.name == "tls",
+    }
+    for header, is_added in applies.items():
         setting = re.compile(
             rf"(proxy_set_header|add-header|RequestHeader set) {re.escape(header)} "
         )
         found = [line for line in directives(proxy, scenario) if setting.search(line)]
-        assert len(found) == (header != traffic.CIPHER_HEADER or scenario.tls), header
+        assert len(found) == is_added, header
 
 
 @pytest.mark.parametrize("proxy", PEERS, ids=lambda proxy: proxy.name)

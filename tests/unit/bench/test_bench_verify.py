@@ -73,6 +73,17 @@ def test_private_header_of_the_client_that_passes_is_a_complaint() -> None:
     ]
 
 
+@pytest.mark.parametrize("ids", [[], ["00"], ["(null)"], ["ab" * 32, "00"]])
+def test_session_id_that_is_none_is_a_complaint(ids: list[str]) -> None:
+    head = [*good_head(), *(["$WSSI", value] for value in ids)]
+    assert check_echo(head, COOKIE, PORT, has_session_id=True) == [
+        f"$WSSI is {ids}, not the id of a session"
+    ]
+    good = [*good_head(), ["$wssi", "aB" * 32]]
+    assert check_echo(good, COOKIE, PORT, has_session_id=True) == []
+    assert check_echo(good, COOKIE, PORT) == ["$WSSI of the client reached the app server"]
+
+
 def test_changed_host_or_cookie_is_a_complaint() -> None:
     head = [
         ["host", "127.0.0.1:1"] if name == "host" else [name, value] for name, value in good_head()
@@ -127,6 +138,7 @@ OTHER_CIPHER = _replaced(
     "TLSv1.3; ssl_conf_command Ciphersuites TLS_CHACHA20_POLY1305_SHA256;",
 )
 NO_CIPHER_HEADER = _replaced("proxy_set_header $WSCS $ssl_cipher;", "")
+NO_SESSION_ID = _replaced("proxy_set_header $WSSI $ssl_session_id;", "")
 PLAIN_SCHEME = _replaced("proxy_set_header $WSSC https;", "proxy_set_header $WSSC http;")
 # has its own way with tickets, against OPENSSL_CONF
 RESUMES = _replaced("TLSv1.2 TLSv1.3;", "TLSv1.3; ssl_conf_command NumTickets 2;")
@@ -149,6 +161,7 @@ RESUMES = _replaced("TLSv1.2 TLSv1.3;", "TLSv1.3; ssl_conf_command NumTickets 2;
         ("tls", OLD_TLS, r"TLSv1.2 with .*, not TLSv1.3 with TLS_AES_256_GCM_SHA384"),
         ("tls", OTHER_CIPHER, r"TLSv1.3 with TLS_CHACHA20\w+, not TLSv1.3 with TLS_AES"),
         ("tls", NO_CIPHER_HEADER, r"\$WSCS is \[\], not \['TLS_AES_256_GCM_SHA384'\]"),
+        ("tls", NO_SESSION_ID, r"\$WSSI is \[\], not the id of a session"),
         ("tls", PLAIN_SCHEME, r"\$WSSC is \['http'\], not \['https'\]"),
         ("tls-new", RESUMES, "resumes TLS sessions"),
     ],
