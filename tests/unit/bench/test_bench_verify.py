@@ -26,11 +26,12 @@ from bench.macro.machine import PROJECT, assign_cores
 from bench.macro.measure import duties, programs_needed
 from bench.macro.processes import StartError, free_ports, running
 from bench.macro.programs import NGINX, OPENSSL, TASKSET, WRK, missing
-from bench.macro.proxies import PROXIES, choose
+from bench.macro.proxies import OURS, PROXIES, choose
 from bench.macro.render import Addresses
 from bench.macro.scenarios import SCENARIOS, Scenario
 from bench.macro.verify import answer_complaints, check_echo
 from bench.macro.wrk import command, run_wrk
+from wsproxy.config.settings import ListenerSettings
 
 PORT = 41004
 COOKIE = traffic.cookie(1, traffic.CLONE_IDS[0])
@@ -188,6 +189,17 @@ def test_every_scenario_admits_a_proxy_that_does_its_duty(scenario: Scenario) ->
     with running_bed(scenario, [PROXIES["nginx"], PROXIES["nginx-buffers"]], cores) as bed:
         assert bed.failures == []
         assert len(bed.contestants) == 2
+
+
+@needs_nginx
+@needs_two_cores
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_every_scenario_admits_us(scenario: Scenario) -> None:
+    if scenario.tls and not hasattr(ListenerSettings, "certificates"):
+        pytest.skip("wsproxy has no TLS listeners yet")
+    cores = assign_cores(os.sched_getaffinity(0))
+    with running_bed(scenario, [PROXIES[OURS]], cores) as bed:
+        assert bed.failures == []
 
 
 def test_answer_of_another_kind_is_a_complaint() -> None:
