@@ -119,7 +119,7 @@ cdef bint take_remembered(Engine engine, Cluster cluster, int64_t now_ms, Choice
     choice.probe = verdict == PROBE
     choice.remembered = True
     ws_takeover_count(&cluster.sessions.at.remembered)
-    if until_ms - now_ms < engine.takeover_ms // 2 and not owner_is_up(cluster, &engine.ids):
+    if until_ms - now_ms < engine.takeover_ms // 2 and not owner_may_serve(cluster, &engine.ids, now_ms):
         # The cookie never came (a server that writes none): the session stays where it is as long as its owner is away.
         cluster.takeovers.remember(key, slot, now_ms, now_ms + engine.takeover_ms)
     return True
@@ -166,14 +166,14 @@ cdef bint names(Cluster cluster, CloneIds* ids, int server) noexcept nogil:
     return False
 
 
-cdef bint owner_is_up(Cluster cluster, CloneIds* ids) noexcept nogil:
-    """Whether the first server that the clone ids name is there to take its sessions back."""
+cdef bint owner_may_serve(Cluster cluster, CloneIds* ids, int64_t now_ms) noexcept nogil:
+    """Whether the first server that the clone ids name may be asked, or be tried again: nobody else may ever probe it."""
     cdef int i, position, server
     for i in range(ids.count):
         position = cluster.find_clone(ids.at[i].start, ids.at[i].length, 0)
         if position >= 0:
             server = cluster.order[position]
-            return ws_load64(&cluster.servers[server].down_until_ms) == 0 and not ws_load32(&cluster.servers[server].drained)
+            return ws_load64(&cluster.servers[server].down_until_ms) <= now_ms and not ws_load32(&cluster.servers[server].drained)
     return False
 
 
