@@ -3,7 +3,7 @@ Which cluster and which server take a request: match, then affinity, then balanc
 
 Driven by ``downstream`` for live traffic. Joins the parts and holds no state of its own; allocates nothing.
 
-A session that had to leave its owner is remembered with its new server (``takeover``), so that its other requests go there at
+A session that had to leave its owner is remembered with its new one (``takeover``), so that its other requests go there at
 once. A session that left because its owner was full is remembered too: its parallel requests must meet, and its state is at
 the new server now.
 """
@@ -95,7 +95,7 @@ cdef bint take_owner(Engine engine, Cluster cluster, int64_t now_ms, Choice* cho
 
 
 cdef bint take_remembered(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil:
-    """The server that the session moved to, before its owner: who failed a moment ago is not asked by each request again."""
+    """The server that the session moved to, before its original owner: who failed a moment ago is not asked by each request again."""
     cdef uint64_t key = session_key(engine, cluster)
     cdef int64_t until_ms = 0
     cdef int32_t slot
@@ -110,7 +110,7 @@ cdef bint take_remembered(Engine engine, Cluster cluster, int64_t now_ms, Choice
     if server < 0:
         return False
     if names(cluster, &engine.ids, server):
-        cluster.takeovers.forget(key)  # the cookie says it now, and that the owner comes first when it is back
+        cluster.takeovers.forget(key)  # the cookie says it now, and that the original owner comes first when it is back
         return False
     verdict = cluster.take(server, engine.worker_id, now_ms, &choice.tried)
     if verdict > PROBE:
@@ -119,8 +119,8 @@ cdef bint take_remembered(Engine engine, Cluster cluster, int64_t now_ms, Choice
     choice.probe = verdict == PROBE
     choice.remembered = True
     ws_takeover_count(&cluster.sessions.at.remembered)
-    if until_ms - now_ms < engine.takeover_ms // 2 and not owner_is_up(cluster, &engine.ids):
-        # The cookie never came (a server that writes none): the session stays where it is as long as its owner is away.
+    if until_ms - now_ms < engine.takeover_ms // 2 and not original_may_serve(cluster, &engine.ids, now_ms):
+        # The cookie never came (a server that writes none): the session stays as long as its original owner is away.
         cluster.takeovers.remember(key, slot, now_ms, now_ms + engine.takeover_ms)
     return True
 
@@ -166,14 +166,16 @@ cdef bint names(Cluster cluster, CloneIds* ids, int server) noexcept nogil:
     return False
 
 
-cdef bint owner_is_up(Cluster cluster, CloneIds* ids) noexcept nogil:
-    """Whether the first server that the clone ids name is there to take its sessions back."""
+cdef bint original_may_serve(Cluster cluster, CloneIds* ids, int64_t now_ms) noexcept nogil:
+    """Whether the first server that the clone ids name may be asked, or be tried again: nobody else may ever probe it."""
     cdef int i, position, server
     for i in range(ids.count):
         position = cluster.find_clone(ids.at[i].start, ids.at[i].length, 0)
         if position >= 0:
             server = cluster.order[position]
-            return ws_load64(&cluster.servers[server].down_until_ms) == 0 and not ws_load32(&cluster.servers[server].drained)
+            return not ws_load32(&cluster.servers[server].drained) and (
+                ws_load64(&cluster.servers[server].down_until_ms) <= now_ms
+            )
     return False
 
 

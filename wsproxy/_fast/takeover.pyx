@@ -152,7 +152,9 @@ cdef class TakeoverTable:
             return -1
         return self.find(self.key_of(cluster, <const char*>session, len(session)), now_ms, &until_ms)
 
-    def remember_session(self, Py_ssize_t cluster, bytes session not None, int server, int64_t now_ms, int64_t until_ms) -> bool:
+    def remember_session(
+        self, Py_ssize_t cluster, bytes session not None, int server, int64_t now_ms, int64_t until_ms
+    ) -> bool:
         """Whether this is a new server for the session."""
         if not 0 <= server < SERVER_MASK:
             raise ValueError(f"found server {server}; allowed is 0..{SERVER_MASK - 1}")
