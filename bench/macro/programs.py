@@ -41,6 +41,7 @@ class Program:
 NGINX = Program("nginx", ("nginx",), "nginx-light")
 HAPROXY = Program("haproxy", ("haproxy",), "haproxy")
 HTTPD = Program("httpd", ("apache2", "httpd"), "apache2")
+OPENSSL = Program("openssl", ("openssl",), "openssl", ("version",))
 WRK = Program("wrk", ("wrk",), "wrk")
 TASKSET = Program("taskset", ("taskset",), "util-linux", ("--version",))
 # the one that belongs to the Python that runs us (.venv/bin), before any other on PATH

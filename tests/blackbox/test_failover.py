@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -16,6 +17,12 @@ from tests.support.proxy import Lane, lane, running_proxy
 WORKERS = pytest.mark.parametrize("workers", [1, 2])
 COOKIE = "Cookie: JSESSIONID=0000abc:c0"
 SILENT_S = 1
+_numbers = itertools.count()
+
+
+def new_session() -> str:
+    """A session of the first server that was never seen: one that had to leave stays away (test_takeover)."""
+    return f"Cookie: JSESSIONID=0000abc{next(_numbers)}:c0"
 
 
 async def never_answer(connection: OriginConnection) -> None:
@@ -146,19 +153,19 @@ async def test_one_request_probes_a_down_server(workers: int) -> None:
     first, second = (member.origin for member in pair.members)
     first.refuse()
     async with running_proxy([pair], workers=workers) as proxy, both(pair):
-        assert (await ask(proxy.port, get("/pair/x", COOKIE))).status == 200
+        assert (await ask(proxy.port, get("/pair/x", new_session()))).status == 200
         await proxy.line("Marking s0 down")
         first.reopen()
         accepting = asyncio.ensure_future(first.accept())
         asking: list[asyncio.Future[Answer]] = []
         while not accepting.done():  # until RetryInterval is over
-            asking.append(asyncio.ensure_future(ask(proxy.port, get("/pair/x", COOKIE))))
+            asking.append(asyncio.ensure_future(ask(proxy.port, get("/pair/x", new_session()))))
             await first_of(asking[-1], accepting)
         server = await accepting
         await server.request()
         served = len(second.requests)
         for _ in range(20):
-            assert (await ask(proxy.port, get("/pair/x", COOKIE))).status == 200
+            assert (await ask(proxy.port, get("/pair/x", new_session()))).status == 200
         assert len(second.requests) == served + 20
         assert not first.has_waiting()
         await server.send(OK)
@@ -167,7 +174,7 @@ async def test_one_request_probes_a_down_server(workers: int) -> None:
         async with first.serving(keep_answering):
             served = len(second.requests)
             for _ in range(5):
-                assert (await ask(proxy.port, get("/pair/x", COOKIE))).status == 200
+                assert (await ask(proxy.port, get("/pair/x", new_session()))).status == 200
             assert len(second.requests) == served
 
 
@@ -178,7 +185,7 @@ async def test_failed_probe_starts_the_interval_again() -> None:
     async with running_proxy([pair]) as proxy, both(pair):
         until = asyncio.get_running_loop().time() + WAIT_S
         while sum("Marking s0 down" in line for line in proxy.lines) < 3:
-            assert (await ask(proxy.port, get("/pair/x", COOKIE))).status == 200
+            assert (await ask(proxy.port, get("/pair/x", new_session()))).status == 200
             assert asyncio.get_running_loop().time() < until
 
 
@@ -197,7 +204,7 @@ async def test_server_that_hangs_up_is_followed_by_the_next() -> None:
     pair = lane("pair", 2)
     async with running_proxy([pair]) as proxy, both(pair, hang_up):
         for _ in range(2):
-            answer = await ask(proxy.port, request("POST", "/pair/x", COOKIE, body=b"data"))
+            answer = await ask(proxy.port, request("POST", "/pair/x", new_session(), body=b"data"))
             assert answer.status == 200
         assert len(pair.origin.requests) == 2
         assert not [line for line in proxy.lines if "Marking" in line]
@@ -211,7 +218,7 @@ async def test_server_io_timeout(workers: int, sign: str) -> None:
     pair = lane("pair", 2, server=f'ServerIOTimeout="{sign}{SILENT_S}"')
     async with running_proxy([pair], workers=workers) as proxy, both(pair, never_answer):
         for _ in range(2):
-            answer = await ask(proxy.port, request("POST", "/pair/x", COOKIE, body=b"data"))
+            answer = await ask(proxy.port, request("POST", "/pair/x", new_session(), body=b"data"))
             assert answer.status == 200
         assert len(pair.origin.requests) == (1 if sign else 2)
         marks = [line for line in proxy.lines if "Marking s0 down" in line]

@@ -65,16 +65,19 @@ def tables(
 
 
 @pytest.mark.parametrize("max_pairs", [1_000_000, 0], ids=["pairs", "walk"])
+@pytest.mark.parametrize("exact_first", [False, True], ids=["score", "exact"])
 @settings(max_examples=600, deadline=None)
 @given(rows=tables(), asked=requests)
 def test_best_route_is_the_oracles(
+    exact_first: bool,
     max_pairs: int,
     rows: tuple[match_oracle.VhostRows, match_oracle.UriRows, match_oracle.RouteRows],
     asked: list[tuple[bytes, int, bytes]],
 ) -> None:
-    table = RouteTable(*rows, max_pairs=max_pairs)
+    table = RouteTable(*rows, max_pairs=max_pairs, exact_first=exact_first)
     for request in asked:
-        assert table.match_path(*request) == match_oracle.match(*rows, request), request
+        expected = match_oracle.match(*rows, request, exact_first=exact_first)
+        assert table.match_path(*request) == expected, request
 
 
 @settings(max_examples=200, deadline=None)

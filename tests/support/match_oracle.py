@@ -43,11 +43,18 @@ def uri_score(path: bytes, pattern: bytes) -> Score | None:
     return None
 
 
-def best(scores: list[Score | None]) -> tuple[Score, int] | None:
+def order(score: int, exact: int, *, exact_first: bool) -> Score:
+    return (exact, score) if exact_first else (score, exact)
+
+
+def best(scores: list[Score | None], *, exact_first: bool) -> tuple[Score, int] | None:
     """The highest score, then the highest exact match, then the first; with its index."""
     found: tuple[Score, int] | None = None
     for index, score in enumerate(scores):
-        if score is not None and (found is None or score > found[0]):
+        if score is not None and (
+            found is None
+            or order(*score, exact_first=exact_first) > order(*found[0], exact_first=exact_first)
+        ):
             found = score, index
     return found
 
@@ -58,6 +65,8 @@ def match_one(
     routes: RouteRows,
     number: int,
     request: tuple[bytes, int, bytes],
+    *,
+    exact_first: bool = False,
 ) -> Match | None:
     """What one Route scores for (host, port, path); None: no match."""
     host, port, path = request
@@ -66,9 +75,14 @@ def match_one(
     uri_found: tuple[Score, int] | None = ((0, 0), -1)
     cookie, url_id = b"JSESSIONID", b"jsessionid"
     if vhost_group >= 0:
-        vhost_found = best([vhost_score(host, port, each) for each in vhost_groups[vhost_group]])
+        vhost_found = best(
+            [vhost_score(host, port, each) for each in vhost_groups[vhost_group]],
+            exact_first=exact_first,
+        )
     if uri_group >= 0:
-        uri_found = best([uri_score(path, uri) for uri, _, _ in uri_groups[uri_group]])
+        uri_found = best(
+            [uri_score(path, uri) for uri, _, _ in uri_groups[uri_group]], exact_first=exact_first
+        )
     if vhost_found is None or uri_found is None:
         return None
     if uri_group >= 0:
@@ -92,13 +106,17 @@ def match(
     uri_groups: UriRows,
     routes: RouteRows,
     request: tuple[bytes, int, bytes],
+    *,
+    exact_first: bool = False,
 ) -> Match | None:
     """The best Route: highest score, then highest exact match, then first in file order."""
     found: Match | None = None
     for number in range(len(routes)):
-        each = match_one(vhost_groups, uri_groups, routes, number, request)
+        each = match_one(vhost_groups, uri_groups, routes, number, request, exact_first=exact_first)
         if each is not None and (
-            found is None or (each.score, each.exact) > (found.score, found.exact)
+            found is None
+            or order(each.score, each.exact, exact_first=exact_first)
+            > order(found.score, found.exact, exact_first=exact_first)
         ):
             found = each
     return found

@@ -18,6 +18,10 @@ cdef struct CloneIds:
     Py_ssize_t value_len        # 0: there is none
     bint in_cookie              # `value` is a cookie's
 
+# What stays the same of a session in this value while its cache id and clone ids change; its length, 0: nothing does.
+cdef Py_ssize_t find_session_id(
+    const char* value, Py_ssize_t length, char separator, const char** session_id
+) noexcept nogil
 # Appends the clone ids of every cookie called `name` (all of them, in order), then of `;url_id=` in the path.
 cdef void collect_clone_ids(
     Fields* fields, const char* target, Py_ssize_t path_len, bint has_params,

@@ -6,6 +6,7 @@ exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` 
 """
 
 import asyncio
+import logging
 
 from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids
@@ -13,6 +14,7 @@ from wsproxy._fast.changes cimport Evidence
 from wsproxy._fast.decide cimport decide_again
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY
+from wsproxy._fast.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
 from wsproxy._fast.head cimport RequestHead, parse_request
 from wsproxy._fast.intake cimport ANSWERING, CONNECTING, Intake
 from wsproxy._fast.select cimport set_tried
@@ -21,6 +23,8 @@ from wsproxy._fast.stream cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.upstream cimport Upstream
 
 from wsproxy._fast.exchange import Facts
+
+log = logging.getLogger("wsproxy.connection")
 
 
 cdef class Downstream(Intake):
@@ -115,15 +119,21 @@ cdef class Downstream(Intake):
         set_tried(&self.choice.tried, self.choice.server)
         self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
         decide_again(self.engine, self.service, &self.choice)
+        if self.choice.by_affinity:
+            buffer_clear(&self.session)
+        elif self.engine.ids.value_len and not self.session.length:
+            self.keep_session()
         if self.choice.server >= 0:
             self.mark_failover()
         return self.choice.server
 
     cdef int reread_session(self) except -1:
-        """Keeps the session value for the next server; the head that was sent still has it."""
+        """The clone ids of the request into ``engine.ids``; the head that was sent still has them."""
         cdef Engine engine = self.engine
         cdef RequestHead* head = &engine.request
-        if self.session.length or not self.cookie_len or not self.sent_head or self.sent.length < self.sent_head:
+        engine.ids.count = 0
+        engine.ids.value_len = 0
+        if not self.cookie_len or not self.sent_head or self.sent.length < self.sent_head:
             return 0
         if parse_request(self.sent.data, self.sent_head, &engine.limits, head) <= 0:
             return 0  # what we add took it over a limit; the session is balanced anew
@@ -131,8 +141,37 @@ cdef class Downstream(Intake):
             &head.fields, head.target, head.path_len, head.has_params,
             self.cookie, self.cookie_len, self.url_id, self.url_id_len, self.service.cluster.separator, &engine.ids,
         )
-        if engine.ids.value_len:
-            self.keep_session()
+        return 0
+
+    cdef int note_partitions(self, Fields* fields) except -1:
+        """
+        Keeps the partition table of memory-to-memory sessions for all workers, and tells of a new one.
+
+        What would read it is ``routing.partition``; as long as that cannot, partition ids are unknown clone ids.
+        """
+        cdef Buffer table
+        cdef const char* version = ""
+        cdef Py_ssize_t version_len = 0
+        cdef int i
+        memset(&table, 0, sizeof(Buffer))
+        try:
+            for i in range(fields.count):
+                if fields.at[i].private_bit == PARTITION_VERSION:
+                    version = fields.at[i].value
+                    version_len = fields.at[i].value_len
+                elif fields.at[i].private_bit == PARTITION_TABLE:
+                    if table.length:
+                        buffer_append(&table, "\n", 1)
+                    buffer_append(&table, fields.at[i].value, fields.at[i].value_len)
+            if self.service.cluster.note_partitions(version, version_len, table.data, table.length):
+                log.info(
+                    "cluster %s: partition table version %r, %d bytes, from server %s; found a format that is not known: "
+                    "partition ids are treated as unknown clone ids",
+                    self.service.cluster.name, (version[:version_len]).decode("ascii", "backslashreplace"), table.length,
+                    self.service.cluster.server_names[self.choice.server],
+                )
+        finally:
+            buffer_clear(&table)
         return 0
 
     cdef int check_taken(self) except -1:

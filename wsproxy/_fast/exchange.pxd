@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t
 from wsproxy._fast.chunked cimport ChunkState
 from wsproxy._fast.engine cimport Engine
+from wsproxy._fast.fields cimport Fields
 from wsproxy._fast.stream cimport Stream
 
 cdef enum BodyKind:
@@ -33,6 +34,8 @@ cdef class Exchange(Stream):
     cdef bint head_only
     cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 
+    # A final answer has a partition table or its version.
+    cdef int note_partitions(self, Fields* fields) except -1
     # The head of a final answer is here: the server lives and there will be no retry.
     cdef int answer_begins(self) except -1
     # The answer was handed over whole.

@@ -21,7 +21,7 @@ from collections import namedtuple
 
 cimport cython
 from cpython.mem cimport PyMem_RawFree
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memchr, memcmp
 from wsproxy._fast.match_draft cimport (
     ANY_HOST, KIND_EXACT, KIND_FOLDER, KIND_PREFIX, KIND_SUFFIX, NO_URI_GROUP, NO_VHOST_GROUP, ROOT,
@@ -43,6 +43,7 @@ cdef struct Search:
     int32_t keys[MAX_KEYS]
     int key_count
     int only                # consider this Route alone; -1: all
+    int64_t rank            # score and exact match of the best so far, the one that counts more in the upper half
     int route
     int score
     int exact
@@ -168,6 +169,7 @@ cdef void consider(Tables* t, Search* s, int32_t pattern) noexcept nogil:
     cdef Pattern* p = &t.patterns[pattern]
     cdef Key* key
     cdef int i, score, exact
+    cdef int64_t rank
     cdef int32_t route
     if p.cls < 0:
         return
@@ -175,7 +177,8 @@ cdef void consider(Tables* t, Search* s, int32_t pattern) noexcept nogil:
         key = &t.keys[s.keys[i]]
         score = p.score + key.score
         exact = p.exact + key.exact
-        if score < s.score or (score == s.score and exact < s.exact):
+        rank = (<int64_t>exact << 32) + score if t.exact_first else (<int64_t>score << 32) + exact
+        if rank < s.rank:
             continue
         if s.only >= 0:
             route = only_route(t, key, p, s.only)
@@ -185,11 +188,12 @@ cdef void consider(Tables* t, Search* s, int32_t pattern) noexcept nogil:
             route = find_number(&t.pairs, pair_of(key.cls, p.cls))
         if route < 0:
             continue
-        if score == s.score and exact == s.exact:
+        if rank == s.rank:
             if route > s.route:
                 continue
             if route == s.route and uri_of(t, pattern, route) >= uri_of(t, s.pattern, route):
                 continue
+        s.rank = rank
         s.score = score
         s.exact = exact
         s.route = route
@@ -309,7 +313,7 @@ cdef int search(
             path_len = stop - path
     s.key_count = 0
     s.only = only
-    s.route = s.score = s.exact = s.pattern = s.key = -1
+    s.rank = s.route = s.score = s.exact = s.pattern = s.key = -1
     number = find_host(t, host, host_len)
     if number >= 0:
         if port >= 0:
@@ -354,14 +358,19 @@ cdef class RouteTable:
     vhost_groups: for each VirtualHostGroup its (host or ``*``, port or -1 for any); uri_groups: for each
     UriGroup its (Uri, AffinityCookie, AffinityURLIdentifier); routes: (VirtualHostGroup or -1, UriGroup or
     -1, cluster). max_pairs bounds the memory; see MAX_PAIRS.
+    exact_first: the exact match counts before the score (PLUGIN Q1).
 
     Raises: ValueError for a number out of range, TypeError for a row of another shape, MemoryError.
     """
 
-    def __cinit__(self, list vhost_groups, list uri_groups, list routes, *, Py_ssize_t max_pairs=MAX_PAIRS):
+    def __cinit__(
+        self, list vhost_groups, list uri_groups, list routes, *,
+        Py_ssize_t max_pairs=MAX_PAIRS, bint exact_first=False,
+    ):
         self.keep = []
         self.tables = take(1, sizeof(Tables))
         build_tables(<Tables*>self.tables, vhost_groups, uri_groups, routes, max_pairs, self.keep)
+        (<Tables*>self.tables).exact_first = exact_first
 
     def __dealloc__(self):
         if self.tables != NULL:

@@ -66,6 +66,7 @@ cdef struct Tables:
     Index key_index         # (host number, port) -> key
     Index pattern_index     # text -> pattern
     Index pairs             # (host class, uri class) -> first Route
+    bint exact_first        # the exact match counts before the score
     bint walk               # too many of them: (vhost group + 1, uri group + 1) -> first Route
     int32_t route_count
     bint has_ungrouped      # some Route names no VirtualHostGroup

@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from wsproxy._fast.changes cimport Evidence
 from wsproxy._fast.state cimport SharedState, ws_cluster_slot, ws_server_slot
+from wsproxy._fast.takeover cimport ClusterSessions, TakeoverTable
 
 cdef enum:
     # Servers a cluster may have: the bitmap of tried servers is 32 bytes. The largest published cell has under 100.
@@ -30,6 +31,8 @@ cdef class Cluster:
     cdef readonly tuple server_names
     cdef SharedState state          # keeps the slots alive
     cdef ws_cluster_slot* slot
+    cdef TakeoverTable takeovers    # of all clusters
+    cdef ClusterSessions sessions   # of this one
     cdef ws_server_slot** servers
     cdef const char** clone_ids     # NULL: none; point into `keep`
     cdef Py_ssize_t* clone_id_lens
@@ -73,6 +76,14 @@ cdef class Cluster:
     cdef bint readjust(self, int first, int last, int64_t now_ms, Tried* tried) noexcept nogil
     cdef int check_server(self, int server) except -1
     cdef object set_start_weights(self, list weights, int first, int last)
+    # The session memory: slots outlive a reload, indices of servers do not.
+    cdef uint64_t slot_index(self) noexcept nogil
+    cdef int32_t server_slot_index(self, int server) noexcept nogil
+    cdef int member_at_slot(self, int32_t slot_index) noexcept nogil
+    # Whether this version of a partition table is new to the cluster; keeps it then.
+    cdef bint note_partitions(
+        self, const char* version, Py_ssize_t version_len, const char* table, Py_ssize_t table_len
+    ) noexcept nogil
     cdef int pick_backup(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
     cdef int pick_last_chance(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
 

@@ -84,6 +84,8 @@ cdef class Cluster:
         self.server_names = tuple(row[0] for row in servers)
         self.state = state
         self.slot = state.cluster_slot(cluster_key(name))
+        self.takeovers = state.takeovers
+        self.sessions = state.takeovers.cluster_sessions(self.slot_index())
         self.servers = <ws_server_slot**>malloc(self.count * sizeof(ws_server_slot*))
         self.clone_ids = <const char**>malloc(self.count * sizeof(char*))
         self.clone_id_lens = <Py_ssize_t*>malloc(self.count * sizeof(Py_ssize_t))
@@ -431,6 +433,51 @@ cdef class Cluster:
         if not 0 <= server < self.count:
             raise ValueError(f"cluster {self.name}: found server {server}; allowed is 0..{self.count - 1}")
         return server
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    cdef uint64_t slot_index(self) noexcept nogil:
+        return <uint64_t>(self.slot - self.state.clusters)
+
+    cdef int32_t server_slot_index(self, int server) noexcept nogil:
+        return <int32_t>(self.servers[server] - self.state.servers)
+
+    cdef int member_at_slot(self, int32_t slot_index) noexcept nogil:
+        """Index of the primary or backup with this slot; -1: it is not in the cluster any more."""
+        cdef int position
+        for position in range(self.member_count):
+            if self.server_slot_index(self.order[position]) == slot_index:
+                return self.order[position]
+        return -1
+
+    cdef bint note_partitions(
+        self, const char* version, Py_ssize_t version_len, const char* table, Py_ssize_t table_len
+    ) noexcept nogil:
+        cdef bint is_news
+        ws_lock(&self.slot.lock)
+        is_news = self.sessions.keep_partitions(version, version_len, table, table_len)
+        ws_unlock(&self.slot.lock)
+        return is_news
+
+    def partition_table(self) -> tuple[bytes, bytes]:
+        """Version and raw text of the partition table that servers sent last (``$WSPT``); both empty: none came."""
+        ws_lock(&self.slot.lock)
+        try:
+            return self.sessions.partition_table()
+        finally:
+            ws_unlock(&self.slot.lock)
+
+    def affinity_counts(self) -> dict[str, int]:
+        """
+        Of all workers: ``requests`` with clone ids that a server took, ``remembered`` of these that went where their session
+        moved to, ``moved`` sessions, and requests that no server of their clone ids took by reason: ``unknown_clone``,
+        ``down``, ``drained``, ``full``, ``tried`` (it failed in this request).
+        """
+        cdef int server
+        cdef uint64_t kept = 0
+        for server in range(self.count):
+            kept += self.servers[server].affinity
+        return self.sessions.counts(kept)
 
     # --- the same decisions for tests, explain, replay and admin -------------------------------------------------
 

@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from wsproxy._fast.changes cimport ChangeRing
 from wsproxy._fast.lock cimport pthread_mutex_t
+from wsproxy._fast.takeover cimport TakeoverTable
 
 cdef enum:
     # Rows of in-flight counts a server has, one a worker. 128 = far above the CPUs of one host, 512 bytes a server.
@@ -98,6 +99,7 @@ cdef class SharedState:
     cdef ws_server_slot* servers
     cdef ws_cluster_slot* clusters
     cdef ChangeRing* ring
+    cdef readonly TakeoverTable takeovers
 
     cdef ws_server_slot* server_slot(self, bytes key) except NULL
     cdef ws_cluster_slot* cluster_slot(self, bytes key) except NULL

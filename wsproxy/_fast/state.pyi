@@ -1,6 +1,7 @@
 from typing_extensions import disjoint_base
 
 from wsproxy._fast.changes import Change
+from wsproxy._fast.takeover import TakeoverTable
 
 def server_key(cluster: str, server: str) -> bytes: ...
 def cluster_key(cluster: str) -> bytes: ...
@@ -8,6 +9,7 @@ def now_ms() -> int: ...
 
 @disjoint_base
 class SharedState:
+    takeovers: TakeoverTable
     def __new__(
         cls, server_capacity: int = 65_536, cluster_capacity: int = 16_384
     ) -> SharedState: ...

@@ -17,6 +17,7 @@ import os
 from libc.stdint cimport int32_t, uint64_t
 from wsproxy._fast.changes cimport ChangeRing, read_changes
 from wsproxy._fast.lock cimport ws_mutex_init
+from wsproxy._fast.takeover cimport TakeoverTable
 
 
 cdef int32_t total_inflight(ws_server_slot* slot) noexcept nogil:
@@ -74,6 +75,7 @@ cdef class SharedState:
         self.ring = <ChangeRing*>(&view[0] + server_bytes + cluster_bytes)
         if ws_mutex_init(&self.ring.lock):
             raise OSError("cannot make a process-shared robust mutex")
+        self.takeovers = TakeoverTable()
 
     cdef ws_server_slot* server_slot(self, bytes key) except NULL:
         """The slot of ``key``, taken into use if it is new. Only the supervisor calls this, before it forks."""

@@ -21,7 +21,7 @@ from wsproxy._fast.exchange cimport (
     UNTIL_CLOSE,
     Exchange,
 )
-from wsproxy._fast.fields cimport HEAD_TOO_LARGE, UNEXPECTED_STATUS
+from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PARTITION_TABLE, PARTITION_VERSION, UNEXPECTED_STATUS
 from wsproxy._fast.head cimport ResponseHead, parse_response
 from wsproxy._fast.rewrite cimport write_response
 from wsproxy._fast.state cimport ws_now_ms
@@ -140,6 +140,8 @@ cdef class Upstream(Stream):
             return size
         self.awaits_head = False
         self.keep_alive = head.keep_alive
+        if head.fields.private_seen & (PARTITION_TABLE | PARTITION_VERSION):
+            downstream.note_partitions(&head.fields)
         if downstream.head_only or head.status == 204 or head.status == 304:
             self.body.kind = NO_BODY
         elif head.fields.chunked:

@@ -20,6 +20,7 @@ MAX_WORKERS = (
     128  # rows of the shared state; also where one process a core stops being the bottleneck
 )
 
+Prefer = Literal["score", "exact"]
 FallbackMode = Literal["404", "directory", "upstream"]
 BackupUse = Literal["ordered", "balanced"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -146,6 +147,30 @@ class BalancingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = True
 
 
+class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[affinity]``."""
+
+    takeover_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="how long a session's new server is remembered after a failover, until its cookie names it; 0: not at all",
+        ),
+    ] = 60.0
+
+
+class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[routing]``."""
+
+    prefer: Annotated[
+        Prefer,
+        Meta(
+            description='what decides between matching Routes: "score" the higher score, then the higher exact match; "exact" the other way round'
+        ),
+    ] = "score"
+
+
 class FallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[fallback]``: the answer where no Route matches."""
 
@@ -189,6 +214,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitSettings = LimitSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    routing: RoutingSettings = RoutingSettings()
     balancing: BalancingSettings = BalancingSettings()
+    affinity: AffinitySettings = AffinitySettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()

@@ -59,7 +59,9 @@ NOT_CARRIED_OUT: dict[type, dict[str, Left]] = {
         "log_level": Left("the level stands in wsproxy.toml"),
     },
     ServerCluster: {
-        "get_dwlm_table": Left("wsproxy has no partition tables"),
+        "get_dwlm_table": Left(
+            "the format of partition tables is not known: they are kept, and partition ids are unknown clone ids"
+        ),
         "mark_busy_down": Left("its meaning is documented nowhere", is_warned=True),
     },
     Server: {

@@ -28,4 +28,5 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
         head_s=timeouts.head_s,
         keepalive_s=timeouts.keepalive_s,
         body_s=timeouts.body_s,
+        takeover_s=plan.settings.affinity.takeover_s,
     )

@@ -48,7 +48,8 @@ def build_plan(config: Config, settings: Settings, state: SharedState) -> Plan:
     if settings.fallback.mode == "upstream":
         name = settings.fallback.upstream
         fallback = Cluster(state, FALLBACK_CLUSTER, [(name, None, 1, -1)], [0], [])
-    return Plan(config, settings, build_route_table(config), clusters, fallback)
+    routes = build_route_table(config, exact_first=settings.routing.prefer == "exact")
+    return Plan(config, settings, routes, clusters, fallback)
 
 
 def _members(cluster: ServerCluster) -> tuple[list[int], list[int]]:

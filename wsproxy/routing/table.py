@@ -37,10 +37,11 @@ class _Named(Protocol):
 _NamedT = TypeVar("_NamedT", bound=_Named)
 
 
-def build_route_table(config: Config) -> CompiledRoutes:
+def build_route_table(config: Config, *, exact_first: bool = False) -> CompiledRoutes:
     """
     The Routes of ``config``, ready to match.
 
+    ``exact_first``: the exact match is compared before the score (PLUGIN.md Q1: sources do not say which).
     A Route that names a missing group or cluster is left out (the plug-in's PK12350); where a name is defined
     twice, the first definition counts.
     """
@@ -62,6 +63,7 @@ def build_route_table(config: Config) -> CompiledRoutes:
             [_vhost_rows(group) for group in config.virtual_host_groups],
             [_uri_rows(group) for group in config.uri_groups],
             rows,
+            exact_first=exact_first,
         ),
         clusters=config.server_clusters,
         routes=tuple(kept),

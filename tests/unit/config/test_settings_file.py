@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from wsproxy.config.settings import FallbackSettings, ListenerSettings, Settings
@@ -11,6 +12,8 @@ from wsproxy.config.settings_file import parse_settings, read_settings
 from wsproxy.errors import ConfigRefusedError
 
 FILE = Path("wsproxy.toml")
+
+TABLES = ", ".join(field.encode_name for field in msgspec.structs.fields(Settings))
 
 
 def _refusal(text: str) -> list[str]:
@@ -111,7 +114,7 @@ last_chance = 1
         ),
         (
             "a.b.c = 1",
-            "1: found unknown setting a; allowed is one of workers, listener, limits, timeouts, upstream, balancing, fallback, log",
+            f"1: found unknown setting a; allowed is one of {TABLES}",
         ),
         (
             "limits.'head_bytes' = true",
