@@ -10,6 +10,7 @@ import logging
 
 from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids
+from wsproxy._fast.changes cimport Evidence
 from wsproxy._fast.decide cimport decide_again
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY
@@ -89,10 +90,22 @@ cdef class Downstream(Intake):
         self.attach(upstream)
         return True
 
-    def mark_down(self, int error) -> bool:
-        """Takes the server out of service for all workers, because of ``error`` (an errno or 0); whether that is news."""
+    def mark_down(self, int error, str detail not None) -> bool:
+        """
+        Takes the server out of service for all workers; whether that is news.
+
+        ``error`` (an errno or 0), ``detail`` (in words) and the request are recorded as evidence.
+        """
+        cdef Evidence evidence
+        cdef bytes words = detail.encode("utf-8", "backslashreplace")
         self.check_taken()
-        return self.service.cluster.mark_down(self.choice.server, self.engine.worker_id, ws_now_ms(), error)
+        evidence.worker = self.engine.worker_id
+        evidence.error = error
+        evidence.detail = words
+        evidence.detail_len = len(words)
+        evidence.head = self.sent.data
+        evidence.head_len = self.sent_head if self.sent.length else 0
+        return self.service.cluster.mark_down(self.choice.server, ws_now_ms(), &evidence)
 
     def count_failure(self) -> None:
         """One more failed try at the server."""

@@ -408,7 +408,10 @@ cdef class Intake(Exchange):
     cdef int answer_begins(self) except -1:
         """Any answer proves that the server lives (PLUGIN 5.2); what was kept for a retry is not needed any more."""
         self.response_started = True
-        self.service.cluster.mark_up(self.choice.server)
+        # The head is gone with a body that was too large to keep.
+        self.service.cluster.mark_up(
+            self.choice.server, self.engine.worker_id, self.sent.data, self.sent_head if self.sent.length else 0
+        )
         self.choice.probe = False
         buffer_clear(&self.sent)
         self.replayable = False

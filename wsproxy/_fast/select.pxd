@@ -1,6 +1,7 @@
 # Which server of a cluster takes a request. One implementation for live traffic, explain and replay.
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
+from wsproxy._fast.changes cimport Evidence
 from wsproxy._fast.state cimport SharedState, ws_cluster_slot, ws_server_slot
 from wsproxy._fast.takeover cimport ClusterSessions, TakeoverTable
 
@@ -35,6 +36,7 @@ cdef class Cluster:
     cdef ws_server_slot** servers
     cdef const char** clone_ids     # NULL: none; point into `keep`
     cdef Py_ssize_t* clone_id_lens
+    cdef const char** names         # the cluster's, then each server's
     cdef object keep
     cdef int count
     cdef int* order                 # primaries, then backups: the order in which clone ids are compared
@@ -54,16 +56,22 @@ cdef class Cluster:
     cdef Verdict take(self, int server, int worker, int64_t now_ms, Tried* tried) noexcept nogil
     cdef int pick(self, int worker, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
     cdef void release(self, int server, int worker, bint probe) noexcept nogil
-    cdef bint mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil
-    cdef void mark_up(self, int server) noexcept nogil
+    cdef bint mark_down(self, int server, int64_t now_ms, const Evidence* evidence) noexcept nogil
+    cdef void mark_up(self, int server, int worker, const char* head, Py_ssize_t head_len) noexcept nogil
     cdef void count_affinity(self, int server) noexcept nogil
     cdef int choose(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
     cdef bint may_choose(self, int position) noexcept nogil
     cdef Verdict judge(self, int server, int64_t now_ms, Tried* tried) noexcept nogil
-    cdef void enter(self, int server, int worker, bint probe) noexcept nogil
+    cdef void enter(self, int server, int worker, int64_t now_ms, bint probe) noexcept nogil
+    cdef void begin_probe(self, int server, int worker, int64_t now_ms) noexcept nogil
+    cdef uint64_t record(self, int server, int kind, const Evidence* evidence) noexcept nogil
     # Among order[first:last].
-    cdef int pick_balanced(self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
-    cdef int pick_weighted(self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef int pick_balanced(
+        self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe
+    ) noexcept nogil
+    cdef int pick_weighted(
+        self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe
+    ) noexcept nogil
     cdef int pick_random(self, int first, int last, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
     cdef bint readjust(self, int first, int last, int64_t now_ms, Tried* tried) noexcept nogil
     cdef int check_server(self, int server) except -1

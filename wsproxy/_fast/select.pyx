@@ -15,6 +15,18 @@ import math
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memset
+from wsproxy._fast.changes cimport (
+    DRAIN_OFF,
+    DRAIN_ON,
+    MARKED_DOWN,
+    PROBED,
+    STILL_DOWN,
+    UP,
+    Evidence,
+    read_changes,
+    record_change,
+)
+from wsproxy._fast.lock cimport ws_lock, ws_unlock
 from wsproxy._fast.state cimport (
     SharedState,
     check_worker,
@@ -22,11 +34,9 @@ from wsproxy._fast.state cimport (
     ws_count,
     ws_load32,
     ws_load64,
-    ws_lock,
     ws_store32,
     ws_store64,
     ws_swap_if32,
-    ws_unlock,
 )
 from wsproxy._fast.state import cluster_key, server_key
 
@@ -36,6 +46,9 @@ cdef enum:
     # behind gets no new sessions for thousands of turns anyway; without a floor the 32 bits wrap after days and the
     # busiest server gets all of them.
     LEAST_WEIGHT = -1_000_000
+    # Changes of one kind that a server's failures or probes may add a second; a server that all requests try while it is
+    # down (the only one of its cluster) would fill the ring with itself.
+    LEAST_BETWEEN_MS = 1000
 
 
 cdef class Cluster:
@@ -77,9 +90,13 @@ cdef class Cluster:
         self.clone_ids = <const char**>malloc(self.count * sizeof(char*))
         self.clone_id_lens = <Py_ssize_t*>malloc(self.count * sizeof(Py_ssize_t))
         self.order = <int*>malloc(self.count * sizeof(int))
-        if not self.servers or not self.clone_ids or not self.clone_id_lens or not self.order:
+        self.names = <const char**>malloc((self.count + 1) * sizeof(char*))
+        if not self.servers or not self.clone_ids or not self.clone_id_lens or not self.order or not self.names:
             raise MemoryError
         self.keep = [None if row[1] is None else row[1].encode() for row in servers]
+        self.keep += [text.encode() for text in (name, *self.server_names)]
+        for index in range(self.count + 1):
+            self.names[index] = <const char*><bytes>self.keep[self.count + index]
         for index in range(self.count):
             self.servers[index] = state.server_slot(server_key(name, servers[index][0]))
             self.servers[index].max_connections = servers[index][3]
@@ -113,9 +130,10 @@ cdef class Cluster:
         free(self.clone_ids)
         free(self.clone_id_lens)
         free(self.order)
+        free(self.names)
 
     cdef object set_start_weights(self, list weights, int first, int last):
-        """Divides the weights of order[first:last] by their GCD (100/90/80 -> 10/9/8); a changed server starts its turn anew."""
+        """Divides the weights of order[first:last] by their GCD (100/90/80 -> 10/9/8); a changed one starts its turn anew."""
         cdef int position, server
         cdef int32_t reduced
         divisor = math.gcd(*(weights[self.order[position]] for position in range(first, last))) or 1
@@ -156,13 +174,28 @@ cdef class Cluster:
             return PROBE
         return DOWN
 
-    cdef void enter(self, int server, int worker, bint probe) noexcept nogil:
+    cdef void enter(self, int server, int worker, int64_t now_ms, bint probe) noexcept nogil:
         """Counts one more request in flight; call under the cluster's lock, after ``judge`` allowed it."""
         cdef ws_server_slot* slot = self.servers[server]
         ws_store32(&slot.inflight[worker], slot.inflight[worker] + 1)
         ws_count(&slot.total)
         if probe:
-            ws_store32(&slot.probe_by, worker + 1)
+            self.begin_probe(server, worker, now_ms)
+
+    cdef void begin_probe(self, int server, int worker, int64_t now_ms) noexcept nogil:
+        cdef ws_server_slot* slot = self.servers[server]
+        cdef Evidence evidence
+        ws_store32(&slot.probe_by, worker + 1)
+        # A last chance is no change of the server's state: only what it brings is recorded.
+        if now_ms >= ws_load64(&slot.down_until_ms) and now_ms - slot.probe_recorded_ms >= LEAST_BETWEEN_MS:
+            slot.probe_recorded_ms = now_ms
+            memset(&evidence, 0, sizeof(Evidence))
+            evidence.worker = worker
+            self.record(server, PROBED, &evidence)
+
+    cdef uint64_t record(self, int server, int kind, const Evidence* evidence) noexcept nogil:
+        """Adds a change to the ring; call under the cluster's lock."""
+        return record_change(self.state.ring, kind, self.names[0], self.names[server + 1], evidence)
 
     cdef Verdict take(self, int server, int worker, int64_t now_ms, Tried* tried) noexcept nogil:
         """Gives the request to this server if it may have one (affinity). USABLE and PROBE mean taken."""
@@ -172,7 +205,7 @@ cdef class Cluster:
         if verdict == DOWN and self.member_count == 1 and self.order[0] == server and self.last_chance:
             verdict = USABLE  # nothing else to turn to: trying beats a sure refusal (PQ71608, Q9)
         if verdict <= PROBE:
-            self.enter(server, worker, verdict == PROBE)
+            self.enter(server, worker, now_ms, verdict == PROBE)
             if not self.ignore_affinity_requests and self.servers[server].weight > LEAST_WEIGHT:
                 self.servers[server].weight -= 1
         ws_unlock(&self.slot.lock)
@@ -201,7 +234,7 @@ cdef class Cluster:
             elif self.last_chance and not full and not tried.had_last_chance:
                 server = self.pick_last_chance(now_ms, tried, probe)
         if server >= 0:
-            self.enter(server, worker, probe[0])
+            self.enter(server, worker, now_ms, probe[0])
         ws_unlock(&self.slot.lock)
         if server >= 0:
             return server
@@ -230,13 +263,17 @@ cdef class Cluster:
             )
         return self.pick_backup(now_ms, tried, probe)
 
-    cdef int pick_balanced(self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+    cdef int pick_balanced(
+        self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe
+    ) noexcept nogil:
         """One of order[first:last] as LoadBalance says; -1 none."""
         if self.random:
             return self.pick_random(first, last, now_ms, tried, probe)
         return self.pick_weighted(first, last, cursor, now_ms, tried, probe)
 
-    cdef int pick_weighted(self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+    cdef int pick_weighted(
+        self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe
+    ) noexcept nogil:
         """Weighted round robin over order[first:last] (PLUGIN 4.1); -1 none."""
         cdef int _step, position, server, _turn
         cdef int count = last - first
@@ -349,32 +386,43 @@ cdef class Cluster:
         if probe:
             ws_swap_if32(&slot.probe_by, worker + 1, 0)
 
-    cdef bint mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil:
+    cdef bint mark_down(self, int server, int64_t now_ms, const Evidence* evidence) noexcept nogil:
         """
         Out of service for RetryInterval from now, the last failure (PK28197); for all workers. False: it already was.
 
         Under the lock: nobody may see the probe over and the new mark not yet there, and probe again.
         """
         cdef ws_server_slot* slot = self.servers[server]
-        cdef bint is_news
+        cdef bint is_news, was_up
         ws_lock(&self.slot.lock)
-        if ws_load64(&slot.down_until_ms) == 0:
+        was_up = ws_load64(&slot.down_until_ms) == 0
+        if was_up:
             ws_store64(&slot.down_since_ms, now_ms)
         is_news = now_ms >= ws_load64(&slot.down_until_ms)
-        ws_store32(&slot.down_errno, error)
-        ws_store32(&slot.down_by, worker)
+        ws_store32(&slot.down_errno, evidence.error)
+        ws_store32(&slot.down_by, evidence.worker)
+        if was_up or now_ms - slot.recorded_ms >= max(self.retry_interval_ms, LEAST_BETWEEN_MS):
+            slot.recorded_ms = now_ms
+            slot.evidence = self.record(server, MARKED_DOWN if was_up else STILL_DOWN, evidence)
         ws_store64(&slot.down_until_ms, max(now_ms + self.retry_interval_ms, 1))
         ws_store32(&slot.probe_by, 0)
         ws_unlock(&self.slot.lock)
         return is_news
 
-    cdef void mark_up(self, int server) noexcept nogil:
-        """Back in service for all workers: any answer proves it (PLUGIN 5.2)."""
+    cdef void mark_up(self, int server, int worker, const char* head, Py_ssize_t head_len) noexcept nogil:
+        """Back in service for all workers: any answer proves it (PLUGIN 5.2); ``head``: of the request that got it."""
         cdef ws_server_slot* slot = self.servers[server]
+        cdef Evidence evidence
         if ws_load64(&slot.down_until_ms) != 0:
             ws_lock(&self.slot.lock)
-            ws_store64(&slot.down_until_ms, 0)
-            ws_store32(&slot.probe_by, 0)
+            if ws_load64(&slot.down_until_ms) != 0:  # several workers may have an answer at once
+                memset(&evidence, 0, sizeof(Evidence))
+                evidence.worker = worker
+                evidence.head = head
+                evidence.head_len = head_len
+                self.record(server, UP, &evidence)
+                ws_store64(&slot.down_until_ms, 0)
+                ws_store32(&slot.probe_by, 0)
             ws_unlock(&self.slot.lock)
 
     cdef void count_affinity(self, int server) noexcept nogil:
@@ -459,17 +507,42 @@ cdef class Cluster:
         check_worker(worker)
         self.release(self.check_server(server), worker, ws_load32(&self.servers[server].probe_by) == worker + 1)
 
-    def set_down(self, int server, int worker, int64_t now_ms, int error=0) -> None:
-        """Marks the server down from ``now_ms`` on."""
-        self.mark_down(self.check_server(server), check_worker(worker), now_ms, error)
+    def set_down(self, int server, int worker, int64_t now_ms, int error=0, bytes detail=b"", bytes head=b"") -> None:
+        """Marks the server down from ``now_ms`` on; ``detail`` in words and a request's ``head`` are the evidence."""
+        cdef Evidence evidence
+        evidence.worker = check_worker(worker)
+        evidence.error = error
+        evidence.detail = detail
+        evidence.detail_len = len(detail)
+        evidence.head = head
+        evidence.head_len = len(head)
+        self.mark_down(self.check_server(server), now_ms, &evidence)
 
-    def set_up(self, int server) -> None:
+    def set_up(self, int server, int worker=-1, bytes head=b"") -> None:
         """Clears the down mark."""
-        self.mark_up(self.check_server(server))
+        self.mark_up(self.check_server(server), worker, <const char*>head, len(head))
 
     def set_drained(self, int server, bint drained) -> None:
         """A drained server gets no requests at all."""
-        ws_store32(&self.servers[self.check_server(server)].drained, drained)
+        cdef ws_server_slot* slot = self.servers[self.check_server(server)]
+        cdef Evidence evidence
+        memset(&evidence, 0, sizeof(Evidence))
+        evidence.worker = -1
+        ws_lock(&self.slot.lock)
+        if ws_load32(&slot.drained) != drained:
+            ws_store32(&slot.drained, drained)
+            self.record(server, DRAIN_ON if drained else DRAIN_OFF, &evidence)
+        ws_unlock(&self.slot.lock)
+
+    def why_down(self, int server) -> Change | None:
+        """The last recorded failure of the server that is down; None: it is up, or newer changes have overwritten it."""
+        cdef ws_server_slot* slot = self.servers[self.check_server(server)]
+        cdef uint64_t number
+        ws_lock(&self.slot.lock)
+        number = slot.evidence if ws_load64(&slot.down_until_ms) != 0 else 0
+        ws_unlock(&self.slot.lock)
+        found = read_changes(self.state.ring, number - 1) if number else []
+        return found[0] if found and found[0].number == number else None
 
     @property
     def cursors(self) -> tuple[int, int]:

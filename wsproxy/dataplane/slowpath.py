@@ -11,10 +11,10 @@ import asyncio
 import errno
 import logging
 import os
-import re
 from collections.abc import Coroutine
 from functools import partial
 
+from wsproxy._fast.changes import visible_path
 from wsproxy._fast.downstream import Downstream
 from wsproxy._fast.engine import Engine, Pool
 from wsproxy._fast.exchange import FailureKind
@@ -33,15 +33,6 @@ _FAILURES = {
     FailureKind.IO_TIMEOUT: Failure.IO_TIMEOUT,
     FailureKind.BAD_RESPONSE: Failure.BAD_RESPONSE,
 }
-
-
-# Where parameters begin, or where somebody who mistook the separator or encoded it made them begin.
-_PARAMETERS = re.compile(rb"[;?&=]|%3[bfd]|%26", re.IGNORECASE)
-
-
-def visible_path(target: bytes) -> str:
-    """The path of a request target up to whatever may begin parameters: session ids never reach a log."""
-    return _PARAMETERS.split(target, maxsplit=1)[0].decode("ascii", "backslashreplace")
 
 
 def _detail(failure: Failure, error: int) -> str:
@@ -168,7 +159,7 @@ class SlowPath:
     def _mark_down(self, downstream: Downstream, error: int, detail: str) -> None:
         pool = downstream.pool
         assert pool is not None
-        is_news = downstream.mark_down(error)
+        is_news = downstream.mark_down(error, detail)
         log.log(
             logging.ERROR if is_news else logging.INFO,
             "%s: cluster %s, %s:%d: %s",

@@ -88,6 +88,21 @@ def test_each_turn_gives_every_server_its_weight_exactly(weights: list[int]) -> 
         assert Counter(serve(chosen, turn)) == expected
 
 
+def test_worked_example_comes_out_from_any_start() -> None:
+    """PLUGIN 4.1, 100/90/80: eight rounds of three, one of the two that have left, one of the heaviest."""
+    seen = set()
+    while len(seen) < 3:
+        chosen = cluster(100, 90, 80)
+        start = chosen.cursors[0]
+        seen.add(start)
+        picked = serve(chosen, 27)
+        assert Counter(picked) == {0: 10, 1: 9, 2: 8}
+        assert picked[:24] == [(start + turn) % 3 for turn in range(24)]
+        assert sorted(picked[24:26]) == [0, 1]
+        assert picked[26] == 0
+        assert Counter(serve(chosen, 27)) == {0: 10, 1: 9, 2: 8}
+
+
 def test_equal_weights_go_round_in_list_order() -> None:
     picked = serve(cluster(20, 20, 20), 12)
     assert all(after == (before + 1) % 3 for before, after in pairwise(picked))

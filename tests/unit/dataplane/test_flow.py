@@ -490,7 +490,7 @@ def test_exchange_without_a_server_refuses_what_needs_one(stage: Stage) -> None:
         downstream.try_warm,
         downstream.next_server,
         downstream.count_failure,
-        lambda: downstream.mark_down(1),
+        lambda: downstream.mark_down(1, ""),
     ):
         with pytest.raises(RuntimeError, match="has no server"):
             call()
