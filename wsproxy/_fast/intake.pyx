@@ -247,7 +247,7 @@ cdef class Intake(Exchange):
         self.url_id = found.url_id
         self.url_id_len = found.url_id_len
         decide_server(engine, self.service, head, &found, &self.choice)
-        if self.choice.server < 0:
+        if self.choice.server < 0 and not (self.choice.server == ALL_FULL and self.service.cluster.line != NULL):
             used = head.size
             self.begin_answer()
             self.ask_slow("no_server", (self.choice.server == ALL_FULL,))
@@ -283,14 +283,19 @@ cdef class Intake(Exchange):
         if owes_end:
             self.keep_sent("\r\n", 2)
         used += head.size
-        upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(ws_now_ms())
+        upstream = None
+        if self.choice.server >= 0:
+            upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(ws_now_ms())
         if upstream is None:
             if not self.replayable:
                 self.keep_unsent(engine.out, out_len, data + head.size, forward, owes_end)
             self.await_client()
             if not self.request_done:
                 self.pause_reading()
-            self.ask_slow("connect", ())
+            if self.choice.server >= 0:
+                self.ask_slow("connect", ())
+            else:
+                self.ask_slow("no_server", (True,))  # which may let it wait in the queue
             return used
         self.hand_over(upstream)
         upstream.send(engine.out, out_len, data + head.size, forward)
@@ -400,6 +405,9 @@ cdef class Intake(Exchange):
             self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
             self.choice.server = -1
             self.choice.probe = False
+        elif self.choice.place:
+            self.service.cluster.leave(self.choice.place, self.engine.worker_id, ws_now_ms())
+            self.choice.place = 0
         self.upstream = None
         if self.session.length:
             buffer_clear(&self.session)
@@ -517,7 +525,8 @@ cdef class Intake(Exchange):
         self.half_closed = True
         if self.phase == IDLE and self.write_paused and self.pending.length:
             return 1
-        if self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED or not self.request_done:
+        # Who waits in the queue and hangs up has left: browsers do not half-close, and its place is somebody else's.
+        if self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED or not self.request_done or self.choice.place:
             self.close()
             return 0
         return 1

@@ -36,6 +36,7 @@ class Plan:
     routes: CompiledRoutes
     clusters: tuple[Cluster | None, ...]
     fallback: Cluster | None
+    state: SharedState
 
 
 def build_plan(config: Config, settings: Settings, state: SharedState) -> Plan:
@@ -49,7 +50,7 @@ def build_plan(config: Config, settings: Settings, state: SharedState) -> Plan:
         name = settings.fallback.upstream
         fallback = Cluster(state, FALLBACK_CLUSTER, [(name, None, 1, -1)], [0], [])
     routes = build_route_table(config, exact_first=settings.routing.prefer == "exact")
-    return Plan(config, settings, routes, clusters, fallback)
+    return Plan(config, settings, routes, clusters, fallback, state)
 
 
 def _members(cluster: ServerCluster) -> tuple[list[int], list[int]]:
@@ -85,6 +86,8 @@ def _build_cluster(cluster: ServerCluster, settings: Settings, state: SharedStat
         ignore_affinity_requests=cluster.ignore_affinity_requests,
         balance_backups=settings.balancing.backups == "balanced",
         last_chance=settings.balancing.last_chance,
+        queue_size=settings.queue.size,
+        affinity_waits=settings.queue.affinity_waits,
         separator=cluster.clone_separator,
         retry_interval_s=cluster.retry_interval_s,
     )

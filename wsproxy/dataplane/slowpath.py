@@ -11,7 +11,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 
 from wsproxy._fast.changes import visible_path
@@ -19,14 +19,19 @@ from wsproxy._fast.downstream import Downstream
 from wsproxy._fast.engine import Engine, Pool
 from wsproxy._fast.exchange import FailureKind
 from wsproxy._fast.head import HEAD_ERRORS
+from wsproxy._fast.select import Cluster
 from wsproxy._fast.upstream import Upstream, UpstreamProtocol
+from wsproxy.config.settings import QueueSettings
 from wsproxy.dataplane import answers
 from wsproxy.dataplane.files import FileFallback
+from wsproxy.dataplane.queue import ALL_FULL, WaitingRoom
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.routing.retry import Failure, Next, Try, decide_retry
 
 log = logging.getLogger("wsproxy.request")
+
+NONE_REACHABLE = -1  # as ``queue.ALL_FULL``: why there is no server
 
 _FAILURES = {
     FailureKind.CLOSED_EARLY: Failure.CLOSED_EARLY,
@@ -47,10 +52,18 @@ class SlowPath:
 
     engine: Engine
 
-    def __init__(self, resolver: Resolver, files: FileFallback | None) -> None:
-        """``files`` answers where no route matches; None: 404."""
+    def __init__(
+        self,
+        resolver: Resolver,
+        files: FileFallback | None,
+        clusters: Sequence[Cluster | None] = (),
+        queue: QueueSettings | None = None,
+    ) -> None:
+        """``files`` answers where no route matches (None: 404); ``clusters`` may have queues, as ``queue`` says."""
         self._resolver = resolver
         self._files = files
+        queue = queue or QueueSettings()
+        self.room = WaitingRoom(clusters, queue.wait_s, self._serve, self._refuse)
 
     # called by Downstream -------------------------------------------------------------------------------------------
 
@@ -125,7 +138,17 @@ class SlowPath:
         self._answer(downstream, 413)
 
     def no_server(self, downstream: Downstream, full: bool) -> None:
-        """Every server of the cluster is down, or at MaxConnections."""
+        """Every server of the cluster is down, or at MaxConnections: then the request may wait in the queue."""
+        if not (full and self.room.is_needed and self.room.admit(downstream)):
+            self._refuse(downstream, ALL_FULL if full else NONE_REACHABLE)
+
+    def _serve(self, downstream: Downstream) -> None:
+        """A request that waited, or is about to, has its server."""
+        if not downstream.try_warm():
+            self.connect(downstream)
+
+    def _refuse(self, downstream: Downstream, reason: int) -> None:
+        full = reason == ALL_FULL
         why = "all servers are at MaxConnections" if full else "no server can be reached"
         log.warning("%s: 503: cluster %s: %s", downstream.facts.peer, downstream.cluster_name, why)
         self._answer(downstream, 503)

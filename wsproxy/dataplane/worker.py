@@ -24,6 +24,7 @@ from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.queue import WaitingRoom
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.slowpath import SlowPath
 
@@ -44,16 +45,16 @@ def run_worker(context: WorkerContext, on_ready: Callable[[], None]) -> int:
     return 0
 
 
-def build_engine(plan: Plan, worker_id: int) -> Engine:
-    """The engine of one worker on its slow path, ready for connections."""
+def build_engine(plan: Plan, worker_id: int) -> tuple[Engine, SlowPath]:
+    """The engine of one worker, ready for connections, and its slow path."""
     settings = plan.settings
     files = None
     if settings.fallback.mode == "directory":
         files = FileFallback(Path(settings.fallback.directory))
-    slow = SlowPath(Resolver(settings.upstream.resolve_s), files)
+    slow = SlowPath(Resolver(settings.upstream.resolve_s), files, plan.clusters, settings.queue)
     engine = make_engine(plan, worker_id, slow)
     slow.engine = engine
-    return engine
+    return engine, slow
 
 
 async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
@@ -61,14 +62,16 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    engine = build_engine(context.plan, context.worker_id)
+    engine, slow = build_engine(context.plan, context.worker_id)
+    if slow.room.is_needed:
+        slow.room.listen(context.plan.state.bell(context.worker_id))
     servers = [
         await loop.create_server(
             partial(DownstreamProtocol, engine), sock=listener.sock, backlog=BACKLOG
         )
         for listener in context.listeners
     ]
-    tasks.spawn(_sweep(engine), "sweep")
+    tasks.spawn(_sweep(engine, slow.room), "sweep")
     gc.collect()
     gc.freeze()  # what exists now stays; collections look only at what connections leave behind
     on_ready()
@@ -93,10 +96,11 @@ async def _accept_queued(engine: Engine, listeners: tuple[BoundListener, ...]) -
             await loop.connect_accepted_socket(partial(DownstreamProtocol, engine), sock)
 
 
-async def _sweep(engine: Engine) -> None:
+async def _sweep(engine: Engine, room: WaitingRoom) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         engine.sweep()
+        room.sweep()
 
 
 async def _drain(engine: Engine, shutdown_s: float) -> None:

@@ -54,7 +54,7 @@ class Stage:
         servers = [server("s", 1, server_io_timeout_s=1), server("b", 2)]
         config = config_of(*servers[: 1 + backup])
         self.plan = build_plan(config, Settings(timeouts=timeouts), self.state)
-        self.engine = build_engine(self.plan, 0)
+        self.engine, _ = build_engine(self.plan, 0)
         self.slow = Connecting(self.engine)
         self.transports: list[FakeTransport] = []
 
