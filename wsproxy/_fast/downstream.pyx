@@ -6,10 +6,11 @@ exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` 
 """
 
 import asyncio
+import logging
 
 from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids
-from wsproxy._fast.decide cimport decide_again
+from wsproxy._fast.decide cimport Choice, decide_again
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY
 from wsproxy._fast.head cimport RequestHead, parse_request
@@ -20,6 +21,8 @@ from wsproxy._fast.stream cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.upstream cimport Upstream
 
 from wsproxy._fast.exchange import Facts
+
+log = logging.getLogger("wsproxy.connection")
 
 
 cdef class Downstream(Intake):
@@ -56,7 +59,25 @@ cdef class Downstream(Intake):
             replayable=self.sent.length > 0,  # whatever is kept is all of it
             timeout_retries=self.timeout_retries,
             io_timeout_retry=-1 if self.service is None else self.service.io_timeout_retry,
+            bytes_sent=max(0, (self.sent.length or self.sent_head + self.body.seen) - self.held),
+            reused=bool(self.was_reused),
+            age_ms=ws_now_ms() - self.began_ms,
         )
+
+    @property
+    def request_line(self) -> bytes:
+        """The first line of the request, where it is kept."""
+        cdef bytes head = self.sent.data[:min(self.sent.length, self.sent_head)] if self.sent.length else b""
+        return head.partition(b"\r\n")[0]
+
+    @property
+    def tries(self) -> object:
+        """What the slow path noted of failed tries; gone when the exchange ends. None: nothing failed."""
+        return self.ledger
+
+    @tries.setter
+    def tries(self, object ledger) -> None:
+        self.ledger = ledger
 
     def attach(self, Upstream upstream not None) -> None:
         """Sends the waiting request on this connection; one that is lost already counts as closed early."""
@@ -65,7 +86,8 @@ cdef class Downstream(Intake):
         if upstream.downstream is not None:
             raise RuntimeError("the connection serves another exchange")
         if upstream.closing:
-            # The server closed it between accepting it and now: nothing will ever come from it.
+            # The server closed it between accepting it and now: nothing will ever come from it, and nothing was sent.
+            upstream.held = self.sent.length
             self.upstream_failed(upstream, CLOSED_EARLY, 0)
             return
         self.hand_over(upstream)
@@ -95,16 +117,51 @@ cdef class Downstream(Intake):
         self.check_taken()
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
 
-    def next_server(self) -> int:
-        """Gives the server back and takes another one; negative: none is left (-1 down or tried, -2 full)."""
+    def next_server(self, bint keep=False) -> int:
+        """
+        Gives the server back and takes another one; negative: none is left (-1 down or tried, -2 full).
+
+        With ``keep`` the server stays taken where none is left: its answer will do.
+        """
+        cdef Choice before
+        cdef bint had_session = self.session.length > 0
+        cdef int chosen
         self.check_taken()
         self.reread_session()
         set_tried(&self.choice.tried, self.choice.server)
-        self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
+        before = self.choice
         decide_again(self.engine, self.service, &self.choice)
-        if self.choice.server >= 0:
+        chosen = self.choice.server
+        if chosen < 0 and keep:
+            self.choice = before
+            if not had_session:
+                buffer_clear(&self.session)  # no failover after all
+            return chosen
+        self.service.cluster.release(before.server, self.engine.worker_id, before.probe)
+        if chosen >= 0:
             self.mark_failover()
-        return self.choice.server
+        return chosen
+
+    cdef bint is_refused(self, int status) except -1:
+        """Whether the slow path has taken another server for the request; where it fails, the answer will do."""
+        if self.closing:
+            return False
+        self.held = 0
+        self.was_reused = self.upstream.reused
+        try:
+            return bool(self.engine.slow.refused(self, status))
+        except Exception:
+            log.exception("internal error after an answer %d; it is passed on", status)
+            return False
+
+    cdef int go_elsewhere(self) except -1:
+        """The refused answer is dropped: the request goes to the server that was taken instead."""
+        self.upstream = None
+        self.phase = CONNECTING
+        self.await_client()
+        if not self.request_done:
+            self.pause_reading()
+        return self.ask_slow("resend", ())
 
     cdef int reread_session(self) except -1:
         """Keeps the session value for the next server; the head that was sent still has it."""

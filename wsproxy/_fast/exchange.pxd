@@ -37,5 +37,9 @@ cdef class Exchange(Stream):
     cdef int answer_begins(self) except -1
     # The answer was handed over whole.
     cdef int finish(self) except -1
+    # A final answer came whose status Engine.is_failure counts. True: another server has been taken for the request; the
+    # caller drops the answer and then calls `go_elsewhere`.
+    cdef bint is_refused(self, int status) except -1
+    cdef int go_elsewhere(self) except -1
     # The server went away before the answer was whole; `upstream` is cut already.
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1

@@ -92,6 +92,9 @@ cdef class Upstream(Stream):
             data += size
             length -= size
             if not self.awaits_head:
+                if self.engine.response.status >= 500 and self.engine.is_failure(self.engine.response.status):
+                    if self.downstream.is_refused(self.engine.response.status):
+                        return self.discard(data, length)
                 size = self.write_head(self.downstream)
                 if size < 0:
                     return self.fail(BAD_RESPONSE, <int>HEAD_TOO_LARGE)
@@ -243,6 +246,33 @@ cdef class Upstream(Stream):
     cdef int complete(self, bint clean) except -1:
         """The answer is over; ``clean``: nothing came after it."""
         cdef Exchange downstream = self.downstream
+        self.leave(clean)
+        return downstream.finish()
+
+    cdef int discard(self, const char* data, Py_ssize_t length) except -1:
+        """
+        Drops an answer that the client shall not see; these bytes of its body are here.
+
+        The connection is used again only where this is all of it: waiting for the rest of a page that nobody reads would
+        cost more than a new connection.
+        """
+        cdef Exchange downstream = self.downstream
+        cdef Py_ssize_t forward
+        cdef bint whole = False
+        if self.body.kind == NO_BODY:
+            whole = length == 0
+        elif self.body.kind == LENGTH_BODY:
+            whole = length == self.body.left
+        elif self.body.kind == CHUNKED_BODY:
+            whole = (
+                scan_chunks(&self.body.chunks, data, length, &forward) == length and self.body.chunks.phase == CHUNK_DONE
+            )
+        self.leave(whole)
+        return downstream.go_elsewhere()
+
+    cdef int leave(self, bint clean) except -1:
+        """Parts from the exchange: back to the pool if nothing speaks against it; ``clean``: no byte is left of it."""
+        cdef Exchange downstream = self.downstream
         cdef bint reusable = (
             clean and self.keep_alive and downstream.request_done and not self.write_broken and not self.closing
             and not self.write_paused and not self.engine.draining and not self.count_unsent()
@@ -255,13 +285,14 @@ cdef class Upstream(Stream):
             self.pool.put(self, ws_now_ms())
         else:
             self.abort()
-        return downstream.finish()
+        return 0
 
     cdef int fail(self, int kind, int error) except -1:
         """No (whole) answer will come; the exchange decides what now."""
         cdef Exchange downstream = self.downstream
         self.downstream = None
         buffer_clear(&self.pending)
+        self.held = self.transport.get_write_buffer_size() if self.buffered and self.transport is not None else 0
         self.abort()
         if downstream is not None:
             return downstream.upstream_failed(self, kind, error)

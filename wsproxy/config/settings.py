@@ -22,6 +22,8 @@ MAX_WORKERS = (
 
 FallbackMode = Literal["404", "directory", "upstream"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+ServerErrors = Literal["pass", "mark_down"]
+ErrorStatus = Literal["precise", "plugin"]
 
 
 class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,6 +141,35 @@ class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = True
 
 
+class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[retry]``: what a failed try at a server leads to."""
+
+    on_503: Annotated[
+        bool,
+        Meta(
+            description="true: a request that a server answers with 503 goes to another server, which is not held against the first"
+        ),
+    ] = True
+    server_errors: Annotated[
+        ServerErrors,
+        Meta(
+            description='answers 500 to 599 but 503: "pass" to the client, "mark_down" the server and try another one'
+        ),
+    ] = "pass"
+    strict_once: Annotated[
+        bool,
+        Meta(
+            description="true: a request of which a server may have received anything is never sent again"
+        ),
+    ] = False
+    error_status: Annotated[
+        ErrorStatus,
+        Meta(
+            description='status where no server answered: "precise" 500, 502, 503 or 504, "plugin" 500 except for MaxConnections'
+        ),
+    ] = "precise"
+
+
 class FallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[fallback]``: the answer where no Route matches."""
 
@@ -183,5 +214,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     timeouts: TimeoutSettings = TimeoutSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     affinity: AffinitySettings = AffinitySettings()
+    retry: RetrySettings = RetrySettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()

@@ -110,7 +110,7 @@ retry_single_server = 1
         ),
         (
             "a.b.c = 1",
-            "1: found unknown setting a; allowed is one of workers, listener, limits, timeouts, upstream, affinity, fallback, log",
+            "1: found unknown setting a; allowed is one of workers, listener, limits, timeouts, upstream, affinity, retry, fallback, log",
         ),
         (
             "limits.'head_bytes' = true",
