@@ -44,7 +44,7 @@ def describe(attempts: Sequence[Attempt]) -> str:
 
 def _describe(attempt: Attempt) -> str:
     where = f"{attempt.server} ({attempt.address})"
-    if not attempt.failure:
+    if attempt.status:
         return f"{where} answered {attempt.status} after {attempt.since_ms} ms"
     if not attempt.may_have_run:
         return f"{where}: {attempt.failure}; it received nothing; after {attempt.since_ms} ms"

@@ -24,6 +24,6 @@ def test_each_attempt_says_who_why_and_whether_it_may_have_run() -> None:
         "s0 (h:1): could not connect: refused; it received nothing; after 4 ms; "
         "then s1 (h:2): connection closed before the answer; 120 bytes were sent on a reused connection,"
         " so it may have run the request; after 8 ms; "
-        "then s2 (h:3): answered 503; 120 bytes were sent on a new connection, so it may have run the request; after 12 ms; "
+        "then s2 (h:3) answered 503 after 12 ms; "
         "then s3 (h:4) answered 200 after 16 ms"
     )
