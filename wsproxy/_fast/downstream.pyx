@@ -12,7 +12,7 @@ from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids
 from wsproxy._fast.decide cimport Choice, decide_again
 from wsproxy._fast.engine cimport Engine, Pool
-from wsproxy._fast.exchange cimport CLOSED_EARLY
+from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
 from wsproxy._fast.head cimport RequestHead, parse_request
 from wsproxy._fast.intake cimport ANSWERING, CONNECTING, Intake
 from wsproxy._fast.select cimport set_tried
@@ -59,10 +59,16 @@ cdef class Downstream(Intake):
             replayable=self.sent.length > 0,  # whatever is kept is all of it
             timeout_retries=self.timeout_retries,
             io_timeout_retry=-1 if self.service is None else self.service.io_timeout_retry,
-            bytes_sent=max(0, (self.sent.length or self.sent_head + self.body.seen) - self.held),
+            bytes_sent=max(0, self.count_sent() - self.held),
             reused=bool(self.was_reused),
             age_ms=ws_now_ms() - self.began_ms,
         )
+
+    cdef Py_ssize_t count_sent(self) noexcept:
+        """Bytes of the request that were given to the connection."""
+        if self.expect & EXPECT_HELD:
+            return self.sent_head
+        return self.sent.length or self.sent_head + <Py_ssize_t>self.body.seen
 
     @property
     def request_line(self) -> bytes:
@@ -90,12 +96,42 @@ cdef class Downstream(Intake):
             upstream.held = self.sent.length
             self.upstream_failed(upstream, CLOSED_EARLY, 0)
             return
+        self.expect &= ~EXPECT_HELD
         self.hand_over(upstream)
+        if upstream.pool.wait_for_continue and self.body.kind != NO_BODY:
+            self.send_head(upstream)
+            return
         upstream.send(self.sent.data, self.sent.length, NULL, 0)
         if not self.replayable:
             buffer_clear(&self.sent)
         if not upstream.write_paused:
             self.resume_reading()
+
+    cdef int send_head(self, Upstream upstream) except -1:
+        """Sends the head alone; the body waits, and the client with it, until the server wants it (WaitForContinue)."""
+        cdef Engine engine = self.engine
+        cdef RequestHead* head = &engine.request
+        if not self.expect & EXPECT_ADDED:
+            if parse_request(self.sent.data, self.sent_head, &engine.limits, head) <= 0 or not head.fields.has_expect:
+                self.add_line("Expect: 100-continue\r\n", 22)
+                self.expect |= EXPECT_ADDED
+        self.expect |= EXPECT_HELD
+        upstream.send(self.sent.data, self.sent_head, NULL, 0)
+        upstream.touch()
+        return 0
+
+    cdef int continue_body(self) except -1:
+        """Sends the body as far as it is here; from now on it is relayed as it comes."""
+        if not self.expect & EXPECT_HELD:
+            return 0
+        self.expect &= ~EXPECT_HELD
+        self.upstream.send(self.sent.data + self.sent_head, self.sent.length - self.sent_head, NULL, 0)
+        if not self.replayable:
+            buffer_clear(&self.sent)
+        self.await_client()
+        if not self.upstream.write_paused:
+            self.resume_reading()
+        return 0
 
     def try_warm(self) -> bool:
         """Sends the waiting request on a pooled connection to the taken server, if there is one."""
@@ -161,7 +197,7 @@ cdef class Downstream(Intake):
         self.await_client()
         if not self.request_done:
             self.pause_reading()
-        return self.ask_slow("resend", ())
+        return self.ask_slow("send_kept", ())
 
     cdef int reread_session(self) except -1:
         """Keeps the session value for the next server; the head that was sent still has it."""
@@ -187,18 +223,22 @@ cdef class Downstream(Intake):
 
     def mark_failover(self) -> None:
         """Puts ``$WSFO: true`` into the request that is sent again (PLUGIN 5.4)."""
-        cdef Buffer marked
-        cdef const char* line = "$WSFO: true\r\n\r\n"
         if self.failover_marked or self.sent.length < self.sent_head:
             return
-        memset(&marked, 0, sizeof(Buffer))
-        buffer_append(&marked, self.sent.data, self.sent_head - 2)
-        buffer_append(&marked, line, 15)
-        buffer_append(&marked, self.sent.data + self.sent_head, self.sent.length - self.sent_head)
-        buffer_clear(&self.sent)
-        self.sent = marked
-        self.sent_head += 13
+        self.add_line("$WSFO: true\r\n", 13)
         self.failover_marked = True
+
+    cdef int add_line(self, const char* line, Py_ssize_t length) except -1:
+        cdef Buffer longer
+        cdef Py_ssize_t at = self.sent_head - 2  # before the empty line
+        memset(&longer, 0, sizeof(Buffer))
+        buffer_append(&longer, self.sent.data, at)
+        buffer_append(&longer, line, length)
+        buffer_append(&longer, self.sent.data + at, self.sent.length - at)
+        buffer_clear(&self.sent)
+        self.sent = longer
+        self.sent_head += length
+        return 0
 
     def pardon(self) -> None:
         """The failed connection was a reused one and does not count; that is believed once a request."""

@@ -24,6 +24,9 @@ cdef class Exchange(Stream):
     cdef int finish(self) except -1:
         raise NotImplementedError
 
+    cdef int continue_body(self) except -1:
+        raise NotImplementedError
+
     cdef bint is_refused(self, int status) except -1:
         raise NotImplementedError
 

@@ -206,12 +206,13 @@ cdef class Intake(Exchange):
         cdef RequestHead* head = &engine.request
         cdef MatchResult found
         cdef Py_ssize_t used, forward, out_len
-        cdef bint owes_end
+        cdef bint owes_end, waits
         cdef Upstream upstream
         engine.requests += 1
         self.was_used = True
         self.timeout_retries = 0
         self.pardoned = False
+        self.expect = 0
         self.response_started = False
         self.ends_by_close = False
         self.failover_marked = False
@@ -284,14 +285,15 @@ cdef class Intake(Exchange):
             self.keep_sent("\r\n", 2)
         used += head.size
         self.began_ms = ws_now_ms()
-        upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(self.began_ms)
+        waits = self.service.waits_for_continue and self.body.kind != NO_BODY
+        upstream = None if waits else <Upstream>(<Pool>self.service.pools[self.choice.server]).take(self.began_ms)
         if upstream is None:
             if not self.replayable:
                 self.keep_unsent(engine.out, out_len, data + head.size, forward, owes_end)
             self.await_client()
             if not self.request_done:
                 self.pause_reading()
-            self.ask_slow("connect", ())
+            self.ask_slow("send_kept" if waits else "connect", ())
             return used
         self.hand_over(upstream)
         upstream.send(engine.out, out_len, data + head.size, forward)

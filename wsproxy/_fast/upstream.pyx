@@ -15,6 +15,8 @@ from wsproxy._fast.exchange cimport (
     BAD_RESPONSE,
     CHUNKED_BODY,
     CLOSED_EARLY,
+    EXPECT_ADDED,
+    EXPECT_HELD,
     IO_TIMEOUT,
     LENGTH_BODY,
     NO_BODY,
@@ -67,7 +69,10 @@ cdef class Upstream(Stream):
         if (
             self.pool.io_timeout_ms
             and not self.reading_paused
-            and (self.buffered or self.downstream is None or self.downstream.request_done)
+            and (
+                self.buffered or self.downstream is None or self.downstream.request_done
+                or self.downstream.expect & EXPECT_HELD
+            )
         ):
             self.deadline_ms = ws_now_ms() + self.pool.io_timeout_ms
         else:
@@ -133,7 +138,10 @@ cdef class Upstream(Stream):
             self.interims += 1
             if head.status == 101 or self.interims > MOST_INTERIMS:
                 return -<int>UNEXPECTED_STATUS  # no upgrade was asked for: the field is hop-by-hop and was not sent on
-            if not downstream.http10:
+            if head.status == 100:
+                downstream.continue_body()
+                self.touch()
+            if not downstream.http10 and not (head.status == 100 and downstream.expect & EXPECT_ADDED):
                 # Framing fields mean nothing on 1xx (liberty.md: Liberty's 100 has Content-Length: 0).
                 head.fields.chunked = False
                 written = write_response(engine.out, OUT_SIZE, head, False, False, True, True)
@@ -142,7 +150,8 @@ cdef class Upstream(Stream):
                 downstream.send(engine.out, written, NULL, 0)
             return size
         self.awaits_head = False
-        self.keep_alive = head.keep_alive
+        # A server that answers without the body that it was told of may wait for it still.
+        self.keep_alive = head.keep_alive and not downstream.expect & EXPECT_HELD
         if downstream.head_only or head.status == 204 or head.status == 304:
             self.body.kind = NO_BODY
         elif head.fields.chunked:
@@ -327,7 +336,7 @@ cdef class Upstream(Stream):
         if self.downstream is not None:
             if paused:
                 self.downstream.pause_reading()
-            else:
+            elif not self.downstream.expect & EXPECT_HELD:
                 self.downstream.resume_reading()
             self.touch()
         return 0

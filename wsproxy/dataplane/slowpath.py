@@ -7,22 +7,20 @@ with its evidence; whether the request goes on is ``routing.retry``'s decision a
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
 import re
 from collections.abc import Coroutine
-from functools import partial
 from http import HTTPStatus
 
 from wsproxy._fast.downstream import Downstream
-from wsproxy._fast.engine import Engine, Pool
+from wsproxy._fast.engine import Engine
 from wsproxy._fast.exchange import FailureKind
 from wsproxy._fast.head import HEAD_ERRORS
-from wsproxy._fast.upstream import Upstream, UpstreamProtocol
 from wsproxy.config.settings import RetrySettings
 from wsproxy.dataplane import answers
+from wsproxy.dataplane.connect import open_upstream
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.tasks import spawn
@@ -95,7 +93,7 @@ class SlowPath:
             downstream.pardon()
             self.connect(downstream)
         elif ruling.next is Next.OTHER_SERVER and downstream.next_server() >= 0:
-            self.resend(downstream)
+            self.send_kept(downstream)
         else:
             self._fail(downstream, ruling.status)
 
@@ -109,8 +107,8 @@ class SlowPath:
             self._mark_down(downstream, 0, detail)
         return ruling.next is Next.OTHER_SERVER and downstream.next_server(keep=True) >= 0
 
-    def resend(self, downstream: Downstream) -> None:
-        """Another server was taken for a request that was sent before."""
+    def send_kept(self, downstream: Downstream) -> None:
+        """A server was taken for a request that is kept: on a warm connection if there is one."""
         if not downstream.try_warm():
             self.connect(downstream)
 
@@ -275,7 +273,7 @@ class SlowPath:
             pool = downstream.pool
             assert pool is not None
             try:
-                upstream = await self._open(pool)
+                upstream = await open_upstream(self.engine, self._resolver, pool)
             except (OSError, TimeoutError) as error:
                 if not downstream.is_waiting:
                     return
@@ -304,27 +302,3 @@ class SlowPath:
             self.no_server(downstream, full=chosen == -2)
             return True
         return downstream.try_warm()
-
-    async def _open(self, pool: Pool) -> Upstream:
-        """A new connection; each address of the host is tried, each for ConnectTimeout."""
-        if not pool.host:
-            raise OSError(errno.EPROTONOSUPPORT, "no http Transport")
-        loop = asyncio.get_running_loop()
-        failed: Exception = OSError(f"{pool.host} has no address")
-        async with asyncio.timeout(pool.connect_timeout_s):
-            addresses = await self._resolver.resolve(pool.host)
-        for address in addresses:
-            try:
-                async with asyncio.timeout(pool.connect_timeout_s):
-                    _, upstream = await loop.create_connection(
-                        partial(UpstreamProtocol, self.engine, pool), address, pool.port
-                    )
-            except TimeoutError:
-                failed = TimeoutError(
-                    errno.ETIMEDOUT, f"no connection within {pool.connect_timeout_s:g} s"
-                )
-            except OSError as error:
-                failed = error
-            else:
-                return upstream
-        raise failed
