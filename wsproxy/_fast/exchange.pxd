@@ -18,6 +18,11 @@ cdef struct Body:
     int64_t seen            # payload so far
     ChunkState chunks
 
+cdef enum Expectation:
+    # Flags of a request with a body to a server with WaitForContinue="true".
+    EXPECT_ADDED = 1        # `Expect: 100-continue` is ours: the client must not see the 100
+    EXPECT_HELD = 2         # the body waits for the 100
+
 cpdef enum FailureKind:
     # Why an exchange with a server ended without an answer; routing.retry decides what follows.
     CLOSED_EARLY = 0        # connection lost before the first byte of the answer
@@ -32,6 +37,7 @@ cdef class Exchange(Stream):
     cdef bint keep_alive
     cdef bint http10
     cdef bint head_only
+    cdef int expect                 # Expectation
     cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 
     # A final answer has a partition table or its version.
@@ -40,5 +46,11 @@ cdef class Exchange(Stream):
     cdef int answer_begins(self) except -1
     # The answer was handed over whole.
     cdef int finish(self) except -1
+    # The server said 100 (Continue): a body that waits for that is sent.
+    cdef int continue_body(self) except -1
+    # A final answer came whose status Engine.is_failure counts. True: another server has been taken for the request; the
+    # caller drops the answer and then calls `go_elsewhere`.
+    cdef bint is_refused(self, int status) except -1
+    cdef int go_elsewhere(self) except -1
     # The server went away before the answer was whole; `upstream` is cut already.
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1

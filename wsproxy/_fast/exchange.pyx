@@ -10,7 +10,8 @@ from wsproxy._fast.stream cimport Stream
 
 # What retry rules and local answers need to know of an exchange: see ``Downstream.facts``.
 Facts = namedtuple(
-    "Facts", "peer keep_alive http10 head_only replayable timeout_retries io_timeout_retry"
+    "Facts",
+    "peer keep_alive http10 head_only replayable timeout_retries io_timeout_retry bytes_sent reused age_ms",
 )
 
 
@@ -24,6 +25,15 @@ cdef class Exchange(Stream):
         raise NotImplementedError
 
     cdef int finish(self) except -1:
+        raise NotImplementedError
+
+    cdef int continue_body(self) except -1:
+        raise NotImplementedError
+
+    cdef bint is_refused(self, int status) except -1:
+        raise NotImplementedError
+
+    cdef int go_elsewhere(self) except -1:
         raise NotImplementedError
 
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1:

@@ -24,6 +24,8 @@ Prefer = Literal["score", "exact"]
 FallbackMode = Literal["404", "directory", "upstream"]
 BackupUse = Literal["ordered", "balanced"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+ServerErrors = Literal["pass", "mark_down"]
+ErrorStatus = Literal["precise", "plugin"]
 
 
 class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,6 +173,35 @@ class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "score"
 
 
+class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[retry]``: what a failed try at a server leads to."""
+
+    on_503: Annotated[
+        bool,
+        Meta(
+            description="true: a request that a server answers with 503 goes to another server, which is not held against the first"
+        ),
+    ] = True
+    server_errors: Annotated[
+        ServerErrors,
+        Meta(
+            description='answers 500 to 599 but 503: "pass" to the client, "mark_down" the server and try another one'
+        ),
+    ] = "pass"
+    strict_once: Annotated[
+        bool,
+        Meta(
+            description="true: a request of which a server may have received anything is never sent again"
+        ),
+    ] = False
+    error_status: Annotated[
+        ErrorStatus,
+        Meta(
+            description='status where no server answered: "precise" 500, 502, 503 or 504, "plugin" 500 except for MaxConnections'
+        ),
+    ] = "precise"
+
+
 class FallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[fallback]``: the answer where no Route matches."""
 
@@ -214,8 +245,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitSettings = LimitSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     upstream: UpstreamSettings = UpstreamSettings()
-    routing: RoutingSettings = RoutingSettings()
     balancing: BalancingSettings = BalancingSettings()
+    routing: RoutingSettings = RoutingSettings()
     affinity: AffinitySettings = AffinitySettings()
+    retry: RetrySettings = RetrySettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()

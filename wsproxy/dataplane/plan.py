@@ -142,6 +142,8 @@ def _build_pool(server: Server, settings: Settings) -> Pool:
         io_timeout_s=abs(server.server_io_timeout_s),
         io_timeout_marks_down=server.server_io_timeout_s < 0,
         idle_s=idle_s,
+        extended_handshake=server.extended_handshake,
+        wait_for_continue=server.wait_for_continue,
         most_idle=settings.upstream.pool_size,
     )
 

@@ -90,7 +90,7 @@ def test_each_turn_gives_every_server_its_weight_exactly(weights: list[int]) -> 
 
 def test_worked_example_comes_out_from_any_start() -> None:
     """PLUGIN 4.1, 100/90/80: eight rounds of three, one of the two that have left, one of the heaviest."""
-    seen = set()
+    seen: set[int] = set()
     while len(seen) < 3:
         chosen = cluster(100, 90, 80)
         start = chosen.cursors[0]
