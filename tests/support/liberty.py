@@ -148,7 +148,9 @@ def install() -> Installation:
                 f"-DoutputDirectory={fresh / 'jars'}",
                 "-DexcludeTransitive=true",
             )
-            _maven(fresh, "dependency:unpack", f"-Dartifact={LIBERTY}", f"-DoutputDirectory={fresh}")
+            _maven(
+                fresh, "dependency:unpack", f"-Dartifact={LIBERTY}", f"-DoutputDirectory={fresh}"
+            )
             fresh.rename(made.folder)
     return made
 
@@ -234,7 +236,13 @@ async def liberty_cluster(folder: Path, count: int = 3) -> AsyncIterator[Liberty
     ports = free_ports(2 + count)
     database = Jvm(
         [
-            *("java", *JVM_OPTIONS, f"-Dderby.system.home={folder}", "-cp", installation.jars / "*"),
+            *(
+                "java",
+                *JVM_OPTIONS,
+                f"-Dderby.system.home={folder}",
+                "-cp",
+                installation.jars / "*",
+            ),
             "org.apache.derby.drda.NetworkServerControl",
             *("start", "-noSecurityManager", "-h", "127.0.0.1", "-p", str(ports[0])),
         ],

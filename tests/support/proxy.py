@@ -125,6 +125,20 @@ class Proxy:
             for _, local, _, state, _, _, _, _, _, inode, *_ in map(str.split, table)
         )
 
+    def clients_of_workers(self) -> dict[int, int]:
+        """How many connections of clients each worker holds now."""
+        table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        ours = {
+            f"socket:[{inode}]"
+            for _, local, _, state, _, _, _, _, _, inode, *_ in map(str.split, table)
+            if local.endswith(f":{self.port:04X}") and state != LISTEN
+        }
+        held = {}
+        for worker in self.workers():
+            links = Path(f"/proc/{worker}/fd").iterdir()
+            held[worker] = sum(os.readlink(link) in ours for link in links)
+        return held
+
     def stop(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
 

@@ -11,8 +11,8 @@ import java.util.StringJoiner;
 /**
  * Says as JSON what the application sees of a request. The same class runs in Open Liberty and in Tomcat.
  *
- * <p>GET /count counts in the session, GET /who touches no session, GET /slow?ms=N takes so long, and POST /echo gives the
- * body back.
+ * <p>GET /count counts in the session, GET /who touches no session, GET /slow?name=X&ms=N takes so long and says in the log
+ * when it begins, POST /echo gives the body back.
  */
 @WebServlet("/*")
 public final class Probe extends HttpServlet {
@@ -33,6 +33,7 @@ public final class Probe extends HttpServlet {
         }
         break;
       case "/slow":
+        System.out.println("slow " + request.getParameter("name") + " began");
         try {
           Thread.sleep(Long.parseLong(request.getParameter("ms")));
         } catch (InterruptedException error) {
