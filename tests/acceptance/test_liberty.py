@@ -28,8 +28,8 @@ from tests.support.visitor import Seen, Visitor, seen
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
-    # The first test starts everything; the very first on a machine gets Liberty through Maven.
-    pytest.mark.timeout(1800),
+    # Not of the fixtures: they have limits of their own, and the first run on a machine gets Liberty through Maven.
+    pytest.mark.timeout(180, func_only=True),
 ]
 
 SESSIONS = 18  # six for each server
@@ -230,10 +230,13 @@ class Load:
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def _go_on(self, visitor: Visitor) -> None:
-        async with await Client.connect(visitor.port) as client:
-            while not self.stopping:
-                await visitor.visit(client)
-                self.news.set()
+        try:
+            async with await Client.connect(visitor.port) as client:
+                while not self.stopping:
+                    await visitor.visit(client)
+                    self.news.set()
+        finally:
+            self.stopping = True  # wait_for can swallow the cancellation that follows a failure
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -241,8 +244,10 @@ class Load:
         async with asyncio.timeout(4 * WAIT_S), asyncio.TaskGroup() as group:
             for visitor in self.visitors:
                 group.create_task(self._go_on(visitor))
-            yield
-            self.stopping = True
+            try:
+                yield
+            finally:
+                self.stopping = True
 
     async def more_visits(self, count: int) -> None:
         """Returns when each session was answered so many times more."""

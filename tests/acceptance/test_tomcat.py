@@ -21,7 +21,8 @@ from tests.support.visitor import Visitor, seen
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(900),  # the first test may install Tomcat
+    # Not of the fixtures: they have limits of their own, and the first run on a machine may install Tomcat.
+    pytest.mark.timeout(120, func_only=True),
 ]
 
 SESSIONS = 12  # six for each server

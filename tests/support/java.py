@@ -80,9 +80,11 @@ class Jvm:
 
     async def start(self) -> None:
         assert not self.is_running
+        # even where the tests are killed and can end nothing: a server takes 260 MiB
+        guard = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
         transport, watch = await asyncio.get_running_loop().subprocess_exec(
             Watch,
-            *map(str, self.command),
+            *(*guard, *map(str, self.command)),
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.STDOUT,
             env={**os.environ, **self.environment},

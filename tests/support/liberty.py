@@ -95,7 +95,7 @@ def _locked(file: Path) -> Iterator[None]:
 
 def _maven(folder: Path, *arguments: str) -> None:
     """Raises: NotHereError with what Maven said last, as there may be no network."""
-    command = [tool("mvn"), "--batch-mode", "--quiet", *arguments]
+    command = [tool("mvn"), "--batch-mode", "--quiet", "-Dstyle.color=never", *arguments]
     try:
         done = subprocess.run(
             command,
