@@ -7,6 +7,7 @@ Driven by tests/acceptance. Their sessions live in memory only: what a Tomcat he
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ async def tomcat_pair(folder: Path) -> AsyncIterator[TomcatPair]:
     tool("javac")
     try:
         ensure([TOMCAT])
-    except MissingProgramsError as error:
+    except (MissingProgramsError, subprocess.TimeoutExpired) as error:
         raise NotHereError(str(error)) from None
     app = build_app(folder, SERVLET_API)
     ports = dict(zip(("t1", "t2"), free_ports(2), strict=True))

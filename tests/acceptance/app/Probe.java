@@ -5,18 +5,22 @@ import jakarta.servlet.http.HttpServletResponse;
 import jakarta.servlet.http.HttpSession;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Collections;
 import java.util.StringJoiner;
 
 /**
  * Says as JSON what the application sees of a request. The same class runs in Open Liberty and in Tomcat.
  *
- * <p>GET /count counts in the session, GET /who touches no session, GET /slow?name=X&ms=N takes so long and says in the log
- * when it begins, POST /echo gives the body back.
+ * <p>GET /count counts in the session, GET /who touches no session, GET /held?name=X&until=FILE says in the log that it is
+ * there and answers when the file exists, POST /echo gives the body back.
  */
 @WebServlet("/*")
 public final class Probe extends HttpServlet {
   private static final long serialVersionUID = 1L;
+  private static final int HELD_MS = 60_000; // so that nothing hangs where a test failed
+  private static final int STEP_MS = 20;
 
   @Override
   protected void doGet(HttpServletRequest request, HttpServletResponse response) throws IOException {
@@ -32,13 +36,9 @@ public final class Probe extends HttpServlet {
           own.setAttribute("count", count);
         }
         break;
-      case "/slow":
-        System.out.println("slow " + request.getParameter("name") + " began");
-        try {
-          Thread.sleep(Long.parseLong(request.getParameter("ms")));
-        } catch (InterruptedException error) {
-          Thread.currentThread().interrupt();
-        }
+      case "/held":
+        System.out.println("held " + request.getParameter("name"));
+        hold(Path.of(request.getParameter("until")));
         break;
       case "/who":
         break;
@@ -52,6 +52,16 @@ public final class Probe extends HttpServlet {
   @Override
   protected void doPost(HttpServletRequest request, HttpServletResponse response) throws IOException {
     answer(response, "application/octet-stream", request.getInputStream().readAllBytes());
+  }
+
+  private static void hold(Path until) {
+    try {
+      for (int waited = 0; waited < HELD_MS && !Files.exists(until); waited += STEP_MS) {
+        Thread.sleep(STEP_MS);
+      }
+    } catch (InterruptedException error) {
+      Thread.currentThread().interrupt();
+    }
   }
 
   private static void answer(HttpServletResponse response, String type, byte[] body) throws IOException {
