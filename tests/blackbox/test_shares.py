@@ -138,21 +138,21 @@ async def test_max_connections_is_reached_and_never_passed_under_load() -> None:
     full = lane("full", server='MaxConnections="10"')
     crowd = Crowd(10)
 
-    async def client() -> Counter[int]:
-        async with await Client.connect(crowded.port) as one:
+    async def client(port: int) -> Counter[int]:
+        async with await Client.connect(port) as one:
             return Counter([(await one.ask(get("/full/x"))).status for _ in range(20)])
 
     async with (
-        running_proxy([full], workers=WORKERS) as crowded,
+        running_proxy([full], workers=WORKERS) as running,
         full.origin.serving(crowd.script),
     ):
-        statuses = sum(await asyncio.gather(*(client() for _ in range(40))), Counter[int]())
+        statuses = sum(await asyncio.gather(*(client(running.port) for _ in range(40))), Counter[int]())
         assert crowd.most == 10
         assert set(statuses) == {200, 503}
         assert statuses.total() == 800
         assert len(full.origin.requests) == statuses[200]
         # Everything was given back: ten more get in at once.
         crowd.full.clear()
-        again = await asyncio.gather(*(ask(crowded.port, get("/full/x")) for _ in range(10)))
+        again = await asyncio.gather(*(ask(running.port, get("/full/x")) for _ in range(10)))
         assert [answer.status for answer in again] == [200] * 10
         assert crowd.most == 10
