@@ -99,7 +99,9 @@ cdef class Downstream(Intake):
             self.upstream_failed(upstream, CLOSED_EARLY, 0)
             return
         self.expect &= ~EXPECT_HELD
+        self.held = 0
         self.hand_over(upstream)
+        self.was_reused = upstream.reused
         if upstream.pool.wait_for_continue and self.body.kind != NO_BODY:
             self.send_head(upstream)
             return

@@ -37,7 +37,8 @@ cdef class Intake(Exchange):
     cdef int timeout_retries
     cdef int64_t began_ms           # when the request came
     cdef object ledger              # of its failed tries, made by the slow path; None: none failed
-    cdef Py_ssize_t held            # of the connection that failed last: bytes that it had not sent, and whether it was reused
+    # The connection that failed last:
+    cdef Py_ssize_t held            # bytes that it had not sent yet
     cdef bint was_reused
     cdef bint pardoned              # a reused connection failed already: the next failure counts
     cdef Upstream upstream

@@ -123,10 +123,11 @@ class SlowPath:
         pool = downstream.pool
         assert pool is not None
         failure = _FAILURES[FailureKind(kind)]
+        detail = "connection closed" if failure is Failure.CLOSED_EARLY else _detail(failure, error)
         ledger, downstream.tries = downstream.tries, None
         if ledger is not None:
-            self._log_ledger(downstream, ledger, "cut off within the answer")
-        detail = "connection closed" if failure is Failure.CLOSED_EARLY else _detail(failure, error)
+            self._log_ledger(downstream, ledger, f"cut off within the answer, {detail},")
+            return
         log.warning(
             "%s: server %s of cluster %s: %s within an answer; the client is cut off",
             downstream.facts.peer, pool.name, downstream.cluster_name, detail,
@@ -155,10 +156,15 @@ class SlowPath:
         """Every server of the cluster is down, or at MaxConnections."""
         why = "all servers are at MaxConnections" if full else "no server can be reached"
         status = decide_status(503, self._retry.error_status, full=full)
-        log.warning(
-            "%s: %d: cluster %s: %s", downstream.facts.peer, status, downstream.cluster_name, why
-        )
-        self._answer(downstream, status)
+        if downstream.tries is None:
+            log.warning(
+                "%s: %d: cluster %s: %s",
+                downstream.facts.peer,
+                status,
+                downstream.cluster_name,
+                why,
+            )
+        self._answer(downstream, status, why)
 
     def timed_out(self, downstream: Downstream) -> None:
         """Head or body did not arrive in time."""
@@ -186,10 +192,12 @@ class SlowPath:
     def _fail(self, downstream: Downstream, status: int) -> None:
         self._answer(downstream, decide_status(status, self._retry.error_status))
 
-    def _answer(self, downstream: Downstream, status: int) -> None:
+    def _answer(self, downstream: Downstream, status: int, why: str = "") -> None:
         ledger, downstream.tries = downstream.tries, None
         if ledger is not None:
-            self._log_ledger(downstream, ledger, f"answered {status} by wsproxy")
+            self._log_ledger(
+                downstream, ledger, f"answered {status} by wsproxy{why and f', {why},'}"
+            )
         answers.send(downstream, status)
 
     def _judge(
