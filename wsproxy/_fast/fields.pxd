@@ -27,6 +27,11 @@ cdef enum FieldKind:
     FIELD_EXPECT
     FIELD_COOKIE
     FIELD_PRIVATE               # $WS..., _WS_...: PLUGIN 6.1
+    FIELD_SET_COOKIE
+    FIELD_REWRITTEN             # set by ``lines``: `line` no longer lies between its neighbours
+
+cdef enum:
+    PRIVATE_FAILOVER = 256      # Fields.private_seen: $WSFO
 
 cdef enum HeadError:
     HEAD_OK = 0
@@ -77,6 +82,7 @@ cdef struct Field:
 cdef struct Fields:
     int count
     bint has_cookie
+    bint has_set_cookie
     int options                 # of all Connection fields
     bint has_nominated          # Connection names other fields
     bint connection_close
@@ -90,6 +96,9 @@ cdef struct Fields:
     bint chunked
     bint has_expect
     bint expect_continue
+    Py_ssize_t rewritten        # bytes of all lines that were rewritten
+    const char* more            # lines that are written after those that came
+    Py_ssize_t more_len
     Field at[300]
 
 cdef bint all_of(const char* p, Py_ssize_t length, int character_class) noexcept nogil

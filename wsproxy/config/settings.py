@@ -138,6 +138,33 @@ class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="true: the only server of a cluster is tried even while it is marked down"
         ),
     ] = True
+    complete_clone_ids: Annotated[
+        bool,
+        Meta(
+            description="true: the answering server's CloneID is added to the affinity cookie where the server did not do it"
+        ),
+    ] = True
+    strip_clone_ids: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='ServerClusters whose servers get the session id without clone ids (Tomcat, Jetty); "*": all'
+        ),
+    ] = ()
+
+
+class ForwardedSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[forwarded]``: who the client is, for servers that do not read private headers."""
+
+    x_forwarded: Annotated[
+        bool,
+        Meta(
+            description="true: X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are written; false: a client's own go on"
+        ),
+    ] = False
+    forwarded: Annotated[
+        bool,
+        Meta(description="true: Forwarded (RFC 7239) is written; false: a client's own goes on"),
+    ] = False
 
 
 class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -195,6 +222,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     timeouts: TimeoutSettings = TimeoutSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     affinity: AffinitySettings = AffinitySettings()
+    forwarded: ForwardedSettings = ForwardedSettings()
     routing: RoutingSettings = RoutingSettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()
