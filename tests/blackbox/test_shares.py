@@ -146,7 +146,9 @@ async def test_max_connections_is_reached_and_never_passed_under_load() -> None:
         running_proxy([full], workers=WORKERS) as running,
         full.origin.serving(crowd.script),
     ):
-        statuses = sum(await asyncio.gather(*(client(running.port) for _ in range(40))), Counter[int]())
+        statuses = sum(
+            await asyncio.gather(*(client(running.port) for _ in range(40))), Counter[int]()
+        )
         assert crowd.most == 10
         assert set(statuses) == {200, 503}
         assert statuses.total() == 800

@@ -22,6 +22,20 @@ cdef struct CloneIds:
 cdef Py_ssize_t find_session_id(
     const char* value, Py_ssize_t length, char separator, const char** session_id
 ) noexcept nogil
+# Appends the clone ids in this value, which `out` then points into: everything after the first separator, split by it.
+cdef void split_value(const char* p, const char* end, char separator, CloneIds* out) noexcept nogil
+# Bytes of the separator at `p`, plain or percent-encoded; 0: none stands there.
+cdef Py_ssize_t separator_length(const char* p, const char* end, char separator) noexcept nogil
+# The next cookie of exactly this name (PLUGIN 3.3) from `at` on in a Cookie field, and its value without quotes; `at` moves
+# behind it. False: there is none.
+cdef bint next_cookie(
+    const char** at, const char* end, const char* name, Py_ssize_t name_len, const char** value, const char** value_end
+) noexcept nogil
+# The same for path parameters `;name=value`; a value ends at the next `;` or `/` or with the path.
+cdef bint next_param(
+    const char** at, const char* end, const char* name, Py_ssize_t name_len, const char** value, const char** value_end
+) noexcept nogil
+
 # Appends the clone ids of every cookie called `name` (all of them, in order), then of `;url_id=` in the path.
 cdef void collect_clone_ids(
     Fields* fields, const char* target, Py_ssize_t path_len, bint has_params,

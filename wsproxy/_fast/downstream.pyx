@@ -9,7 +9,7 @@ import asyncio
 import logging
 
 from libc.string cimport memset
-from wsproxy._fast.affinity cimport collect_clone_ids
+from wsproxy._fast.affinity cimport collect_clone_ids, split_value
 from wsproxy._fast.changes cimport Evidence
 from wsproxy._fast.decide cimport Choice, decide_again
 from wsproxy._fast.engine cimport Engine, Pool
@@ -187,7 +187,7 @@ cdef class Downstream(Intake):
             self.choice = before
             return chosen
         self.service.cluster.release(before.server, self.engine.worker_id, before.probe)
-        if self.choice.by_affinity:
+        if self.choice.by_affinity and not self.service.strips_clone_ids:
             buffer_clear(&self.session)
         elif self.engine.ids.value_len and not self.session.length:
             self.keep_session()
@@ -217,11 +217,20 @@ cdef class Downstream(Intake):
         return self.ask_slow("send_kept", ())
 
     cdef int reread_session(self) except -1:
-        """The clone ids of the request into ``engine.ids``; the head that was sent still has them."""
+        """The clone ids of the request into ``engine.ids``; the head that was sent has them, or they were kept beforehand."""
         cdef Engine engine = self.engine
         cdef RequestHead* head = &engine.request
         engine.ids.count = 0
         engine.ids.value_len = 0
+        if self.service.strips_clone_ids:
+            if self.session.length:
+                split_value(
+                    self.session.data, self.session.data + self.session.length, self.service.cluster.separator, &engine.ids
+                )
+                engine.ids.value = self.session.data
+                engine.ids.value_len = self.session.length
+                engine.ids.in_cookie = self.session_in_cookie
+            return 0
         if not self.cookie_len or not self.sent_head or self.sent.length < self.sent_head:
             return 0
         if parse_request(self.sent.data, self.sent_head, &engine.limits, head) <= 0:

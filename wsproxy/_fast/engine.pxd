@@ -16,6 +16,7 @@ cdef class Engine(Hub):
     cdef ResponseHead response
     cdef CloneIds ids
     cdef char* path_scratch         # a path with its ;params taken out
+    cdef char* edits                # memory of `lines.Room`, OUT_SIZE bytes
     cdef RouteTable routes
     cdef list services              # by cluster index
     cdef Service fallback           # takes what no route matches; None: answered here
@@ -41,6 +42,11 @@ cdef class Service:
     cdef readonly Cluster cluster
     cdef readonly list pools        # by server index
     cdef bint remove_special_headers
+    cdef bint completes_clone_ids   # in answers
+    cdef bint strips_clone_ids      # from requests
+    cdef bint x_forwarded
+    cdef bint forwarded
+    cdef bint edits_requests        # one of the last three
     cdef int64_t post_size_limit    # bytes; -1 none
     cdef int64_t post_buffer_size   # bytes; -1 any
     cdef readonly int io_timeout_retry

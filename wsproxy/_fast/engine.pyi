@@ -45,6 +45,10 @@ class Service:
         post_size_limit: int = -1,
         post_buffer_size: int = 65536,
         io_timeout_retry: int = -1,
+        complete_clone_ids: bool = True,
+        strip_clone_ids: bool = False,
+        x_forwarded: bool = False,
+        forwarded: bool = False,
     ) -> None: ...
 
 class Pool:

@@ -17,7 +17,8 @@ cdef class Engine(Hub):
 
     def __cinit__(self, *args, **kwargs):
         self.path_scratch = <char*>PyMem_Malloc(OUT_SIZE)
-        if self.path_scratch == NULL:
+        self.edits = <char*>PyMem_Malloc(OUT_SIZE)
+        if self.path_scratch == NULL or self.edits == NULL:
             raise MemoryError
 
     def __init__(
@@ -66,6 +67,7 @@ cdef class Engine(Hub):
 
     def __dealloc__(self):
         PyMem_Free(self.path_scratch)
+        PyMem_Free(self.edits)
 
     cdef bint is_failure(self, int status) noexcept:
         return self.on_503 if status == 503 else self.errors_mark_down and 500 <= status <= 599
@@ -99,6 +101,7 @@ cdef class Service:
     def __init__(
         self, Cluster cluster not None, list pools not None, *,
         bint remove_special_headers=True, post_size_limit=-1, post_buffer_size=65536, int io_timeout_retry=-1,
+        bint complete_clone_ids=True, bint strip_clone_ids=False, bint x_forwarded=False, bint forwarded=False,
     ):
         if len(pools) != len(cluster.server_names) or not all(isinstance(pool, Pool) for pool in pools):
             raise ValueError(f"cluster {cluster.name}: found pools {pools!r}; allowed is one Pool for each server")
@@ -109,6 +112,11 @@ cdef class Service:
         self.post_buffer_size = post_buffer_size
         self.io_timeout_retry = io_timeout_retry
         self.waits_for_continue = any(pool.wait_for_continue for pool in pools)
+        self.completes_clone_ids = complete_clone_ids and cluster.has_clone_ids
+        self.strips_clone_ids = strip_clone_ids
+        self.x_forwarded = x_forwarded
+        self.forwarded = forwarded
+        self.edits_requests = strip_clone_ids or x_forwarded or forwarded
 
 
 cdef class Pool:

@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t
 from wsproxy._fast.chunked cimport ChunkState
 from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.fields cimport Fields
-from wsproxy._fast.stream cimport Stream
+from wsproxy._fast.head cimport ResponseHead
+from wsproxy._fast.stream cimport Buffer, Stream
 
 cdef enum BodyKind:
     NO_BODY = 0
@@ -38,10 +39,14 @@ cdef class Exchange(Stream):
     cdef bint http10
     cdef bint head_only
     cdef int expect                 # Expectation
+    # The session's value as the request brought it; empty: nobody needs it. See `Intake.keep_session`.
+    cdef Buffer session
     cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 
     # A final answer has a partition table or its version.
     cdef int note_partitions(self, Fields* fields) except -1
+    # Completes the session cookie of a final answer that sets cookies, or whose `session` is kept; 0, or -1: no room.
+    cdef int edit_answer(self, ResponseHead* head) noexcept
     # The head of a final answer is here: the server lives and there will be no retry.
     cdef int answer_begins(self) except -1
     # The answer was handed over whole.

@@ -6,6 +6,7 @@ The part of a client's exchange that the server side works on: an interface, so 
 
 from collections import namedtuple
 
+from wsproxy._fast.head cimport ResponseHead
 from wsproxy._fast.stream cimport Stream
 
 # What retry rules and local answers need to know of an exchange: see ``Downstream.facts``.
@@ -20,6 +21,8 @@ cdef class Exchange(Stream):
 
     cdef int note_partitions(self, Fields* fields) except -1:
         raise NotImplementedError
+    cdef int edit_answer(self, ResponseHead* head) noexcept:
+        return 0
 
     cdef int answer_begins(self) except -1:
         raise NotImplementedError

@@ -47,9 +47,7 @@ cdef class Intake(Exchange):
     cdef bint replayable            # `sent` is all of it
     cdef bint failover_marked       # $WSFO already stands in `sent`
     cdef Py_ssize_t sent_head       # length of the head in `sent`
-    # The session of a request that its owner could not take: see keep_session.
-    cdef Buffer session             # the cookie's or path parameter's value as it came; empty: no failover
-    cdef bint session_in_cookie
+    cdef bint session_in_cookie     # `session` is a cookie's value, not a path parameter's
     cdef const char* cookie         # AffinityCookie of the route, owned by the RouteTable; set with every routed request
     cdef Py_ssize_t cookie_len
     cdef const char* url_id         # AffinityURLIdentifier

@@ -15,13 +15,16 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 from wsproxy._fast.chunked cimport CHUNK_DONE, begin_chunks, scan_chunks
 from wsproxy._fast.decide cimport DEFAULT_PORT, decide_server, decide_service
+from wsproxy._fast.edits cimport edit_request
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY, Exchange
-from wsproxy._fast.fields cimport HEAD_TOO_LARGE
-from wsproxy._fast.head cimport RequestHead, find_head_end, parse_request
+from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PRIVATE_FAILOVER
+from wsproxy._fast.head cimport RequestHead, ResponseHead, find_head_end, parse_request
+from wsproxy._fast.lines cimport Room
 from wsproxy._fast.match cimport MatchResult
 from wsproxy._fast.rewrite cimport constant_lines, write_request
-from wsproxy._fast.select cimport ALL_FULL
+from wsproxy._fast.select cimport ALL_FULL, Cluster
+from wsproxy._fast.session_cookie cimport Completion, complete_cookies
 from wsproxy._fast.state cimport ws_count, ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Buffer, Stream, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.upstream cimport Upstream
@@ -78,6 +81,9 @@ cdef class Intake(Exchange):
         self.origin.constant_len = len(self.constant)
         self.origin.local_host = <const char*>self.local_host
         self.origin.local_host_len = len(self.local_host)
+        self.origin.peer = <const char*>self.peer
+        self.origin.peer_len = len(self.peer)
+        self.origin.trusted = self.trusted
         self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
         return 0
 
@@ -215,7 +221,6 @@ cdef class Intake(Exchange):
         self.expect = 0
         self.response_started = False
         self.ends_by_close = False
-        self.failover_marked = False
         self.http10 = head.minor == 0
         self.head_only = head.is_head
         self.keep_alive = head.keep_alive and not engine.draining
@@ -253,7 +258,8 @@ cdef class Intake(Exchange):
             self.begin_answer()
             self.ask_slow("no_server", (self.choice.server == ALL_FULL,))
             return used
-        if engine.ids.value_len and not self.choice.by_affinity:
+        # A head without its clone list cannot tell the session later, should the server fail: it is kept beforehand.
+        if engine.ids.value_len and (not self.choice.by_affinity or self.service.strips_clone_ids):
             self.keep_session()
         self.phase = CONNECTING  # until an upstream has it
         used = self.take_body(data + head.size, length - head.size, &forward, &owes_end)
@@ -271,7 +277,10 @@ cdef class Intake(Exchange):
         self.origin.port = head.port if head.port >= 0 else DEFAULT_PORT
         if engine.port_of_listener:
             self.origin.port = self.local_port
-        out_len = write_request(engine.out, OUT_SIZE, head, &self.origin)
+        self.failover_marked = self.origin.keep_private and head.fields.private_seen & PRIVATE_FAILOVER
+        out_len = -1
+        if not self.service.edits_requests or edit_request(engine, self.service, head, &self.origin, &found) == 0:
+            out_len = write_request(engine.out, OUT_SIZE, head, &self.origin)
         if out_len < 0:
             self.release()
             self.refuse(<int>HEAD_TOO_LARGE)
@@ -312,10 +321,22 @@ cdef class Intake(Exchange):
         return 0
 
     cdef int keep_session(self) except -1:
-        """Another server than the session's owner takes the request: what it answers needs the session's value."""
+        """Another server than the session's owner may take the request: what it answers needs the session's value."""
         buffer_clear(&self.session)
         self.session_in_cookie = self.engine.ids.in_cookie
         return buffer_append(&self.session, self.engine.ids.value, self.engine.ids.value_len)
+
+    cdef int edit_answer(self, ResponseHead* head) noexcept:
+        cdef Cluster cluster = self.service.cluster
+        cdef Room room = Room(self.engine.edits, 0, OUT_SIZE)
+        cdef Completion completion
+        if not self.service.completes_clone_ids or not self.cookie_len:
+            return 0
+        completion = Completion(
+            self.cookie, self.cookie_len, cluster.clone_ids[self.choice.server], cluster.clone_id_lens[self.choice.server],
+            cluster.separator, self.session.data, self.session.length if self.session_in_cookie else 0, self.origin.secure,
+        )
+        return complete_cookies(&room, head, &completion)
 
     cdef int hand_over(self, Upstream upstream) except -1:
         """The exchange belongs to this connection now; the caller sends the request right after."""

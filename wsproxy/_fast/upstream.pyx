@@ -169,12 +169,14 @@ cdef class Upstream(Stream):
         return size
 
     cdef Py_ssize_t write_head(self, Exchange downstream) noexcept:
-        """The final head as the client gets it, in ``engine.out``; its length."""
+        """The final head as the client gets it, in ``engine.out``; its length, -1: no room for it."""
         cdef ResponseHead* head = &self.engine.response
         cdef bint unchunk = downstream.http10 and self.body.kind == CHUNKED_BODY
         if not downstream.request_done or self.body.kind == UNTIL_CLOSE or unchunk or self.engine.draining:
             downstream.keep_alive = False
         downstream.ends_by_close = unchunk or self.body.kind == UNTIL_CLOSE
+        if (head.fields.has_set_cookie or downstream.session.length) and downstream.edit_answer(head) < 0:
+            return -1
         return write_response(
             self.engine.out,
             OUT_SIZE,

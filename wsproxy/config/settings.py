@@ -160,6 +160,33 @@ class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="how long a session's new server is remembered after a failover, until its cookie names it; 0: not at all",
         ),
     ] = 60.0
+    complete_clone_ids: Annotated[
+        bool,
+        Meta(
+            description="true: the answering server's CloneID is added to the affinity cookie where the server did not do it"
+        ),
+    ] = True
+    strip_clone_ids: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='ServerClusters whose servers get the session id without clone ids (Tomcat, Jetty); "*": all'
+        ),
+    ] = ()
+
+
+class ForwardedSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[forwarded]``: who the client is, for servers that do not read private headers."""
+
+    x_forwarded: Annotated[
+        bool,
+        Meta(
+            description="true: X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are written; false: a client's own go on"
+        ),
+    ] = False
+    forwarded: Annotated[
+        bool,
+        Meta(description="true: Forwarded (RFC 7239) is written; false: a client's own goes on"),
+    ] = False
 
 
 class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -248,6 +275,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     balancing: BalancingSettings = BalancingSettings()
     routing: RoutingSettings = RoutingSettings()
     affinity: AffinitySettings = AffinitySettings()
+    forwarded: ForwardedSettings = ForwardedSettings()
     retry: RetrySettings = RetrySettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()
