@@ -21,11 +21,11 @@ from wsproxy.config.model import AttributeSpec
 
 # Mutations of longer inputs tell little more and take longer; limits are met with small ones (targets set small limits).
 MAX_BYTES = {
-    "request_head": 4096,
-    "response_head": 4096,
-    "chunked": 2048,
-    "clone_ids": 1024,
-    "plugin_cfg": 8192,
+    "request_head": 2048,
+    "response_head": 1024,
+    "chunked": 512,
+    "clone_ids": 512,
+    "plugin_cfg": 6144,
 }
 
 RESPONSES = (
