@@ -17,12 +17,11 @@ The table says which test shows that wsproxy does not repeat it; those of this m
 | 4 several Transfer-Encodings | gunicorn CVE-2024-1135 | test_refusals `REFUSED["two Transfer-Encodings"]`, first row of this table |
 | 4 chunk sizes | protocol-http1 CVE-2023-38697 | test_refusals `BAD_CHUNKS`; of answers: `test_bad_chunk_of_an_answer_is_passed_on_to_nobody` |
 | 5 one path, two meanings | httpd CVE-2024-38473, Traefik 3.6.4 | `test_path_is_forwarded_as_it_came_and_matched_without_parameters`, `test_encoded_path_is_another_path` |
-| 6 connection of another user | HAProxy 3.4-dev | `test_unread_answer_of_one_client_is_not_the_next_ones`, test_reuse; TLS and NTLM: see below |
+| 6 connection of another user | HAProxy 3.4-dev | `test_unread_answer_of_one_client_is_not_the_next_ones`, `test_connection_that_would_be_logged_in_serves_nobody_else`, test_reuse |
 | 8 identity headers | WAS PH27966 | test_headers `test_private_headers_are_the_proxys_own`, `test_private_headers_are_ours_on_every_path` |
 | 9 PROXY v2 lengths | HAProxy | `test_proxy_protocol_from_anybody_is_no_request` |
 
-Left to what is not there yet: upgrade itself (1, 8), TLS sessions and virtual hosts (6), PROXY protocol (9). Connection-bound
-logins (NTLM, 6) are not told apart: see docs/compatibility.md.
+Left to what is not there yet: upgrade itself (1, 8), TLS sessions and virtual hosts (6), PROXY protocol (9).
 """
 
 from __future__ import annotations
@@ -329,6 +328,41 @@ async def test_unread_answer_of_one_client_is_not_the_next_ones(shared: Shared) 
         fresh = await lane.origin.accept()
         assert b"bob" in await fresh.answer(OK)
         assert (await other.answer()).body == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("challenge", "is_kept"),
+    [
+        ("WWW-Authenticate: Basic realm=x", True),
+        ('WWW-Authenticate: Digest realm="ntlm"', True),
+        ("WWW-Authenticate: NTLM", False),
+        ("www-authenticate: ntlm TlRMTVNTUAACAAAA", False),
+        ("WWW-Authenticate: Basic realm=x, Negotiate", False),
+        ("WWW-Authenticate: Basic realm=x\r\nWWW-Authenticate: Negotiate", False),
+        ("WWW-Authenticate:", True),
+        ("WWW-Authenticate: ,", True),
+    ],
+)
+async def test_connection_that_would_be_logged_in_serves_nobody_else(
+    shared: Shared, challenge: str, is_kept: bool
+) -> None:
+    """NTLM and Negotiate log in the connection: after their 401 it is closed; others stay in the pool."""
+    lane = shared.lane()
+    reply = f"HTTP/1.1 401 Unauthorized\r\n{challenge}\r\nContent-Length: 0\r\n\r\n".encode()
+    async with await Client.connect(shared.port) as client:
+        await client.send(get(f"/{lane.name}/x"))
+        server = await lane.origin.accept()
+        await server.answer(reply)
+        answer = await client.answer()
+        assert (answer.status, answer.closes) == (401, False)
+        await client.send(get(f"/{lane.name}/x"))
+        if is_kept:
+            await server.answer()
+        else:
+            fresh = await lane.origin.accept()
+            await fresh.answer()
+            assert await server.end() == b""
+        assert (await client.answer()).status == 200
 
 
 PRIVATE = [
