@@ -23,10 +23,11 @@ from bench.macro.processes import StartError
 from bench.macro.programs import MissingProgramsError, ensure
 from bench.macro.proxies import PROXIES, choose
 from bench.macro.results import Results
-from bench.macro.scenarios import SCENARIOS
+from bench.macro.scenarios import SCENARIOS, Scenario
 
 RESULTS_DIRECTORY = PROJECT / "bench" / "results"
-FULL = Plan(rounds=5, seconds=5, warmup_seconds=1)
+FULL_ROUNDS = 5
+FULL_WARMUP_SECONDS = 1
 # long enough to prove that everything works, far too short to compare
 SMOKE = Plan(rounds=1, seconds=1, warmup_seconds=0)
 SMOKE_SCENARIO = "small"
@@ -43,10 +44,10 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
     help="repeatable; default: all",
 )
 @click.option(
-    "--rounds", type=click.IntRange(1, 100), help=f"rounds of each proxy (default {FULL.rounds})"
+    "--rounds", type=click.IntRange(1, 100), help=f"rounds of each proxy (default {FULL_ROUNDS})"
 )
 @click.option(
-    "--seconds", type=click.IntRange(1, 300), help=f"length of a round (default {FULL.seconds})"
+    "--seconds", type=click.IntRange(1, 300), help="length of a round (default: the scenario's own)"
 )
 @click.option("--only", metavar="NAMES", help=f"comma-separated, of: {', '.join(PROXIES)}")
 @click.option(
@@ -80,8 +81,6 @@ def main(
     if show is not None:
         _show(msgspec.json.decode(show.read_bytes(), type=Results), console, markdown)
         return
-    base = SMOKE if smoke else FULL
-    plan = Plan(rounds or base.rounds, seconds or base.seconds, base.warmup_seconds)
     chosen = names or ((SMOKE_SCENARIO,) if smoke else tuple(SCENARIOS))
     try:
         proxies = {name: choose(only, name) for name in chosen}
@@ -92,7 +91,11 @@ def main(
     signal.signal(signal.SIGTERM, _leave)  # so that what we started is ended on SIGTERM too
     is_good = True
     try:
-        ensure(programs_needed([proxy for several in proxies.values() for proxy in several]))
+        ensure(
+            program
+            for name, several in proxies.items()
+            for program in programs_needed(SCENARIOS[name], several)
+        )
         cores = assign_cores(os.sched_getaffinity(0))
         os.sched_setaffinity(
             0, os.sched_getaffinity(0) - {cores.proxy}
@@ -101,7 +104,7 @@ def main(
             results = run_scenario(
                 SCENARIOS[name],
                 proxies[name],
-                plan,
+                _plan(SCENARIOS[name], rounds, seconds, smoke=smoke),
                 cores,
                 say=lambda line: click.echo(line, err=True),
             )
@@ -113,6 +116,11 @@ def main(
         click.echo(f"cannot begin: {error}", err=True)
         sys.exit(CANNOT_BEGIN)
     sys.exit(0 if is_good else 1)
+
+
+def _plan(scenario: Scenario, rounds: int | None, seconds: int | None, *, smoke: bool) -> Plan:
+    base = SMOKE if smoke else Plan(FULL_ROUNDS, scenario.seconds, FULL_WARMUP_SECONDS)
+    return Plan(rounds or base.rounds, seconds or base.seconds, base.warmup_seconds)
 
 
 def _show(results: Results, console: Console, markdown: bool) -> None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.macro import cputime, programs, render, traffic, verify
+from bench.macro import cputime, programs, render, tls, traffic, verify
 from bench.macro.echo_origin import echo_origin
 from bench.macro.machine import Cores
 from bench.macro.processes import Service, StartError, free_ports, running
@@ -22,8 +22,10 @@ from bench.macro.proxies import Proxy
 from bench.macro.render import Addresses
 from bench.macro.results import Failure
 from bench.macro.scenarios import Scenario
+from bench.macro.tls import Certificate, CertificateError
 
 TMPFS = Path("/dev/shm")
+NO_TICKETS = "openssl.cnf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +58,20 @@ def running_bed(scenario: Scenario, chosen: list[Proxy], cores: Cores) -> Iterat
         echo_port = stack.enter_context(echo_origin())
         upstream_ports, listen_ports = _ports(len(chosen))
         addresses = Addresses(upstream_ports, echo_port)
+        certificate = _certificate(scenario, workdir)
         _start_upstream(stack, addresses, workdir, cores)
 
         contestants: list[Contestant] = []
         failures: list[Failure] = []
         for proxy, port in zip(chosen, listen_ports, strict=True):
             try:
-                contestant = _start_proxy(stack, proxy, port, scenario, addresses, workdir, cores)
+                contestant = _start_proxy(
+                    stack, proxy, port, scenario, addresses, certificate, workdir, cores
+                )
             except StartError as error:
                 failures.append(Failure(proxy.name, [str(error)]))
                 continue
-            complaints = verify.complaints(scenario, addresses, port)
+            complaints = verify.complaints(scenario, addresses, certificate, port)
             complaints += verify.pinning_complaints(_processes(contestant.service), cores.proxy)
             if complaints:
                 failures.append(Failure(proxy.name, complaints))
@@ -117,6 +122,7 @@ def _start_proxy(
     port: int,
     scenario: Scenario,
     addresses: Addresses,
+    certificate: Certificate,
     workdir: Path,
     cores: Cores,
 ) -> Contestant:
@@ -125,18 +131,33 @@ def _start_proxy(
     directory.mkdir()
     directory.chmod(0o755)
     config = directory / proxy.config_name
-    config.write_text(
-        render.render(
-            proxy.template, render.proxy_values(addresses, directory, port, proxy.template_values())
-        )
+    values = render.proxy_values(
+        scenario, addresses, certificate, directory, port, proxy.template_values()
     )
+    config.write_text(render.render(proxy.template, values))
+    for template in proxy.more_templates:
+        (directory / template).write_text(render.render(template, values))
     script = directory / "request.lua"
     script.write_text(render.render("request.lua", render.wrk_values(scenario, port)))
-    argv = proxy.command(_path(proxy.program), config, port)
+    argv = proxy.command(_path(proxy.program), config)
+    # the same file for all of them, and none where OpenSSL's defaults are meant
+    environment = (
+        {"OPENSSL_CONF": str(workdir / NO_TICKETS)} if scenario.has_full_handshakes else {}
+    )
     service = stack.enter_context(
-        running(proxy.name, argv, {cores.proxy}, directory / "output.log", (port,))
+        running(proxy.name, argv, {cores.proxy}, directory / "output.log", (port,), environment)
     )
     return Contestant(proxy, service, port, script)
+
+
+def _certificate(scenario: Scenario, workdir: Path) -> Certificate:
+    if not scenario.tls:
+        return tls.paths(workdir)  # named in comments of configurations only
+    (workdir / NO_TICKETS).write_text(render.render(NO_TICKETS, {}))
+    try:
+        return tls.make_certificate(_path(programs.OPENSSL), workdir)
+    except CertificateError as error:
+        raise StartError(str(error)) from error
 
 
 def _path(program: Program) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bench.macro import cputime, machine, programs
+from bench.macro import cputime, machine, programs, tls
 from bench.macro.bed import Contestant, cpu_time, running_bed
 from bench.macro.machine import Cores
 from bench.macro.programs import Program
@@ -29,6 +29,11 @@ DUTIES = [
     "another server takes over where a session's own is down (configured, not exercised)",
     "no access log; one core",
 ]
+CLOSES_DUTY = (
+    "close the client's connection after the answer, as the client asks; keep those to the servers"
+)
+TLS_DUTY = f"{tls.VERSION}, {tls.CIPHER}, the same ECDSA P-256 certificate; $WSCS, $WSSI where there is an id, and $WSIS and $WSSC that say TLS"
+FULL_HANDSHAKES_DUTY = "resume no TLS session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +79,30 @@ def run_scenario(
         started=started.isoformat(timespec="seconds"),
         commit=machine.commit(),
         machine=machine.describe(),
-        versions={program.name: programs.version(program) for program in programs_needed(chosen)},
+        versions={
+            program.name: programs.version(program) for program in programs_needed(scenario, chosen)
+        },
         method=_method(scenario, chosen, plan, cores),
         failures=failures,
         measurements=measurements,
     )
 
 
-def programs_needed(chosen: list[Proxy]) -> list[Program]:
+def programs_needed(scenario: Scenario, chosen: list[Proxy]) -> list[Program]:
     """What must be installed to measure these proxies; nginx is the upstream in any case."""
-    return list(
-        dict.fromkeys(
-            [programs.WRK, programs.TASKSET, programs.NGINX, *(proxy.program for proxy in chosen)]
-        )
-    )
+    always = [programs.WRK, programs.TASKSET, programs.NGINX]
+    for_tls = [programs.OPENSSL] if scenario.tls else []
+    return list(dict.fromkeys([*always, *for_tls, *(proxy.program for proxy in chosen)]))
+
+
+def duties(scenario: Scenario) -> list[str]:
+    """What was equal, a sentence each."""
+    more = [
+        (scenario.closes, CLOSES_DUTY),
+        (scenario.tls, TLS_DUTY),
+        (scenario.has_full_handshakes, FULL_HANDSHAKES_DUTY),
+    ]
+    return [*DUTIES, *(sentence for applies, sentence in more if applies)]
 
 
 class BrokenError(Exception):
@@ -104,9 +119,8 @@ def _measure(
         raise WrkError(msg)
 
     def load(seconds: int) -> WrkResult:
-        argv = command(
-            wrk, cores.wrk, contestant.wrk_script, contestant.port, scenario.connections, seconds
-        )
+        url = f"{scenario.scheme}://127.0.0.1:{contestant.port}"
+        argv = command(wrk, cores.wrk, contestant.wrk_script, url, scenario.connections, seconds)
         return run_wrk(argv, seconds)
 
     if plan.warmup_seconds:
@@ -166,6 +180,6 @@ def _method(scenario: Scenario, chosen: list[Proxy], plan: Plan, cores: Cores) -
         upstream_core=cores.upstream,
         upstream_servers=len(CLONE_IDS),
         order=[proxy.name for proxy in chosen],
-        duties=DUTIES,
+        duties=duties(scenario),
         notes={proxy.name: proxy.note for proxy in chosen if proxy.note},
     )

@@ -12,10 +12,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.macro.cputime import read_processes
 
@@ -62,10 +63,17 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def running(
-    name: str, argv: list[str], cores: set[int], log: Path, ports: tuple[int, ...]
+    name: str,
+    argv: list[str],
+    cores: set[int],
+    log: Path,
+    ports: tuple[int, ...],
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Service]:
     """
     The program, once it listens on all ``ports``; ended on the way out, whatever happened.
+
+    ``environment`` is added to our own.
 
     Raises: StartError.
     """
@@ -76,6 +84,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            env=os.environ | dict(environment),
             start_new_session=True,  # httpd signals its whole group when it stops; also how we find all of it
         )
     service = Service(name, process, log)

@@ -41,6 +41,7 @@ class Program:
 NGINX = Program("nginx", ("nginx",), "nginx-light")
 HAPROXY = Program("haproxy", ("haproxy",), "haproxy")
 HTTPD = Program("httpd", ("apache2", "httpd"), "apache2")
+OPENSSL = Program("openssl", ("openssl",), "openssl", ("version",))
 WRK = Program("wrk", ("wrk",), "wrk")
 TASKSET = Program("taskset", ("taskset",), "util-linux", ("--version",))
 # the one that belongs to the Python that runs us (.venv/bin), before any other on PATH
@@ -79,7 +80,9 @@ def ensure(programs: Iterable[Program]) -> None:
         )
         # runlevel 1 keeps Debian's packages from starting the servers that they bring: they would take CPU and port 80
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        subprocess.run(command, env=environment, stdout=sys.stderr, timeout=INSTALL_S, check=False)
+        # a fresh machine has no package lists, or old ones
+        for step in (["apt-get", "update", "-qq"], command):
+            subprocess.run(step, env=environment, stdout=sys.stderr, timeout=INSTALL_S, check=False)
         absent = missing(programs)
         command = install_command(absent)
     if absent:

@@ -23,19 +23,23 @@ HTTPD_MODULE_DIRS = (
 )
 
 
-def _wsproxy(program: Path, config: Path, port: int) -> list[str]:
-    return [str(program), "run", str(config), "--listen", f"127.0.0.1:{port}", "--workers", "1"]
+SETTINGS_TEMPLATE = "wsproxy.toml"
 
 
-def _nginx(program: Path, config: Path, _port: int) -> list[str]:
+def _wsproxy(program: Path, config: Path) -> list[str]:
+    settings = config.with_name(SETTINGS_TEMPLATE)
+    return [str(program), "run", str(config), "--settings", str(settings), "--workers", "1"]
+
+
+def _nginx(program: Path, config: Path) -> list[str]:
     return [str(program), "-p", str(config.parent), "-c", str(config), "-e", "stderr"]
 
 
-def _haproxy(program: Path, config: Path, _port: int) -> list[str]:
+def _haproxy(program: Path, config: Path) -> list[str]:
     return [str(program), "-db", "-f", str(config)]
 
 
-def _httpd(program: Path, config: Path, _port: int) -> list[str]:
+def _httpd(program: Path, config: Path) -> list[str]:
     return [str(program), "-D", "FOREGROUND", "-f", str(config)]
 
 
@@ -52,7 +56,7 @@ def _no_values() -> dict[str, str]:
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """
-    One proxy; ``command`` takes the program, its configuration and the port.
+    One proxy; ``command`` takes the program and its configuration, beside which the ``more_templates`` lie as they are called.
 
     ``buffer_lines`` go into the template as they are: none means the program's own defaults. ``only_in`` names the
     scenarios that measure it unasked; empty means all.
@@ -61,11 +65,12 @@ class Proxy:
     name: str
     program: Program
     template: str
-    command: Callable[[Path, Path, int], list[str]]
+    command: Callable[[Path, Path], list[str]]
     note: str
     values: Callable[[], dict[str, str]] = field(default=_no_values)
     buffer_lines: tuple[str, ...] = ()
     only_in: tuple[str, ...] = ()
+    more_templates: tuple[str, ...] = ()
 
     @property
     def config_name(self) -> str:
@@ -80,7 +85,12 @@ class Proxy:
 
 
 WSPROXY = Proxy(
-    OURS, programs.WSPROXY, "plugin-cfg.xml", _wsproxy, "one worker, all settings at their defaults"
+    OURS,
+    programs.WSPROXY,
+    "plugin-cfg.xml",
+    _wsproxy,
+    "one worker, all settings at their defaults",
+    more_templates=(SETTINGS_TEMPLATE,),
 )
 NGINX = Proxy(
     "nginx",
@@ -101,37 +111,40 @@ HTTPD = Proxy(
     programs.HTTPD,
     "httpd.conf",
     _httpd,
-    "event MPM, one child with 40 threads",
+    "event MPM, one child, a thread for each connection of wrk and 8 more",
     _httpd_values,
 )
 
 # The peers' default buffers are smaller than a 64-KiB answer, and each can be told to use larger ones. Measured without
 # that, nginx and httpd need twice the CPU: a comparison with the defaults alone would flatter us.
+LARGE_BODIES = ("64k", "1m", "upload")
 VARIANTS = (
     replace(
         NGINX,
         name="nginx-buffers",
-        note="as nginx, with buffers that hold a whole 64-KiB answer, so that no temporary file is written",
+        note="as nginx, with buffers that hold a whole 64-KiB answer, no temporary files, uploads passed on as they come",
         buffer_lines=(
             "proxy_buffer_size 16k;",
             "proxy_buffers 8 32k;",
             "proxy_busy_buffers_size 128k;",
+            "proxy_max_temp_file_size 0;",
+            "proxy_request_buffering off;",
         ),
-        only_in=("64k",),
+        only_in=LARGE_BODIES,
     ),
     replace(
         HAPROXY,
         name="haproxy-buffers",
         note="as haproxy, with buffers that hold a whole 64-KiB answer (splicing was measured: no better)",
         buffer_lines=("    tune.bufsize 98304",),
-        only_in=("64k",),
+        only_in=LARGE_BODIES,
     ),
     replace(
         HTTPD,
         name="httpd-buffers",
         note="as httpd, with buffers that hold a whole 64-KiB answer",
         buffer_lines=("ProxyIOBufferSize 65536",),
-        only_in=("64k",),
+        only_in=LARGE_BODIES,
     ),
 )
 

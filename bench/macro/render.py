@@ -15,10 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.macro import traffic
-from bench.macro.scenarios import LARGE_BODY_BYTES, SMALL_BODY_BYTES, Scenario
+from bench.macro.scenarios import (
+    CHUNKED_BODY_BYTES,
+    HUGE_BODY_BYTES,
+    LARGE_BODY_BYTES,
+    SMALL_BODY_BYTES,
+    Scenario,
+)
+from bench.macro.tls import Certificate
 
 TEMPLATES = Path(__file__).parent / "configs"
 RESULT_MARKER = "WRK-RESULT "
+FILES = {"64k": LARGE_BODY_BYTES, "1m": HUGE_BODY_BYTES, "chunked": CHUNKED_BODY_BYTES}
+# What a line that does not apply begins with: a comment in nginx, HAProxy, httpd and TOML
+COMMENT = "# "
+SPARE_THREADS = 8
 
 
 class ConfigTemplate(string.Template):
@@ -65,17 +76,38 @@ def upstream_values(addresses: Addresses, workdir: Path) -> dict[str, str]:
 
 
 def proxy_values(
-    addresses: Addresses, workdir: Path, listen_port: int, extra: dict[str, str]
+    scenario: Scenario,
+    addresses: Addresses,
+    certificate: Certificate,
+    workdir: Path,
+    listen_port: int,
+    extra: dict[str, str],
 ) -> dict[str, str]:
-    """What the templates of the proxies need, all of them together; a template takes what it names."""
+    """
+    What the templates of the proxies need, all of them together; a template takes what it names.
+
+    A line that begins with ``@{when_...}`` counts in such a scenario and is a comment in the others.
+    """
     clones = addresses.clones
+    # a connection for each request in flight, and none closed because the next one goes to the other server
+    pool_size = 2 * scenario.connections
     return {
+        "when_plain": COMMENT if scenario.tls else "",
+        "when_tls": "" if scenario.tls else COMMENT,
+        "when_session_ids": "" if scenario.has_session_ids else COMMENT,
+        "certificate": str(certificate.certificate),
+        "certificate_key": str(certificate.key),
+        "certificate_and_key": str(certificate.both),
+        "pool_size": str(pool_size),
+        "threads": str(scenario.connections + SPARE_THREADS),
         "workdir": str(workdir),
         "listen_port": str(listen_port),
         "user_line": nginx_user_line(),
         "map_lines": "\n".join(f"        ~:{clone}$ clone_{clone};" for clone, _ in clones),
         "all_server_lines": "\n".join(f"        server 127.0.0.1:{port};" for _, port in clones),
-        "clone_upstreams": "\n".join(_nginx_clone_upstream(clone, clones) for clone, _ in clones),
+        "clone_upstreams": "\n".join(
+            _nginx_clone_upstream(clone, clones, pool_size) for clone, _ in clones
+        ),
         "server_lines": "\n".join(f"    server {clone} 127.0.0.1:{port}" for clone, port in clones),
         "member_lines": "\n".join(
             f'    BalancerMember "http://127.0.0.1:{port}" route={clone}' for clone, port in clones
@@ -89,8 +121,10 @@ def proxy_values(
 
 def wrk_values(scenario: Scenario, listen_port: int) -> dict[str, str]:
     """What ``request.lua`` needs."""
-    headers = traffic.browser_headers(listen_port)
+    headers = traffic.browser_headers(listen_port, scenario.scheme, closes=scenario.closes)
     return {
+        "method": scenario.method,
+        "upload": _lua_upload(scenario.upload_bytes),
         "path": scenario.path,
         "marker": RESULT_MARKER,
         "cookie_lines": "\n".join(f'    "{cookie}",' for cookie in traffic.cookies_in_turn()),
@@ -102,10 +136,11 @@ def wrk_values(scenario: Scenario, listen_port: int) -> dict[str, str]:
 
 def write_static_files(workdir: Path) -> None:
     """Lays out the files that the upstream serves; under ``workdir``, which lies in tmpfs where there is one."""
-    large = workdir / "www" / "app" / "64k"
-    large.parent.mkdir(parents=True)
+    directory = workdir / "www" / "app"
+    directory.mkdir(parents=True)
     line = b"<tr><td>row of a table that an application might have rendered</td></tr>\n"
-    large.write_bytes((line * (LARGE_BODY_BYTES // len(line) + 1))[:LARGE_BODY_BYTES])
+    for name, length in FILES.items():
+        (directory / name).write_bytes((line * (length // len(line) + 1))[:length])
 
 
 def nginx_user_line() -> str:
@@ -118,14 +153,22 @@ def httpd_user_lines() -> str:
     return f"User nobody\nGroup #{pwd.getpwnam('nobody').pw_gid}" if os.geteuid() == 0 else ""
 
 
-def _nginx_clone_upstream(clone_id: str, clones: list[tuple[str, int]]) -> str:
+def _nginx_clone_upstream(clone_id: str, clones: list[tuple[str, int]], pool_size: int) -> str:
     servers = [
         f"        server 127.0.0.1:{port}{'' if clone == clone_id else ' backup'};"
         for clone, port in clones
     ]
     return "\n".join(
-        [f"    upstream clone_{clone_id} {{", *servers, "        keepalive 64;", "    }"]
+        [f"    upstream clone_{clone_id} {{", *servers, f"        keepalive {pool_size};", "    }"]
     )
+
+
+def _lua_upload(length: int) -> str:
+    """An expression of Lua for ``traffic.upload_body(length)``, which is too long to be written out."""
+    if length == 0:
+        return "nil"
+    line = traffic.UPLOAD_LINE
+    return f'string.rep("{line}", {length // len(line) + 1}):sub(1, {length})'
 
 
 def _server_element(clone_id: str, port: int) -> str:

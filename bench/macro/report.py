@@ -120,7 +120,7 @@ def method_sentences(results: Results) -> list[str]:
     return [
         f"{machine.cpu}, {machine.cores} cores, {machine.memory_mib:,} MiB; {machine.system}, Linux {machine.kernel}",
         f"proxy alone on core {method.proxy_core}; wrk on core {method.wrk_core}, upstream on core {method.upstream_core}; "
-        f"{method.connections} keep-alive connections, {method.upstream_servers} upstream servers (one nginx)",
+        f"{method.connections} connections, {method.upstream_servers} upstream servers (one nginx)",
         f"{method.rounds} rounds of {method.seconds} s in the order {', '.join(method.order)}, "
         f"each after {method.warmup_seconds} s of warm-up; median (lowest-highest) over the rounds",
         f"started {results.started}, commit {results.commit}",

@@ -17,6 +17,9 @@ HOST_NAME = "shop.example"
 # Enough sessions that no proxy lives off one cached value, few enough to be formatted once in wrk
 SESSIONS_PER_CLONE = 32
 
+# What an upload is made of: one line again and again, so that a piece that is lost or moved shows
+UPLOAD_LINE = "field=value+of+a+form+that+somebody+filled+in+with+care&"
+
 # What a proxy tells the app server about the client (PLUGIN.md 6.1: those sent on every plain HTTP request)
 PRIVATE_HEADERS = (
     "$WSIS",
@@ -29,21 +32,31 @@ PRIVATE_HEADERS = (
     "_WS_HAPRT_WLMVERSION",
 )
 
+# and on requests that came by TLS
+CIPHER_HEADER = "$WSCS"
+SESSION_ID_HEADER = "$WSSI"  # where the TLS session has an id
+
 # What a client sends that wants to pass for somebody else; none of it may arrive
 SPOOFED_HEADERS = (
     ("$WSRA", "203.0.113.66"),
     ("$wssn", "evil.example"),
     ("$WSRU", "admin"),
     ("$WSCC", "MIIB"),
+    ("$WSCS", "NULL"),
+    ("$WSSI", "00"),
     ("_WS_HAPRT_WLMVERSION", "666"),
 )
 
 
-def expected_private_headers(listen_port: int) -> dict[str, str]:
-    """The value of each private header for a request from 127.0.0.1 to the proxy's port."""
+def expected_private_headers(listen_port: int, cipher: str | None = None) -> dict[str, str]:
+    """
+    The value of each private header for a request from 127.0.0.1 to the proxy's port.
+
+    ``cipher`` is that of the client's TLS connection; None means plain HTTP.
+    """
     values = (
-        "false",
-        "http",
+        "false" if cipher is None else "true",
+        "http" if cipher is None else "https",
         "HTTP/1.1",
         "127.0.0.1",
         "127.0.0.1",
@@ -51,7 +64,13 @@ def expected_private_headers(listen_port: int) -> dict[str, str]:
         str(listen_port),
         "-1",
     )
-    return dict(zip(PRIVATE_HEADERS, values, strict=True))
+    expected = dict(zip(PRIVATE_HEADERS, values, strict=True))
+    return expected if cipher is None else expected | {CIPHER_HEADER: cipher}
+
+
+def upload_body(length: int) -> bytes:
+    """The body of an upload; ``request.lua`` makes the same one."""
+    return (UPLOAD_LINE * (length // len(UPLOAD_LINE) + 1))[:length].encode()
 
 
 def session_id(number: int) -> str:
@@ -80,8 +99,14 @@ def cookies_in_turn() -> list[str]:
     ]
 
 
-def browser_headers(listen_port: int) -> list[tuple[str, str]]:
-    """Everything that a browser sends with a click on a link, but for the Cookie header."""
+def browser_headers(
+    listen_port: int, scheme: str = "http", *, closes: bool = False
+) -> list[tuple[str, str]]:
+    """
+    Everything that a browser sends with a click on a link, but for the Cookie header.
+
+    ``closes``: no browser says so; it is how wrk is made to open a connection for each request.
+    """
     origin = f"{HOST_NAME}:{listen_port}"
     return [
         ("Host", origin),
@@ -95,7 +120,7 @@ def browser_headers(listen_port: int) -> list[tuple[str, str]]:
         ),
         ("Accept-Language", "en-US,en;q=0.9,de;q=0.8"),
         ("Accept-Encoding", "gzip, deflate, br"),
-        ("Referer", f"http://{origin}/app/catalog?category=42&page=3"),
+        ("Referer", f"{scheme}://{origin}/app/catalog?category=42&page=3"),
         ("Upgrade-Insecure-Requests", "1"),
-        ("Connection", "keep-alive"),
+        ("Connection", "close" if closes else "keep-alive"),
     ]

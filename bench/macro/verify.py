@@ -6,47 +6,47 @@ Driven by ``bed``. Real requests, the same ones that wrk sends, through the prox
 
 from __future__ import annotations
 
+import http
 import http.client
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 
-from bench.macro import traffic
+from bench.macro import tls, traffic
+from bench.macro.client import ANSWER_S, Answer, Client
 from bench.macro.cputime import ProcessStat
+from bench.macro.echo_origin import BODY_HEADER, describe_body
 from bench.macro.render import Addresses
 from bench.macro.scenarios import Scenario
+from bench.macro.tls import Certificate
 
-ANSWER_S = 5.0
 CHECK_PATH = "/app/check"
 SESSIONS_TRIED = 4  # for each clone
 NEW_VISITORS = (
     12  # round robin over two servers shows both long before that; random misses one in 2048 runs
 )
+SESSION_ID = re.compile(r"[0-9A-Fa-f]{64}")
+LONGEST_HEAD_BYTES = 8192  # of a request as a proxy sends it on; it has about 1200
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a client got; ``upstream_port`` is None where no upstream answered."""
-
-    status: int
-    body: bytes
-    upstream_port: int | None
-    closes: bool
-
-
-def complaints(scenario: Scenario, addresses: Addresses, listen_port: int) -> list[str]:
+def complaints(
+    scenario: Scenario, addresses: Addresses, certificate: Certificate, listen_port: int
+) -> list[str]:
     """Every duty that the proxy on ``listen_port`` does not do; empty if it does all."""
-    found: list[str] = []
-    try:
-        with _connection(listen_port) as connection:
-            found += _affinity_complaints(connection, scenario, addresses, listen_port)
-            found += _header_complaints(connection, addresses, listen_port)
-            found += _new_visitor_complaints(connection, scenario, addresses, listen_port)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        found.append(f"broke off: {type(error).__name__}: {error}")
-    return list(dict.fromkeys(found))
+    context = tls.client_context(certificate.certificate) if scenario.tls else None
+    with closing(Client(listen_port, context)) as client:
+        proof = _Proof(scenario, addresses, listen_port, client, [])
+        try:
+            proof.affinity()
+            proof.headers()
+            proof.new_visitors()
+            proof.tls()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            proof.found.append(f"broke off: {type(error).__name__}: {error}")
+    return list(dict.fromkeys(proof.found))
 
 
 def pinning_complaints(processes: Iterable[ProcessStat], core: int) -> list[str]:
@@ -61,19 +61,33 @@ def pinning_complaints(processes: Iterable[ProcessStat], core: int) -> list[str]
     return found
 
 
-def check_echo(pairs: list[list[str]], sent_cookie: str, listen_port: int) -> list[str]:
-    """What is wrong with the request head that the app server saw, but for the port. Pure."""
+def check_echo(
+    pairs: list[list[str]],
+    sent_cookie: str,
+    listen_port: int,
+    cipher: str | None = None,
+    *,
+    has_session_id: bool = False,
+) -> list[str]:
+    """
+    What is wrong with the request head that the app server saw, but for the port. Pure.
+
+    ``cipher``: that of the client's TLS connection; None means plain HTTP. The client does not know the id of its session.
+    """
     seen: dict[str, list[str]] = {}
     for name, value in pairs:
         seen.setdefault(name.lower(), []).append(value)
-    expected = {
-        name.lower(): value for name, value in traffic.expected_private_headers(listen_port).items()
-    }
+    private = traffic.expected_private_headers(listen_port, cipher)
+    expected = {name.lower(): value for name, value in private.items()}
     found = [
         f"{name.upper()} is {seen.get(name, [])}, not [{value!r}]"
         for name, value in expected.items()
         if seen.get(name) != [value]
     ]
+    if has_session_id:
+        ids = seen.pop(traffic.SESSION_ID_HEADER.lower(), [])
+        if len(ids) != 1 or not SESSION_ID.fullmatch(ids[0]):
+            found.append(f"{traffic.SESSION_ID_HEADER} is {ids}, not the id of a session")
     found += [
         f"{name.upper()} of the client reached the app server"
         for name in seen
@@ -87,100 +101,117 @@ def check_echo(pairs: list[list[str]], sent_cookie: str, listen_port: int) -> li
     return found
 
 
-def _affinity_complaints(
-    connection: http.client.HTTPConnection,
-    scenario: Scenario,
-    addresses: Addresses,
-    listen_port: int,
-) -> list[str]:
-    found = []
-    # one server's sessions after the other's: in turn, plain round robin would pass
-    for clone_id, port in addresses.clones:
-        for number in range(SESSIONS_TRIED):
-            answer = _get(connection, scenario.path, listen_port, traffic.cookie(number, clone_id))
-            found += _answer_complaints(answer, scenario.body_bytes)
-            if answer.upstream_port != port:
-                found.append(
-                    f"a session of the server on {port} was answered from {answer.upstream_port}"
-                )
-    return found
-
-
-def _new_visitor_complaints(
-    connection: http.client.HTTPConnection,
-    scenario: Scenario,
-    addresses: Addresses,
-    listen_port: int,
-) -> list[str]:
-    found = []
-    ports = set()
-    for number in range(NEW_VISITORS):
-        answer = _get(connection, scenario.path, listen_port, traffic.cookie(number, None))
-        found += _answer_complaints(answer, scenario.body_bytes)
-        ports.add(answer.upstream_port)
-    if ports != set(addresses.upstream_ports):
-        found.append(f"requests without a session went to {ports} only")
-    return found
-
-
-def _header_complaints(
-    connection: http.client.HTTPConnection, addresses: Addresses, listen_port: int
-) -> list[str]:
-    found = []
-    served: list[int] = []  # how many requests the upstream connection had carried
-    for clone_id, port in addresses.clones:
-        for number in range(SESSIONS_TRIED):
-            cookie = traffic.cookie(number, clone_id)
-            answer = _get(connection, CHECK_PATH, listen_port, cookie, traffic.SPOOFED_HEADERS)
-            if answer.status != http.HTTPStatus.OK:
-                return [f"{CHECK_PATH} was answered with {answer.status}"]
-            pairs: list[list[str]] = json.loads(answer.body)
-            found += check_echo(pairs, cookie, listen_port)
-            bench = dict(pairs)
-            if bench["X-Bench-Upstream-Port"] != str(port):
-                found.append(
-                    f"a session of the server on {port} reached {bench['X-Bench-Upstream-Port']}"
-                )
-            served.append(int(bench["X-Bench-Connection-Requests"]))
-    if max(served) == 1:
-        found.append("upstream connections are not used again")
-    return found
-
-
-def _answer_complaints(answer: Answer, body_bytes: int) -> list[str]:
+def answer_complaints(scenario: Scenario, answer: Answer) -> list[str]:
+    """What is wrong with an answer of the measured kind, but for where it came from. Pure."""
     found = []
     if answer.status != http.HTTPStatus.OK:
         found.append(f"status {answer.status}, not 200")
-    if len(answer.body) != body_bytes:
-        found.append(f"body of {len(answer.body)} bytes, not {body_bytes}")
-    if answer.closes:
-        found.append("closes the client's connection")
+    if len(answer.body) != scenario.body_bytes:
+        found.append(f"body of {len(answer.body)} bytes, not {scenario.body_bytes}")
+    if answer.is_chunked != scenario.is_chunked:
+        found.append(f"answer is {'' if answer.is_chunked else 'not '}chunked")
+    if scenario.upload_bytes:
+        read = answer.upload_bytes or 0
+        if not scenario.upload_bytes < read < scenario.upload_bytes + LONGEST_HEAD_BYTES:
+            found.append(f"upstream had read {read} bytes when it answered an upload")
     return found
 
 
-@contextmanager
-def _connection(port: int) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
-    try:
-        yield connection
-    finally:
-        connection.close()
+def tls_complaints(scenario: Scenario, client: Client) -> list[str]:
+    """What is wrong with the TLS that ``client`` saw until now. Pure."""
+    if not scenario.tls:
+        return []
+    found = []
+    if (client.tls_version, client.cipher) != (tls.VERSION, tls.CIPHER):
+        found.append(
+            f"{client.tls_version} with {client.cipher}, not {tls.VERSION} with {tls.CIPHER}"
+        )
+    if scenario.has_full_handshakes and client.has_resumed:
+        found.append("resumes TLS sessions")
+    return found
 
 
-def _get(
-    connection: http.client.HTTPConnection,
-    path: str,
-    listen_port: int,
-    cookie: str,
-    more: tuple[tuple[str, str], ...] = (),
-) -> Answer:
-    connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
-    for name, value in (*traffic.browser_headers(listen_port), ("Cookie", cookie), *more):
-        connection.putheader(name, value)
-    connection.endheaders()
-    response = connection.getresponse()
-    port = response.getheader("X-Upstream-Port")
-    body = response.read()
-    return Answer(
-        response.status, body, int(port) if port is not None else None, response.will_close
-    )
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """One proxy's proof; ``found`` collects the complaints."""
+
+    scenario: Scenario
+    addresses: Addresses
+    listen_port: int
+    client: Client
+    found: list[str]
+
+    def affinity(self) -> None:
+        """Sessions reach their own server."""
+        # one server's sessions after the other's: in turn, plain round robin would pass
+        for clone_id, port in self.addresses.clones:
+            for number in range(SESSIONS_TRIED):
+                answer = self._request(self.scenario.path, traffic.cookie(number, clone_id))
+                self.found.extend(answer_complaints(self.scenario, answer))
+                if answer.upstream_port != port:
+                    self.found.append(
+                        f"a session of the server on {port} was answered from {answer.upstream_port}"
+                    )
+
+    def new_visitors(self) -> None:
+        """Requests without a session reach both servers."""
+        ports = set()
+        for number in range(NEW_VISITORS):
+            answer = self._request(self.scenario.path, traffic.cookie(number, None))
+            self.found.extend(answer_complaints(self.scenario, answer))
+            ports.add(answer.upstream_port)
+        if ports != set(self.addresses.upstream_ports):
+            self.found.append(f"requests without a session went to {ports} only")
+
+    def headers(self) -> None:
+        """The app server sees the private headers, nothing spoofed, the whole body, and few connections."""
+        served: list[int] = []  # how many requests the upstream connection had carried
+        for clone_id, port in self.addresses.clones:
+            for number in range(SESSIONS_TRIED):
+                cookie = traffic.cookie(number, clone_id)
+                answer = self._request(CHECK_PATH, cookie, traffic.SPOOFED_HEADERS)
+                if answer.status != http.HTTPStatus.OK:
+                    self.found.append(f"{CHECK_PATH} was answered with {answer.status}")
+                    return
+                pairs: list[list[str]] = json.loads(answer.body)
+                self.found.extend(
+                    check_echo(
+                        pairs,
+                        cookie,
+                        self.listen_port,
+                        self.client.cipher,
+                        has_session_id=self.scenario.has_session_ids,
+                    )
+                )
+                bench = dict(pairs)
+                if bench["X-Bench-Upstream-Port"] != str(port):
+                    self.found.append(
+                        f"a session of the server on {port} reached {bench['X-Bench-Upstream-Port']}"
+                    )
+                sent = traffic.upload_body(self.scenario.upload_bytes)
+                if sent and bench[BODY_HEADER] != describe_body(sent):
+                    self.found.append(f"an upload arrived as {bench[BODY_HEADER]}")
+                served.append(int(bench["X-Bench-Connection-Requests"]))
+        if max(served) == 1:
+            self.found.append("upstream connections are not used again")
+
+    def tls(self) -> None:
+        """What was agreed on, on all connections until now."""
+        self.found.extend(tls_complaints(self.scenario, self.client))
+
+    def _request(self, path: str, cookie: str, more: tuple[tuple[str, str], ...] = ()) -> Answer:
+        """One request as wrk sends it; its connection is kept or ended as the scenario says."""
+        scenario = self.scenario
+        headers = traffic.browser_headers(self.listen_port, scenario.scheme, closes=scenario.closes)
+        headers += [("Cookie", cookie), *more]
+        body = traffic.upload_body(scenario.upload_bytes)
+        if body:
+            headers.append(("Content-Length", str(len(body))))
+        answer = self.client.exchange(scenario.method, path, headers, body)
+        if answer.says_close and not scenario.closes:
+            self.found.append("closes the client's connection")
+        if scenario.closes and not self.client.is_closed_by_peer():
+            self.found.append(f"leaves the client's connection open, {ANSWER_S:.0f} s and more")
+        if answer.says_close or scenario.closes:
+            self.client.close()
+        return answer

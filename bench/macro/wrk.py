@@ -70,9 +70,9 @@ def parse_output(text: str) -> WrkResult:
 
 
 def command(
-    program: Path, core: int, script: Path, port: int, connections: int, seconds: int
+    program: Path, core: int, script: Path, url: str, connections: int, seconds: int
 ) -> list[str]:
-    """One thread on one core."""
+    """One thread on one core; ``url`` names scheme, address and port."""
     return [
         *(
             "taskset",
@@ -85,7 +85,7 @@ def command(
             str(connections),
         ),
         *("--duration", f"{seconds}s", "--timeout", "5s", "--latency", "--script", str(script)),
-        f"http://127.0.0.1:{port}",
+        url,
     ]
 
 

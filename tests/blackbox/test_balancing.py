@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.client import Client, ask, get
+from tests.support.jsessionids import CORPUS, session_values
 from tests.support.origin import OK, Origin, OriginConnection, Script
 from tests.support.proxy import Lane, Member, Proxy, lane, running_proxy
 
@@ -97,6 +98,12 @@ async def healthy(request: pytest.FixtureRequest) -> AsyncIterator[Proxy]:
         ("/aff/x;sid=0000abc:c2?sid=0000abc:c1", "", "s2"),
         ("/aff/x;sid=0000abc:c2", "SID=0000abc:c1", "s1"),
         ("/aff/x;sid=0000abc:c2", "SID=0000abc:gone", "s2"),
+        (
+            "/aff/x;sid=0000abc:c0",
+            "SID=0000abc:c1; SSLJSESSION=0001SESSIONMANAGEMENTAFFINI:c2",
+            "s2",
+        ),
+        ("/aff/x", "SSLJSESSION=0001SESSIONMANAGEMENTAFFINI:gone; SID=0000abc:c1", "s1"),
         ("/plus/x", "JSESSIONID=0000abc+c1", "s1"),
         ("/plus/x", "JSESSIONID=0000abc%2Bc0", "s0"),
         ("/plus/x;jsessionid=0000abc+c1", "", "s1"),
@@ -111,17 +118,30 @@ async def test_clone_id_decides(healthy: Proxy, path: str, cookie: str, server: 
 @pytest.mark.parametrize(
     "cookie",
     [
-        "SID=0000abc:gone",
-        "SID=0000abc",
-        "sid=0000abc:c1",
-        "JSESSIONID=0000abc:c1",
-        "XSID=0000abc:c1",
+        "SID=0000abc{}:gone",
+        "SID=0000abc{}:-1",
+        "SID=0000abc{}:-G02E6",
+        "SID=0000abc{}",
+        "SID=0003SA16FM44A453O702L1T7S457185{}",
+        "SID=00001146.wdo4647{}",
+        "sid=0000abc{}:c1",
+        "JSESSIONID=0000abc{}:c1",
+        "XSID=0000abc{}:c1",
     ],
 )
 async def test_without_known_clone_id_requests_are_balanced(healthy: Proxy, cookie: str) -> None:
-    """Unknown clone ids, other cookies, other spellings."""
-    servers = [await server_of(healthy.port, "/aff/x", f"Cookie: {cookie}") for _ in range(9)]
+    """Unknown clone ids, partition ids, no clone ids, lookalikes, other cookies, other spellings; each a new session."""
+    cookies = [f"Cookie: {cookie.format(number)}" for number in range(9)]
+    servers = [await server_of(healthy.port, "/aff/x", line) for line in cookies]
     assert Counter(servers) == {"s0": 3, "s1": 3, "s2": 3}
+
+
+@pytest.mark.skipif(not session_values(), reason=f"no corpus at {CORPUS}")
+async def test_every_real_value_is_served(healthy: Proxy) -> None:
+    """Clone ids of somebody else's cluster, and values of other servers: no error, no affinity."""
+    for value in session_values():
+        await server_of(healthy.port, "/aff/x", f"Cookie: SID={value.text}")
+        await server_of(healthy.port, f"/plus/x;jsessionid={value.text.replace('^', '%5E')}")
 
 
 async def test_weights_hold_over_all_workers(healthy: Proxy) -> None:
@@ -230,7 +250,9 @@ async def test_full_affinity_server_hands_over(workers: int) -> None:
         assert await server_of(proxy.port, "/two/x", cookie) == "s1"
         gate.open.set()
         assert (await held).body == b"ok"
-        assert (await ask(proxy.port, get("/two/x", cookie))).body == b"ok"
+        # There is room again, but the session is at the other server now, until its cookie says so.
+        assert {await server_of(proxy.port, "/two/x", cookie) for _ in range(9)} == {"s1"}
+        assert await server_of(proxy.port, "/two/x", cookie + ":c1") == "ok"
 
 
 async def test_room_is_given_back_however_a_request_ends() -> None:

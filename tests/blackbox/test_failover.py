@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -16,6 +17,12 @@ from tests.support.proxy import Lane, lane, running_proxy
 WORKERS = pytest.mark.parametrize("workers", [1, 2])
 COOKIE = "Cookie: JSESSIONID=0000abc:c0"
 SILENT_S = 1
+_numbers = itertools.count()
+
+
+def new_session() -> str:
+    """A session of the first server that was never seen: one that had to leave stays away (test_takeover)."""
+    return f"Cookie: JSESSIONID=0000abc{next(_numbers)}:c0"
 
 
 async def never_answer(connection: OriginConnection) -> None:
@@ -61,12 +68,13 @@ async def test_refused_connection_goes_to_the_next_server(workers: int) -> None:
 
 
 @WORKERS
-async def test_all_servers_down_is_503_at_once(workers: int) -> None:
+async def test_all_servers_down_is_503_at_once_where_there_is_no_last_chance(workers: int) -> None:
     """With a page, kept connection, and without a second try before RetryInterval."""
     pair = lane("pair", 2, attributes='RetryInterval="3600"')
     for member in pair.members:
         member.origin.refuse()
-    async with running_proxy([pair], workers=workers) as proxy:
+    settings = "[balancing]\nlast_chance = false\n"
+    async with running_proxy([pair], workers=workers, settings=settings) as proxy:
         async with await Client.connect(proxy.port) as client:
             for _ in range(3):
                 answer = await client.ask(get("/pair/x"))
@@ -75,8 +83,48 @@ async def test_all_servers_down_is_503_at_once(workers: int) -> None:
         assert sum("Marking" in line for line in proxy.lines) == 2
 
 
+@WORKERS
+async def test_last_chance_ends_an_outage_before_the_retry_interval(workers: int) -> None:
+    """All were marked down: the next requests try one each, and the first that lives serves."""
+    pair = lane("pair", 2, attributes='RetryInterval="3600"')
+    first, second = (member.origin for member in pair.members)
+    first.refuse()
+    second.refuse()
+    async with running_proxy([pair], workers=workers) as proxy:
+        for _ in range(3):
+            assert (await ask(proxy.port, get("/pair/x"))).status == 503
+        assert sum("Marking" in line for line in proxy.lines) == 2
+        assert sum("is still down" in line for line in proxy.lines) == 2
+        second.reopen()
+        async with second.serving(keep_answering):
+            statuses = [(await ask(proxy.port, get("/pair/x"))).status for _ in range(6)]
+        assert statuses in ([200] * 6, [503, *[200] * 5])
+
+
+@WORKERS
+async def test_one_request_at_a_time_pays_for_the_last_chance(workers: int) -> None:
+    """The others get their 503 while it hangs; only the one server of a cluster is tried by every request."""
+    pair = lane("pair", 2, attributes='RetryInterval="3600"')
+    first, second = (member.origin for member in pair.members)
+    first.refuse()
+    second.refuse()
+    async with running_proxy([pair], workers=workers) as proxy:
+        assert (await ask(proxy.port, get("/pair/x"))).status == 503
+        first.reopen()
+        second.reopen()
+        hanging = [asyncio.ensure_future(ask(proxy.port, get("/pair/x"))) for _ in range(2)]
+        servers = [await origin.accept() for origin in (first, second)]
+        for server in servers:
+            await server.request()
+        for _ in range(10):
+            assert (await ask(proxy.port, get("/pair/x"))).status == 503
+        for server in servers:
+            await server.send(OK)
+        assert [(await each).status for each in hanging] == [200, 200]
+
+
 async def test_single_server_is_tried_although_it_is_down() -> None:
-    """The default of affinity.retry_single_server: back as soon as the server is."""
+    """The default of balancing.last_chance: back as soon as the server is."""
     one = lane("one", attributes='RetryInterval="3600"')
     one.origin.refuse()
     async with running_proxy([one]) as proxy:
@@ -87,10 +135,10 @@ async def test_single_server_is_tried_although_it_is_down() -> None:
 
 
 async def test_single_server_waits_for_its_retry_interval_if_told_so() -> None:
-    """affinity.retry_single_server = false."""
+    """balancing.last_chance = false."""
     one = lane("one", attributes='RetryInterval="3600"')
     one.origin.refuse()
-    settings = "[affinity]\nretry_single_server = false\n"
+    settings = "[balancing]\nlast_chance = false\n"
     async with running_proxy([one], settings=settings) as proxy:
         assert (await ask(proxy.port, get("/one/x"))).status == 503
         one.origin.reopen()
@@ -105,19 +153,19 @@ async def test_one_request_probes_a_down_server(workers: int) -> None:
     first, second = (member.origin for member in pair.members)
     first.refuse()
     async with running_proxy([pair], workers=workers) as proxy, both(pair):
-        assert (await ask(proxy.port, get("/pair/x", COOKIE))).status == 200
+        assert (await ask(proxy.port, get("/pair/x", new_session()))).status == 200
         await proxy.line("Marking s0 down")
         first.reopen()
         accepting = asyncio.ensure_future(first.accept())
         asking: list[asyncio.Future[Answer]] = []
         while not accepting.done():  # until RetryInterval is over
-            asking.append(asyncio.ensure_future(ask(proxy.port, get("/pair/x", COOKIE))))
+            asking.append(asyncio.ensure_future(ask(proxy.port, get("/pair/x", new_session()))))
             await first_of(asking[-1], accepting)
         server = await accepting
         await server.request()
         served = len(second.requests)
         for _ in range(20):
-            assert (await ask(proxy.port, get("/pair/x", COOKIE))).status == 200
+            assert (await ask(proxy.port, get("/pair/x", new_session()))).status == 200
         assert len(second.requests) == served + 20
         assert not first.has_waiting()
         await server.send(OK)
@@ -126,7 +174,7 @@ async def test_one_request_probes_a_down_server(workers: int) -> None:
         async with first.serving(keep_answering):
             served = len(second.requests)
             for _ in range(5):
-                assert (await ask(proxy.port, get("/pair/x", COOKIE))).status == 200
+                assert (await ask(proxy.port, get("/pair/x", new_session()))).status == 200
             assert len(second.requests) == served
 
 
@@ -137,7 +185,7 @@ async def test_failed_probe_starts_the_interval_again() -> None:
     async with running_proxy([pair]) as proxy, both(pair):
         until = asyncio.get_running_loop().time() + WAIT_S
         while sum("Marking s0 down" in line for line in proxy.lines) < 3:
-            assert (await ask(proxy.port, get("/pair/x", COOKIE))).status == 200
+            assert (await ask(proxy.port, get("/pair/x", new_session()))).status == 200
             assert asyncio.get_running_loop().time() < until
 
 
@@ -151,18 +199,6 @@ async def test_host_name_that_cannot_be_resolved_is_a_down_server() -> None:
             await proxy.line("Marking s0 down")
 
 
-async def test_server_that_hangs_up_is_followed_by_the_next() -> None:
-    """On a fresh connection: another server, no mark."""
-    pair = lane("pair", 2)
-    async with running_proxy([pair]) as proxy, both(pair, hang_up):
-        for _ in range(2):
-            answer = await ask(proxy.port, request("POST", "/pair/x", COOKIE, body=b"data"))
-            assert answer.status == 200
-        assert len(pair.origin.requests) == 2
-        assert not [line for line in proxy.lines if "Marking" in line]
-        await proxy.line("server s0 of cluster pair: connection closed before the answer.*another")
-
-
 @WORKERS
 @pytest.mark.parametrize("sign", ["", "-"], ids=["positive", "negative"])
 async def test_server_io_timeout(workers: int, sign: str) -> None:
@@ -170,7 +206,7 @@ async def test_server_io_timeout(workers: int, sign: str) -> None:
     pair = lane("pair", 2, server=f'ServerIOTimeout="{sign}{SILENT_S}"')
     async with running_proxy([pair], workers=workers) as proxy, both(pair, never_answer):
         for _ in range(2):
-            answer = await ask(proxy.port, request("POST", "/pair/x", COOKIE, body=b"data"))
+            answer = await ask(proxy.port, request("POST", "/pair/x", new_session(), body=b"data"))
             assert answer.status == 200
         assert len(pair.origin.requests) == (1 if sign else 2)
         marks = [line for line in proxy.lines if "Marking s0 down" in line]
@@ -193,14 +229,6 @@ async def test_server_io_timeout_without_another_server_is_504() -> None:
             assert await client.exactly(4) == b"part"
             assert await client.is_cut()
         await proxy.line("ServerIOTimeout within an answer")
-
-
-async def test_server_io_timeout_retry_zero_ends_after_one_server() -> None:
-    """ServerIOTimeoutRetry="0": no duplicate of a slow request."""
-    pair = lane("pair", 2, 'ServerIOTimeoutRetry="0"', server=f'ServerIOTimeout="{SILENT_S}"')
-    async with running_proxy([pair]) as proxy, both(pair, never_answer):
-        assert (await ask(proxy.port, get("/pair/x", COOKIE))).status == 504
-        assert pair.members[1].origin.requests == []
 
 
 async def test_dripping_server_never_times_out() -> None:
@@ -272,18 +300,3 @@ async def test_body_that_is_not_kept_still_survives_a_refused_connection() -> No
         answer = await ask(proxy.port, request("POST", "/pair/x", COOKIE, body=body))
         assert answer.status == 200
         assert pair.members[1].origin.requests[0].endswith(b"\r\n\r\n" + body)
-
-
-async def test_body_that_is_not_kept_dies_with_a_reused_connection() -> None:
-    """PostBufferSize="0" and a kept connection that the server drops: 500, as the plug-in does."""
-    one = lane("one", attributes='PostBufferSize="0"')
-    async with running_proxy([one]) as proxy, await Client.connect(proxy.port) as client:
-        await client.send(get("/one/x"))
-        server = await one.origin.accept()
-        await server.answer()
-        assert (await client.answer()).status == 200
-        await client.send(request("POST", "/one/x", body=b"x"))
-        await server.request()
-        server.reset()
-        assert (await client.answer()).status == 500
-        assert not one.origin.has_waiting()

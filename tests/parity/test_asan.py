@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wsproxy._fast import affinity, chunked, head, select, state
+from wsproxy._fast import affinity, chunked, head, select, state, takeover
 
 pytestmark = [
     pytest.mark.asan,
@@ -30,7 +30,7 @@ print("not seen")
 
 
 @pytest.mark.parametrize(
-    "module", [affinity, chunked, head, select, state], ids=lambda m: m.__name__
+    "module", [affinity, chunked, head, select, state, takeover], ids=lambda m: m.__name__
 )
 def test_parsers_under_test_are_the_instrumented_ones(module: object) -> None:
     path = Path(str(getattr(module, "__file__", "")))

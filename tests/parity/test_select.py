@@ -48,28 +48,23 @@ def twins(draw: st.DrawFn) -> Twins:
     primaries, backups = order[:primary_count], order[primary_count:listed]
     address = draw(st.sampled_from([None, None, None, *range(count)]))
     ignore_affinity = draw(st.booleans())
-    retry_single = draw(st.booleans())
     oracle = WeightedCluster(
         rows,
         primaries,
         backups,
         ignore_affinity_requests=ignore_affinity,
-        retry_single_server=retry_single,
+        balance_backups=draw(st.booleans()),
+        last_chance=draw(st.booleans()),
         retry_interval=INTERVAL_MS,
         cluster_address=address,
     )
-    firsts = [index for index in primaries if rows[index][0] > 0 and address is None]
-    wanted = draw(st.sampled_from(firsts)) if firsts else None
-    if wanted is not None:
-        oracle.start = primaries.index(wanted)
-    # Where the round robin begins is random and only the first choice shows it; what hypothesis replays must not be.
+    oracle.start = draw(st.integers(0, max(len(primaries) - 1, 0)))
+    oracle.backup_start = draw(st.integers(0, max(len(backups) - 1, 0)))
+    # Where the round robin begins is random; what hypothesis replays must not be.
     while True:
         compiled, state = build(oracle)
-        first = compiled.pick_server(0, NOW)
-        if wanted in (None, first):
-            break
-    assert oracle.pick(0, NOW) == first
-    return Twins(compiled, oracle, state, NOW, [(first, 0)] if first >= 0 else [])
+        if compiled.cursors == (oracle.start, oracle.backup_start):
+            return Twins(compiled, oracle, state, NOW, [])
 
 
 def build(oracle: WeightedCluster) -> tuple[Cluster, SharedState]:
@@ -86,7 +81,8 @@ def build(oracle: WeightedCluster) -> tuple[Cluster, SharedState]:
         oracle.backups,
         cluster_address=-1 if oracle.cluster_address is None else oracle.cluster_address,
         ignore_affinity_requests=oracle.ignore_affinity_requests,
-        retry_single_server=oracle.retry_single_server,
+        balance_backups=oracle.balance_backups,
+        last_chance=oracle.last_chance,
         retry_interval_s=oracle.retry_interval / 1000,
     )
     return compiled, state

@@ -12,6 +12,7 @@ import gc
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
+from typing import Self
 
 from tests.support.wire import WAIT_S, Wire, close_all
 from wsproxy._fast.downstream import Downstream, DownstreamProtocol
@@ -76,7 +77,7 @@ class Bed:
         self.port = 0
         self.connected = self.accepted = 0
 
-    async def __aenter__(self) -> Bed:
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self.server = await loop.create_server(self._accept, "127.0.0.1", 0)
         self.port = self.server.sockets[0].getsockname()[1]

@@ -16,6 +16,7 @@ class SessionValue:
     text: str
     separator: str  # "" where the value has no clone ids
     clones: int
+    session_id_len: int  # 0 where the value is not WebSphere's
 
 
 def session_values() -> list[SessionValue]:
@@ -24,4 +25,12 @@ def session_values() -> list[SessionValue]:
         return []
     with CORPUS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return [SessionValue(row["value"], row["separator"], int(row["clones"] or 0)) for row in rows]
+    return [
+        SessionValue(
+            row["value"],
+            row["separator"],
+            int(row["clones"] or 0),
+            int(row["session_id_len"] or 0),
+        )
+        for row in rows
+    ]

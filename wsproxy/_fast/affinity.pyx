@@ -18,6 +18,15 @@ cdef const char* SSL_COOKIE = "SSLJSESSION"
 cdef enum:
     SSL_COOKIE_LEN = 11
 
+# In place of the session id in the values of all sessions tracked by SSL id (cut to 23 characters).
+cdef const char* SSL_SESSION = "SESSIONMANAGEMENTAFFINI"
+cdef enum:
+    SSL_SESSION_LEN = 23
+    # The cache id before the session id; it grows with each change of server (liberty.md).
+    CACHE_ID_LEN = 4
+    # HttpSessionIdLength may not be set lower. Shorter values that begin with four digits are somebody else's.
+    LEAST_SESSION_ID_LEN = 8
+
 
 cdef Py_ssize_t separator_length(const char* p, const char* end, char separator) noexcept nogil:
     """Bytes of the separator at ``p``, plain or percent-encoded (%3A, %2B); 0 none."""
@@ -61,6 +70,12 @@ cdef inline void note_value(
         out.in_cookie = in_cookie
 
 
+cdef void read_value(const char* value, Py_ssize_t length, char separator, bint in_cookie, CloneIds* out) noexcept nogil:
+    cdef int count_before = out.count
+    split_value(value, value + length, separator, out)
+    note_value(value, value + length, count_before, in_cookie, out)
+
+
 cdef bint next_cookie(
     const char** at, const char* end, const char* name, Py_ssize_t name_len, const char** value, const char** value_end
 ) noexcept nogil:
@@ -93,12 +108,11 @@ cdef void read_cookies(
     """Every cookie of this name in one Cookie field."""
     cdef const char* value
     cdef const char* value_end
-    cdef int count_before
     while next_cookie(&p, end, name, name_len, &value, &value_end):
-        count_before = out.count
-        split_value(value, value_end, separator, out)
-        if name != SSL_COOKIE:  # every session tracked by SSL id has the same text before its clone ids
-            note_value(value, value_end, count_before, True, out)
+        if name != SSL_COOKIE:
+            read_value(value, value_end - value, separator, True, out)
+        else:  # every session tracked by SSL id has the same text before its clone ids
+            split_value(value, value_end, separator, out)
 
 
 cdef bint next_param(
@@ -128,11 +142,29 @@ cdef void read_params(
     """Every path parameter of this name."""
     cdef const char* value
     cdef const char* value_end
-    cdef int count_before
     while next_param(&p, end, name, name_len, &value, &value_end):
-        count_before = out.count
-        split_value(value, value_end, separator, out)
-        note_value(value, value_end, count_before, False, out)
+        read_value(value, value_end - value, separator, False, out)
+
+
+cdef Py_ssize_t find_session_id(
+    const char* value, Py_ssize_t length, char separator, const char** session_id
+) noexcept nogil:
+    """Up to the first separator, without the cache id where one stands there; nothing for sessions tracked by SSL id."""
+    cdef const char* p = value
+    cdef const char* end = value + length
+    cdef Py_ssize_t digits = 0
+    while p < end and separator_length(p, end, separator) == 0:
+        p += 1
+    length = p - value
+    while digits < CACHE_ID_LEN and digits < length and c"0" <= value[digits] <= c"9":
+        digits += 1
+    if digits == CACHE_ID_LEN and length >= CACHE_ID_LEN + LEAST_SESSION_ID_LEN:
+        value += CACHE_ID_LEN
+        length -= CACHE_ID_LEN
+    if length >= SSL_SESSION_LEN and memcmp(value, SSL_SESSION, SSL_SESSION_LEN) == 0:
+        return 0
+    session_id[0] = value
+    return length
 
 
 cdef void collect_clone_ids(
@@ -185,3 +217,11 @@ def read_clone_ids(list cookies, bytes path, bytes name=b"JSESSIONID", bytes url
         <const char*>name, len(name), <const char*>url_id, len(url_id), separator[0], &ids,
     )
     return [ids.at[i].start[: ids.at[i].length] for i in range(ids.count)]
+
+
+def read_session_id(bytes value not None, bytes separator=b":") -> bytes:
+    """The part of this value that the session keeps through all its servers; for tests."""
+    cdef ExactCopy copy = ExactCopy(value)
+    cdef const char* session_id = NULL
+    cdef Py_ssize_t length = find_session_id(copy.at, copy.length, separator[0], &session_id)
+    return session_id[:length] if length else b""

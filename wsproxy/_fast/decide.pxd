@@ -1,9 +1,10 @@
 # The decision for one request: which cluster, which server. Live traffic, explain, replay and admin all come here.
 
+from libc.stdint cimport int64_t
 from wsproxy._fast.engine cimport Engine, Service
 from wsproxy._fast.head cimport RequestHead
 from wsproxy._fast.match cimport MatchResult
-from wsproxy._fast.select cimport Tried
+from wsproxy._fast.select cimport Cluster, Tried
 
 cdef enum:
     # With the default http port for a Host without one.
@@ -12,7 +13,10 @@ cdef enum:
 cdef struct Choice:
     int server                  # index in the cluster; NONE_REACHABLE or ALL_FULL where there is none
     bint probe                  # the request tries a server whose retry interval is over
-    bint by_affinity
+    bint by_affinity            # one of the request's clone ids names the server
+    bint remembered             # none does, but the session moved there a moment ago
+    bint broken                 # it was counted that the request did not go where its clone ids say
+    int reason                  # why: Verdict of the first server they name, UNKNOWN_CLONE: they name none
     Tried tried                 # servers where this request failed already
 
 # The cluster that takes the request; None: no route matches and nothing stands in for one. `local_host` and `local_port`
@@ -22,5 +26,10 @@ cdef Service decide_service(
 )
 # Takes a server for the request and counts it in flight there.
 cdef void decide_server(Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice) noexcept
-# Another server for a request that failed at those in `choice.tried`.
+# Another server for a request that failed at those in `choice.tried`; `engine.ids` are its clone ids, or none.
 cdef void decide_again(Engine engine, Service service, Choice* choice) noexcept
+# The server that a clone id or the memory of takeovers names, if it may have the request.
+cdef bint take_owner(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil
+cdef bint take_remembered(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil
+# After regular balancing took a server for a request with clone ids: counts that, and remembers the session's new server.
+cdef void note_move(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice, bint again) noexcept nogil

@@ -6,20 +6,27 @@ exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` 
 """
 
 import asyncio
+import logging
 
 from libc.string cimport memset
-from wsproxy._fast.affinity cimport collect_clone_ids
-from wsproxy._fast.decide cimport decide_again
+from wsproxy._fast.affinity cimport collect_clone_ids, read_value
+from wsproxy._fast.changes cimport Evidence
+from wsproxy._fast.decide cimport Choice, decide_again
 from wsproxy._fast.engine cimport Engine, Pool
-from wsproxy._fast.exchange cimport CLOSED_EARLY
-from wsproxy._fast.head cimport RequestHead, parse_request
+from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
+from wsproxy._fast.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
+from wsproxy._fast.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.intake cimport ANSWERING, CONNECTING, Intake
-from wsproxy._fast.select cimport set_tried
+from wsproxy._fast.lines cimport Room
+from wsproxy._fast.select cimport Cluster, set_tried
+from wsproxy._fast.session_cookie cimport Completion, complete_cookies
 from wsproxy._fast.state cimport ws_count, ws_now_ms
-from wsproxy._fast.stream cimport Buffer, buffer_append, buffer_clear
+from wsproxy._fast.stream cimport OUT_SIZE, Buffer, buffer_append, buffer_clear
 from wsproxy._fast.upstream cimport Upstream
 
 from wsproxy._fast.exchange import Facts
+
+log = logging.getLogger("wsproxy.connection")
 
 
 cdef class Downstream(Intake):
@@ -56,7 +63,31 @@ cdef class Downstream(Intake):
             replayable=self.sent.length > 0,  # whatever is kept is all of it
             timeout_retries=self.timeout_retries,
             io_timeout_retry=-1 if self.service is None else self.service.io_timeout_retry,
+            bytes_sent=max(0, self.count_sent() - self.held),
+            reused=bool(self.was_reused),
+            age_ms=ws_now_ms() - self.began_ms,
         )
+
+    cdef Py_ssize_t count_sent(self) noexcept:
+        """Bytes of the request that were given to the connection."""
+        if self.expect & EXPECT_HELD:
+            return self.sent_head
+        return self.sent.length or self.sent_head + <Py_ssize_t>self.body.seen
+
+    @property
+    def request_line(self) -> bytes:
+        """The first line of the request, where it is kept."""
+        cdef bytes head = self.sent.data[:min(self.sent.length, self.sent_head)] if self.sent.length else b""
+        return head.partition(b"\r\n")[0]
+
+    @property
+    def tries(self) -> object:
+        """What the slow path noted of failed tries; gone when the exchange ends. None: nothing failed."""
+        return self.ledger
+
+    @tries.setter
+    def tries(self, object ledger) -> None:
+        self.ledger = ledger
 
     def attach(self, Upstream upstream not None) -> None:
         """Sends the waiting request on this connection; one that is lost already counts as closed early."""
@@ -65,15 +96,48 @@ cdef class Downstream(Intake):
         if upstream.downstream is not None:
             raise RuntimeError("the connection serves another exchange")
         if upstream.closing:
-            # The server closed it between accepting it and now: nothing will ever come from it.
+            # The server closed it between accepting it and now: nothing will ever come from it, and nothing was sent.
+            upstream.held = self.sent.length
             self.upstream_failed(upstream, CLOSED_EARLY, 0)
             return
+        self.expect &= ~EXPECT_HELD
+        self.held = 0
         self.hand_over(upstream)
+        self.was_reused = upstream.reused
+        if upstream.pool.wait_for_continue and self.body.kind != NO_BODY:
+            self.send_head(upstream)
+            return
         upstream.send(self.sent.data, self.sent.length, NULL, 0)
         if not self.replayable:
             buffer_clear(&self.sent)
         if not upstream.write_paused:
             self.resume_reading()
+
+    cdef int send_head(self, Upstream upstream) except -1:
+        """Sends the head alone; the body waits, and the client with it, until the server wants it (WaitForContinue)."""
+        cdef Engine engine = self.engine
+        cdef RequestHead* head = &engine.request
+        if not self.expect & EXPECT_ADDED:
+            if parse_request(self.sent.data, self.sent_head, &engine.limits, head) <= 0 or not head.fields.has_expect:
+                self.add_line("Expect: 100-continue\r\n", 22)
+                self.expect |= EXPECT_ADDED
+        self.expect |= EXPECT_HELD
+        upstream.send(self.sent.data, self.sent_head, NULL, 0)
+        upstream.touch()
+        return 0
+
+    cdef int continue_body(self) except -1:
+        """Sends the body as far as it is here; from now on it is relayed as it comes."""
+        if not self.expect & EXPECT_HELD:
+            return 0
+        self.expect &= ~EXPECT_HELD
+        self.upstream.send(self.sent.data + self.sent_head, self.sent.length - self.sent_head, NULL, 0)
+        if not self.replayable:
+            buffer_clear(&self.sent)
+        self.await_client()
+        if not self.upstream.write_paused:
+            self.resume_reading()
+        return 0
 
     def try_warm(self) -> bool:
         """Sends the waiting request on a pooled connection to the taken server, if there is one."""
@@ -85,32 +149,100 @@ cdef class Downstream(Intake):
         self.attach(upstream)
         return True
 
-    def mark_down(self, int error) -> bool:
-        """Takes the server out of service for all workers, because of ``error`` (an errno or 0); whether that is news."""
+    def mark_down(self, int error, str detail not None) -> bool:
+        """
+        Takes the server out of service for all workers; whether that is news.
+
+        ``error`` (an errno or 0), ``detail`` (in words) and the request are recorded as evidence.
+        """
+        cdef Evidence evidence
+        cdef bytes words = detail.encode("utf-8", "backslashreplace")
         self.check_taken()
-        return self.service.cluster.mark_down(self.choice.server, self.engine.worker_id, ws_now_ms(), error)
+        evidence.worker = self.engine.worker_id
+        evidence.error = error
+        evidence.detail = words
+        evidence.detail_len = len(words)
+        evidence.head = self.sent.data
+        evidence.head_len = self.sent_head if self.sent.length else 0
+        return self.service.cluster.mark_down(self.choice.server, ws_now_ms(), &evidence)
 
     def count_failure(self) -> None:
         """One more failed try at the server."""
         self.check_taken()
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
 
-    def next_server(self) -> int:
-        """Gives the server back and takes another one; negative: none is left (-1 down or tried, -2 full)."""
+    def next_server(self, bint keep=False) -> int:
+        """
+        Gives the server back and takes another one; negative: none is left (-1 down or tried, -2 full).
+
+        With ``keep`` the server stays taken where none is left: its answer will do.
+        """
+        cdef Choice before
+        cdef int chosen
         self.check_taken()
         self.reread_session()
         set_tried(&self.choice.tried, self.choice.server)
-        self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
+        before = self.choice
         decide_again(self.engine, self.service, &self.choice)
-        if self.choice.server >= 0:
+        chosen = self.choice.server
+        if chosen < 0 and keep:
+            self.choice = before
+            return chosen
+        self.service.cluster.release(before.server, self.engine.worker_id, before.probe)
+        if self.choice.by_affinity and not self.service.strips_clone_ids:
+            buffer_clear(&self.session)
+        elif self.engine.ids.value_len and not self.session.length:
+            self.keep_session()
+        if chosen >= 0:
             self.mark_failover()
-        return self.choice.server
+        return chosen
+
+    cdef bint is_refused(self, int status) except -1:
+        """Whether the slow path has taken another server for the request; where it fails, the answer will do."""
+        if self.closing:
+            return False
+        self.held = 0
+        self.was_reused = self.upstream.reused
+        try:
+            return bool(self.engine.slow.refused(self, status))
+        except Exception:
+            log.exception("internal error after an answer %d; it is passed on", status)
+            return False
+
+    cdef int go_elsewhere(self) except -1:
+        """The refused answer is dropped: the request goes to the server that was taken instead."""
+        self.upstream = None
+        self.phase = CONNECTING
+        self.await_client()
+        if not self.request_done:
+            self.pause_reading()
+        return self.ask_slow("send_kept", ())
+
+    cdef int edit_answer(self, ResponseHead* head) noexcept:
+        """The server writes its clone id into the session's cookie, or we do (DESIGN 6)."""
+        cdef Cluster cluster = self.service.cluster
+        cdef Room room = Room(self.engine.edits, 0, OUT_SIZE)
+        cdef Completion completion
+        if not self.service.completes_clone_ids or not self.cookie_len:
+            return 0
+        completion = Completion(
+            self.cookie, self.cookie_len, cluster.clone_ids[self.choice.server], cluster.clone_id_lens[self.choice.server],
+            cluster.separator, self.session.data, self.session.length if self.session_in_cookie else 0, self.origin.secure,
+        )
+        return complete_cookies(&room, head, &completion)
 
     cdef int reread_session(self) except -1:
-        """Keeps the session value for the next server; the head that was sent still has it."""
+        """The clone ids of the request into ``engine.ids``; the head that was sent, or what was kept of it, still has them."""
         cdef Engine engine = self.engine
         cdef RequestHead* head = &engine.request
-        if self.session.length or not self.cookie_len or not self.sent_head or self.sent.length < self.sent_head:
+        engine.ids.count = 0
+        engine.ids.value_len = 0
+        if self.service.strips_clone_ids:
+            read_value(
+                self.session.data, self.session.length, self.service.cluster.separator, self.session_in_cookie, &engine.ids
+            )
+            return 0
+        if not self.cookie_len or not self.sent_head or self.sent.length < self.sent_head:
             return 0
         if parse_request(self.sent.data, self.sent_head, &engine.limits, head) <= 0:
             return 0  # what we add took it over a limit; the session is balanced anew
@@ -118,8 +250,37 @@ cdef class Downstream(Intake):
             &head.fields, head.target, head.path_len, head.has_params,
             self.cookie, self.cookie_len, self.url_id, self.url_id_len, self.service.cluster.separator, &engine.ids,
         )
-        if engine.ids.value_len:
-            self.keep_session()
+        return 0
+
+    cdef int note_partitions(self, Fields* fields) except -1:
+        """
+        Keeps the partition table of memory-to-memory sessions for all workers, and tells of a new one.
+
+        What would read it is ``routing.partition``; as long as that cannot, partition ids are unknown clone ids.
+        """
+        cdef Buffer table
+        cdef const char* version = ""
+        cdef Py_ssize_t version_len = 0
+        cdef int i
+        memset(&table, 0, sizeof(Buffer))
+        try:
+            for i in range(fields.count):
+                if fields.at[i].private_bit == PARTITION_VERSION:
+                    version = fields.at[i].value
+                    version_len = fields.at[i].value_len
+                elif fields.at[i].private_bit == PARTITION_TABLE:
+                    if table.length:
+                        buffer_append(&table, "\n", 1)
+                    buffer_append(&table, fields.at[i].value, fields.at[i].value_len)
+            if self.service.cluster.note_partitions(version, version_len, table.data, table.length):
+                log.info(
+                    "cluster %s: partition table version %r, %d bytes, from server %s; found a format that is not known: "
+                    "partition ids are treated as unknown clone ids",
+                    self.service.cluster.name, (version[:version_len]).decode("ascii", "backslashreplace"), table.length,
+                    self.service.cluster.server_names[self.choice.server],
+                )
+        finally:
+            buffer_clear(&table)
         return 0
 
     cdef int check_taken(self) except -1:
@@ -130,18 +291,22 @@ cdef class Downstream(Intake):
 
     def mark_failover(self) -> None:
         """Puts ``$WSFO: true`` into the request that is sent again (PLUGIN 5.4)."""
-        cdef Buffer marked
-        cdef const char* line = "$WSFO: true\r\n\r\n"
         if self.failover_marked or self.sent.length < self.sent_head:
             return
-        memset(&marked, 0, sizeof(Buffer))
-        buffer_append(&marked, self.sent.data, self.sent_head - 2)
-        buffer_append(&marked, line, 15)
-        buffer_append(&marked, self.sent.data + self.sent_head, self.sent.length - self.sent_head)
-        buffer_clear(&self.sent)
-        self.sent = marked
-        self.sent_head += 13
+        self.add_line("$WSFO: true\r\n", 13)
         self.failover_marked = True
+
+    cdef int add_line(self, const char* line, Py_ssize_t length) except -1:
+        cdef Buffer longer
+        cdef Py_ssize_t at = self.sent_head - 2  # before the empty line
+        memset(&longer, 0, sizeof(Buffer))
+        buffer_append(&longer, self.sent.data, at)
+        buffer_append(&longer, line, length)
+        buffer_append(&longer, self.sent.data + at, self.sent.length - at)
+        buffer_clear(&self.sent)
+        self.sent = longer
+        self.sent_head += length
+        return 0
 
     def pardon(self) -> None:
         """The failed connection was a reused one and does not count; that is believed once a request."""

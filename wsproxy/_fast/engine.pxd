@@ -22,14 +22,20 @@ cdef class Engine(Hub):
     cdef Service fallback           # takes what no route matches; None: answered here
     cdef public object slow         # the slow path: see dataplane.slowpath
     cdef bint vhost_matching_compat
+    cdef bint on_503                # [retry] on_503
+    cdef bint errors_mark_down      # [retry] server_errors
     cdef bint port_of_listener      # AppServerPortPreference="WebserverPort"
     cdef frozenset trusted_proxies
     cdef int64_t head_timeout_ms
     cdef int64_t keepalive_timeout_ms
     cdef int64_t body_timeout_ms
     cdef int64_t linger_timeout_ms
+    cdef int64_t takeover_ms        # how long a session's new server is remembered; 0: not at all
     cdef readonly bint draining
     cdef readonly long long requests
+
+    # Whether this status of an answer (>= 500) counts as a failure of the server.
+    cdef bint is_failure(self, int status) noexcept
 
 
 cdef class Service:
@@ -44,6 +50,7 @@ cdef class Service:
     cdef int64_t post_size_limit    # bytes; -1 none
     cdef int64_t post_buffer_size   # bytes; -1 any
     cdef readonly int io_timeout_retry
+    cdef bint waits_for_continue    # a server of it has WaitForContinue="true"
 
 
 cdef class Pool:
@@ -53,6 +60,8 @@ cdef class Pool:
     cdef readonly double connect_timeout_s
     cdef readonly int64_t io_timeout_ms
     cdef readonly bint io_timeout_marks_down
+    cdef readonly bint extended_handshake
+    cdef readonly bint wait_for_continue
     cdef int64_t idle_ms
     cdef int most_idle
     cdef list idle                  # Upstreams, the one used last at the end

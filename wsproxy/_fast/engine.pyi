@@ -21,10 +21,13 @@ class Engine(Hub):
         vhost_matching_compat: bool = False,
         port_of_listener: bool = False,
         trusted_proxies: frozenset[bytes] = frozenset(),
+        on_503: bool = True,
+        errors_mark_down: bool = False,
         head_s: float = 10,
         keepalive_s: float = 60,
         body_s: float = 60,
         linger_s: float = 2,
+        takeover_s: float = 60,
     ) -> None: ...
     def drain(self) -> int: ...
     def close_all(self) -> None: ...
@@ -55,6 +58,8 @@ class Pool:
     connect_timeout_s: float
     io_timeout_ms: int
     io_timeout_marks_down: bool
+    extended_handshake: bool
+    wait_for_continue: bool
     def __init__(
         self,
         name: str,
@@ -66,5 +71,7 @@ class Pool:
         io_timeout_marks_down: bool = False,
         idle_s: float = 25,
         most_idle: int = 256,
+        extended_handshake: bool = False,
+        wait_for_continue: bool = False,
     ) -> None: ...
     def idle_count(self) -> int: ...

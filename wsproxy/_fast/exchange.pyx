@@ -11,7 +11,8 @@ from wsproxy._fast.stream cimport Stream
 
 # What retry rules and local answers need to know of an exchange: see ``Downstream.facts``.
 Facts = namedtuple(
-    "Facts", "peer keep_alive http10 head_only replayable timeout_retries io_timeout_retry"
+    "Facts",
+    "peer keep_alive http10 head_only replayable timeout_retries io_timeout_retry bytes_sent reused age_ms",
 )
 
 
@@ -21,10 +22,22 @@ cdef class Exchange(Stream):
     cdef int edit_answer(self, ResponseHead* head) noexcept:
         return 0
 
+    cdef int note_partitions(self, Fields* fields) except -1:
+        raise NotImplementedError
+
     cdef int answer_begins(self) except -1:
         raise NotImplementedError
 
     cdef int finish(self) except -1:
+        raise NotImplementedError
+
+    cdef int continue_body(self) except -1:
+        raise NotImplementedError
+
+    cdef bint is_refused(self, int status) except -1:
+        raise NotImplementedError
+
+    cdef int go_elsewhere(self) except -1:
         raise NotImplementedError
 
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1:

@@ -33,6 +33,12 @@ cdef enum FieldKind:
 cdef enum:
     PRIVATE_FAILOVER = 256      # Fields.private_seen: $WSFO
 
+# Bits of Fields.private_seen that an answer may have (PLUGIN 3.5). The version's is the one of PRIVATE_NAMES; the table is
+# nothing that wsproxy sends, so its bit is far from those.
+cdef enum:
+    PARTITION_VERSION = 128
+    PARTITION_TABLE = 1 << 16
+
 cdef enum HeadError:
     HEAD_OK = 0
     BARE_LF
@@ -76,7 +82,7 @@ cdef struct Field:
     uint32_t name_len
     uint32_t value_len
     int kind                    # FieldKind
-    int private_bit             # FIELD_PRIVATE: 1 << index in PRIVATE_NAMES, 0 another one
+    int private_bit             # FIELD_PRIVATE: 1 << index in PRIVATE_NAMES, PARTITION_TABLE, 0 another one
     bint dropped                # named in Connection; never Host and framing
 
 cdef struct Fields:
@@ -91,7 +97,7 @@ cdef struct Fields:
     int hosts
     int content_lengths
     int transfer_encodings
-    int private_seen            # bits of PRIVATE_NAMES
+    int private_seen            # their bits
     int64_t content_length      # -1: none
     bint chunked
     bint has_expect

@@ -1,5 +1,6 @@
 # A client's connection, the fast half.
 
+from libc.stdint cimport int64_t
 from wsproxy._fast.exchange cimport Body, Exchange
 from wsproxy._fast.decide cimport Choice
 from wsproxy._fast.engine cimport Service
@@ -34,6 +35,11 @@ cdef class Intake(Exchange):
     cdef Service service
     cdef Choice choice              # choice.server < 0: none is taken
     cdef int timeout_retries
+    cdef int64_t began_ms           # when the request came
+    cdef object ledger              # of its failed tries, made by the slow path; None: none failed
+    # The connection that failed last:
+    cdef Py_ssize_t held            # bytes that it had not sent yet
+    cdef bint was_reused
     cdef bint pardoned              # a reused connection failed already: the next failure counts
     cdef Upstream upstream
     cdef Body body
@@ -62,6 +68,7 @@ cdef class Intake(Exchange):
     cdef int refuse(self, int error) except -1
     # Copies the session value that `engine.ids` points to.
     cdef int keep_session(self) except -1
+    # Gives the server back and ends what was noted about tries.
     cdef int release(self) except -1
     cdef int linger(self) except -1
     cdef void await_client(self) noexcept

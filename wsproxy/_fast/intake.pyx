@@ -19,12 +19,10 @@ from wsproxy._fast.edits cimport edit_request
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY, Exchange
 from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PRIVATE_FAILOVER
-from wsproxy._fast.head cimport RequestHead, ResponseHead, find_head_end, parse_request
-from wsproxy._fast.lines cimport Room
+from wsproxy._fast.head cimport RequestHead, find_head_end, parse_request
 from wsproxy._fast.match cimport MatchResult
 from wsproxy._fast.rewrite cimport constant_lines, write_request
-from wsproxy._fast.select cimport ALL_FULL, Cluster
-from wsproxy._fast.session_cookie cimport Completion, complete_cookies
+from wsproxy._fast.select cimport ALL_FULL
 from wsproxy._fast.state cimport ws_count, ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Buffer, Stream, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.upstream cimport Upstream
@@ -212,12 +210,13 @@ cdef class Intake(Exchange):
         cdef RequestHead* head = &engine.request
         cdef MatchResult found
         cdef Py_ssize_t used, forward, out_len
-        cdef bint owes_end
+        cdef bint owes_end, waits
         cdef Upstream upstream
         engine.requests += 1
         self.was_used = True
         self.timeout_retries = 0
         self.pardoned = False
+        self.expect = 0
         self.response_started = False
         self.ends_by_close = False
         self.http10 = head.minor == 0
@@ -292,14 +291,16 @@ cdef class Intake(Exchange):
         if owes_end:
             self.keep_sent("\r\n", 2)
         used += head.size
-        upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(ws_now_ms())
+        self.began_ms = ws_now_ms()
+        waits = self.service.waits_for_continue and self.body.kind != NO_BODY
+        upstream = None if waits else <Upstream>(<Pool>self.service.pools[self.choice.server]).take(self.began_ms)
         if upstream is None:
             if not self.replayable:
                 self.keep_unsent(engine.out, out_len, data + head.size, forward, owes_end)
             self.await_client()
             if not self.request_done:
                 self.pause_reading()
-            self.ask_slow("connect", ())
+            self.ask_slow("send_kept" if waits else "connect", ())
             return used
         self.hand_over(upstream)
         upstream.send(engine.out, out_len, data + head.size, forward)
@@ -322,18 +323,6 @@ cdef class Intake(Exchange):
         buffer_clear(&self.session)
         self.session_in_cookie = self.engine.ids.in_cookie
         return buffer_append(&self.session, self.engine.ids.value, self.engine.ids.value_len)
-
-    cdef int edit_answer(self, ResponseHead* head) noexcept:
-        cdef Cluster cluster = self.service.cluster
-        cdef Room room = Room(self.engine.edits, 0, OUT_SIZE)
-        cdef Completion completion
-        if not self.service.completes_clone_ids or not self.cookie_len:
-            return 0
-        completion = Completion(
-            self.cookie, self.cookie_len, cluster.clone_ids[self.choice.server], cluster.clone_id_lens[self.choice.server],
-            cluster.separator, self.session.data, self.session.length if self.session_in_cookie else 0, self.origin.secure,
-        )
-        return complete_cookies(&room, head, &completion)
 
     cdef int hand_over(self, Upstream upstream) except -1:
         """The exchange belongs to this connection now; the caller sends the request right after."""
@@ -424,13 +413,27 @@ cdef class Intake(Exchange):
         self.upstream = None
         if self.session.length:
             buffer_clear(&self.session)
+        if self.ledger is not None:
+            ledger, self.ledger = self.ledger, None  # first: the slow path may end in here again
+            self.ask_slow("tries_over", (ledger,))
         return 0
 
     cdef int answer_begins(self) except -1:
-        """Any answer proves that the server lives (PLUGIN 5.2); what was kept for a retry is not needed any more."""
+        """
+        An answer proves that the server lives (PLUGIN 5.2); what was kept for a retry is not needed any more.
+
+        One that counts as a failure proves nothing: the mark stays, and ``release`` lets the next request probe (PM49491).
+        """
+        cdef int status = self.engine.response.status
         self.response_started = True
-        self.service.cluster.mark_up(self.choice.server)
-        self.choice.probe = False
+        if status < 500 or not self.engine.is_failure(status):
+            # The head is gone with a body that was too large to keep.
+            self.service.cluster.mark_up(
+                self.choice.server, self.engine.worker_id, self.sent.data, self.sent_head if self.sent.length else 0
+            )
+            self.choice.probe = False
+            if self.ledger is not None:
+                self.ask_slow("answer_began", (status,))
         buffer_clear(&self.sent)
         self.replayable = False
         return 0
@@ -485,6 +488,8 @@ cdef class Intake(Exchange):
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1:
         """The server went away: cut the client off if it already has part of the answer, else ask the slow path."""
         self.upstream = None
+        self.held = (<Upstream>upstream).held
+        self.was_reused = (<Upstream>upstream).reused
         if self.closing:
             return self.release()  # the client is gone: nobody waits, and the server is not to blame
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
@@ -496,7 +501,7 @@ cdef class Intake(Exchange):
         self.await_client()
         if not self.request_done:
             self.pause_reading()
-        return self.ask_slow("upstream_failed", (kind, error, bool((<Upstream>upstream).reused and not self.pardoned)))
+        return self.ask_slow("upstream_failed", (kind, error, bool(self.was_reused and not self.pardoned)))
 
     cdef int lost(self, object error) except -1:
         cdef int phase = self.phase

@@ -357,12 +357,16 @@ cdef class RouteTable:
 
     vhost_groups: for each VirtualHostGroup its (host or ``*``, port or -1 for any); uri_groups: for each
     UriGroup its (Uri, AffinityCookie, AffinityURLIdentifier); routes: (VirtualHostGroup or -1, UriGroup or
-    -1, cluster). max_pairs bounds the memory; see MAX_PAIRS. exact_first: the exact match counts before the score (PLUGIN Q1).
+    -1, cluster). max_pairs bounds the memory; see MAX_PAIRS.
+    exact_first: the exact match counts before the score (PLUGIN Q1).
 
     Raises: ValueError for a number out of range, TypeError for a row of another shape, MemoryError.
     """
 
-    def __cinit__(self, list vhost_groups, list uri_groups, list routes, *, Py_ssize_t max_pairs=MAX_PAIRS, bint exact_first=False):
+    def __cinit__(
+        self, list vhost_groups, list uri_groups, list routes, *,
+        Py_ssize_t max_pairs=MAX_PAIRS, bint exact_first=False,
+    ):
         self.keep = []
         self.tables = take(1, sizeof(Tables))
         build_tables(<Tables*>self.tables, vhost_groups, uri_groups, routes, max_pairs, self.keep)

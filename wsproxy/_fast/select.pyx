@@ -6,7 +6,8 @@ Driven by ``connection`` for live traffic (and by explain and replay through the
 
 The rules are PLUGIN.md section 4: configured weights divided by their greatest common divisor, a random start position,
 one less a request, servers at or below zero are passed over, and when none is left each gets the smallest multiple of
-its own start weight that lifts at least one usable server above zero (Q6). Backups in list order (Q5).
+its own start weight that lifts at least one usable server above zero (Q6). Backups in list order or balanced (Q5). Where
+nothing is usable, one that is marked down gets a last chance.
 """
 
 import math
@@ -14,6 +15,18 @@ import math
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memset
+from wsproxy._fast.changes cimport (
+    DRAIN_OFF,
+    DRAIN_ON,
+    MARKED_DOWN,
+    PROBED,
+    STILL_DOWN,
+    UP,
+    Evidence,
+    read_changes,
+    record_change,
+)
+from wsproxy._fast.lock cimport ws_lock, ws_unlock
 from wsproxy._fast.state cimport (
     SharedState,
     check_worker,
@@ -21,11 +34,9 @@ from wsproxy._fast.state cimport (
     ws_count,
     ws_load32,
     ws_load64,
-    ws_lock,
     ws_store32,
     ws_store64,
     ws_swap_if32,
-    ws_unlock,
 )
 from wsproxy._fast.state import cluster_key, server_key
 
@@ -35,6 +46,9 @@ cdef enum:
     # behind gets no new sessions for thousands of turns anyway; without a floor the 32 bits wrap after days and the
     # busiest server gets all of them.
     LEAST_WEIGHT = -1_000_000
+    # Changes of one kind that a server's failures or probes may add a second; a server that all requests try while it is
+    # down (the only one of its cluster) would fill the ring with itself.
+    LEAST_BETWEEN_MS = 1000
 
 
 cdef class Cluster:
@@ -57,7 +71,8 @@ cdef class Cluster:
         int cluster_address=-1,
         bint random=False,
         bint ignore_affinity_requests=True,
-        bint retry_single_server=True,
+        bint balance_backups=False,
+        bint last_chance=True,
         str separator=":",
         double retry_interval_s=60,
     ):
@@ -69,13 +84,19 @@ cdef class Cluster:
         self.server_names = tuple(row[0] for row in servers)
         self.state = state
         self.slot = state.cluster_slot(cluster_key(name))
+        self.takeovers = state.takeovers
+        self.sessions = state.takeovers.cluster_sessions(self.slot_index())
         self.servers = <ws_server_slot**>malloc(self.count * sizeof(ws_server_slot*))
         self.clone_ids = <const char**>malloc(self.count * sizeof(char*))
         self.clone_id_lens = <Py_ssize_t*>malloc(self.count * sizeof(Py_ssize_t))
         self.order = <int*>malloc(self.count * sizeof(int))
-        if not self.servers or not self.clone_ids or not self.clone_id_lens or not self.order:
+        self.names = <const char**>malloc((self.count + 1) * sizeof(char*))
+        if not self.servers or not self.clone_ids or not self.clone_id_lens or not self.order or not self.names:
             raise MemoryError
         self.keep = [None if row[1] is None else row[1].encode() for row in servers]
+        self.keep += [text.encode() for text in (name, *self.server_names)]
+        for index in range(self.count + 1):
+            self.names[index] = <const char*><bytes>self.keep[self.count + index]
         for index in range(self.count):
             self.servers[index] = state.server_slot(server_key(name, servers[index][0]))
             self.servers[index].max_connections = servers[index][3]
@@ -95,25 +116,30 @@ cdef class Cluster:
         self.cluster_address = cluster_address
         self.random = random
         self.ignore_affinity_requests = ignore_affinity_requests
-        self.retry_single_server = retry_single_server
+        self.balance_backups = balance_backups
+        self.last_chance = last_chance
         self.separator = ord(separator)
         self.retry_interval_ms = <int64_t>(retry_interval_s * 1000)
-        self.set_start_weights([row[2] for row in servers])
+        weights = [row[2] for row in servers]
+        self.set_start_weights(weights, 0, self.primary_count)
+        if balance_backups:
+            self.set_start_weights(weights, self.primary_count, self.member_count)
 
     def __dealloc__(self):
         free(self.servers)
         free(self.clone_ids)
         free(self.clone_id_lens)
         free(self.order)
+        free(self.names)
 
-    cdef object set_start_weights(self, list weights):
-        """Divides the primaries' weights by their GCD (100/90/80 -> 10/9/8); a new or changed server starts its turn anew."""
-        cdef int index, server
+    cdef object set_start_weights(self, list weights, int first, int last):
+        """Divides the weights of order[first:last] by their GCD (100/90/80 -> 10/9/8); a changed one starts its turn anew."""
+        cdef int position, server
         cdef int32_t reduced
-        divisor = math.gcd(*(weights[self.order[index]] for index in range(self.primary_count))) or 1
+        divisor = math.gcd(*(weights[self.order[position]] for position in range(first, last))) or 1
         ws_lock(&self.slot.lock)
-        for index in range(self.primary_count):
-            server = self.order[index]
+        for position in range(first, last):
+            server = self.order[position]
             reduced = weights[server] // divisor
             if self.servers[server].start_weight != reduced:
                 self.servers[server].start_weight = reduced
@@ -148,23 +174,38 @@ cdef class Cluster:
             return PROBE
         return DOWN
 
-    cdef void enter(self, int server, int worker, bint probe) noexcept nogil:
+    cdef void enter(self, int server, int worker, int64_t now_ms, bint probe) noexcept nogil:
         """Counts one more request in flight; call under the cluster's lock, after ``judge`` allowed it."""
         cdef ws_server_slot* slot = self.servers[server]
         ws_store32(&slot.inflight[worker], slot.inflight[worker] + 1)
         ws_count(&slot.total)
         if probe:
-            ws_store32(&slot.probe_by, worker + 1)
+            self.begin_probe(server, worker, now_ms)
+
+    cdef void begin_probe(self, int server, int worker, int64_t now_ms) noexcept nogil:
+        cdef ws_server_slot* slot = self.servers[server]
+        cdef Evidence evidence
+        ws_store32(&slot.probe_by, worker + 1)
+        # A last chance is no change of the server's state: only what it brings is recorded.
+        if now_ms >= ws_load64(&slot.down_until_ms) and now_ms - slot.probe_recorded_ms >= LEAST_BETWEEN_MS:
+            slot.probe_recorded_ms = now_ms
+            memset(&evidence, 0, sizeof(Evidence))
+            evidence.worker = worker
+            self.record(server, PROBED, &evidence)
+
+    cdef uint64_t record(self, int server, int kind, const Evidence* evidence) noexcept nogil:
+        """Adds a change to the ring; call under the cluster's lock."""
+        return record_change(self.state.ring, kind, self.names[0], self.names[server + 1], evidence)
 
     cdef Verdict take(self, int server, int worker, int64_t now_ms, Tried* tried) noexcept nogil:
         """Gives the request to this server if it may have one (affinity). USABLE and PROBE mean taken."""
         cdef Verdict verdict
         ws_lock(&self.slot.lock)
         verdict = self.judge(server, now_ms, tried)
-        if verdict == DOWN and self.member_count == 1 and self.order[0] == server and self.retry_single_server:
+        if verdict == DOWN and self.member_count == 1 and self.order[0] == server and self.last_chance:
             verdict = USABLE  # nothing else to turn to: trying beats a sure refusal (PQ71608, Q9)
         if verdict <= PROBE:
-            self.enter(server, worker, verdict == PROBE)
+            self.enter(server, worker, now_ms, verdict == PROBE)
             if not self.ignore_affinity_requests and self.servers[server].weight > LEAST_WEIGHT:
                 self.servers[server].weight -= 1
         ws_unlock(&self.slot.lock)
@@ -190,8 +231,10 @@ cdef class Cluster:
             if freed:
                 # A request ended since (releases take no lock): full a moment ago, and its place is this one's.
                 server = self.choose(now_ms, tried, probe)
+            elif self.last_chance and not full and not tried.had_last_chance:
+                server = self.pick_last_chance(now_ms, tried, probe)
         if server >= 0:
-            self.enter(server, worker, probe[0])
+            self.enter(server, worker, now_ms, probe[0])
         ws_unlock(&self.slot.lock)
         if server >= 0:
             return server
@@ -199,9 +242,9 @@ cdef class Cluster:
 
     cdef bint may_choose(self, int position) noexcept nogil:
         """Whether regular balancing ever gives requests to this member."""
-        if position >= self.primary_count:
-            return True
-        return self.cluster_address < 0 and self.servers[self.order[position]].start_weight > 0
+        if position < self.primary_count:
+            return self.cluster_address < 0 and self.servers[self.order[position]].start_weight > 0
+        return not self.balance_backups or self.servers[self.order[position]].start_weight > 0
 
     cdef int choose(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
         """The server that ``pick`` takes, not yet counted; -1 none."""
@@ -210,47 +253,56 @@ cdef class Cluster:
         if self.cluster_address >= 0:
             if not was_tried(tried, self.cluster_address):
                 server = self.cluster_address
-        elif self.random:
-            server = self.pick_random(now_ms, tried, probe)
         else:
-            server = self.pick_weighted(now_ms, tried, probe)
-        if server < 0:
-            server = self.pick_backup(now_ms, tried, probe)
-        if server < 0 and self.member_count == 1 and self.retry_single_server:
-            if self.judge(self.order[0], now_ms, tried) == DOWN:
-                server = self.order[0]
-        return server
+            server = self.pick_balanced(0, self.primary_count, &self.slot.cursor, now_ms, tried, probe)
+        if server >= 0:
+            return server
+        if self.balance_backups:
+            return self.pick_balanced(
+                self.primary_count, self.member_count, &self.slot.backup_cursor, now_ms, tried, probe
+            )
+        return self.pick_backup(now_ms, tried, probe)
 
-    cdef int pick_weighted(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
-        """Weighted round robin over the primaries (PLUGIN 4.1); -1 none."""
+    cdef int pick_balanced(
+        self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe
+    ) noexcept nogil:
+        """One of order[first:last] as LoadBalance says; -1 none."""
+        if self.random:
+            return self.pick_random(first, last, now_ms, tried, probe)
+        return self.pick_weighted(first, last, cursor, now_ms, tried, probe)
+
+    cdef int pick_weighted(
+        self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe
+    ) noexcept nogil:
+        """Weighted round robin over order[first:last] (PLUGIN 4.1); -1 none."""
         cdef int _step, position, server, _turn
-        cdef int primaries = self.primary_count
+        cdef int count = last - first
         cdef Verdict verdict
-        if primaries == 0:
+        if count == 0:
             return -1
         for _turn in range(2):
-            position = self.slot.cursor % primaries
-            for _step in range(primaries):
-                server = self.order[position]
-                position = position + 1 if position + 1 < primaries else 0
+            position = cursor[0] % count
+            for _step in range(count):
+                server = self.order[first + position]
+                position = position + 1 if position + 1 < count else 0
                 if self.servers[server].weight <= 0:
                     continue
                 verdict = self.judge(server, now_ms, tried)
                 if verdict <= PROBE:
                     self.servers[server].weight -= 1
-                    self.slot.cursor = position
+                    cursor[0] = position
                     probe[0] = verdict == PROBE
                     return server
-            if not self.readjust(now_ms, tried):
+            if not self.readjust(first, last, now_ms, tried):
                 return -1
         return -1
 
-    cdef bint readjust(self, int64_t now_ms, Tried* tried) noexcept nogil:
-        """Adds the smallest multiple of each start weight that lifts one usable primary above zero; False: none is usable."""
+    cdef bint readjust(self, int first, int last, int64_t now_ms, Tried* tried) noexcept nogil:
+        """Adds the smallest multiple of each start weight that lifts one usable server above zero; False: none is usable."""
         cdef int position, server
         cdef int32_t start, needed, least = 0
         cdef int64_t raised
-        for position in range(self.primary_count):
+        for position in range(first, last):
             server = self.order[position]
             start = self.servers[server].start_weight
             if start > 0 and self.judge(server, now_ms, tried) <= PROBE:
@@ -260,7 +312,7 @@ cdef class Cluster:
                     least = needed
         if least == 0:
             return False
-        for position in range(self.primary_count):
+        for position in range(first, last):
             server = self.order[position]
             # Not above its start weight: a server that was down must not come back with the turns it missed.
             start = self.servers[server].start_weight
@@ -268,15 +320,15 @@ cdef class Cluster:
             self.servers[server].weight = <int32_t>min(raised, <int64_t>start)
         return True
 
-    cdef int pick_random(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
-        """A primary at random, weights ignored except 0 = affinity only (PLUGIN 4.2); -1 none."""
+    cdef int pick_random(self, int first, int last, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """One of order[first:last] at random, weights ignored except 0 = affinity only (PLUGIN 4.2); -1 none."""
         cdef int position, server
         cdef int candidates = 0
         cdef int chosen = -1
         cdef bint chosen_probe = False
         cdef Verdict verdict
         cdef uint64_t x = self.slot.random
-        for position in range(self.primary_count):
+        for position in range(first, last):
             server = self.order[position]
             if self.servers[server].start_weight <= 0:
                 continue
@@ -304,6 +356,29 @@ cdef class Cluster:
                 return self.order[position]
         return -1
 
+    cdef int pick_last_chance(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """
+        The server whose last failure is longest ago though its interval is not over, once a request (PLUGIN 5.3); -1 none.
+
+        It is a probe: one request at a time pays for it, the others get their 503 at once instead of hanging in
+        ConnectTimeout by the hundred. Each failure makes another server the next, so one that lives is found. The only
+        server of a cluster is tried by every request: there a probe would refuse all others for as long as it runs
+        (PQ71608, Q9).
+        """
+        cdef int position, server
+        cdef int chosen = -1
+        for position in range(self.member_count):
+            server = self.order[position]
+            if not self.may_choose(position) or self.judge(server, now_ms, tried) != DOWN:
+                continue
+            if self.member_count > 1 and ws_load32(&self.servers[server].probe_by) != 0:
+                continue
+            if chosen < 0 or ws_load64(&self.servers[server].down_until_ms) < ws_load64(&self.servers[chosen].down_until_ms):
+                chosen = server
+        tried.had_last_chance = chosen >= 0
+        probe[0] = chosen >= 0 and self.member_count > 1
+        return chosen
+
     cdef void release(self, int server, int worker, bint probe) noexcept nogil:
         """One request less in flight; a probe that ended without a verdict lets the next request try."""
         cdef ws_server_slot* slot = self.servers[server]
@@ -311,32 +386,43 @@ cdef class Cluster:
         if probe:
             ws_swap_if32(&slot.probe_by, worker + 1, 0)
 
-    cdef bint mark_down(self, int server, int worker, int64_t now_ms, int error) noexcept nogil:
+    cdef bint mark_down(self, int server, int64_t now_ms, const Evidence* evidence) noexcept nogil:
         """
         Out of service for RetryInterval from now, the last failure (PK28197); for all workers. False: it already was.
 
         Under the lock: nobody may see the probe over and the new mark not yet there, and probe again.
         """
         cdef ws_server_slot* slot = self.servers[server]
-        cdef bint is_news
+        cdef bint is_news, was_up
         ws_lock(&self.slot.lock)
-        if ws_load64(&slot.down_until_ms) == 0:
+        was_up = ws_load64(&slot.down_until_ms) == 0
+        if was_up:
             ws_store64(&slot.down_since_ms, now_ms)
         is_news = now_ms >= ws_load64(&slot.down_until_ms)
-        ws_store32(&slot.down_errno, error)
-        ws_store32(&slot.down_by, worker)
+        ws_store32(&slot.down_errno, evidence.error)
+        ws_store32(&slot.down_by, evidence.worker)
+        if was_up or now_ms - slot.recorded_ms >= max(self.retry_interval_ms, LEAST_BETWEEN_MS):
+            slot.recorded_ms = now_ms
+            slot.evidence = self.record(server, MARKED_DOWN if was_up else STILL_DOWN, evidence)
         ws_store64(&slot.down_until_ms, max(now_ms + self.retry_interval_ms, 1))
         ws_store32(&slot.probe_by, 0)
         ws_unlock(&self.slot.lock)
         return is_news
 
-    cdef void mark_up(self, int server) noexcept nogil:
-        """Back in service for all workers: any answer proves it (PLUGIN 5.2)."""
+    cdef void mark_up(self, int server, int worker, const char* head, Py_ssize_t head_len) noexcept nogil:
+        """Back in service for all workers: any answer proves it (PLUGIN 5.2); ``head``: of the request that got it."""
         cdef ws_server_slot* slot = self.servers[server]
+        cdef Evidence evidence
         if ws_load64(&slot.down_until_ms) != 0:
             ws_lock(&self.slot.lock)
-            ws_store64(&slot.down_until_ms, 0)
-            ws_store32(&slot.probe_by, 0)
+            if ws_load64(&slot.down_until_ms) != 0:  # several workers may have an answer at once
+                memset(&evidence, 0, sizeof(Evidence))
+                evidence.worker = worker
+                evidence.head = head
+                evidence.head_len = head_len
+                self.record(server, UP, &evidence)
+                ws_store64(&slot.down_until_ms, 0)
+                ws_store32(&slot.probe_by, 0)
             ws_unlock(&self.slot.lock)
 
     cdef void count_affinity(self, int server) noexcept nogil:
@@ -347,6 +433,51 @@ cdef class Cluster:
         if not 0 <= server < self.count:
             raise ValueError(f"cluster {self.name}: found server {server}; allowed is 0..{self.count - 1}")
         return server
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    cdef uint64_t slot_index(self) noexcept nogil:
+        return <uint64_t>(self.slot - self.state.clusters)
+
+    cdef int32_t server_slot_index(self, int server) noexcept nogil:
+        return <int32_t>(self.servers[server] - self.state.servers)
+
+    cdef int member_at_slot(self, int32_t slot_index) noexcept nogil:
+        """Index of the primary or backup with this slot; -1: it is not in the cluster any more."""
+        cdef int position
+        for position in range(self.member_count):
+            if self.server_slot_index(self.order[position]) == slot_index:
+                return self.order[position]
+        return -1
+
+    cdef bint note_partitions(
+        self, const char* version, Py_ssize_t version_len, const char* table, Py_ssize_t table_len
+    ) noexcept nogil:
+        cdef bint is_news
+        ws_lock(&self.slot.lock)
+        is_news = self.sessions.keep_partitions(version, version_len, table, table_len)
+        ws_unlock(&self.slot.lock)
+        return is_news
+
+    def partition_table(self) -> tuple[bytes, bytes]:
+        """Version and raw text of the partition table that servers sent last (``$WSPT``); both empty: none came."""
+        ws_lock(&self.slot.lock)
+        try:
+            return self.sessions.partition_table()
+        finally:
+            ws_unlock(&self.slot.lock)
+
+    def affinity_counts(self) -> dict[str, int]:
+        """
+        Of all workers: ``requests`` with clone ids that a server took, ``remembered`` of these that went where their session
+        moved to, ``moved`` sessions, and requests that no server of their clone ids took by reason: ``unknown_clone``,
+        ``down``, ``drained``, ``full``, ``tried`` (it failed in this request).
+        """
+        cdef int server
+        cdef uint64_t kept = 0
+        for server in range(self.count):
+            kept += self.servers[server].affinity
+        return self.sessions.counts(kept)
 
     # --- the same decisions for tests, explain, replay and admin -------------------------------------------------
 
@@ -376,17 +507,51 @@ cdef class Cluster:
         check_worker(worker)
         self.release(self.check_server(server), worker, ws_load32(&self.servers[server].probe_by) == worker + 1)
 
-    def set_down(self, int server, int worker, int64_t now_ms, int error=0) -> None:
-        """Marks the server down from ``now_ms`` on."""
-        self.mark_down(self.check_server(server), check_worker(worker), now_ms, error)
+    def set_down(self, int server, int worker, int64_t now_ms, int error=0, bytes detail=b"", bytes head=b"") -> None:
+        """Marks the server down from ``now_ms`` on; ``detail`` in words and a request's ``head`` are the evidence."""
+        cdef Evidence evidence
+        evidence.worker = check_worker(worker)
+        evidence.error = error
+        evidence.detail = detail
+        evidence.detail_len = len(detail)
+        evidence.head = head
+        evidence.head_len = len(head)
+        self.mark_down(self.check_server(server), now_ms, &evidence)
 
-    def set_up(self, int server) -> None:
+    def set_up(self, int server, int worker=-1, bytes head=b"") -> None:
         """Clears the down mark."""
-        self.mark_up(self.check_server(server))
+        self.mark_up(self.check_server(server), worker, <const char*>head, len(head))
 
     def set_drained(self, int server, bint drained) -> None:
         """A drained server gets no requests at all."""
-        ws_store32(&self.servers[self.check_server(server)].drained, drained)
+        cdef ws_server_slot* slot = self.servers[self.check_server(server)]
+        cdef Evidence evidence
+        memset(&evidence, 0, sizeof(Evidence))
+        evidence.worker = -1
+        ws_lock(&self.slot.lock)
+        if ws_load32(&slot.drained) != drained:
+            ws_store32(&slot.drained, drained)
+            self.record(server, DRAIN_ON if drained else DRAIN_OFF, &evidence)
+        ws_unlock(&self.slot.lock)
+
+    def why_down(self, int server) -> Change | None:
+        """The last recorded failure of the server that is down; None: it is up, or newer changes have overwritten it."""
+        cdef ws_server_slot* slot = self.servers[self.check_server(server)]
+        cdef uint64_t number
+        ws_lock(&self.slot.lock)
+        number = slot.evidence if ws_load64(&slot.down_until_ms) != 0 else 0
+        ws_unlock(&self.slot.lock)
+        found = read_changes(self.state.ring, number - 1) if number else []
+        return found[0] if found and found[0].number == number else None
+
+    @property
+    def cursors(self) -> tuple[int, int]:
+        """Positions among the primaries and among balanced backups at which the next turn goes on."""
+        cdef int backups = self.member_count - self.primary_count
+        return (
+            self.slot.cursor % self.primary_count if self.primary_count else 0,
+            self.slot.backup_cursor % backups if backups else 0,
+        )
 
     def server_state(self, int server) -> dict[str, int]:
         """What the slot says: weight, start_weight, inflight, down_until_ms, down_since_ms, total, affinity, failed, ..."""

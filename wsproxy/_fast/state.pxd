@@ -1,6 +1,9 @@
 # What all workers share: one memory segment, made by the supervisor before it forks.
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
+from wsproxy._fast.changes cimport ChangeRing
+from wsproxy._fast.lock cimport pthread_mutex_t
+from wsproxy._fast.takeover cimport TakeoverTable
 
 cdef enum:
     # Rows of in-flight counts a server has, one a worker. 128 = far above the CPUs of one host, 512 bytes a server.
@@ -10,7 +13,6 @@ cdef extern from *:
     """
     #include <pthread.h>
     #include <stdint.h>
-    #include <errno.h>
     #include <time.h>
 
     #define WS_MAX_WORKERS 128
@@ -27,6 +29,9 @@ cdef extern from *:
         int32_t down_by;              /* worker that saw it */
         int64_t down_until_ms;        /* CLOCK_MONOTONIC; 0: up */
         int64_t down_since_ms;
+        int64_t recorded_ms;          /* when its being down was recorded last */
+        int64_t probe_recorded_ms;    /* when a probe was */
+        uint64_t evidence;            /* number of the last change that says why it is down; 0 none */
         uint64_t total;               /* requests given to the server */
         uint64_t affinity;            /* of these by affinity */
         uint64_t failed;              /* tries that failed */
@@ -35,25 +40,10 @@ cdef extern from *:
 
     typedef struct __attribute__((aligned(64))) {
         int32_t cursor;               /* where the next turn of the round robin starts */
+        int32_t backup_cursor;        /* the same among backups that are balanced */
         uint64_t random;              /* xorshift state */
         pthread_mutex_t lock;         /* robust, process-shared: a worker that dies inside leaves it usable */
     } ws_cluster_slot;
-
-    static int ws_mutex_init(pthread_mutex_t *lock) {
-        pthread_mutexattr_t attributes;
-        int failed = pthread_mutexattr_init(&attributes);
-        if (failed) return failed;
-        failed = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-        if (!failed) failed = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-        if (!failed) failed = pthread_mutex_init(lock, &attributes);
-        pthread_mutexattr_destroy(&attributes);
-        return failed;
-    }
-    static inline void ws_lock(pthread_mutex_t *lock) {
-        /* Each write under the lock leaves a usable value behind, so a dead owner needs no repair. */
-        if (pthread_mutex_lock(lock) == EOWNERDEAD) pthread_mutex_consistent(lock);
-    }
-    static inline void ws_unlock(pthread_mutex_t *lock) { pthread_mutex_unlock(lock); }
 
     static inline int32_t ws_load32(int32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
     static inline void ws_store32(int32_t *p, int32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
@@ -69,8 +59,6 @@ cdef extern from *:
         return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
     }
     """
-    ctypedef struct pthread_mutex_t:
-        pass
     ctypedef struct ws_server_slot:
         int32_t weight
         int32_t start_weight
@@ -81,17 +69,18 @@ cdef extern from *:
         int32_t down_by
         int64_t down_until_ms
         int64_t down_since_ms
+        int64_t recorded_ms
+        int64_t probe_recorded_ms
+        uint64_t evidence
         uint64_t total
         uint64_t affinity
         uint64_t failed
         int32_t inflight[128]
     ctypedef struct ws_cluster_slot:
         int32_t cursor
+        int32_t backup_cursor
         uint64_t random
         pthread_mutex_t lock
-    int ws_mutex_init(pthread_mutex_t* lock) nogil
-    void ws_lock(pthread_mutex_t* lock) noexcept nogil
-    void ws_unlock(pthread_mutex_t* lock) noexcept nogil
     int32_t ws_load32(int32_t* p) noexcept nogil
     void ws_store32(int32_t* p, int32_t v) noexcept nogil
     int64_t ws_load64(int64_t* p) noexcept nogil
@@ -109,6 +98,8 @@ cdef class SharedState:
     cdef Py_ssize_t cluster_capacity
     cdef ws_server_slot* servers
     cdef ws_cluster_slot* clusters
+    cdef ChangeRing* ring
+    cdef readonly TakeoverTable takeovers
 
     cdef ws_server_slot* server_slot(self, bytes key) except NULL
     cdef ws_cluster_slot* cluster_slot(self, bytes key) except NULL

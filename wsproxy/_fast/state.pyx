@@ -14,7 +14,10 @@ import hashlib
 import mmap
 import os
 
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint64_t
+from wsproxy._fast.changes cimport ChangeRing, read_changes
+from wsproxy._fast.lock cimport ws_mutex_init
+from wsproxy._fast.takeover cimport TakeoverTable
 
 
 cdef int32_t total_inflight(ws_server_slot* slot) noexcept nogil:
@@ -58,15 +61,21 @@ cdef class SharedState:
 
     def __cinit__(self, server_capacity: int = 65_536, cluster_capacity: int = 16_384):
         cdef unsigned char[::1] view
+        cdef Py_ssize_t cluster_bytes
         cdef Py_ssize_t server_bytes = server_capacity * sizeof(ws_server_slot)
         self.server_capacity = server_capacity
         self.cluster_capacity = cluster_capacity
         self.server_index = {}
         self.cluster_index = {}
-        self.memory = mmap.mmap(-1, server_bytes + cluster_capacity * sizeof(ws_cluster_slot))
+        cluster_bytes = cluster_capacity * sizeof(ws_cluster_slot)
+        self.memory = mmap.mmap(-1, server_bytes + cluster_bytes + sizeof(ChangeRing))
         view = self.memory
         self.servers = <ws_server_slot*>&view[0]
         self.clusters = <ws_cluster_slot*>(&view[0] + server_bytes)
+        self.ring = <ChangeRing*>(&view[0] + server_bytes + cluster_bytes)
+        if ws_mutex_init(&self.ring.lock):
+            raise OSError("cannot make a process-shared robust mutex")
+        self.takeovers = TakeoverTable()
 
     cdef ws_server_slot* server_slot(self, bytes key) except NULL:
         """The slot of ``key``, taken into use if it is new. Only the supervisor calls this, before it forks."""
@@ -88,7 +97,12 @@ cdef class SharedState:
             self.cluster_index[key] = index
             self.clusters[index].random = int.from_bytes(os.urandom(8), "little") | 1
             self.clusters[index].cursor = <int32_t>(self.clusters[index].random >> 33)
+            self.clusters[index].backup_cursor = <int32_t>(self.clusters[index].random >> 1 & 0x7FFFFFFF)
         return &self.clusters[index]
+
+    def changes(self, uint64_t since=0) -> list[Change]:
+        """The last changes of servers' states with a number above ``since``, oldest first; whoever writes goes on."""
+        return read_changes(self.ring, since)
 
     def worker_started(self, int worker_id) -> None:
         """Clears the row of ``worker_id``: a new process begins with nothing in flight."""

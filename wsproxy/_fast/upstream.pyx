@@ -15,13 +15,15 @@ from wsproxy._fast.exchange cimport (
     BAD_RESPONSE,
     CHUNKED_BODY,
     CLOSED_EARLY,
+    EXPECT_ADDED,
+    EXPECT_HELD,
     IO_TIMEOUT,
     LENGTH_BODY,
     NO_BODY,
     UNTIL_CLOSE,
     Exchange,
 )
-from wsproxy._fast.fields cimport HEAD_TOO_LARGE, UNEXPECTED_STATUS
+from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PARTITION_TABLE, PARTITION_VERSION, UNEXPECTED_STATUS
 from wsproxy._fast.head cimport ResponseHead, parse_response
 from wsproxy._fast.rewrite cimport write_response
 from wsproxy._fast.state cimport ws_now_ms
@@ -67,7 +69,10 @@ cdef class Upstream(Stream):
         if (
             self.pool.io_timeout_ms
             and not self.reading_paused
-            and (self.buffered or self.downstream is None or self.downstream.request_done)
+            and (
+                self.buffered or self.downstream is None or self.downstream.request_done
+                or self.downstream.expect & EXPECT_HELD
+            )
         ):
             self.deadline_ms = ws_now_ms() + self.pool.io_timeout_ms
         else:
@@ -92,6 +97,9 @@ cdef class Upstream(Stream):
             data += size
             length -= size
             if not self.awaits_head:
+                if self.engine.response.status >= 500 and self.engine.is_failure(self.engine.response.status):
+                    if self.downstream.is_refused(self.engine.response.status):
+                        return self.discard(data, length)
                 size = self.write_head(self.downstream)
                 if size < 0:
                     return self.fail(BAD_RESPONSE, <int>HEAD_TOO_LARGE)
@@ -130,7 +138,10 @@ cdef class Upstream(Stream):
             self.interims += 1
             if head.status == 101 or self.interims > MOST_INTERIMS:
                 return -<int>UNEXPECTED_STATUS  # no upgrade was asked for: the field is hop-by-hop and was not sent on
-            if not downstream.http10:
+            if head.status == 100:
+                downstream.continue_body()
+                self.touch()
+            if not downstream.http10 and not (head.status == 100 and downstream.expect & EXPECT_ADDED):
                 # Framing fields mean nothing on 1xx (liberty.md: Liberty's 100 has Content-Length: 0).
                 head.fields.chunked = False
                 written = write_response(engine.out, OUT_SIZE, head, False, False, True, True)
@@ -139,7 +150,10 @@ cdef class Upstream(Stream):
                 downstream.send(engine.out, written, NULL, 0)
             return size
         self.awaits_head = False
-        self.keep_alive = head.keep_alive
+        # A server that answers without the body that it was told of may wait for it still.
+        self.keep_alive = head.keep_alive and not downstream.expect & EXPECT_HELD
+        if head.fields.private_seen & (PARTITION_TABLE | PARTITION_VERSION):
+            downstream.note_partitions(&head.fields)
         if downstream.head_only or head.status == 204 or head.status == 304:
             self.body.kind = NO_BODY
         elif head.fields.chunked:
@@ -245,6 +259,33 @@ cdef class Upstream(Stream):
     cdef int complete(self, bint clean) except -1:
         """The answer is over; ``clean``: nothing came after it."""
         cdef Exchange downstream = self.downstream
+        self.leave(clean)
+        return downstream.finish()
+
+    cdef int discard(self, const char* data, Py_ssize_t length) except -1:
+        """
+        Drops an answer that the client shall not see; these bytes of its body are here.
+
+        The connection is used again only where this is all of it: waiting for the rest of a page that nobody reads would
+        cost more than a new connection.
+        """
+        cdef Exchange downstream = self.downstream
+        cdef Py_ssize_t forward
+        cdef bint whole = False
+        if self.body.kind == NO_BODY:
+            whole = length == 0
+        elif self.body.kind == LENGTH_BODY:
+            whole = length == self.body.left
+        elif self.body.kind == CHUNKED_BODY:
+            whole = (
+                scan_chunks(&self.body.chunks, data, length, &forward) == length and self.body.chunks.phase == CHUNK_DONE
+            )
+        self.leave(whole)
+        return downstream.go_elsewhere()
+
+    cdef int leave(self, bint clean) except -1:
+        """Parts from the exchange: back to the pool if nothing speaks against it; ``clean``: no byte is left of it."""
+        cdef Exchange downstream = self.downstream
         cdef bint reusable = (
             clean and self.keep_alive and downstream.request_done and not self.write_broken and not self.closing
             and not self.write_paused and not self.engine.draining and not self.count_unsent()
@@ -257,13 +298,14 @@ cdef class Upstream(Stream):
             self.pool.put(self, ws_now_ms())
         else:
             self.abort()
-        return downstream.finish()
+        return 0
 
     cdef int fail(self, int kind, int error) except -1:
         """No (whole) answer will come; the exchange decides what now."""
         cdef Exchange downstream = self.downstream
         self.downstream = None
         buffer_clear(&self.pending)
+        self.held = self.transport.get_write_buffer_size() if self.buffered and self.transport is not None else 0
         self.abort()
         if downstream is not None:
             return downstream.upstream_failed(self, kind, error)
@@ -298,7 +340,7 @@ cdef class Upstream(Stream):
         if self.downstream is not None:
             if paused:
                 self.downstream.pause_reading()
-            else:
+            elif not self.downstream.expect & EXPECT_HELD:
                 self.downstream.resume_reading()
             self.touch()
         return 0

@@ -22,7 +22,10 @@ MAX_WORKERS = (
 
 Prefer = Literal["score", "exact"]
 FallbackMode = Literal["404", "directory", "upstream"]
+BackupUse = Literal["ordered", "balanced"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+ServerErrors = Literal["pass", "mark_down"]
+ErrorStatus = Literal["precise", "plugin"]
 
 
 class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,15 +132,34 @@ class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 60.0
 
 
+class BalancingSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[balancing]``: which server takes a request without affinity."""
+
+    backups: Annotated[
+        BackupUse,
+        Meta(
+            description='when no primary is usable: "ordered" the first usable backup takes all, "balanced" all by weight'
+        ),
+    ] = "ordered"
+    last_chance: Annotated[
+        bool,
+        Meta(
+            description="true: where no server is usable, one that is marked down is tried all the same"
+        ),
+    ] = True
+
+
 class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[affinity]``."""
 
-    retry_single_server: Annotated[
-        bool,
+    takeover_s: Annotated[
+        float,
         Meta(
-            description="true: the only server of a cluster is tried even while it is marked down"
+            ge=0.0,
+            le=LONGEST_S,
+            description="how long a session's new server is remembered after a failover, until its cookie names it; 0: not at all",
         ),
-    ] = True
+    ] = 60.0
     complete_clone_ids: Annotated[
         bool,
         Meta(
@@ -176,6 +198,35 @@ class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='what decides between matching Routes: "score" the higher score, then the higher exact match; "exact" the other way round'
         ),
     ] = "score"
+
+
+class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[retry]``: what a failed try at a server leads to."""
+
+    on_503: Annotated[
+        bool,
+        Meta(
+            description="true: a request that a server answers with 503 goes to another server, which is not held against the first"
+        ),
+    ] = True
+    server_errors: Annotated[
+        ServerErrors,
+        Meta(
+            description='answers 500 to 599 but 503: "pass" to the client, "mark_down" the server and try another one'
+        ),
+    ] = "pass"
+    strict_once: Annotated[
+        bool,
+        Meta(
+            description="true: a request of which a server may have received anything is never sent again"
+        ),
+    ] = False
+    error_status: Annotated[
+        ErrorStatus,
+        Meta(
+            description='status where no server answered: "precise" 500, 502, 503 or 504, "plugin" 500 except for MaxConnections'
+        ),
+    ] = "precise"
 
 
 class FallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,8 +272,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitSettings = LimitSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    balancing: BalancingSettings = BalancingSettings()
+    routing: RoutingSettings = RoutingSettings()
     affinity: AffinitySettings = AffinitySettings()
     forwarded: ForwardedSettings = ForwardedSettings()
-    routing: RoutingSettings = RoutingSettings()
+    retry: RetrySettings = RetrySettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()

@@ -59,17 +59,15 @@ NOT_CARRIED_OUT: dict[type, dict[str, Left]] = {
         "log_level": Left("the level stands in wsproxy.toml"),
     },
     ServerCluster: {
-        "get_dwlm_table": Left("wsproxy has no partition tables"),
+        "get_dwlm_table": Left(
+            "the format of partition tables is not known: they are kept, and partition ids are unknown clone ids"
+        ),
         "mark_busy_down": Left("its meaning is documented nowhere", is_warned=True),
     },
     Server: {
         "ws_server_io_timeout_s": Left("WebSocket has no time-outs of its own yet", is_warned=True),
         "ws_server_idle_timeout_s": Left(
             "WebSocket has no time-outs of its own yet", is_warned=True
-        ),
-        "extended_handshake": Left("no exchange is made before the request yet", is_warned=True),
-        "wait_for_continue": Left(
-            "the body is sent without waiting for 100 (Continue)", is_warned=True
         ),
     },
     Transport: {"hostname_alias": Left(_TLS)},

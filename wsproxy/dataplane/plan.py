@@ -105,7 +105,8 @@ def _build_cluster(cluster: ServerCluster, settings: Settings, state: SharedStat
         cluster_address=-1 if cluster.cluster_address is None else len(cluster.servers),
         random=cluster.load_balance == "Random",
         ignore_affinity_requests=cluster.ignore_affinity_requests,
-        retry_single_server=settings.affinity.retry_single_server,
+        balance_backups=settings.balancing.backups == "balanced",
+        last_chance=settings.balancing.last_chance,
         separator=cluster.clone_separator,
         retry_interval_s=cluster.retry_interval_s,
     )
@@ -172,6 +173,8 @@ def _build_pool(server: Server, settings: Settings) -> Pool:
         io_timeout_s=abs(server.server_io_timeout_s),
         io_timeout_marks_down=server.server_io_timeout_s < 0,
         idle_s=idle_s,
+        extended_handshake=server.extended_handshake,
+        wait_for_continue=server.wait_for_continue,
         most_idle=settings.upstream.pool_size,
     )
 

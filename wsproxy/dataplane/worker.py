@@ -50,7 +50,7 @@ def build_engine(plan: Plan, worker_id: int) -> Engine:
     files = None
     if settings.fallback.mode == "directory":
         files = FileFallback(Path(settings.fallback.directory))
-    slow = SlowPath(Resolver(settings.upstream.resolve_s), files)
+    slow = SlowPath(Resolver(settings.upstream.resolve_s), files, settings.retry)
     engine = make_engine(plan, worker_id, slow)
     slow.engine = engine
     return engine

@@ -5,6 +5,7 @@
 local cookies = {
 @{cookie_lines}
 }
+local upload = @{upload}  -- nil: no body
 local requests = {}
 local position = 0
 
@@ -12,7 +13,7 @@ function init(args)
 @{header_lines}
     for i, cookie in ipairs(cookies) do
         wrk.headers["Cookie"] = cookie
-        requests[i] = wrk.format("GET", "@{path}")
+        requests[i] = wrk.format("@{method}", "@{path}", wrk.headers, upload)
     end
 end
 

@@ -88,6 +88,21 @@ def test_each_turn_gives_every_server_its_weight_exactly(weights: list[int]) -> 
         assert Counter(serve(chosen, turn)) == expected
 
 
+def test_worked_example_comes_out_from_any_start() -> None:
+    """PLUGIN 4.1, 100/90/80: eight rounds of three, one of the two that have left, one of the heaviest."""
+    seen: set[int] = set()
+    while len(seen) < 3:
+        chosen = cluster(100, 90, 80)
+        start = chosen.cursors[0]
+        seen.add(start)
+        picked = serve(chosen, 27)
+        assert Counter(picked) == {0: 10, 1: 9, 2: 8}
+        assert picked[:24] == [(start + turn) % 3 for turn in range(24)]
+        assert sorted(picked[24:26]) == [0, 1]
+        assert picked[26] == 0
+        assert Counter(serve(chosen, 27)) == {0: 10, 1: 9, 2: 8}
+
+
 def test_equal_weights_go_round_in_list_order() -> None:
     picked = serve(cluster(20, 20, 20), 12)
     assert all(after == (before + 1) % 3 for before, after in pairwise(picked))
@@ -106,7 +121,7 @@ def test_first_server_differs_from_cluster_to_cluster() -> None:
 
 
 def test_weight_0_is_reached_by_affinity_only() -> None:
-    chosen = cluster(1, 0)
+    chosen = cluster(1, 0, last_chance=False)
     assert set(serve(chosen, 10)) == {0}
     assert chosen.take_server(1, 0, NOW) == USABLE
     chosen.set_down(0, 0, NOW)
@@ -241,7 +256,7 @@ def test_full_server_is_passed_over_without_losing_weight() -> None:
 
 
 def test_all_full_is_told_from_none_reachable() -> None:
-    chosen = cluster(1, 1, most=[1, 2])
+    chosen = cluster(1, 1, most=[1, 2], last_chance=False)
     picked = [chosen.pick_server(0, NOW) for _ in range(4)]
     assert sorted(picked) == [ALL_FULL, 0, 1, 1]
     for server in (0, 1, 1):
@@ -266,7 +281,7 @@ def test_tried_servers_are_not_picked_again() -> None:
 
 def test_backups_serve_in_order_when_no_primary_can() -> None:
     """Q5: one at a time, in list order, no weights."""
-    chosen = cluster(1, 5, 9, 1, backups=[3, 1])
+    chosen = cluster(1, 5, 9, 1, backups=[3, 1], last_chance=False)
     assert set(serve(chosen, 10)) == {0, 2}
     chosen.set_down(0, 0, NOW)
     assert set(serve(chosen, 10)) == {2}
@@ -296,10 +311,98 @@ def test_only_server_is_tried_though_marked_down() -> None:
     assert serve(chosen, 3) == [0] * 3
     assert chosen.take_server(0, 0, NOW) == USABLE
     assert chosen.pick_server(0, NOW, [0]) == NONE_REACHABLE
-    strict = cluster(1, retry_single_server=False)
+    strict = cluster(1, last_chance=False)
     strict.set_down(0, 0, NOW)
     assert serve(strict, 1) == [NONE_REACHABLE]
     assert strict.take_server(0, 0, NOW) == DOWN
+
+
+def test_balanced_backups_share_by_their_own_weights() -> None:
+    """Q5, balancing.backups = "balanced": 6/4 are 3/2, whatever the primaries' weights are; 0 stays for affinity."""
+    chosen = cluster(5, 6, 4, 0, backups=[1, 2, 3], balance_backups=True)
+    assert start_weights(chosen) == [1, 3, 2, 0]
+    assert set(serve(chosen, 10)) == {0}
+    chosen.set_down(0, 0, NOW)
+    for _ in range(3):
+        assert Counter(serve(chosen, 5)) == {1: 3, 2: 2}
+    chosen.set_down(1, 0, NOW)
+    assert serve(chosen, 5) == [2] * 5
+    assert chosen.take_server(3, 0, NOW) == USABLE
+    chosen.set_up(0)
+    assert serve(chosen, 5) == [0] * 5
+
+
+def test_balanced_backups_are_random_where_the_primaries_are() -> None:
+    chosen = cluster(1, 9, 1, 0, backups=[1, 2, 3], balance_backups=True, random=True)
+    chosen.set_down(0, 0, NOW)
+    picked = Counter(serve(chosen, 2_000))
+    assert set(picked) == {1, 2}
+    assert abs(picked[1] - 1_000) < 224  # standard deviation 22.4: ten of them
+
+
+def test_first_balanced_backup_differs_from_cluster_to_cluster() -> None:
+    """A random start, like the primaries': 100 alike: one in 2^99."""
+    firsts = set()
+    for _ in range(100):
+        chosen = cluster(1, 1, 1, backups=[1, 2], balance_backups=True)
+        chosen.set_down(0, 0, NOW)
+        firsts |= set(serve(chosen, 1))
+    assert firsts == {1, 2}
+
+
+def test_last_chance_goes_to_the_server_that_failed_longest_ago() -> None:
+    """Every failure makes another one the next: what lives is found within a round, primary or backup."""
+    chosen = cluster(1, 1, 1, backups=[1])
+    for server, at in ((2, 0), (0, 10), (1, 20)):
+        chosen.set_down(server, 0, NOW + at)
+    tried = []
+    for turn in range(6):
+        server = chosen.pick_server(0, NOW + 100 + turn)
+        chosen.set_down(server, 0, NOW + 100 + turn)
+        chosen.release_server(server, 0)
+        tried.append(server)
+    assert tried == [2, 0, 1, 2, 0, 1]
+
+
+def test_last_chance_is_a_probe() -> None:
+    """One request at a time pays for it: the others are refused at once, and its success counts for all."""
+    chosen = cluster(1, 1)
+    chosen.set_down(0, 0, NOW)
+    chosen.set_down(1, 0, NOW + 1)
+    assert [chosen.pick_server(worker, NOW + 2) for worker in (3, 4, 5)] == [0, 1, NONE_REACHABLE]
+    assert [chosen.server_state(n)["probe_by"] for n in (0, 1)] == [3, 4]
+    chosen.set_up(0)
+    assert chosen.pick_server(5, NOW + 2) == 0
+
+
+def test_last_chance_without_a_verdict_leaves_it_to_the_next() -> None:
+    chosen = cluster(1, 1)
+    chosen.set_down(0, 0, NOW)
+    chosen.set_drained(1, True)
+    for _ in range(2):
+        assert chosen.pick_server(3, NOW) == 0
+        assert chosen.pick_server(4, NOW) == NONE_REACHABLE
+        chosen.release_server(0, 3)
+
+
+def test_last_chance_is_not_for_what_is_full_drained_tried_or_without_weight() -> None:
+    chosen = cluster(1, 1, 0, 1)
+    for server in (0, 1, 2):
+        chosen.set_down(server, 0, NOW)
+    chosen.set_drained(3, True)
+    chosen.set_drained(0, True)
+    assert chosen.pick_server(0, NOW, [1]) == NONE_REACHABLE
+    full = cluster(1, 1, most=[1, -1])
+    assert full.take_server(0, 0, NOW) == USABLE
+    full.set_down(1, 0, NOW)
+    assert full.pick_server(0, NOW) == ALL_FULL
+
+
+def test_no_last_chance_where_it_is_turned_off() -> None:
+    chosen = cluster(1, 1, last_chance=False)
+    for server in (0, 1):
+        chosen.set_down(server, 0, NOW)
+    assert chosen.pick_server(0, NOW) == NONE_REACHABLE
 
 
 def test_server_in_no_list_has_no_last_chance() -> None:

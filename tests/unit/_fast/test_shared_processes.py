@@ -12,6 +12,7 @@ import pytest
 from tests.support.forks import Child, run_forked, start_child, wait_for
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import SharedState
+from wsproxy._fast.takeover import TakeoverTable
 
 pytestmark = pytest.mark.asan
 
@@ -261,3 +262,70 @@ def test_killed_worker_gives_back_exactly_its_requests(attempt: int) -> None:
     assert inflight == 6 + given_back
     assert sum(totals(chosen, "inflight")) == 6
     assert [state.worker_died(worker) for worker in range(3)] == [1, 2, 3]
+
+
+def test_session_that_moved_is_seen_by_every_process() -> None:
+    """Each remembers its own sessions and finds those of all others."""
+    state = SharedState(8, 2)
+    together = fork.Barrier(WORKERS)
+
+    def work(worker: int) -> int:
+        mine = [b"%d-%d" % (worker, number) for number in range(500)]
+        assert all(state.takeovers.remember_session(1, each, worker, NOW, NOW + 9) for each in mine)
+        together.wait(60)
+        found = 0
+        for other in range(WORKERS):
+            for number in range(500):
+                server = state.takeovers.find_session(1, b"%d-%d" % (other, number), NOW)
+                assert server in (-1, other)
+                found += server == other
+        together.wait(60)
+        for each in mine:
+            state.takeovers.forget_session(1, each)
+        return found
+
+    # Two that choose the same free place at the same moment lose one; 2000 sessions in 16384 buckets seldom meet.
+    (found,) = set(run_forked(work, WORKERS))
+    assert WORKERS * 500 - 10 < found <= WORKERS * 500
+    for worker in range(WORKERS):
+        assert state.takeovers.find_session(1, b"%d-7" % worker, NOW) == -1
+
+
+def test_no_process_ever_sees_another_sessions_server() -> None:
+    """All write the same four places at once; halves of different writes must fit nobody."""
+    table = TakeoverTable(1)
+    sessions = [b"session %d" % number for number in range(40)]
+
+    def work(worker: int) -> int:
+        found = 0
+        for turn in range(4_000):
+            at = (turn * 7 + worker * 11) % len(sessions)
+            table.remember_session(3, sessions[at], 1000 + at, NOW, NOW + 1 + turn)
+            for each in range(at, at + 5):
+                server = table.find_session(3, sessions[each % 40], NOW)
+                assert server in (-1, 1000 + each % 40)
+                found += server >= 0
+        return found
+
+    assert all(found > 0 for found in run_forked(work, WORKERS))
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_process_killed_while_it_remembers_stops_nobody(attempt: int) -> None:
+    """There is no lock: whatever half a write it leaves, the next ones are whole."""
+    table = TakeoverTable(1)
+    turns = fork.RawValue("i", 0)
+
+    def remember_for_ever() -> None:
+        while True:
+            turns.value += 1
+            table.remember_session(3, b"%d" % (turns.value % 9), turns.value % 9, NOW, NOW + 9)
+
+    victim = start_child(remember_for_ever)
+    while turns.value < 100 + attempt:
+        os.sched_yield()
+    end(victim)
+    for number in range(9):
+        assert table.find_session(3, b"%d" % number, NOW) in (-1, number)
+        table.remember_session(3, b"%d" % number, number, NOW, NOW + 9)
+        assert table.find_session(3, b"%d" % number, NOW) == number

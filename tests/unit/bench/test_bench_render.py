@@ -13,17 +13,32 @@ from bench.macro.machine import Cores, TooFewCoresError, assign_cores
 from bench.macro.programs import HAPROXY, NGINX, WRK, WSPROXY, Program, install_command, missing
 from bench.macro.proxies import OURS, PROXIES, Proxy, choose
 from bench.macro.render import Addresses
-from bench.macro.scenarios import LARGE_BODY_BYTES, SCENARIOS
+from bench.macro.scenarios import SCENARIOS, Scenario
+from bench.macro.tls import paths
 
 ADDRESSES = Addresses((41001, 41002), 41003)
 LISTEN_PORT = 41004
 
 
-def rendered(proxy: Proxy) -> str:
+PEERS = [proxy for proxy in PROXIES.values() if proxy.name != OURS]
+
+
+def rendered(proxy: Proxy, scenario: Scenario = SCENARIOS["small"]) -> str:
     values = render.proxy_values(
-        ADDRESSES, Path("/work directory"), LISTEN_PORT, proxy.template_values()
+        scenario,
+        ADDRESSES,
+        paths(Path("/work directory")),
+        Path("/work directory"),
+        LISTEN_PORT,
+        proxy.template_values(),
     )
     return render.render(proxy.template, values)
+
+
+def directives(proxy: Proxy, scenario: Scenario) -> list[str]:
+    """The lines that count, without their indentation."""
+    lines = (line.strip() for line in rendered(proxy, scenario).splitlines())
+    return [line for line in lines if not line.startswith("#")]
 
 
 @pytest.mark.parametrize("proxy", PROXIES.values(), ids=PROXIES)
@@ -34,20 +49,38 @@ def test_every_proxy_knows_its_port_both_servers_and_both_clones(proxy: Proxy) -
         assert needed in text, f"{needed} is not in the configuration of {proxy.name}"
 
 
-@pytest.mark.parametrize(
-    "proxy",
-    [proxy for proxy in PROXIES.values() if proxy.name != OURS],
-    ids=lambda proxy: proxy.name,
-)
-def test_every_peer_adds_the_eight_private_headers(proxy: Proxy) -> None:
-    directives = [
-        line for line in rendered(proxy).splitlines() if not line.lstrip().startswith("#")
-    ]
-    for header in traffic.PRIVATE_HEADERS:
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+@pytest.mark.parametrize("proxy", PEERS, ids=lambda proxy: proxy.name)
+def test_every_peer_adds_each_private_header_once(proxy: Proxy, scenario: Scenario) -> None:
+    """The eight of plain HTTP, and what TLS adds where there is such a thing."""
+    applies = dict.fromkeys(traffic.PRIVATE_HEADERS, True) | {
+        traffic.CIPHER_HEADER: scenario.tls,
+        traffic.SESSION_ID_HEADER: scenario.name == "tls",
+    }
+    for header, is_added in applies.items():
         setting = re.compile(
             rf"(proxy_set_header|add-header|RequestHeader set) {re.escape(header)} "
         )
-        assert len([line for line in directives if setting.search(line)]) == 1, header
+        found = [line for line in directives(proxy, scenario) if setting.search(line)]
+        assert len(found) == is_added, header
+
+
+@pytest.mark.parametrize("proxy", PEERS, ids=lambda proxy: proxy.name)
+def test_certificate_is_spoken_of_only_where_it_matters(proxy: Proxy) -> None:
+    def count(scenario: str, word: str) -> int:
+        lines = directives(proxy, SCENARIOS[scenario])
+        return sum(bool(re.search(word, line, re.IGNORECASE)) for line in lines)
+
+    certificate = r"tls\.(crt|pem)"
+    assert [count(name, certificate) for name in ("small", "tls", "tls-new")] == [0, 1, 1]
+
+
+def test_threads_and_pools_grow_with_the_connections() -> None:
+    httpd = directives(PROXIES["httpd"], SCENARIOS["c256"])
+    assert {"ThreadLimit 264", "ThreadsPerChild 264", "MaxRequestWorkers 264"} < set(httpd)
+    assert "ThreadsPerChild 40" in directives(PROXIES["httpd"], SCENARIOS["small"])
+    nginx = directives(PROXIES["nginx"], SCENARIOS["c256"])
+    assert [line for line in nginx if line.startswith("keepalive ")] == ["keepalive 512;"] * 3
 
 
 @pytest.mark.parametrize(
@@ -72,7 +105,7 @@ def test_plugin_cfg_pairs_each_clone_with_its_port() -> None:
 
 def test_placeholder_without_value_is_an_error() -> None:
     with pytest.raises(KeyError, match="listen_port"):
-        render.render("haproxy.cfg", {"server_lines": "", "buffer_lines": ""})
+        render.render("wsproxy.toml", {"when_tls": ""})
 
 
 def test_bare_at_sign_is_an_error_and_dollar_is_text() -> None:
@@ -89,15 +122,27 @@ def test_wrk_script_alternates_clones_over_many_sessions() -> None:
     assert SCENARIOS["small"].path in script
 
 
+def test_wrk_script_says_method_connection_and_scheme_of_its_scenario() -> None:
+    upload = render.render("request.lua", render.wrk_values(SCENARIOS["upload"], LISTEN_PORT))
+    assert 'wrk.format("POST", "/app/upload", wrk.headers, upload)' in upload
+    plain = render.render("request.lua", render.wrk_values(SCENARIOS["small"], LISTEN_PORT))
+    assert "local upload = nil " in plain
+    assert 'wrk.headers["Connection"] = "keep-alive"' in plain
+    new = render.render("request.lua", render.wrk_values(SCENARIOS["tls-new"], LISTEN_PORT))
+    assert 'wrk.headers["Connection"] = "close"' in new
+    assert f'wrk.headers["Referer"] = "https://{traffic.HOST_NAME}:' in new
+
+
 def test_new_visitor_has_cookies_but_no_session() -> None:
     assert "JSESSIONID" not in traffic.cookie(1, None)
     assert "LtpaToken2=" in traffic.cookie(1, None)
 
 
-def test_large_file_has_the_length_that_the_scenario_promises(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["64k", "1m", "chunked"])
+def test_file_has_the_length_that_the_scenario_promises(name: str, tmp_path: Path) -> None:
     render.write_static_files(tmp_path)
-    path = tmp_path / "www" / SCENARIOS["64k"].path.lstrip("/")
-    assert path.stat().st_size == SCENARIOS["64k"].body_bytes == LARGE_BODY_BYTES
+    path = tmp_path / "www" / SCENARIOS[name].path.lstrip("/")
+    assert path.stat().st_size == SCENARIOS[name].body_bytes
 
 
 def test_every_scenario_has_a_location_on_the_upstream() -> None:
@@ -113,9 +158,10 @@ def test_variants_are_measured_where_they_matter_or_are_asked_for() -> None:
         "haproxy",
         "httpd",
     ]
-    assert {"nginx-buffers", "haproxy-buffers", "httpd-buffers"} < {
-        proxy.name for proxy in choose(None, "64k")
-    }
+    for scenario in ("64k", "1m", "upload"):
+        assert {"nginx-buffers", "haproxy-buffers", "httpd-buffers"} < {
+            proxy.name for proxy in choose(None, scenario)
+        }
     assert [proxy.name for proxy in choose("nginx-buffers, haproxy,haproxy", "small")] == [
         "nginx-buffers",
         "haproxy",

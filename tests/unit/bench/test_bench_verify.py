@@ -8,24 +8,34 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from bench.macro import render, traffic
+from bench.macro.__main__ import FULL_ROUNDS, FULL_WARMUP_SECONDS
 from bench.macro.bed import cpu_time, running_bed
+from bench.macro.client import Answer, Client
 from bench.macro.machine import PROJECT, assign_cores
+from bench.macro.measure import duties, programs_needed
 from bench.macro.processes import StartError, free_ports, running
-from bench.macro.programs import NGINX, TASKSET, WRK, missing
-from bench.macro.proxies import PROXIES
-from bench.macro.scenarios import SCENARIOS
-from bench.macro.verify import check_echo
+from bench.macro.programs import NGINX, OPENSSL, TASKSET, WRK, missing
+from bench.macro.proxies import OURS, PROXIES, choose
+from bench.macro.render import Addresses
+from bench.macro.scenarios import SCENARIOS, Scenario
+from bench.macro.verify import answer_complaints, check_echo
+from bench.macro.wrk import command, run_wrk
+from wsproxy.config.settings import ListenerSettings
 
 PORT = 41004
 COOKIE = traffic.cookie(1, traffic.CLONE_IDS[0])
-ABSENT = [program.name for program in missing([NGINX, TASKSET])]
+ABSENT = [program.name for program in missing([NGINX, TASKSET, OPENSSL])]
 
 needs_nginx = pytest.mark.skipif(bool(ABSENT), reason=f"not installed: {', '.join(ABSENT)}")
 needs_wrk = pytest.mark.skipif(WRK.find() is None, reason="wrk is not installed")
@@ -64,6 +74,17 @@ def test_private_header_of_the_client_that_passes_is_a_complaint() -> None:
     ]
 
 
+@pytest.mark.parametrize("ids", [[], ["00"], ["(null)"], ["ab" * 32, "00"]])
+def test_session_id_that_is_none_is_a_complaint(ids: list[str]) -> None:
+    head = [*good_head(), *(["$WSSI", value] for value in ids)]
+    assert check_echo(head, COOKIE, PORT, has_session_id=True) == [
+        f"$WSSI is {ids}, not the id of a session"
+    ]
+    good = [*good_head(), ["$wssi", "aB" * 32]]
+    assert check_echo(good, COOKIE, PORT, has_session_id=True) == []
+    assert check_echo(good, COOKIE, PORT) == ["$WSSI of the client reached the app server"]
+
+
 def test_changed_host_or_cookie_is_a_complaint() -> None:
     head = [
         ["host", "127.0.0.1:1"] if name == "host" else [name, value] for name, value in good_head()
@@ -91,53 +112,220 @@ def test_proxy_that_does_its_duty_is_admitted_and_leaves_nothing_behind() -> Non
         pass
 
 
-def _no_affinity(text: str) -> str:
-    return text.replace("http://$bench_upstream", "http://every_server")
+Spoil = Callable[[str], str]
 
 
-def _no_header(text: str) -> str:
-    return text.replace("proxy_set_header $WSSN $host;", "")
+def _replaced(old: str, new: str) -> Spoil:
+    def spoil(text: str) -> str:
+        assert old in text
+        return text.replace(old, new)
+
+    return spoil
 
 
-def _no_pool(text: str) -> str:
-    # the upstream is told to close after each answer
-    return text.replace('proxy_set_header Connection "";', "proxy_set_header Connection close;")
-
-
-def _passes_spoofed(text: str) -> str:
-    return text.replace("tcp_nodelay on;", "ignore_invalid_headers off; underscores_in_headers on;")
-
-
-def _wrong_status(text: str) -> str:
-    return text.replace("proxy_pass http://$bench_upstream;", "return 503;")
+NO_AFFINITY = _replaced("http://$bench_upstream", "http://every_server")
+NO_HEADER = _replaced("proxy_set_header $WSSN $host;", "")
+# the upstream is told to close after each answer
+NO_POOL = _replaced('proxy_set_header Connection "";', "proxy_set_header Connection close;")
+PASSES_SPOOFED = _replaced(
+    "tcp_nodelay on;", "ignore_invalid_headers off; underscores_in_headers on;"
+)
+WRONG_STATUS = _replaced("proxy_pass http://$bench_upstream;", "return 503;")
+OTHER_BODY = _replaced("proxy_http_version 1.1;", "proxy_http_version 1.1; proxy_set_body short;")
+CLOSES_ALWAYS = _replaced("keepalive_requests 1000000000;", "keepalive_requests 1;")
+OLD_TLS = _replaced("TLSv1.2 TLSv1.3", "TLSv1.2")
+OTHER_CIPHER = _replaced(
+    "TLSv1.2 TLSv1.3;",
+    "TLSv1.3; ssl_conf_command Ciphersuites TLS_CHACHA20_POLY1305_SHA256;",
+)
+NO_CIPHER_HEADER = _replaced("proxy_set_header $WSCS $ssl_cipher;", "")
+NO_SESSION_ID = _replaced("proxy_set_header $WSSI $ssl_session_id;", "")
+PLAIN_SCHEME = _replaced("proxy_set_header $WSSC https;", "proxy_set_header $WSSC http;")
+# has its own way with tickets, against OPENSSL_CONF
+RESUMES = _replaced("TLSv1.2 TLSv1.3;", "TLSv1.3; ssl_conf_command NumTickets 2;")
 
 
 @needs_nginx
 @needs_two_cores
 @pytest.mark.parametrize(
-    ("spoil", "complaint"),
+    ("scenario", "spoil", "complaint"),
     [
-        (_no_affinity, r"a session of the server on \d+ was answered from \d+"),
-        (_no_header, r"\$WSSN is \[\]"),
-        (_no_pool, "upstream connections are not used again"),
-        (_passes_spoofed, r"\$WSRU of the client reached the app server"),
-        (_wrong_status, "status 503, not 200"),
+        ("small", NO_AFFINITY, r"a session of the server on \d+ was answered from \d+"),
+        ("small", NO_HEADER, r"\$WSSN is \[\]"),
+        ("small", NO_POOL, "upstream connections are not used again"),
+        ("small", PASSES_SPOOFED, r"\$WSRU of the client reached the app server"),
+        ("small", WRONG_STATUS, "status 503, not 200"),
+        ("small", CLOSES_ALWAYS, "closes the client's connection"),
+        ("close", NO_POOL, "upstream connections are not used again"),
+        ("upload", OTHER_BODY, r"an upload arrived as 5 bytes, sha256 \w+"),
+        ("upload", OTHER_BODY, r"upstream had read \d{3,4} bytes when it answered an upload"),
+        ("tls", OLD_TLS, r"TLSv1.2 with .*, not TLSv1.3 with TLS_AES_256_GCM_SHA384"),
+        ("tls", OTHER_CIPHER, r"TLSv1.3 with TLS_CHACHA20\w+, not TLSv1.3 with TLS_AES"),
+        ("tls", NO_CIPHER_HEADER, r"\$WSCS is \[\], not \['TLS_AES_256_GCM_SHA384'\]"),
+        ("tls", NO_SESSION_ID, r"\$WSSI is \[\], not the id of a session"),
+        ("tls", PLAIN_SCHEME, r"\$WSSC is \['http'\], not \['https'\]"),
+        ("tls-new", RESUMES, "resumes TLS sessions"),
     ],
 )
 def test_proxy_that_shirks_a_duty_is_not_measured(
-    spoil: Callable[[str], str], complaint: str, tmp_path: Path
+    scenario: str, spoil: Spoil, complaint: str, tmp_path: Path
 ) -> None:
     template = tmp_path / "nginx.conf"
-    original = (render.TEMPLATES / "nginx.conf").read_text()
-    template.write_text(spoil(original))
-    assert template.read_text() != original
+    template.write_text(spoil((render.TEMPLATES / "nginx.conf").read_text()))
     shirker = replace(PROXIES["nginx"], name="shirker", template=str(template))
     cores = assign_cores(os.sched_getaffinity(0))
-    with running_bed(SCENARIOS["small"], [shirker, PROXIES["nginx"]], cores) as bed:
+    with running_bed(SCENARIOS[scenario], [shirker, PROXIES["nginx"]], cores) as bed:
         assert [contestant.proxy.name for contestant in bed.contestants] == ["nginx"]
         (failure,) = bed.failures
     assert failure.proxy == "shirker"
     assert any(re.match(complaint, reason) for reason in failure.reasons), failure.reasons
+
+
+@needs_nginx
+@needs_two_cores
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_every_scenario_admits_a_proxy_that_does_its_duty(scenario: Scenario) -> None:
+    cores = assign_cores(os.sched_getaffinity(0))
+    with running_bed(scenario, [PROXIES["nginx"], PROXIES["nginx-buffers"]], cores) as bed:
+        assert bed.failures == []
+        assert len(bed.contestants) == 2
+
+
+@needs_nginx
+@needs_two_cores
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_every_scenario_admits_us(scenario: Scenario) -> None:
+    if scenario.tls and not hasattr(ListenerSettings, "certificates"):
+        pytest.skip("wsproxy has no TLS listeners yet")
+    cores = assign_cores(os.sched_getaffinity(0))
+    with running_bed(scenario, [PROXIES[OURS]], cores) as bed:
+        assert bed.failures == []
+
+
+def test_answer_of_another_kind_is_a_complaint() -> None:
+    good = Answer(200, b"x" * 128, 1, says_close=False, is_chunked=False, upload_bytes=None)
+    assert answer_complaints(SCENARIOS["small"], good) == []
+    assert answer_complaints(SCENARIOS["small"], replace(good, body=b"x")) == [
+        "body of 1 bytes, not 128"
+    ]
+    chunked = replace(good, body=b"x" * SCENARIOS["chunked"].body_bytes)
+    assert answer_complaints(SCENARIOS["chunked"], chunked) == ["answer is not chunked"]
+    assert answer_complaints(SCENARIOS["chunked"], replace(chunked, is_chunked=True)) == []
+
+
+@pytest.mark.parametrize("read", [None, 900, 2**20, 2**21])
+def test_upload_that_was_answered_before_it_was_read_is_a_complaint(read: int | None) -> None:
+    answer = Answer(200, b"x" * 128, 1, says_close=False, is_chunked=False, upload_bytes=read)
+    assert answer_complaints(SCENARIOS["upload"], answer) == [
+        f"upstream had read {read or 0} bytes when it answered an upload"
+    ]
+    assert answer_complaints(SCENARIOS["upload"], replace(answer, upload_bytes=2**20 + 1200)) == []
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_connection_that_stays_open_is_noticed(is_closed: bool) -> None:
+    """Who only says that it closes does not pass for one that does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = Client(listener.getsockname()[1], None, patience_s=0.2 if not is_closed else 5)
+
+        def answer() -> socket.socket:
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+            )
+            if is_closed:
+                connection.close()
+            return connection
+
+        with ThreadPoolExecutor(1) as pool, closing(client):
+            served = pool.submit(answer)
+            assert client.exchange("GET", "/", [], b"").says_close
+            assert client.is_closed_by_peer() is is_closed
+            served.result().close()
+
+
+@needs_nginx
+def test_upstream_answers_in_four_chunks_and_reads_an_upload_first(tmp_path: Path) -> None:
+    """What the scenarios promise, seen without a proxy between."""
+    ports = tuple(free_ports(2))
+    values = render.upstream_values(Addresses(ports, 1), tmp_path)
+    config = tmp_path / "upstream.conf"
+    config.write_text(render.render("upstream.conf", values))
+    render.write_static_files(tmp_path)
+    argv = [str(NGINX.find()), "-p", str(tmp_path), "-c", str(config), "-e", "stderr"]
+    with (
+        running("upstream", argv, os.sched_getaffinity(0), tmp_path / "log", ports),
+        socket.create_connection(("127.0.0.1", ports[0]), 5) as sock,
+    ):
+        sock.sendall(b"GET /app/chunked HTTP/1.1\r\nHost: a\r\n\r\n")
+        with sock.makefile("rb") as answer:
+            head = b"".join(iter(answer.readline, b"\r\n"))
+            assert b"transfer-encoding: chunked" in head.lower()
+            sizes = []
+            while size := int(answer.readline(), 16):
+                sizes.append(size)
+                answer.read(size + 2)
+            assert sizes == [8192] * 4
+            answer.readline()
+            # all but the last byte: no answer may come, so the one that comes must have seen it
+            body = traffic.upload_body(2**20)
+            sock.sendall(b"POST /app/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n")
+            sock.sendall(body[:-1])
+            sock.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                sock.recv(1)
+            sock.sendall(body[-1:])
+            sock.settimeout(5)
+            assert sock.recv(15) == b"HTTP/1.1 200 OK"
+
+
+@needs_wrk
+def test_wrk_uploads_the_body_that_was_proved(tmp_path: Path) -> None:
+    """Lua makes the same bytes as ``traffic.upload_body``."""
+    seen: set[bytes] = set()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            seen.add(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        port = server.server_address[1]
+        script = tmp_path / "request.lua"
+        script.write_text(
+            render.render("request.lua", render.wrk_values(SCENARIOS["upload"], port))
+        )
+        wrk = WRK.find()
+        assert wrk is not None
+        core = min(os.sched_getaffinity(0))
+        result = run_wrk(command(wrk, core, script, f"http://127.0.0.1:{port}", 1, 1), 1)
+        server.shutdown()
+    assert result.requests > 0
+    assert seen == {traffic.upload_body(SCENARIOS["upload"].upload_bytes)}
+
+
+def test_whole_run_is_over_within_twenty_minutes() -> None:
+    """With 15 s for each scenario to start its proxies, prove them, and end them."""
+    rounds_s = sum(
+        len(choose(None, name)) * FULL_ROUNDS * (scenario.seconds + FULL_WARMUP_SECONDS)
+        for name, scenario in SCENARIOS.items()
+    )
+    assert rounds_s + 15 * len(SCENARIOS) < 20 * 60
+
+
+def test_tls_is_among_the_duties_and_needs_openssl_only_where_it_is() -> None:
+    assert OPENSSL in programs_needed(SCENARIOS["tls"], [])
+    assert OPENSSL not in programs_needed(SCENARIOS["small"], [])
+    assert len(duties(SCENARIOS["tls-new"])) == len(duties(SCENARIOS["small"])) + 3
 
 
 def test_program_that_ends_at_once_is_a_start_error_with_its_words(tmp_path: Path) -> None:
@@ -148,6 +336,23 @@ def test_program_that_ends_at_once_is_a_start_error_with_its_words(tmp_path: Pat
         running("broken", argv, {min(os.sched_getaffinity(0))}, tmp_path / "log", (port,)),
     ):
         pass
+
+
+@needs_nginx
+@needs_wrk
+@needs_two_cores
+@pytest.mark.parametrize("scenario", ["upload", "tls-new"])
+def test_smoke_run_of_other_scenarios_measures_and_ends_well(scenario: str) -> None:
+    argv = [sys.executable, "-m", "bench.macro", "--smoke", "--only", "nginx"]
+    done = subprocess.run(
+        [*argv, "--scenario", scenario],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_nginx

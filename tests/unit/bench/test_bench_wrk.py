@@ -40,12 +40,14 @@ def test_broken_result_is_an_error(broken: str) -> None:
 
 
 def test_command_pins_one_thread() -> None:
-    argv = command(Path("/usr/bin/wrk"), 3, Path("/x/request.lua"), 40001, 32, 5)
+    argv = command(
+        Path("/usr/bin/wrk"), 3, Path("/x/request.lua"), "https://127.0.0.1:40001", 32, 5
+    )
     assert argv[:4] == ["taskset", "-c", "3", "/usr/bin/wrk"]
     assert argv[argv.index("--threads") + 1] == "1"
     assert argv[argv.index("--connections") + 1] == "32"
     assert argv[argv.index("--duration") + 1] == "5s"
-    assert argv[-1] == "http://127.0.0.1:40001"
+    assert argv[-1] == "https://127.0.0.1:40001"
 
 
 def test_program_that_fails_is_an_error_with_its_message() -> None:

@@ -41,8 +41,8 @@ def test_values_are_read_from_every_table() -> None:
         head_s = 5
         [upstream]
         pool_size = 0
-        [affinity]
-        retry_single_server = false
+        [balancing]
+        last_chance = false
         [fallback]
         mode = "upstream"
         upstream = "web.example.com:80"
@@ -57,7 +57,8 @@ def test_values_are_read_from_every_table() -> None:
     assert settings.timeouts.head_s == 5.0
     assert settings.timeouts.body_s == Settings().timeouts.body_s
     assert settings.upstream.pool_size == 0
-    assert settings.affinity.retry_single_server is False
+    assert settings.balancing.last_chance is False
+    assert settings.balancing.backups == "ordered"
     assert settings.fallback == FallbackSettings(mode="upstream", upstream="web.example.com:80")
     assert settings.log.level == "debug"
 
@@ -76,8 +77,8 @@ head_s = nan
 keepalives_s = 3
 [log]
 level = "loud"
-[affinity]
-retry_single_server = 1
+[balancing]
+last_chance = 1
 """
     ) == [
         'wsproxy.toml:1: workers: found "two"; allowed is a whole number from 0 to 128',
@@ -89,7 +90,7 @@ retry_single_server = 1
         "wsproxy.toml:8: timeouts.head_s: found nan; allowed is a number from 0.05 to 86400",
         "wsproxy.toml:9: found unknown setting timeouts.keepalives_s; did you mean keepalive_s?",
         'wsproxy.toml:11: log.level: found "loud"; allowed is "debug" or "error" or "info" or "warning"',
-        "wsproxy.toml:13: affinity.retry_single_server: found 1; allowed is true or false",
+        "wsproxy.toml:13: balancing.last_chance: found 1; allowed is true or false",
     ]
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.support.bed import Bed, config_of, server
 from tests.support.wire import Origin
-from wsproxy.dataplane.slowpath import visible_path
+from wsproxy._fast.changes import ChangeKind, visible_path
+from wsproxy._fast.state import now_ms
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -66,6 +67,19 @@ async def test_server_that_cannot_be_reached_is_marked_down_with_its_evidence(
             in caplog.text
         )
         assert bed.server_state(0)["down_errno"] == 111
+        (change,) = bed.state.changes()
+        assert change.kind is ChangeKind.MARKED_DOWN
+        assert (change.cluster, change.server, change.worker, change.error) == (
+            "cluster",
+            "a",
+            0,
+            111,
+        )
+        assert change.request == "GET /app/x"
+        assert change.detail.startswith("could not connect: ")
+        cluster = bed.plan.clusters[0]
+        assert cluster is not None
+        assert cluster.why_down(0) == change
 
 
 async def test_single_server_that_cannot_be_reached_is_503() -> None:
@@ -78,6 +92,31 @@ async def test_single_server_that_cannot_be_reached_is_503() -> None:
             assert (await client.read_answer())[0] == 503
         assert bed.server_state(0)["failed"] == 2
         assert bed.inflight() == [0]
+
+
+async def test_request_has_one_last_chance() -> None:
+    """All three are marked down: one is tried, not all three, and the next request tries the next."""
+    origins = [Origin() for _ in range(3)]
+    servers = [server(f"s{at}", origin.port) for at, origin in enumerate(origins)]
+    async with Bed(config_of(*servers)) as bed:
+        cluster = bed.plan.clusters[0]
+        assert cluster is not None
+        for at, origin in enumerate(origins):
+            cluster.set_down(at, 0, now_ms() - 10 + at)
+            if at < 2:
+                origin.close()
+        client = await bed.client()
+        for failed in ([1, 0, 0], [1, 1, 0]):
+            await client.send(GET)
+            assert (await client.read_answer())[0] == 503
+            assert [bed.server_state(at)["failed"] for at in range(3)] == failed
+        await client.send(GET)
+        wire, _ = await origins[2].accept_request()
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        assert (await client.read_answer())[0] == 200
+        assert bed.server_state(2)["down_until_ms"] == 0
+        up = bed.state.changes()[-1]
+        assert (up.kind, up.server, up.request) == (ChangeKind.UP, "s2", "GET /app/x")
 
 
 async def test_every_server_is_tried_once() -> None:

@@ -1,0 +1,138 @@
+"""
+Why a server is down, since when and who saw it: the last changes of all servers' states, over all workers.
+
+Written by ``select`` where a state changes, which is rare; read by admin through ``SharedState.changes``. Must not hold what
+belongs to a session: of a request only method and visible path are kept, never a query, a path parameter or a header.
+"""
+
+from collections import namedtuple
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memchr, memcpy, strlen
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
+from wsproxy._fast.lock cimport ws_lock, ws_unlock
+
+cdef enum:
+    # Records copied out under one lock (32 KiB): a reader must not keep the writers waiting for all 2 MiB.
+    AT_ONCE = 64
+
+Change = namedtuple("Change", "number wall_ms kind cluster server worker error detail request")
+
+
+cdef uint64_t record_change(
+    ChangeRing* ring, int kind, const char* cluster, const char* server, const Evidence* evidence
+) noexcept nogil:
+    cdef ChangeRecord* record
+    cdef timespec now
+    cdef uint64_t number
+    ws_lock(&ring.lock)
+    number = ring.last + 1
+    record = &ring.records[number % MOST_CHANGES]
+    record.number = 0  # a writer that dies now leaves the oldest record broken, and readers see that
+    clock_gettime(CLOCK_REALTIME, &now)
+    record.wall_ms = <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1_000_000
+    record.kind = kind
+    record.worker = evidence.worker
+    record.error = evidence.error
+    copy_text(record.cluster, NAME_BYTES, cluster, strlen(cluster))
+    copy_text(record.server, NAME_BYTES, server, strlen(server))
+    copy_text(record.detail, TEXT_BYTES, evidence.detail, evidence.detail_len)
+    copy_text(record.request, TEXT_BYTES, evidence.head, visible_start(evidence.head, evidence.head_len))
+    record.number = number
+    ring.last = number
+    ws_unlock(&ring.lock)
+    return number
+
+
+cdef void copy_text(char* out, Py_ssize_t size, const char* text, Py_ssize_t length) noexcept nogil:
+    """What fits of ``text``, ended by a zero byte; text that may not exist has length 0."""
+    length = min(length, size - 1)
+    if length > 0:
+        memcpy(out, text, length)
+    out[max(length, 0)] = 0
+
+
+cdef Py_ssize_t visible_start(const char* head, Py_ssize_t length) noexcept nogil:
+    """Length of ``METHOD /path`` at the start of a request head; 0 where there is none."""
+    cdef const char* space
+    cdef const char* end
+    if length <= 0:
+        return 0
+    space = <const char*>memchr(head, c" ", length)
+    if space == NULL:
+        return 0
+    end = <const char*>memchr(space + 1, c" ", length - (space + 1 - head))
+    if end == NULL:
+        return 0
+    return space + 1 - head + visible_length(space + 1, end - space - 1)
+
+
+cdef Py_ssize_t visible_length(const char* target, Py_ssize_t length) noexcept nogil:
+    """
+    Up to where parameters begin, or where somebody who mistook the separator or encoded it made them begin.
+
+    ``;``, ``?``, ``&`` and ``=``, as they are or as %3B, %3F, %26 and %3D.
+    """
+    cdef Py_ssize_t i
+    cdef char c, low
+    for i in range(length):
+        c = target[i]
+        if c == c";" or c == c"?" or c == c"&" or c == c"=":
+            return i
+        if c == c"%" and i + 2 < length:
+            low = target[i + 2] | 0x20
+            if target[i + 1] == c"3" and (low == c"b" or low == c"d" or low == c"f"):
+                return i
+            if target[i + 1] == c"2" and target[i + 2] == c"6":
+                return i
+    return length
+
+
+def visible_path(bytes target not None) -> str:
+    """The path of a request target up to whatever may begin parameters: session ids never reach a log."""
+    return target[:visible_length(<const char*>target, len(target))].decode("ascii", "backslashreplace")
+
+
+cdef list read_changes(ChangeRing* ring, uint64_t since):
+    cdef ChangeRecord* copies = <ChangeRecord*>malloc(AT_ONCE * sizeof(ChangeRecord))
+    cdef uint64_t number, last
+    cdef int count, i
+    cdef list found = []
+    if copies == NULL:
+        raise MemoryError
+    try:
+        while True:
+            ws_lock(&ring.lock)
+            last = ring.last
+            number = since + 1
+            if last >= MOST_CHANGES and number <= last - MOST_CHANGES:
+                number = last - MOST_CHANGES + 1  # older ones are overwritten
+            count = 0
+            while number <= last and count < AT_ONCE:
+                copies[count] = ring.records[number % MOST_CHANGES]
+                since = number
+                number += 1
+                count += 1
+            ws_unlock(&ring.lock)
+            for i in range(count):
+                if copies[i].number:
+                    found.append(change_of(&copies[i]))
+            if number > last:
+                return found
+    finally:
+        free(copies)
+
+
+cdef object change_of(ChangeRecord* record):
+    return Change(
+        record.number,
+        record.wall_ms,
+        ChangeKind(record.kind),
+        (<bytes>record.cluster).decode("utf-8", "replace"),
+        (<bytes>record.server).decode("utf-8", "replace"),
+        record.worker,
+        record.error,
+        (<bytes>record.detail).decode("utf-8", "replace"),
+        (<bytes>record.request).decode("ascii", "backslashreplace"),
+    )

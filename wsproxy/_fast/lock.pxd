@@ -1,0 +1,28 @@
+# The lock of what lies in shared memory: process-shared, and robust: a worker that dies inside leaves it usable.
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <pthread.h>
+
+    static int ws_mutex_init(pthread_mutex_t *lock) {
+        pthread_mutexattr_t attributes;
+        int failed = pthread_mutexattr_init(&attributes);
+        if (failed) return failed;
+        failed = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+        if (!failed) failed = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+        if (!failed) failed = pthread_mutex_init(lock, &attributes);
+        pthread_mutexattr_destroy(&attributes);
+        return failed;
+    }
+    static inline void ws_lock(pthread_mutex_t *lock) {
+        /* Each write under the lock leaves a usable value behind, so a dead owner needs no repair. */
+        if (pthread_mutex_lock(lock) == EOWNERDEAD) pthread_mutex_consistent(lock);
+    }
+    static inline void ws_unlock(pthread_mutex_t *lock) { pthread_mutex_unlock(lock); }
+    """
+    ctypedef struct pthread_mutex_t:
+        pass
+    int ws_mutex_init(pthread_mutex_t* lock) nogil
+    void ws_lock(pthread_mutex_t* lock) noexcept nogil
+    void ws_unlock(pthread_mutex_t* lock) noexcept nogil

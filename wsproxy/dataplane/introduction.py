@@ -1,0 +1,146 @@
+"""
+Accepts on a socket whose listed senders say with a PROXY header whom they speak for.
+
+Driven by ``dataplane.worker``, for listeners with ``proxy_protocol`` only. Reads exactly the header and nothing behind it,
+so that what follows (HTTP, or a TLS handshake) begins untouched: the socket is looked into (MSG_PEEK) until the header is whole.
+Whoever is not listed is served as any client; its first bytes are never taken for a header (PEERS.md D 9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+
+from wsproxy.dataplane import tasks
+from wsproxy.dataplane.proxy_protocol import (
+    MOST_V2_BYTES,
+    ProxyHeader,
+    ProxyHeaderError,
+    parse_header,
+)
+
+log = logging.getLogger("wsproxy.connection")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# What becomes of an accepted socket; None: nothing was said about the client.
+Serve = Callable[[socket.socket, ProxyHeader | None], Awaitable[None]]
+
+PEEK_BYTES = MOST_V2_BYTES + 16
+# Descriptors ran out: accept would fail again at once, for as long as clients wait.
+PAUSE_S = 0.1
+
+
+class IntroducingListener:
+    """Accepts until ``close``; ``serve`` gets each connection once its header is read."""
+
+    def __init__(
+        self, sock: socket.socket, senders: Sequence[Network], head_s: float, serve: Serve
+    ) -> None:
+        """``senders`` must begin with a header, whole within ``head_s``; begins at once."""
+        self._sock = sock
+        self._senders = tuple(senders)
+        self._head_s = head_s
+        self._serve = serve
+        self._loop = asyncio.get_running_loop()
+        self._waiting: asyncio.TimerHandle | None = None
+        self._loop.add_reader(sock, self._accept)
+
+    def close(self) -> None:
+        """Accepts no more; the socket stays the caller's."""
+        self._loop.remove_reader(self._sock)
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def take(self, sock: socket.socket, peer: str) -> None:
+        """Serves an accepted connection."""
+        sock.setblocking(False)
+        tasks.spawn(self._introduce(sock, peer), "proxy header")
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("cannot accept connections: %s", error)
+                self._loop.remove_reader(self._sock)
+                self._waiting = self._loop.call_later(
+                    PAUSE_S, self._loop.add_reader, self._sock, self._accept
+                )
+                return
+            self.take(sock, address[0])
+
+    async def _introduce(self, sock: socket.socket, peer: str) -> None:
+        is_served = False
+        try:
+            header = None
+            if is_listed(peer, self._senders):
+                async with asyncio.timeout(self._head_s):
+                    header = await read_header(sock)
+            is_served = True
+            await self._serve(sock, header)
+        except ProxyHeaderError as error:
+            log.warning("%s: %s; the connection is dropped", peer, error)
+        except TimeoutError:
+            log.info(
+                "%s: no PROXY header within %g s; the connection is dropped", peer, self._head_s
+            )
+        except OSError as error:
+            log.debug("%s: gone before its first request: %s", peer, error)
+        finally:
+            if not is_served:
+                sock.close()
+
+
+def is_listed(peer: str, networks: Sequence[Network]) -> bool:
+    """Whether an address lies in one of the networks; an IPv4 client on a dual-stack socket is an IPv4 client."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks if network.version == address.version)
+
+
+async def read_header(sock: socket.socket) -> ProxyHeader:
+    """
+    Takes the header, and only the header, from a non-blocking socket. # I/O.
+
+    Raises: ProxyHeaderError, also where the sender ends before it is whole; OSError.
+    """
+    loop = asyncio.get_running_loop()
+    seen = 0
+    try:
+        while True:
+            # Readable only with more than was there before: peeked bytes stay, and would wake us for ever.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, seen + 1)
+            await _readable(loop, sock)
+            data = sock.recv(PEEK_BYTES, socket.MSG_PEEK)
+            if header := parse_header(data):
+                sock.recv(header.size)
+                return header
+            if len(data) <= seen:
+                msg = f"found the end of the connection after {len(data)} bytes; allowed is a whole PROXY header"
+                raise ProxyHeaderError(msg)
+            seen = len(data)
+    finally:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
