@@ -70,6 +70,12 @@ cdef inline void note_value(
         out.in_cookie = in_cookie
 
 
+cdef void read_value(const char* value, Py_ssize_t length, char separator, bint in_cookie, CloneIds* out) noexcept nogil:
+    cdef int count_before = out.count
+    split_value(value, value + length, separator, out)
+    note_value(value, value + length, count_before, in_cookie, out)
+
+
 cdef bint next_cookie(
     const char** at, const char* end, const char* name, Py_ssize_t name_len, const char** value, const char** value_end
 ) noexcept nogil:
@@ -102,12 +108,11 @@ cdef void read_cookies(
     """Every cookie of this name in one Cookie field."""
     cdef const char* value
     cdef const char* value_end
-    cdef int count_before
     while next_cookie(&p, end, name, name_len, &value, &value_end):
-        count_before = out.count
-        split_value(value, value_end, separator, out)
-        if name != SSL_COOKIE:  # every session tracked by SSL id has the same text before its clone ids
-            note_value(value, value_end, count_before, True, out)
+        if name != SSL_COOKIE:
+            read_value(value, value_end - value, separator, True, out)
+        else:  # every session tracked by SSL id has the same text before its clone ids
+            split_value(value, value_end, separator, out)
 
 
 cdef bint next_param(
@@ -137,11 +142,8 @@ cdef void read_params(
     """Every path parameter of this name."""
     cdef const char* value
     cdef const char* value_end
-    cdef int count_before
     while next_param(&p, end, name, name_len, &value, &value_end):
-        count_before = out.count
-        split_value(value, value_end, separator, out)
-        note_value(value, value_end, count_before, False, out)
+        read_value(value, value_end - value, separator, False, out)
 
 
 cdef Py_ssize_t find_session_id(

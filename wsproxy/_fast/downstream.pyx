@@ -9,17 +9,19 @@ import asyncio
 import logging
 
 from libc.string cimport memset
-from wsproxy._fast.affinity cimport collect_clone_ids, split_value
+from wsproxy._fast.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.changes cimport Evidence
 from wsproxy._fast.decide cimport Choice, decide_again
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
 from wsproxy._fast.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
-from wsproxy._fast.head cimport RequestHead, parse_request
+from wsproxy._fast.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.intake cimport ANSWERING, CONNECTING, Intake
-from wsproxy._fast.select cimport set_tried
+from wsproxy._fast.lines cimport Room
+from wsproxy._fast.select cimport Cluster, set_tried
+from wsproxy._fast.session_cookie cimport Completion, complete_cookies
 from wsproxy._fast.state cimport ws_count, ws_now_ms
-from wsproxy._fast.stream cimport Buffer, buffer_append, buffer_clear
+from wsproxy._fast.stream cimport OUT_SIZE, Buffer, buffer_append, buffer_clear
 from wsproxy._fast.upstream cimport Upstream
 
 from wsproxy._fast.exchange import Facts
@@ -216,20 +218,29 @@ cdef class Downstream(Intake):
             self.pause_reading()
         return self.ask_slow("send_kept", ())
 
+    cdef int edit_answer(self, ResponseHead* head) noexcept:
+        """The server writes its clone id into the session's cookie, or we do (DESIGN 6)."""
+        cdef Cluster cluster = self.service.cluster
+        cdef Room room = Room(self.engine.edits, 0, OUT_SIZE)
+        cdef Completion completion
+        if not self.service.completes_clone_ids or not self.cookie_len:
+            return 0
+        completion = Completion(
+            self.cookie, self.cookie_len, cluster.clone_ids[self.choice.server], cluster.clone_id_lens[self.choice.server],
+            cluster.separator, self.session.data, self.session.length if self.session_in_cookie else 0, self.origin.secure,
+        )
+        return complete_cookies(&room, head, &completion)
+
     cdef int reread_session(self) except -1:
-        """The clone ids of the request into ``engine.ids``; the head that was sent has them, or they were kept beforehand."""
+        """The clone ids of the request into ``engine.ids``; the head that was sent, or what was kept of it, still has them."""
         cdef Engine engine = self.engine
         cdef RequestHead* head = &engine.request
         engine.ids.count = 0
         engine.ids.value_len = 0
         if self.service.strips_clone_ids:
-            if self.session.length:
-                split_value(
-                    self.session.data, self.session.data + self.session.length, self.service.cluster.separator, &engine.ids
-                )
-                engine.ids.value = self.session.data
-                engine.ids.value_len = self.session.length
-                engine.ids.in_cookie = self.session_in_cookie
+            read_value(
+                self.session.data, self.session.length, self.service.cluster.separator, self.session_in_cookie, &engine.ids
+            )
             return 0
         if not self.cookie_len or not self.sent_head or self.sent.length < self.sent_head:
             return 0

@@ -38,15 +38,15 @@ cdef class Exchange(Stream):
     cdef bint keep_alive
     cdef bint http10
     cdef bint head_only
-    cdef int expect                 # Expectation
     # The session's value as the request brought it; empty: nobody needs it. See `Intake.keep_session`.
     cdef Buffer session
+    cdef int expect                 # Expectation
     cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 
-    # A final answer has a partition table or its version.
-    cdef int note_partitions(self, Fields* fields) except -1
     # Completes the session cookie of a final answer that sets cookies, or whose `session` is kept; 0, or -1: no room.
     cdef int edit_answer(self, ResponseHead* head) noexcept
+    # A final answer has a partition table or its version.
+    cdef int note_partitions(self, Fields* fields) except -1
     # The head of a final answer is here: the server lives and there will be no retry.
     cdef int answer_begins(self) except -1
     # The answer was handed over whole.

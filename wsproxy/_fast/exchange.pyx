@@ -19,10 +19,11 @@ Facts = namedtuple(
 cdef class Exchange(Stream):
     """What an Upstream may ask of the exchange it serves."""
 
-    cdef int note_partitions(self, Fields* fields) except -1:
-        raise NotImplementedError
     cdef int edit_answer(self, ResponseHead* head) noexcept:
         return 0
+
+    cdef int note_partitions(self, Fields* fields) except -1:
+        raise NotImplementedError
 
     cdef int answer_begins(self) except -1:
         raise NotImplementedError

@@ -96,10 +96,10 @@ cdef inline int private_bit(const char* name, uint32_t length) noexcept nogil:
             return 32
         if equals_ignoring_case(name + 3, "sp", 2):
             return 64
-        if equals_ignoring_case(name + 3, "pt", 2):
-            return PARTITION_TABLE
         if equals_ignoring_case(name + 3, "fo", 2):
             return PRIVATE_FAILOVER
+        if equals_ignoring_case(name + 3, "pt", 2):
+            return PARTITION_TABLE
     elif length == 20 and equals_ignoring_case(name, "_ws_haprt_wlmversion", 20):
         return PARTITION_VERSION
     return 0

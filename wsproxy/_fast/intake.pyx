@@ -19,12 +19,10 @@ from wsproxy._fast.edits cimport edit_request
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY, Exchange
 from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PRIVATE_FAILOVER
-from wsproxy._fast.head cimport RequestHead, ResponseHead, find_head_end, parse_request
-from wsproxy._fast.lines cimport Room
+from wsproxy._fast.head cimport RequestHead, find_head_end, parse_request
 from wsproxy._fast.match cimport MatchResult
 from wsproxy._fast.rewrite cimport constant_lines, write_request
-from wsproxy._fast.select cimport ALL_FULL, Cluster
-from wsproxy._fast.session_cookie cimport Completion, complete_cookies
+from wsproxy._fast.select cimport ALL_FULL
 from wsproxy._fast.state cimport ws_count, ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Buffer, Stream, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.upstream cimport Upstream
@@ -325,18 +323,6 @@ cdef class Intake(Exchange):
         buffer_clear(&self.session)
         self.session_in_cookie = self.engine.ids.in_cookie
         return buffer_append(&self.session, self.engine.ids.value, self.engine.ids.value_len)
-
-    cdef int edit_answer(self, ResponseHead* head) noexcept:
-        cdef Cluster cluster = self.service.cluster
-        cdef Room room = Room(self.engine.edits, 0, OUT_SIZE)
-        cdef Completion completion
-        if not self.service.completes_clone_ids or not self.cookie_len:
-            return 0
-        completion = Completion(
-            self.cookie, self.cookie_len, cluster.clone_ids[self.choice.server], cluster.clone_id_lens[self.choice.server],
-            cluster.separator, self.session.data, self.session.length if self.session_in_cookie else 0, self.origin.secure,
-        )
-        return complete_cookies(&room, head, &completion)
 
     cdef int hand_over(self, Upstream upstream) except -1:
         """The exchange belongs to this connection now; the caller sends the request right after."""

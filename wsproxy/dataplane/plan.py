@@ -7,6 +7,7 @@ Driven by ``cli.run`` and by tests; used by ``dataplane.worker``. Must not open 
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import logging
 from dataclasses import dataclass
 
@@ -178,8 +179,26 @@ def _build_pool(server: Server, settings: Settings) -> Pool:
     )
 
 
+def socket_address(name: str) -> bytes:
+    """The address of a TrustedProxy as the socket of a client shows it; empty where the name is no address."""
+    try:
+        address = ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return b""
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address).encode()
+
+
 def warn_of_unusable(config: Config) -> None:
-    """Logs each server that no request can reach yet: only https Transports, which are not spoken to yet."""
+    """Logs each server that no request can reach yet (only https Transports), and each TrustedProxy that nobody can be."""
+    for proxy in config.trusted_proxies if config.trusted_proxy_enable else ():
+        if not socket_address(proxy.name):
+            log.warning(
+                '%s:%d: found TrustedProxy "%s"; allowed is an IP address: host names are not resolved, so nobody is trusted by this one',
+                config.path,
+                proxy.line,
+                proxy.name,
+            )
     for cluster in config.server_clusters:
         for server in _servers(cluster):
             if choose_transport(server, "http") is None:
