@@ -80,7 +80,9 @@ def ensure(programs: Iterable[Program]) -> None:
         )
         # runlevel 1 keeps Debian's packages from starting the servers that they bring: they would take CPU and port 80
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        subprocess.run(command, env=environment, stdout=sys.stderr, timeout=INSTALL_S, check=False)
+        # a fresh machine has no package lists, or old ones
+        for step in (["apt-get", "update", "-qq"], command):
+            subprocess.run(step, env=environment, stdout=sys.stderr, timeout=INSTALL_S, check=False)
         absent = missing(programs)
         command = install_command(absent)
     if absent:

@@ -199,18 +199,6 @@ async def test_host_name_that_cannot_be_resolved_is_a_down_server() -> None:
             await proxy.line("Marking s0 down")
 
 
-async def test_server_that_hangs_up_is_followed_by_the_next() -> None:
-    """On a fresh connection: another server, no mark."""
-    pair = lane("pair", 2)
-    async with running_proxy([pair]) as proxy, both(pair, hang_up):
-        for _ in range(2):
-            answer = await ask(proxy.port, request("POST", "/pair/x", new_session(), body=b"data"))
-            assert answer.status == 200
-        assert len(pair.origin.requests) == 2
-        assert not [line for line in proxy.lines if "Marking" in line]
-        await proxy.line("server s0 of cluster pair: connection closed before the answer.*another")
-
-
 @WORKERS
 @pytest.mark.parametrize("sign", ["", "-"], ids=["positive", "negative"])
 async def test_server_io_timeout(workers: int, sign: str) -> None:
@@ -241,14 +229,6 @@ async def test_server_io_timeout_without_another_server_is_504() -> None:
             assert await client.exactly(4) == b"part"
             assert await client.is_cut()
         await proxy.line("ServerIOTimeout within an answer")
-
-
-async def test_server_io_timeout_retry_zero_ends_after_one_server() -> None:
-    """ServerIOTimeoutRetry="0": no duplicate of a slow request."""
-    pair = lane("pair", 2, 'ServerIOTimeoutRetry="0"', server=f'ServerIOTimeout="{SILENT_S}"')
-    async with running_proxy([pair]) as proxy, both(pair, never_answer):
-        assert (await ask(proxy.port, get("/pair/x", COOKIE))).status == 504
-        assert pair.members[1].origin.requests == []
 
 
 async def test_dripping_server_never_times_out() -> None:
@@ -320,18 +300,3 @@ async def test_body_that_is_not_kept_still_survives_a_refused_connection() -> No
         answer = await ask(proxy.port, request("POST", "/pair/x", COOKIE, body=body))
         assert answer.status == 200
         assert pair.members[1].origin.requests[0].endswith(b"\r\n\r\n" + body)
-
-
-async def test_body_that_is_not_kept_dies_with_a_reused_connection() -> None:
-    """PostBufferSize="0" and a kept connection that the server drops: 500, as the plug-in does."""
-    one = lane("one", attributes='PostBufferSize="0"')
-    async with running_proxy([one]) as proxy, await Client.connect(proxy.port) as client:
-        await client.send(get("/one/x"))
-        server = await one.origin.accept()
-        await server.answer()
-        assert (await client.answer()).status == 200
-        await client.send(request("POST", "/one/x", body=b"x"))
-        await server.request()
-        server.reset()
-        assert (await client.answer()).status == 500
-        assert not one.origin.has_waiting()

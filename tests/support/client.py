@@ -68,13 +68,21 @@ class Client:
         self._ended = False
 
     @classmethod
-    async def connect(cls, port: int, *, host: str = "127.0.0.1", receive_buffer: int = 0) -> Self:
-        """A connection to this machine; a small ``receive_buffer`` makes a client that is slow in earnest."""
+    async def connect(
+        cls, port: int, *, host: str = "127.0.0.1", receive_buffer: int = 0, source: str = ""
+    ) -> Self:
+        """
+        A connection to this machine.
+
+        A small ``receive_buffer`` makes a client that is slow in earnest; ``source`` is an address of 127.0.0.0/8 to call from.
+        """
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         sock.setblocking(False)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
+            if source:
+                sock.bind((source, 0))
             loop = asyncio.get_running_loop()
             await asyncio.wait_for(loop.sock_connect(sock, (host, port)), WAIT_S)
         except BaseException:

@@ -77,6 +77,41 @@ async def watched_process(
         await watched.end()
 
 
+class Watch(asyncio.SubprocessProtocol):
+    """Reads what a process writes always, so that it never waits for its log; keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.exited = asyncio.Event()
+        self.news = asyncio.Event()
+        self._rest = b""
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        self.lines += [line.decode(errors="backslashreplace") for line in whole]
+        self.news.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+        self.news.set()
+
+    async def line(self, pattern: str, start: int = 0, wait_s: float = WAIT_S) -> re.Match[str]:
+        """The first line from ``start`` on that matches; waits so long for each next one."""
+        at = start
+        while True:
+            while at < len(self.lines):
+                at += 1
+                if found := re.search(pattern, self.lines[at - 1]):
+                    return found
+            written = "\n".join(self.lines)
+            assert not self.exited.is_set(), f"ended without {pattern!r}:\n{written}"
+            self.news.clear()
+            try:
+                await asyncio.wait_for(self.news.wait(), wait_s)
+            except TimeoutError:
+                raise AssertionError(f"{pattern!r} did not come:\n{written}") from None
+
+
 async def first_of(*awaited: asyncio.Future[Any]) -> None:
     """Returns when one of them is done; what it became is for the caller to see."""
     await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)

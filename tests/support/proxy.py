@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.origin import Origin
-from tests.support.process import WAIT_S
+from tests.support.process import WAIT_S, Watch
 
 # No line of a healthy proxy's log has one of these.
 FORBIDDEN = re.compile(r"Traceback|internal error|task \w+ failed|Exception|was killed by")
@@ -86,31 +86,12 @@ def lane(name: str, members: int = 1, attributes: str = "", server: str = "") ->
     )
 
 
-class _Watch(asyncio.SubprocessProtocol):
-    """Reads standard error always, so that the proxy never waits for its log."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.exited = asyncio.Event()
-        self.news = asyncio.Event()
-        self._rest = b""
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        self.lines += [line.decode(errors="backslashreplace") for line in whole]
-        self.news.set()
-
-    def process_exited(self) -> None:
-        self.exited.set()
-        self.news.set()
-
-
 @dataclass(slots=True)
 class Proxy:
     """A running proxy: where it listens and what it logged."""
 
     pid: int
-    watch: _Watch
+    watch: Watch
     port: int = 0
     expected: list[str] = field(
         default_factory=list
@@ -122,19 +103,7 @@ class Proxy:
 
     async def line(self, pattern: str, start: int = 0) -> re.Match[str]:
         """The first line from ``start`` on that matches; waits for it."""
-        at = start
-        while True:
-            while at < len(self.lines):
-                at += 1
-                if found := re.search(pattern, self.lines[at - 1]):
-                    return found
-            written = "\n".join(self.lines)
-            assert not self.watch.exited.is_set(), f"ended without {pattern!r}:\n{written}"
-            self.watch.news.clear()
-            try:
-                await asyncio.wait_for(self.watch.news.wait(), WAIT_S)
-            except TimeoutError:
-                raise AssertionError(f"{pattern!r} did not come:\n{written}") from None
+        return await self.watch.line(pattern, start)
 
     def workers(self) -> list[int]:
         """Pids of the workers that run now."""
@@ -156,6 +125,20 @@ class Proxy:
             for _, local, _, state, _, _, _, _, _, inode, *_ in map(str.split, table)
         )
 
+    def clients_of_workers(self) -> dict[int, int]:
+        """How many connections of clients each worker holds now."""
+        table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        ours = {
+            f"socket:[{inode}]"
+            for _, local, _, state, _, _, _, _, _, inode, *_ in map(str.split, table)
+            if local.endswith(f":{self.port:04X}") and state != LISTEN
+        }
+        held = {}
+        for worker in self.workers():
+            links = Path(f"/proc/{worker}/fd").iterdir()
+            held[worker] = sum(os.readlink(link) in ours for link in links)
+        return held
+
     def stop(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
 
@@ -174,6 +157,34 @@ def write(file: Path, text: str) -> Path:
 
 
 @asynccontextmanager
+async def proxy_process(*arguments: str) -> AsyncIterator[Proxy]:
+    """``wsproxy run ARGUMENTS``, ended with SIGTERM; fails where it does not end by itself with 0 and a clean log."""
+    loop = asyncio.get_running_loop()
+    transport, watch = await loop.subprocess_exec(
+        Watch,
+        *(sys.executable, "-P", "-m", "wsproxy", "run", *arguments),
+        stdin=None,
+        stdout=None,
+        start_new_session=True,  # so that the workers can be killed with it, whatever went wrong
+    )
+    proxy = Proxy(transport.get_pid(), watch)
+    try:
+        ready = await proxy.line(r"wsproxy: ready on http://\S+:(\d+) ")
+        proxy.port = int(ready[1])
+        yield proxy
+        if not watch.exited.is_set():
+            proxy.stop()
+        await asyncio.wait_for(watch.exited.wait(), WAIT_S)
+        assert transport.get_returncode() == 0, "\n".join(proxy.lines)
+        proxy.check_log()
+    finally:
+        if not watch.exited.is_set():
+            os.killpg(proxy.pid, signal.SIGKILL)
+            await asyncio.wait_for(watch.exited.wait(), WAIT_S)
+        transport.close()
+
+
+@asynccontextmanager
 async def running_proxy(
     lanes: Sequence[Lane],
     *,
@@ -184,7 +195,7 @@ async def running_proxy(
     listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[Proxy]:
     """
-    ``wsproxy run`` on a free port, ended with SIGTERM; fails where it does not end by itself with 0 and a clean log.
+    A ``proxy_process`` on a free port before these lanes.
 
     ``config``: attributes of Config; ``routes``: more elements below it.
     """
@@ -192,31 +203,13 @@ async def running_proxy(
         clusters = "".join(each.xml() for each in lanes)
         xml = write(Path(folder, "plugin-cfg.xml"), f"<Config {config}>{clusters}{routes}</Config>")
         toml = write(Path(folder, "wsproxy.toml"), settings)
-        loop = asyncio.get_running_loop()
-        transport, watch = await loop.subprocess_exec(
-            _Watch,
-            sys.executable,
-            *("-P", "-m", "wsproxy", "run", str(xml), "--settings", str(toml)),
-            *("--listen", listen, "--workers", str(workers)),
-            stdin=None,
-            stdout=None,
-            start_new_session=True,  # so that the workers can be killed with it, whatever went wrong
-        )
-        proxy = Proxy(transport.get_pid(), watch)
         try:
-            ready = await proxy.line(r"wsproxy: ready on http://\S+:(\d+) ")
-            proxy.port = int(ready[1])
-            yield proxy
-            if not watch.exited.is_set():
-                proxy.stop()
-            await asyncio.wait_for(watch.exited.wait(), WAIT_S)
-            assert transport.get_returncode() == 0, "\n".join(proxy.lines)
-            proxy.check_log()
+            async with proxy_process(
+                *(str(xml), "--settings", str(toml)),
+                *("--listen", listen, "--workers", str(workers)),
+            ) as proxy:
+                yield proxy
         finally:
-            if not watch.exited.is_set():
-                os.killpg(proxy.pid, signal.SIGKILL)
-                await asyncio.wait_for(watch.exited.wait(), WAIT_S)
-            transport.close()
             for each in lanes:
                 for member in each.members:
                     member.origin.close()

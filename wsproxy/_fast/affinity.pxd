@@ -18,10 +18,25 @@ cdef struct CloneIds:
     Py_ssize_t value_len        # 0: there is none
     bint in_cookie              # `value` is a cookie's
 
+# Bytes of the separator at `p`, plain or percent-encoded; 0: none stands there.
+cdef Py_ssize_t separator_length(const char* p, const char* end, char separator) noexcept nogil
+# The next cookie of exactly this name (PLUGIN 3.3) from `at` on in a Cookie field, and its value without quotes; `at` moves
+# behind it. False: there is none.
+cdef bint next_cookie(
+    const char** at, const char* end, const char* name, Py_ssize_t name_len, const char** value, const char** value_end
+) noexcept nogil
+# The same for path parameters `;name=value`; a value ends at the next `;` or `/` or with the path.
+cdef bint next_param(
+    const char** at, const char* end, const char* name, Py_ssize_t name_len, const char** value, const char** value_end
+) noexcept nogil
+
 # What stays the same of a session in this value while its cache id and clone ids change; its length, 0: nothing does.
 cdef Py_ssize_t find_session_id(
     const char* value, Py_ssize_t length, char separator, const char** session_id
 ) noexcept nogil
+
+# Appends the clone ids of one value.
+cdef void read_value(const char* value, Py_ssize_t length, char separator, bint in_cookie, CloneIds* out) noexcept nogil
 # Appends the clone ids of every cookie called `name` (all of them, in order), then of `;url_id=` in the path.
 cdef void collect_clone_ids(
     Fields* fields, const char* target, Py_ssize_t path_len, bint has_params,

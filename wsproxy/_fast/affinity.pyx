@@ -28,7 +28,7 @@ cdef enum:
     LEAST_SESSION_ID_LEN = 8
 
 
-cdef inline Py_ssize_t separator_length(const char* p, const char* end, char separator) noexcept nogil:
+cdef Py_ssize_t separator_length(const char* p, const char* end, char separator) noexcept nogil:
     """Bytes of the separator at ``p``, plain or percent-encoded (%3A, %2B); 0 none."""
     if p[0] == separator:
         return 1
@@ -70,14 +70,17 @@ cdef inline void note_value(
         out.in_cookie = in_cookie
 
 
-cdef void read_cookies(
-    const char* p, const char* end, const char* name, Py_ssize_t name_len, char separator, CloneIds* out
+cdef void read_value(const char* value, Py_ssize_t length, char separator, bint in_cookie, CloneIds* out) noexcept nogil:
+    cdef int count_before = out.count
+    split_value(value, value + length, separator, out)
+    note_value(value, value + length, count_before, in_cookie, out)
+
+
+cdef bint next_cookie(
+    const char** at, const char* end, const char* name, Py_ssize_t name_len, const char** value, const char** value_end
 ) noexcept nogil:
-    """Every cookie of this exact name in one Cookie field; names compare case-sensitively (PLUGIN 3.3)."""
+    cdef const char* p = at[0]
     cdef const char* stop
-    cdef const char* value
-    cdef const char* value_end
-    cdef int count_before
     while p < end:
         if p[0] == c" " or p[0] == c"\t" or p[0] == c";":
             p += 1
@@ -86,39 +89,61 @@ cdef void read_cookies(
         if stop == NULL:
             stop = end
         if stop - p > name_len and p[name_len] == c"=" and memcmp(p, name, name_len) == 0:
-            value = p + name_len + 1
-            value_end = stop
-            while value_end > value and ((value_end - 1)[0] == c" " or (value_end - 1)[0] == c"\t"):
-                value_end -= 1
-            if value_end - value >= 2 and value[0] == c'"' and (value_end - 1)[0] == c'"':
-                value += 1
-                value_end -= 1
-            count_before = out.count
+            value[0] = p + name_len + 1
+            value_end[0] = stop
+            while value_end[0] > value[0] and ((value_end[0] - 1)[0] == c" " or (value_end[0] - 1)[0] == c"\t"):
+                value_end[0] -= 1
+            if value_end[0] - value[0] >= 2 and value[0][0] == c'"' and (value_end[0] - 1)[0] == c'"':
+                value[0] += 1
+                value_end[0] -= 1
+            at[0] = stop
+            return True
+        p = stop
+    return False
+
+
+cdef void read_cookies(
+    const char* p, const char* end, const char* name, Py_ssize_t name_len, char separator, CloneIds* out
+) noexcept nogil:
+    """Every cookie of this name in one Cookie field."""
+    cdef const char* value
+    cdef const char* value_end
+    while next_cookie(&p, end, name, name_len, &value, &value_end):
+        if name != SSL_COOKIE:
+            read_value(value, value_end - value, separator, True, out)
+        else:  # every session tracked by SSL id has the same text before its clone ids
             split_value(value, value_end, separator, out)
-            if name != SSL_COOKIE:  # every session tracked by SSL id has the same text before its clone ids
-                note_value(value, value_end, count_before, True, out)
+
+
+cdef bint next_param(
+    const char** at, const char* end, const char* name, Py_ssize_t name_len, const char** value, const char** value_end
+) noexcept nogil:
+    cdef const char* p = at[0]
+    cdef const char* stop
+    while True:
+        p = <const char*>memchr(p, c";", end - p)
+        if p == NULL:
+            return False
+        p += 1
+        stop = p
+        while stop < end and stop[0] != c";" and stop[0] != c"/":
+            stop += 1
+        if stop - p > name_len and p[name_len] == c"=" and memcmp(p, name, name_len) == 0:
+            value[0] = p + name_len + 1
+            value_end[0] = stop
+            at[0] = stop
+            return True
         p = stop
 
 
 cdef void read_params(
     const char* p, const char* end, const char* name, Py_ssize_t name_len, char separator, CloneIds* out
 ) noexcept nogil:
-    """Every path parameter ``;name=value``; a value ends at the next ``;`` or ``/`` or with the path."""
-    cdef const char* stop
-    cdef int count_before
-    while True:
-        p = <const char*>memchr(p, c";", end - p)
-        if p == NULL:
-            return
-        p += 1
-        stop = p
-        while stop < end and stop[0] != c";" and stop[0] != c"/":
-            stop += 1
-        if stop - p > name_len and p[name_len] == c"=" and memcmp(p, name, name_len) == 0:
-            count_before = out.count
-            split_value(p + name_len + 1, stop, separator, out)
-            note_value(p + name_len + 1, stop, count_before, False, out)
-        p = stop
+    """Every path parameter of this name."""
+    cdef const char* value
+    cdef const char* value_end
+    while next_param(&p, end, name, name_len, &value, &value_end):
+        read_value(value, value_end - value, separator, False, out)
 
 
 cdef Py_ssize_t find_session_id(

@@ -9,17 +9,20 @@ import asyncio
 import logging
 
 from libc.string cimport memset
-from wsproxy._fast.affinity cimport collect_clone_ids
+from wsproxy._fast.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.changes cimport Evidence
-from wsproxy._fast.decide cimport decide_again, decide_waited
+from wsproxy._fast.decide cimport Choice, decide_again, decide_waited
 from wsproxy._fast.engine cimport Engine, Pool
-from wsproxy._fast.exchange cimport CLOSED_EARLY
+from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
 from wsproxy._fast.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
-from wsproxy._fast.head cimport RequestHead, parse_request
+from wsproxy._fast.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.intake cimport ANSWERING, CONNECTING, Intake
+from wsproxy._fast.lines cimport Room
 from wsproxy._fast.select cimport WAITS, Cluster, set_tried
+from wsproxy._fast.session_cookie cimport Completion, complete_cookies
 from wsproxy._fast.state cimport ws_count, ws_now_ms
-from wsproxy._fast.stream cimport Buffer, buffer_append, buffer_clear
+from wsproxy._fast.stream cimport OUT_SIZE, Buffer, buffer_append, buffer_clear
+from wsproxy._fast.tried cimport has_tried_none
 from wsproxy._fast.upstream cimport Upstream
 
 from wsproxy._fast.exchange import Facts
@@ -61,7 +64,31 @@ cdef class Downstream(Intake):
             replayable=self.sent.length > 0,  # whatever is kept is all of it
             timeout_retries=self.timeout_retries,
             io_timeout_retry=-1 if self.service is None else self.service.io_timeout_retry,
+            bytes_sent=max(0, self.count_sent() - self.held),
+            reused=bool(self.was_reused),
+            age_ms=ws_now_ms() - self.began_ms,
         )
+
+    cdef Py_ssize_t count_sent(self) noexcept:
+        """Bytes of the request that were given to the connection."""
+        if self.expect & EXPECT_HELD:
+            return self.sent_head
+        return self.sent.length or self.sent_head + <Py_ssize_t>self.body.seen
+
+    @property
+    def request_line(self) -> bytes:
+        """The first line of the request, where it is kept."""
+        cdef bytes head = self.sent.data[:min(self.sent.length, self.sent_head)] if self.sent.length else b""
+        return head.partition(b"\r\n")[0]
+
+    @property
+    def tries(self) -> object:
+        """What the slow path noted of failed tries; gone when the exchange ends. None: nothing failed."""
+        return self.ledger
+
+    @tries.setter
+    def tries(self, object ledger) -> None:
+        self.ledger = ledger
 
     def attach(self, Upstream upstream not None) -> None:
         """Sends the waiting request on this connection; one that is lost already counts as closed early."""
@@ -70,15 +97,48 @@ cdef class Downstream(Intake):
         if upstream.downstream is not None:
             raise RuntimeError("the connection serves another exchange")
         if upstream.closing:
-            # The server closed it between accepting it and now: nothing will ever come from it.
+            # The server closed it between accepting it and now: nothing will ever come from it, and nothing was sent.
+            upstream.held = self.sent.length
             self.upstream_failed(upstream, CLOSED_EARLY, 0)
             return
+        self.expect &= ~EXPECT_HELD
+        self.held = 0
         self.hand_over(upstream)
+        self.was_reused = upstream.reused
+        if upstream.pool.wait_for_continue and self.body.kind != NO_BODY:
+            self.send_head(upstream)
+            return
         upstream.send(self.sent.data, self.sent.length, NULL, 0)
         if not self.replayable:
             buffer_clear(&self.sent)
         if not upstream.write_paused:
             self.resume_reading()
+
+    cdef int send_head(self, Upstream upstream) except -1:
+        """Sends the head alone; the body waits, and the client with it, until the server wants it (WaitForContinue)."""
+        cdef Engine engine = self.engine
+        cdef RequestHead* head = &engine.request
+        if not self.expect & EXPECT_ADDED:
+            if parse_request(self.sent.data, self.sent_head, &engine.limits, head) <= 0 or not head.fields.has_expect:
+                self.add_line("Expect: 100-continue\r\n", 22)
+                self.expect |= EXPECT_ADDED
+        self.expect |= EXPECT_HELD
+        upstream.send(self.sent.data, self.sent_head, NULL, 0)
+        upstream.touch()
+        return 0
+
+    cdef int continue_body(self) except -1:
+        """Sends the body as far as it is here; from now on it is relayed as it comes."""
+        if not self.expect & EXPECT_HELD:
+            return 0
+        self.expect &= ~EXPECT_HELD
+        self.upstream.send(self.sent.data + self.sent_head, self.sent.length - self.sent_head, NULL, 0)
+        if not self.replayable:
+            buffer_clear(&self.sent)
+        self.await_client()
+        if not self.upstream.write_paused:
+            self.resume_reading()
+        return 0
 
     def try_warm(self) -> bool:
         """Sends the waiting request on a pooled connection to the taken server, if there is one."""
@@ -165,33 +225,87 @@ cdef class Downstream(Intake):
         if self.choice.server >= 0:
             self.reread_session()
             decide_waited(self.engine, self.service, &self.choice)
-            if self.choice.by_affinity:
-                buffer_clear(&self.session)
-            elif self.engine.ids.value_len and not self.session.length:
-                self.keep_session()
+            self.follow_session()
+            if not has_tried_none(&self.choice.tried):
+                self.mark_failover()
         return self.choice.server
 
-    def next_server(self) -> int:
-        """Gives the server back and takes another one; negative: none is left (-1 down or tried, -2 full)."""
+    def next_server(self, bint keep=False) -> int:
+        """
+        Gives the server back and takes another one; negative: none is left (-1 down or tried, -2 full).
+
+        With ``keep`` the server stays taken where none is left: its answer will do.
+        """
+        cdef Choice before
+        cdef int chosen
         self.check_taken()
         self.reread_session()
         set_tried(&self.choice.tried, self.choice.server)
-        self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
+        before = self.choice
         decide_again(self.engine, self.service, &self.choice)
-        if self.choice.by_affinity:
+        chosen = self.choice.server
+        if chosen < 0 and keep:
+            self.choice = before
+            return chosen
+        self.service.cluster.release(before.server, self.engine.worker_id, before.probe)
+        self.follow_session()
+        if chosen >= 0:
+            self.mark_failover()
+        return chosen
+
+    cdef int follow_session(self) except -1:
+        """Keeps the session's value for the answer of another server than its owner; after ``reread_session``."""
+        if self.choice.by_affinity and not self.service.strips_clone_ids:
             buffer_clear(&self.session)
         elif self.engine.ids.value_len and not self.session.length:
             self.keep_session()
-        if self.choice.server >= 0:
-            self.mark_failover()
-        return self.choice.server
+        return 0
+
+    cdef bint is_refused(self, int status) except -1:
+        """Whether the slow path has taken another server for the request; where it fails, the answer will do."""
+        if self.closing:
+            return False
+        self.held = 0
+        self.was_reused = self.upstream.reused
+        try:
+            return bool(self.engine.slow.refused(self, status))
+        except Exception:
+            log.exception("internal error after an answer %d; it is passed on", status)
+            return False
+
+    cdef int go_elsewhere(self) except -1:
+        """The refused answer is dropped: the request goes to the server that was taken instead."""
+        self.upstream = None
+        self.phase = CONNECTING
+        self.await_client()
+        if not self.request_done:
+            self.pause_reading()
+        return self.ask_slow("send_kept", ())
+
+    cdef int edit_answer(self, ResponseHead* head) noexcept:
+        """The server writes its clone id into the session's cookie, or we do (DESIGN 6)."""
+        cdef Cluster cluster = self.service.cluster
+        cdef Room room = Room(self.engine.edits, 0, OUT_SIZE)
+        cdef Completion completion
+        if not self.service.completes_clone_ids or not self.cookie_len:
+            return 0
+        completion = Completion(
+            self.cookie, self.cookie_len, cluster.clone_ids[self.choice.server], cluster.clone_id_lens[self.choice.server],
+            cluster.separator, self.session.data, self.session.length if self.session_in_cookie else 0, self.origin.secure,
+        )
+        return complete_cookies(&room, head, &completion)
 
     cdef int reread_session(self) except -1:
-        """The clone ids of the request into ``engine.ids``; the head that was sent still has them."""
+        """The clone ids of the request into ``engine.ids``; the head that was sent, or what was kept of it, still has them."""
         cdef Engine engine = self.engine
         cdef RequestHead* head = &engine.request
         engine.ids.count = 0
         engine.ids.value_len = 0
+        if self.service.strips_clone_ids:
+            read_value(
+                self.session.data, self.session.length, self.service.cluster.separator, self.session_in_cookie, &engine.ids
+            )
+            return 0
         if not self.cookie_len or not self.sent_head or self.sent.length < self.sent_head:
             return 0
         if parse_request(self.sent.data, self.sent_head, &engine.limits, head) <= 0:
@@ -241,18 +355,22 @@ cdef class Downstream(Intake):
 
     def mark_failover(self) -> None:
         """Puts ``$WSFO: true`` into the request that is sent again (PLUGIN 5.4)."""
-        cdef Buffer marked
-        cdef const char* line = "$WSFO: true\r\n\r\n"
         if self.failover_marked or self.sent.length < self.sent_head:
             return
-        memset(&marked, 0, sizeof(Buffer))
-        buffer_append(&marked, self.sent.data, self.sent_head - 2)
-        buffer_append(&marked, line, 15)
-        buffer_append(&marked, self.sent.data + self.sent_head, self.sent.length - self.sent_head)
-        buffer_clear(&self.sent)
-        self.sent = marked
-        self.sent_head += 13
+        self.add_line("$WSFO: true\r\n", 13)
         self.failover_marked = True
+
+    cdef int add_line(self, const char* line, Py_ssize_t length) except -1:
+        cdef Buffer longer
+        cdef Py_ssize_t at = self.sent_head - 2  # before the empty line
+        memset(&longer, 0, sizeof(Buffer))
+        buffer_append(&longer, self.sent.data, at)
+        buffer_append(&longer, line, length)
+        buffer_append(&longer, self.sent.data + at, self.sent.length - at)
+        buffer_clear(&self.sent)
+        self.sent = longer
+        self.sent_head += length
+        return 0
 
     def pardon(self) -> None:
         """The failed connection was a reused one and does not count; that is believed once a request."""

@@ -16,11 +16,14 @@ cdef class Engine(Hub):
     cdef ResponseHead response
     cdef CloneIds ids
     cdef char* path_scratch         # a path with its ;params taken out
+    cdef char* edits                # memory of `lines.Room`, OUT_SIZE bytes
     cdef RouteTable routes
     cdef list services              # by cluster index
     cdef Service fallback           # takes what no route matches; None: answered here
     cdef public object slow         # the slow path: see dataplane.slowpath
     cdef bint vhost_matching_compat
+    cdef bint on_503                # [retry] on_503
+    cdef bint errors_mark_down      # [retry] server_errors
     cdef bint port_of_listener      # AppServerPortPreference="WebserverPort"
     cdef frozenset trusted_proxies
     cdef int64_t head_timeout_ms
@@ -31,14 +34,23 @@ cdef class Engine(Hub):
     cdef readonly bint draining
     cdef readonly long long requests
 
+    # Whether this status of an answer (>= 500) counts as a failure of the server.
+    cdef bint is_failure(self, int status) noexcept
+
 
 cdef class Service:
     cdef readonly Cluster cluster
     cdef readonly list pools        # by server index
     cdef bint remove_special_headers
+    cdef bint completes_clone_ids   # in answers
+    cdef bint strips_clone_ids      # from requests
+    cdef bint x_forwarded
+    cdef bint forwarded
+    cdef bint edits_requests        # one of the last three
     cdef int64_t post_size_limit    # bytes; -1 none
     cdef int64_t post_buffer_size   # bytes; -1 any
     cdef readonly int io_timeout_retry
+    cdef bint waits_for_continue    # a server of it has WaitForContinue="true"
 
 
 cdef class Pool:
@@ -48,6 +60,8 @@ cdef class Pool:
     cdef readonly double connect_timeout_s
     cdef readonly int64_t io_timeout_ms
     cdef readonly bint io_timeout_marks_down
+    cdef readonly bint extended_handshake
+    cdef readonly bint wait_for_continue
     cdef int64_t idle_ms
     cdef int most_idle
     cdef list idle                  # Upstreams, the one used last at the end

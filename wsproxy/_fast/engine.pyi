@@ -21,6 +21,8 @@ class Engine(Hub):
         vhost_matching_compat: bool = False,
         port_of_listener: bool = False,
         trusted_proxies: frozenset[bytes] = frozenset(),
+        on_503: bool = True,
+        errors_mark_down: bool = False,
         head_s: float = 10,
         keepalive_s: float = 60,
         body_s: float = 60,
@@ -43,6 +45,10 @@ class Service:
         post_size_limit: int = -1,
         post_buffer_size: int = 65536,
         io_timeout_retry: int = -1,
+        complete_clone_ids: bool = True,
+        strip_clone_ids: bool = False,
+        x_forwarded: bool = False,
+        forwarded: bool = False,
     ) -> None: ...
 
 class Pool:
@@ -52,6 +58,8 @@ class Pool:
     connect_timeout_s: float
     io_timeout_ms: int
     io_timeout_marks_down: bool
+    extended_handshake: bool
+    wait_for_continue: bool
     def __init__(
         self,
         name: str,
@@ -63,5 +71,7 @@ class Pool:
         io_timeout_marks_down: bool = False,
         idle_s: float = 25,
         most_idle: int = 256,
+        extended_handshake: bool = False,
+        wait_for_continue: bool = False,
     ) -> None: ...
     def idle_count(self) -> int: ...

@@ -17,7 +17,8 @@ cdef class Engine(Hub):
 
     def __cinit__(self, *args, **kwargs):
         self.path_scratch = <char*>PyMem_Malloc(OUT_SIZE)
-        if self.path_scratch == NULL:
+        self.edits = <char*>PyMem_Malloc(OUT_SIZE)
+        if self.path_scratch == NULL or self.edits == NULL:
             raise MemoryError
 
     def __init__(
@@ -34,6 +35,8 @@ cdef class Engine(Hub):
         bint vhost_matching_compat=False,
         bint port_of_listener=False,
         frozenset trusted_proxies=frozenset(),
+        bint on_503=True,
+        bint errors_mark_down=False,
         double head_s=10,
         double keepalive_s=60,
         double body_s=60,
@@ -54,6 +57,8 @@ cdef class Engine(Hub):
         self.vhost_matching_compat = vhost_matching_compat
         self.port_of_listener = port_of_listener
         self.trusted_proxies = trusted_proxies
+        self.on_503 = on_503
+        self.errors_mark_down = errors_mark_down
         self.head_timeout_ms = <int64_t>(head_s * 1000)
         self.keepalive_timeout_ms = <int64_t>(keepalive_s * 1000)
         self.body_timeout_ms = <int64_t>(body_s * 1000)
@@ -62,6 +67,10 @@ cdef class Engine(Hub):
 
     def __dealloc__(self):
         PyMem_Free(self.path_scratch)
+        PyMem_Free(self.edits)
+
+    cdef bint is_failure(self, int status) noexcept:
+        return self.on_503 if status == 503 else self.errors_mark_down and 500 <= status <= 599
 
     def drain(self) -> int:
         """Ends idle clients now and the others after their exchange; returns how many are left."""
@@ -92,6 +101,7 @@ cdef class Service:
     def __init__(
         self, Cluster cluster not None, list pools not None, *,
         bint remove_special_headers=True, post_size_limit=-1, post_buffer_size=65536, int io_timeout_retry=-1,
+        bint complete_clone_ids=True, bint strip_clone_ids=False, bint x_forwarded=False, bint forwarded=False,
     ):
         if len(pools) != len(cluster.server_names) or not all(isinstance(pool, Pool) for pool in pools):
             raise ValueError(f"cluster {cluster.name}: found pools {pools!r}; allowed is one Pool for each server")
@@ -101,6 +111,12 @@ cdef class Service:
         self.post_size_limit = post_size_limit
         self.post_buffer_size = post_buffer_size
         self.io_timeout_retry = io_timeout_retry
+        self.waits_for_continue = any(pool.wait_for_continue for pool in pools)
+        self.completes_clone_ids = complete_clone_ids and cluster.has_clone_ids
+        self.strips_clone_ids = strip_clone_ids
+        self.x_forwarded = x_forwarded
+        self.forwarded = forwarded
+        self.edits_requests = strip_clone_ids or x_forwarded or forwarded
 
 
 cdef class Pool:
@@ -109,7 +125,7 @@ cdef class Pool:
     def __init__(
         self, str name not None, str host not None, int port, *,
         double connect_timeout_s=10, double io_timeout_s=0, bint io_timeout_marks_down=False,
-        double idle_s=25, int most_idle=256,
+        double idle_s=25, int most_idle=256, bint extended_handshake=False, bint wait_for_continue=False,
     ):
         self.name = name
         self.host = host
@@ -119,6 +135,8 @@ cdef class Pool:
         self.io_timeout_marks_down = io_timeout_marks_down
         self.idle_ms = <int64_t>(idle_s * 1000)
         self.most_idle = most_idle
+        self.extended_handshake = extended_handshake
+        self.wait_for_continue = wait_for_continue
         self.idle = []
 
     cdef Stream take(self, int64_t now_ms):

@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t
 from wsproxy._fast.chunked cimport ChunkState
 from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.fields cimport Fields
-from wsproxy._fast.stream cimport Stream
+from wsproxy._fast.head cimport ResponseHead
+from wsproxy._fast.stream cimport Buffer, Stream
 
 cdef enum BodyKind:
     NO_BODY = 0
@@ -17,6 +18,11 @@ cdef struct Body:
     int64_t left            # LENGTH_BODY: bytes still to come
     int64_t seen            # payload so far
     ChunkState chunks
+
+cdef enum Expectation:
+    # Flags of a request with a body to a server with WaitForContinue="true".
+    EXPECT_ADDED = 1        # `Expect: 100-continue` is ours: the client must not see the 100
+    EXPECT_HELD = 2         # the body waits for the 100
 
 cpdef enum FailureKind:
     # Why an exchange with a server ended without an answer; routing.retry decides what follows.
@@ -32,13 +38,24 @@ cdef class Exchange(Stream):
     cdef bint keep_alive
     cdef bint http10
     cdef bint head_only
+    # The session's value as the request brought it; empty: nobody needs it. See `Intake.keep_session`.
+    cdef Buffer session
+    cdef int expect                 # Expectation
     cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 
+    # Completes the session cookie of a final answer that sets cookies, or whose `session` is kept; 0, or -1: no room.
+    cdef int edit_answer(self, ResponseHead* head) noexcept
     # A final answer has a partition table or its version.
     cdef int note_partitions(self, Fields* fields) except -1
     # The head of a final answer is here: the server lives and there will be no retry.
     cdef int answer_begins(self) except -1
     # The answer was handed over whole.
     cdef int finish(self) except -1
+    # The server said 100 (Continue): a body that waits for that is sent.
+    cdef int continue_body(self) except -1
+    # A final answer came whose status Engine.is_failure counts. True: another server has been taken for the request; the
+    # caller drops the answer and then calls `go_elsewhere`.
+    cdef bint is_refused(self, int status) except -1
+    cdef int go_elsewhere(self) except -1
     # The server went away before the answer was whole; `upstream` is cut already.
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1

@@ -16,5 +16,8 @@ class Facts(NamedTuple):
     replayable: bool
     timeout_retries: int
     io_timeout_retry: int
+    bytes_sent: int
+    reused: bool
+    age_ms: int
 
 class Exchange(Stream): ...

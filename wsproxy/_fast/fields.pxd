@@ -27,6 +27,11 @@ cdef enum FieldKind:
     FIELD_EXPECT
     FIELD_COOKIE
     FIELD_PRIVATE               # $WS..., _WS_...: PLUGIN 6.1
+    FIELD_SET_COOKIE
+    FIELD_REWRITTEN             # set by ``lines``: `line` no longer lies between its neighbours
+
+cdef enum:
+    PRIVATE_FAILOVER = 256      # Fields.private_seen: $WSFO
 
 # Bits of Fields.private_seen that an answer may have (PLUGIN 3.5). The version's is the one of PRIVATE_NAMES; the table is
 # nothing that wsproxy sends, so its bit is far from those.
@@ -83,6 +88,7 @@ cdef struct Field:
 cdef struct Fields:
     int count
     bint has_cookie
+    bint has_set_cookie
     int options                 # of all Connection fields
     bint has_nominated          # Connection names other fields
     bint connection_close
@@ -96,6 +102,9 @@ cdef struct Fields:
     bint chunked
     bint has_expect
     bint expect_continue
+    Py_ssize_t rewritten        # bytes of all lines that were rewritten
+    const char* more            # lines that are written after those that came
+    Py_ssize_t more_len
     Field at[300]
 
 cdef bint all_of(const char* p, Py_ssize_t length, int character_class) noexcept nogil

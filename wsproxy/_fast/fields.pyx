@@ -96,6 +96,8 @@ cdef inline int private_bit(const char* name, uint32_t length) noexcept nogil:
             return 32
         if equals_ignoring_case(name + 3, "sp", 2):
             return 64
+        if equals_ignoring_case(name + 3, "fo", 2):
+            return PRIVATE_FAILOVER
         if equals_ignoring_case(name + 3, "pt", 2):
             return PARTITION_TABLE
     elif length == 20 and equals_ignoring_case(name, "_ws_haprt_wlmversion", 20):
@@ -118,6 +120,8 @@ cdef inline int field_kind(const char* name, uint32_t length) noexcept nogil:
             return FIELD_CONNECTION
         if first == c"k" and equals_ignoring_case(name, "keep-alive", 10):
             return FIELD_HOP_BY_HOP
+        if first == c"s" and equals_ignoring_case(name, "set-cookie", 10):
+            return FIELD_SET_COOKIE
     elif length == 14 and first == c"c" and equals_ignoring_case(name, "content-length", 14):
         return FIELD_CONTENT_LENGTH
     elif length == 17 and first == c"t" and equals_ignoring_case(name, "transfer-encoding", 17):
@@ -282,8 +286,12 @@ cdef void drop_nominated(Fields* fields) noexcept nogil:
 
 cdef HeadError note_field(Fields* fields, Field* field) noexcept nogil:
     """Takes up what framing and routing need of one field."""
+    if field.kind == FIELD_OTHER:
+        return HEAD_OK
     if field.kind == FIELD_COOKIE:
         fields.has_cookie = True
+    elif field.kind == FIELD_SET_COOKIE:
+        fields.has_set_cookie = True
     elif field.kind == FIELD_HOST:
         fields.hosts += 1
     elif field.kind == FIELD_CONTENT_LENGTH:

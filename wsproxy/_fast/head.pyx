@@ -54,7 +54,9 @@ from wsproxy._fast.fields cimport (
 )
 
 # The private fields that wsproxy sets, in the order of Fields.private_seen's bits (PLUGIN.md 6.1).
-PRIVATE_NAMES = (b"$wsis", b"$wssc", b"$wspr", b"$wsra", b"$wsrh", b"$wssn", b"$wssp", b"_ws_haprt_wlmversion")
+PRIVATE_NAMES = (
+    b"$wsis", b"$wssc", b"$wspr", b"$wsra", b"$wsrh", b"$wssn", b"$wssp", b"_ws_haprt_wlmversion", b"$wsfo",
+)
 
 # error -> (status for the client, reason for the log); the status of a bad response is always 502
 HEAD_ERRORS: dict[int, tuple[int, str]] = {

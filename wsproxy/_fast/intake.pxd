@@ -1,5 +1,6 @@
 # A client's connection, the fast half.
 
+from libc.stdint cimport int64_t
 from wsproxy._fast.exchange cimport Body, Exchange
 from wsproxy._fast.decide cimport Choice
 from wsproxy._fast.engine cimport Service
@@ -34,6 +35,11 @@ cdef class Intake(Exchange):
     cdef Service service
     cdef Choice choice              # choice.server < 0: none is taken
     cdef int timeout_retries
+    cdef int64_t began_ms           # when the request came
+    cdef object ledger              # of its failed tries, made by the slow path; None: none failed
+    # The connection that failed last:
+    cdef Py_ssize_t held            # bytes that it had not sent yet
+    cdef bint was_reused
     cdef bint pardoned              # a reused connection failed already: the next failure counts
     cdef Upstream upstream
     cdef Body body
@@ -41,9 +47,7 @@ cdef class Intake(Exchange):
     cdef bint replayable            # `sent` is all of it
     cdef bint failover_marked       # $WSFO already stands in `sent`
     cdef Py_ssize_t sent_head       # length of the head in `sent`
-    # The session of a request that its owner could not take: see keep_session.
-    cdef Buffer session             # the cookie's or path parameter's value as it came; empty: no failover
-    cdef bint session_in_cookie
+    cdef bint session_in_cookie     # `session` is a cookie's value, not a path parameter's
     cdef const char* cookie         # AffinityCookie of the route, owned by the RouteTable; set with every routed request
     cdef Py_ssize_t cookie_len
     cdef const char* url_id         # AffinityURLIdentifier
@@ -64,10 +68,11 @@ cdef class Intake(Exchange):
     cdef int refuse(self, int error) except -1
     # Copies the session value that `engine.ids` points to.
     cdef int keep_session(self) except -1
+    # Gives the server back and ends what was noted about tries.
     cdef int release(self) except -1
     cdef int linger(self) except -1
     cdef void await_client(self) noexcept
-    cdef int begin_answer(self) except -1
+    cdef int begin_answer(self, str question, tuple details) except -1
     cdef int ask_slow(self, str question, tuple details) except -1
     cdef int drop(self) except -1
     cdef void forget_request(self) noexcept

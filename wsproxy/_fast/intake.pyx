@@ -15,9 +15,10 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 from wsproxy._fast.chunked cimport CHUNK_DONE, begin_chunks, scan_chunks
 from wsproxy._fast.decide cimport DEFAULT_PORT, decide_server, decide_service
+from wsproxy._fast.edits cimport edit_request
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY, Exchange
-from wsproxy._fast.fields cimport HEAD_TOO_LARGE
+from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PRIVATE_FAILOVER
 from wsproxy._fast.head cimport RequestHead, find_head_end, parse_request
 from wsproxy._fast.match cimport MatchResult
 from wsproxy._fast.rewrite cimport constant_lines, write_request
@@ -78,6 +79,9 @@ cdef class Intake(Exchange):
         self.origin.constant_len = len(self.constant)
         self.origin.local_host = <const char*>self.local_host
         self.origin.local_host_len = len(self.local_host)
+        self.origin.peer = <const char*>self.peer
+        self.origin.peer_len = len(self.peer)
+        self.origin.trusted = self.trusted
         self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
         return 0
 
@@ -176,8 +180,7 @@ cdef class Intake(Exchange):
             self.forget_request()
         self.keep_alive = False
         self.request_done = False
-        self.begin_answer()
-        return self.ask_slow("refuse", (error,))
+        return self.begin_answer("refuse", (error,))
 
     cdef void forget_request(self) noexcept:
         """What the request before said must not shape the answer to one that could not be read."""
@@ -185,11 +188,11 @@ cdef class Intake(Exchange):
         self.head_only = False
         self.service = None
 
-    cdef int begin_answer(self) except -1:
+    cdef int begin_answer(self, str question, tuple details) except -1:
         """The slow path answers from here on; the client owes nothing but to read."""
         self.phase = ANSWERING
         self.await_client()
-        return 0
+        return self.ask_slow(question, details)
 
     cdef int ask_slow(self, str question, tuple details) except -1:
         """Calls the slow path; where it fails the exchange ends here, with everything that it holds given back."""
@@ -206,15 +209,15 @@ cdef class Intake(Exchange):
         cdef RequestHead* head = &engine.request
         cdef MatchResult found
         cdef Py_ssize_t used, forward, out_len
-        cdef bint owes_end
+        cdef bint owes_end, waits
         cdef Upstream upstream
         engine.requests += 1
         self.was_used = True
         self.timeout_retries = 0
         self.pardoned = False
+        self.expect = 0
         self.response_started = False
         self.ends_by_close = False
-        self.failover_marked = False
         self.http10 = head.minor == 0
         self.head_only = head.is_head
         self.keep_alive = head.keep_alive and not engine.draining
@@ -234,25 +237,19 @@ cdef class Intake(Exchange):
         )
         if self.service is None:
             used = head.size  # `head` is the engine's: good only until another request is read
-            self.begin_answer()
-            self.ask_slow("no_route", (head.method[:head.method_len], head.target[:head.target_len]))
+            self.begin_answer("no_route", (head.method[:head.method_len], head.target[:head.target_len]))
             return used
         if self.service.post_size_limit >= 0 and head.fields.content_length > self.service.post_size_limit:
             used = head.size
-            self.begin_answer()
-            self.ask_slow("too_large", ())
+            self.begin_answer("too_large", ())
             return used
         self.cookie = found.cookie
         self.cookie_len = found.cookie_len
         self.url_id = found.url_id
         self.url_id_len = found.url_id_len
         decide_server(engine, self.service, head, &found, &self.choice)
-        if self.choice.server < 0 and not (self.choice.server == ALL_FULL and self.service.cluster.line != NULL):
-            used = head.size
-            self.begin_answer()
-            self.ask_slow("no_server", (self.choice.server == ALL_FULL,))
-            return used
-        if engine.ids.value_len and not self.choice.by_affinity:
+        # A head without its clone list cannot tell the session later, should the server fail: it is kept beforehand.
+        if engine.ids.value_len and (not self.choice.by_affinity or self.service.strips_clone_ids):
             self.keep_session()
         self.phase = CONNECTING  # until an upstream has it
         used = self.take_body(data + head.size, length - head.size, &forward, &owes_end)
@@ -263,14 +260,16 @@ cdef class Intake(Exchange):
         if 0 <= self.service.post_size_limit < self.body.seen:
             used += head.size
             self.release()
-            self.begin_answer()
-            self.ask_slow("too_large", ())
+            self.begin_answer("too_large", ())
             return used
         self.origin.keep_private = self.trusted or not self.service.remove_special_headers
         self.origin.port = head.port if head.port >= 0 else DEFAULT_PORT
         if engine.port_of_listener:
             self.origin.port = self.local_port
-        out_len = write_request(engine.out, OUT_SIZE, head, &self.origin)
+        self.failover_marked = self.origin.keep_private and head.fields.private_seen & PRIVATE_FAILOVER
+        out_len = -1
+        if not self.service.edits_requests or edit_request(engine, self.service, head, &self.origin, &found) == 0:
+            out_len = write_request(engine.out, OUT_SIZE, head, &self.origin)
         if out_len < 0:
             self.release()
             self.refuse(<int>HEAD_TOO_LARGE)
@@ -283,19 +282,21 @@ cdef class Intake(Exchange):
         if owes_end:
             self.keep_sent("\r\n", 2)
         used += head.size
+        self.began_ms = ws_now_ms()
+        waits = self.service.waits_for_continue and self.body.kind != NO_BODY
         upstream = None
-        if self.choice.server >= 0:
-            upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(ws_now_ms())
+        if self.choice.server >= 0 and not waits:
+            upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(self.began_ms)
         if upstream is None:
             if not self.replayable:
                 self.keep_unsent(engine.out, out_len, data + head.size, forward, owes_end)
             self.await_client()
             if not self.request_done:
                 self.pause_reading()
-            if self.choice.server >= 0:
-                self.ask_slow("connect", ())
+            if self.choice.server < 0:
+                self.ask_slow("no_server", (self.choice.server == ALL_FULL,))  # it may wait in the queue
             else:
-                self.ask_slow("no_server", (True,))  # which may let it wait in the queue
+                self.ask_slow("send_kept" if waits else "connect", ())
             return used
         self.hand_over(upstream)
         upstream.send(engine.out, out_len, data + head.size, forward)
@@ -314,7 +315,7 @@ cdef class Intake(Exchange):
         return 0
 
     cdef int keep_session(self) except -1:
-        """Another server than the session's owner takes the request: what it answers needs the session's value."""
+        """Another server than the session's owner may take the request: what it answers needs the session's value."""
         buffer_clear(&self.session)
         self.session_in_cookie = self.engine.ids.in_cookie
         return buffer_append(&self.session, self.engine.ids.value, self.engine.ids.value_len)
@@ -371,8 +372,7 @@ cdef class Intake(Exchange):
             elif used < 0:
                 self.refuse(<int>-used)
             else:
-                self.begin_answer()
-                self.ask_slow("too_large", ())
+                self.begin_answer("too_large", ())
             return 0
         self.await_client()
         if self.replayable:
@@ -411,16 +411,27 @@ cdef class Intake(Exchange):
         self.upstream = None
         if self.session.length:
             buffer_clear(&self.session)
+        if self.ledger is not None:
+            ledger, self.ledger = self.ledger, None  # first: the slow path may end in here again
+            self.ask_slow("tries_over", (ledger,))
         return 0
 
     cdef int answer_begins(self) except -1:
-        """Any answer proves that the server lives (PLUGIN 5.2); what was kept for a retry is not needed any more."""
+        """
+        An answer proves that the server lives (PLUGIN 5.2); what was kept for a retry is not needed any more.
+
+        One that counts as a failure proves nothing: the mark stays, and ``release`` lets the next request probe (PM49491).
+        """
+        cdef int status = self.engine.response.status
         self.response_started = True
-        # The head is gone with a body that was too large to keep.
-        self.service.cluster.mark_up(
-            self.choice.server, self.engine.worker_id, self.sent.data, self.sent_head if self.sent.length else 0
-        )
-        self.choice.probe = False
+        if status < 500 or not self.engine.is_failure(status):
+            # The head is gone with a body that was too large to keep.
+            self.service.cluster.mark_up(
+                self.choice.server, self.engine.worker_id, self.sent.data, self.sent_head if self.sent.length else 0
+            )
+            self.choice.probe = False
+            if self.ledger is not None:
+                self.ask_slow("answer_began", (status,))
         buffer_clear(&self.sent)
         self.replayable = False
         return 0
@@ -475,6 +486,8 @@ cdef class Intake(Exchange):
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1:
         """The server went away: cut the client off if it already has part of the answer, else ask the slow path."""
         self.upstream = None
+        self.held = (<Upstream>upstream).held
+        self.was_reused = (<Upstream>upstream).reused
         if self.closing:
             return self.release()  # the client is gone: nobody waits, and the server is not to blame
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
@@ -486,7 +499,7 @@ cdef class Intake(Exchange):
         self.await_client()
         if not self.request_done:
             self.pause_reading()
-        return self.ask_slow("upstream_failed", (kind, error, bool((<Upstream>upstream).reused and not self.pardoned)))
+        return self.ask_slow("upstream_failed", (kind, error, bool(self.was_reused and not self.pardoned)))
 
     cdef int lost(self, object error) except -1:
         cdef int phase = self.phase
@@ -543,8 +556,7 @@ cdef class Intake(Exchange):
         elif self.phase == IDLE and self.pending.length:
             self.forget_request()
             self.keep_alive = False
-            self.begin_answer()
-            self.ask_slow("timed_out", ())
+            self.begin_answer("timed_out", ())
         elif self.phase == IDLE:
             self.close()
         elif self.phase == RELAYING and not self.request_done and self.reading_paused:
@@ -552,8 +564,7 @@ cdef class Intake(Exchange):
         elif self.phase == RELAYING and not self.request_done and not self.response_started:
             self.leave_upstream()
             self.release()
-            self.begin_answer()
-            self.ask_slow("timed_out", ())
+            self.begin_answer("timed_out", ())
         else:
             self.abort()
         return 0

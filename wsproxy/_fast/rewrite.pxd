@@ -3,12 +3,16 @@
 from wsproxy._fast.head cimport RequestHead, ResponseHead
 
 cdef struct Origin:
-    # Who asks, for the private headers; all pointers live as long as the downstream connection.
+    # Who asks, for private headers and X-Forwarded fields; all pointers live as long as the downstream connection.
     const char* constant        # "$WSIS: false\r\n$WSSC: http\r\n$WSRA: ...\r\n$WSRH: ...\r\n"
     Py_ssize_t constant_len
     const char* local_host      # where the connection came in: stands in for a missing Host (HTTP/1.0)
     Py_ssize_t local_host_len
     int port                    # for $WSSP
+    const char* peer            # the client's address
+    Py_ssize_t peer_len
+    bint trusted                # it is a TrustedProxy
+    bint secure                 # it came over https
     bint keep_private           # private fields of this client go on and only missing ones are added
     bint failover               # $WSFO: true
 

@@ -6,6 +6,12 @@ def rewrite_request(
     port: int = 80,
     keep_private: bool = False,
     failover: bool = False,
+    strip: tuple[bytes, bytes, bytes] | None = None,
+    trusted: bool = False,
+    x_forwarded: bool = False,
+    forwarded: bool = False,
+    secure: bool = False,
+    room_size: int = ...,
     capacity: int = ...,
 ) -> bytes | int: ...
 def rewrite_response(
@@ -15,5 +21,9 @@ def rewrite_response(
     say_keep_alive: bool = False,
     drop_length: bool = False,
     drop_chunked: bool = False,
+    complete: tuple[bytes, bytes, bytes] | None = None,
+    session: bytes = b"",
+    secure: bool = False,
+    room_size: int = ...,
     capacity: int = ...,
 ) -> bytes | int: ...

@@ -6,7 +6,7 @@ Must not forward hop-by-hop fields, fields named in Connection, or private heade
 are how an application learns who the user is (PEERS.md D 8).
 """
 
-from libc.string cimport memchr, memcpy, strlen
+from libc.string cimport memchr
 from wsproxy._fast.fields cimport (
     FIELD_CONNECTION,
     FIELD_CONTENT_LENGTH,
@@ -14,12 +14,17 @@ from wsproxy._fast.fields cimport (
     FIELD_HOP_BY_HOP,
     FIELD_HOST,
     FIELD_PRIVATE,
+    FIELD_REWRITTEN,
     FIELD_TRANSFER_ENCODING,
+    PRIVATE_FAILOVER,
     Field,
     Fields,
     Limits,
 )
+from wsproxy._fast.forwarded cimport write_forwarded
 from wsproxy._fast.head cimport ExactCopy, RequestHead, ResponseHead, parse_request, parse_response
+from wsproxy._fast.lines cimport Room, put, put_text
+from wsproxy._fast.session_cookie cimport Completion, complete_cookies, strip_clone_ids
 from wsproxy._fast.stream cimport OUT_SIZE
 
 cdef enum:
@@ -29,15 +34,6 @@ cdef enum:
 
 cdef bytes constant_lines(bytes peer):
     return b"$WSIS: false\r\n$WSSC: http\r\n$WSRA: %b\r\n$WSRH: %b\r\n" % (peer, peer)
-
-
-cdef inline char* put(char* out, const char* data, Py_ssize_t length) noexcept nogil:
-    memcpy(out, data, length)
-    return out + length
-
-
-cdef inline char* put_text(char* out, const char* text) noexcept nogil:
-    return put(out, text, strlen(text))
 
 
 cdef inline char* put_number(char* out, int number) noexcept nogil:
@@ -51,8 +47,13 @@ cdef inline char* put_number(char* out, int number) noexcept nogil:
             return put(out, &digits[at], 12 - at)
 
 
+cdef inline Py_ssize_t count_edits(Fields* fields) noexcept nogil:
+    """At most so many bytes more than came."""
+    return fields.rewritten + fields.more_len
+
+
 cdef inline char* put_fields(char* out, Fields* fields, bint keep_private, bint drop_length, bint drop_expect) noexcept nogil:
-    """Copies runs of neighbouring lines that go on; one memcpy a run."""
+    """Copies runs of neighbouring lines that go on, one memcpy a run; then the lines that were added."""
     cdef const char* run = NULL
     cdef const char* run_end = NULL
     cdef Field* field
@@ -69,6 +70,12 @@ cdef inline char* put_fields(char* out, Fields* fields, bint keep_private, bint 
             goes_on = keep_private
         elif field.kind == FIELD_EXPECT:
             goes_on = not drop_expect and not field.dropped
+        elif field.kind == FIELD_REWRITTEN:
+            if run != NULL:
+                out = put(out, run, run_end - run)
+                run = NULL
+            out = put(out, field.line, field.line_len)
+            continue
         elif (
             field.kind == FIELD_HOST
             or field.kind == FIELD_TRANSFER_ENCODING
@@ -87,6 +94,8 @@ cdef inline char* put_fields(char* out, Fields* fields, bint keep_private, bint 
             run = NULL
     if run != NULL:
         out = put(out, run, run_end - run)
+    if fields.more_len:
+        out = put(out, fields.more, fields.more_len)
     return out
 
 
@@ -111,7 +120,7 @@ cdef char* put_private(char* out, RequestHead* head, Origin* origin, const char*
         out = put(out, "\r\n", 2)
     if not seen & 128:
         out = put(out, "_WS_HAPRT_WLMVERSION: -1\r\n", 26)
-    if origin.failover:
+    if origin.failover and not seen & PRIVATE_FAILOVER:
         out = put(out, "$WSFO: true\r\n", 13)
     return out
 
@@ -142,7 +151,7 @@ cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head,
     cdef char* p = out
     cdef const char* host = head.host if head.host != NULL else origin.local_host
     cdef Py_ssize_t host_len = head.host_len if head.host != NULL else origin.local_host_len
-    if head.size + head.authority_len + 2 * host_len + origin.constant_len + ADDED > capacity:
+    if head.size + count_edits(&head.fields) + head.authority_len + 2 * host_len + origin.constant_len + ADDED > capacity:
         return -1
     p = put(p, head.method, head.method_len)
     p[0] = c" "
@@ -171,7 +180,7 @@ cdef Py_ssize_t write_response(
     bint close, bint say_keep_alive, bint drop_length, bint drop_chunked,
 ) noexcept nogil:
     cdef char* p = out
-    if head.size + ADDED > capacity:
+    if head.size + count_edits(&head.fields) + ADDED > capacity:
         return -1
     p = put(p, "HTTP/1.1 ", 9)
     p = put(p, head.status_text, head.status_text_len)
@@ -207,11 +216,23 @@ def rewrite_request(
     int port=80,
     bint keep_private=False,
     bint failover=False,
+    tuple strip=None,
+    bint trusted=False,
+    bint x_forwarded=False,
+    bint forwarded=False,
+    bint secure=False,
+    Py_ssize_t room_size=OUT_SIZE,
     Py_ssize_t capacity=OUT_SIZE,
 ):
-    """The request head as a server gets it; an int <= 0 as ``read_request`` gives it, 1 where ``capacity`` is short."""
+    """
+    The request head as a server gets it; an int <= 0 as ``read_request`` gives it, 1 where ``capacity`` is short.
+
+    ``strip``: name of the cookie and of the path parameter, and the separator, of clone lists that are taken away.
+    """
     cdef RequestHead head
     cdef Origin origin
+    cdef Room room
+    cdef ExactCopy edits
     cdef Limits limits = no_limits()
     cdef ExactCopy copy = ExactCopy(data)
     cdef ExactCopy out = ExactCopy(bytes(capacity))
@@ -219,13 +240,28 @@ def rewrite_request(
     cdef Py_ssize_t size = parse_request(copy.at, copy.length, &limits, &head)
     if size <= 0:
         return size
+    if strip is not None or x_forwarded or forwarded:
+        edits = ExactCopy(bytes(room_size))
+        room.at, room.used, room.capacity = edits.at, 0, room_size
+    if strip is not None:
+        name, url_id, separator = strip
+        if strip_clone_ids(
+            &room, &head, <const char*><bytes>name, len(name), <const char*><bytes>url_id, len(url_id), ord(separator),
+        ) < 0:
+            return 1
     origin.constant = <const char*>constant
     origin.constant_len = len(constant)
     origin.local_host = <const char*>local_host
     origin.local_host_len = len(local_host)
     origin.port = port
+    origin.peer = <const char*>peer
+    origin.peer_len = len(peer)
+    origin.trusted = trusted
+    origin.secure = secure
     origin.keep_private = keep_private
     origin.failover = failover
+    if (x_forwarded or forwarded) and write_forwarded(&room, &head, &origin, x_forwarded, forwarded) < 0:
+        return 1
     size = write_request(out.at, out.length, &head, &origin)
     return 1 if size < 0 else out.at[:size]
 
@@ -237,15 +273,38 @@ def rewrite_response(
     bint say_keep_alive=False,
     bint drop_length=False,
     bint drop_chunked=False,
+    tuple complete=None,
+    bytes session not None=b"",
+    bint secure=False,
+    Py_ssize_t room_size=OUT_SIZE,
     Py_ssize_t capacity=OUT_SIZE,
 ):
-    """The response head as a client gets it; an int as for ``rewrite_request``."""
+    """
+    The response head as a client gets it; an int as for ``rewrite_request``.
+
+    ``complete``: the cookie's name, the server's clone id and the separator; ``session``: the value that a request came with
+    which was failed over.
+    """
     cdef ResponseHead head
+    cdef Completion completion
+    cdef Room room
+    cdef ExactCopy edits
     cdef Limits limits = no_limits()
     cdef ExactCopy copy = ExactCopy(data)
     cdef ExactCopy out = ExactCopy(bytes(capacity))
     cdef Py_ssize_t size = parse_response(copy.at, copy.length, &limits, &head)
     if size <= 0:
         return size
+    if complete is not None:
+        edits = ExactCopy(bytes(room_size))
+        room.at, room.used, room.capacity = edits.at, 0, room_size
+        name, clone_id, separator = complete
+        completion.name, completion.name_len = <const char*><bytes>name, len(name)
+        completion.clone_id, completion.clone_id_len = <const char*><bytes>clone_id, len(clone_id)
+        completion.separator = ord(separator)
+        completion.session, completion.session_len = <const char*>session, len(session)
+        completion.secure = secure
+        if complete_cookies(&room, &head, &completion) < 0:
+            return 1
     size = write_response(out.at, out.length, &head, close, say_keep_alive, drop_length, drop_chunked)
     return 1 if size < 0 else out.at[:size]

@@ -237,7 +237,7 @@ cdef class Cluster(Balancer):
             return ALL_FULL
         server = self.choose_or_say(now_ms, &waiter.tried, &probe)
         waiter.probe = probe
-        if server == ALL_FULL and has_tried_none(&waiter.tried):
+        if server == ALL_FULL and has_tried_none(&waiter.tried) and not waiter.tried.had_last_chance:
             all_full[0] = True  # where a waiter that failed nowhere gets nothing, no other does
         return server
 

@@ -12,7 +12,7 @@ cdef inline bint was_tried(const Tried* tried, int server) noexcept nogil:
 
 
 cdef inline bint has_tried_none(const Tried* tried) noexcept nogil:
-    return not (tried.bits[0] | tried.bits[1] | tried.bits[2] | tried.bits[3] | tried.had_last_chance)
+    return not (tried.bits[0] | tried.bits[1] | tried.bits[2] | tried.bits[3])
 
 
 cdef inline void set_tried(Tried* tried, int server) noexcept nogil:

@@ -14,6 +14,7 @@ cdef class Upstream(Stream):
     cdef int interims               # 1xx heads of this exchange
     cdef readonly bint reused
     cdef readonly int exchanges
+    cdef Py_ssize_t held            # bytes of the request that the transport still had when the exchange failed
     cdef Buffer pending             # part of a response head
     cdef Body body
 
@@ -25,5 +26,7 @@ cdef class Upstream(Stream):
     cdef Py_ssize_t relay_chunks(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except? -1
     cdef int relay_unchunked(self, const char* data, Py_ssize_t length) except -1
     cdef int complete(self, bint clean) except -1
+    cdef int leave(self, bint clean) except -1
+    cdef int discard(self, const char* data, Py_ssize_t length) except -1
     cdef int fail(self, int kind, int error) except -1
     cdef void touch(self) noexcept

@@ -9,19 +9,29 @@ whole: a reused connection never carries bytes of an earlier exchange (PEERS.md 
 import asyncio
 
 from libc.stdint cimport int64_t
+from libc.string cimport memchr
 from wsproxy._fast.chunked cimport CHUNK_DONE, ChunkSpan, begin_chunks, next_span, scan_chunks
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport (
     BAD_RESPONSE,
     CHUNKED_BODY,
     CLOSED_EARLY,
+    EXPECT_ADDED,
+    EXPECT_HELD,
     IO_TIMEOUT,
     LENGTH_BODY,
     NO_BODY,
     UNTIL_CLOSE,
     Exchange,
 )
-from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PARTITION_TABLE, PARTITION_VERSION, UNEXPECTED_STATUS
+from wsproxy._fast.fields cimport (
+    HEAD_TOO_LARGE,
+    PARTITION_TABLE,
+    PARTITION_VERSION,
+    UNEXPECTED_STATUS,
+    Fields,
+    equals_ignoring_case,
+)
 from wsproxy._fast.head cimport ResponseHead, parse_response
 from wsproxy._fast.rewrite cimport write_response
 from wsproxy._fast.state cimport ws_now_ms
@@ -32,6 +42,36 @@ cdef enum:
     # 1xx heads before an answer: a server may send a 100, some 103 and a 102 now and then. An endless row of them would
     # restart ServerIOTimeout for ever.
     MOST_INTERIMS = 100
+
+
+cdef bint is_bound_scheme(const char* p, const char* end) noexcept nogil:
+    return (
+        end - p >= 4 and equals_ignoring_case(p, "ntlm", 4)
+        or end - p >= 9 and equals_ignoring_case(p, "negotiate", 9)
+    )
+
+
+cdef bint asks_for_bound_login(Fields* fields) noexcept nogil:
+    """
+    Whether a 401 asks for NTLM or Negotiate: they log in a connection, not a request (RFC 4559 6).
+
+    Kept for the next request, which may be another client's, it would be served as whoever logged in (PEERS.md D 6).
+    """
+    cdef int i
+    cdef const char* p
+    cdef const char* end
+    for i in range(fields.count):
+        if fields.at[i].name_len != 16 or not equals_ignoring_case(fields.at[i].line, "www-authenticate", 16):
+            continue
+        p = fields.at[i].value
+        end = p + fields.at[i].value_len
+        while p != NULL:  # a field may hold several challenges
+            while p < end and (p[0] == c" " or p[0] == c"\t" or p[0] == c","):
+                p += 1
+            if is_bound_scheme(p, end):
+                return True
+            p = <const char*>memchr(p, c",", end - p)
+    return False
 
 
 cdef class Upstream(Stream):
@@ -67,7 +107,10 @@ cdef class Upstream(Stream):
         if (
             self.pool.io_timeout_ms
             and not self.reading_paused
-            and (self.buffered or self.downstream is None or self.downstream.request_done)
+            and (
+                self.buffered or self.downstream is None or self.downstream.request_done
+                or self.downstream.expect & EXPECT_HELD
+            )
         ):
             self.deadline_ms = ws_now_ms() + self.pool.io_timeout_ms
         else:
@@ -92,6 +135,9 @@ cdef class Upstream(Stream):
             data += size
             length -= size
             if not self.awaits_head:
+                if self.engine.response.status >= 500 and self.engine.is_failure(self.engine.response.status):
+                    if self.downstream.is_refused(self.engine.response.status):
+                        return self.discard(data, length)
                 size = self.write_head(self.downstream)
                 if size < 0:
                     return self.fail(BAD_RESPONSE, <int>HEAD_TOO_LARGE)
@@ -130,7 +176,10 @@ cdef class Upstream(Stream):
             self.interims += 1
             if head.status == 101 or self.interims > MOST_INTERIMS:
                 return -<int>UNEXPECTED_STATUS  # no upgrade was asked for: the field is hop-by-hop and was not sent on
-            if not downstream.http10:
+            if head.status == 100:
+                downstream.continue_body()
+                self.touch()
+            if not downstream.http10 and not (head.status == 100 and downstream.expect & EXPECT_ADDED):
                 # Framing fields mean nothing on 1xx (liberty.md: Liberty's 100 has Content-Length: 0).
                 head.fields.chunked = False
                 written = write_response(engine.out, OUT_SIZE, head, False, False, True, True)
@@ -139,9 +188,12 @@ cdef class Upstream(Stream):
                 downstream.send(engine.out, written, NULL, 0)
             return size
         self.awaits_head = False
-        self.keep_alive = head.keep_alive
+        # A server that answers without the body that it was told of may wait for it still.
+        self.keep_alive = head.keep_alive and not downstream.expect & EXPECT_HELD
         if head.fields.private_seen & (PARTITION_TABLE | PARTITION_VERSION):
             downstream.note_partitions(&head.fields)
+        if head.status == 401 and asks_for_bound_login(&head.fields):
+            self.keep_alive = False
         if downstream.head_only or head.status == 204 or head.status == 304:
             self.body.kind = NO_BODY
         elif head.fields.chunked:
@@ -156,12 +208,14 @@ cdef class Upstream(Stream):
         return size
 
     cdef Py_ssize_t write_head(self, Exchange downstream) noexcept:
-        """The final head as the client gets it, in ``engine.out``; its length."""
+        """The final head as the client gets it, in ``engine.out``; its length, -1: no room for it."""
         cdef ResponseHead* head = &self.engine.response
         cdef bint unchunk = downstream.http10 and self.body.kind == CHUNKED_BODY
         if not downstream.request_done or self.body.kind == UNTIL_CLOSE or unchunk or self.engine.draining:
             downstream.keep_alive = False
         downstream.ends_by_close = unchunk or self.body.kind == UNTIL_CLOSE
+        if (head.fields.has_set_cookie or downstream.session.length) and downstream.edit_answer(head) < 0:
+            return -1
         return write_response(
             self.engine.out,
             OUT_SIZE,
@@ -245,6 +299,33 @@ cdef class Upstream(Stream):
     cdef int complete(self, bint clean) except -1:
         """The answer is over; ``clean``: nothing came after it."""
         cdef Exchange downstream = self.downstream
+        self.leave(clean)
+        return downstream.finish()
+
+    cdef int discard(self, const char* data, Py_ssize_t length) except -1:
+        """
+        Drops an answer that the client shall not see; these bytes of its body are here.
+
+        The connection is used again only where this is all of it: waiting for the rest of a page that nobody reads would
+        cost more than a new connection.
+        """
+        cdef Exchange downstream = self.downstream
+        cdef Py_ssize_t forward
+        cdef bint whole = False
+        if self.body.kind == NO_BODY:
+            whole = length == 0
+        elif self.body.kind == LENGTH_BODY:
+            whole = length == self.body.left
+        elif self.body.kind == CHUNKED_BODY:
+            whole = (
+                scan_chunks(&self.body.chunks, data, length, &forward) == length and self.body.chunks.phase == CHUNK_DONE
+            )
+        self.leave(whole)
+        return downstream.go_elsewhere()
+
+    cdef int leave(self, bint clean) except -1:
+        """Parts from the exchange: back to the pool if nothing speaks against it; ``clean``: no byte is left of it."""
+        cdef Exchange downstream = self.downstream
         cdef bint reusable = (
             clean and self.keep_alive and downstream.request_done and not self.write_broken and not self.closing
             and not self.write_paused and not self.engine.draining and not self.count_unsent()
@@ -257,13 +338,14 @@ cdef class Upstream(Stream):
             self.pool.put(self, ws_now_ms())
         else:
             self.abort()
-        return downstream.finish()
+        return 0
 
     cdef int fail(self, int kind, int error) except -1:
         """No (whole) answer will come; the exchange decides what now."""
         cdef Exchange downstream = self.downstream
         self.downstream = None
         buffer_clear(&self.pending)
+        self.held = self.transport.get_write_buffer_size() if self.buffered and self.transport is not None else 0
         self.abort()
         if downstream is not None:
             return downstream.upstream_failed(self, kind, error)
@@ -298,7 +380,7 @@ cdef class Upstream(Stream):
         if self.downstream is not None:
             if paused:
                 self.downstream.pause_reading()
-            else:
+            elif not self.downstream.expect & EXPECT_HELD:
                 self.downstream.resume_reading()
             self.touch()
         return 0

@@ -27,6 +27,8 @@ MOST_WAITING = 4096
 FallbackMode = Literal["404", "directory", "upstream"]
 BackupUse = Literal["ordered", "balanced"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+ServerErrors = Literal["pass", "mark_down"]
+ErrorStatus = Literal["precise", "plugin"]
 
 
 class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,6 +163,33 @@ class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="how long a session's new server is remembered after a failover, until its cookie names it; 0: not at all",
         ),
     ] = 60.0
+    complete_clone_ids: Annotated[
+        bool,
+        Meta(
+            description="true: the answering server's CloneID is added to the affinity cookie where the server did not do it"
+        ),
+    ] = True
+    strip_clone_ids: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='ServerClusters whose servers get the session id without clone ids (Tomcat, Jetty); "*": all'
+        ),
+    ] = ()
+
+
+class ForwardedSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[forwarded]``: who the client is, for servers that do not read private headers."""
+
+    x_forwarded: Annotated[
+        bool,
+        Meta(
+            description="true: X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are written; false: a client's own go on"
+        ),
+    ] = False
+    forwarded: Annotated[
+        bool,
+        Meta(description="true: Forwarded (RFC 7239) is written; false: a client's own goes on"),
+    ] = False
 
 
 class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -199,6 +228,35 @@ class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="true: a request whose own server is full waits for that one instead of going to another"
         ),
     ] = True
+
+
+class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[retry]``: what a failed try at a server leads to."""
+
+    on_503: Annotated[
+        bool,
+        Meta(
+            description="true: a request that a server answers with 503 goes to another server, which is not held against the first"
+        ),
+    ] = True
+    server_errors: Annotated[
+        ServerErrors,
+        Meta(
+            description='answers 500 to 599 but 503: "pass" to the client, "mark_down" the server and try another one'
+        ),
+    ] = "pass"
+    strict_once: Annotated[
+        bool,
+        Meta(
+            description="true: a request of which a server may have received anything is never sent again"
+        ),
+    ] = False
+    error_status: Annotated[
+        ErrorStatus,
+        Meta(
+            description='status where no server answered: "precise" 500, 502, 503 or 504, "plugin" 500 except for MaxConnections'
+        ),
+    ] = "precise"
 
 
 class FallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -244,9 +302,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitSettings = LimitSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     upstream: UpstreamSettings = UpstreamSettings()
-    routing: RoutingSettings = RoutingSettings()
     balancing: BalancingSettings = BalancingSettings()
+    routing: RoutingSettings = RoutingSettings()
     affinity: AffinitySettings = AffinitySettings()
+    forwarded: ForwardedSettings = ForwardedSettings()
+    retry: RetrySettings = RetrySettings()
     queue: QueueSettings = QueueSettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()

@@ -231,6 +231,8 @@ def allowed_values(info: FieldInfo) -> str:
             return _FLOAT_RANGE.format(kind.ge, kind.le)
         case msgspec.inspect.BoolType():
             return "true or false"
+        case msgspec.inspect.VarTupleType():
+            return "a list of texts in quotes"
         case msgspec.inspect.LiteralType():
             return " or ".join(f'"{value}"' for value in kind.values)
         case _:

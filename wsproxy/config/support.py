@@ -69,10 +69,6 @@ NOT_CARRIED_OUT: dict[type, dict[str, Left]] = {
         "ws_server_idle_timeout_s": Left(
             "WebSocket has no time-outs of its own yet", is_warned=True
         ),
-        "extended_handshake": Left("no exchange is made before the request yet", is_warned=True),
-        "wait_for_continue": Left(
-            "the body is sent without waiting for 100 (Continue)", is_warned=True
-        ),
     },
     Transport: {"hostname_alias": Left(_TLS)},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsproxy._fast.engine import Engine
-from wsproxy.dataplane.plan import Plan, build_services
+from wsproxy.dataplane.plan import Plan, build_services, socket_address
 
 
 def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
@@ -12,7 +12,7 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
     limits = plan.settings.limits
     timeouts = plan.settings.timeouts
     services, fallback = build_services(plan)
-    trusted = [proxy.name.strip("[]").lower().encode() for proxy in config.trusted_proxies]
+    trusted = [socket_address(proxy.name) for proxy in config.trusted_proxies]
     return Engine(
         worker_id=worker_id,
         routes=plan.routes.table,
@@ -24,7 +24,9 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
         header_fields=min(limits.header_fields, config.http_max_headers),
         vhost_matching_compat=config.vhost_matching_compat,
         port_of_listener=config.app_server_port_preference == "WebserverPort",
-        trusted_proxies=frozenset(trusted if config.trusted_proxy_enable else ()),
+        trusted_proxies=frozenset(filter(None, trusted if config.trusted_proxy_enable else ())),
+        on_503=plan.settings.retry.on_503,
+        errors_mark_down=plan.settings.retry.server_errors == "mark_down",
         head_s=timeouts.head_s,
         keepalive_s=timeouts.keepalive_s,
         body_s=timeouts.body_s,

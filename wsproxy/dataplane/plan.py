@@ -6,6 +6,8 @@ Driven by ``cli.run`` and by tests; used by ``dataplane.worker``. Must not open 
 
 from __future__ import annotations
 
+import difflib
+import ipaddress
 import logging
 from dataclasses import dataclass
 
@@ -15,6 +17,7 @@ from wsproxy._fast.state import SharedState
 from wsproxy.config.address import parse_address
 from wsproxy.config.model import Config, Server, ServerCluster, Transport
 from wsproxy.config.settings import Settings
+from wsproxy.errors import StartError
 from wsproxy.routing.table import CompiledRoutes, build_route_table
 
 log = logging.getLogger("wsproxy.plan")
@@ -25,6 +28,8 @@ KB = 1024
 # not sent again, as with a PostBufferSize that it exceeds.
 MOST_KEPT_KB = 16_384
 FALLBACK_CLUSTER = "[fallback]"
+# In affinity.strip_clone_ids.
+ALL_CLUSTERS = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,13 @@ class Plan:
 
 
 def build_plan(config: Config, settings: Settings, state: SharedState) -> Plan:
-    """The plan; its clusters take their slots in ``state``, so build it before the first fork."""
+    """
+    The plan; its clusters take their slots in ``state``, so build it before the first fork.
+
+    Raises:
+        StartError: a setting names a ServerCluster that ``config`` does not have.
+    """
+    _check_names(config, settings)
     clusters = tuple(
         _build_cluster(cluster, settings, state) if cluster.servers else None
         for cluster in config.server_clusters
@@ -51,6 +62,17 @@ def build_plan(config: Config, settings: Settings, state: SharedState) -> Plan:
         fallback = Cluster(state, FALLBACK_CLUSTER, [(name, None, 1, -1)], [0], [])
     routes = build_route_table(config, exact_first=settings.routing.prefer == "exact")
     return Plan(config, settings, routes, clusters, fallback, state)
+
+
+def _check_names(config: Config, settings: Settings) -> None:
+    known = [cluster.name for cluster in config.server_clusters]
+    for name in settings.affinity.strip_clone_ids:
+        if name != ALL_CLUSTERS and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"allowed: {', '.join(known)}"
+            raise StartError(
+                f'affinity.strip_clone_ids: found "{name}", which is no ServerCluster of {config.path}; {hint} (or "*" for all)'
+            )
 
 
 def _members(cluster: ServerCluster) -> tuple[list[int], list[int]]:
@@ -111,7 +133,10 @@ def build_services(plan: Plan) -> tuple[list[Service | None], Service | None]:
             idle_s=upstream.pool_idle_s,
             most_idle=upstream.pool_size,
         )
-        fallback = Service(plan.fallback, [pool])
+        forwarded = plan.settings.forwarded
+        fallback = Service(
+            plan.fallback, [pool], x_forwarded=forwarded.x_forwarded, forwarded=forwarded.forwarded
+        )
     return services, fallback
 
 
@@ -124,6 +149,12 @@ def _build_service(cluster: ServerCluster, built: Cluster, settings: Settings) -
         post_buffer_size=KB
         * (cluster.post_buffer_size_kb if cluster.post_buffer_size_kb >= 0 else MOST_KEPT_KB),
         io_timeout_retry=cluster.server_io_timeout_retry,
+        complete_clone_ids=settings.affinity.complete_clone_ids,
+        strip_clone_ids=not {cluster.name, ALL_CLUSTERS}.isdisjoint(
+            settings.affinity.strip_clone_ids
+        ),
+        x_forwarded=settings.forwarded.x_forwarded,
+        forwarded=settings.forwarded.forwarded,
     )
 
 
@@ -145,12 +176,32 @@ def _build_pool(server: Server, settings: Settings) -> Pool:
         io_timeout_s=abs(server.server_io_timeout_s),
         io_timeout_marks_down=server.server_io_timeout_s < 0,
         idle_s=idle_s,
+        extended_handshake=server.extended_handshake,
+        wait_for_continue=server.wait_for_continue,
         most_idle=settings.upstream.pool_size,
     )
 
 
+def socket_address(name: str) -> bytes:
+    """The address of a TrustedProxy as the socket of a client shows it; empty where the name is no address."""
+    try:
+        address = ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return b""
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address).encode()
+
+
 def warn_of_unusable(config: Config) -> None:
-    """Logs each server that no request can reach yet: only https Transports, which are not spoken to yet."""
+    """Logs each server that no request can reach yet (only https Transports), and each TrustedProxy that nobody can be."""
+    for proxy in config.trusted_proxies if config.trusted_proxy_enable else ():
+        if not socket_address(proxy.name):
+            log.warning(
+                '%s:%d: found TrustedProxy "%s"; allowed is an IP address: host names are not resolved, so nobody is trusted by this one',
+                config.path,
+                proxy.line,
+                proxy.name,
+            )
     for cluster in config.server_clusters:
         for server in _servers(cluster):
             if choose_transport(server, "http") is None:

@@ -7,27 +7,27 @@ with its evidence; whether the request goes on is ``routing.retry``'s decision a
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
 from collections.abc import Coroutine, Sequence
-from functools import partial
+from http import HTTPStatus
 
 from wsproxy._fast.changes import visible_path
 from wsproxy._fast.downstream import Downstream
-from wsproxy._fast.engine import Engine, Pool
+from wsproxy._fast.engine import Engine
 from wsproxy._fast.exchange import FailureKind
 from wsproxy._fast.head import HEAD_ERRORS
 from wsproxy._fast.select import Cluster
-from wsproxy._fast.upstream import Upstream, UpstreamProtocol
-from wsproxy.config.settings import QueueSettings
+from wsproxy.config.settings import QueueSettings, RetrySettings
 from wsproxy.dataplane import answers
+from wsproxy.dataplane.connect import open_upstream
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.queue import ALL_FULL, WaitingRoom
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.tasks import spawn
-from wsproxy.routing.retry import Failure, Next, Try, decide_retry
+from wsproxy.routing.ledger import Attempt, Ledger, describe
+from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 
 log = logging.getLogger("wsproxy.request")
 
@@ -38,6 +38,16 @@ _FAILURES = {
     FailureKind.IO_TIMEOUT: Failure.IO_TIMEOUT,
     FailureKind.BAD_RESPONSE: Failure.BAD_RESPONSE,
 }
+
+
+def _visible_request(line: bytes) -> str:
+    """Method and visible path of a request line; empty where it was not kept."""
+    method, _, rest = line.partition(b" ")
+    return (
+        f"{method.decode('ascii', 'backslashreplace')} {visible_path(rest.rpartition(b' ')[0])}"
+        if rest
+        else ""
+    )
 
 
 def _detail(failure: Failure, error: int) -> str:
@@ -56,14 +66,15 @@ class SlowPath:
         self,
         resolver: Resolver,
         files: FileFallback | None,
-        clusters: Sequence[Cluster | None] = (),
-        queue: QueueSettings | None = None,
+        retry: RetrySettings,
+        clusters: Sequence[Cluster | None],
+        queue: QueueSettings,
     ) -> None:
         """``files`` answers where no route matches (None: 404); ``clusters`` may have queues, as ``queue`` says."""
         self._resolver = resolver
         self._files = files
-        queue = queue or QueueSettings()
-        self.room = WaitingRoom(clusters, queue.wait_s, self._serve, self._refuse)
+        self._retry = retry
+        self.room = WaitingRoom(clusters, queue.wait_s, self.send_kept, self._refuse)
 
     # called by Downstream -------------------------------------------------------------------------------------------
 
@@ -74,26 +85,8 @@ class SlowPath:
     def upstream_failed(self, downstream: Downstream, kind: int, error: int, reused: bool) -> None:
         """The server gave no answer to a request that was (partly) sent."""
         failure = _FAILURES[FailureKind(kind)]
-        facts = downstream.facts
-        pool = downstream.pool
-        assert pool is not None
-        ruling = decide_retry(
-            Try(
-                failure=failure,
-                reused_connection=reused,
-                replayable=facts.replayable,
-                io_timeout_marks_down=pool.io_timeout_marks_down,
-                timeout_retries=facts.timeout_retries,
-                io_timeout_retry=facts.io_timeout_retry,
-            )
-        )
         detail = _detail(failure, error)
-        level = logging.DEBUG if ruling.next is Next.SAME_SERVER else logging.WARNING
-        log.log(
-            level,
-            "%s: server %s of cluster %s: %s; next: %s",
-            facts.peer, pool.name, downstream.cluster_name, detail, ruling.next.value,
-        )  # fmt: skip
+        ruling = self._judge(downstream, failure, detail, is_reused=reused)
         if ruling.mark_down:
             self._mark_down(downstream, error or errno.ETIMEDOUT, detail)
         if failure is Failure.IO_TIMEOUT:
@@ -101,11 +94,43 @@ class SlowPath:
         if ruling.next is Next.SAME_SERVER:
             downstream.pardon()
             self.connect(downstream)
-        elif ruling.next is Next.OTHER_SERVER and downstream.next_server() >= 0:
-            if not downstream.try_warm():
-                self.connect(downstream)
+        elif ruling.next is Next.OTHER_SERVER:
+            chosen = downstream.next_server()
+            if chosen >= 0:
+                self.send_kept(downstream)
+            elif chosen != ALL_FULL or not self._may_wait(downstream):
+                self._fail(downstream, ruling.status)
         else:
-            self._answer(downstream, ruling.status)
+            self._fail(downstream, ruling.status)
+
+    def refused(self, downstream: Downstream, status: int) -> bool:
+        """The server answered 503, or another status that counts as a failure: whether another server was taken instead."""
+        failure = Failure.BUSY if status == HTTPStatus.SERVICE_UNAVAILABLE else Failure.SERVER_ERROR
+        detail = f"answered {status}"
+        downstream.count_failure()
+        ruling = self._judge(downstream, failure, detail, status=status)
+        if ruling.mark_down:
+            self._mark_down(downstream, 0, detail)
+        return ruling.next is Next.OTHER_SERVER and downstream.next_server(keep=True) >= 0
+
+    def send_kept(self, downstream: Downstream) -> None:
+        """A server was taken for a request that is kept: on a warm connection if there is one."""
+        if not downstream.try_warm():
+            self.connect(downstream)
+
+    def answer_began(self, downstream: Downstream, status: int) -> None:
+        """A server answers a request that failed elsewhere before."""
+        self._note(downstream, "", status=status)
+
+    def tries_over(self, downstream: Downstream, ledger: Ledger) -> None:
+        """The exchange ends and none of our own answers was given; some tries had failed."""
+        last = ledger.attempts[-1]
+        if not last.failure:
+            self._log_ledger(downstream, ledger, "served", logging.INFO)
+        elif last.status:
+            self._log_ledger(downstream, ledger, f"answered {last.status} by the server")
+        else:
+            self._log_ledger(downstream, ledger, "ended without an answer")
 
     def answer_cut(self, downstream: Downstream, kind: int, error: int) -> None:
         """The server failed within its answer: the client is cut off, so that it sees that something is missing."""
@@ -113,6 +138,10 @@ class SlowPath:
         assert pool is not None
         failure = _FAILURES[FailureKind(kind)]
         detail = "connection closed" if failure is Failure.CLOSED_EARLY else _detail(failure, error)
+        ledger, downstream.tries = downstream.tries, None
+        if ledger is not None:
+            self._log_ledger(downstream, ledger, f"cut off within the answer, {detail},")
+            return
         log.warning(
             "%s: server %s of cluster %s: %s within an answer; the client is cut off",
             downstream.facts.peer, pool.name, downstream.cluster_name, detail,
@@ -139,19 +168,26 @@ class SlowPath:
 
     def no_server(self, downstream: Downstream, full: bool) -> None:
         """Every server of the cluster is down, or at MaxConnections: then the request may wait in the queue."""
-        if not (full and self.room.is_needed and self.room.admit(downstream)):
+        if not (full and self._may_wait(downstream)):
             self._refuse(downstream, ALL_FULL if full else NONE_REACHABLE)
 
-    def _serve(self, downstream: Downstream) -> None:
-        """A request that waited, or is about to, has its server."""
-        if not downstream.try_warm():
-            self.connect(downstream)
+    def _may_wait(self, downstream: Downstream) -> bool:
+        """Whether a request for which all servers are full waits now, or was served after all."""
+        return self.room.is_needed and self.room.admit(downstream)
 
     def _refuse(self, downstream: Downstream, reason: int) -> None:
         full = reason == ALL_FULL
         why = "all servers are at MaxConnections" if full else "no server can be reached"
-        log.warning("%s: 503: cluster %s: %s", downstream.facts.peer, downstream.cluster_name, why)
-        self._answer(downstream, 503)
+        status = decide_status(503, self._retry.error_status, full=full)
+        if downstream.tries is None:
+            log.warning(
+                "%s: %d: cluster %s: %s",
+                downstream.facts.peer,
+                status,
+                downstream.cluster_name,
+                why,
+            )
+        self._answer(downstream, status, why)
 
     def timed_out(self, downstream: Downstream) -> None:
         """Head or body did not arrive in time."""
@@ -176,8 +212,73 @@ class SlowPath:
             downstream.cut()
             raise
 
-    def _answer(self, downstream: Downstream, status: int) -> None:
+    def _fail(self, downstream: Downstream, status: int) -> None:
+        self._answer(downstream, decide_status(status, self._retry.error_status))
+
+    def _answer(self, downstream: Downstream, status: int, why: str = "") -> None:
+        ledger, downstream.tries = downstream.tries, None
+        if ledger is not None:
+            self._log_ledger(
+                downstream, ledger, f"answered {status} by wsproxy{why and f', {why},'}"
+            )
         answers.send(downstream, status)
+
+    def _judge(
+        self,
+        downstream: Downstream,
+        failure: Failure,
+        detail: str,
+        *,
+        is_reused: bool = False,
+        status: int = 0,
+    ) -> Ruling:
+        """Notes the failed try; what to do next. ``is_reused``: the first failure, on a connection that was used before."""
+        facts = downstream.facts
+        pool = downstream.pool
+        assert pool is not None
+        self._note(downstream, detail, status=status)
+        return decide_retry(
+            Try(
+                failure=failure,
+                reused_connection=is_reused,
+                replayable=facts.replayable,
+                io_timeout_marks_down=pool.io_timeout_marks_down,
+                timeout_retries=facts.timeout_retries,
+                io_timeout_retry=facts.io_timeout_retry,
+                may_not_repeat=self._retry.strict_once and facts.bytes_sent > 0,
+            )
+        )
+
+    def _note(
+        self, downstream: Downstream, failure: str, *, status: int = 0, is_sent: bool = True
+    ) -> None:
+        """One more try in the ledger, which begins with the first."""
+        facts = downstream.facts
+        pool = downstream.pool
+        assert pool is not None
+        if downstream.tries is None:
+            downstream.tries = Ledger(_visible_request(downstream.request_line))
+        downstream.tries.attempts.append(
+            Attempt(
+                server=pool.name,
+                address=f"{pool.host}:{pool.port}",
+                since_ms=facts.age_ms,
+                failure=failure,
+                status=status,
+                bytes_sent=facts.bytes_sent if is_sent else 0,
+                reused_connection=is_sent and facts.reused,
+            )
+        )
+
+    def _log_ledger(
+        self, downstream: Downstream, ledger: Ledger, outcome: str, level: int = logging.WARNING
+    ) -> None:
+        log.log(
+            level,
+            "%s: %s%s after a failure in cluster %s: %s",
+            downstream.facts.peer, ledger.request and f"{ledger.request}: ", outcome,
+            downstream.cluster_name, describe(ledger.attempts),
+        )  # fmt: skip
 
     def _mark_down(self, downstream: Downstream, error: int, detail: str) -> None:
         pool = downstream.pool
@@ -195,7 +296,7 @@ class SlowPath:
             pool = downstream.pool
             assert pool is not None
             try:
-                upstream = await self._open(pool)
+                upstream = await open_upstream(self.engine, self._resolver, pool)
             except (OSError, TimeoutError) as error:
                 if not downstream.is_waiting:
                     return
@@ -217,33 +318,10 @@ class SlowPath:
         if isinstance(error, TimeoutError):
             number = errno.ETIMEDOUT
         detail = f"{Failure.CONNECT.value}: {str(error) or os.strerror(number)}"
+        self._note(downstream, detail, is_sent=False)
         self._mark_down(downstream, number, detail)
         chosen = downstream.next_server()
         if chosen < 0:
             self.no_server(downstream, full=chosen == -2)
             return True
         return downstream.try_warm()
-
-    async def _open(self, pool: Pool) -> Upstream:
-        """A new connection; each address of the host is tried, each for ConnectTimeout."""
-        if not pool.host:
-            raise OSError(errno.EPROTONOSUPPORT, "no http Transport")
-        loop = asyncio.get_running_loop()
-        failed: Exception = OSError(f"{pool.host} has no address")
-        async with asyncio.timeout(pool.connect_timeout_s):
-            addresses = await self._resolver.resolve(pool.host)
-        for address in addresses:
-            try:
-                async with asyncio.timeout(pool.connect_timeout_s):
-                    _, upstream = await loop.create_connection(
-                        partial(UpstreamProtocol, self.engine, pool), address, pool.port
-                    )
-            except TimeoutError:
-                failed = TimeoutError(
-                    errno.ETIMEDOUT, f"no connection within {pool.connect_timeout_s:g} s"
-                )
-            except OSError as error:
-                failed = error
-            else:
-                return upstream
-        raise failed

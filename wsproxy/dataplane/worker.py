@@ -51,7 +51,9 @@ def build_engine(plan: Plan, worker_id: int) -> tuple[Engine, SlowPath]:
     files = None
     if settings.fallback.mode == "directory":
         files = FileFallback(Path(settings.fallback.directory))
-    slow = SlowPath(Resolver(settings.upstream.resolve_s), files, plan.clusters, settings.queue)
+    slow = SlowPath(
+        Resolver(settings.upstream.resolve_s), files, settings.retry, plan.clusters, settings.queue
+    )
     engine = make_engine(plan, worker_id, slow)
     slow.engine = engine
     return engine, slow

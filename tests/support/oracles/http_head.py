@@ -40,6 +40,7 @@ KINDS = {
     **dict.fromkeys(HOP_BY_HOP, 5),
     b"expect": 6,
     b"cookie": 7,
+    b"set-cookie": 9,
 }
 PRIVATE = 8
 # Connection cannot take these away: a message whose framing is lost is another message.

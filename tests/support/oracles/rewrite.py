@@ -42,9 +42,20 @@ def is_private(name: bytes) -> bool:
 
 
 def request(
-    data: bytes, *, peer: bytes, local_host: bytes, port: int, keep_private: bool, failover: bool
+    data: bytes,
+    *,
+    peer: bytes,
+    local_host: bytes,
+    port: int,
+    keep_private: bool,
+    failover: bool,
+    more: list[bytes] | None = None,
 ) -> bytes | None:
-    """The head that the server gets; None while ``data`` is not whole. Raises RefusedError."""
+    """
+    The head that the server gets; None while ``data`` is not whole. Raises RefusedError.
+
+    ``more``: lines that are written after the client's.
+    """
     head = parse_request(data)
     if head is None:
         return None
@@ -75,6 +86,7 @@ def request(
         keep_private
     ):  # what Connection took away is gone, but it was given: it is not replaced by ours
         given = {name_of(line) for line in fields}
+    out += more or []
     if head["chunked"]:
         out.append(b"Transfer-Encoding: chunked")
     own = [
@@ -88,15 +100,21 @@ def request(
         (b"_WS_HAPRT_WLMVERSION", b"-1"),
     ]
     out += [b"%b: %b" % row for row in own if row[0].lower() not in given]
-    if failover:
+    if failover and b"$wsfo" not in given:
         out.append(b"$WSFO: true")
     return CRLF.join(out) + CRLF + CRLF
 
 
 def response(
-    data: bytes, *, close: bool, say_keep_alive: bool, drop_length: bool, drop_chunked: bool
+    data: bytes,
+    *,
+    close: bool,
+    say_keep_alive: bool,
+    drop_length: bool,
+    drop_chunked: bool,
+    more: list[bytes] | None = None,
 ) -> bytes | None:
-    """The head that the client gets; None while ``data`` is not whole. Raises RefusedError."""
+    """The head that the client gets, with ``more`` as for requests; None while ``data`` is not whole. Raises RefusedError."""
     head = parse_response(data)
     if head is None:
         return None
@@ -112,6 +130,7 @@ def response(
         if name == b"content-length" and drop_length:
             continue
         out.append(line)
+    out += more or []
     if head["chunked"] and not drop_chunked:
         out.append(b"Transfer-Encoding: chunked")
     if close:

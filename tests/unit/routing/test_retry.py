@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
 
-from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry
+from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 
 SAME, OTHER, UP = Next.SAME_SERVER, Next.OTHER_SERVER, Next.GIVE_UP
 
@@ -44,6 +45,22 @@ TABLE: dict[tuple[Failure, bool, bool, bool], tuple[Next, bool, int]] = {
     (Failure.IO_TIMEOUT, True, False, True): (UP, True, 504),
     (Failure.IO_TIMEOUT, True, True, False): (OTHER, False, 504),
     (Failure.IO_TIMEOUT, True, True, True): (OTHER, True, 504),
+    (Failure.BUSY, False, False, False): (UP, False, 0),
+    (Failure.BUSY, False, False, True): (UP, False, 0),
+    (Failure.BUSY, False, True, False): (OTHER, False, 0),
+    (Failure.BUSY, False, True, True): (OTHER, False, 0),
+    (Failure.BUSY, True, False, False): (UP, False, 0),
+    (Failure.BUSY, True, False, True): (UP, False, 0),
+    (Failure.BUSY, True, True, False): (OTHER, False, 0),
+    (Failure.BUSY, True, True, True): (OTHER, False, 0),
+    (Failure.SERVER_ERROR, False, False, False): (UP, True, 0),
+    (Failure.SERVER_ERROR, False, False, True): (UP, True, 0),
+    (Failure.SERVER_ERROR, False, True, False): (OTHER, True, 0),
+    (Failure.SERVER_ERROR, False, True, True): (OTHER, True, 0),
+    (Failure.SERVER_ERROR, True, False, False): (UP, True, 0),
+    (Failure.SERVER_ERROR, True, False, True): (UP, True, 0),
+    (Failure.SERVER_ERROR, True, True, False): (OTHER, True, 0),
+    (Failure.SERVER_ERROR, True, True, True): (OTHER, True, 0),
 }
 
 
@@ -86,3 +103,25 @@ def test_server_io_timeout_retry_limits_retries_after_timeouts(
 def test_server_io_timeout_retry_means_nothing_to_other_failures(failure: Failure) -> None:
     cell = (failure, False, True, False)
     assert decide_retry(a_try(*cell, retries=5, most=0)) == decide_retry(a_try(*cell))
+
+
+@pytest.mark.parametrize("cell", TABLE, ids=str)
+def test_strict_once_repeats_nothing_and_judges_the_server_all_the_same(
+    cell: tuple[Failure, bool, bool, bool],
+) -> None:
+    """Only a failed connect goes on: there nothing was sent."""
+    where, mark_down, status = TABLE[cell]
+    strict = dataclasses.replace(a_try(*cell), may_not_repeat=True)
+    if cell[0] is not Failure.CONNECT:
+        where = UP
+    assert decide_retry(strict) == Ruling(where, mark_down, status)
+
+
+@pytest.mark.parametrize(
+    ("status", "full", "precise", "plugin"),
+    [(500, False, 500, 500), (502, False, 502, 500), (503, False, 503, 500), (504, False, 504, 500), (503, True, 503, 503)],
+)  # fmt: skip
+def test_status_of_a_failure(status: int, full: bool, precise: int, plugin: int) -> None:
+    """The plug-in's only status of its own besides 500 is for MaxConnections."""
+    assert decide_status(status, "precise", full=full) == precise
+    assert decide_status(status, "plugin", full=full) == plugin

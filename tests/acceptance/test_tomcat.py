@@ -1,0 +1,151 @@
+"""
+wsproxy before two real Tomcats: their jvmRoute is the CloneID, wsproxy completes the cookie and strips it again.
+
+Skipped where there is no Java, or no Tomcat 10 and no way to install it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.support.client import Client
+from tests.support.java import NotHereError
+from tests.support.proxy import Proxy, proxy_process
+from tests.support.tomcat import HOST, TomcatPair, tomcat_pair
+from tests.support.visitor import Visitor, seen
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    # Not of the fixtures: they have limits of their own, and the first run on a machine may install Tomcat.
+    pytest.mark.timeout(120, func_only=True),
+]
+
+SESSIONS = 12  # six for each server
+ROUNDS = 8
+COOKIE = re.compile(r"([0-9A-F]{32})\.(t[12]):(t[12])")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def tomcats(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TomcatPair]:
+    """Two Tomcats that run before each test and after it."""
+    try:
+        async with tomcat_pair(tmp_path_factory.mktemp("tomcat")) as pair:
+            yield pair
+    except NotHereError as error:
+        pytest.skip(str(error))
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def proxy(tomcats: TomcatPair) -> AsyncIterator[Proxy]:
+    """Two workers that complete clone ids (as they do by default) and strip them for this cluster."""
+    async with proxy_process(
+        *(str(tomcats.plugin_cfg), "--settings", str(tomcats.settings)),
+        *("--listen", "127.0.0.1:0", "--workers", "2"),
+    ) as running:
+        yield running
+
+
+async def new_sessions(proxy: Proxy, count: int) -> list[Visitor]:
+    """Sessions in turn at both servers, each after its first visit."""
+    visitors = [Visitor(proxy.port, HOST) for _ in range(count)]
+    for visitor in visitors:
+        await visitor.call()
+    return visitors
+
+
+def check_cookie(visitor: Visitor) -> None:
+    """The cookie is Tomcat's own session id, which ends with its jvmRoute, and the same as clone id, once."""
+    assert visitor.cookie is not None
+    found = COOKIE.fullmatch(visitor.cookie)
+    assert found is not None, visitor.cookie
+    assert found[2] == found[3] == visitor.member
+    assert visitor.session == f"{found[1]}.{found[2]}"
+
+
+async def test_sessions_stay_at_their_server(proxy: Proxy) -> None:
+    """Every visit comes to the Tomcat that has the session, over both workers; Tomcat sees the cookie that it made."""
+    visitors = await new_sessions(proxy, SESSIONS)
+    members = [visitor.member for visitor in visitors]
+    assert sorted(members) == sorted(["t1", "t2"] * (SESSIONS // 2))
+    workers = set()
+    for _ in range(ROUNDS):
+        clients = [await Client.connect(proxy.port) for _ in visitors]
+        try:
+            await asyncio.gather(*map(Visitor.visit, visitors, clients))
+            workers |= {worker for worker, held in proxy.clients_of_workers().items() if held}
+        finally:
+            for client in clients:
+                client.sock.close()
+    assert len(workers) == 2
+    for visitor, member in zip(visitors, members, strict=True):
+        check_cookie(visitor)
+        assert {each.member for each in visitor.history} == {member}
+        assert [each.count for each in visitor.history] == list(range(1, ROUNDS + 2))
+        for each in visitor.history[1:]:
+            assert each.set_cookie is None
+            assert each.requested_session == visitor.session
+            assert each.headers["cookie"] == [f"JSESSIONID={visitor.session}"]
+
+
+async def test_session_in_the_path(proxy: Proxy) -> None:
+    """;jsessionid= routes like the cookie, and Tomcat sees its own id there too."""
+    for visitor in await new_sessions(proxy, 4):
+        check_cookie(visitor)
+        stranger = Visitor(proxy.port, HOST)
+        said = await stranger.call(f"/app/count;jsessionid={visitor.cookie}")
+        assert (said.member, said.count) == (visitor.member, 2)
+        assert said.requested_session == visitor.session
+
+
+async def test_other_cookies_are_left_alone(proxy: Proxy) -> None:
+    """Only the affinity cookie is stripped: a colon in another cookie, before or after it, stays."""
+    for visitor in await new_sessions(proxy, 2):
+        message = visitor.request("/app/count").replace(
+            f"JSESSIONID={visitor.cookie}".encode(),
+            f"a=b:c; JSESSIONID={visitor.cookie}; cart=1:2".encode(),
+        )
+        async with await Client.connect(proxy.port) as client:
+            said = seen(await client.ask(message))
+        assert (said.member, said.count) == (visitor.member, 2)
+        assert said.headers["cookie"] == [f"a=b:c; JSESSIONID={visitor.session}; cart=1:2"]
+
+
+async def test_killed_server_and_its_return(tomcats: TomcatPair, proxy: Proxy) -> None:
+    """
+    ``kill -9`` of a Tomcat: its clients get a new session and cookie from the other, whose own clients notice nothing.
+
+    When it runs again, cookies that it made lead to it again; what its memory held is lost, as Tomcat does not share it.
+    """
+    visitors = await new_sessions(proxy, SESSIONS)
+    homes = [visitor.member for visitor in visitors]
+    old_cookies = [visitor.cookie for visitor in visitors]
+    dead = tomcats.members["t1"]
+    await dead.kill()
+    try:
+        for visitor in visitors:
+            said = await visitor.call()
+            check_cookie(visitor)
+            assert said.member == "t2"
+        for visitor, home, old in zip(visitors, homes, old_cookies, strict=True):
+            if home == "t2":
+                assert (visitor.count, visitor.cookie) == (2, old)
+            else:
+                assert visitor.count == 1
+                assert visitor.cookie != old
+    finally:
+        await dead.start()
+    for visitor, home, old in zip(visitors, homes, old_cookies, strict=True):
+        returning = Visitor(proxy.port, HOST, cookie=old)
+        said = await returning.call()
+        assert said.member == home
+        assert said.count == (1 if home == "t1" else 3)
+        check_cookie(returning)
+        # the session that the other server made meanwhile stays there
+        moved = await visitor.call()
+        assert moved.member == "t2"
+        assert moved.count == (2 if home == "t1" else 4)

@@ -1,0 +1,89 @@
+"""
+A browser as far as session affinity goes: it keeps the session cookie, and reads what the application says it saw.
+
+Driven by tests/acceptance, against the servlet in tests/acceptance/app. Must not follow anything but the session cookie.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.client import Answer, Client, get
+
+_COOKIE = re.compile(rb"JSESSIONID=([^;]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One answer of the servlet: how it came, and what the application saw."""
+
+    answer: Answer
+    set_cookie: str | None  # value of the session cookie that came with it
+    member: str
+    count: int
+    session: str | None
+    requested_session: str | None
+    scheme: str
+    is_secure: bool
+    remote_address: str
+    server_name: str
+    server_port: int
+    headers: dict[str, list[str]]
+
+
+def seen(answer: Answer) -> Seen:
+    """What is in the answer, which must be a 200 of the servlet."""
+    assert answer.status == 200, (answer.head, answer.body)
+    cookies = [
+        found[1].decode() for value in answer.all(b"set-cookie") if (found := _COOKIE.match(value))
+    ]
+    assert len(cookies) < 2, answer.head
+    fields: dict[str, Any] = json.loads(answer.body)
+    return Seen(answer, cookies[0] if cookies else None, **fields)
+
+
+@dataclass(slots=True)
+class Visitor:
+    """One session at ``port``; ``host`` is its Host field with the port."""
+
+    port: int
+    host: str
+    cookie: str | None = None
+    history: list[Seen] = field(default_factory=list)
+
+    @property
+    def member(self) -> str:
+        """Who answered last."""
+        return self.history[-1].member
+
+    @property
+    def count(self) -> int:
+        return self.history[-1].count
+
+    @property
+    def session(self) -> str:
+        """The session that the application saw last."""
+        session = self.history[-1].session
+        assert session is not None
+        return session
+
+    def request(self, path: str, *lines: str) -> bytes:
+        """A GET with the cookie."""
+        own = [f"Cookie: JSESSIONID={self.cookie}"] if self.cookie is not None else []
+        return get(path, *own, *lines).replace(b"shop.example:9080", self.host.encode())
+
+    async def visit(self, client: Client, path: str = "/app/count") -> Seen:
+        """What the application saw of one request on this connection; the cookie that it sets is kept."""
+        said = seen(await client.ask(self.request(path)))
+        if said.set_cookie is not None:
+            self.cookie = said.set_cookie
+        self.history.append(said)
+        return said
+
+    async def call(self, path: str = "/app/count", *, source: str = "") -> Seen:
+        """The same on a connection of its own."""
+        async with await Client.connect(self.port, source=source) as client:
+            return await self.visit(client, path)

@@ -1,0 +1,285 @@
+"""
+The clone list of a session cookie: completed in answers, taken away before servers that cannot read it.
+
+Driven by ``intake`` for answers with Set-Cookie, for requests that were failed over, and for clusters of
+``affinity.strip_clone_ids``. WebSphere and Liberty keep the list themselves; for others wsproxy writes what they would, so
+that the original server stays first and gets the session back (PLUGIN 3.2, DESIGN 6). Must not touch another cookie.
+
+What a client sent goes back to it only as cookie-octets (RFC 6265 4.1.1): no value can end the field it stands in.
+"""
+
+from libc.string cimport memchr, memcmp
+from wsproxy._fast.affinity cimport next_cookie, next_param, separator_length
+from wsproxy._fast.fields cimport FIELD_COOKIE, FIELD_SET_COOKIE, TCHAR, Field, Fields, all_of, equals_ignoring_case
+from wsproxy._fast.head cimport RequestHead, ResponseHead
+from wsproxy._fast.lines cimport Room, insert_into_line, put, put_text, replace_line, reserve
+
+# What a cookie that we set is followed by; the value before it came from the client's own cookie. The second line is
+# what WebSphere sends beside its session cookies: a shared cache that keeps the answer must not give it to others.
+cdef const char* ATTRIBUTES = "; Path=/; HttpOnly"
+cdef const char* SECURE = "; Secure"
+cdef const char* NOT_SHARED = "\r\nCache-Control: no-cache=\"Set-Cookie\"\r\n"
+
+cdef enum:
+    FIXED = 96  # `Set-Cookie: `, `=` and the three texts above
+
+
+cdef inline bint is_blank(char c) noexcept nogil:
+    return c == c" " or c == c"\t"
+
+
+cdef void trim(const char** start, const char** end) noexcept nogil:
+    while start[0] < end[0] and is_blank(start[0][0]):
+        start[0] += 1
+    while end[0] > start[0] and is_blank((end[0] - 1)[0]):
+        end[0] -= 1
+
+
+cdef bint all_cookie_octets(const char* p, Py_ssize_t length) noexcept nogil:
+    """RFC 6265 4.1.1: visible ASCII without ``"``, ``,``, ``;`` and ``\\``."""
+    cdef Py_ssize_t i
+    for i in range(length):
+        if not 0x21 <= p[i] <= 0x7E or p[i] == c'"' or p[i] == c"," or p[i] == c";" or p[i] == c"\\":
+            return False
+    return True
+
+
+cdef const char* find_separator(const char* p, const char* end, char separator) noexcept nogil:
+    """The first separator; ``end``: there is none."""
+    while p < end and separator_length(p, end, separator) == 0:
+        p += 1
+    return p
+
+
+# --- answers -----------------------------------------------------------------------------------------------------
+
+cdef bint can_stand_in_list(Completion* completion) noexcept nogil:
+    """Whether the clone id, once appended, is read as what it is; else each answer would append it again."""
+    cdef const char* end = completion.clone_id + completion.clone_id_len
+    return (
+        completion.clone_id_len > 0
+        and all_cookie_octets(completion.clone_id, completion.clone_id_len)
+        and find_separator(completion.clone_id, end, completion.separator) == end
+    )
+
+
+cdef bint lists_clone(
+    const char* p, const char* end, Completion* completion, const char** link, Py_ssize_t* link_len
+) noexcept nogil:
+    """Whether the value's list has the clone id; if not, ``link`` is what goes between the value and the clone id."""
+    cdef const char* start = NULL
+    cdef Py_ssize_t skip
+    link[0] = &completion.separator
+    link_len[0] = 1
+    while p < end:
+        skip = separator_length(p, end, completion.separator)
+        if skip == 0:
+            p += 1
+            continue
+        if start != NULL and is_clone(start, p, completion):
+            return True
+        link[0] = p  # plain or encoded, as this value has it
+        link_len[0] = skip
+        p += skip
+        start = p
+    if start != NULL:
+        if start == end:
+            link_len[0] = 0  # the value ends with a separator
+        else:
+            return is_clone(start, end, completion)
+    return False
+
+
+cdef inline bint is_clone(const char* start, const char* end, Completion* completion) noexcept nogil:
+    return end - start == completion.clone_id_len and memcmp(start, completion.clone_id, completion.clone_id_len) == 0
+
+
+cdef bint is_deletion(const char* p, const char* end) noexcept nogil:
+    """Whether the last valid Max-Age of these attributes is 0 or less (RFC 6265 5.2.2)."""
+    cdef const char* stop
+    cdef const char* key_end
+    cdef const char* value
+    cdef const char* value_end
+    cdef bint deletes = False
+    while p < end:
+        p += 1  # the `;`
+        stop = <const char*>memchr(p, c";", end - p)
+        if stop == NULL:
+            stop = end
+        key_end = <const char*>memchr(p, c"=", stop - p)
+        if key_end != NULL:
+            value = key_end + 1
+            value_end = stop
+            trim(&p, &key_end)
+            trim(&value, &value_end)
+            if key_end - p == 7 and equals_ignoring_case(p, "max-age", 7):
+                deletes = is_at_most_zero(value, value_end, deletes)
+        p = stop
+    return deletes
+
+
+cdef bint is_at_most_zero(const char* p, const char* end, bint otherwise) noexcept nogil:
+    """``otherwise`` where it is no number."""
+    cdef bint negative = p < end and p[0] == c"-"
+    cdef bint zero = True
+    p += negative
+    if p == end:
+        return otherwise
+    while p < end:
+        if not c"0" <= p[0] <= c"9":
+            return otherwise
+        zero = zero and p[0] == c"0"
+        p += 1
+    return negative or zero
+
+
+cdef int complete_field(Room* room, Fields* fields, Field* field, Completion* completion, bint* is_set) noexcept nogil:
+    """Completes one Set-Cookie field where it is of this cookie; ``is_set`` becomes true there."""
+    cdef const char* field_end = field.value + field.value_len
+    cdef const char* end = <const char*>memchr(field.value, c";", field.value_len)
+    cdef const char* name = field.value
+    cdef const char* name_end
+    cdef const char* value
+    cdef const char* attributes
+    cdef const char* link
+    cdef Py_ssize_t link_len
+    if end == NULL:
+        end = field_end
+    attributes = end
+    name_end = <const char*>memchr(name, c"=", end - name)
+    if name_end == NULL:
+        return 0
+    value = name_end + 1
+    trim(&name, &name_end)
+    trim(&value, &end)
+    if name_end - name != completion.name_len or memcmp(name, completion.name, completion.name_len) != 0:
+        return 0
+    is_set[0] = True
+    if value < end and value[0] == c'"':
+        if end - value < 2 or (end - 1)[0] != c'"':
+            return 0  # half a quoted string: whatever it means, not a list
+        value += 1
+        end -= 1
+    if value == end or is_deletion(attributes, field_end) or lists_clone(value, end, completion, &link, &link_len):
+        return 0
+    if end - value + link_len + completion.clone_id_len > MAX_VALUE:
+        return 0
+    return insert_into_line(room, fields, field, end, link, link_len, completion.clone_id, completion.clone_id_len)
+
+
+cdef int set_cookie(Room* room, Fields* fields, Completion* completion) noexcept nogil:
+    """Adds the cookie that the request came with, its list completed; nothing where the list has the clone id."""
+    cdef const char* end = completion.session + completion.session_len
+    cdef const char* link
+    cdef Py_ssize_t link_len
+    cdef char* p
+    if lists_clone(completion.session, end, completion, &link, &link_len):
+        return 0
+    if completion.session_len + link_len + completion.clone_id_len > MAX_VALUE:
+        return 0
+    if not all_of(completion.name, completion.name_len, TCHAR):
+        return 0
+    if not all_cookie_octets(completion.session, completion.session_len):
+        return 0
+    p = reserve(room, FIXED + completion.name_len + completion.session_len + link_len + completion.clone_id_len)
+    if p == NULL:
+        return -1
+    fields.more = p
+    p = put(p, "Set-Cookie: ", 12)
+    p = put(p, completion.name, completion.name_len)
+    p = put(p, "=", 1)
+    p = put(p, completion.session, completion.session_len)
+    p = put(p, link, link_len)
+    p = put(p, completion.clone_id, completion.clone_id_len)
+    p = put_text(p, ATTRIBUTES)
+    if completion.secure:
+        p = put_text(p, SECURE)
+    p = put_text(p, NOT_SHARED)
+    fields.more_len = p - fields.more
+    return 0
+
+
+cdef int complete_cookies(Room* room, ResponseHead* head, Completion* completion) noexcept nogil:
+    cdef Fields* fields = &head.fields
+    cdef int i
+    cdef bint is_set = False
+    if not can_stand_in_list(completion):
+        return 0
+    for i in range(fields.count if fields.has_set_cookie else 0):
+        if fields.at[i].kind == FIELD_SET_COOKIE and not fields.at[i].dropped:
+            if complete_field(room, fields, &fields.at[i], completion, &is_set) < 0:
+                return -1
+    # A server that failed did not take the session over. A 304 would change what the client's cache keeps with the answer.
+    if is_set or not completion.session_len or head.status >= 500 or head.status == 304:
+        return 0
+    return set_cookie(room, fields, completion)
+
+
+# --- requests ----------------------------------------------------------------------------------------------------
+
+cdef int strip_field(Room* room, Fields* fields, Field* field, const char* name, Py_ssize_t name_len, char separator) noexcept nogil:
+    cdef const char* at = field.value
+    cdef const char* end = field.value + field.value_len
+    cdef const char* kept = field.line  # what was copied ends here
+    cdef const char* value
+    cdef const char* value_end
+    cdef const char* cut
+    cdef char* line = NULL
+    cdef char* p = NULL
+    while next_cookie(&at, end, name, name_len, &value, &value_end):
+        cut = find_separator(value, value_end, separator)
+        if cut == value_end:
+            continue
+        if line == NULL:
+            line = p = reserve(room, field.line_len)
+            if line == NULL:
+                return -1
+        p = put(p, kept, cut - kept)
+        kept = value_end
+    if line != NULL:
+        p = put(p, kept, field.line + field.line_len - kept)
+        replace_line(fields, field, line, p - line)
+    return 0
+
+
+cdef int strip_path(Room* room, RequestHead* head, const char* url_id, Py_ssize_t url_id_len, char separator) noexcept nogil:
+    cdef const char* at = head.target
+    cdef const char* end = head.target + head.path_len
+    cdef const char* kept = head.target
+    cdef const char* value
+    cdef const char* value_end
+    cdef const char* cut
+    cdef char* target = NULL
+    cdef char* p = NULL
+    while next_param(&at, end, url_id, url_id_len, &value, &value_end):
+        cut = find_separator(value, value_end, separator)
+        if cut == value_end:
+            continue
+        if target == NULL:
+            target = p = reserve(room, head.target_len)
+            if target == NULL:
+                return -1
+        p = put(p, kept, cut - kept)
+        kept = value_end
+    if target != NULL:
+        p = put(p, kept, end - kept)
+        head.path_len = <int>(p - target)
+        p = put(p, end, head.target + head.target_len - end)
+        head.target = target
+        head.target_len = <int>(p - target)
+    return 0
+
+
+cdef int strip_clone_ids(
+    Room* room, RequestHead* head, const char* name, Py_ssize_t name_len, const char* url_id, Py_ssize_t url_id_len,
+    char separator,
+) noexcept nogil:
+    cdef Fields* fields = &head.fields
+    cdef int i
+    for i in range(fields.count if fields.has_cookie else 0):
+        if fields.at[i].kind == FIELD_COOKIE and not fields.at[i].dropped:
+            if strip_field(room, fields, &fields.at[i], name, name_len, separator) < 0:
+                return -1
+    if head.has_params:
+        return strip_path(room, head, url_id, url_id_len, separator)
+    return 0

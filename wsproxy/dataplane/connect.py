@@ -1,0 +1,101 @@
+"""
+New connections to servers, and the exchange that proves that a server is behind one (ExtendedHandshake).
+
+Driven by ``dataplane.slowpath``. Every wait is limited by ConnectTimeout; what fails is an OSError or a TimeoutError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from functools import partial
+
+from wsproxy._fast.engine import Engine, Pool
+from wsproxy._fast.head import HEAD_ERRORS, read_response
+from wsproxy._fast.upstream import Upstream, UpstreamProtocol
+from wsproxy.dataplane.resolve import Resolver
+
+# With these a gateway says that it does not reach what is behind it; anything else is the server's own word.
+GATEWAY_FAILURES = frozenset((502, 503, 504))
+READ_BYTES = 65536
+
+
+async def open_upstream(engine: Engine, resolver: Resolver, pool: Pool) -> Upstream:
+    """
+    A new connection; each address of the host is tried, each for ConnectTimeout.
+
+    Raises:
+        OSError: no address of the server can be connected to; the reason of the last one.
+        TimeoutError: the same, after ConnectTimeout.
+    """
+    if not pool.host:
+        raise OSError(errno.EPROTONOSUPPORT, "no http Transport")
+    failed: Exception = OSError(f"{pool.host} has no address")
+    async with asyncio.timeout(pool.connect_timeout_s):
+        addresses = await resolver.resolve(pool.host)
+    for address in addresses:
+        try:
+            if pool.extended_handshake:
+                await _shake_hands(address, pool)
+            return await _connect(engine, address, pool)
+        except OSError as error:  # TimeoutError is one
+            failed = error
+    raise failed
+
+
+async def _connect(engine: Engine, address: str, pool: Pool) -> Upstream:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(pool.connect_timeout_s):
+            _, upstream = await loop.create_connection(
+                partial(UpstreamProtocol, engine, pool), address, pool.port
+            )
+    except TimeoutError:
+        raise TimeoutError(
+            errno.ETIMEDOUT, f"no connection within {pool.connect_timeout_s:g} s"
+        ) from None
+    return upstream
+
+
+async def _shake_hands(address: str, pool: Pool) -> None:
+    """
+    Returns where the server answers a request that means nothing (``OPTIONS *``, RFC 9110 9.3.7).
+
+    On a connection of its own: Liberty answers it with 404 and closes (Tomcat: 200), so the request could not follow.
+    """
+    try:
+        async with asyncio.timeout(pool.connect_timeout_s):
+            status = await _ask_options(address, pool)
+    except TimeoutError:
+        raise TimeoutError(
+            errno.ETIMEDOUT, f"no answer to ExtendedHandshake within {pool.connect_timeout_s:g} s"
+        ) from None
+    if status in GATEWAY_FAILURES:
+        raise OSError(errno.EPROTO, f"ExtendedHandshake was answered with {status}")
+
+
+async def _ask_options(address: str, pool: Pool) -> int:
+    """The status of the answer to ``OPTIONS *``; its body is not read."""
+    host = f"[{pool.host}]" if ":" in pool.host else pool.host
+    reader, writer = await asyncio.open_connection(address, pool.port)
+    try:
+        writer.write(
+            f"OPTIONS * HTTP/1.1\r\nHost: {host}:{pool.port}\r\nConnection: close\r\n\r\n".encode()
+        )
+        data = b""
+        while True:
+            head = read_response(data)
+            if isinstance(head, int):
+                if head < 0:
+                    words = HEAD_ERRORS[-head][1]
+                    raise OSError(errno.EPROTO, f"no HTTP in answer to ExtendedHandshake: {words}")
+                piece = await reader.read(READ_BYTES)
+                if not piece:
+                    raise OSError(errno.ECONNRESET, "connection closed in ExtendedHandshake")
+                data += piece
+            elif head["status"] >= 200:
+                return int(head["status"])
+            else:
+                data = data[head["size"] :]  # 1xx
+    finally:
+        writer.transport.abort()
