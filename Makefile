@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := $(wildcard wsproxy/_fast/*.pyx wsproxy/_fast/*.pxd)
 
-.PHONY: help run test build build-debug test-asan lint bench bench-smoke ci clean
+.PHONY: help run test build build-debug test-asan fuzz lint bench bench-smoke ci clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -30,6 +30,9 @@ build-debug: $(VENV)/.installed ## extensions with bounds checks and asserts, in
 
 test-asan: $(VENV)/.installed ## parser tests under AddressSanitizer
 	scripts/test-asan $(BIN)/python
+
+fuzz: $(VENV)/.installed ## parsers under libFuzzer and ASAN: TIME=60 (s each), TARGET=name (one)
+	scripts/fuzz $(BIN)/python $(if $(TIME),--time $(TIME)) $(if $(TARGET),--target $(TARGET))
 
 lint: build      ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 Extensions only; everything else about the package is in pyproject.toml.
 
 ``WSPROXY_ASAN=1`` builds with AddressSanitizer (``make test-asan``).
+``WSPROXY_FUZZ=1`` builds with that and the branch counters that libFuzzer reads, by clang (``make fuzz``).
 ``WSPROXY_DEBUG=1`` turns Cython's bounds checks and asserts on (``make build-debug``).
 """
 
@@ -13,15 +14,19 @@ from Cython.Compiler import Options
 from setuptools import Extension, setup
 
 ASAN = os.environ.get("WSPROXY_ASAN") == "1"
+FUZZ = os.environ.get("WSPROXY_FUZZ") == "1"
 DEBUG = os.environ.get("WSPROXY_DEBUG") == "1"
 
 Options.warning_errors = True
 
-compile_args = ["-O1", "-g", "-fno-omit-frame-pointer"] if ASAN or DEBUG else ["-O3"]
+compile_args = ["-O1", "-g", "-fno-omit-frame-pointer"] if ASAN or FUZZ or DEBUG else ["-O3"]
 link_args: list[str] = []
 if ASAN:
     compile_args += ["-fsanitize=address", "-fsanitize-recover=address"]
     link_args += ["-fsanitize=address"]
+if FUZZ:
+    compile_args += ["-fsanitize=address,fuzzer-no-link"]
+    link_args += ["-fsanitize=address,fuzzer-no-link"]
 
 fast = Path("wsproxy/_fast")
 extensions = [
@@ -38,7 +43,7 @@ setup(
     ext_modules=cythonize(
         extensions,
         language_level=3,
-        build_dir="build/cython-asan" if ASAN else "build/cython",
+        build_dir="build/cython-asan" if ASAN else "build/cython-fuzz" if FUZZ else "build/cython",
         nthreads=os.cpu_count() or 1,
         compiler_directives={
             "boundscheck": DEBUG,

@@ -83,6 +83,18 @@ def test_many_sessions_may_be_forgotten_but_are_never_mixed_up(
     assert all(table.find_session(0, b"s%d" % session, 1000) == -1 for session in last)
 
 
+def test_halves_of_different_writes_fit_nobody() -> None:
+    """What a reader may meet that comes between two writers: no session, above all not the other one's server."""
+    table = TakeoverTable(1)
+    assert table.remember_session(0, b"a", 1, 1, 9)
+    assert table.remember_session(0, b"b", 2, 1, 9)
+    first, second = slice(64 + 8, 64 + 16), slice(64 + 24, 64 + 32)  # the second halves
+    table.memory[first], table.memory[second] = table.memory[second], table.memory[first]
+    assert [table.find_session(0, session, 1) for session in (b"a", b"b")] == [-1, -1]
+    table.memory[first], table.memory[second] = table.memory[second], table.memory[first]
+    assert [table.find_session(0, session, 1) for session in (b"a", b"b")] == [1, 2]
+
+
 def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="power of two"):
         TakeoverTable(3)

@@ -95,7 +95,7 @@ cdef bint take_owner(Engine engine, Cluster cluster, int64_t now_ms, Choice* cho
 
 
 cdef bint take_remembered(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil:
-    """The server that the session moved to, before its original owner: who failed a moment ago is not asked by each request again."""
+    """The server that the session moved to, before its original owner: not every request may ask who just failed."""
     cdef uint64_t key = session_key(engine, cluster)
     cdef int64_t until_ms = 0
     cdef int32_t slot
@@ -110,7 +110,7 @@ cdef bint take_remembered(Engine engine, Cluster cluster, int64_t now_ms, Choice
     if server < 0:
         return False
     if names(cluster, &engine.ids, server):
-        cluster.takeovers.forget(key)  # the cookie says it now, and that the original owner comes first when it is back
+        cluster.takeovers.forget(key)  # the cookie says it now, and that the original owner comes first
         return False
     verdict = cluster.take(server, engine.worker_id, now_ms, &choice.tried)
     if verdict > PROBE:

@@ -65,7 +65,7 @@ cdef extern from *:
 
 
 cdef class TakeoverTable:
-    cdef object memory              # the mmap object; owns what the pointers point to
+    cdef readonly object memory     # the mmap object; owns what the pointers point to
     cdef uint64_t* live_until_ms    # no entry lives longer: the one thing that requests look at while there is none
     cdef ws_takeover* entries
     cdef uint64_t bucket_mask

@@ -1,9 +1,12 @@
+from mmap import mmap
+
 from typing_extensions import disjoint_base
 
 def siphash(key: bytes, data: bytes) -> int: ...
 
 @disjoint_base
 class TakeoverTable:
+    memory: mmap
     def __new__(cls, buckets: int = 16_384) -> TakeoverTable: ...
     def find_session(self, cluster: int, session: bytes, now_ms: int) -> int: ...
     def remember_session(

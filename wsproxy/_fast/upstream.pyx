@@ -9,6 +9,7 @@ whole: a reused connection never carries bytes of an earlier exchange (PEERS.md 
 import asyncio
 
 from libc.stdint cimport int64_t
+from libc.string cimport memchr
 from wsproxy._fast.chunked cimport CHUNK_DONE, ChunkSpan, begin_chunks, next_span, scan_chunks
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport (
@@ -23,7 +24,14 @@ from wsproxy._fast.exchange cimport (
     UNTIL_CLOSE,
     Exchange,
 )
-from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PARTITION_TABLE, PARTITION_VERSION, UNEXPECTED_STATUS
+from wsproxy._fast.fields cimport (
+    HEAD_TOO_LARGE,
+    PARTITION_TABLE,
+    PARTITION_VERSION,
+    UNEXPECTED_STATUS,
+    Fields,
+    equals_ignoring_case,
+)
 from wsproxy._fast.head cimport ResponseHead, parse_response
 from wsproxy._fast.rewrite cimport write_response
 from wsproxy._fast.state cimport ws_now_ms
@@ -34,6 +42,36 @@ cdef enum:
     # 1xx heads before an answer: a server may send a 100, some 103 and a 102 now and then. An endless row of them would
     # restart ServerIOTimeout for ever.
     MOST_INTERIMS = 100
+
+
+cdef bint is_bound_scheme(const char* p, const char* end) noexcept nogil:
+    return (
+        end - p >= 4 and equals_ignoring_case(p, "ntlm", 4)
+        or end - p >= 9 and equals_ignoring_case(p, "negotiate", 9)
+    )
+
+
+cdef bint asks_for_bound_login(Fields* fields) noexcept nogil:
+    """
+    Whether a 401 asks for NTLM or Negotiate: they log in a connection, not a request (RFC 4559 6).
+
+    Kept for the next request, which may be another client's, it would be served as whoever logged in (PEERS.md D 6).
+    """
+    cdef int i
+    cdef const char* p
+    cdef const char* end
+    for i in range(fields.count):
+        if fields.at[i].name_len != 16 or not equals_ignoring_case(fields.at[i].line, "www-authenticate", 16):
+            continue
+        p = fields.at[i].value
+        end = p + fields.at[i].value_len
+        while p != NULL:  # a field may hold several challenges
+            while p < end and (p[0] == c" " or p[0] == c"\t" or p[0] == c","):
+                p += 1
+            if is_bound_scheme(p, end):
+                return True
+            p = <const char*>memchr(p, c",", end - p)
+    return False
 
 
 cdef class Upstream(Stream):
@@ -154,6 +192,8 @@ cdef class Upstream(Stream):
         self.keep_alive = head.keep_alive and not downstream.expect & EXPECT_HELD
         if head.fields.private_seen & (PARTITION_TABLE | PARTITION_VERSION):
             downstream.note_partitions(&head.fields)
+        if head.status == 401 and asks_for_bound_login(&head.fields):
+            self.keep_alive = False
         if downstream.head_only or head.status == 204 or head.status == 304:
             self.body.kind = NO_BODY
         elif head.fields.chunked:

@@ -1,10 +1,10 @@
 """
 The hook for partition tables of memory-to-memory sessions (PLUGIN.md 3.5): which servers hold a partition.
 
-Application servers of WebSphere ND send a table in ``$WSPT`` and its version in ``_WS_HAPRT_WLMVERSION``. The newest of each
-cluster is kept in shared memory (``Cluster.partition_table``). Pure. Must not guess: a wrong reading would send sessions to
-servers that do not have them, while without one they are balanced like any session whose clone id nobody has, and stay where
-they were sent (``affinity.takeover_s``).
+App servers of a WebSphere Network Deployment cell send a table in ``$WSPT`` and its version in ``_WS_HAPRT_WLMVERSION``. The
+newest of each cluster is kept in shared memory (``Cluster.partition_table``). Pure. Must not guess: a wrong reading would send
+sessions to servers that do not have them, while without one they are balanced like any session whose clone id nobody has, and
+stay where they were sent (``affinity.takeover_s``).
 """
 
 from __future__ import annotations

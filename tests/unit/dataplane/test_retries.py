@@ -64,18 +64,15 @@ async def test_busy_probe_changes_neither_mark_nor_interval() -> None:
         cluster.set_down(0, 0, now_ms() - 60_000, 111)  # its interval is over
         until_ms = bed.server_state(0)["down_until_ms"]
         client = await bed.client()
-        for at in range(3):
+        wire = other = None
+        for _ in range(3):
             await client.send(b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n")
-            if at == 0:
-                wire, _ = await first.accept_request()
-            else:
-                await wire.read_head()
+            wire = wire or await first.accept()
+            await wire.read_head()
             assert bed.server_state(0)["probe_by"] == 0
             await wire.send(BUSY)
-            if at == 0:
-                other, _ = await second.accept_request()
-            else:
-                await other.read_head()
+            other = other or await second.accept()
+            await other.read_head()
             assert bed.server_state(0)["probe_by"] == -1
             assert bed.server_state(0)["down_until_ms"] == until_ms
             await other.send(OK)

@@ -1,0 +1,174 @@
+"""
+What the fuzzer begins with for each target: inputs that reach far into the readers, and the words of their grammars.
+
+Driven by ``__main__`` (writes them to files for libFuzzer) and ``test_replay`` (each must pass its target). Takes what the
+repository has: raw requests of tests/parity, golden cases, sample configurations; and the shared corpus where there is one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from tests.support.corpus import CORPUS as REQUESTS
+from tests.support.golden import CASES, SAMPLES, source, split
+from tests.support.http_grammar import CONNECTIONS, NAMES, VALUES
+from tests.support.jsessionids import CORPUS as SESSIONS
+from tests.support.jsessionids import session_values
+from wsproxy.config import model
+from wsproxy.config.attributes import specs_of
+from wsproxy.config.model import AttributeSpec
+
+# Mutations of longer inputs tell little more and take longer; limits are met with small ones (targets set small limits).
+MAX_BYTES = {
+    "request_head": 2048,
+    "response_head": 1024,
+    "chunked": 512,
+    "clone_ids": 512,
+    "plugin_cfg": 6144,
+}
+
+RESPONSES = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: x-a, close\r\nX-A: b\r\n\r\n0\r\n\r\n",
+    b"HTTP/1.0 404 Not Found\r\nConnection: keep-alive\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\nHTTP/1.1 204\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    b'HTTP/1.1 304 \r\nETag: "x"\r\n$WSEP: \r\nSet-Cookie: JSESSIONID=0000a:c1; Path=/\r\n\r\n',
+    b"HTTP/1.1 500 \xe9\r\nVia: 1.1 a\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\n\r\n",
+)
+BODIES = (
+    b"5;a=b\r\nhello\r\n0a\r\n0123456789\r\n0\r\nX-T: v\r\n\r\n",
+    b"0\r\n\r\nGET / HTTP/1.1\r\n",
+    b"fffffffffffffff\r\nx",
+    b"1\r\na\r\n" * 20 + b"00\r\nA:\r\nB: c\td\r\n\r\n",
+)
+PATHS = (b"/", b"/snoop;jsessionid=0000x:c1:c2/a;j=1:c3?q", b"/a;JSESSIONID=y+d1;x=%3Ae1")
+PRIVATE = (b"$WSIS", b"$WSRA", b"$WSSP", b"$WSFO", b"_WS_HAPRT_WLMVERSION")
+
+
+def raw_requests() -> list[bytes]:
+    return [path.read_bytes() for path in sorted(REQUESTS.glob("*/*.http"))]
+
+
+def request_heads() -> Iterator[bytes]:
+    """The raw requests; for its private fields, also one that nobody could send by mistake."""
+    yield from raw_requests()
+    fields = b"".join(b"%b: x\r\nConnection: %b\r\n" % (name, name) for name in PRIVATE)
+    yield b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n%b\r\n" % fields
+
+
+def response_heads() -> Iterator[bytes]:
+    yield from RESPONSES
+    for connection in CONNECTIONS:
+        yield b"HTTP/1.1 200 OK\r\nconnection: %b\r\nClose: x\r\n\r\n" % connection
+
+
+def chunked_bodies() -> Iterator[bytes]:
+    yield from BODIES
+    for request in raw_requests():
+        head, blank, body = request.partition(b"\r\n\r\n")
+        if blank and re.search(rb"(?i)\ntransfer-encoding:", head):
+            yield body
+
+
+def clone_id_texts() -> Iterator[bytes]:
+    values = [value.text.encode() for value in session_values()]
+    for number, value in enumerate([*values, b"0000x:c1", b'"0000x%3ac1:c2"', b"0000x%2Bc1+c2"]):
+        option = bytes([number % 2])
+        yield option + b"a=b; JSESSIONID=%b; c=d\nSSLJSESSION=s:c9\n/" % value
+        yield option + b"\n/app/page;jsessionid=%b/x" % value
+    for path in PATHS:
+        yield b"\x0a" + b"J=x:c1;J=y:c2 \n" + path
+
+
+def plugin_cfgs() -> Iterator[bytes]:
+    for path in sorted(CASES.glob("*.txt")):
+        yield source(split(path.read_text())[0])
+    for path in sorted([*SAMPLES.glob("*.xml"), *SESSIONS.parent.glob("*/*.xml")]):
+        yield path.read_bytes()
+
+
+SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
+    "request_head": request_heads,
+    "response_head": response_heads,
+    "chunked": chunked_bodies,
+    "clone_ids": clone_id_texts,
+    "plugin_cfg": plugin_cfgs,
+}
+
+
+def seeds(target: str) -> list[bytes]:
+    """What is not longer than the target's MAX_BYTES, each once: libFuzzer would cut the others in the middle."""
+    return [seed for seed in dict.fromkeys(SEEDS[target]()) if len(seed) <= MAX_BYTES[target]]
+
+
+HEAD_WORDS = (
+    *(b"\r\n", b"\r\n\r\n", b": ", b"HTTP/1.1", b"HTTP/1.0", b"Host: a\r\n", b"Content-Length: 1\r\n", b"\x7f"),
+    *(b"Transfer-Encoding: chunked\r\n", b"Connection: ", b"Expect: 100-continue\r\n", b"keep-alive", b"close"),
+    *(b"upgrade", b"http://", b"https://", b"[::1]:", b"OPTIONS * ", b"CONNECT ", b"HEAD / ", b"chunked", b"\r"),
+    *(b"000000000000000001", b"65535", b"65536", b", ", b"\t", b" ", b"\0", b"\n", b";jsessionid=", b"?", b"#"),
+)  # fmt: skip
+CHUNK_WORDS = (
+    b"\r\n",
+    b"0\r\n\r\n",
+    b"1\r\na\r\n",
+    b"fffffffffffffff",
+    b"0x",
+    b";",
+    b"a=b",
+    b"X: y\r\n",
+    b"\n",
+    b"\r",
+)
+SESSION_WORDS = (
+    *(b"JSESSIONID=", b"SSLJSESSION=", b"jsessionid=", b"J=", b"j=", b"x=", b"a-b_c=", b"%3A", b"%3a", b"%2B"),
+    *(b"%2b", b":", b"+", b";", b"; ", b'"', b"/", b"\n", b"=", b"%", b"0000x:c1", b"\t", b" "),
+)  # fmt: skip
+XML_WORDS = (
+    *(b'<?xml version="1.0"', b' encoding="ISO-8859-1"', b' encoding="UTF-16"', b"?>", b"<!--", b"-->", b"<![CDATA["),
+    *(b"]]>", b"<!DOCTYPE ", b"<!ENTITY ", b"&amp;", b"&#10;", b"&#x1b;", b'="', b'"/>', b"</", b"/>", b"\xef\xbb\xbf"),
+    *(b"${x}", b"-1", b"2147483647", b"99999999999", b"*:80", b"[::1]:*", b"/*", b"*.jsp", b'xmlns:a="b"'),
+)  # fmt: skip
+
+
+def specs() -> list[AttributeSpec]:
+    """Every attribute of plugin-cfg.xml, class by class."""
+    classes = [
+        one
+        for one in vars(model).values()
+        if isinstance(one, type) and hasattr(one, "__dataclass_fields__")
+    ]
+    return [spec for cls in classes for spec in specs_of(cls).values()]
+
+
+def xml_words() -> Iterator[bytes]:
+    """The grammar of the file: elements as a model class or a golden case names them, attributes with a value."""
+    yield from XML_WORDS
+    for name in sorted(
+        {tag for seed in plugin_cfgs() for tag in re.findall(rb"<([A-Za-z]+)", seed)}
+    ):
+        yield from (b"<%b " % name, b"</%b>" % name)
+    for spec in specs():
+        texts = spec.allowed or {"int": ("1",), "bool": ("true", "false")}.get(spec.kind, ("a",))
+        for text in texts:
+            yield f' {spec.name}="{text}"'.encode()
+
+
+def words(target: str) -> list[bytes]:
+    """The target's words, each once."""
+    found: dict[str, Callable[[], Iterator[bytes]]] = {
+        "request_head": lambda: iter([*HEAD_WORDS, *NAMES, *PRIVATE, *VALUES]),
+        "response_head": lambda: iter([*HEAD_WORDS, *NAMES, *PRIVATE, b"HTTP/1.1 200 OK\r\n"]),
+        "chunked": lambda: iter(CHUNK_WORDS),
+        "clone_ids": lambda: iter(SESSION_WORDS),
+        "plugin_cfg": xml_words,
+    }
+    return [word for word in dict.fromkeys(found[target]()) if word]
+
+
+def dictionary(target: str) -> str:
+    """The words as libFuzzer reads them: a quoted word a line, bytes as \\xNN."""
+    return "".join(
+        '"{}"\n'.format("".join(f"\\x{byte:02X}" for byte in word)) for word in words(target)
+    )

@@ -1,0 +1,306 @@
+"""
+What the fuzzer feeds: a function of bytes for each reader of bytes that strangers write.
+
+Driven by ``tests.fuzz.child`` with what libFuzzer makes up, and by ``test_replay`` with what is kept. A target returns where
+all is well; anything that it raises is a finding. It checks what must hold for every input, not only that nothing crashes:
+compiled reader and oracle agree, cuts do not matter, what is written reads back as the same. Each is a pure function of its
+bytes (also the cuts and options that it tries are taken from them), so that a finding can be repeated.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tests.support.oracles import http_head, rewrite
+from tests.support.oracles.chunked import parse_chunked
+from tests.support.oracles.clone_ids import find_clone_ids
+from tests.support.oracles.errors import HeadError, RefusedError
+from wsproxy._fast.affinity import read_clone_ids
+from wsproxy._fast.chunked import read_chunks
+from wsproxy._fast.head import has_head_end, read_request, read_response
+from wsproxy._fast.rewrite import rewrite_request, rewrite_response
+from wsproxy.config.xml import parse_config
+from wsproxy.errors import ConfigRefusedError
+from wsproxy.routing.table import build_route_table
+
+# What was found, None while more is to come, or why it is refused.
+Outcome = dict[str, Any] | tuple[bytes, int, bool] | HeadError | None
+
+PEER = b"192.0.2.1"
+LOCAL_HOSTS = (b"127.0.0.1", b"::1")
+PORT = 443
+PRIVATE = 8  # FIELD_PRIVATE in fields.pxd
+ADDED_ROOM = 1024  # ADDED in rewrite.pyx
+CONSTANT_ROOM = 200  # more than rewrite.constant_lines gives for PEER
+CUTS = 3
+# read_clone_ids looks at this many, MAX_CLONE_IDS in affinity.pxd
+MOST_CLONE_IDS = 64
+MOST_COOKIE_FIELDS = 300
+
+
+class Choices:
+    """Numbers that follow from the data, so that the same data is always tried in the same way."""
+
+    def __init__(self, data: bytes) -> None:
+        self.state = zlib.crc32(data)
+
+    def below(self, end: int) -> int:
+        """A number from 0 to ``end - 1``; which one says nothing about the next (RFC-less: a plain LCG)."""
+        self.state = (self.state * 1103515245 + 12345) & 0x7FFFFFFF
+        return (self.state >> 8) % end
+
+    def flag(self) -> bool:
+        return self.below(2) == 1
+
+
+def heads(found: dict[str, Any] | int) -> Outcome:
+    if isinstance(found, dict):
+        return found
+    return HeadError(-found) if found else None
+
+
+def by_oracle(
+    parse: Callable[..., dict[str, object] | None], data: bytes, **limits: int
+) -> Outcome:
+    try:
+        return parse(data, **limits)
+    except RefusedError as error:
+        return error.reason
+
+
+def check_same(found: object, expected: object, what: str) -> None:
+    assert found == expected, f"{what}: found {found!r}, expected {expected!r}"
+
+
+def check_prefixes(
+    read: Callable[[bytes], dict[str, Any] | int], data: bytes, whole: Outcome, choices: Choices
+) -> None:
+    """A part is waited for or judged as the whole; the end is found by whoever looks twice as by whoever looks once."""
+    end_of_head = has_head_end(data)
+    for _ in range(CUTS):
+        cut = choices.below(len(data) + 1)
+        part = heads(read(data[:cut]))
+        assert part is None or part == whole, f"cut at {cut}: {part!r}, whole: {whole!r}"
+        first = has_head_end(data[:cut])
+        assert first in (0, end_of_head), (cut, first, end_of_head)
+        if first == 0:
+            check_same(has_head_end(data, cut), end_of_head, f"second look from {cut}")
+    if isinstance(whole, dict):
+        size = whole["size"]
+        assert 0 < size <= len(data)
+        check_same(data[size - 4 : size], b"\r\n\r\n", "end of the head")
+        check_same((has_head_end(data[:size]), has_head_end(data[: size - 1])), (1, 0), "its end")
+        check_same(heads(read(data[:size])), whole, "head alone")
+    else:
+        # an end was seen: the parser must not wait for more, and where it waits there is none
+        assert (whole is None) <= (end_of_head == 0), (whole, end_of_head)
+
+
+def request_head(data: bytes) -> None:
+    """Request heads: read as the oracle reads them, and written so that they read back as the same request."""
+    choices = Choices(data)
+    whole = heads(read_request(data))
+    check_same(whole, by_oracle(http_head.parse_request, data), "request")
+    check_prefixes(read_request, data, whole, choices)
+    limits = {
+        "head_bytes": choices.below(len(data) + 2),
+        "target_bytes": choices.below(40),
+        "header_fields": choices.below(6),
+    }
+    small = heads(read_request(data, **limits))
+    check_same(small, by_oracle(http_head.parse_request, data, **limits), f"with {limits}")
+    if isinstance(whole, dict):
+        check_rewritten_request(data, whole, choices)
+
+
+def check_rewritten_request(data: bytes, before: dict[str, Any], choices: Choices) -> None:
+    local_host = LOCAL_HOSTS[choices.below(2)]
+    keep_private, failover = choices.flag(), choices.flag()
+    host = len(before["host"] or local_host)
+    room = before["size"] + len(before["authority"]) + 2 * host + CONSTANT_ROOM + ADDED_ROOM
+    written = rewrite_request(
+        data,
+        peer=PEER,
+        local_host=local_host,
+        port=PORT,
+        keep_private=keep_private,
+        failover=failover,
+        capacity=room,
+    )
+    assert isinstance(written, bytes), written
+    expected = rewrite.request(
+        data,
+        peer=PEER,
+        local_host=local_host,
+        port=PORT,
+        keep_private=keep_private,
+        failover=failover,
+    )
+    check_same(written, expected, "written request")
+    # 500 fields that came and the private ones that we add: limits are the client's, not the server's
+    after = read_request(written, head_bytes=1 << 30, target_bytes=1 << 30)
+    if after == -HeadError.TOO_MANY_FIELDS:
+        assert len(before["fields"]) > 280
+        return
+    assert isinstance(after, dict), after
+    for name in ("method", "target", "path_len", "content_length", "chunked"):
+        check_same(after[name], before[name], name)
+    check_same(after["size"], len(written), "bytes written")
+    assert not after["upgrade"]
+    check_same(after["host"], before["host"] or local_host, "host")
+    assert not any(kind == 5 for _, _, kind, _ in after["fields"]), "hop-by-hop field"
+    if not keep_private:
+        private = [value for _, value, kind, _ in after["fields"] if kind == PRIVATE]
+        own = [b"false", b"http", PEER, PEER, b"HTTP/1.%d" % before["minor"], after["host"]]
+        own += [b"%d" % PORT, b"-1", *([b"true"] if failover else [])]
+        check_same(private, own, "private fields")
+
+
+def response_head(data: bytes) -> None:
+    """Response heads: as request heads."""
+    choices = Choices(data)
+    whole = heads(read_response(data))
+    check_same(whole, by_oracle(http_head.parse_response, data), "response")
+    check_prefixes(read_response, data, whole, choices)
+    limits = {"head_bytes": choices.below(len(data) + 2), "header_fields": choices.below(6)}
+    small = heads(read_response(data, **limits))
+    check_same(small, by_oracle(http_head.parse_response, data, **limits), f"with {limits}")
+    if isinstance(whole, dict):
+        check_rewritten_response(data, whole, choices)
+
+
+def check_rewritten_response(data: bytes, before: dict[str, Any], choices: Choices) -> None:
+    flags = {
+        name: choices.flag() for name in ("close", "say_keep_alive", "drop_length", "drop_chunked")
+    }
+    written = rewrite_response(data, capacity=before["size"] + ADDED_ROOM, **flags)
+    assert isinstance(written, bytes), written
+    check_same(written, rewrite.response(data, **flags), f"written with {flags}")
+    after = read_response(written, head_bytes=1 << 30)
+    if after == -HeadError.TOO_MANY_FIELDS:
+        assert len(before["fields"]) > 280
+        return
+    assert isinstance(after, dict), after
+    check_same(after["size"], len(written), "bytes written")
+    check_same(after["status"], before["status"], "status")
+    length = -1 if flags["drop_length"] else before["content_length"]
+    check_same(after["content_length"], length, "length")
+    check_same(after["chunked"], before["chunked"] and not flags["drop_chunked"], "chunked")
+    assert not any(kind == PRIVATE for _, _, kind, _ in after["fields"]), "private field"
+    assert after["keep_alive"] or flags["close"]
+
+
+def chunks(pieces: list[bytes]) -> tuple[tuple[bytes, int, bool] | HeadError, bytes]:
+    """What these pieces came to, and what of them goes on."""
+    try:
+        payload, consumed, done, forwarded = read_chunks(pieces)
+    except ValueError as error:
+        return HeadError(error.args[0]), b""
+    return (payload, consumed, done), forwarded
+
+
+def cut(data: bytes, choices: Choices, most: int) -> Iterator[bytes]:
+    """``data`` in pieces of 0 to ``most`` bytes."""
+    at = 0
+    while at < len(data):
+        length = choices.below(most + 1)
+        yield data[at : at + length]
+        at += length
+
+
+def chunked(data: bytes) -> None:
+    """Chunked bodies: as the oracle reads them, whatever the pieces; what goes on is the same body."""
+    choices = Choices(data)
+    whole, forwarded = chunks([data])
+    try:
+        body = parse_chunked(data)
+        expected: Outcome = (body.payload, body.consumed, body.done)
+    except RefusedError as error:
+        expected = error.reason
+    check_same(whole, expected, "body")
+    for most in (1, 1 + choices.below(len(data) + 1)):
+        again, forwarded_again = chunks(list(cut(data, choices, most)))
+        check_same(again, whole, f"in pieces of {most}")
+        if isinstance(whole, tuple):
+            check_same(forwarded_again, forwarded, f"forwarded of pieces of {most}")
+    if isinstance(whole, tuple):
+        payload, consumed, done = whole
+        assert len(payload) + (5 if done else 0) <= consumed <= len(data)
+        assert len(forwarded) <= consumed
+        check_same(data[: len(forwarded)], forwarded, "forwarded is what came")
+        if done:
+            # without trailers, and with the empty line that the proxy writes: the same body, and nothing after it
+            check_same(
+                chunks([forwarded + b"\r\n"])[0], (payload, len(forwarded) + 2, True), "sent"
+            )
+        else:
+            rest = chunks([forwarded])[0]
+            assert isinstance(rest, tuple), rest
+            check_same(rest[0], payload, "payload of what is sent so far")
+
+
+COOKIE_NAMES = (b"JSESSIONID", b"J", b"SSLJSESSION", b"a-b_c")
+URL_NAMES = (b"jsessionid", b"j", b"JSESSIONID", b"x")
+
+
+def clone_ids(data: bytes) -> None:
+    """
+    Clone ids of cookies and paths.
+
+    The first byte says which names and separator are configured, the last line is the path, the others are Cookie fields.
+    """
+    options = data[0] if data else 0
+    *cookies, path = data[1:].split(b"\n")
+    cookies = cookies[:MOST_COOKIE_FIELDS]
+    separator = b"+" if options & 1 else b":"
+    name, url_id = COOKIE_NAMES[options >> 1 & 3], URL_NAMES[options >> 3 & 3]
+    found = read_clone_ids(cookies, path, name, url_id, separator)
+    check_same(found, find_clone_ids(cookies, path, name, url_id, separator), "clone ids")
+    assert len(found) <= MOST_CLONE_IDS
+    for clone_id in found:
+        assert clone_id, "an empty clone id"
+        assert separator not in clone_id, clone_id
+        assert any(clone_id in text for text in (*cookies, path)), f"{clone_id!r} was made up"
+    if len(found) < MOST_CLONE_IDS:
+        each = [read_clone_ids([text], b"", name, url_id, separator) for text in cookies]
+        if b"SSLJSESSION" not in data:  # its ids come before those of all fields
+            apart = [one for ids in each for one in ids]
+            apart += read_clone_ids([], path, name, url_id, separator)
+            check_same(found, apart, "field by field")
+
+
+def plugin_cfg(data: bytes) -> None:
+    """plugin-cfg.xml: a configuration that routes, or a refusal that says why and where, and nothing else."""
+    lines = data.count(b"\n") + 1
+    try:
+        loaded = parse_config(data, "f")
+    except ConfigRefusedError as refused:
+        problems = refused.problems
+        assert any(problem.severity == "error" for problem in problems), "refused without an error"
+        text = str(refused)
+        assert text.replace("\n", " ").isprintable(), text
+    else:
+        problems = loaded.problems
+        assert all(problem.severity == "warning" for problem in problems), problems
+        repr(loaded.config)  # what a traceback would show
+        compiled = build_route_table(loaded.config)
+        for path in (b"/", b"/snoop/x;jsessionid=0000a:c1", b"//%2e"):
+            match = compiled.table.match_path(b"localhost", 9080, path)
+            assert match is None or 0 <= match.route < len(compiled.routes), match
+    in_utf_16 = data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data
+    for problem in problems:
+        assert str(problem).isprintable(), problem
+        assert 0 <= problem.line <= lines or in_utf_16, (problem, lines)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "request_head": request_head,
+    "response_head": response_head,
+    "chunked": chunked,
+    "clone_ids": clone_ids,
+    "plugin_cfg": plugin_cfg,
+}
+# Readers that the fuzzer is to have and that are not written yet -> what to wait for. With a reader comes its target here.
+MISSING = {"plugin_log": "wsproxy reads no plug-in log yet (issue 6)"}
