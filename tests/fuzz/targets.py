@@ -172,7 +172,7 @@ def response_head(data: bytes) -> None:
 
 
 def check_rewritten_response(data: bytes, before: dict[str, Any], choices: Choices) -> None:
-    flags = {
+    flags: dict[str, Any] = {
         name: choices.flag() for name in ("close", "say_keep_alive", "drop_length", "drop_chunked")
     }
     written = rewrite_response(data, capacity=before["size"] + ADDED_ROOM, **flags)

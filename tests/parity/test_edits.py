@@ -15,6 +15,7 @@ from wsproxy._fast.rewrite import rewrite_request, rewrite_response
 pytestmark = pytest.mark.asan
 
 PEER = b"192.0.2.1"
+PLENTY = 1 << 20
 NAME, URL_ID = b"JSESSIONID", b"jsessionid"
 SEPARATORS = st.sampled_from([b":", b"+"])
 
@@ -231,8 +232,10 @@ def test_answer_never_leaves_its_room(lines: list[bytes], session: bytes, missin
     if isinstance(written, int):
         return
     small = max(0, len(written) + 1500 - missing)
-    for rooms in ({"room_size": small}, {"capacity": small}):
-        again = rewrite_response(data, complete=(NAME, b"c1", b":"), session=session, **rooms)
+    for room_size, capacity in ((small, PLENTY), (PLENTY, small)):
+        again = rewrite_response(
+            data, complete=(NAME, b"c1", b":"), session=session, room_size=room_size, capacity=capacity
+        )  # fmt: skip
         assert again in (1, written)
 
 
@@ -248,9 +251,10 @@ def test_request_never_leaves_its_room(
 ) -> None:
     data = head_of(b"GET " + path + b" HTTP/1.1", [b"Host: h", *lines])
 
-    def write(**rooms: int) -> bytes | int:
+    def write(*, room_size: int = PLENTY, capacity: int = PLENTY) -> bytes | int:
         return rewrite_request(
-            data, strip=(NAME, URL_ID, b":"), trusted=trusted, x_forwarded=True, forwarded=True, **rooms
+            data, strip=(NAME, URL_ID, b":"), trusted=trusted, x_forwarded=True, forwarded=True,
+            room_size=room_size, capacity=capacity,
         )  # fmt: skip
 
     written = write()

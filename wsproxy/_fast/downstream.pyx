@@ -232,7 +232,7 @@ cdef class Downstream(Intake):
         return complete_cookies(&room, head, &completion)
 
     cdef int reread_session(self) except -1:
-        """The clone ids of the request into ``engine.ids``; the head that was sent, or what was kept of it, still has them."""
+        """The clone ids of the request into ``engine.ids``: from the head that was sent, or what was kept beforehand."""
         cdef Engine engine = self.engine
         cdef RequestHead* head = &engine.request
         engine.ids.count = 0

@@ -1,7 +1,7 @@
 """
 X-Forwarded-For, -Proto, -Host and Forwarded (RFC 7239): who the client is, for servers that do not read private headers.
 
-Driven by ``intake`` where ``[forwarded]`` asks for them. Believes what a TrustedProxy says and adds its address; what anyone
+Driven by ``edits`` where ``[forwarded]`` asks for them. Believes what a TrustedProxy says and adds its address; what anyone
 else says is dropped: applications take these fields for the truth, as they do private headers (PEERS.md D 8).
 """
 
