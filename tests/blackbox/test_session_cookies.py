@@ -331,3 +331,38 @@ async def test_stripped_session_moves_too() -> None:
         async with await Client.connect(proxy.port) as client:
             answer = await client.ask(get("/pair/x", "Cookie: JSESSIONID=ABC.c0:c1:c0"))
             assert answer.all(b"set-cookie") == []
+
+
+async def test_stripped_list_is_followed_after_a_failure() -> None:
+    """Server after server of the list, though no head that was sent has it; then another one, and the client learns it."""
+    four = lane("four", 4)
+    origins = [member.origin for member in four.members]
+
+    async def hang_up(connection: object) -> None:
+        await connection.request()  # type: ignore[attr-defined]
+
+    settings = '[affinity]\nstrip_clone_ids = ["four"]\n'
+    async with contextlib.AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(running_proxy([four], settings=settings))
+        for origin in (origins[0], origins[2]):
+            await stack.enter_async_context(origin.serving(hang_up))
+        for origin in (origins[1], origins[3]):
+            await stack.enter_async_context(origin.serving(keep_answering))
+        answer = await ask(proxy.port, get("/four/x", "Cookie: JSESSIONID=ABC:c2:c0:c3"))
+        assert [len(origin.requests) for origin in origins] == [1, 0, 1, 1]
+        assert answer.all(b"set-cookie") == []
+        answer = await ask(proxy.port, get("/four/x;jsessionid=DEF:c0:c1"))
+        assert [len(origin.requests) for origin in origins] == [2, 1, 1, 1]
+        assert origins[1].requests[0].startswith(b"GET /four/x;jsessionid=DEF HTTP/1.1\r\n")
+        assert answer.all(b"set-cookie") == []
+
+
+async def test_unknown_cluster_stops_the_start() -> None:
+    """With the names that there are."""
+    pair = lane("pair", 2)
+    settings = '[affinity]\nstrip_clone_ids = ["pear"]\n'
+    with pytest.raises(
+        AssertionError, match=r'found "pear", which is no ServerCluster.*did you mean pair'
+    ):
+        async with running_proxy([pair], settings=settings):
+            pass

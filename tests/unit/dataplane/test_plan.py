@@ -10,15 +10,17 @@ from wsproxy._fast.engine import Pool, Service
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import SharedState
 from wsproxy.config.model import Config, Server, ServerCluster, ServerRef, Transport
-from wsproxy.config.settings import FallbackSettings, Settings, UpstreamSettings
+from wsproxy.config.settings import AffinitySettings, FallbackSettings, Settings, UpstreamSettings
 from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.plan import (
     Plan,
     build_plan,
     build_services,
     choose_transport,
+    socket_address,
     warn_of_unusable,
 )
+from wsproxy.errors import StartError
 
 HTTP = Transport("app.example", 9080, "http")
 HTTPS = Transport("app.example", 9443, "https")
@@ -192,6 +194,32 @@ def test_engine_refuses_what_is_no_service() -> None:
         type(engine)(
             worker_id=0, routes=plan.routes.table, services=["s"], fallback=None, slow=None  # type: ignore[list-item]
         )  # fmt: skip
+
+
+def test_setting_may_only_name_clusters_that_exist() -> None:
+    """The nearest name is offered, else all of them."""
+    clusters = (ServerCluster("shop"), ServerCluster("bank"))
+    config = Config(server_clusters=clusters, path="plugin-cfg.xml")
+    for name, hint in (("shpo", "did you mean shop?"), ("zzz", "allowed: shop, bank")):
+        settings = Settings(affinity=AffinitySettings(strip_clone_ids=("bank", "*", name)))
+        with pytest.raises(StartError) as refused:
+            build_plan(config, settings, SharedState(32, 4))
+        assert str(refused.value) == (
+            f'affinity.strip_clone_ids: found "{name}", which is no ServerCluster of plugin-cfg.xml; {hint} (or "*" for all)'
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("10.0.0.1", b"10.0.0.1"),
+        ("[2001:DB8:0::1]", b"2001:db8::1"),
+        ("::ffff:10.0.0.1", b"10.0.0.1"),
+        ("proxy.example", b""),
+    ],
+)
+def test_trusted_proxy_is_what_a_socket_would_show(name: str, address: bytes) -> None:
+    assert socket_address(name) == address
 
 
 def test_service_needs_one_pool_for_each_server() -> None:
