@@ -1,6 +1,6 @@
 # The decision for one request: which cluster, which server. Live traffic, explain, replay and admin all come here.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 from wsproxy._fast.engine cimport Engine, Service
 from wsproxy._fast.head cimport RequestHead
 from wsproxy._fast.match cimport MatchResult
@@ -19,6 +19,8 @@ cdef struct Choice:
     bint broken                 # it was counted that the request did not go where its clone ids say
     int reason                  # why: Verdict of the first server they name, UNKNOWN_CLONE: they name none
     Tried tried                 # servers where this request failed already
+    int wanted                  # 1 + the server of its clone ids that is at MaxConnections; 0 none
+    int32_t place               # in the cluster's queue; 0: it does not wait there
 
 # The cluster that takes the request; None: no route matches and nothing stands in for one. `local_host` and `local_port`
 # say where the connection came in; `default_port` is its scheme's.
@@ -30,6 +32,8 @@ cdef Service decide_service(
 cdef void decide_server(Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice) noexcept
 # Another server for a request that failed at those in `choice.tried`; `engine.ids` are its clone ids, or none.
 cdef void decide_again(Engine engine, Service service, Choice* choice) noexcept
+# After a request that waited was given its server.
+cdef void decide_waited(Engine engine, Service service, Choice* choice) noexcept
 # The server that a clone id or the memory of takeovers names, if it may have the request.
 cdef bint take_owner(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil
 cdef bint take_remembered(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil

@@ -11,7 +11,7 @@ import logging
 from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.changes cimport Evidence
-from wsproxy._fast.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, Choice, decide_again
+from wsproxy._fast.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, Choice, decide_again, decide_waited
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
 from wsproxy._fast.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
@@ -19,10 +19,11 @@ from wsproxy._fast.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.intake cimport ANSWERING, CONNECTING, Intake
 from wsproxy._fast.lines cimport Room
 from wsproxy._fast.rewrite cimport constant_lines
-from wsproxy._fast.select cimport Cluster, set_tried
+from wsproxy._fast.select cimport WAITS, Cluster, set_tried
 from wsproxy._fast.session_cookie cimport Completion, complete_cookies
 from wsproxy._fast.state cimport ws_count, ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Buffer, buffer_append, buffer_clear
+from wsproxy._fast.tried cimport has_tried_none
 from wsproxy._fast.upstream cimport Upstream
 
 from wsproxy._fast.exchange import Facts
@@ -198,6 +199,64 @@ cdef class Downstream(Intake):
         self.check_taken()
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
 
+    def join_queue(self) -> int:
+        """
+        A server for the waiting request, because there is one now; or WAITS (-3): it stands in the cluster's queue.
+
+        Other negative numbers: the queue is full, or there is none.
+        """
+        cdef Cluster cluster
+        cdef int wanted = -1
+        if not self.is_waiting or self.choice.server >= 0 or self.choice.place:
+            raise RuntimeError("the exchange has a server or waits for one already")
+        cluster = self.service.cluster
+        if cluster.line == NULL or not self.sent.length:
+            return self.choice.server
+        if cluster.affinity_waits and self.choice.wanted:
+            wanted = self.choice.wanted - 1
+        self.choice.server = cluster.join(
+            self.engine.worker_id, ws_now_ms(), wanted, &self.choice.tried, &self.choice.probe, &self.choice.place
+        )
+        return self.after_wait()
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether the request stands in its cluster's queue, or its turn there was not taken up yet."""
+        return self.choice.place != 0
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether the wait in the queue is over."""
+        return self.choice.place != 0 and self.service.cluster.has_turn(self.choice.place)
+
+    def take_turn(self) -> int:
+        """The server that was granted; WAITS (-3), or why there will be none."""
+        if self.choice.place:
+            self.choice.server = self.service.cluster.take_turn(
+                self.choice.place, self.engine.worker_id, &self.choice.tried, &self.choice.probe
+            )
+        return self.after_wait()
+
+    def end_wait(self) -> int:
+        """The time is over: a server that is free all the same, or why there is none."""
+        if self.choice.place:
+            self.choice.server = self.service.cluster.end_wait(
+                self.choice.place, self.engine.worker_id, ws_now_ms(), &self.choice.tried, &self.choice.probe
+            )
+        return self.after_wait()
+
+    cdef int after_wait(self) except? -1:
+        if self.choice.server == WAITS:
+            return WAITS
+        self.choice.place = 0
+        if self.choice.server >= 0:
+            self.reread_session()
+            decide_waited(self.engine, self.service, &self.choice)
+            self.follow_session()
+            if not has_tried_none(&self.choice.tried):
+                self.mark_failover()
+        return self.choice.server
+
     def next_server(self, bint keep=False) -> int:
         """
         Gives the server back and takes another one; negative: none is left (-1 down or tried, -2 full).
@@ -216,13 +275,18 @@ cdef class Downstream(Intake):
             self.choice = before
             return chosen
         self.service.cluster.release(before.server, self.engine.worker_id, before.probe)
+        self.follow_session()
+        if chosen >= 0:
+            self.mark_failover()
+        return chosen
+
+    cdef int follow_session(self) except -1:
+        """Keeps the session's value for the answer of another server than its owner; after ``reread_session``."""
         if self.choice.by_affinity and not self.service.strips_clone_ids:
             buffer_clear(&self.session)
         elif self.engine.ids.value_len and not self.session.length:
             self.keep_session()
-        if chosen >= 0:
-            self.mark_failover()
-        return chosen
+        return 0
 
     cdef bint is_refused(self, int status) except -1:
         """Whether the slow path has taken another server for the request; where it fails, the answer will do."""

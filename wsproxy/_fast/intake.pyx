@@ -160,8 +160,7 @@ cdef class Intake(Exchange):
             self.forget_request()
         self.keep_alive = False
         self.request_done = False
-        self.begin_answer()
-        return self.ask_slow("refuse", (error,))
+        return self.begin_answer("refuse", (error,))
 
     cdef void forget_request(self) noexcept:
         """What the request before said must not shape the answer to one that could not be read."""
@@ -169,11 +168,11 @@ cdef class Intake(Exchange):
         self.head_only = False
         self.service = None
 
-    cdef int begin_answer(self) except -1:
+    cdef int begin_answer(self, str question, tuple details) except -1:
         """The slow path answers from here on; the client owes nothing but to read."""
         self.phase = ANSWERING
         self.await_client()
-        return 0
+        return self.ask_slow(question, details)
 
     cdef int ask_slow(self, str question, tuple details) except -1:
         """Calls the slow path; where it fails the exchange ends here, with everything that it holds given back."""
@@ -219,24 +218,17 @@ cdef class Intake(Exchange):
         )
         if self.service is None:
             used = head.size  # `head` is the engine's: good only until another request is read
-            self.begin_answer()
-            self.ask_slow("no_route", (head.method[:head.method_len], head.target[:head.target_len]))
+            self.begin_answer("no_route", (head.method[:head.method_len], head.target[:head.target_len]))
             return used
         if self.service.post_size_limit >= 0 and head.fields.content_length > self.service.post_size_limit:
             used = head.size
-            self.begin_answer()
-            self.ask_slow("too_large", ())
+            self.begin_answer("too_large", ())
             return used
         self.cookie = found.cookie
         self.cookie_len = found.cookie_len
         self.url_id = found.url_id
         self.url_id_len = found.url_id_len
         decide_server(engine, self.service, head, &found, &self.choice)
-        if self.choice.server < 0:
-            used = head.size
-            self.begin_answer()
-            self.ask_slow("no_server", (self.choice.server == ALL_FULL,))
-            return used
         # A head without its clone list cannot tell the session later, should the server fail: it is kept beforehand.
         if engine.ids.value_len and (not self.choice.by_affinity or self.service.strips_clone_ids):
             self.keep_session()
@@ -249,8 +241,7 @@ cdef class Intake(Exchange):
         if 0 <= self.service.post_size_limit < self.body.seen:
             used += head.size
             self.release()
-            self.begin_answer()
-            self.ask_slow("too_large", ())
+            self.begin_answer("too_large", ())
             return used
         self.origin.keep_private = self.trusted or not self.service.remove_special_headers
         self.origin.port = head.port if head.port >= 0 else self.default_port
@@ -274,14 +265,19 @@ cdef class Intake(Exchange):
         used += head.size
         self.began_ms = ws_now_ms()
         waits = self.service.waits_for_continue and self.body.kind != NO_BODY
-        upstream = None if waits else <Upstream>self.service.pool_of(self.choice.server, self.secure).take(self.began_ms)
+        upstream = None
+        if self.choice.server >= 0 and not waits:
+            upstream = <Upstream>self.service.pool_of(self.choice.server, self.secure).take(self.began_ms)
         if upstream is None:
             if not self.replayable:
                 self.keep_unsent(engine.out, out_len, data + head.size, forward, owes_end)
             self.await_client()
             if not self.request_done:
                 self.pause_reading()
-            self.ask_slow("send_kept" if waits else "connect", ())
+            if self.choice.server < 0:
+                self.ask_slow("no_server", (self.choice.server == ALL_FULL,))  # it may wait in the queue
+            else:
+                self.ask_slow("send_kept" if waits else "connect", ())
             return used
         self.hand_over(upstream)
         upstream.send(engine.out, out_len, data + head.size, forward)
@@ -357,8 +353,7 @@ cdef class Intake(Exchange):
             elif used < 0:
                 self.refuse(<int>-used)
             else:
-                self.begin_answer()
-                self.ask_slow("too_large", ())
+                self.begin_answer("too_large", ())
             return 0
         self.await_client()
         if self.replayable:
@@ -391,6 +386,9 @@ cdef class Intake(Exchange):
             self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
             self.choice.server = -1
             self.choice.probe = False
+        elif self.choice.place:
+            self.service.cluster.leave(self.choice.place, self.engine.worker_id, ws_now_ms())
+            self.choice.place = 0
         self.upstream = None
         if self.session.length:
             buffer_clear(&self.session)
@@ -521,7 +519,8 @@ cdef class Intake(Exchange):
         self.half_closed = True
         if self.phase == IDLE and self.write_paused and self.pending.length:
             return 1
-        if self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED or not self.request_done:
+        # Who waits in the queue and hangs up has left: browsers do not half-close, and its place is somebody else's.
+        if self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED or not self.request_done or self.choice.place:
             self.close()
             return 0
         return 1
@@ -538,8 +537,7 @@ cdef class Intake(Exchange):
         elif self.phase == IDLE and self.pending.length:
             self.forget_request()
             self.keep_alive = False
-            self.begin_answer()
-            self.ask_slow("timed_out", ())
+            self.begin_answer("timed_out", ())
         elif self.phase == IDLE:
             self.close()
         elif self.phase == RELAYING and not self.request_done and self.reading_paused:
@@ -547,8 +545,7 @@ cdef class Intake(Exchange):
         elif self.phase == RELAYING and not self.request_done and not self.response_started:
             self.leave_upstream()
             self.release()
-            self.begin_answer()
-            self.ask_slow("timed_out", ())
+            self.begin_answer("timed_out", ())
         elif self.phase == LINGERING and self.secure:
             self.close()  # there was no half-close: only this says that the answer is whole
         else:

@@ -21,6 +21,9 @@ MAX_WORKERS = (
 )
 
 Prefer = Literal["score", "exact"]
+# Places that a cluster's queue has in shared memory, without those whose turn has come.
+MOST_WAITING = 4096
+
 FallbackMode = Literal["404", "directory", "upstream"]
 BackupUse = Literal["ordered", "balanced"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -277,6 +280,33 @@ class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "score"
 
 
+class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[queue]``: requests that wait while all servers of their cluster are at MaxConnections."""
+
+    size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=MOST_WAITING,
+            description="most requests that wait for one cluster, over all workers; 0: none waits, the answer is 503 at once",
+        ),
+    ] = 0
+    wait_s: Annotated[
+        float,
+        Meta(
+            ge=SHORTEST_S,
+            le=LONGEST_S,
+            description="longest time that a request waits; then the answer is 503",
+        ),
+    ] = 5.0
+    affinity_waits: Annotated[
+        bool,
+        Meta(
+            description="true: a request whose own server is full waits for that one instead of going to another"
+        ),
+    ] = True
+
+
 class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[retry]``: what a failed try at a server leads to."""
 
@@ -354,5 +384,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     affinity: AffinitySettings = AffinitySettings()
     forwarded: ForwardedSettings = ForwardedSettings()
     retry: RetrySettings = RetrySettings()
+    queue: QueueSettings = QueueSettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()

@@ -48,6 +48,7 @@ class Plan:
     clusters: tuple[Cluster | None, ...]
     fallback: Cluster | None
     security: TransportSecurity
+    state: SharedState
 
 
 def build_plan(config: Config, settings: Settings, state: SharedState) -> Plan:
@@ -72,7 +73,7 @@ def build_plan(config: Config, settings: Settings, state: SharedState) -> Plan:
         for server in _servers(cluster):
             for transport in server.transports:
                 security.of(transport)  # the files are read here, before the fork
-    return Plan(config, settings, routes, clusters, fallback, security)
+    return Plan(config, settings, routes, clusters, fallback, security, state)
 
 
 def _check_names(config: Config, settings: Settings) -> None:
@@ -119,6 +120,8 @@ def _build_cluster(cluster: ServerCluster, settings: Settings, state: SharedStat
         ignore_affinity_requests=cluster.ignore_affinity_requests,
         balance_backups=settings.balancing.backups == "balanced",
         last_chance=settings.balancing.last_chance,
+        queue_size=settings.queue.size,
+        affinity_waits=settings.queue.affinity_waits,
         separator=cluster.clone_separator,
         retry_interval_s=cluster.retry_interval_s,
     )

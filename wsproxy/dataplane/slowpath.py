@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from http import HTTPStatus
 
 from wsproxy._fast.changes import visible_path
@@ -20,10 +20,12 @@ from wsproxy._fast.downstream import Downstream
 from wsproxy._fast.engine import Engine
 from wsproxy._fast.exchange import FailureKind
 from wsproxy._fast.head import HEAD_ERRORS
-from wsproxy.config.settings import RetrySettings
+from wsproxy._fast.select import Cluster
+from wsproxy.config.settings import QueueSettings, RetrySettings
 from wsproxy.dataplane import answers
 from wsproxy.dataplane.connect import open_upstream
 from wsproxy.dataplane.files import FileFallback
+from wsproxy.dataplane.queue import ALL_FULL, WaitingRoom
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.dataplane.tls import private_tls_lines
@@ -31,6 +33,8 @@ from wsproxy.routing.ledger import Attempt, Ledger, describe
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 
 log = logging.getLogger("wsproxy.request")
+
+NONE_REACHABLE = -1  # as ``queue.ALL_FULL``: why there is no server
 
 _FAILURES = {
     FailureKind.CLOSED_EARLY: Failure.CLOSED_EARLY,
@@ -62,12 +66,18 @@ class SlowPath:
     engine: Engine
 
     def __init__(
-        self, resolver: Resolver, files: FileFallback | None, retry: RetrySettings
+        self,
+        resolver: Resolver,
+        files: FileFallback | None,
+        retry: RetrySettings,
+        clusters: Sequence[Cluster | None],
+        queue: QueueSettings,
     ) -> None:
-        """``files`` answers where no route matches; None: 404."""
+        """``files`` answers where no route matches (None: 404); ``clusters`` may have queues, as ``queue`` says."""
         self._resolver = resolver
         self._files = files
         self._retry = retry
+        self.room = WaitingRoom(clusters, queue.wait_s, self.send_kept, self._refuse)
 
     # called by Downstream -------------------------------------------------------------------------------------------
 
@@ -87,8 +97,12 @@ class SlowPath:
         if ruling.next is Next.SAME_SERVER:
             downstream.pardon()
             self.connect(downstream)
-        elif ruling.next is Next.OTHER_SERVER and downstream.next_server() >= 0:
-            self.send_kept(downstream)
+        elif ruling.next is Next.OTHER_SERVER:
+            chosen = downstream.next_server()
+            if chosen >= 0:
+                self.send_kept(downstream)
+            elif chosen != ALL_FULL or not self._may_wait(downstream):
+                self._fail(downstream, ruling.status)
         else:
             self._fail(downstream, ruling.status)
 
@@ -160,7 +174,16 @@ class SlowPath:
         self._answer(downstream, 413)
 
     def no_server(self, downstream: Downstream, full: bool) -> None:
-        """Every server of the cluster is down, or at MaxConnections."""
+        """Every server of the cluster is down, or at MaxConnections: then the request may wait in the queue."""
+        if not (full and self._may_wait(downstream)):
+            self._refuse(downstream, ALL_FULL if full else NONE_REACHABLE)
+
+    def _may_wait(self, downstream: Downstream) -> bool:
+        """Whether a request for which all servers are full waits now, or was served after all."""
+        return self.room.is_needed and self.room.admit(downstream)
+
+    def _refuse(self, downstream: Downstream, reason: int) -> None:
+        full = reason == ALL_FULL
         why = "all servers are at MaxConnections" if full else "no server can be reached"
         status = decide_status(503, self._retry.error_status, full=full)
         if downstream.tries is None:

@@ -26,6 +26,7 @@ from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.queue import WaitingRoom
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.slowpath import SlowPath
 
@@ -49,16 +50,18 @@ def run_worker(context: WorkerContext, on_ready: Callable[[], None]) -> int:
     return 0
 
 
-def build_engine(plan: Plan, worker_id: int) -> Engine:
-    """The engine of one worker on its slow path, ready for connections."""
+def build_engine(plan: Plan, worker_id: int) -> tuple[Engine, SlowPath]:
+    """The engine of one worker, ready for connections, and its slow path."""
     settings = plan.settings
     files = None
     if settings.fallback.mode == "directory":
         files = FileFallback(Path(settings.fallback.directory))
-    slow = SlowPath(Resolver(settings.upstream.resolve_s), files, settings.retry)
+    slow = SlowPath(
+        Resolver(settings.upstream.resolve_s), files, settings.retry, plan.clusters, settings.queue
+    )
     engine = make_engine(plan, worker_id, slow)
     slow.engine = engine
-    return engine
+    return engine, slow
 
 
 async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
@@ -66,7 +69,9 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    engine = build_engine(context.plan, context.worker_id)
+    engine, slow = build_engine(context.plan, context.worker_id)
+    if slow.room.is_needed:
+        slow.room.listen(context.plan.state.bell(context.worker_id))
     timeouts = context.plan.settings.timeouts
     servers = []
     for listener in context.listeners:
@@ -75,7 +80,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
         servers.append(
             await loop.create_server(make, sock=listener.sock, backlog=BACKLOG, **options)
         )
-    tasks.spawn(_sweep(engine), "sweep")
+    tasks.spawn(_sweep(engine, slow.room), "sweep")
     # One [[listener]] may have several addresses.
     for tls in {id(each.tls): each.tls for each in context.listeners if each.tls}.values():
         tasks.spawn(tls.watch(), "certificates")
@@ -132,10 +137,11 @@ async def _accept_queued(
     await asyncio.gather(*handshakes, return_exceptions=True)
 
 
-async def _sweep(engine: Engine) -> None:
+async def _sweep(engine: Engine, room: WaitingRoom) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         engine.sweep()
+        room.sweep()
 
 
 async def _drain(engine: Engine, shutdown_s: float) -> None:

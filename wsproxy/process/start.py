@@ -69,6 +69,8 @@ def run_supervisor(
     ``make_state`` is called once, before the first fork, because all workers map the same segment.
     """
     state = make_state(config)
+    if settings.queue.size:
+        state.open_bells(len(listeners.by_worker))
     # Before the first fork: slots and locks in the shared state are made once, by one process.
     plan = build_plan(config, settings, state)
     warn_of_unusable(config)
