@@ -233,12 +233,12 @@ cdef class Cluster(Balancer):
             if was_tried(full, server):
                 return ALL_FULL
             verdict = self.judge(server, now_ms, &waiter.tried)
-            if verdict == FULL:
-                set_tried(full, server)
-                return ALL_FULL
             if verdict <= PROBE:
                 waiter.probe = verdict == PROBE
                 return server
+            if verdict == FULL and ws_load64(&self.servers[server].down_until_ms) == 0:
+                set_tried(full, server)
+                return ALL_FULL
             waiter.wanted = -1  # it went down or is drained: any other will do
         if all_full[0]:
             return ALL_FULL

@@ -88,6 +88,7 @@ cdef void line_unlink(Line* line, int32_t place) noexcept nogil:
 cdef void line_free(Line* line, int32_t place) noexcept nogil:
     if line.places[place].linked:
         line_unlink(line, place)
+    line.places[place].server = -1
     line.places[place].state = NOBODY
 
 

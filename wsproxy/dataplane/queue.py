@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Sequence
 
 from wsproxy._fast.downstream import Downstream
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import now_ms
+
+log = logging.getLogger("wsproxy.request")
 
 # What ``Downstream`` answers while a request waits.
 WAITS = -3
@@ -49,6 +52,11 @@ class WaitingRoom:
         server = downstream.join_queue()
         if server == WAITS:
             self._until[downstream] = asyncio.get_running_loop().time() + self._wait_s
+            log.debug(
+                "%s: waits for a place in cluster %s",
+                downstream.facts.peer,
+                downstream.cluster_name,
+            )
         elif server >= 0:
             self._serve(downstream)
         return server == WAITS or server >= 0
@@ -69,8 +77,14 @@ class WaitingRoom:
             cluster.serve_queue(now)
         for downstream in [each for each in self._until if each.has_turn or not each.is_queued]:
             del self._until[downstream]
-            if downstream.is_queued:  # else the client has left
+            if downstream.is_queued:
                 self._end(downstream, downstream.take_turn())
+            else:
+                log.debug(
+                    "%s: left the queue of cluster %s",
+                    downstream.facts.peer,
+                    downstream.cluster_name,
+                )
 
     def sweep(self) -> None:
         """Also ends the waits that are over."""
