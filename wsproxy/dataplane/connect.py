@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from functools import partial
 from typing import Any
 
 from wsproxy._fast.engine import Engine, Pool
@@ -46,15 +45,20 @@ async def open_upstream(engine: Engine, resolver: Resolver, pool: Pool) -> Upstr
 
 async def _connect(engine: Engine, address: str, pool: Pool, options: dict[str, Any]) -> Upstream:
     loop = asyncio.get_running_loop()
+    upstream = UpstreamProtocol(engine, pool)
+    is_connected = False
     try:
         async with asyncio.timeout(pool.connect_timeout_s):
-            _, upstream = await loop.create_connection(
-                partial(UpstreamProtocol, engine, pool), address, pool.port, **options
-            )
+            await loop.create_connection(lambda: upstream, address, pool.port, **options)
+            is_connected = True
     except TimeoutError:
         raise TimeoutError(
             errno.ETIMEDOUT, f"no connection within {pool.connect_timeout_s:g} s"
         ) from None
+    finally:
+        if not is_connected:
+            # Given up in the moment in which it was made: uvloop closes it and never says so.
+            upstream.connection_lost(None)
     return upstream
 
 
