@@ -520,7 +520,10 @@ cdef class Intake(Exchange):
         if self.phase == IDLE and self.write_paused and self.pending.length:
             return 1
         # Who waits in the queue and hangs up has left: browsers do not half-close, and its place is somebody else's.
-        if self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED or not self.request_done or self.choice.place:
+        if (
+            self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED
+            or not self.request_done or self.choice.place
+        ):
             self.close()
             return 0
         return 1

@@ -1,8 +1,8 @@
 """
 A cluster at work: takes a server for a request (affinity target or regular balancing), counts it, marks it, gives it back.
 
-Driven by ``decide`` and the connections for live traffic (and by explain and replay through the Python methods); works on the
-slots of ``state``, so all workers see one weight, one down mark, one count, one queue. Must not do I/O. Who is chosen stands in
+Driven by ``decide`` and the connections for live traffic (and by explain and replay through the Python methods); works
+on the slots of ``state``, so all workers see one weight, one down mark, one count, one queue. Must not do I/O. Who is chosen stands in
 ``balance``.
 """
 
@@ -42,7 +42,6 @@ from wsproxy._fast.waiting cimport (
     WAITING,
     Line,
     Waiter,
-    WaitingLine,
     line_append,
     line_free,
     line_unlink,

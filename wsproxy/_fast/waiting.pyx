@@ -3,8 +3,8 @@ The queue of a cluster: a list of waiters in shared memory, in the order in whic
 
 Driven by ``select``, under the cluster's lock. Must not know what a server is: who gets one is decided there.
 
-A worker may be killed between any two writes. So a waiter is filled before it is linked, an unlinked one is freed last, whoever
-walks the list drops what does not wait any more, and ``line_forget`` counts anew what such a death left wrong.
+A worker may be killed between any two writes. So a waiter is filled before it is linked, an unlinked one is freed last,
+whoever walks the list drops what does not wait any more, and ``line_forget`` counts anew what such a death left wrong.
 """
 
 import mmap
