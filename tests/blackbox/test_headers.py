@@ -288,12 +288,20 @@ async def test_forwarded_fields_of_anyone_are_replaced() -> None:
 
 
 async def test_forwarded_fields_of_a_trusted_proxy_are_continued() -> None:
-    """Its address is appended to the lists; protocol and host stand as it says, and are added where it says nothing."""
+    """
+    Its address is appended to the lists; protocol and host stand as it says, and are added where it says nothing.
+
+    Its client's Connection, passed on by mistake, does not take away what it wrote.
+    """
+    named = (
+        "Connection: keep-alive, X-Forwarded-For, Forwarded, x-forwarded-proto, X-Forwarded-Host"
+    )
     async with trusting("127.0.0.1", BOTH_FORWARDED) as (proxy, only):
         async with only.origin.serving(keep_answering):
             await ask(proxy.port, get("/only/x", *CLAIMED))
             await ask(proxy.port, get("/only/x", "X-Forwarded-For: 10.0.0.1"))
-        first, second = (forwarded_fields(message) for message in only.origin.requests)
+            await ask(proxy.port, get("/only/x", *CLAIMED, named))
+        first, second, third = (forwarded_fields(message) for message in only.origin.requests)
         element = b'for=127.0.0.1;host="shop.example:9080";proto=http'
         assert first == [
             (b"x-forwarded-for", b"6.6.6.6"),
@@ -302,6 +310,7 @@ async def test_forwarded_fields_of_a_trusted_proxy_are_continued() -> None:
             (b"x-forwarded-host", b"evil.example"),
             (b"forwarded", b"for=6.6.6.6;proto=https, " + element),
         ]
+        assert third == first
         assert second == [
             (b"x-forwarded-for", b"10.0.0.1, 127.0.0.1"),
             (b"x-forwarded-proto", b"http"),

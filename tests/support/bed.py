@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -16,7 +17,7 @@ from typing import Self
 
 from tests.support.wire import WAIT_S, Wire, close_all
 from wsproxy._fast.downstream import Downstream, DownstreamProtocol
-from wsproxy._fast.engine import Engine, Pool
+from wsproxy._fast.engine import Pool
 from wsproxy._fast.state import SharedState, now_ms
 from wsproxy._fast.stream import Stream
 from wsproxy._fast.upstream import Upstream, UpstreamProtocol
@@ -43,10 +44,12 @@ NO_BYTES_S = 0.005  # between two sweeps
 
 
 def server(name: str, port: int, **more: object) -> Server:
-    """A Server on loopback; ``ttl`` is its ConnectionTTL."""
+    """A Server on loopback; ``ttl`` is its ConnectionTTL, ``protocol`` its Transport's."""
     ttl = more.pop("ttl", 28)
+    protocol = more.pop("protocol", "http")
+    assert isinstance(protocol, str)
     assert isinstance(ttl, int)
-    transports = (Transport("127.0.0.1", port, "http", connection_ttl_s=ttl),)
+    transports = (Transport("127.0.0.1", port, protocol, connection_ttl_s=ttl),)
     return Server(name, transports=transports, **more)  # type: ignore[arg-type]
 
 
@@ -70,18 +73,26 @@ def config_of(*servers: Server, **cluster: object) -> Config:
 class Bed:
     """``async with Bed(config, settings) as bed``."""
 
-    def __init__(self, config: Config, settings: Settings | None = None) -> None:
+    def __init__(
+        self, config: Config, settings: Settings | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """``tls``: what clients meet; None: plain HTTP."""
+        self.tls = tls
         self.state = SharedState(64, 16)
         self.plan = build_plan(config, settings or Settings(), self.state)
-        self.engine: Engine = build_engine(self.plan, 0)
+        self.engine, self.slow = build_engine(self.plan, 0)
+        if self.slow.room.is_needed:
+            self.state.open_bells(1)
         self.port = 0
         self.connected = self.accepted = 0
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self.server = await loop.create_server(self._accept, "127.0.0.1", 0)
+        self.server = await loop.create_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
         self.port = self.server.sockets[0].getsockname()[1]
         self.sweeper = loop.create_task(self._sweep())
+        if self.slow.room.is_needed:
+            self.slow.room.listen(self.state.bell(0))
         return self
 
     async def __aexit__(
@@ -91,6 +102,8 @@ class Bed:
         trace: TracebackType | None,
     ) -> None:
         self.server.close()
+        if self.slow.room.is_needed:
+            asyncio.get_running_loop().remove_reader(self.state.bell(0))
         close_all()
         self.engine.close_all()
         await tasks.end_all()
@@ -110,6 +123,7 @@ class Bed:
     async def _sweep(self) -> None:
         while True:
             self.engine.sweep()
+            self.slow.room.sweep()
             await asyncio.sleep(NO_BYTES_S)
 
     def check_nothing_left(self) -> None:

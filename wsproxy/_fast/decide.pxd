@@ -1,14 +1,15 @@
 # The decision for one request: which cluster, which server. Live traffic, explain, replay and admin all come here.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 from wsproxy._fast.engine cimport Engine, Service
 from wsproxy._fast.head cimport RequestHead
 from wsproxy._fast.match cimport MatchResult
 from wsproxy._fast.select cimport Cluster, Tried
 
 cdef enum:
-    # With the default http port for a Host without one.
+    # For a Host without one, by scheme.
     DEFAULT_PORT = 80
+    DEFAULT_TLS_PORT = 443
 
 cdef struct Choice:
     int server                  # index in the cluster; NONE_REACHABLE or ALL_FULL where there is none
@@ -18,16 +19,21 @@ cdef struct Choice:
     bint broken                 # it was counted that the request did not go where its clone ids say
     int reason                  # why: Verdict of the first server they name, UNKNOWN_CLONE: they name none
     Tried tried                 # servers where this request failed already
+    int wanted                  # 1 + the server of its clone ids that is at MaxConnections; 0 none
+    int32_t place               # in the cluster's queue; 0: it does not wait there
 
 # The cluster that takes the request; None: no route matches and nothing stands in for one. `local_host` and `local_port`
-# say where the connection came in.
+# say where the connection came in; `default_port` is its scheme's.
 cdef Service decide_service(
-    Engine engine, RequestHead* head, const char* local_host, Py_ssize_t local_host_len, int local_port, MatchResult* found
+    Engine engine, RequestHead* head, const char* local_host, Py_ssize_t local_host_len, int local_port, int default_port,
+    MatchResult* found,
 )
 # Takes a server for the request and counts it in flight there.
 cdef void decide_server(Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice) noexcept
 # Another server for a request that failed at those in `choice.tried`; `engine.ids` are its clone ids, or none.
 cdef void decide_again(Engine engine, Service service, Choice* choice) noexcept
+# After a request that waited was given its server.
+cdef void decide_waited(Engine engine, Service service, Choice* choice) noexcept
 # The server that a clone id or the memory of takeovers names, if it may have the request.
 cdef bint take_owner(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil
 cdef bint take_remembered(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil

@@ -14,19 +14,21 @@ from wsproxy._fast.affinity cimport CloneIds, collect_clone_ids, find_session_id
 from wsproxy._fast.engine cimport Engine, Service
 from wsproxy._fast.head cimport RequestHead
 from wsproxy._fast.match cimport MatchResult
-from wsproxy._fast.select cimport PROBE, TRIED, Cluster, Verdict
+from wsproxy._fast.select cimport ALL_FULL, FULL, PROBE, TRIED, Cluster, Verdict
 from wsproxy._fast.state cimport ws_load32, ws_load64, ws_now_ms
 from wsproxy._fast.takeover cimport UNKNOWN_CLONE, any_lives, ws_takeover_count
+from wsproxy._fast.tried cimport has_tried_none
 
 
 cdef Service decide_service(
-    Engine engine, RequestHead* head, const char* local_host, Py_ssize_t local_host_len, int local_port, MatchResult* found
+    Engine engine, RequestHead* head, const char* local_host, Py_ssize_t local_host_len, int local_port, int default_port,
+    MatchResult* found,
 ):
     cdef const char* path = head.target
     cdef Py_ssize_t path_len = head.path_len
     cdef const char* host = head.host if head.host != NULL else local_host
     cdef Py_ssize_t host_len = head.host_len if head.host != NULL else local_host_len
-    cdef int port = head.port if head.port >= 0 else DEFAULT_PORT
+    cdef int port = head.port if head.port >= 0 else default_port
     if engine.vhost_matching_compat or head.host == NULL:
         port = local_port
     if head.has_params:
@@ -53,6 +55,9 @@ cdef void decide_server(Engine engine, Service service, RequestHead* head, Match
         if engine.ids.count and take_owner(engine, cluster, now_ms, choice):
             cluster.count_affinity(choice.server)
             return
+        if choice.wanted and cluster.line != NULL and cluster.affinity_waits:
+            choice.server = ALL_FULL  # for this session: it waits for its own
+            return
     choice.server = cluster.pick(engine.worker_id, now_ms, &choice.tried, &choice.probe)
     if engine.ids.count and choice.server >= 0:
         note_move(engine, cluster, now_ms, choice, False)
@@ -72,10 +77,19 @@ cdef void decide_again(Engine engine, Service service, Choice* choice) noexcept:
         note_move(engine, cluster, now_ms, choice, True)
 
 
+cdef void decide_waited(Engine engine, Service service, Choice* choice) noexcept:
+    cdef Cluster cluster = service.cluster
+    if engine.ids.count and choice.server >= 0 and cluster.has_clone_ids:
+        note_move(engine, cluster, ws_now_ms(), choice, not has_tried_none(&choice.tried))
+        if choice.by_affinity:
+            cluster.count_affinity(choice.server)
+
+
 cdef bint take_owner(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil:
     cdef int i, position, server
     cdef Verdict verdict
     choice.reason = UNKNOWN_CLONE
+    choice.wanted = 0
     if any_lives(cluster.takeovers, now_ms) and take_remembered(engine, cluster, now_ms, choice):
         return True
     for i in range(engine.ids.count):
@@ -90,6 +104,8 @@ cdef bint take_owner(Engine engine, Cluster cluster, int64_t now_ms, Choice* cho
                 return True
             if choice.reason == UNKNOWN_CLONE:
                 choice.reason = verdict
+            if verdict == FULL and choice.wanted == 0:
+                choice.wanted = server + 1
             position = cluster.find_clone(engine.ids.at[i].start, engine.ids.at[i].length, position + 1)
     return False
 
@@ -114,6 +130,8 @@ cdef bint take_remembered(Engine engine, Cluster cluster, int64_t now_ms, Choice
         return False
     verdict = cluster.take(server, engine.worker_id, now_ms, &choice.tried)
     if verdict > PROBE:
+        if verdict == FULL:
+            choice.wanted = server + 1
         return False
     choice.server = server
     choice.probe = verdict == PROBE

@@ -11,17 +11,19 @@ import logging
 from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.changes cimport Evidence
-from wsproxy._fast.decide cimport Choice, decide_again
+from wsproxy._fast.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, Choice, decide_again, decide_waited
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
 from wsproxy._fast.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
 from wsproxy._fast.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.intake cimport ANSWERING, CONNECTING, Intake
 from wsproxy._fast.lines cimport Room
-from wsproxy._fast.select cimport Cluster, set_tried
+from wsproxy._fast.rewrite cimport constant_lines
+from wsproxy._fast.select cimport WAITS, Cluster, set_tried
 from wsproxy._fast.session_cookie cimport Completion, complete_cookies
 from wsproxy._fast.state cimport ws_count, ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Buffer, buffer_append, buffer_clear
+from wsproxy._fast.tried cimport has_tried_none
 from wsproxy._fast.upstream cimport Upstream
 
 from wsproxy._fast.exchange import Facts
@@ -31,6 +33,32 @@ log = logging.getLogger("wsproxy.connection")
 
 cdef class Downstream(Intake):
     """A client's connection and the exchange that runs on it."""
+
+    cdef int opened(self) except -1:
+        """Who came, and how: asked once a connection."""
+        peername = self.transport.get_extra_info("peername")
+        sockname = self.transport.get_extra_info("sockname")
+        # No name: the client is gone already. Never an address, it could be a trusted one.
+        self.peer = str(peername[0]).encode() if isinstance(peername, tuple) else b"unknown"
+        if self.peer.startswith(b"::ffff:"):
+            self.peer = self.peer[7:]  # an IPv4 client on a dual-stack socket
+        self.local_host = str(sockname[0]).encode() if isinstance(sockname, tuple) else b"localhost"
+        self.default_port = DEFAULT_TLS_PORT if self.secure else DEFAULT_PORT
+        self.local_port = sockname[1] if isinstance(sockname, tuple) else self.default_port
+        self.constant = constant_lines(self.peer, self.secure)
+        if self.secure:
+            self.constant += self.engine.slow.private_tls_lines(self.transport)
+        self.trusted = self.peer in self.engine.trusted_proxies
+        self.origin.secure = self.secure
+        self.origin.constant = <const char*>self.constant
+        self.origin.constant_len = len(self.constant)
+        self.origin.local_host = <const char*>self.local_host
+        self.origin.local_host_len = len(self.local_host)
+        self.origin.peer = <const char*>self.peer
+        self.origin.peer_len = len(self.peer)
+        self.origin.trusted = self.trusted
+        self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
+        return 0
 
     @property
     def is_waiting(self) -> bool:
@@ -45,7 +73,7 @@ cdef class Downstream(Intake):
     @property
     def pool(self) -> Pool | None:
         """The pool of the server that was taken."""
-        return None if self.choice.server < 0 else self.service.pools[self.choice.server]
+        return None if self.choice.server < 0 else self.service.pool_of(self.choice.server, self.secure)
 
     @property
     def cluster_name(self) -> str:
@@ -143,7 +171,7 @@ cdef class Downstream(Intake):
         """Sends the waiting request on a pooled connection to the taken server, if there is one."""
         cdef Upstream upstream
         self.check_taken()
-        upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(ws_now_ms())
+        upstream = <Upstream>self.service.pool_of(self.choice.server, self.secure).take(ws_now_ms())
         if upstream is None:
             return False
         self.attach(upstream)
@@ -164,12 +192,71 @@ cdef class Downstream(Intake):
         evidence.detail_len = len(words)
         evidence.head = self.sent.data
         evidence.head_len = self.sent_head if self.sent.length else 0
+        self.choice.probe = False  # the mark ends it: one that begins now is another request's
         return self.service.cluster.mark_down(self.choice.server, ws_now_ms(), &evidence)
 
     def count_failure(self) -> None:
         """One more failed try at the server."""
         self.check_taken()
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
+
+    def join_queue(self) -> int:
+        """
+        A server for the waiting request, because there is one now; or WAITS (-3): it stands in the cluster's queue.
+
+        Other negative numbers: the queue is full, or there is none.
+        """
+        cdef Cluster cluster
+        cdef int wanted = -1
+        if not self.is_waiting or self.choice.server >= 0 or self.choice.place:
+            raise RuntimeError("the exchange has a server or waits for one already")
+        cluster = self.service.cluster
+        if cluster.line == NULL or not self.sent.length:
+            return self.choice.server
+        if cluster.affinity_waits and self.choice.wanted:
+            wanted = self.choice.wanted - 1
+        self.choice.server = cluster.join(
+            self.engine.worker_id, ws_now_ms(), wanted, &self.choice.tried, &self.choice.probe, &self.choice.place
+        )
+        return self.after_wait()
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether the request stands in its cluster's queue, or its turn there was not taken up yet."""
+        return self.choice.place != 0
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether the wait in the queue is over."""
+        return self.choice.place != 0 and self.service.cluster.has_turn(self.choice.place)
+
+    def take_turn(self) -> int:
+        """The server that was granted; WAITS (-3), or why there will be none."""
+        if self.choice.place:
+            self.choice.server = self.service.cluster.take_turn(
+                self.choice.place, self.engine.worker_id, &self.choice.tried, &self.choice.probe
+            )
+        return self.after_wait()
+
+    def end_wait(self) -> int:
+        """The time is over: a server that is free all the same, or why there is none."""
+        if self.choice.place:
+            self.choice.server = self.service.cluster.end_wait(
+                self.choice.place, self.engine.worker_id, ws_now_ms(), &self.choice.tried, &self.choice.probe
+            )
+        return self.after_wait()
+
+    cdef int after_wait(self) except? -1:
+        if self.choice.server == WAITS:
+            return WAITS
+        self.choice.place = 0
+        if self.choice.server >= 0:
+            self.reread_session()
+            decide_waited(self.engine, self.service, &self.choice)
+            self.follow_session()
+            if not has_tried_none(&self.choice.tried):
+                self.mark_failover()
+        return self.choice.server
 
     def next_server(self, bint keep=False) -> int:
         """
@@ -189,13 +276,18 @@ cdef class Downstream(Intake):
             self.choice = before
             return chosen
         self.service.cluster.release(before.server, self.engine.worker_id, before.probe)
+        self.follow_session()
+        if chosen >= 0:
+            self.mark_failover()
+        return chosen
+
+    cdef int follow_session(self) except -1:
+        """Keeps the session's value for the answer of another server than its owner; after ``reread_session``."""
         if self.choice.by_affinity and not self.service.strips_clone_ids:
             buffer_clear(&self.session)
         elif self.engine.ids.value_len and not self.session.length:
             self.keep_session()
-        if chosen >= 0:
-            self.mark_failover()
-        return chosen
+        return 0
 
     cdef bint is_refused(self, int status) except -1:
         """Whether the slow path has taken another server for the request; where it fails, the answer will do."""

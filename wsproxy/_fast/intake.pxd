@@ -26,6 +26,7 @@ cdef class Intake(Exchange):
     cdef bytes local_host
     cdef bytes constant
     cdef int local_port
+    cdef int default_port           # of the client's scheme: 80, or 443 over TLS
     cdef bint trusted               # a TrustedProxy: its private headers stand
     cdef Origin origin
     cdef Py_ssize_t lingered
@@ -72,7 +73,7 @@ cdef class Intake(Exchange):
     cdef int release(self) except -1
     cdef int linger(self) except -1
     cdef void await_client(self) noexcept
-    cdef int begin_answer(self) except -1
+    cdef int begin_answer(self, str question, tuple details) except -1
     cdef int ask_slow(self, str question, tuple details) except -1
     cdef int drop(self) except -1
     cdef void forget_request(self) noexcept

@@ -19,6 +19,8 @@ cdef extern from *:
         /* Each write under the lock leaves a usable value behind, so a dead owner needs no repair. */
         if (pthread_mutex_lock(lock) == EOWNERDEAD) pthread_mutex_consistent(lock);
     }
+    /* Between a write and a read of something else, where the other side has them the other way round: one of the two sees. */
+    static inline void ws_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
     static inline void ws_unlock(pthread_mutex_t *lock) { pthread_mutex_unlock(lock); }
     """
     ctypedef struct pthread_mutex_t:
@@ -26,3 +28,4 @@ cdef extern from *:
     int ws_mutex_init(pthread_mutex_t* lock) nogil
     void ws_lock(pthread_mutex_t* lock) noexcept nogil
     void ws_unlock(pthread_mutex_t* lock) noexcept nogil
+    void ws_fence() noexcept nogil

@@ -1,20 +1,14 @@
 """
-Which server of a cluster takes a request: affinity target, weighted round robin, random, backups.
+A cluster at work: takes a server for a request (affinity target or regular balancing), counts it, marks it, gives it back.
 
-Driven by ``connection`` for live traffic (and by explain and replay through the Python methods); works on the slots of
-``state``, so all workers see one weight, one down mark, one count. Must not do I/O or read a clock: ``now_ms`` is given.
-
-The rules are PLUGIN.md section 4: configured weights divided by their greatest common divisor, a random start position,
-one less a request, servers at or below zero are passed over, and when none is left each gets the smallest multiple of
-its own start weight that lifts at least one usable server above zero (Q6). Backups in list order or balanced (Q5). Where
-nothing is usable, one that is marked down gets a last chance.
+Driven by ``decide`` and the connections for live traffic (and by explain and replay through the Python methods); works on the
+slots of ``state``, so all workers see one weight, one down mark, one count, one queue. Must not do I/O. Who is chosen stands in
+``balance``.
 """
 
-import math
-
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
+from wsproxy._fast.balance cimport ALL_FULL, DOWN, FULL, MAX_SERVERS, PROBE, USABLE, Balancer, Verdict
 from wsproxy._fast.changes cimport (
     DRAIN_OFF,
     DRAIN_ON,
@@ -26,7 +20,7 @@ from wsproxy._fast.changes cimport (
     read_changes,
     record_change,
 )
-from wsproxy._fast.lock cimport ws_lock, ws_unlock
+from wsproxy._fast.lock cimport ws_fence, ws_lock, ws_unlock
 from wsproxy._fast.state cimport (
     SharedState,
     check_worker,
@@ -34,11 +28,25 @@ from wsproxy._fast.state cimport (
     ws_count,
     ws_load32,
     ws_load64,
+    ws_now_ms,
+    ws_server_slot,
     ws_store32,
     ws_store64,
     ws_swap_if32,
 )
-from wsproxy._fast.state import cluster_key, server_key
+from wsproxy._fast.tried cimport Tried, has_tried_none, set_tried, was_tried
+from wsproxy._fast.waiting cimport (
+    GRANTED,
+    MOST_PLACES,
+    REFUSED,
+    WAITING,
+    Line,
+    Waiter,
+    WaitingLine,
+    line_append,
+    line_free,
+    line_unlink,
+)
 
 
 cdef enum:
@@ -51,128 +59,22 @@ cdef enum:
     LEAST_BETWEEN_MS = 1000
 
 
-cdef class Cluster:
+cdef class Cluster(Balancer):
     """
-    A ServerCluster as the fast path sees it: slots, clone ids, primaries and backups.
+    A ServerCluster as the fast path sees it; see ``Balancer`` for the arguments.
 
-    ``servers``: (name, clone id or None, LoadBalanceWeight, MaxConnections) in file order; ``primaries`` and ``backups``:
-    indices into it (a server that is named again keeps its first place); ``cluster_address``: index of the ClusterAddress
-    or -1. Build it before forking: it takes slots.
+    ``queue_size``: most requests that wait for a place at a server (0: none does), over all workers. ``affinity_waits``: also
+    those whose own server is full, instead of going to another one.
     """
 
-    def __cinit__(
-        self,
-        SharedState state not None,
-        str name not None,
-        list servers not None,
-        list primaries not None,
-        list backups not None,
-        *,
-        int cluster_address=-1,
-        bint random=False,
-        bint ignore_affinity_requests=True,
-        bint balance_backups=False,
-        bint last_chance=True,
-        str separator=":",
-        double retry_interval_s=60,
-    ):
-        cdef int index
-        self.count = len(servers)
-        if not 0 < self.count <= MAX_SERVERS:
-            raise ValueError(f"cluster {name}: found {self.count} servers; allowed is 1..{MAX_SERVERS}")
-        self.name = name
-        self.server_names = tuple(row[0] for row in servers)
-        self.state = state
-        self.slot = state.cluster_slot(cluster_key(name))
+    def __cinit__(self, SharedState state not None, *_args, int queue_size=0, **_options):
+        cdef int server
         self.takeovers = state.takeovers
         self.sessions = state.takeovers.cluster_sessions(self.slot_index())
-        self.servers = <ws_server_slot**>malloc(self.count * sizeof(ws_server_slot*))
-        self.clone_ids = <const char**>malloc(self.count * sizeof(char*))
-        self.clone_id_lens = <Py_ssize_t*>malloc(self.count * sizeof(Py_ssize_t))
-        self.order = <int*>malloc(self.count * sizeof(int))
-        self.names = <const char**>malloc((self.count + 1) * sizeof(char*))
-        if not self.servers or not self.clone_ids or not self.clone_id_lens or not self.order or not self.names:
-            raise MemoryError
-        self.keep = [None if row[1] is None else row[1].encode() for row in servers]
-        self.keep += [text.encode() for text in (name, *self.server_names)]
-        for index in range(self.count + 1):
-            self.names[index] = <const char*><bytes>self.keep[self.count + index]
-        for index in range(self.count):
-            self.servers[index] = state.server_slot(server_key(name, servers[index][0]))
-            self.servers[index].max_connections = servers[index][3]
-            self.clone_ids[index] = NULL
-            self.clone_id_lens[index] = 0
-            if self.keep[index] is not None:
-                self.has_clone_ids = True
-                self.clone_ids[index] = <const char*><bytes>self.keep[index]
-                self.clone_id_lens[index] = len(self.keep[index])
-        for index in [*primaries, *backups, *([] if cluster_address == -1 else [cluster_address])]:
-            self.check_server(index)
-        # dict: `order` has room for each server once, and a server in both lists is one server, not two.
-        for server in dict.fromkeys([*primaries, *backups]):
-            self.order[self.member_count] = server
-            self.member_count += 1
-        self.primary_count = len(set(primaries))
-        self.cluster_address = cluster_address
-        self.random = random
-        self.ignore_affinity_requests = ignore_affinity_requests
-        self.balance_backups = balance_backups
-        self.last_chance = last_chance
-        self.separator = ord(separator)
-        self.retry_interval_ms = <int64_t>(retry_interval_s * 1000)
-        weights = [row[2] for row in servers]
-        self.set_start_weights(weights, 0, self.primary_count)
-        if balance_backups:
-            self.set_start_weights(weights, self.primary_count, self.member_count)
-
-    def __dealloc__(self):
-        free(self.servers)
-        free(self.clone_ids)
-        free(self.clone_id_lens)
-        free(self.order)
-        free(self.names)
-
-    cdef object set_start_weights(self, list weights, int first, int last):
-        """Divides the weights of order[first:last] by their GCD (100/90/80 -> 10/9/8); a changed one starts its turn anew."""
-        cdef int position, server
-        cdef int32_t reduced
-        divisor = math.gcd(*(weights[self.order[position]] for position in range(first, last))) or 1
-        ws_lock(&self.slot.lock)
-        for position in range(first, last):
-            server = self.order[position]
-            reduced = weights[server] // divisor
-            if self.servers[server].start_weight != reduced:
-                self.servers[server].start_weight = reduced
-                self.servers[server].weight = reduced
-        ws_unlock(&self.slot.lock)
-
-    cdef int find_clone(self, const char* clone_id, Py_ssize_t length, int start) noexcept nogil:
-        """Position in ``order`` from ``start`` on whose CloneID is exactly ``clone_id``; -1 none (PLUGIN 3.4)."""
-        cdef int position, server
-        for position in range(start, self.member_count):
-            server = self.order[position]
-            if self.clone_id_lens[server] == length and self.clone_ids[server] != NULL:
-                if memcmp(self.clone_ids[server], clone_id, length) == 0:
-                    return position
-        return -1
-
-    cdef Verdict judge(self, int server, int64_t now_ms, Tried* tried) noexcept nogil:
-        """Whether the server may be given a request now; changes nothing. Call under the cluster's lock."""
-        cdef ws_server_slot* slot = self.servers[server]
-        cdef int64_t down_until_ms
-        if was_tried(tried, server):
-            return TRIED
-        if ws_load32(&slot.drained):
-            return DRAINED
-        if slot.max_connections > 0 and total_inflight(slot) >= slot.max_connections:
-            return FULL
-        down_until_ms = ws_load64(&slot.down_until_ms)
-        if down_until_ms == 0:
-            return USABLE
-        # One probe at a time over all workers (PLUGIN 5.2, PM49491).
-        if now_ms >= down_until_ms and ws_load32(&slot.probe_by) == 0:
-            return PROBE
-        return DOWN
+        self.line = NULL
+        if queue_size > 0 and any(self.servers[server].max_connections > 0 for server in range(self.count)):
+            self.keep_line = state.waiting_line(self.slot_index())
+            self.line = self.keep_line.at
 
     cdef void enter(self, int server, int worker, int64_t now_ms, bint probe) noexcept nogil:
         """Counts one more request in flight; call under the cluster's lock, after ``judge`` allowed it."""
@@ -201,6 +103,7 @@ cdef class Cluster:
         """Gives the request to this server if it may have one (affinity). USABLE and PROBE mean taken."""
         cdef Verdict verdict
         ws_lock(&self.slot.lock)
+        self.serve_first(now_ms)
         verdict = self.judge(server, now_ms, tried)
         if verdict == DOWN and self.member_count == 1 and self.order[0] == server and self.last_chance:
             verdict = USABLE  # nothing else to turn to: trying beats a sure refusal (PQ71608, Q9)
@@ -217,167 +120,14 @@ cdef class Cluster:
 
         NONE_REACHABLE or ALL_FULL where there is none; ``probe`` says whether the request tries a down server again.
         """
-        cdef int server, position
-        cdef bint full = False
-        cdef bint freed = False
-        cdef Verdict verdict
+        cdef int server
         ws_lock(&self.slot.lock)
-        server = self.choose(now_ms, tried, probe)
-        if server < 0:
-            for position in range(self.member_count):
-                verdict = self.judge(self.order[position], now_ms, tried)
-                full = full or verdict == FULL
-                freed = freed or (verdict <= PROBE and self.may_choose(position))
-            if freed:
-                # A request ended since (releases take no lock): full a moment ago, and its place is this one's.
-                server = self.choose(now_ms, tried, probe)
-            elif self.last_chance and not full and not tried.had_last_chance:
-                server = self.pick_last_chance(now_ms, tried, probe)
+        self.serve_first(now_ms)
+        server = self.choose_or_say(now_ms, tried, probe)
         if server >= 0:
             self.enter(server, worker, now_ms, probe[0])
         ws_unlock(&self.slot.lock)
-        if server >= 0:
-            return server
-        return ALL_FULL if full or freed else NONE_REACHABLE
-
-    cdef bint may_choose(self, int position) noexcept nogil:
-        """Whether regular balancing ever gives requests to this member."""
-        if position < self.primary_count:
-            return self.cluster_address < 0 and self.servers[self.order[position]].start_weight > 0
-        return not self.balance_backups or self.servers[self.order[position]].start_weight > 0
-
-    cdef int choose(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
-        """The server that ``pick`` takes, not yet counted; -1 none."""
-        cdef int server = -1
-        probe[0] = False
-        if self.cluster_address >= 0:
-            if not was_tried(tried, self.cluster_address):
-                server = self.cluster_address
-        else:
-            server = self.pick_balanced(0, self.primary_count, &self.slot.cursor, now_ms, tried, probe)
-        if server >= 0:
-            return server
-        if self.balance_backups:
-            return self.pick_balanced(
-                self.primary_count, self.member_count, &self.slot.backup_cursor, now_ms, tried, probe
-            )
-        return self.pick_backup(now_ms, tried, probe)
-
-    cdef int pick_balanced(
-        self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe
-    ) noexcept nogil:
-        """One of order[first:last] as LoadBalance says; -1 none."""
-        if self.random:
-            return self.pick_random(first, last, now_ms, tried, probe)
-        return self.pick_weighted(first, last, cursor, now_ms, tried, probe)
-
-    cdef int pick_weighted(
-        self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe
-    ) noexcept nogil:
-        """Weighted round robin over order[first:last] (PLUGIN 4.1); -1 none."""
-        cdef int _step, position, server, _turn
-        cdef int count = last - first
-        cdef Verdict verdict
-        if count == 0:
-            return -1
-        for _turn in range(2):
-            position = cursor[0] % count
-            for _step in range(count):
-                server = self.order[first + position]
-                position = position + 1 if position + 1 < count else 0
-                if self.servers[server].weight <= 0:
-                    continue
-                verdict = self.judge(server, now_ms, tried)
-                if verdict <= PROBE:
-                    self.servers[server].weight -= 1
-                    cursor[0] = position
-                    probe[0] = verdict == PROBE
-                    return server
-            if not self.readjust(first, last, now_ms, tried):
-                return -1
-        return -1
-
-    cdef bint readjust(self, int first, int last, int64_t now_ms, Tried* tried) noexcept nogil:
-        """Adds the smallest multiple of each start weight that lifts one usable server above zero; False: none is usable."""
-        cdef int position, server
-        cdef int32_t start, needed, least = 0
-        cdef int64_t raised
-        for position in range(first, last):
-            server = self.order[position]
-            start = self.servers[server].start_weight
-            if start > 0 and self.judge(server, now_ms, tried) <= PROBE:
-                needed = 1 - self.servers[server].weight
-                needed = 1 if needed <= 0 else (needed + start - 1) // start
-                if least == 0 or needed < least:
-                    least = needed
-        if least == 0:
-            return False
-        for position in range(first, last):
-            server = self.order[position]
-            # Not above its start weight: a server that was down must not come back with the turns it missed.
-            start = self.servers[server].start_weight
-            raised = self.servers[server].weight + <int64_t>least * start
-            self.servers[server].weight = <int32_t>min(raised, <int64_t>start)
-        return True
-
-    cdef int pick_random(self, int first, int last, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
-        """One of order[first:last] at random, weights ignored except 0 = affinity only (PLUGIN 4.2); -1 none."""
-        cdef int position, server
-        cdef int candidates = 0
-        cdef int chosen = -1
-        cdef bint chosen_probe = False
-        cdef Verdict verdict
-        cdef uint64_t x = self.slot.random
-        for position in range(first, last):
-            server = self.order[position]
-            if self.servers[server].start_weight <= 0:
-                continue
-            verdict = self.judge(server, now_ms, tried)
-            if verdict <= PROBE:
-                candidates += 1
-                x ^= x << 13
-                x ^= x >> 7
-                x ^= x << 17
-                if x % <uint64_t>candidates == 0:  # reservoir of one: each candidate with the same chance
-                    chosen = server
-                    chosen_probe = verdict == PROBE
-        self.slot.random = x
-        probe[0] = chosen_probe
-        return chosen
-
-    cdef int pick_backup(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
-        """The first usable backup in list order (PLUGIN 4.3); -1 none."""
-        cdef int position
-        cdef Verdict verdict
-        for position in range(self.primary_count, self.member_count):
-            verdict = self.judge(self.order[position], now_ms, tried)
-            if verdict <= PROBE:
-                probe[0] = verdict == PROBE
-                return self.order[position]
-        return -1
-
-    cdef int pick_last_chance(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
-        """
-        The server whose last failure is longest ago though its interval is not over, once a request (PLUGIN 5.3); -1 none.
-
-        It is a probe: one request at a time pays for it, the others get their 503 at once instead of hanging in
-        ConnectTimeout by the hundred. Each failure makes another server the next, so one that lives is found. The only
-        server of a cluster is tried by every request: there a probe would refuse all others for as long as it runs
-        (PQ71608, Q9).
-        """
-        cdef int position, server
-        cdef int chosen = -1
-        for position in range(self.member_count):
-            server = self.order[position]
-            if not self.may_choose(position) or self.judge(server, now_ms, tried) != DOWN:
-                continue
-            if self.member_count > 1 and ws_load32(&self.servers[server].probe_by) != 0:
-                continue
-            if chosen < 0 or ws_load64(&self.servers[server].down_until_ms) < ws_load64(&self.servers[chosen].down_until_ms):
-                chosen = server
-        tried.had_last_chance = chosen >= 0
-        probe[0] = chosen >= 0 and self.member_count > 1
-        return chosen
+        return server
 
     cdef void release(self, int server, int worker, bint probe) noexcept nogil:
         """One request less in flight; a probe that ended without a verdict lets the next request try."""
@@ -385,6 +135,8 @@ cdef class Cluster:
         ws_store32(&slot.inflight[worker], slot.inflight[worker] - 1)
         if probe:
             ws_swap_if32(&slot.probe_by, worker + 1, 0)
+        if self.line != NULL:
+            self.pass_on()
 
     cdef bint mark_down(self, int server, int64_t now_ms, const Evidence* evidence) noexcept nogil:
         """
@@ -413,6 +165,7 @@ cdef class Cluster:
                 until_ms = ws_load64(&self.servers[other].down_until_ms) + 1
         ws_store64(&slot.down_until_ms, until_ms)
         ws_store32(&slot.probe_by, 0)
+        self.serve_first(now_ms)  # who waits for this server goes to another
         ws_unlock(&self.slot.lock)
         return is_news
 
@@ -430,16 +183,158 @@ cdef class Cluster:
                 self.record(server, UP, &evidence)
                 ws_store64(&slot.down_until_ms, 0)
                 ws_store32(&slot.probe_by, 0)
+                self.serve_first(ws_now_ms())
             ws_unlock(&self.slot.lock)
 
     cdef void count_affinity(self, int server) noexcept nogil:
         ws_count(&self.servers[server].affinity)
 
-    cdef int check_server(self, int server) except -1:
-        """Raises for an index that Python code got wrong: below here nothing checks it."""
-        if not 0 <= server < self.count:
-            raise ValueError(f"cluster {self.name}: found server {server}; allowed is 0..{self.count - 1}")
+    # --- the queue ----------------------------------------------------------------------------------------------------
+
+    cdef void pass_on(self) noexcept nogil:
+        """A place is free: for who waits longest. The clock is read here because hardly any release comes this far."""
+        ws_fence()  # `join` writes that it waits and then looks at the places
+        if ws_load32(&self.line.waiting):
+            ws_lock(&self.slot.lock)
+            self.serve_line(ws_now_ms())
+            ws_unlock(&self.slot.lock)
+
+    cdef void serve_line(self, int64_t now_ms) noexcept nogil:
+        """
+        Gives whatever is free to those who wait, in the order in which they came; call under the cluster's lock.
+
+        A granted place is kept (``granted`` in the server's slot) until its worker takes it up: nobody can slip in between.
+        """
+        cdef Line* line = self.line
+        cdef Waiter* waiter
+        cdef Tried full                 # found full in this pass: who waits for the same is not judged again
+        cdef bint all_full = False
+        cdef int32_t place = line.first
+        cdef int32_t next_place
+        cdef int server
+        memset(&full, 0, sizeof(Tried))
+        while place:
+            waiter = &line.places[place]
+            next_place = waiter.next
+            if waiter.state != WAITING:
+                line_unlink(line, place)  # by a worker that died before it could do this
+            else:
+                server = self.find_turn(waiter, now_ms, &full, &all_full)
+                if server != ALL_FULL:
+                    self.give_turn(place, server, now_ms)
+            place = next_place
+
+    cdef int find_turn(self, Waiter* waiter, int64_t now_ms, Tried* full, bint* all_full) noexcept nogil:
+        """The server that a waiter may have now; ALL_FULL: it waits on, NONE_REACHABLE: there is nothing to wait for."""
+        cdef bint probe = False
+        cdef int server = waiter.wanted
+        cdef Verdict verdict
+        if server >= 0:
+            if was_tried(full, server):
+                return ALL_FULL
+            verdict = self.judge(server, now_ms, &waiter.tried)
+            if verdict <= PROBE:
+                waiter.probe = verdict == PROBE
+                return server
+            if verdict == FULL and ws_load64(&self.servers[server].down_until_ms) == 0:
+                set_tried(full, server)
+                return ALL_FULL
+            waiter.wanted = -1  # it went down or is drained: any other will do
+        if all_full[0]:
+            return ALL_FULL
+        server = self.choose_or_say(now_ms, &waiter.tried, &probe)
+        waiter.probe = probe
+        if server == ALL_FULL and has_tried_none(&waiter.tried) and not waiter.tried.had_last_chance:
+            all_full[0] = True  # where a waiter that failed nowhere gets nothing, no other does
         return server
+
+    cdef void give_turn(self, int32_t place, int server, int64_t now_ms) noexcept nogil:
+        cdef Waiter* waiter = &self.line.places[place]
+        waiter.server = server
+        if server >= 0:
+            waiter.slot = self.server_slot_index(server)
+            if waiter.probe:
+                self.begin_probe(server, waiter.worker, now_ms)
+            ws_store32(&waiter.state, GRANTED)
+            self.servers[server].granted += 1
+        else:
+            ws_store32(&waiter.state, REFUSED)
+        line_unlink(self.line, place)
+        self.state.call(waiter.worker)
+
+    cdef int join(
+        self, int worker, int64_t now_ms, int wanted, Tried* tried, bint* probe, int32_t* place
+    ) noexcept nogil:
+        """
+        WAITS, at ``place`` in the queue; or a server, where one became free or the queue is full but a server is not.
+
+        ``wanted``: the one server to wait for, -1 any. ALL_FULL: no room in the queue; NONE_REACHABLE.
+        """
+        cdef int server
+        ws_lock(&self.slot.lock)
+        place[0] = line_append(self.line, worker, wanted, tried) if self.line.waiting < self.queue_size else 0
+        ws_fence()  # `release` frees a place and then looks whether somebody waits
+        self.serve_line(now_ms)
+        if place[0]:
+            server = self.take_up(place[0], worker, tried, probe)
+            if server != WAITS:
+                place[0] = 0
+        else:
+            server = self.choose_or_say(now_ms, tried, probe)
+            if server >= 0:
+                self.enter(server, worker, now_ms, probe[0])
+        ws_unlock(&self.slot.lock)
+        return server
+
+    cdef int take_up(self, int32_t place, int worker, Tried* tried, bint* probe) noexcept nogil:
+        """What became of a waiter; WAITS: nothing yet, else the place is free again. Call under the cluster's lock."""
+        cdef Waiter* waiter = &self.line.places[place]
+        cdef int server = waiter.server
+        if waiter.state == WAITING:
+            return WAITS
+        if waiter.state == GRANTED:
+            self.servers[server].granted -= 1
+            self.enter(server, worker, 0, False)  # a probe has begun with the grant
+            probe[0] = waiter.probe
+            tried.had_last_chance = waiter.tried.had_last_chance
+        line_free(self.line, place)
+        return server
+
+    cdef int take_turn(self, int32_t place, int worker, Tried* tried, bint* probe) noexcept nogil:
+        cdef int server
+        ws_lock(&self.slot.lock)
+        server = self.take_up(place, worker, tried, probe)
+        ws_unlock(&self.slot.lock)
+        return server
+
+    cdef int end_wait(self, int32_t place, int worker, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
+        """The wait is over: a server that is free all the same, for who waited for its own any; or why there is none."""
+        cdef int server
+        ws_lock(&self.slot.lock)
+        self.serve_line(now_ms)
+        server = self.take_up(place, worker, tried, probe)
+        if server == WAITS:
+            line_free(self.line, place)
+            server = self.choose_or_say(now_ms, tried, probe)
+            if server >= 0:
+                self.enter(server, worker, now_ms, probe[0])
+        ws_unlock(&self.slot.lock)
+        return server
+
+    cdef void leave(self, int32_t place, int worker, int64_t now_ms) noexcept nogil:
+        """The client is gone; a place that was kept for it goes to the next."""
+        cdef Waiter* waiter = &self.line.places[place]
+        ws_lock(&self.slot.lock)
+        if waiter.state == GRANTED:
+            self.servers[waiter.server].granted -= 1
+            if waiter.probe:
+                ws_swap_if32(&self.servers[waiter.server].probe_by, worker + 1, 0)
+        line_free(self.line, place)
+        self.serve_line(now_ms)
+        ws_unlock(&self.slot.lock)
+
+    cdef bint has_turn(self, int32_t place) noexcept nogil:
+        return ws_load32(&self.line.places[place].state) != WAITING
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
@@ -492,10 +387,7 @@ cdef class Cluster:
         """Index of the server that regular balancing gives the next request, counted in flight; negative: none."""
         cdef Tried bits
         cdef bint probe
-        cdef int server
-        memset(&bits, 0, sizeof(bits))
-        for server in tried:
-            set_tried(&bits, self.check_server(server))
+        self.read_tried(&bits, tried)
         return self.pick(check_worker(worker), now_ms, &bits, &probe)
 
     def take_server(self, int server, int worker, int64_t now_ms) -> int:
@@ -539,6 +431,7 @@ cdef class Cluster:
         if ws_load32(&slot.drained) != drained:
             ws_store32(&slot.drained, drained)
             self.record(server, DRAIN_ON if drained else DRAIN_OFF, &evidence)
+            self.serve_first(ws_now_ms())
         ws_unlock(&self.slot.lock)
 
     def why_down(self, int server) -> Change | None:
@@ -552,13 +445,65 @@ cdef class Cluster:
         return found[0] if found and found[0].number == number else None
 
     @property
-    def cursors(self) -> tuple[int, int]:
-        """Positions among the primaries and among balanced backups at which the next turn goes on."""
-        cdef int backups = self.member_count - self.primary_count
-        return (
-            self.slot.cursor % self.primary_count if self.primary_count else 0,
-            self.slot.backup_cursor % backups if backups else 0,
-        )
+    def has_queue(self) -> bool:
+        """Whether requests may wait for a place: queue.size is set, and a server has MaxConnections."""
+        return self.line != NULL
+
+    @property
+    def queue_length(self) -> int:
+        """Requests that wait now, over all workers."""
+        return 0 if self.line == NULL else ws_load32(&self.line.waiting)
+
+    def serve_queue(self, int64_t now_ms) -> None:
+        """Lets those go on who can, now that time has passed or a worker died; costs nothing while nobody waits."""
+        if self.line != NULL and ws_load32(&self.line.waiting):
+            ws_lock(&self.slot.lock)
+            self.serve_line(now_ms)
+            ws_unlock(&self.slot.lock)
+
+    def join_queue(self, int worker, int64_t now_ms, int wanted=-1, tried=()) -> tuple[int, int]:
+        """(server or a negative constant, place): with place 0 the first is final, else it waits there."""
+        cdef Tried bits
+        cdef bint probe
+        cdef int32_t place = 0
+        cdef int server
+        self.read_tried(&bits, tried)
+        if self.line == NULL:
+            return ALL_FULL, 0
+        if wanted >= 0:
+            self.check_server(wanted)
+        server = self.join(check_worker(worker), now_ms, wanted, &bits, &probe, &place)
+        return server, place
+
+    def take_queue_turn(self, int place, int worker) -> int:
+        """The server that was granted at ``place``, counted in flight; WAITS (-3), or NONE_REACHABLE."""
+        cdef Tried bits
+        cdef bint probe
+        self.read_tried(&bits, ())
+        return self.take_turn(self.check_place(place), check_worker(worker), &bits, &probe)
+
+    def end_queue_wait(self, int place, int worker, int64_t now_ms) -> int:
+        """A server that is free all the same, or why there is none."""
+        cdef Tried bits
+        cdef bint probe
+        self.read_tried(&bits, ())
+        return self.end_wait(self.check_place(place), check_worker(worker), now_ms, &bits, &probe)
+
+    def leave_queue(self, int place, int worker, int64_t now_ms) -> None:
+        """Nobody is there any more."""
+        self.leave(self.check_place(place), check_worker(worker), now_ms)
+
+    cdef int check_place(self, int place) except -1:
+        if self.line == NULL or not 0 < place <= MOST_PLACES:
+            raise ValueError(f"cluster {self.name}: found place {place}; allowed is one of its queue")
+        return place
+
+    cdef int read_tried(self, Tried* bits, object tried) except -1:
+        cdef int server
+        memset(bits, 0, sizeof(Tried))
+        for server in tried:
+            set_tried(bits, self.check_server(server))
+        return 0
 
     def server_state(self, int server) -> dict[str, int]:
         """What the slot says: weight, start_weight, inflight, down_until_ms, down_since_ms, total, affinity, failed, ..."""
@@ -568,6 +513,7 @@ cdef class Cluster:
             "start_weight": slot.start_weight,
             "max_connections": slot.max_connections,
             "inflight": total_inflight(slot),
+            "granted": slot.granted,
             "drained": ws_load32(&slot.drained),
             "probe_by": ws_load32(&slot.probe_by) - 1,
             "down_until_ms": ws_load64(&slot.down_until_ms),

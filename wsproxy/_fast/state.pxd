@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from wsproxy._fast.changes cimport ChangeRing
 from wsproxy._fast.lock cimport pthread_mutex_t
 from wsproxy._fast.takeover cimport TakeoverTable
+from wsproxy._fast.waiting cimport WaitingLine
 
 cdef enum:
     # Rows of in-flight counts a server has, one a worker. 128 = far above the CPUs of one host, 512 bytes a server.
@@ -24,6 +25,8 @@ cdef extern from *:
         int32_t start_weight;         /* LoadBalanceWeight / GCD of the cluster */
         int32_t max_connections;      /* <= 0: no limit */
         int32_t drained;
+        int32_t granted;              /* places kept for waiters that have not taken them up; under the cluster's lock */
+        int32_t cluster;              /* index of the cluster's slot */
         int32_t probe_by;             /* 1 + worker that probes a down server; 0 none */
         int32_t down_errno;           /* evidence of the last failure */
         int32_t down_by;              /* worker that saw it */
@@ -64,6 +67,8 @@ cdef extern from *:
         int32_t start_weight
         int32_t max_connections
         int32_t drained
+        int32_t granted
+        int32_t cluster
         int32_t probe_by
         int32_t down_errno
         int32_t down_by
@@ -100,6 +105,14 @@ cdef class SharedState:
     cdef ws_cluster_slot* clusters
     cdef ChangeRing* ring
     cdef readonly TakeoverTable takeovers
+    cdef dict lines                 # index of a cluster's slot -> WaitingLine
+    cdef int bells[128]             # eventfds that wake workers; -1 none
+
+    # The same for all that ask for this cluster's slot; made by the supervisor, before the fork.
+    cdef WaitingLine waiting_line(self, Py_ssize_t cluster)
+    cdef int recount(self, Py_ssize_t cluster, WaitingLine line, int worker) except -1
+    # Wakes the worker: the turn of one of its waiters has come.
+    cdef void call(self, int worker) noexcept nogil
 
     cdef ws_server_slot* server_slot(self, bytes key) except NULL
     cdef ws_cluster_slot* cluster_slot(self, bytes key) except NULL

@@ -15,9 +15,11 @@ import mmap
 import os
 
 from libc.stdint cimport int32_t, uint64_t
+from posix.unistd cimport write
 from wsproxy._fast.changes cimport ChangeRing, read_changes
-from wsproxy._fast.lock cimport ws_mutex_init
+from wsproxy._fast.lock cimport ws_lock, ws_mutex_init, ws_unlock
 from wsproxy._fast.takeover cimport TakeoverTable
+from wsproxy._fast.waiting cimport GRANTED, MOST_PLACES, WaitingLine, line_forget
 
 
 cdef int32_t total_inflight(ws_server_slot* slot) noexcept nogil:
@@ -62,6 +64,7 @@ cdef class SharedState:
     def __cinit__(self, server_capacity: int = 65_536, cluster_capacity: int = 16_384):
         cdef unsigned char[::1] view
         cdef Py_ssize_t cluster_bytes
+        cdef int worker
         cdef Py_ssize_t server_bytes = server_capacity * sizeof(ws_server_slot)
         self.server_capacity = server_capacity
         self.cluster_capacity = cluster_capacity
@@ -76,6 +79,15 @@ cdef class SharedState:
         if ws_mutex_init(&self.ring.lock):
             raise OSError("cannot make a process-shared robust mutex")
         self.takeovers = TakeoverTable()
+        self.lines = {}
+        for worker in range(MAX_WORKERS):
+            self.bells[worker] = -1
+
+    def __dealloc__(self):
+        cdef int worker
+        for worker in range(MAX_WORKERS):
+            if self.bells[worker] >= 0:
+                os.close(self.bells[worker])
 
     cdef ws_server_slot* server_slot(self, bytes key) except NULL:
         """The slot of ``key``, taken into use if it is new. Only the supervisor calls this, before it forks."""
@@ -104,6 +116,41 @@ cdef class SharedState:
         """The last changes of servers' states with a number above ``since``, oldest first; whoever writes goes on."""
         return read_changes(self.ring, since)
 
+    cdef WaitingLine waiting_line(self, Py_ssize_t cluster):
+        if cluster not in self.lines:
+            self.lines[cluster] = WaitingLine()
+        return self.lines[cluster]
+
+    def open_bells(self, int workers) -> None:
+        """Makes what wakes a worker whose waiter may go on, for so many workers; once, before the first fork."""
+        cdef int worker
+        check_worker(workers - 1)
+        for worker in range(workers):
+            if self.bells[worker] < 0:
+                self.bells[worker] = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def bell(self, int worker_id) -> int:
+        """The eventfd that wakes this worker; -1: none was made."""
+        return self.bells[check_worker(worker_id)]
+
+    cdef void call(self, int worker) noexcept nogil:
+        cdef uint64_t one = 1
+        if self.bells[worker] >= 0:
+            write(self.bells[worker], &one, sizeof(one))  # fails only when full: then it is awake already
+
+    cdef int recount(self, Py_ssize_t cluster, WaitingLine line, int worker) except -1:
+        """Forgets a dead worker's waiters, and counts the places that are kept for others."""
+        cdef Py_ssize_t index
+        cdef int32_t place
+        for index in range(len(self.server_index)):
+            if self.servers[index].cluster == cluster:
+                self.servers[index].granted = 0
+        line_forget(line.at, worker)
+        for place in range(1, MOST_PLACES + 1):
+            if line.at.places[place].state == GRANTED:
+                self.servers[line.at.places[place].slot].granted += 1
+        return 0
+
     def worker_started(self, int worker_id) -> None:
         """Clears the row of ``worker_id``: a new process begins with nothing in flight."""
         self.worker_died(worker_id)
@@ -116,6 +163,7 @@ cdef class SharedState:
         """
         cdef Py_ssize_t index
         cdef int given_back = 0
+        cdef int worker
         cdef ws_server_slot* slot
         check_worker(worker_id)
         for index in range(len(self.server_index)):
@@ -123,4 +171,11 @@ cdef class SharedState:
             given_back += ws_load32(&slot.inflight[worker_id])
             ws_store32(&slot.inflight[worker_id], 0)
             ws_swap_if32(&slot.probe_by, worker_id + 1, 0)
+        for cluster, line in self.lines.items():
+            ws_lock(&self.clusters[<Py_ssize_t>cluster].lock)
+            self.recount(cluster, line, worker_id)
+            ws_unlock(&self.clusters[<Py_ssize_t>cluster].lock)
+        if self.lines:
+            for worker in range(MAX_WORKERS):
+                self.call(worker)  # what was given back is for who waits
         return given_back

@@ -21,11 +21,48 @@ MAX_WORKERS = (
 )
 
 Prefer = Literal["score", "exact"]
+# Places that a cluster's queue has in shared memory, without those whose turn has come.
+MOST_WAITING = 4096
+
 FallbackMode = Literal["404", "directory", "upstream"]
 BackupUse = Literal["ordered", "balanced"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ServerErrors = Literal["pass", "mark_down"]
 ErrorStatus = Literal["precise", "plugin"]
+TlsVersion = Literal["1.2", "1.3"]
+ClientCertificates = Literal["none", "optional", "required"]
+Verify = Literal["full", "chain", "none"]
+
+# Mozilla's "intermediate" list (5.7) without DHE: it needs parameters that nobody generates any more, and what speaks DHE
+# speaks ECDHE. TLS 1.3 has suites of its own, all of them good.
+INTERMEDIATE_CIPHERS = ":".join(
+    (
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+    )
+)
+
+
+class CertificateSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``{...}`` of a listener's ``certificates``."""
+
+    chain: Annotated[
+        str,
+        Meta(
+            description="PEM file: the server's certificate, then those of its issuers; relative to the folder of wsproxy.toml, as all files here"
+        ),
+    ] = ""
+    key: Annotated[str, Meta(description="PEM file: the private key")] = ""
+    p12: Annotated[
+        str, Meta(description="PKCS#12 file with key and certificates, instead of chain and key")
+    ] = ""
+    password_file: Annotated[
+        str, Meta(description="file whose first line is the password of the key or of the p12")
+    ] = ""
 
 
 class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +74,25 @@ class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="HOST:PORT to listen on; IPv6 in brackets, :PORT for all addresses, port 0 for any free port"
         ),
     ]
+    certificates: tuple[CertificateSettings, ...] = ()
+    min_version: Annotated[
+        TlsVersion, Meta(description="oldest version of TLS that clients may speak")
+    ] = "1.2"
+    ciphers: Annotated[
+        str,
+        Meta(
+            description="suites that TLS 1.2 clients may use, by the names that OpenSSL has for them"
+        ),
+    ] = INTERMEDIATE_CIPHERS
+    client_certificates: Annotated[
+        ClientCertificates, Meta(description="whether clients are asked for a certificate")
+    ] = "none"
+    client_ca: Annotated[
+        str,
+        Meta(
+            description='PEM file: the issuers of client certificates, needed for "optional" and "required"'
+        ),
+    ] = ""
 
 
 class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +122,7 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=SHORTEST_S,
             le=LONGEST_S,
-            description="longest time from the first byte of a request head to its last",
+            description="longest time from the first byte of a request head to its last, and of a TLS handshake",
         ),
     ] = 10.0
     keepalive_s: Annotated[
@@ -93,6 +149,29 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="time that running requests get to finish after SIGTERM; 0: none",
         ),
     ] = 30.0
+
+
+class UpstreamTlsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[upstream.tls]``: https Transports."""
+
+    trust: Annotated[
+        str,
+        Meta(
+            description="PEM or PKCS#12 file of the issuers that servers are believed by, instead of each Transport's keyring; a key in it is shown to servers; relative to the folder of wsproxy.toml"
+        ),
+    ] = ""
+    password_file: Annotated[
+        str,
+        Meta(
+            description="file whose first line is the password of trust, or without trust of every keyring"
+        ),
+    ] = ""
+    verify: Annotated[
+        Verify,
+        Meta(
+            description='what a server must prove: "full" issuer and host name, "chain" its issuer only, "none" nothing'
+        ),
+    ] = "full"
 
 
 class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +209,7 @@ class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="how long a resolved host name is used; 0: resolved for each new connection",
         ),
     ] = 60.0
+    tls: UpstreamTlsSettings = UpstreamTlsSettings()
 
 
 class BalancingSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -198,6 +278,33 @@ class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='what decides between matching Routes: "score" the higher score, then the higher exact match; "exact" the other way round'
         ),
     ] = "score"
+
+
+class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[queue]``: requests that wait while all servers of their cluster are at MaxConnections."""
+
+    size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=MOST_WAITING,
+            description="most requests that wait for one cluster, over all workers; 0: none waits, the answer is 503 at once",
+        ),
+    ] = 0
+    wait_s: Annotated[
+        float,
+        Meta(
+            ge=SHORTEST_S,
+            le=LONGEST_S,
+            description="longest time that a request waits; then the answer is 503",
+        ),
+    ] = 5.0
+    affinity_waits: Annotated[
+        bool,
+        Meta(
+            description="true: a request whose own server is full waits for that one instead of going to another"
+        ),
+    ] = True
 
 
 class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -277,5 +384,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     affinity: AffinitySettings = AffinitySettings()
     forwarded: ForwardedSettings = ForwardedSettings()
     retry: RetrySettings = RetrySettings()
+    queue: QueueSettings = QueueSettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()

@@ -7,10 +7,12 @@ with its evidence; whether the request goes on is ``routing.retry``'s decision a
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
-from collections.abc import Coroutine
+import ssl
+from collections.abc import Coroutine, Sequence
 from http import HTTPStatus
 
 from wsproxy._fast.changes import visible_path
@@ -18,16 +20,21 @@ from wsproxy._fast.downstream import Downstream
 from wsproxy._fast.engine import Engine
 from wsproxy._fast.exchange import FailureKind
 from wsproxy._fast.head import HEAD_ERRORS
-from wsproxy.config.settings import RetrySettings
+from wsproxy._fast.select import Cluster
+from wsproxy.config.settings import QueueSettings, RetrySettings
 from wsproxy.dataplane import answers
 from wsproxy.dataplane.connect import open_upstream
 from wsproxy.dataplane.files import FileFallback
+from wsproxy.dataplane.queue import ALL_FULL, WaitingRoom
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.tasks import spawn
+from wsproxy.dataplane.tls import private_tls_lines
 from wsproxy.routing.ledger import Attempt, Ledger, describe
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 
 log = logging.getLogger("wsproxy.request")
+
+NONE_REACHABLE = -1  # as ``queue.ALL_FULL``: why there is no server
 
 _FAILURES = {
     FailureKind.CLOSED_EARLY: Failure.CLOSED_EARLY,
@@ -59,12 +66,18 @@ class SlowPath:
     engine: Engine
 
     def __init__(
-        self, resolver: Resolver, files: FileFallback | None, retry: RetrySettings
+        self,
+        resolver: Resolver,
+        files: FileFallback | None,
+        retry: RetrySettings,
+        clusters: Sequence[Cluster | None],
+        queue: QueueSettings,
     ) -> None:
-        """``files`` answers where no route matches; None: 404."""
+        """``files`` answers where no route matches (None: 404); ``clusters`` may have queues, as ``queue`` says."""
         self._resolver = resolver
         self._files = files
         self._retry = retry
+        self.room = WaitingRoom(clusters, queue.wait_s, self.send_kept, self._refuse)
 
     # called by Downstream -------------------------------------------------------------------------------------------
 
@@ -84,8 +97,12 @@ class SlowPath:
         if ruling.next is Next.SAME_SERVER:
             downstream.pardon()
             self.connect(downstream)
-        elif ruling.next is Next.OTHER_SERVER and downstream.next_server() >= 0:
-            self.send_kept(downstream)
+        elif ruling.next is Next.OTHER_SERVER:
+            chosen = downstream.next_server()
+            if chosen >= 0:
+                self.send_kept(downstream)
+            elif chosen != ALL_FULL or not self._may_wait(downstream):
+                self._fail(downstream, ruling.status)
         else:
             self._fail(downstream, ruling.status)
 
@@ -139,6 +156,10 @@ class SlowPath:
         log.info("%s: %d: %s", downstream.facts.peer, status, reason)
         self._answer(downstream, status)
 
+    def private_tls_lines(self, transport: asyncio.BaseTransport) -> bytes:
+        """A client came over TLS: its private headers that plain clients do not have."""
+        return private_tls_lines(transport)
+
     def no_route(self, downstream: Downstream, method: bytes, target: bytes) -> None:
         """The plug-in would decline and let the web server answer."""
         if self._files is not None:
@@ -153,7 +174,16 @@ class SlowPath:
         self._answer(downstream, 413)
 
     def no_server(self, downstream: Downstream, full: bool) -> None:
-        """Every server of the cluster is down, or at MaxConnections."""
+        """Every server of the cluster is down, or at MaxConnections: then the request may wait in the queue."""
+        if not (full and self._may_wait(downstream)):
+            self._refuse(downstream, ALL_FULL if full else NONE_REACHABLE)
+
+    def _may_wait(self, downstream: Downstream) -> bool:
+        """Whether a request for which all servers are full waits now, or was served after all."""
+        return self.room.is_needed and self.room.admit(downstream)
+
+    def _refuse(self, downstream: Downstream, reason: int) -> None:
+        full = reason == ALL_FULL
         why = "all servers are at MaxConnections" if full else "no server can be reached"
         status = decide_status(503, self._retry.error_status, full=full)
         if downstream.tries is None:
@@ -290,6 +320,8 @@ class SlowPath:
         """After a failed connect: True where the exchange has a connection or an answer now."""
         downstream.count_failure()
         number = getattr(error, "errno", None) or errno.EHOSTUNREACH
+        if isinstance(error, ssl.SSLError):  # so does the TLS library
+            number = errno.EPROTO
         if number < 0:  # socket.gaierror counts in numbers of its own
             number = errno.EHOSTUNREACH
         if isinstance(error, TimeoutError):

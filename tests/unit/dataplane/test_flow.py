@@ -13,7 +13,7 @@ from wsproxy._fast.downstream import Downstream, DownstreamProtocol
 from wsproxy._fast.engine import Engine
 from wsproxy._fast.state import SharedState, now_ms
 from wsproxy._fast.upstream import UpstreamProtocol
-from wsproxy.config.settings import RetrySettings, Settings, TimeoutSettings
+from wsproxy.config.settings import QueueSettings, RetrySettings, Settings, TimeoutSettings
 from wsproxy.dataplane.plan import build_plan
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.slowpath import SlowPath
@@ -34,7 +34,7 @@ class Connecting(SlowPath):
     """The slow path, except that the test does the connecting."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(Resolver(0), None, RetrySettings())
+        super().__init__(Resolver(0), None, RetrySettings(), (), QueueSettings())
         self.engine = engine
         self.waiting: list[Downstream] = []
         engine.slow = self
@@ -54,7 +54,7 @@ class Stage:
         servers = [server("s", 1, server_io_timeout_s=1), server("b", 2)]
         config = config_of(*servers[: 1 + backup])
         self.plan = build_plan(config, Settings(timeouts=timeouts), self.state)
-        self.engine = build_engine(self.plan, 0)
+        self.engine, _ = build_engine(self.plan, 0)
         self.slow = Connecting(self.engine)
         self.transports: list[FakeTransport] = []
 

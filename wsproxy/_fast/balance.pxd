@@ -1,0 +1,67 @@
+# Which server regular balancing chooses. One implementation for live traffic, explain and replay.
+
+from libc.stdint cimport int32_t, int64_t
+from wsproxy._fast.state cimport SharedState, ws_cluster_slot, ws_server_slot
+from wsproxy._fast.tried cimport Tried
+
+cdef enum:
+    # Servers a cluster may have: the bitmap of tried servers is 32 bytes. The largest published cell has under 100.
+    MAX_SERVERS = 256
+
+cdef enum Verdict:
+    USABLE = 0
+    PROBE = 1           # down, but its retry interval is over: this request is the one that tries it
+    DOWN = 2
+    DRAINED = 3
+    FULL = 4            # at MaxConnections
+    TRIED = 5           # this request already failed there
+
+cdef enum:
+    NONE_REACHABLE = -1
+    ALL_FULL = -2
+
+
+cdef class Balancer:
+    cdef readonly object name
+    cdef readonly tuple server_names
+    cdef SharedState state          # keeps the slots alive
+    cdef ws_cluster_slot* slot
+    cdef ws_server_slot** servers
+    cdef const char** clone_ids     # NULL: none; point into `keep`
+    cdef Py_ssize_t* clone_id_lens
+    cdef const char** names         # the cluster's, then each server's
+    cdef object keep
+    cdef int count
+    cdef int* order                 # primaries, then backups: the order in which clone ids are compared
+    cdef int primary_count
+    cdef int member_count           # primaries + backups
+    cdef int cluster_address        # index of ClusterAddress, -1 none
+    cdef bint random
+    cdef bint has_clone_ids
+    cdef bint ignore_affinity_requests
+    cdef bint balance_backups       # False: the first usable one takes all
+    cdef bint last_chance           # where nothing is usable a server that is marked down is tried
+    cdef readonly int queue_size    # most requests that wait for a place; 0: none does
+    cdef bint affinity_waits        # for its own server, instead of going to another one
+    cdef readonly char separator
+    cdef readonly int64_t retry_interval_ms
+
+    # All of these: index of a server or a negative constant; no allocation, no Python.
+    cdef int find_clone(self, const char* clone_id, Py_ssize_t length, int start) noexcept nogil
+    cdef Verdict judge(self, int server, int64_t now_ms, const Tried* tried) noexcept nogil
+    cdef int choose_or_say(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef int choose(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef bint may_choose(self, int position) noexcept nogil
+    # Among order[first:last].
+    cdef int pick_balanced(
+        self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe
+    ) noexcept nogil
+    cdef int pick_weighted(
+        self, int first, int last, int32_t* cursor, int64_t now_ms, Tried* tried, bint* probe
+    ) noexcept nogil
+    cdef int pick_random(self, int first, int last, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef bint readjust(self, int first, int last, int64_t now_ms, Tried* tried) noexcept nogil
+    cdef int pick_backup(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef int pick_last_chance(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
+    cdef int check_server(self, int server) except -1
+    cdef object set_start_weights(self, list weights, int first, int last)
