@@ -63,7 +63,7 @@ def is_request(data: bytes) -> bool:
         return False
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     data=st.builds(head_of, STATUS, st.lists(st.one_of(SET_COOKIES, SET_COOKIES, OTHERS), max_size=5)),
     clone_id=CLONE_IDS,
@@ -133,7 +133,7 @@ REQUEST_OTHERS = st.sampled_from([b"X-A: b", b"Content-Length: 0", b"Connection:
                                   b"Transfer-Encoding: chunked", b"Connection: close"])  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     path=PATHS,
     scheme=st.sampled_from([b"", b"", b"http://h:1"]),
@@ -168,7 +168,7 @@ FORWARDED_LINES = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     first=st.sampled_from([b"GET / HTTP/1.1", b"GET / HTTP/1.0", b"GET http://o:81/ HTTP/1.1"]),
     host=st.sampled_from([[b"Host: h:8080"], [b"Host: [::1]:1"], []]),
