@@ -4,6 +4,7 @@ A cluster at work: takes a server for a request (affinity target or regular bala
 Driven by ``decide`` and the connections for live traffic (and by explain and replay through the Python methods); works
 on the slots of ``state``, so all workers see one weight, one down mark, one count, one queue. Must not do I/O. Who is
 chosen stands in ``balance``.
+"""
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
