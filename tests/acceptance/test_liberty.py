@@ -24,7 +24,7 @@ from tests.support.java import NotHereError
 from tests.support.liberty import LibertyCluster, Member, liberty_cluster
 from tests.support.process import WAIT_S
 from tests.support.proxy import Proxy, proxy_process, write
-from tests.support.visitor import Seen, Visitor, seen
+from tests.support.visitor import Seen, Visitor, seen, until_in_turn
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -271,10 +271,12 @@ async def requests_within(member: Member, victims: list[Visitor], until: Path) -
             group.create_task(ask_held(visitor, f"visitor-{number}.", until))
             for number, visitor in enumerate(victims)
         ]
-        for number in range(len(victims)):
-            await member.jvm.line(f"held visitor-{number}\\.")
-        await member.jvm.kill()
-        write(until, "")
+        try:
+            for number in range(len(victims)):
+                await member.jvm.line(f"held visitor-{number}\\.")
+            await member.jvm.kill()
+        finally:
+            write(until, "")
     return [each.result() for each in asked]
 
 
@@ -349,6 +351,7 @@ async def test_return_of_a_server_takes_its_sessions_back(
             for visitor in visitors:
                 await visitor.call()
         hosts = [visitor.member for visitor in visitors]
+        await until_in_turn("s2", proxy.port, liberty.host)
         for visitor in visitors:
             await visitor.call()
         for visitor, home, host, session in zip(visitors, homes, hosts, sessions, strict=True):

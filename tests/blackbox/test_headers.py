@@ -193,11 +193,21 @@ async def test_port_of_the_listener_is_told_where_the_config_says_so(
 
 
 @contextlib.asynccontextmanager
-async def trusting(name: str) -> AsyncIterator[tuple[Proxy, Lane]]:
+async def trusting(
+    name: str, settings: str = "", listen: str = "127.0.0.1:0"
+) -> AsyncIterator[tuple[Proxy, Lane]]:
     only = lane("only")
     group = f'<TrustedProxyGroup><TrustedProxy Name="{name}"/></TrustedProxyGroup>'
-    async with running_proxy([only], config='TrustedProxyEnable="true"', routes=group) as proxy:
+    async with running_proxy(
+        [only], config='TrustedProxyEnable="true"', routes=group, settings=settings, listen=listen
+    ) as proxy:
         yield proxy, only
+
+
+@contextlib.asynccontextmanager
+async def ipv6_client(proxy: Proxy) -> AsyncIterator[Client]:
+    async with await Client.connect(proxy.port, host="::1") as client:
+        yield client
 
 
 async def test_trusted_proxy_may_set_private_headers() -> None:
@@ -214,6 +224,125 @@ async def test_other_clients_than_the_trusted_proxy_may_not() -> None:
     async with trusting("127.0.0.2") as (proxy, only), only.origin.serving(keep_answering):
         await ask(proxy.port, get("/only/x", *SPOOFED))
         assert private_fields(only.origin.requests[0]) == OWN
+
+
+@pytest.mark.parametrize("name", ["[0:0::1]", "::1"])
+async def test_trusted_proxy_may_be_written_in_any_way(name: str) -> None:
+    """An IPv6 address has many spellings, with brackets and without."""
+    async with trusting(name, listen="[::1]:0") as (proxy, only):
+        async with only.origin.serving(keep_answering), ipv6_client(proxy) as client:
+            await client.ask(get("/only/x", "$WSRA: 10.1.2.3"))
+        assert private_fields(only.origin.requests[0])[b"$wsra"] == b"10.1.2.3"
+
+
+async def test_trusted_proxy_with_a_host_name_is_nobody() -> None:
+    """Names are not resolved; the log says so."""
+    async with trusting("localhost") as (proxy, only), only.origin.serving(keep_answering):
+        await proxy.line('found TrustedProxy "localhost"; allowed is an IP address')
+        await ask(proxy.port, get("/only/x", *SPOOFED))
+        assert private_fields(only.origin.requests[0]) == OWN
+
+
+BOTH_FORWARDED = "[forwarded]\nx_forwarded = true\nforwarded = true\n"
+CLAIMED = [
+    "x-forwarded-FOR: 6.6.6.6",
+    "X-Forwarded-For: 10.0.0.1",
+    "X-Forwarded-Proto: https",
+    "X-FORWARDED-HOST: evil.example",
+    "forwarded: for=6.6.6.6;proto=https",
+    "X-Other: 1",
+]
+
+
+def forwarded_fields(message: bytes) -> list[tuple[bytes, bytes]]:
+    return [row for row in fields(message) if b"forwarded" in row[0]]
+
+
+async def test_forwarded_fields_are_not_touched_by_default(shared: Shared) -> None:
+    """As with the plug-in."""
+    lane = shared.lane()
+    async with lane.origin.serving(keep_answering):
+        await ask(shared.port, get(f"/{lane.name}/x", *CLAIMED))
+        await ask(shared.port, get(f"/{lane.name}/x"))
+    claimed, bare = lane.origin.requests
+    assert "\r\n".join(CLAIMED).encode() in claimed
+    assert forwarded_fields(bare) == []
+
+
+async def test_forwarded_fields_of_anyone_are_replaced() -> None:
+    """Also where Connection names them."""
+    own = [
+        (b"x-forwarded-for", b"127.0.0.1"),
+        (b"x-forwarded-proto", b"http"),
+        (b"x-forwarded-host", b"shop.example:9080"),
+        (b"forwarded", b'for=127.0.0.1;host="shop.example:9080";proto=http'),
+    ]
+    async with trusting("127.0.0.2", BOTH_FORWARDED) as (proxy, only):
+        async with only.origin.serving(keep_answering):
+            named = "Connection: X-Forwarded-For, Forwarded"
+            for lines in ([], CLAIMED, [*CLAIMED, named]):
+                await ask(proxy.port, get("/only/x", *lines))
+        assert [forwarded_fields(message) for message in only.origin.requests] == [own] * 3
+        assert b"X-Other: 1\r\n" in only.origin.requests[1]
+        assert all(private_fields(message) == OWN for message in only.origin.requests)
+
+
+async def test_forwarded_fields_of_a_trusted_proxy_are_continued() -> None:
+    """
+    Its address is appended to the lists; protocol and host stand as it says, and are added where it says nothing.
+
+    Its client's Connection, passed on by mistake, does not take away what it wrote.
+    """
+    named = (
+        "Connection: keep-alive, X-Forwarded-For, Forwarded, x-forwarded-proto, X-Forwarded-Host"
+    )
+    async with trusting("127.0.0.1", BOTH_FORWARDED) as (proxy, only):
+        async with only.origin.serving(keep_answering):
+            await ask(proxy.port, get("/only/x", *CLAIMED))
+            await ask(proxy.port, get("/only/x", "X-Forwarded-For: 10.0.0.1"))
+            await ask(proxy.port, get("/only/x", *CLAIMED, named))
+        first, second, third = (forwarded_fields(message) for message in only.origin.requests)
+        element = b'for=127.0.0.1;host="shop.example:9080";proto=http'
+        assert first == [
+            (b"x-forwarded-for", b"6.6.6.6"),
+            (b"x-forwarded-for", b"10.0.0.1, 127.0.0.1"),
+            (b"x-forwarded-proto", b"https"),
+            (b"x-forwarded-host", b"evil.example"),
+            (b"forwarded", b"for=6.6.6.6;proto=https, " + element),
+        ]
+        assert third == first
+        assert second == [
+            (b"x-forwarded-for", b"10.0.0.1, 127.0.0.1"),
+            (b"x-forwarded-proto", b"http"),
+            (b"x-forwarded-host", b"shop.example:9080"),
+            (b"forwarded", element),
+        ]
+
+
+async def test_forwarded_of_an_ipv6_client() -> None:
+    """In brackets and quotes (RFC 7239 6)."""
+    async with trusting("127.0.0.2", BOTH_FORWARDED, listen="[::1]:0") as (proxy, only):
+        async with only.origin.serving(keep_answering), ipv6_client(proxy) as client:
+            await client.ask(b"GET /only/x HTTP/1.0\r\n\r\n")
+        assert forwarded_fields(only.origin.requests[0]) == [
+            (b"x-forwarded-for", b"::1"),
+            (b"x-forwarded-proto", b"http"),
+            (b"x-forwarded-host", b"[::1]"),
+            (b"forwarded", b'for="[::1]";host="[::1]";proto=http'),
+        ]
+
+
+async def test_retry_mark_of_a_trusted_proxy_stands_alone() -> None:
+    """It says already that the request is a second try: ours is not put beside it."""
+    pair = lane("pair", 2)
+    group = '<TrustedProxyGroup><TrustedProxy Name="127.0.0.1"/></TrustedProxyGroup>'
+    config = 'TrustedProxyEnable="true"'
+    async with running_proxy([pair], config=config, routes=group) as proxy:
+        pair.members[0].origin.refuse()
+        second = pair.members[1].origin
+        async with second.serving(keep_answering):
+            await ask(proxy.port, get("/pair/x", "Cookie: JSESSIONID=0:c0", "$WSFO: true"))
+        assert private_fields(second.requests[0]) == OWN | {b"$wsfo": b"true"}
 
 
 async def test_client_without_address_is_nobody() -> None:

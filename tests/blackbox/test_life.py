@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 
@@ -167,17 +168,22 @@ async def test_down_marks_and_probes_survive_a_worker() -> None:
     """A worker that dies while it probes a server does not keep the others from probing it."""
     pair = lane("pair", 2, attributes='RetryInterval="1"')
     first, second = (member.origin for member in pair.members)
-    cookie = "Cookie: JSESSIONID=0000abc:c0"
+    numbers = itertools.count()
+
+    def of_first() -> bytes:
+        """A new session each time: one that had to leave stays away (test_takeover)."""
+        return get("/pair/x", f"Cookie: JSESSIONID=0000abc{next(numbers)}:c0")
+
     first.refuse()
     async with running_proxy([pair]) as proxy, second.serving(keep_answering):
         proxy.expected.append("was killed by SIGKILL")
-        assert (await ask(proxy.port, get("/pair/x", cookie))).status == 200
+        assert (await ask(proxy.port, of_first())).status == 200
         await proxy.line("Marking s0 down")
         first.reopen()
         accepting = asyncio.ensure_future(first.accept())
         asking: list[asyncio.Future[Answer]] = []
         while not accepting.done():  # until RetryInterval is over
-            asking.append(asyncio.ensure_future(ask(proxy.port, get("/pair/x", cookie))))
+            asking.append(asyncio.ensure_future(ask(proxy.port, of_first())))
             await first_of(asking[-1], accepting)
         probing = await accepting
         await probing.request()
@@ -187,7 +193,7 @@ async def test_down_marks_and_probes_survive_a_worker() -> None:
         await asyncio.gather(*asking, return_exceptions=True)
         async with first.serving(keep_answering):
             served = len(first.requests)
-            assert (await ask(proxy.port, get("/pair/x", cookie))).status == 200
+            assert (await ask(proxy.port, of_first())).status == 200
             assert len(first.requests) == served + 1
 
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.client import Answer, Client, ask, get, request
-from tests.support.origin import OK, Script, answering, field, keep_answering
+from tests.support.origin import OK, OriginConnection, Script, answering, field, keep_answering
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -18,6 +18,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 NO_CACHE = b'no-cache="Set-Cookie"'
 ADDED = b"; Path=/; HttpOnly"
 PLUS = 'CloneSeparatorChange="true"'
+
+
+async def hang_up(connection: OriginConnection) -> None:
+    """The script of a server that reads a request and closes."""
+    await connection.request()
 
 
 def setting(*cookies: str, status: str = "200 OK", framing: str = "Content-Length: 2") -> bytes:
@@ -165,9 +170,6 @@ async def moved(running: Running, *lines: str, reply: bytes = OK, path: str = "/
     """The answer of s1 to a request whose session is at s0, which hangs up."""
     it, lanes = running
 
-    async def hang_up(connection: object) -> None:
-        await connection.request()  # type: ignore[attr-defined]
-
     first, second = (member.origin for member in lanes["moved"].members)
     async with first.serving(hang_up), second.serving(answering(reply)):
         return await ask(it.port, request(method, path, *lines), head_only=method == "HEAD")
@@ -227,11 +229,8 @@ async def test_next_request_of_the_connection_is_as_before(proxy: Running) -> No
     it, lanes = proxy
     first, second = (member.origin for member in lanes["moved"].members)
 
-    async def hang_up_once(connection: object) -> None:
-        await connection.request()  # type: ignore[attr-defined]
-
     async with (
-        first.serving(hang_up_once),
+        first.serving(hang_up),
         second.serving(keep_answering),
         await Client.connect(it.port) as client,
     ):
@@ -313,10 +312,7 @@ async def test_stripped_session_moves_too() -> None:
     pair = lane("pair", 2)
     first, second = (member.origin for member in pair.members)
 
-    async def hang_up(connection: object) -> None:
-        await connection.request()  # type: ignore[attr-defined]
-
-    scripts: list[Script] = [hang_up, keep_answering]  # type: ignore[list-item]
+    scripts: list[Script] = [hang_up, keep_answering]
     async with contextlib.AsyncExitStack() as stack:
         settings = '[affinity]\nstrip_clone_ids = ["*"]\n'
         proxy = await stack.enter_async_context(running_proxy([pair], settings=settings))
@@ -331,3 +327,35 @@ async def test_stripped_session_moves_too() -> None:
         async with await Client.connect(proxy.port) as client:
             answer = await client.ask(get("/pair/x", "Cookie: JSESSIONID=ABC.c0:c1:c0"))
             assert answer.all(b"set-cookie") == []
+
+
+async def test_stripped_list_is_followed_after_a_failure() -> None:
+    """Server after server of the list, though no head that was sent has it; then another one, and the client learns it."""
+    four = lane("four", 4)
+    origins = [member.origin for member in four.members]
+
+    settings = '[affinity]\nstrip_clone_ids = ["four"]\n'
+    async with contextlib.AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(running_proxy([four], settings=settings))
+        for origin in (origins[0], origins[2]):
+            await stack.enter_async_context(origin.serving(hang_up))
+        for origin in (origins[1], origins[3]):
+            await stack.enter_async_context(origin.serving(keep_answering))
+        answer = await ask(proxy.port, get("/four/x", "Cookie: JSESSIONID=ABC:c2:c0:c3"))
+        assert [len(origin.requests) for origin in origins] == [1, 0, 1, 1]
+        assert answer.all(b"set-cookie") == []
+        answer = await ask(proxy.port, get("/four/x;jsessionid=DEF:c0:c1"))
+        assert [len(origin.requests) for origin in origins] == [2, 1, 1, 1]
+        assert origins[1].requests[0].startswith(b"GET /four/x;jsessionid=DEF HTTP/1.1\r\n")
+        assert answer.all(b"set-cookie") == []
+
+
+async def test_unknown_cluster_stops_the_start() -> None:
+    """With the names that there are."""
+    pair = lane("pair", 2)
+    settings = '[affinity]\nstrip_clone_ids = ["pear"]\n'
+    with pytest.raises(
+        AssertionError, match=r'found "pear", which is no ServerCluster.*did you mean pair'
+    ):
+        async with running_proxy([pair], settings=settings):
+            pass

@@ -31,8 +31,11 @@ TIMEOUT_S = 120
 # a reader of some KiB that asks for so much was told to by its input.
 RSS_MIB = 1024
 MALLOC_MIB = 64
-# Besides the time of the run: start, reading of the corpus, and the report of a crash with its symbols.
-GRACE_S = 120
+# Besides the time of the run: start, reading of the corpus, and the report of a crash with its symbols. On a machine that
+# others keep busy all of it takes minutes.
+GRACE_S = 600
+# Instead of the status of a child that did not end in time; none has it.
+DID_NOT_END = -1000
 
 
 @dataclass(frozen=True)
@@ -97,15 +100,18 @@ def fuzz(target: str, seconds: int) -> Run:
         *(f"-artifact_prefix={kept}/", "-print_final_stats=1"),
     ]
     with log.open("wb") as file:
-        done = subprocess.run(
-            command,
-            cwd=BUILD / "lib",  # python -m looks there before anything else
-            env=environment(),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            timeout=seconds + GRACE_S,
-            check=False,
-        )
+        try:
+            status = subprocess.run(
+                command,
+                cwd=BUILD / "lib",  # python -m looks there before anything else
+                env=environment(),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                timeout=seconds + GRACE_S,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = DID_NOT_END
     text = log.read_text(errors="replace")
     covered = re.findall(r"\bcov: (\d+)", text)
     found = tuple(sorted(set(kept.iterdir()) - before))
@@ -117,7 +123,7 @@ def fuzz(target: str, seconds: int) -> Run:
         coverage=int(covered[-1]) if covered else 0,
         seconds=int(ended[1]) if ended else 0,
         found=found,
-        status=done.returncode,
+        status=status,
     )
 
 

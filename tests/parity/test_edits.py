@@ -15,6 +15,7 @@ from wsproxy._fast.rewrite import rewrite_request, rewrite_response
 pytestmark = pytest.mark.asan
 
 PEER = b"192.0.2.1"
+PLENTY = 1 << 20
 NAME, URL_ID = b"JSESSIONID", b"jsessionid"
 SEPARATORS = st.sampled_from([b":", b"+"])
 
@@ -62,7 +63,7 @@ def is_request(data: bytes) -> bool:
         return False
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     data=st.builds(head_of, STATUS, st.lists(st.one_of(SET_COOKIES, SET_COOKIES, OTHERS), max_size=5)),
     clone_id=CLONE_IDS,
@@ -132,7 +133,7 @@ REQUEST_OTHERS = st.sampled_from([b"X-A: b", b"Content-Length: 0", b"Connection:
                                   b"Transfer-Encoding: chunked", b"Connection: close"])  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     path=PATHS,
     scheme=st.sampled_from([b"", b"", b"http://h:1"]),
@@ -167,7 +168,7 @@ FORWARDED_LINES = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     first=st.sampled_from([b"GET / HTTP/1.1", b"GET / HTTP/1.0", b"GET http://o:81/ HTTP/1.1"]),
     host=st.sampled_from([[b"Host: h:8080"], [b"Host: [::1]:1"], []]),
@@ -231,8 +232,10 @@ def test_answer_never_leaves_its_room(lines: list[bytes], session: bytes, missin
     if isinstance(written, int):
         return
     small = max(0, len(written) + 1500 - missing)
-    for rooms in ({"room_size": small}, {"capacity": small}):
-        again = rewrite_response(data, complete=(NAME, b"c1", b":"), session=session, **rooms)
+    for room_size, capacity in ((small, PLENTY), (PLENTY, small)):
+        again = rewrite_response(
+            data, complete=(NAME, b"c1", b":"), session=session, room_size=room_size, capacity=capacity
+        )  # fmt: skip
         assert again in (1, written)
 
 
@@ -248,9 +251,10 @@ def test_request_never_leaves_its_room(
 ) -> None:
     data = head_of(b"GET " + path + b" HTTP/1.1", [b"Host: h", *lines])
 
-    def write(**rooms: int) -> bytes | int:
+    def write(*, room_size: int = PLENTY, capacity: int = PLENTY) -> bytes | int:
         return rewrite_request(
-            data, strip=(NAME, URL_ID, b":"), trusted=trusted, x_forwarded=True, forwarded=True, **rooms
+            data, strip=(NAME, URL_ID, b":"), trusted=trusted, x_forwarded=True, forwarded=True,
+            room_size=room_size, capacity=capacity,
         )  # fmt: skip
 
     written = write()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -43,10 +44,12 @@ NO_BYTES_S = 0.005  # between two sweeps
 
 
 def server(name: str, port: int, **more: object) -> Server:
-    """A Server on loopback; ``ttl`` is its ConnectionTTL."""
+    """A Server on loopback; ``ttl`` is its ConnectionTTL, ``protocol`` its Transport's."""
     ttl = more.pop("ttl", 28)
+    protocol = more.pop("protocol", "http")
+    assert isinstance(protocol, str)
     assert isinstance(ttl, int)
-    transports = (Transport("127.0.0.1", port, "http", connection_ttl_s=ttl),)
+    transports = (Transport("127.0.0.1", port, protocol, connection_ttl_s=ttl),)
     return Server(name, transports=transports, **more)  # type: ignore[arg-type]
 
 
@@ -70,7 +73,11 @@ def config_of(*servers: Server, **cluster: object) -> Config:
 class Bed:
     """``async with Bed(config, settings) as bed``."""
 
-    def __init__(self, config: Config, settings: Settings | None = None) -> None:
+    def __init__(
+        self, config: Config, settings: Settings | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """``tls``: what clients meet; None: plain HTTP."""
+        self.tls = tls
         self.state = SharedState(64, 16)
         self.plan = build_plan(config, settings or Settings(), self.state)
         self.engine, self.slow = build_engine(self.plan, 0)
@@ -81,7 +88,7 @@ class Bed:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self.server = await loop.create_server(self._accept, "127.0.0.1", 0)
+        self.server = await loop.create_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
         self.port = self.server.sockets[0].getsockname()[1]
         self.sweeper = loop.create_task(self._sweep())
         if self.slow.room.is_needed:

@@ -31,6 +31,8 @@ JARS = (
 MAVEN_S = 1200.0  # 343 MB on a slow line
 MERGE_S = 60.0
 CONTEXT_ROOT = "/app"
+# On two CPUs Liberty begins with so few that requests which tests hold on purpose keep all others out for tens of seconds.
+THREADS = 24
 
 SERVER_XML = """<server>
   <featureManager>
@@ -39,6 +41,7 @@ SERVER_XML = """<server>
     <feature>localConnector-1.0</feature>
   </featureManager>
   <logging consoleLogLevel="INFO"/>
+  <executor coreThreads="{threads}"/>
   <httpEndpoint id="defaultHttpEndpoint" host="127.0.0.1" httpPort="{port}" httpsPort="-1"/>
   <httpDispatcher trustedHeaderOrigin="127.0.0.1" trustedSensitiveHeaderOrigin="127.0.0.1"/>
   <httpSession cloneId="{clone_id}"/>
@@ -189,6 +192,7 @@ def _write_server(
     (server / "server.xml").write_text(
         SERVER_XML.format(
             port=port,
+            threads=THREADS,
             clone_id=f"clone{number}",
             database_port=database_port,
             jars=installation.jars,

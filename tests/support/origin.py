@@ -154,9 +154,12 @@ class Origin:
         """The next connection."""
         loop = asyncio.get_running_loop()
         sock, _ = await asyncio.wait_for(loop.sock_accept(self._sock), WAIT_S)
-        connection = OriginConnection(sock)
+        connection = self._make(sock)
         self.connections.append(connection)
         return connection
+
+    def _make(self, sock: socket.socket) -> OriginConnection:
+        return OriginConnection(sock)
 
     def has_waiting(self) -> bool:
         """Whether a connection waits that nobody accepted yet."""
@@ -175,7 +178,7 @@ class Origin:
         async def accept_all(group: asyncio.TaskGroup) -> None:
             while True:
                 sock, _ = await loop.sock_accept(self._sock)
-                connection = OriginConnection(sock)
+                connection = self._make(sock)
                 self.connections.append(connection)
                 group.create_task(_play(script, connection))
 

@@ -93,6 +93,7 @@ class Proxy:
     pid: int
     watch: Watch
     port: int = 0
+    ports: tuple[int, ...] = ()  # of all listeners
     expected: list[str] = field(
         default_factory=list
     )  # patterns of FORBIDDEN lines that a test provokes
@@ -169,8 +170,9 @@ async def proxy_process(*arguments: str) -> AsyncIterator[Proxy]:
     )
     proxy = Proxy(transport.get_pid(), watch)
     try:
-        ready = await proxy.line(r"wsproxy: ready on http://\S+:(\d+) ")
-        proxy.port = int(ready[1])
+        ready = await proxy.line(r"wsproxy: ready on ((?:https?://\S+:\d+ )+)")
+        proxy.ports = tuple(int(url.rpartition(":")[2]) for url in ready[1].split())
+        proxy.port = proxy.ports[0]
         yield proxy
         if not watch.exited.is_set():
             proxy.stop()
@@ -192,21 +194,26 @@ async def running_proxy(
     settings: str = "",
     config: str = "",
     routes: str = "",
-    listen: str = "127.0.0.1:0",
+    listen: str | None = "127.0.0.1:0",
+    folder: Path | None = None,
 ) -> AsyncIterator[Proxy]:
     """
     A ``proxy_process`` on a free port before these lanes.
 
-    ``config``: attributes of Config; ``routes``: more elements below it.
+    ``config``: attributes of Config; ``routes``: more elements below it; ``listen`` None: [[listener]] of the settings.
+    ``folder``: where its files go, and stay.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as own:
         clusters = "".join(each.xml() for each in lanes)
-        xml = write(Path(folder, "plugin-cfg.xml"), f"<Config {config}>{clusters}{routes}</Config>")
-        toml = write(Path(folder, "wsproxy.toml"), settings)
+        xml = write(
+            Path(folder or own, "plugin-cfg.xml"), f"<Config {config}>{clusters}{routes}</Config>"
+        )
+        toml = write(Path(folder or own, "wsproxy.toml"), settings)
         try:
             async with proxy_process(
                 *(str(xml), "--settings", str(toml)),
-                *("--listen", listen, "--workers", str(workers)),
+                *(("--listen", listen) if listen else ()),
+                *("--workers", str(workers)),
             ) as proxy:
                 yield proxy
         finally:

@@ -46,7 +46,8 @@ PLUGIN_CFG = """<Config>
   <Route ServerCluster="{cluster}" UriGroup="uris" VirtualHostGroup="hosts"/>
 </Config>
 """
-SETTINGS = f'[affinity]\nstrip_clone_ids = ["{CLUSTER}"]\n'
+# No memory of takeovers: Tomcats share no sessions, and a cookie of before the failure is to lead to its own server again.
+SETTINGS = f'[affinity]\nstrip_clone_ids = ["{CLUSTER}"]\ntakeover_s = 0\n'
 
 
 @dataclass(slots=True)

@@ -6,12 +6,14 @@ Driven by tests/acceptance, against the servlet in tests/acceptance/app. Must no
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.client import Answer, Client, get
+from tests.support.process import WAIT_S
 
 _COOKIE = re.compile(rb"JSESSIONID=([^;]*)")
 
@@ -87,3 +89,10 @@ class Visitor:
         """The same on a connection of its own."""
         async with await Client.connect(self.port, source=source) as client:
             return await self.visit(client, path)
+
+
+async def until_in_turn(member: str, port: int, host: str) -> None:
+    """Returns when a request without a session was answered by this member: it is not marked down any more."""
+    async with asyncio.timeout(WAIT_S):
+        while (await Visitor(port, host).call("/app/who")).member != member:
+            pass

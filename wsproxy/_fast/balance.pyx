@@ -1,8 +1,8 @@
 """
 Which server regular balancing chooses: weighted round robin, random, backups, a last chance. What may have a request at all.
 
-Driven by ``select``, under the cluster's lock; changes nothing but weights and cursors. Works on the slots of ``state``, so
-all workers see one weight, one down mark, one count. Must not do I/O or read a clock: ``now_ms`` is given.
+Driven by ``select``, under the cluster's lock; changes nothing but weights and cursors. Works on the slots of ``state``,
+so all workers see one weight, one down mark, one count. Must not do I/O or read a clock: ``now_ms`` is given.
 
 The rules are PLUGIN.md section 4: configured weights divided by their greatest common divisor, a random start position,
 one less a request, servers at or below zero are passed over, and when none is left each gets the smallest multiple of

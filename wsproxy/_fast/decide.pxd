@@ -7,8 +7,9 @@ from wsproxy._fast.match cimport MatchResult
 from wsproxy._fast.select cimport Cluster, Tried
 
 cdef enum:
-    # With the default http port for a Host without one.
+    # For a Host without one, by scheme.
     DEFAULT_PORT = 80
+    DEFAULT_TLS_PORT = 443
 
 cdef struct Choice:
     int server                  # index in the cluster; NONE_REACHABLE or ALL_FULL where there is none
@@ -22,9 +23,10 @@ cdef struct Choice:
     int32_t place               # in the cluster's queue; 0: it does not wait there
 
 # The cluster that takes the request; None: no route matches and nothing stands in for one. `local_host` and `local_port`
-# say where the connection came in.
+# say where the connection came in; `default_port` is its scheme's.
 cdef Service decide_service(
-    Engine engine, RequestHead* head, const char* local_host, Py_ssize_t local_host_len, int local_port, MatchResult* found
+    Engine engine, RequestHead* head, const char* local_host, Py_ssize_t local_host_len, int local_port, int default_port,
+    MatchResult* found,
 )
 # Takes a server for the request and counts it in flight there.
 cdef void decide_server(Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice) noexcept

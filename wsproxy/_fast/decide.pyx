@@ -21,13 +21,14 @@ from wsproxy._fast.tried cimport has_tried_none
 
 
 cdef Service decide_service(
-    Engine engine, RequestHead* head, const char* local_host, Py_ssize_t local_host_len, int local_port, MatchResult* found
+    Engine engine, RequestHead* head, const char* local_host, Py_ssize_t local_host_len, int local_port, int default_port,
+    MatchResult* found,
 ):
     cdef const char* path = head.target
     cdef Py_ssize_t path_len = head.path_len
     cdef const char* host = head.host if head.host != NULL else local_host
     cdef Py_ssize_t host_len = head.host_len if head.host != NULL else local_host_len
-    cdef int port = head.port if head.port >= 0 else DEFAULT_PORT
+    cdef int port = head.port if head.port >= 0 else default_port
     if engine.vhost_matching_compat or head.host == NULL:
         port = local_port
     if head.has_params:

@@ -11,13 +11,14 @@ import logging
 from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.changes cimport Evidence
-from wsproxy._fast.decide cimport Choice, decide_again, decide_waited
+from wsproxy._fast.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, Choice, decide_again, decide_waited
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
 from wsproxy._fast.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
 from wsproxy._fast.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.intake cimport ANSWERING, CONNECTING, Intake
 from wsproxy._fast.lines cimport Room
+from wsproxy._fast.rewrite cimport constant_lines
 from wsproxy._fast.select cimport WAITS, Cluster, set_tried
 from wsproxy._fast.session_cookie cimport Completion, complete_cookies
 from wsproxy._fast.state cimport ws_count, ws_now_ms
@@ -33,6 +34,32 @@ log = logging.getLogger("wsproxy.connection")
 cdef class Downstream(Intake):
     """A client's connection and the exchange that runs on it."""
 
+    cdef int opened(self) except -1:
+        """Who came, and how: asked once a connection."""
+        peername = self.transport.get_extra_info("peername")
+        sockname = self.transport.get_extra_info("sockname")
+        # No name: the client is gone already. Never an address, it could be a trusted one.
+        self.peer = str(peername[0]).encode() if isinstance(peername, tuple) else b"unknown"
+        if self.peer.startswith(b"::ffff:"):
+            self.peer = self.peer[7:]  # an IPv4 client on a dual-stack socket
+        self.local_host = str(sockname[0]).encode() if isinstance(sockname, tuple) else b"localhost"
+        self.default_port = DEFAULT_TLS_PORT if self.secure else DEFAULT_PORT
+        self.local_port = sockname[1] if isinstance(sockname, tuple) else self.default_port
+        self.constant = constant_lines(self.peer, self.secure)
+        if self.secure:
+            self.constant += self.engine.slow.private_tls_lines(self.transport)
+        self.trusted = self.peer in self.engine.trusted_proxies
+        self.origin.secure = self.secure
+        self.origin.constant = <const char*>self.constant
+        self.origin.constant_len = len(self.constant)
+        self.origin.local_host = <const char*>self.local_host
+        self.origin.local_host_len = len(self.local_host)
+        self.origin.peer = <const char*>self.peer
+        self.origin.peer_len = len(self.peer)
+        self.origin.trusted = self.trusted
+        self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
+        return 0
+
     @property
     def is_waiting(self) -> bool:
         """Whether the exchange still wants a connection: the client is there and none was given."""
@@ -46,7 +73,7 @@ cdef class Downstream(Intake):
     @property
     def pool(self) -> Pool | None:
         """The pool of the server that was taken."""
-        return None if self.choice.server < 0 else self.service.pools[self.choice.server]
+        return None if self.choice.server < 0 else self.service.pool_of(self.choice.server, self.secure)
 
     @property
     def cluster_name(self) -> str:
@@ -144,7 +171,7 @@ cdef class Downstream(Intake):
         """Sends the waiting request on a pooled connection to the taken server, if there is one."""
         cdef Upstream upstream
         self.check_taken()
-        upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(ws_now_ms())
+        upstream = <Upstream>self.service.pool_of(self.choice.server, self.secure).take(ws_now_ms())
         if upstream is None:
             return False
         self.attach(upstream)
@@ -165,6 +192,7 @@ cdef class Downstream(Intake):
         evidence.detail_len = len(words)
         evidence.head = self.sent.data
         evidence.head_len = self.sent_head if self.sent.length else 0
+        self.choice.probe = False  # the mark ends it: one that begins now is another request's
         return self.service.cluster.mark_down(self.choice.server, ws_now_ms(), &evidence)
 
     def count_failure(self) -> None:
@@ -296,7 +324,7 @@ cdef class Downstream(Intake):
         return complete_cookies(&room, head, &completion)
 
     cdef int reread_session(self) except -1:
-        """The clone ids of the request into ``engine.ids``; the head that was sent, or what was kept of it, still has them."""
+        """The clone ids of the request into ``engine.ids``: from the head that was sent, or what was kept beforehand."""
         cdef Engine engine = self.engine
         cdef RequestHead* head = &engine.request
         engine.ids.count = 0

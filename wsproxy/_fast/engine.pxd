@@ -9,6 +9,10 @@ from wsproxy._fast.select cimport Cluster
 from wsproxy._fast.stream cimport Hub, Stream
 
 
+cdef class Pool
+cdef class Service
+
+
 cdef class Engine(Hub):
     cdef readonly int worker_id
     cdef Limits limits
@@ -41,6 +45,7 @@ cdef class Engine(Hub):
 cdef class Service:
     cdef readonly Cluster cluster
     cdef readonly list pools        # by server index
+    cdef readonly list secure_pools  # the same for clients that came over TLS (PLUGIN 2.4)
     cdef bint remove_special_headers
     cdef bint completes_clone_ids   # in answers
     cdef bint strips_clone_ids      # from requests
@@ -52,11 +57,15 @@ cdef class Service:
     cdef readonly int io_timeout_retry
     cdef bint waits_for_continue    # a server of it has WaitForContinue="true"
 
+    cdef inline Pool pool_of(self, int server, bint secure):
+        return <Pool>(self.secure_pools if secure else self.pools)[server]
+
 
 cdef class Pool:
     cdef readonly str name          # of the server
     cdef readonly str host
     cdef readonly int port
+    cdef readonly object tls        # how connections are secured: see dataplane.upstream_tls; None: they are not
     cdef readonly double connect_timeout_s
     cdef readonly int64_t io_timeout_ms
     cdef readonly bint io_timeout_marks_down

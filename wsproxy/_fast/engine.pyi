@@ -35,12 +35,14 @@ class Engine(Hub):
 class Service:
     cluster: Cluster
     pools: list[Pool]
+    secure_pools: list[Pool]
     io_timeout_retry: int
     def __init__(
         self,
         cluster: Cluster,
         pools: list[Pool],
         *,
+        secure_pools: list[Pool] | None = None,
         remove_special_headers: bool = True,
         post_size_limit: int = -1,
         post_buffer_size: int = 65536,
@@ -55,6 +57,7 @@ class Pool:
     name: str
     host: str
     port: int
+    tls: object
     connect_timeout_s: float
     io_timeout_ms: int
     io_timeout_marks_down: bool
@@ -71,6 +74,7 @@ class Pool:
         io_timeout_marks_down: bool = False,
         idle_s: float = 25,
         most_idle: int = 256,
+        tls: object = None,
         extended_handshake: bool = False,
         wait_for_continue: bool = False,
     ) -> None: ...

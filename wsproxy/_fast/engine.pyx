@@ -100,13 +100,16 @@ cdef class Service:
 
     def __init__(
         self, Cluster cluster not None, list pools not None, *,
+        list secure_pools=None,
         bint remove_special_headers=True, post_size_limit=-1, post_buffer_size=65536, int io_timeout_retry=-1,
         bint complete_clone_ids=True, bint strip_clone_ids=False, bint x_forwarded=False, bint forwarded=False,
     ):
-        if len(pools) != len(cluster.server_names) or not all(isinstance(pool, Pool) for pool in pools):
-            raise ValueError(f"cluster {cluster.name}: found pools {pools!r}; allowed is one Pool for each server")
+        for each in (pools, secure_pools or pools):
+            if len(each) != len(cluster.server_names) or not all(isinstance(pool, Pool) for pool in each):
+                raise ValueError(f"cluster {cluster.name}: found pools {each!r}; allowed is one Pool for each server")
         self.cluster = cluster
         self.pools = pools
+        self.secure_pools = secure_pools or pools
         self.remove_special_headers = remove_special_headers
         self.post_size_limit = post_size_limit
         self.post_buffer_size = post_buffer_size
@@ -125,11 +128,13 @@ cdef class Pool:
     def __init__(
         self, str name not None, str host not None, int port, *,
         double connect_timeout_s=10, double io_timeout_s=0, bint io_timeout_marks_down=False,
-        double idle_s=25, int most_idle=256, bint extended_handshake=False, bint wait_for_continue=False,
+        double idle_s=25, int most_idle=256, object tls=None,
+        bint extended_handshake=False, bint wait_for_continue=False,
     ):
         self.name = name
         self.host = host
         self.port = port
+        self.tls = tls
         self.connect_timeout_s = connect_timeout_s
         self.io_timeout_ms = <int64_t>(io_timeout_s * 1000)
         self.io_timeout_marks_down = io_timeout_marks_down

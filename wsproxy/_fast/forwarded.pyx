@@ -1,7 +1,7 @@
 """
 X-Forwarded-For, -Proto, -Host and Forwarded (RFC 7239): who the client is, for servers that do not read private headers.
 
-Driven by ``intake`` where ``[forwarded]`` asks for them. Believes what a TrustedProxy says and adds its address; what anyone
+Driven by ``edits`` where ``[forwarded]`` asks for them. Believes what a TrustedProxy says and adds its address; what anyone
 else says is dropped: applications take these fields for the truth, as they do private headers (PEERS.md D 8).
 """
 
@@ -84,11 +84,12 @@ cdef int write_forwarded(Room* room, RequestHead* head, Origin* origin, bint x_f
         kind = field_of(&fields.at[i], x_forwarded, forwarded)
         if kind == NO_FORWARDED:
             continue
+        # Connection cannot take one away: a client names them there, and a trusted proxy that passes its Connection on
+        # would lose the address that it wrote itself, and its own be put in its place.
+        fields.at[i].dropped = not origin.trusted
         if not origin.trusted:
-            fields.at[i].dropped = True
-        elif fields.at[i].dropped:
-            continue  # Connection names it: it was meant for us alone
-        elif kind == X_FOR:
+            continue
+        if kind == X_FOR:
             last_for = &fields.at[i]
         elif kind == FORWARDED:
             last_forwarded = &fields.at[i]

@@ -26,6 +26,7 @@ cdef class Intake(Exchange):
     cdef bytes local_host
     cdef bytes constant
     cdef int local_port
+    cdef int default_port           # of the client's scheme: 80, or 443 over TLS
     cdef bint trusted               # a TrustedProxy: its private headers stand
     cdef Origin origin
     cdef Py_ssize_t lingered

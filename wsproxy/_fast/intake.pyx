@@ -14,14 +14,14 @@ import logging
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 from wsproxy._fast.chunked cimport CHUNK_DONE, begin_chunks, scan_chunks
-from wsproxy._fast.decide cimport DEFAULT_PORT, decide_server, decide_service
+from wsproxy._fast.decide cimport decide_server, decide_service
 from wsproxy._fast.edits cimport edit_request
-from wsproxy._fast.engine cimport Engine, Pool
+from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.exchange cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY, Exchange
 from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PRIVATE_FAILOVER
 from wsproxy._fast.head cimport RequestHead, find_head_end, parse_request
 from wsproxy._fast.match cimport MatchResult
-from wsproxy._fast.rewrite cimport constant_lines, write_request
+from wsproxy._fast.rewrite cimport write_request
 from wsproxy._fast.select cimport ALL_FULL
 from wsproxy._fast.state cimport ws_count, ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Buffer, Stream, buffer_append, buffer_clear, buffer_drop
@@ -47,6 +47,7 @@ cdef class Intake(Exchange):
         self.engine = engine
         self.choice.server = -1
         self.fd = -1
+        self.socket_fd = -1
 
     def __dealloc__(self):
         buffer_clear(&self.pending)
@@ -62,27 +63,6 @@ cdef class Intake(Exchange):
     cdef int hurry(self, int64_t now_ms) except -1:
         if self.phase == IDLE and not self.was_used:
             self.deadline_ms = min(self.deadline_ms, now_ms + FIRST_REQUEST_MS)
-        return 0
-
-    cdef int opened(self) except -1:
-        peername = self.transport.get_extra_info("peername")
-        sockname = self.transport.get_extra_info("sockname")
-        # No name: the client is gone already. Never an address, it could be a trusted one.
-        self.peer = str(peername[0]).encode() if isinstance(peername, tuple) else b"unknown"
-        if self.peer.startswith(b"::ffff:"):
-            self.peer = self.peer[7:]  # an IPv4 client on a dual-stack socket
-        self.local_host = str(sockname[0]).encode() if isinstance(sockname, tuple) else b"localhost"
-        self.local_port = sockname[1] if isinstance(sockname, tuple) else DEFAULT_PORT
-        self.constant = constant_lines(self.peer)
-        self.trusted = self.peer in self.engine.trusted_proxies
-        self.origin.constant = <const char*>self.constant
-        self.origin.constant_len = len(self.constant)
-        self.origin.local_host = <const char*>self.local_host
-        self.origin.local_host_len = len(self.local_host)
-        self.origin.peer = <const char*>self.peer
-        self.origin.peer_len = len(self.peer)
-        self.origin.trusted = self.trusted
-        self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
         return 0
 
     # --- the request comes in ---------------------------------------------------------------------------------------
@@ -233,7 +213,8 @@ cdef class Intake(Exchange):
         self.request_done = self.body.kind == NO_BODY
 
         self.service = decide_service(
-            engine, head, self.origin.local_host, self.origin.local_host_len, self.local_port, &found
+            engine, head, self.origin.local_host, self.origin.local_host_len, self.local_port, self.default_port,
+            &found,
         )
         if self.service is None:
             used = head.size  # `head` is the engine's: good only until another request is read
@@ -263,7 +244,7 @@ cdef class Intake(Exchange):
             self.begin_answer("too_large", ())
             return used
         self.origin.keep_private = self.trusted or not self.service.remove_special_headers
-        self.origin.port = head.port if head.port >= 0 else DEFAULT_PORT
+        self.origin.port = head.port if head.port >= 0 else self.default_port
         if engine.port_of_listener:
             self.origin.port = self.local_port
         self.failover_marked = self.origin.keep_private and head.fields.private_seen & PRIVATE_FAILOVER
@@ -286,7 +267,7 @@ cdef class Intake(Exchange):
         waits = self.service.waits_for_continue and self.body.kind != NO_BODY
         upstream = None
         if self.choice.server >= 0 and not waits:
-            upstream = <Upstream>(<Pool>self.service.pools[self.choice.server]).take(self.began_ms)
+            upstream = <Upstream>self.service.pool_of(self.choice.server, self.secure).take(self.began_ms)
         if upstream is None:
             if not self.replayable:
                 self.keep_unsent(engine.out, out_len, data + head.size, forward, owes_end)
@@ -471,7 +452,7 @@ cdef class Intake(Exchange):
         self.phase = LINGERING
         buffer_clear(&self.pending)
         self.lingered = 0
-        if self.count_unsent():
+        if not self.secure and self.count_unsent():  # TLS: what was just sent is always on its way; asked at the deadline
             self.deadline_ms = ws_now_ms() + self.engine.body_timeout_ms  # the answer comes first
         else:
             self.deadline_ms = ws_now_ms() + self.engine.linger_timeout_ms
@@ -539,7 +520,10 @@ cdef class Intake(Exchange):
         if self.phase == IDLE and self.write_paused and self.pending.length:
             return 1
         # Who waits in the queue and hangs up has left: browsers do not half-close, and its place is somebody else's.
-        if self.phase in (IDLE, LINGERING, CLOSED) or not self.request_done or self.choice.place:
+        if (
+            self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED
+            or not self.request_done or self.choice.place
+        ):
             self.close()
             return 0
         return 1
@@ -565,6 +549,8 @@ cdef class Intake(Exchange):
             self.leave_upstream()
             self.release()
             self.begin_answer("timed_out", ())
+        elif self.phase == LINGERING and self.secure:
+            self.close()  # there was no half-close: only this says that the answer is whole
         else:
             self.abort()
         return 0

@@ -19,7 +19,7 @@ cdef extern from *:
         /* Each write under the lock leaves a usable value behind, so a dead owner needs no repair. */
         if (pthread_mutex_lock(lock) == EOWNERDEAD) pthread_mutex_consistent(lock);
     }
-    /* Between a write and a read of something else, where the other side has them the other way round: one of them sees. */
+    /* Between a write and a read of something else, where the other side has them the other way round: one sees. */
     static inline void ws_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
     static inline void ws_unlock(pthread_mutex_t *lock) { pthread_mutex_unlock(lock); }
     """

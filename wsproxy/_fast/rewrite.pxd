@@ -22,5 +22,5 @@ cdef Py_ssize_t write_response(
     char* out, Py_ssize_t capacity, ResponseHead* head,
     bint close, bint say_keep_alive, bint drop_length, bint drop_chunked,
 ) noexcept nogil
-# The lines for Origin.constant of a client at this address.
-cdef bytes constant_lines(bytes peer)
+# The lines for Origin.constant of a client at this address; secure: over TLS.
+cdef bytes constant_lines(bytes peer, bint secure=*)

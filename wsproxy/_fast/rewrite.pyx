@@ -32,8 +32,9 @@ cdef enum:
     ADDED = 1024
 
 
-cdef bytes constant_lines(bytes peer):
-    return b"$WSIS: false\r\n$WSSC: http\r\n$WSRA: %b\r\n$WSRH: %b\r\n" % (peer, peer)
+cdef bytes constant_lines(bytes peer, bint secure=False):
+    lines = b"$WSIS: true\r\n$WSSC: https\r\n" if secure else b"$WSIS: false\r\n$WSSC: http\r\n"
+    return lines + b"$WSRA: %b\r\n$WSRH: %b\r\n" % (peer, peer)
 
 
 cdef inline char* put_number(char* out, int number) noexcept nogil:

@@ -8,7 +8,7 @@ another worker. Who is chosen stands in ``balance``.
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
-from wsproxy._fast.balance cimport ALL_FULL, DOWN, FULL, PROBE, USABLE, Balancer, Verdict
+from wsproxy._fast.balance cimport ALL_FULL, DOWN, FULL, MAX_SERVERS, PROBE, USABLE, Balancer, Verdict
 from wsproxy._fast.changes cimport (
     DRAIN_OFF,
     DRAIN_ON,
@@ -145,6 +145,8 @@ cdef class Cluster(Balancer):
         """
         cdef ws_server_slot* slot = self.servers[server]
         cdef bint is_news, was_up
+        cdef int64_t until_ms
+        cdef int other
         ws_lock(&self.slot.lock)
         was_up = ws_load64(&slot.down_until_ms) == 0
         if was_up:
@@ -155,7 +157,12 @@ cdef class Cluster(Balancer):
         if was_up or now_ms - slot.recorded_ms >= max(self.retry_interval_ms, LEAST_BETWEEN_MS):
             slot.recorded_ms = now_ms
             slot.evidence = self.record(server, MARKED_DOWN if was_up else STILL_DOWN, evidence)
-        ws_store64(&slot.down_until_ms, max(now_ms + self.retry_interval_ms, 1))
+        until_ms = max(now_ms + self.retry_interval_ms, 1)
+        for other in range(self.count):
+            # The clock ticks every 4 ms, and the last failure must be the last for pick_last_chance.
+            if other != server and 0 <= ws_load64(&self.servers[other].down_until_ms) - until_ms < MAX_SERVERS:
+                until_ms = ws_load64(&self.servers[other].down_until_ms) + 1
+        ws_store64(&slot.down_until_ms, until_ms)
         ws_store32(&slot.probe_by, 0)
         self.serve_first(now_ms)  # who waits for this server goes to another
         ws_unlock(&self.slot.lock)

@@ -1,7 +1,7 @@
 """
 The clone list of a session cookie: completed in answers, taken away before servers that cannot read it.
 
-Driven by ``intake`` for answers with Set-Cookie, for requests that were failed over, and for clusters of
+Driven by ``downstream`` for answers with Set-Cookie and for requests that were failed over, and by ``edits`` for clusters of
 ``affinity.strip_clone_ids``. WebSphere and Liberty keep the list themselves; for others wsproxy writes what they would, so
 that the original server stays first and gets the session back (PLUGIN 3.2, DESIGN 6). Must not touch another cookie.
 
@@ -217,7 +217,9 @@ cdef int complete_cookies(Room* room, ResponseHead* head, Completion* completion
 
 # --- requests ----------------------------------------------------------------------------------------------------
 
-cdef int strip_field(Room* room, Fields* fields, Field* field, const char* name, Py_ssize_t name_len, char separator) noexcept nogil:
+cdef int strip_field(
+    Room* room, Fields* fields, Field* field, const char* name, Py_ssize_t name_len, char separator
+) noexcept nogil:
     cdef const char* at = field.value
     cdef const char* end = field.value + field.value_len
     cdef const char* kept = field.line  # what was copied ends here

@@ -67,6 +67,9 @@ cdef class Stream:
     cdef Hub hub
     cdef object transport
     cdef int fd                     # -1: TLS or closed: everything goes through the transport
+    cdef int socket_fd              # the same, but under TLS too: for questions to the kernel; -1: closed
+    cdef bint secure                # TLS
+    cdef int64_t acknowledged       # TLS: bytes that the peer had confirmed when last looked
     cdef bint closing
     cdef bint buffered              # the transport was given bytes; it may have sent them since
     cdef Py_ssize_t unsent          # what it held when last looked at: less now means that the peer reads
@@ -78,6 +81,7 @@ cdef class Stream:
     cdef void* previous
 
     cdef int send(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
+    cdef int send_encrypted(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
     cdef int received(self, const char* data, Py_ssize_t length) except -1
     cdef int opened(self) except -1
     cdef int lost(self, object error) except -1

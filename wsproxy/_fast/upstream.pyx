@@ -7,7 +7,10 @@ whole: a reused connection never carries bytes of an earlier exchange (PEERS.md 
 """
 
 import asyncio
+import logging
+from ssl import SSLError
 
+from libc.errno cimport EPROTO
 from libc.stdint cimport int64_t
 from libc.string cimport memchr
 from wsproxy._fast.chunked cimport CHUNK_DONE, ChunkSpan, begin_chunks, next_span, scan_chunks
@@ -37,6 +40,7 @@ from wsproxy._fast.rewrite cimport write_response
 from wsproxy._fast.state cimport ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Stream, buffer_append, buffer_clear, buffer_drop
 
+log = logging.getLogger("wsproxy.connection")
 
 cdef enum:
     # 1xx heads before an answer: a server may send a 100, some 103 and a 102 now and then. An endless row of them would
@@ -82,6 +86,7 @@ cdef class Upstream(Stream):
         self.engine = engine
         self.pool = pool
         self.fd = -1
+        self.socket_fd = -1
 
     def __dealloc__(self):
         buffer_clear(&self.pending)
@@ -358,8 +363,12 @@ cdef class Upstream(Stream):
 
     cdef int lost(self, object error) except -1:
         if self.downstream is not None:
-            if error is None and not self.awaits_head and self.body.kind == UNTIL_CLOSE:
+            # Under TLS only close_notify (see `ended`) is an end; anybody on the way can send a FIN.
+            if error is None and not self.secure and not self.awaits_head and self.body.kind == UNTIL_CLOSE:
                 return self.complete(False)
+            if isinstance(error, SSLError):  # its errno is a number of the TLS library
+                log.warning("server %s: TLS: %s", self.pool.name, str(error))
+                return self.fail(CLOSED_EARLY, EPROTO)
             return self.fail(CLOSED_EARLY, getattr(error, "errno", None) or 0)
         self.pool.forget(self)
         return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from wsproxy.config.check_cluster import check_cluster
+from wsproxy.config.check_cluster import check_cluster, check_key_databases
 from wsproxy.config.check_overlap import check_overlaps
 from wsproxy.config.check_support import check_support
 from wsproxy.config.model import (
@@ -37,6 +37,7 @@ def check(config: Config, problems: ProblemList) -> None:
     routed = {route.server_cluster for route in config.routes}
     for cluster in config.server_clusters:
         check_cluster(cluster, problems, is_routed=cluster.name in routed)
+    check_key_databases(config.server_clusters, problems)
     _check_trusted_proxies(config, problems)
     check_support(config, problems)
 

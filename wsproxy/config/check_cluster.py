@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from wsproxy.config.kdb import conversion_command, is_kdb
 from wsproxy.config.model import Server, ServerCluster, ServerRef, Transport
-from wsproxy.config.problems import ProblemList, listed, quoted
+from wsproxy.config.problems import ProblemList, listed, printable, quoted
 
 # a negative ServerIOTimeout also marks the server down; below this one slow page or one garbage collection does
 SMALL_NEGATIVE_TIMEOUT_S = 10
@@ -244,5 +245,28 @@ def _check_keyrings(cluster: ServerCluster, problems: ProblemList) -> None:
             "transport-no-keyring",
             bare[0][1].line,
             f"an https Transport without keyring on {listed(names)} of {_of(cluster)}",
-            "a Property keyring in each https Transport",
+            "a Property keyring in each https Transport; without it and without upstream.tls.trust in wsproxy.toml, "
+            "what the system trusts",
+        )
+
+
+def check_key_databases(clusters: Iterable[ServerCluster], problems: ProblemList) -> None:
+    """One message for each .kdb: large files name the same one for every Server."""
+    found: dict[str, tuple[Transport, ServerCluster]] = {}
+    for cluster in clusters:
+        for server in cluster.servers:
+            for transport in server.transports:
+                for item in transport.properties:
+                    if (
+                        transport.protocol == "https"
+                        and item.name == "keyring"
+                        and is_kdb(item.value)
+                    ):
+                        found.setdefault(item.value, (transport, cluster))
+    for path, (transport, cluster) in found.items():
+        problems.warning(
+            "keyring-kdb",
+            transport.line,
+            f"keyring {quoted(path)} in {_of(cluster)}, a CMS key database, which wsproxy cannot read",
+            f"PKCS#12 ({printable(conversion_command(path))}), or upstream.tls.trust in wsproxy.toml",
         )

@@ -10,9 +10,9 @@ import dataclasses
 from typing import Any
 
 from wsproxy.config.attributes import specs_of
-from wsproxy.config.model import Config, Server, ServerCluster
+from wsproxy.config.model import Config, Server
 from wsproxy.config.problems import ProblemList, listed, quoted
-from wsproxy.config.support import HTTPS_IS_MISSING, NOT_CARRIED_OUT
+from wsproxy.config.support import NOT_CARRIED_OUT
 
 _CODE = "not-carried-out"
 
@@ -24,8 +24,6 @@ def check_support(config: Config, problems: ProblemList) -> None:
         name = f"ServerCluster {quoted(cluster.name)}"
         _check_items((cluster,), name, problems)
         _check_items(cluster.servers, name, problems)
-        if HTTPS_IS_MISSING:
-            _check_https(cluster, problems)
     if config.intelligent_management is not None:
         problems.warning(
             _CODE,
@@ -62,19 +60,3 @@ def _check_items(items: tuple[Any, ...], of: str, problems: ProblemList) -> None
                 f"{specs_of(cls)[field].name} on {where}, which has no effect: {left.why}",
                 "leaving it out",
             )
-
-
-def _check_https(cluster: ServerCluster, problems: ProblemList) -> None:
-    only_https = [
-        server
-        for server in cluster.servers
-        if server.transports and all(item.protocol == "https" for item in server.transports)
-    ]
-    if only_https:
-        problems.warning(
-            "transport-only-https",
-            only_https[0].line,
-            f"only https Transports on {listed([server.name for server in only_https])} of "
-            f"ServerCluster {quoted(cluster.name)}: wsproxy cannot reach them, as it does not speak TLS to servers yet",
-            "an http Transport as well",
-        )

@@ -29,6 +29,40 @@ BackupUse = Literal["ordered", "balanced"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ServerErrors = Literal["pass", "mark_down"]
 ErrorStatus = Literal["precise", "plugin"]
+TlsVersion = Literal["1.2", "1.3"]
+ClientCertificates = Literal["none", "optional", "required"]
+Verify = Literal["full", "chain", "none"]
+
+# Mozilla's "intermediate" list (5.7) without DHE: it needs parameters that nobody generates any more, and what speaks DHE
+# speaks ECDHE. TLS 1.3 has suites of its own, all of them good.
+INTERMEDIATE_CIPHERS = ":".join(
+    (
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+    )
+)
+
+
+class CertificateSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``{...}`` of a listener's ``certificates``."""
+
+    chain: Annotated[
+        str,
+        Meta(
+            description="PEM file: the server's certificate, then those of its issuers; relative to the folder of wsproxy.toml, as all files here"
+        ),
+    ] = ""
+    key: Annotated[str, Meta(description="PEM file: the private key")] = ""
+    p12: Annotated[
+        str, Meta(description="PKCS#12 file with key and certificates, instead of chain and key")
+    ] = ""
+    password_file: Annotated[
+        str, Meta(description="file whose first line is the password of the key or of the p12")
+    ] = ""
 
 
 class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +74,25 @@ class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="HOST:PORT to listen on; IPv6 in brackets, :PORT for all addresses, port 0 for any free port"
         ),
     ]
+    certificates: tuple[CertificateSettings, ...] = ()
+    min_version: Annotated[
+        TlsVersion, Meta(description="oldest version of TLS that clients may speak")
+    ] = "1.2"
+    ciphers: Annotated[
+        str,
+        Meta(
+            description="suites that TLS 1.2 clients may use, by the names that OpenSSL has for them"
+        ),
+    ] = INTERMEDIATE_CIPHERS
+    client_certificates: Annotated[
+        ClientCertificates, Meta(description="whether clients are asked for a certificate")
+    ] = "none"
+    client_ca: Annotated[
+        str,
+        Meta(
+            description='PEM file: the issuers of client certificates, needed for "optional" and "required"'
+        ),
+    ] = ""
 
 
 class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,7 +122,7 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=SHORTEST_S,
             le=LONGEST_S,
-            description="longest time from the first byte of a request head to its last",
+            description="longest time from the first byte of a request head to its last, and of a TLS handshake",
         ),
     ] = 10.0
     keepalive_s: Annotated[
@@ -96,6 +149,29 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="time that running requests get to finish after SIGTERM; 0: none",
         ),
     ] = 30.0
+
+
+class UpstreamTlsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[upstream.tls]``: https Transports."""
+
+    trust: Annotated[
+        str,
+        Meta(
+            description="PEM or PKCS#12 file of the issuers that servers are believed by, instead of each Transport's keyring; a key in it is shown to servers; relative to the folder of wsproxy.toml"
+        ),
+    ] = ""
+    password_file: Annotated[
+        str,
+        Meta(
+            description="file whose first line is the password of trust, or without trust of every keyring"
+        ),
+    ] = ""
+    verify: Annotated[
+        Verify,
+        Meta(
+            description='what a server must prove: "full" issuer and host name, "chain" its issuer only, "none" nothing'
+        ),
+    ] = "full"
 
 
 class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,6 +209,7 @@ class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="how long a resolved host name is used; 0: resolved for each new connection",
         ),
     ] = 60.0
+    tls: UpstreamTlsSettings = UpstreamTlsSettings()
 
 
 class BalancingSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,13 +13,19 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from wsproxy.config.address import parse_address
-from wsproxy.config.settings import ListenerSettings, Settings
+from wsproxy.config.settings import Settings
+from wsproxy.config.settings_tls import (
+    absolute,
+    check_listener,
+    check_upstream,
+    with_absolute_files,
+)
 from wsproxy.errors import ConfigRefusedError
 
 _HEADER_LINE = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
@@ -67,7 +73,7 @@ def parse_settings(text: str, path: Path) -> Settings:
     _check_table(Settings, document, (), problems)
     problems.raise_if_any()
     settings = msgspec.convert(document, Settings)
-    settings = _with_absolute_directory(settings, path)
+    settings = _with_absolute_paths(settings, path)
     _check_together(settings, problems)
     problems.raise_if_any()
     return settings
@@ -108,7 +114,7 @@ def _key_lines(text: str) -> dict[KeyPath, int]:
     counts: dict[KeyPath, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER_LINE.match(line):
-            table = _parts(header[2])
+            table = _in_last(_parts(header[2]), counts)
             lines.setdefault(table, number)
             if header[1] == "[[":
                 index = counts.get(table, 0)
@@ -121,6 +127,16 @@ def _key_lines(text: str) -> dict[KeyPath, int]:
                 key_path = (*key_path, part)
                 lines.setdefault(key_path, number)
     return lines
+
+
+def _in_last(parts: KeyPath, counts: dict[KeyPath, int]) -> KeyPath:
+    """``parts`` of a header with the index of each repeated table around it: TOML means the last one."""
+    at: KeyPath = ()
+    for part in parts[:-1]:
+        at = (*at, part)
+        if at in counts:
+            at = (*at, counts[at] - 1)
+    return (*at, *parts[-1:])
 
 
 def _parts(dotted: str) -> KeyPath:
@@ -142,30 +158,45 @@ def _check_table(
         info = known.get(key)
         if info is None:
             problems.add(here, _unknown_key(key, at, list(known)))
-        elif key == "listener":
-            _check_listeners(value, here, problems)
-        elif isinstance(info.type, type) and issubclass(info.type, msgspec.Struct):
-            _check_table(info.type, value, here, problems)
+        elif inner := table_of(info):
+            if isinstance(info.type, type):
+                _check_table(inner, value, here, problems)
+            else:
+                _check_tables(inner, value, here, problems)
         else:
             _check_value(info, value, here, problems)
 
 
-def _check_listeners(tables: object, at: KeyPath, problems: _Problems) -> None:
+def table_of(info: FieldInfo) -> type[msgspec.Struct] | None:
+    """The struct of a setting that is a table or repeated tables; None for a value."""
+    kind: Any = info.type
+    if not isinstance(kind, type) and get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
+    return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
+
+
+def _check_tables(
+    struct: type[msgspec.Struct], tables: object, at: KeyPath, problems: _Problems
+) -> None:
+    name = _dotted(at)
     if not isinstance(tables, list):
         problems.add(
-            at, f"listener: found {_shown(tables)}; allowed are tables, each under [[listener]]"
+            at, f"{name}: found {_shown(tables)}; allowed are tables, each under [[{name}]]"
         )
         return
     for index, table in enumerate(tables):
         here = (*at, index)
-        _check_table(ListenerSettings, table, here, problems)
-        if not isinstance(table, dict):
-            continue
-        address = table.get("address")
-        if address is None:
-            problems.add(here, 'listener: found no address; allowed is address = "HOST:PORT"')
-        elif isinstance(address, str):
-            _check_address(address, (*here, "address"), problems, is_listener=True)
+        _check_table(struct, table, here, problems)
+        if isinstance(table, dict) and name == "listener":
+            _check_listener_address(table, here, problems)
+
+
+def _check_listener_address(table: dict[str, object], at: KeyPath, problems: _Problems) -> None:
+    address = table.get("address")
+    if address is None:
+        problems.add(at, 'listener: found no address; allowed is address = "HOST:PORT"')
+    elif isinstance(address, str):
+        _check_address(address, (*at, "address"), problems, is_listener=True)
 
 
 def _check_value(info: FieldInfo, value: object, at: KeyPath, problems: _Problems) -> None:
@@ -185,6 +216,11 @@ def _check_address(text: str, at: KeyPath, problems: _Problems, *, is_listener: 
 def _check_together(settings: Settings, problems: _Problems) -> None:
     """Adds what one setting demands of another; each value alone is known to be good."""
     fallback, limits = settings.fallback, settings.limits
+    for index, listener in enumerate(settings.listeners):
+        for name, text in check_listener(listener):
+            problems.add(("listener", index, name), f"listener.{name}: {text}")
+    for name, text in check_upstream(settings.upstream.tls):
+        problems.add(("upstream", "tls", name), f"upstream.tls.{name}: {text}")
     if limits.target_bytes > limits.head_bytes:
         problems.add(
             ("limits", "target_bytes"),
@@ -209,8 +245,20 @@ def _check_together(settings: Settings, problems: _Problems) -> None:
         )
 
 
-def _with_absolute_directory(settings: Settings, path: Path) -> Settings:
-    """The same settings; ``fallback.directory`` no longer depends on where wsproxy was started."""
+def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
+    """The same settings; files and folders in it no longer depend on where wsproxy was started."""
+    listeners = tuple(with_absolute_files(each, path.parent) for each in settings.listeners)
+    tls = settings.upstream.tls
+    tls = msgspec.structs.replace(
+        tls,
+        trust=absolute(tls.trust, path.parent),
+        password_file=absolute(tls.password_file, path.parent),
+    )
+    settings = msgspec.structs.replace(
+        settings,
+        listeners=listeners,
+        upstream=msgspec.structs.replace(settings.upstream, tls=tls),
+    )
     if not settings.fallback.directory:
         return settings
     directory = str((path.parent / settings.fallback.directory).resolve())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsproxy.config.model import Config, Log, Server, ServerCluster, Transport
+from wsproxy.config.model import Config, Log, Server, ServerCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,6 @@ class Left:
     is_warned: bool = False
 
 
-# a Server with nothing but https Transports cannot be reached until this is False
-HTTPS_IS_MISSING = True
-
-_TLS = "wsproxy does not speak TLS to servers yet"
 _NAGLE = "wsproxy always sends at once"
 
 NOT_CARRIED_OUT: dict[type, dict[str, Left]] = {
@@ -39,14 +35,18 @@ NOT_CARRIED_OUT: dict[type, dict[str, Left]] = {
         "fips_enable": Left(
             "the TLS library's own FIPS mode is set up outside wsproxy", is_warned=True
         ),
-        "ssl_consolidate": Left(_TLS),
+        "ssl_consolidate": Left("wsproxy shares TLS environments wherever it can"),
         "kill_web_server_start_up_on_parse_err": Left(
             "wsproxy never starts with a file it refused"
         ),
-        "use_insecure": Left("wsproxy never goes from https to http by itself"),
-        "strict_security": Left(_TLS, is_warned=True),
-        "secure_host_verification": Left(_TLS, is_warned=True),
-        "host_verification_startup_check": Left(_TLS),
+        "use_insecure": Left(
+            "an https Transport that cannot be used gives way to an http one; wsproxy says so at start"
+        ),
+        "strict_security": Left("wsproxy never speaks TLS below 1.2"),
+        "secure_host_verification": Left(
+            "wsproxy checks host names unless upstream.tls.verify says otherwise"
+        ),
+        "host_verification_startup_check": Left("wsproxy checks at each handshake"),
         "os400_convert_query_string_to_job_ccsid": Left("IBM i only"),
         "sslpkcs_driver": Left("wsproxy uses no PKCS#11 devices", is_warned=True),
         "sslpkcs_password": Left("wsproxy uses no PKCS#11 devices"),
@@ -70,5 +70,4 @@ NOT_CARRIED_OUT: dict[type, dict[str, Left]] = {
             "WebSocket has no time-outs of its own yet", is_warned=True
         ),
     },
-    Transport: {"hostname_alias": Left(_TLS)},
 }

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from functools import partial
+from typing import Any
 
 from wsproxy._fast.engine import Engine, Pool
 from wsproxy._fast.head import HEAD_ERRORS, read_response
 from wsproxy._fast.upstream import Upstream, UpstreamProtocol
 from wsproxy.dataplane.resolve import Resolver
+from wsproxy.dataplane.upstream_tls import connect_options
 
 # With these a gateway says that it does not reach what is behind it; anything else is the server's own word.
 GATEWAY_FAILURES = frozenset((502, 503, 504))
@@ -28,36 +29,40 @@ async def open_upstream(engine: Engine, resolver: Resolver, pool: Pool) -> Upstr
         OSError: no address of the server can be connected to; the reason of the last one.
         TimeoutError: the same, after ConnectTimeout.
     """
-    if not pool.host:
-        raise OSError(errno.EPROTONOSUPPORT, "no http Transport")
+    options = connect_options(pool)
     failed: Exception = OSError(f"{pool.host} has no address")
     async with asyncio.timeout(pool.connect_timeout_s):
         addresses = await resolver.resolve(pool.host)
     for address in addresses:
         try:
             if pool.extended_handshake:
-                await _shake_hands(address, pool)
-            return await _connect(engine, address, pool)
+                await _shake_hands(address, pool, options)
+            return await _connect(engine, address, pool, options)
         except OSError as error:  # TimeoutError is one
             failed = error
     raise failed
 
 
-async def _connect(engine: Engine, address: str, pool: Pool) -> Upstream:
+async def _connect(engine: Engine, address: str, pool: Pool, options: dict[str, Any]) -> Upstream:
     loop = asyncio.get_running_loop()
+    upstream = UpstreamProtocol(engine, pool)
+    is_connected = False
     try:
         async with asyncio.timeout(pool.connect_timeout_s):
-            _, upstream = await loop.create_connection(
-                partial(UpstreamProtocol, engine, pool), address, pool.port
-            )
+            await loop.create_connection(lambda: upstream, address, pool.port, **options)
+            is_connected = True
     except TimeoutError:
         raise TimeoutError(
             errno.ETIMEDOUT, f"no connection within {pool.connect_timeout_s:g} s"
         ) from None
+    finally:
+        if not is_connected:
+            # Given up in the moment in which it was made: uvloop closes it and never says so.
+            upstream.connection_lost(None)
     return upstream
 
 
-async def _shake_hands(address: str, pool: Pool) -> None:
+async def _shake_hands(address: str, pool: Pool, options: dict[str, Any]) -> None:
     """
     Returns where the server answers a request that means nothing (``OPTIONS *``, RFC 9110 9.3.7).
 
@@ -65,7 +70,7 @@ async def _shake_hands(address: str, pool: Pool) -> None:
     """
     try:
         async with asyncio.timeout(pool.connect_timeout_s):
-            status = await _ask_options(address, pool)
+            status = await _ask_options(address, pool, options)
     except TimeoutError:
         raise TimeoutError(
             errno.ETIMEDOUT, f"no answer to ExtendedHandshake within {pool.connect_timeout_s:g} s"
@@ -74,10 +79,10 @@ async def _shake_hands(address: str, pool: Pool) -> None:
         raise OSError(errno.EPROTO, f"ExtendedHandshake was answered with {status}")
 
 
-async def _ask_options(address: str, pool: Pool) -> int:
+async def _ask_options(address: str, pool: Pool, options: dict[str, Any]) -> int:
     """The status of the answer to ``OPTIONS *``; its body is not read."""
     host = f"[{pool.host}]" if ":" in pool.host else pool.host
-    reader, writer = await asyncio.open_connection(address, pool.port)
+    reader, writer = await asyncio.open_connection(address, pool.port, **options)
     try:
         writer.write(
             f"OPTIONS * HTTP/1.1\r\nHost: {host}:{pool.port}\r\nConnection: close\r\n\r\n".encode()

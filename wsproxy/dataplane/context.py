@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+from wsproxy.dataplane.listener_tls import ListenerTls
 from wsproxy.dataplane.plan import Plan
 
 
@@ -15,6 +16,7 @@ class BoundListener:
     sock: socket.socket
     host: str
     port: int
+    tls: ListenerTls | None = None  # None: clients speak plain HTTP
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """
 Config -> what workers run on: compiled routes, clusters on shared slots, transports. Made once, before the fork.
 
-Driven by ``cli.run`` and by tests; used by ``dataplane.worker``. Must not open sockets or resolve names.
+Driven by ``cli.run`` and by tests; used by ``dataplane.worker``. Reads keyrings; must not open sockets or resolve names.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from wsproxy._fast.engine import Pool, Service
 from wsproxy._fast.select import Cluster
@@ -17,6 +18,11 @@ from wsproxy._fast.state import SharedState
 from wsproxy.config.address import parse_address
 from wsproxy.config.model import Config, Server, ServerCluster, Transport
 from wsproxy.config.settings import Settings
+from wsproxy.dataplane.upstream_tls import (
+    TransportSecurity,
+    choose_transport,
+    tell_of_security,
+)
 from wsproxy.errors import StartError
 from wsproxy.routing.table import CompiledRoutes, build_route_table
 
@@ -41,6 +47,7 @@ class Plan:
     routes: CompiledRoutes
     clusters: tuple[Cluster | None, ...]
     fallback: Cluster | None
+    security: TransportSecurity
     state: SharedState
 
 
@@ -61,7 +68,12 @@ def build_plan(config: Config, settings: Settings, state: SharedState) -> Plan:
         name = settings.fallback.upstream
         fallback = Cluster(state, FALLBACK_CLUSTER, [(name, None, 1, -1)], [0], [])
     routes = build_route_table(config, exact_first=settings.routing.prefer == "exact")
-    return Plan(config, settings, routes, clusters, fallback, state)
+    security = TransportSecurity(settings.upstream.tls, Path(config.path).parent)
+    for cluster in config.server_clusters:
+        for server in _servers(cluster):
+            for transport in server.transports:
+                security.of(transport)  # the files are read here, before the fork
+    return Plan(config, settings, routes, clusters, fallback, security, state)
 
 
 def _check_names(config: Config, settings: Settings) -> None:
@@ -118,7 +130,7 @@ def _build_cluster(cluster: ServerCluster, settings: Settings, state: SharedStat
 def build_services(plan: Plan) -> tuple[list[Service | None], Service | None]:
     """A Service with fresh pools for each cluster, and the fallback's; each worker makes its own after the fork."""
     services = [
-        None if built is None else _build_service(cluster, built, plan.settings)
+        None if built is None else _build_service(cluster, built, plan)
         for cluster, built in zip(plan.config.server_clusters, plan.clusters, strict=True)
     ]
     fallback = None
@@ -140,10 +152,14 @@ def build_services(plan: Plan) -> tuple[list[Service | None], Service | None]:
     return services, fallback
 
 
-def _build_service(cluster: ServerCluster, built: Cluster, settings: Settings) -> Service:
+def _build_service(cluster: ServerCluster, built: Cluster, plan: Plan) -> Service:
+    settings = plan.settings
+    makers = _Pools(settings, plan.security)
+    pools = [makers.of(server) for server in _servers(cluster)]
     return Service(
         built,
-        [_build_pool(server, settings) for server in _servers(cluster)],
+        [plain for plain, _ in pools],
+        secure_pools=[secure for _, secure in pools],
         remove_special_headers=cluster.remove_special_headers,
         post_size_limit=cluster.post_size_limit_kb * KB if cluster.post_size_limit_kb >= 0 else -1,
         post_buffer_size=KB
@@ -158,28 +174,37 @@ def _build_service(cluster: ServerCluster, built: Cluster, settings: Settings) -
     )
 
 
-def choose_transport(server: Server, scheme: str) -> Transport | None:
-    """The Transport for a request of this scheme (PLUGIN.md 2.4); None where the server has none for it."""
-    return next((each for each in server.transports if each.protocol == scheme), None)
+@dataclass(slots=True)
+class _Pools:
+    """The pools of one cluster's servers; one that serves both schemes is made once."""
 
+    settings: Settings
+    security: TransportSecurity
 
-def _build_pool(server: Server, settings: Settings) -> Pool:
-    transport = choose_transport(server, "http")
-    idle_s = settings.upstream.pool_idle_s
-    if transport is not None:
-        idle_s = min(idle_s, max(transport.connection_ttl_s, 0))
-    return Pool(
-        server.name,
-        "" if transport is None else transport.hostname.strip("[]"),
-        0 if transport is None else transport.port,
-        connect_timeout_s=server.connect_timeout_s or settings.upstream.connect_s,
-        io_timeout_s=abs(server.server_io_timeout_s),
-        io_timeout_marks_down=server.server_io_timeout_s < 0,
-        idle_s=idle_s,
-        extended_handshake=server.extended_handshake,
-        wait_for_continue=server.wait_for_continue,
-        most_idle=settings.upstream.pool_size,
-    )
+    def of(self, server: Server) -> tuple[Pool, Pool]:
+        """For http requests, and for https requests."""
+        plain = choose_transport(server, "http", self.security)
+        secure = choose_transport(server, "https", self.security)
+        pool = self._make(server, plain)
+        return pool, pool if secure is plain else self._make(server, secure)
+
+    def _make(self, server: Server, transport: Transport | None) -> Pool:
+        idle_s = self.settings.upstream.pool_idle_s
+        if transport is not None:
+            idle_s = min(idle_s, max(transport.connection_ttl_s, 0))
+        return Pool(
+            server.name,
+            "" if transport is None else transport.hostname.strip("[]"),
+            0 if transport is None else transport.port,
+            connect_timeout_s=server.connect_timeout_s or self.settings.upstream.connect_s,
+            io_timeout_s=abs(server.server_io_timeout_s),
+            io_timeout_marks_down=server.server_io_timeout_s < 0,
+            idle_s=idle_s,
+            extended_handshake=server.extended_handshake,
+            wait_for_continue=server.wait_for_continue,
+            most_idle=self.settings.upstream.pool_size,
+            tls=None if transport is None else self.security.of(transport),
+        )
 
 
 def socket_address(name: str) -> bytes:
@@ -192,8 +217,14 @@ def socket_address(name: str) -> bytes:
     return str(mapped or address).encode()
 
 
+def tell_of_transports(plan: Plan) -> None:
+    """Logs, once at start, which https Transports cannot be used, and what is not verified."""
+    servers = [server for cluster in plan.config.server_clusters for server in _servers(cluster)]
+    tell_of_security(plan.config, servers, plan.security)
+
+
 def warn_of_unusable(config: Config) -> None:
-    """Logs each server that no request can reach yet (only https Transports), and each TrustedProxy that nobody can be."""
+    """Logs each TrustedProxy that nobody can be."""
     for proxy in config.trusted_proxies if config.trusted_proxy_enable else ():
         if not socket_address(proxy.name):
             log.warning(
@@ -202,12 +233,3 @@ def warn_of_unusable(config: Config) -> None:
                 proxy.line,
                 proxy.name,
             )
-    for cluster in config.server_clusters:
-        for server in _servers(cluster):
-            if choose_transport(server, "http") is None:
-                log.warning(
-                    "%s:%d: found server %s with no http Transport; allowed is http: https to servers does not exist yet",
-                    config.path,
-                    server.line,
-                    server.name,
-                )

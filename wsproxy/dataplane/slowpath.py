@@ -7,9 +7,11 @@ with its evidence; whether the request goes on is ``routing.retry``'s decision a
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
+import ssl
 from collections.abc import Coroutine, Sequence
 from http import HTTPStatus
 
@@ -26,6 +28,7 @@ from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.queue import ALL_FULL, WaitingRoom
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.tasks import spawn
+from wsproxy.dataplane.tls import private_tls_lines
 from wsproxy.routing.ledger import Attempt, Ledger, describe
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 
@@ -152,6 +155,10 @@ class SlowPath:
         status, reason = HEAD_ERRORS[error]
         log.info("%s: %d: %s", downstream.facts.peer, status, reason)
         self._answer(downstream, status)
+
+    def private_tls_lines(self, transport: asyncio.BaseTransport) -> bytes:
+        """A client came over TLS: its private headers that plain clients do not have."""
+        return private_tls_lines(transport)
 
     def no_route(self, downstream: Downstream, method: bytes, target: bytes) -> None:
         """The plug-in would decline and let the web server answer."""
@@ -313,6 +320,8 @@ class SlowPath:
         """After a failed connect: True where the exchange has a connection or an answer now."""
         downstream.count_failure()
         number = getattr(error, "errno", None) or errno.EHOSTUNREACH
+        if isinstance(error, ssl.SSLError):  # so does the TLS library
+            number = errno.EPROTO
         if number < 0:  # socket.gaierror counts in numbers of its own
             number = errno.EHOSTUNREACH
         if isinstance(error, TimeoutError):

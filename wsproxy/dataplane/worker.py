@@ -14,11 +14,13 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
 from wsproxy._fast.downstream import DownstreamProtocol
 from wsproxy._fast.engine import Engine
+from wsproxy.config.settings import LONGEST_S
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.context import BoundListener, WorkerContext
@@ -30,10 +32,13 @@ from wsproxy.dataplane.slowpath import SlowPath
 
 log = logging.getLogger("wsproxy.worker")
 
+
 # How often deadlines are looked at: they are coarse on purpose, one walk instead of a timer a request.
 SWEEP_S = 0.25
 # How often a stopping worker looks whether its last request has ended.
 DRAIN_STEP_S = 0.05
+# A client that waited in the listen queue when the worker was told to stop has so long for its handshake.
+LAST_HANDSHAKE_S = 1.0
 # Connections the kernel may hold for this worker; the same as the supervisor listened with.
 BACKLOG = 4096
 
@@ -67,35 +72,69 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     engine, slow = build_engine(context.plan, context.worker_id)
     if slow.room.is_needed:
         slow.room.listen(context.plan.state.bell(context.worker_id))
-    servers = [
-        await loop.create_server(
-            partial(DownstreamProtocol, engine), sock=listener.sock, backlog=BACKLOG
+    timeouts = context.plan.settings.timeouts
+    servers = []
+    for listener in context.listeners:
+        options = await _tls_options(listener, timeouts.head_s)
+        make = partial(DownstreamProtocol, engine)
+        servers.append(
+            await loop.create_server(make, sock=listener.sock, backlog=BACKLOG, **options)
         )
-        for listener in context.listeners
-    ]
     tasks.spawn(_sweep(engine, slow.room), "sweep")
+    # One [[listener]] may have several addresses.
+    for tls in {id(each.tls): each.tls for each in context.listeners if each.tls}.values():
+        tasks.spawn(tls.watch(), "certificates")
     gc.collect()
     gc.freeze()  # what exists now stays; collections look only at what connections leave behind
     on_ready()
     await stop.wait()
-    await _accept_queued(engine, context.listeners)
+    await _accept_queued(engine, context.listeners, timeouts.head_s)
     for server in servers:
         server.close()
-    await _drain(engine, context.plan.settings.timeouts.shutdown_s)
+    await _drain(engine, timeouts.shutdown_s)
     await tasks.end_all()
 
 
-async def _accept_queued(engine: Engine, listeners: tuple[BoundListener, ...]) -> None:
+async def _tls_options(listener: BoundListener, handshake_s: float) -> dict[str, Any]:
+    """What the loop needs to speak TLS on this listener; nothing for a plain one."""
+    if listener.tls is None:
+        return {}
+    await listener.tls.refresh()
+    return _handshake(listener, handshake_s)
+
+
+def _handshake(listener: BoundListener, handshake_s: float) -> dict[str, Any]:
+    if listener.tls is None:
+        return {}
+    return {
+        "ssl": listener.tls.context,
+        "ssl_handshake_timeout": handshake_s,
+        # Never before our own deadlines, which look whether the client still reads: see ``Stream.is_being_read``.
+        "ssl_shutdown_timeout": LONGEST_S,
+    }
+
+
+async def _accept_queued(
+    engine: Engine, listeners: tuple[BoundListener, ...], handshake_s: float
+) -> None:
     """Takes the clients that already wait in the listen queues: closing the socket would reset them."""
     loop = asyncio.get_running_loop()
+    handshakes = []
     for listener in listeners:
+        options = _handshake(listener, min(handshake_s, LAST_HANDSHAKE_S))
         while True:
             try:
                 sock, _ = listener.sock.accept()
             except OSError:  # none waits (EAGAIN), or no descriptor is left for it
                 break
             sock.setblocking(False)
-            await loop.connect_accepted_socket(partial(DownstreamProtocol, engine), sock)
+            make = partial(DownstreamProtocol, engine)
+            taken = loop.connect_accepted_socket(make, sock, **options)
+            if listener.tls is None:
+                await taken
+            else:
+                handshakes.append(taken)
+    await asyncio.gather(*handshakes, return_exceptions=True)
 
 
 async def _sweep(engine: Engine, room: WaitingRoom) -> None:

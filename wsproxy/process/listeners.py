@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from wsproxy.config.address import Address, parse_address
+from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.model import Config, VirtualHost
-from wsproxy.config.settings import Settings
+from wsproxy.config.settings import ListenerSettings, Settings
 from wsproxy.dataplane.context import BoundListener
+from wsproxy.dataplane.listener_tls import ListenerTls
 from wsproxy.errors import StartError
 
 # Connections that wait for accept. 4096 is the kernel's own ceiling (net.core.somaxconn) since Linux 5.4; nginx takes 511,
@@ -44,6 +47,7 @@ class WantedListener:
 
     address: Address
     source: str
+    tls: ListenerTls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,11 @@ class ListenerSet:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where clients get in, as ``http://host:port``."""
-        return tuple(f"http://{Address(bound.host, bound.port)}" for bound in self.by_worker[0])
+        """Where clients get in, as ``http://host:port`` or ``https://host:port``."""
+        return tuple(
+            f"{'https' if bound.tls else 'http'}://{Address(bound.host, bound.port)}"
+            for bound in self.by_worker[0]
+        )
 
     def keep_only(self, worker_id: int) -> None:
         """Closes this process's copies of the other workers' sockets, so that theirs close when they close them."""
@@ -94,13 +101,16 @@ def plan_listeners(listen: Sequence[Address], settings: Settings, config: Config
             tuple(WantedListener(address, "--listen") for address in listen), is_explicit=True
         )
     if settings.listeners:
-        wanted = (
-            parse_address(listener.address, is_listener=True) for listener in settings.listeners
-        )
-        return ListenPlan(
-            tuple(WantedListener(address, "[[listener]]") for address in wanted), is_explicit=True
-        )
+        return ListenPlan(tuple(map(_from_settings, settings.listeners)), is_explicit=True)
     return _plan_from_virtual_hosts(config)
+
+
+def _from_settings(listener: ListenerSettings) -> WantedListener:
+    try:
+        tls = ListenerTls(listener) if listener.certificates else None
+    except (KeyFileError, ssl.SSLError) as error:
+        raise StartError(f"[[listener]] {listener.address}: {error}") from error
+    return WantedListener(parse_address(listener.address, is_listener=True), "[[listener]]", tls)
 
 
 def _plan_from_virtual_hosts(config: Config) -> ListenPlan:
@@ -116,7 +126,8 @@ def _plan_from_virtual_hosts(config: Config) -> ListenPlan:
         source = f"VirtualHost {virtual_host.name}, {config.path}:{virtual_host.line}"
         if str(port).endswith(_TLS_SUFFIX):
             notes.append(
-                f"port {port} ({source}) is left out: it looks like TLS, for which there are no certificate settings yet"
+                f"port {port} ({source}) is left out: it looks like TLS and needs a certificate: "
+                f'[[listener]] in wsproxy.toml with address = ":{port}" and certificates (docs/tls.md)'
             )
         else:
             wanted.append(WantedListener(Address("", port), source))
@@ -147,9 +158,7 @@ def open_listeners(plan: ListenPlan, worker_count: int) -> ListenerSet:
             for family, host in _hosts(wanted.address.host):
                 is_dual = wanted.address.port not in has_any_ipv4
                 by_address.append(
-                    _open_for_workers(
-                        family, host, wanted.address.port, worker_count, is_dual=is_dual
-                    )
+                    _open_for_workers(family, host, wanted, worker_count, is_dual=is_dual)
                 )
         except OSError as error:
             refused.append(_refusal(wanted, error, plan))
@@ -181,9 +190,15 @@ def _hosts(host: str) -> list[tuple[socket.AddressFamily, str]]:
 
 
 def _open_for_workers(
-    family: socket.AddressFamily, host: str, port: int, worker_count: int, *, is_dual: bool
+    family: socket.AddressFamily,
+    host: str,
+    wanted: WantedListener,
+    worker_count: int,
+    *,
+    is_dual: bool,
 ) -> list[BoundListener]:
     """One listening socket a worker; all have the port that the first one got."""
+    port = wanted.address.port
     if port:
         # SO_REUSEPORT would let a second wsproxy of the same user in and take half of the connections: a socket without it
         # finds out. The moment between the two binds is too short to matter.
@@ -193,7 +208,7 @@ def _open_for_workers(
         for _ in range(worker_count):
             sock = _bound_socket(family, host, port, is_dual=is_dual, is_shared=True)
             port = sock.getsockname()[1]
-            listeners.append(BoundListener(sock, host, port))
+            listeners.append(BoundListener(sock, host, port, wanted.tls))
             sock.listen(LISTEN_BACKLOG)
     except OSError:
         _close(bound.sock for bound in listeners)

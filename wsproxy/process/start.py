@@ -14,7 +14,7 @@ from wsproxy.config.address import Address
 from wsproxy.config.model import Config
 from wsproxy.config.settings import Settings
 from wsproxy.dataplane.context import BoundListener, WorkerContext
-from wsproxy.dataplane.plan import build_plan, warn_of_unusable
+from wsproxy.dataplane.plan import build_plan, tell_of_transports, warn_of_unusable
 from wsproxy.process.listeners import ListenerSet, open_listeners, plan_listeners
 from wsproxy.process.supervisor import OnReady, Supervisor
 from wsproxy.process.system import count_usable_cpus, raise_open_files_limit, set_process_name
@@ -74,6 +74,7 @@ def run_supervisor(
     # Before the first fork: slots and locks in the shared state are made once, by one process.
     plan = build_plan(config, settings, state)
     warn_of_unusable(config)
+    tell_of_transports(plan)
 
     def run_one(worker_id: int, bound: tuple[BoundListener, ...], on_ready: OnReady) -> int:
         return run_worker(WorkerContext(worker_id, plan, bound), on_ready)

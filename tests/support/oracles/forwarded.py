@@ -8,7 +8,7 @@ Driven by the parity tests: a head goes in and the head comes out that must then
 from __future__ import annotations
 
 from tests.support.oracles.http_head import parse_request
-from tests.support.oracles.rewrite import lines_of, name_of, nominated
+from tests.support.oracles.rewrite import lines_of, name_of
 
 CRLF = b"\r\n"
 X_FOR, X_PROTO, X_HOST = b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"
@@ -25,6 +25,20 @@ def append(line: bytes, element: bytes) -> bytes:
     if not bare.strip(b" \t"):
         return name + b":" + value + element
     return name + b":" + bare + b", " + element + value[len(bare) :]
+
+
+def without_options(line: bytes, names: set[bytes]) -> bytes:
+    """A Connection field without these options; any other field as it is."""
+    name, _, value = line.partition(b":")
+    if name.lower() != b"connection":
+        return line
+    return (
+        name
+        + b":"
+        + b",".join(
+            option for option in value.split(b",") if option.strip(b" \t").lower() not in names
+        )
+    )
 
 
 def write(
@@ -46,21 +60,18 @@ def write(
     address = b'"[' + peer + b']"' if b":" in peer else peer
     element = b"for=" + address + b';host="' + host + b'";proto=' + proto
     first, *fields = lines_of(head)
-    dropped = nominated(fields)
     ours = ({X_FOR, X_PROTO, X_HOST} if x_forwarded else set()) | (
         {b"forwarded"} if forwarded else set()
     )
-    if not trusted:
+    if trusted:  # Connection cannot take away what a trusted proxy says
+        fields = [without_options(line, ours) for line in fields]
+    else:
         fields = [line for line in fields if name_of(line) not in ours]
     for name, more in ((X_FOR, peer), (b"forwarded", element)):
-        at = [
-            index
-            for index, line in enumerate(fields)
-            if name_of(line) == name and name in ours and name not in dropped
-        ]
+        at = [index for index, line in enumerate(fields) if name_of(line) == name and name in ours]
         if at:
             fields[at[-1]] = append(fields[at[-1]], more)
-    there = {name_of(line) for line in fields} - dropped
+    there = {name_of(line) for line in fields}
     added = [
         (b"X-Forwarded-For", peer),
         (b"X-Forwarded-Proto", proto),

@@ -175,7 +175,12 @@ class WeightedCluster:
             server.probe_by = None
 
     def set_down(self, index: int, now: int) -> None:
-        self.servers[index].down_until = now + self.retry_interval
+        until = now + self.retry_interval
+        for other, server in enumerate(self.servers):
+            # no two failures at the same time: the last one is the last to get a last chance
+            if other != index and server.down_until is not None and server.down_until >= until:
+                until = server.down_until + 1
+        self.servers[index].down_until = until
         self.servers[index].probe_by = None
 
     def set_up(self, index: int) -> None:

@@ -18,34 +18,31 @@ pytestmark = pytest.mark.skipif(
 WHOLE: dict[str, list[tuple[int, str]]] = {
     "plugin-cfg/01-studyproject-29-clusters.xml": [
         (27, "transport-no-keyring"),
+        (42, "keyring-kdb"),
         (63, "transport-unused"),
         (79, "transport-unused"),
     ],
-    "plugin-cfg/02-openliberty-generated-2016-a.xml": [(2, "no-route")],
+    "plugin-cfg/02-openliberty-generated-2016-a.xml": [(2, "no-route"), (15, "keyring-kdb")],
     "plugin-cfg/04-openliberty-wsoc-trace.xml": [
         (13, "placeholder"),
         (18, "placeholder"),
         (30, "placeholder"),
         (31, "placeholder"),
+        (31, "keyring-kdb"),
     ],
     "plugin-cfg/05-openliberty-paused-endpoint-srv02.xml": [(18, "route-cluster-unknown")],
     "plugin-cfg/06-openliberty-merge-improper-subset-expected.xml": [
         (10, "cluster-unrouted"),
-        (11, "transport-only-https"),
         (12, "transport-no-keyring"),
-        (23, "transport-only-https"),
         (24, "transport-no-keyring"),
-        (43, "transport-only-https"),
         (44, "transport-no-keyring"),
-        (55, "transport-only-https"),
         (56, "transport-no-keyring"),
         (80, "virtual-host-shared"),
     ],
     "plugin-cfg/07-openliberty-merge-improper-subset-srv-a1.xml": [
-        (17, "transport-only-https"),
         (18, "transport-no-keyring"),
     ],
-    "plugin-cfg/09-openliberty-vhost-port-test-app01.xml": [],
+    "plugin-cfg/09-openliberty-vhost-port-test-app01.xml": [(21, "keyring-kdb")],
     "plugin-cfg/10-openliberty-merge-test1-empty-expected.xml": [(2, "no-route")],
     "plugin-cfg/15-liberty-vm-labs-static.xml": [(8, "attribute-unknown")],
     "plugin-cfg/16-liberty-vm-labs-intelligent-management.xml": [
@@ -59,7 +56,7 @@ WHOLE: dict[str, list[tuple[int, str]]] = {
     "liberty/plugin-cfg-s2.xml": [],
     "liberty/plugin-cfg-s3.xml": [],
     "liberty/plugin-cfg-merged-s1-s2-s3.xml": [],
-    "liberty/plugin-cfg-s4.xml": [(41, "not-carried-out")] * 2,
+    "liberty/plugin-cfg-s4.xml": [*[(41, "not-carried-out")] * 2, (45, "keyring-kdb")],
 }
 # file -> (line, code) of every error, and a word of the reason
 BROKEN: dict[str, tuple[list[tuple[int, str]], str]] = {

@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import FieldInfo, fields
 
-from wsproxy.config.settings import ListenerSettings, Settings
-from wsproxy.config.settings_file import allowed_values, read_settings
+from wsproxy.config.settings import Settings
+from wsproxy.config.settings_file import allowed_values, read_settings, table_of
 
 DOCS = Path(__file__).parents[3] / "docs"
 
 
-def _every_setting() -> Iterator[tuple[str, FieldInfo]]:
-    for info in fields(Settings):
-        struct: Any = ListenerSettings if info.encode_name == "listener" else info.type
-        if isinstance(struct, type) and issubclass(struct, msgspec.Struct):
-            for inner in fields(struct):
-                yield f"{info.encode_name}.{inner.encode_name}", inner
+def _every_setting(
+    struct: type[msgspec.Struct] = Settings, prefix: str = ""
+) -> Iterator[tuple[str, FieldInfo]]:
+    for info in fields(struct):
+        if inner := table_of(info):
+            yield from _every_setting(inner, f"{prefix}{info.encode_name}.")
         else:
-            yield info.encode_name, info
+            yield f"{prefix}{info.encode_name}", info
 
 
 def _description(info: FieldInfo) -> str:

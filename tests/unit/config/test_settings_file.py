@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.support.certificates import Authority
 from wsproxy.config.settings import FallbackSettings, ListenerSettings, Settings
 from wsproxy.config.settings_file import parse_settings, read_settings
 from wsproxy.errors import ConfigRefusedError
@@ -177,3 +178,73 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     latin.write_bytes(b"# na\xefve\n")
     with pytest.raises(ConfigRefusedError, match="found byte 0xef at offset 4; allowed is UTF-8"):
         read_settings(latin)
+
+
+def test_listener_with_certificates(tmp_path: Path) -> None:
+    """Files are found from the folder of wsproxy.toml; both ways to write repeated tables mean the same."""
+    ca = Authority()
+    ca.write_pem(tmp_path)
+    ca.issue("h").write_pem(tmp_path, "h")
+    ca.issue("i").write_p12(tmp_path, "i", b"pass")
+    (tmp_path / "i.pw").write_text("pass\n")
+    inline = """
+        [[listener]]
+        address = ":8443"
+        certificates = [
+          { chain = "h.pem", key = "h.key" },
+          { p12 = "i.p12", password_file = "i.pw" },
+        ]
+        client_certificates = "optional"
+        client_ca = "ca.pem"
+    """
+    tables = """
+        [[listener]]
+        address = ":8443"
+        client_certificates = "optional"
+        client_ca = "ca.pem"
+        [[listener.certificates]]
+        chain = "h.pem"
+        key = "h.key"
+        [[listener.certificates]]
+        p12 = "i.p12"
+        password_file = "i.pw"
+    """
+    settings = parse_settings(inline, tmp_path / "wsproxy.toml")
+    assert settings == parse_settings(tables, tmp_path / "wsproxy.toml")
+    [listener] = settings.listeners
+    assert listener.certificates[0].chain == str(tmp_path / "h.pem")
+    assert listener.client_ca == str(tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("lines", "at", "problem"),
+    [
+        ("certificates = []\nclient_ca = 'ca.pem'", 4, "client_ca: found \"{0}/ca.pem\" without certificates; allowed with certificates"),
+        ("certificates = 3", 3, "certificates: found 3; allowed are tables, each under [[listener.certificates]]"),
+        ("certificates = [{ chian = 'a' }]", 3, "found unknown setting listener.certificates.chian; did you mean chain?"),
+        ("certificates = [{ chain = 'h.pem' }]", 3, "certificates: found chain; allowed is chain with key, or p12 alone"),
+        ("certificates = [{ }]", 3, "certificates: found none of chain, key and p12; allowed is chain with key, or p12 alone"),
+        ("certificates = [{ chain = 'h.pem', key = 'i.key' }]", 3, "certificates: found a private key that does not belong to the first certificate in '{0}/h.pem' and '{0}/i.key'; allowed is its own (a chain begins with the server's certificate)"),
+        ("certificates = [{ chain = 'h.pem', key = 'missing' }]", 3, "certificates: found '{0}/missing', which cannot be read (No such file or directory); allowed is a file that can"),
+        ("[[listener.certificates]]\nchain = 'h.pem'\nkey = 3", 5, "certificates.key: found 3; allowed is text in quotes"),
+        ("ciphers = 'NONE:SUCH'\ncertificates = [{ chain = 'h.pem', key = 'h.key' }]", 3, 'ciphers: found "NONE:SUCH", of which the TLS library knows none; allowed are its names with : between them'),
+        ("client_certificates = 'required'\ncertificates = [{ chain = 'h.pem', key = 'h.key' }]", 3, 'client_certificates: found "required" without client_ca; allowed with client_ca = "FILE"'),
+        ("client_ca = 'ca.pem'\ncertificates = [{ chain = 'h.pem', key = 'h.key' }]", 3, 'client_ca: found a file, but client_certificates = "none"; allowed with "optional" or "required"'),
+        ("client_ca = 'h.key'\nclient_certificates = 'optional'\ncertificates = [{ chain = 'h.pem', key = 'h.key' }]", 3, "client_ca: found no usable certificate in '{0}/h.key'; allowed is one or more in PEM"),
+        ("[upstream.tls]\npassword_file = 'missing'", 4, "upstream.tls.password_file: found '{0}/missing', which cannot be read (No such file or directory); allowed is a file that can"),
+        ("[upstream.tls]\nverify = 'yes'", 4, 'upstream.tls.verify: found "yes"; allowed is "chain" or "full" or "none"'),
+        ("[upstream.tls]\ntrust = 'key.kdb'", 4, "upstream.tls.trust: found '{0}/key.kdb', a CMS key database, which only GSKit reads; allowed is PKCS#12 or PEM. To convert it: " 'gskcapicmd -keydb -convert -db "{0}/key.kdb" -stashed -new_db "{0}/key.p12" -new_format p12 -v1stash'),
+    ],
+)  # fmt: skip
+def test_tls_that_cannot_work_is_refused(tmp_path: Path, lines: str, at: int, problem: str) -> None:
+    """With its line, and what is allowed; nothing of it waits for the first client."""
+    ca = Authority()
+    ca.write_pem(tmp_path)
+    ca.issue("h").write_pem(tmp_path, "h")
+    ca.issue("i").write_pem(tmp_path, "i")
+    path = tmp_path / "wsproxy.toml"
+    with pytest.raises(ConfigRefusedError) as refused:
+        parse_settings(f"[[listener]]\naddress = ':8443'\n{lines}\n", path)
+    is_listener = not problem.startswith(("found", "upstream"))
+    expected = problem.format(tmp_path)
+    assert str(refused.value) == f"{path}:{at}: {'listener.' if is_listener else ''}{expected}"

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
 from wsproxy._fast.engine import Pool, Service
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import SharedState
-from wsproxy.config.model import Config, Server, ServerCluster, ServerRef, Transport
-from wsproxy.config.settings import FallbackSettings, Settings, UpstreamSettings
+from wsproxy.config.model import Config, Property, Server, ServerCluster, ServerRef, Transport
+from wsproxy.config.settings import (
+    AffinitySettings,
+    FallbackSettings,
+    Settings,
+    UpstreamSettings,
+    UpstreamTlsSettings,
+)
 from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.plan import (
     Plan,
     build_plan,
     build_services,
-    choose_transport,
-    warn_of_unusable,
+    socket_address,
+    tell_of_transports,
 )
+from wsproxy.dataplane.upstream_tls import TransportSecurity, choose_transport
+from wsproxy.errors import StartError
 
 HTTP = Transport("app.example", 9080, "http")
 HTTPS = Transport("app.example", 9443, "https")
+KDB = Transport("app.example", 9444, "https", properties=(Property("keyring", "/x/key.kdb"),))
 
 
 def names(*given: str) -> tuple[ServerRef, ...]:
@@ -122,15 +132,21 @@ def test_cluster_without_servers_has_no_service() -> None:
         ((HTTP, HTTPS), "http", HTTP),
         ((HTTPS, HTTP), "http", HTTP),
         ((HTTP, HTTPS), "https", HTTPS),
-        ((HTTPS,), "http", None),
+        ((HTTPS,), "http", HTTPS),
+        ((HTTP,), "https", HTTP),
+        ((HTTP, KDB), "https", HTTP),
+        ((KDB, HTTP), "http", HTTP),
+        ((KDB,), "https", KDB),
         ((), "http", None),
         ((HTTP, Transport("other", 1, "http")), "http", HTTP),
     ],
 )
-def test_transport_is_the_first_of_the_scheme(
+def test_transport_is_the_first_usable_of_the_scheme_else_of_the_other(
     transports: tuple[Transport, ...], scheme: str, chosen: Transport | None
 ) -> None:
-    assert choose_transport(Server("s", transports=transports), scheme) is chosen
+    """An https Transport whose keyring cannot be used gives way to http, never the other way round."""
+    security = TransportSecurity(UpstreamTlsSettings(), Path())
+    assert choose_transport(Server("s", transports=transports), scheme, security) is chosen
 
 
 def only_pool(server: Server, settings: Settings | None = None) -> Pool:
@@ -147,17 +163,38 @@ def test_brackets_of_an_ipv6_address_are_taken_off() -> None:
     assert only_pool(Server("s", transports=(Transport("[::1]", 80, "http"),))).host == "::1"
 
 
-def test_server_without_http_transport_has_no_host_and_is_named_in_the_log(
+def test_unusable_transport_is_named_in_the_log_once_for_all_servers(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    secure = Server("secure", transports=(HTTPS,), line=7)
-    assert only_pool(secure).host == ""
-    cluster = ServerCluster("c", servers=(secure, *servers("plain")))
+    """With the line of the first server, the reason and what follows."""
+    found = tuple(Server(name, transports=(KDB,), line=7) for name in ("s1", "s2", "s3", "s4"))
+    plan = plan_of(ServerCluster("c", servers=(*found, *servers("plain"))))
     with caplog.at_level(logging.WARNING):
-        warn_of_unusable(Config(server_clusters=(cluster,), path="plugin-cfg.xml"))
-    assert [each.getMessage().partition(";")[0] for each in caplog.records] == [
-        "plugin-cfg.xml:7: found server secure with no http Transport"
+        tell_of_transports(plan)
+    [record] = caplog.records
+    text = record.getMessage()
+    assert ':7: the https Transport of "s1", "s2", "s3" and 1 more cannot be used: ' in text
+    assert '-db "/x/key.kdb"' in text
+    assert text.endswith("until then no request reaches it")
+
+
+def test_server_with_both_transports_has_a_pool_for_each_scheme() -> None:
+    """And one pool for both schemes where it has one Transport."""
+    service = service_of(
+        ServerCluster(
+            "c",
+            servers=(
+                Server("both", transports=(HTTPS, HTTP)),
+                Server("secure", transports=(HTTPS,)),
+            ),
+        )
+    )
+    assert [(pool.port, pool.tls is None) for pool in service.pools] == [
+        (9080, True),
+        (9443, False),
     ]
+    assert [pool.port for pool in service.secure_pools] == [9443, 9443]
+    assert service.pools[1] is service.secure_pools[1]
 
 
 @pytest.mark.parametrize(("given", "used"), [(0, 4.0), (7, 7.0)])
@@ -192,6 +229,32 @@ def test_engine_refuses_what_is_no_service() -> None:
         type(engine)(
             worker_id=0, routes=plan.routes.table, services=["s"], fallback=None, slow=None  # type: ignore[list-item]
         )  # fmt: skip
+
+
+def test_setting_may_only_name_clusters_that_exist() -> None:
+    """The nearest name is offered, else all of them."""
+    clusters = (ServerCluster("shop"), ServerCluster("bank"))
+    config = Config(server_clusters=clusters, path="plugin-cfg.xml")
+    for name, hint in (("shpo", "did you mean shop?"), ("zzz", "allowed: shop, bank")):
+        settings = Settings(affinity=AffinitySettings(strip_clone_ids=("bank", "*", name)))
+        with pytest.raises(StartError) as refused:
+            build_plan(config, settings, SharedState(32, 4))
+        assert str(refused.value) == (
+            f'affinity.strip_clone_ids: found "{name}", which is no ServerCluster of plugin-cfg.xml; {hint} (or "*" for all)'
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("10.0.0.1", b"10.0.0.1"),
+        ("[2001:DB8:0::1]", b"2001:db8::1"),
+        ("::ffff:10.0.0.1", b"10.0.0.1"),
+        ("proxy.example", b""),
+    ],
+)
+def test_trusted_proxy_is_what_a_socket_would_show(name: str, address: bytes) -> None:
+    assert socket_address(name) == address
 
 
 def test_service_needs_one_pool_for_each_server() -> None:

@@ -8,6 +8,7 @@ from tests.support.bed import Bed, config_of, server
 from tests.support.wire import Origin
 from wsproxy._fast.state import now_ms
 from wsproxy._fast.upstream import Upstream
+from wsproxy.config.settings import RetrySettings, Settings
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
@@ -110,3 +111,31 @@ async def test_held_body_that_is_refused_later_ends_in_its_error() -> None:
         await client.send(b"x\r\n")
         assert (await client.read_answer())[0] == 400
         assert await wire.is_ended()
+
+
+async def test_probe_that_marked_its_server_down_again_is_over() -> None:
+    """Its answer still goes to the client; when that ends, the probe that runs by then is another request's."""
+    origin, other = Origin(), Origin()
+    config = config_of(
+        server("a", origin.port), server("b", other.port), retry_interval_s=0
+    )  # its interval is over at once
+    settings = Settings(retry=RetrySettings(server_errors="mark_down"))
+    async with Bed(config, settings) as bed:
+        cluster = bed.plan.clusters[0]
+        assert cluster is not None
+        cluster.set_down(0, 0, now_ms() - 1, 111)
+        cluster.set_drained(1, True)
+        first, second = await bed.client(), await bed.client()
+        await first.send(b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n")
+        slow, _ = await origin.accept_request()
+        await slow.send(b"HTTP/1.1 500 x\r\nContent-Length: 2\r\n\r\nn")
+        await first.read_until(b"\r\n\r\nn")
+        await second.send(b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n")
+        probing, _ = await origin.accept_request()
+        assert bed.server_state(0)["probe_by"] == 0
+        await slow.send(b"o")
+        await first.read_exactly(1)
+        assert bed.server_state(0)["probe_by"] == 0
+        await probing.send(OK)
+        assert await second.read_answer() == (200, b"ok")
+        assert bed.server_state(0)["probe_by"] == -1

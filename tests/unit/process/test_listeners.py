@@ -118,8 +118,8 @@ def test_ports_that_look_like_tls_are_left_out_with_a_note() -> None:
     plan = plan_listeners([], Settings(), config_of(443, 9080, 9443))
     assert ports_of(plan) == [9080]
     assert plan.notes == (
-        "port 443 (VirtualHost *:443, plugin-cfg.xml:1) is left out: it looks like TLS, for which there are no certificate settings yet",
-        "port 9443 (VirtualHost *:9443, plugin-cfg.xml:3) is left out: it looks like TLS, for which there are no certificate settings yet",
+        'port 443 (VirtualHost *:443, plugin-cfg.xml:1) is left out: it looks like TLS and needs a certificate: [[listener]] in wsproxy.toml with address = ":443" and certificates (docs/tls.md)',
+        'port 9443 (VirtualHost *:9443, plugin-cfg.xml:3) is left out: it looks like TLS and needs a certificate: [[listener]] in wsproxy.toml with address = ":9443" and certificates (docs/tls.md)',
     )
 
 

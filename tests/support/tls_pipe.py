@@ -1,0 +1,197 @@
+"""
+TLS over a raw socket on the running loop, step by step: every byte goes through memory, nothing is repaired or hidden.
+
+Driven by ``tests.support`` clients and origins. An end without close_notify is an error, not an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from pathlib import Path
+
+from tests.support.client import Client, IncompleteError
+from tests.support.origin import Origin, OriginConnection
+from tests.support.process import WAIT_S
+
+READ_BYTES = 262144
+
+
+class TruncatedError(Exception):
+    """TCP ended and TLS did not."""
+
+
+class TlsPipe:
+    """One side of a TLS connection."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_name: str | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        self.sock = sock
+        self._in = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        self.ssl = context.wrap_bio(
+            self._in, self._out, server_side, None if server_side else server_name, session
+        )
+
+    async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        if data := self._out.read():
+            await asyncio.wait_for(loop.sock_sendall(self.sock, data), WAIT_S)
+
+    async def _fill(self) -> None:
+        loop = asyncio.get_running_loop()
+        data = await asyncio.wait_for(loop.sock_recv(self.sock, READ_BYTES), WAIT_S)
+        if data:
+            self._in.write(data)
+        else:
+            self._in.write_eof()
+
+    async def handshake(self) -> None:
+        while True:
+            try:
+                self.ssl.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            except ssl.SSLError:
+                await self._flush()  # the alert
+                raise
+            else:
+                await self._flush()
+                return
+
+    async def read(self) -> bytes:
+        """Some bytes; b"" after close_notify."""
+        while True:
+            try:
+                return self.ssl.read(READ_BYTES)
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLEOFError as error:
+                raise TruncatedError from error
+
+    async def write(self, data: bytes) -> None:
+        for at in range(0, len(data), READ_BYTES):
+            self.ssl.write(data[at : at + READ_BYTES])
+            await self._flush()
+
+    async def end(self) -> None:
+        """Sends close_notify."""
+        with contextlib.suppress(ssl.SSLError):  # the peer's own is not here yet
+            self.ssl.unwrap()
+        await self._flush()
+
+
+class TlsClient(Client):
+    """``Client`` over TLS."""
+
+    pipe: TlsPipe
+
+    @classmethod
+    async def open(
+        cls,
+        port: int,
+        context: ssl.SSLContext,
+        server_name: str | None = "shop.example",
+        session: ssl.SSLSession | None = None,
+        *,
+        receive_buffer: int = 0,
+    ) -> TlsClient:
+        client = await cls.connect(port, receive_buffer=receive_buffer)
+        client.pipe = TlsPipe(client.sock, context, server_name=server_name, session=session)
+        try:
+            await client.pipe.handshake()
+        except BaseException:
+            client.sock.close()
+            raise
+        return client
+
+    async def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            await self.pipe.write(piece)
+
+    async def _more(self) -> bool:
+        if self._ended:
+            return False
+        try:
+            data = await self.pipe.read()
+        except TruncatedError as error:
+            raise IncompleteError(bytes(self._buffer)) from error
+        self._ended = not data
+        self._buffer += data
+        return bool(data)
+
+
+class TlsOriginConnection(OriginConnection):
+    """``OriginConnection`` over TLS; the handshake happens with the first read or send."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(sock)
+        self.pipe = TlsPipe(sock, context, server_side=True)
+        self.is_shaken = False
+
+    async def handshake(self) -> None:
+        if not self.is_shaken:
+            await self.pipe.handshake()
+            self.is_shaken = True
+
+    async def _more(self) -> bool:
+        try:
+            await self.handshake()
+            data = await self.pipe.read()
+        except (ConnectionResetError, TruncatedError, ssl.SSLError):
+            return False
+        self.received += data
+        return bool(data)
+
+    async def send(self, *pieces: bytes) -> None:
+        await self.handshake()
+        for piece in pieces:
+            await self.pipe.write(piece)
+
+
+class TlsOrigin(Origin):
+    """``Origin`` that speaks TLS."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self.context = context
+
+    def _make(self, sock: socket.socket) -> OriginConnection:
+        return TlsOriginConnection(sock, self.context)
+
+
+def client_context(
+    ca: Path, *, version: ssl.TLSVersion | None = None, certificate: tuple[Path, Path] | None = None
+) -> ssl.SSLContext:
+    """A client that trusts ``ca``; ``version``: speaks only this one."""
+    context = ssl.create_default_context(cafile=str(ca))
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    if certificate is not None:
+        context.load_cert_chain(*certificate)
+    return context
+
+
+def server_context(
+    certificate: tuple[Path, Path], *, client_ca: Path | None = None
+) -> ssl.SSLContext:
+    """A server with this chain and key; ``client_ca``: it wants a certificate of the client."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    if client_ca is not None:
+        context.load_verify_locations(cafile=client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

@@ -1,0 +1,182 @@
+"""
+TLS of one listener: certificates chosen by server name, sessions that every worker can resume, files that may change.
+
+Made by ``process.listeners`` before the fork, used by ``dataplane.worker``. Must not accept connections.
+
+A connection begins on ``context``, which all workers inherit: session tickets are made and opened with its keys, whichever
+certificate is shown, so that a session goes on at any worker, also at one that was started again. Which certificate is shown
+is decided when the client has said a server name, by moving the connection to another context. That one is made anew
+when its files change. A ticket of one listener means nothing to another, whose context has other keys: who was let in without
+a client certificate here is not taken for known there (CVE-2025-23419).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsproxy.config.keystore import KeyFileError, KeyMaterial, read_trust
+from wsproxy.config.settings import CertificateSettings, ListenerSettings
+from wsproxy.config.settings_tls import read_certificate
+from wsproxy.dataplane.tls import ALPN, load_key
+
+log = logging.getLogger("wsproxy.tls")
+
+# How often the files are looked at. A change counts when two looks in a row see the same: certificate and key are two files,
+# and whoever replaces them cannot do it at once.
+WATCH_S = 2.0
+
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_CLIENT_CERTIFICATES = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+
+# What a file was when last looked at: (inode, size, time of change), or None where there is none.
+Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+class _Observed(ssl.SSLObject):
+    """Tells the log why a handshake failed; asyncio keeps it to itself."""
+
+    def do_handshake(self) -> None:
+        """One step of the handshake."""
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            log.info("TLS with a client failed: %s", error.reason or error)
+            raise
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A certificate and the context that shows it."""
+
+    settings: CertificateSettings
+    material: KeyMaterial
+    context: ssl.SSLContext
+
+
+class ListenerTls:
+    """The TLS side of one ``[[listener]]``."""
+
+    def __init__(self, listener: ListenerSettings) -> None:
+        """
+        Reads all files. # I/O.
+
+        Raises:
+            KeyFileError: one of them cannot be used.
+        """
+        self._listener = listener
+        self._stamp = self._look()
+        self._shown = self._read()
+        self._index()
+        first = self._shown[0].material
+        self.context = _make_context(listener, first)
+        self.context.sslobject_class = _Observed
+        self.context.sni_callback = self._choose
+
+    def find(self, server_name: str | None) -> ssl.SSLContext:
+        """The context for this server name: exact, then one-level wildcard, else the first certificate."""
+        name = (server_name or "").lower().rstrip(".")
+        found = self._by_name.get(name)
+        if found is None:
+            _, dot, parent = name.partition(".")
+            found = self._by_name.get(f"*.{parent}") if dot else None
+        return found or self._shown[0].context
+
+    async def watch(self) -> None:
+        """Takes over changed files for ever; what cannot be used is logged, and what was there before stays in use."""
+        tried = seen = self._stamp
+        while True:
+            now = await asyncio.to_thread(self._look)
+            if now == seen and now != tried:
+                tried = now
+                await self.reload()
+            seen = now
+            await asyncio.sleep(WATCH_S)
+
+    async def reload(self) -> None:
+        """Reads the files again; new connections get what they say now."""
+        where = self._listener.address
+        try:
+            self._shown = await asyncio.to_thread(self._read)
+        except (KeyFileError, ssl.SSLError) as error:
+            log.error(  # the reason is all there is to know
+                "listener %s: changed certificate files are not used, the certificates from before stay: %s", where, error
+            )  # fmt: skip
+            return
+        self._index()
+        names = ", ".join(name for each in self._shown for name in each.material.names)
+        log.info("listener %s: certificate files changed and are in use now: %s", where, names)
+
+    async def refresh(self) -> None:
+        """For a worker that begins: the files may have changed since its supervisor read them."""
+        stamp = await asyncio.to_thread(self._look)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            await self.reload()
+
+    def _choose(
+        self, ssl_object: ssl.SSLObject, server_name: str | None, _context: ssl.SSLContext
+    ) -> None:
+        ssl_object.context = self.find(server_name)
+
+    def _files(self) -> list[str]:
+        names = [
+            name
+            for each in self._listener.certificates
+            for name in (each.chain, each.key, each.p12, each.password_file)
+        ]
+        return [name for name in (*names, self._listener.client_ca) if name]
+
+    def _look(self) -> Stamp:
+        return tuple(_stamp(Path(name)) for name in self._files())
+
+    def _read(self) -> list[_Shown]:
+        shown = []
+        for each in self._listener.certificates:
+            material = read_certificate(each)
+            shown.append(_Shown(each, material, _make_context(self._listener, material)))
+            doubt = material.validity_doubt(datetime.datetime.now(datetime.UTC))
+            if doubt:
+                where = each.chain or each.p12
+                log.warning("listener %s: the certificate in %s %s", self._listener.address, where, doubt)  # fmt: skip
+        return shown
+
+    def _index(self) -> None:
+        by_name: dict[str, ssl.SSLContext] = {}
+        for each in self._shown:
+            for name in each.material.names:
+                by_name.setdefault(name, each.context)
+        self._by_name = by_name
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _make_context(listener: ListenerSettings, material: KeyMaterial) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[listener.min_version]
+    context.set_ciphers(listener.ciphers)
+    context.set_alpn_protocols(ALPN)
+    # Phones without AES in hardware do better with their own order; all that is on the list is strong.
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a client could make us compute for nothing
+    context.verify_mode = _CLIENT_CERTIFICATES[listener.client_certificates]
+    if listener.client_ca:
+        context.load_verify_locations(cadata=read_trust(listener.client_ca))
+    load_key(context, material)
+    return context
