@@ -75,27 +75,35 @@ class WaitingRoom:
         now = now_ms()
         for cluster in self._clusters:
             cluster.serve_queue(now)
-        for downstream in [each for each in self._until if each.has_turn or not each.is_queued]:
-            del self._until[downstream]
-            if downstream.is_queued:
-                self._end(downstream, downstream.take_turn())
-            else:
-                log.debug(
-                    "%s: left the queue of cluster %s",
-                    downstream.facts.peer,
-                    downstream.cluster_name,
-                )
+        for downstream in [each for each in self._until if each.has_turn or _has_left(each)]:
+            self._end(downstream, downstream.take_turn)
 
     def sweep(self) -> None:
         """Also ends the waits that are over."""
         self.look()
         now = asyncio.get_running_loop().time()
         for downstream in [each for each, until in self._until.items() if until <= now]:
-            del self._until[downstream]
-            self._end(downstream, downstream.end_wait())
+            self._end(downstream, downstream.end_wait)
 
-    def _end(self, downstream: Downstream, server: int) -> None:
-        if server >= 0:
-            self._serve(downstream)
-        else:
-            self._refuse(downstream, server)
+    def _end(self, downstream: Downstream, how: Callable[[], int]) -> None:
+        """An exchange whose turn fails would wait for ever, and keep its server: it is cut."""
+        del self._until[downstream]
+        try:
+            if _has_left(downstream):
+                log.debug(
+                    "%s: left the queue of cluster %s",
+                    downstream.facts.peer,
+                    downstream.cluster_name,
+                )
+            elif (server := how()) >= 0:
+                self._serve(downstream)
+            else:
+                self._refuse(downstream, server)
+        except Exception:
+            log.exception("internal error when a wait ended; the connection is dropped")
+            downstream.cut()
+
+
+def _has_left(downstream: Downstream) -> bool:
+    """Whether the client is gone: its place is given up with its connection, now or in a moment."""
+    return not (downstream.is_queued and downstream.is_open)
