@@ -293,7 +293,9 @@ async def test_forwarded_fields_of_a_trusted_proxy_are_continued() -> None:
 
     Its client's Connection, passed on by mistake, does not take away what it wrote.
     """
-    named = "Connection: keep-alive, X-Forwarded-For, Forwarded, x-forwarded-proto, X-Forwarded-Host"
+    named = (
+        "Connection: keep-alive, X-Forwarded-For, Forwarded, x-forwarded-proto, X-Forwarded-Host"
+    )
     async with trusting("127.0.0.1", BOTH_FORWARDED) as (proxy, only):
         async with only.origin.serving(keep_answering):
             await ask(proxy.port, get("/only/x", *CLAIMED))

@@ -32,8 +32,12 @@ def without_options(line: bytes, names: set[bytes]) -> bytes:
     name, _, value = line.partition(b":")
     if name.lower() != b"connection":
         return line
-    return name + b":" + b",".join(
-        option for option in value.split(b",") if option.strip(b" \t").lower() not in names
+    return (
+        name
+        + b":"
+        + b",".join(
+            option for option in value.split(b",") if option.strip(b" \t").lower() not in names
+        )
     )
 
 
@@ -64,11 +68,7 @@ def write(
     else:
         fields = [line for line in fields if name_of(line) not in ours]
     for name, more in ((X_FOR, peer), (b"forwarded", element)):
-        at = [
-            index
-            for index, line in enumerate(fields)
-            if name_of(line) == name and name in ours
-        ]
+        at = [index for index, line in enumerate(fields) if name_of(line) == name and name in ours]
         if at:
             fields[at[-1]] = append(fields[at[-1]], more)
     there = {name_of(line) for line in fields}

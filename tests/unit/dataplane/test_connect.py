@@ -17,7 +17,7 @@ async def test_connection_given_up_in_the_moment_it_is_made_is_not_kept() -> Non
     origin = Origin()
     async with Bed(config_of(server("s", origin.port))) as bed:
         pool = Pool("s", "127.0.0.1", origin.port)
-        connecting = asyncio.create_task(open_upstream(bed.engine, Resolver(60.0), pool))
+        connecting = asyncio.ensure_future(open_upstream(bed.engine, Resolver(60.0), pool))
         await bed.until(lambda: bed.streams(Upstream) == 1)
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
