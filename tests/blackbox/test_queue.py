@@ -223,9 +223,10 @@ async def test_body_waits_with_its_request() -> None:
             gate.answer()
             assert (await client.answer()).status == 200
         assert [(await each).status for each in (first, *posts)] == [200] * 3
-        received = [body_of(message) for message in full.origin.requests]
-        assert received[1:3] == bodies or sorted(received[1:3]) == bodies
-        assert b"abcde" in b"".join(received)
+        received = {message.split()[1]: body_of(message) for message in full.origin.requests}
+        assert [received[b"/full/%d" % at] for at in (0, 1)] == bodies
+        assert received[b"/full/2"] == b"5\r\nabcde\r\n2\r\nfg\r\n0\r\n\r\n"
+        assert gate.arrived == ["first", "0", "1", "2"]
 
 
 async def test_refused_waiter_is_told_though_its_body_is_not_whole() -> None:

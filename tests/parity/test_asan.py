@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from wsproxy._fast import affinity, chunked, head, select, state, takeover
+from wsproxy._fast import (
+    affinity,
+    balance,
+    changes,
+    chunked,
+    head,
+    select,
+    state,
+    takeover,
+    waiting,
+)
 
 pytestmark = [
     pytest.mark.asan,
@@ -30,7 +40,9 @@ print("not seen")
 
 
 @pytest.mark.parametrize(
-    "module", [affinity, chunked, head, select, state, takeover], ids=lambda m: m.__name__
+    "module",
+    [affinity, balance, changes, chunked, head, select, state, takeover, waiting],
+    ids=lambda m: m.__name__,
 )
 def test_parsers_under_test_are_the_instrumented_ones(module: object) -> None:
     path = Path(str(getattr(module, "__file__", "")))

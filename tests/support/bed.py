@@ -109,6 +109,7 @@ class Bed:
         await tasks.end_all()
         try:
             await self.until(lambda: self.engine.open_streams == 0)
+            self.slow.room.look()  # as the next sweep would: forgets who has left
         finally:
             self.sweeper.cancel()
             await asyncio.gather(self.sweeper, return_exceptions=True)

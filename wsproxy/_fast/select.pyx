@@ -1,9 +1,9 @@
 """
 A cluster at work: takes a server for a request (affinity target or regular balancing), counts it, marks it, gives it back.
 
-Driven by ``decide`` and the connections for live traffic (and by explain and replay through the Python methods); works
-on the slots of ``state``, so all workers see one weight, one down mark, one count, one queue. Must not do I/O. Who is
-chosen stands in ``balance``.
+Driven by ``decide`` and the connections for live traffic (and by explain and replay through the Python methods); works on
+the slots of ``state``, so all workers see one weight, one down mark, one count, one queue. Must not do I/O, except to wake
+another worker. Who is chosen stands in ``balance``.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t

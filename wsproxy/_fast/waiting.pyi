@@ -1,1 +1,5 @@
-class WaitingLine: ...
+from typing_extensions import disjoint_base
+
+@disjoint_base
+class WaitingLine:
+    def __new__(cls) -> WaitingLine: ...

@@ -95,6 +95,21 @@ def test_granted_place_is_kept_until_it_is_taken_up() -> None:
     assert (count(chosen, "inflight"), count(chosen, "granted")) == ([1], [0])
 
 
+def test_newcomer_does_not_take_what_time_has_freed() -> None:
+    """No request has ended and no bell rung: a RetryInterval is over, and the first who asks is not the first in line."""
+    for by_affinity in (False, True):
+        chosen = full([1, 1])
+        chosen.set_down(1, 0, now_ms())
+        chosen.release_server(1, 0)
+        place = join(chosen, 1)
+        later = now_ms() + INTERVAL_MS
+        if by_affinity:
+            assert chosen.take_server(1, 2, later) == FULL
+        else:
+            assert chosen.pick_server(2, later) == ALL_FULL
+        assert turn(chosen, place, 1) == 1
+
+
 def test_newcomer_takes_what_nobody_waits_for() -> None:
     """The queue is of those who wait for s0; s1 is free for everybody else."""
     chosen = full([1, 2])
@@ -367,7 +382,7 @@ def test_no_turn_is_lost_and_no_limit_broken_over_processes(most: list[int]) -> 
         return worker
 
     run_forked(work, WORKERS)
-    assert list(highest) == most
+    assert all(high <= limit for high, limit in zip(highest, most, strict=True))
     assert count(chosen, "inflight") == count(chosen, "granted") == [0] * len(most)
     assert chosen.queue_length == 0
     assert sum(count(chosen, "total")) == 5_000 * WORKERS
