@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from tests.support.certificates import Authority
 from tests.support.client import Answer, Client, ask, get, request
 from tests.support.origin import OK, OriginConnection, Script, answering, field, keep_answering
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
+from tests.support.tls_pipe import TlsClient, client_context
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -359,3 +362,34 @@ async def test_unknown_cluster_stops_the_start() -> None:
     ):
         async with running_proxy([pair], settings=settings):
             pass
+
+
+async def test_cookie_over_tls_is_secure(tmp_path: Path) -> None:
+    """A session that moved is told with Secure, and servers are told https."""
+    ca = Authority()
+    ca.write_pem(tmp_path)
+    ca.issue("shop.example").write_pem(tmp_path, "shop")
+    settings = """
+[forwarded]
+x_forwarded = true
+forwarded = true
+[[listener]]
+address = "127.0.0.1:0"
+certificates = [{ chain = "shop.pem", key = "shop.key" }]
+"""
+    pair = lane("pair", 2)
+    pair.members[0].origin.refuse()
+    second = pair.members[1].origin
+    async with running_proxy([pair], settings=settings, listen=None, folder=tmp_path) as proxy:
+        context = client_context(tmp_path / "ca.pem")
+        async with (
+            second.serving(keep_answering),
+            await TlsClient.open(proxy.ports[0], context, "shop.example", None) as client,
+        ):
+            answer = await client.ask(get("/pair/x", "Cookie: JSESSIONID=0000abc:c0"))
+        assert answer.all(b"set-cookie") == [b"JSESSIONID=0000abc:c0:c1" + ADDED + b"; Secure"]
+        [message] = second.requests
+        assert field(message, b"x-forwarded-proto") == b"https"
+        assert field(message, b"forwarded") == (
+            b'for=127.0.0.1;host="shop.example:9080";proto=https'
+        )

@@ -5,6 +5,7 @@ from wsproxy._fast.upstream cimport Upstream
 
 
 cdef class Downstream(Intake):
+    cdef object introduction        # (peer, own address), each (host, port), where a PROXY header said it; else None
     cdef Py_ssize_t count_sent(self) noexcept
     cdef int check_taken(self) except -1
     cdef int after_wait(self) except? -1

@@ -36,8 +36,11 @@ cdef class Downstream(Intake):
 
     cdef int opened(self) except -1:
         """Who came, and how: asked once a connection."""
-        peername = self.transport.get_extra_info("peername")
-        sockname = self.transport.get_extra_info("sockname")
+        if self.introduction is not None:
+            peername, sockname = self.introduction
+        else:
+            peername = self.transport.get_extra_info("peername")
+            sockname = self.transport.get_extra_info("sockname")
         # No name: the client is gone already. Never an address, it could be a trusted one.
         self.peer = str(peername[0]).encode() if isinstance(peername, tuple) else b"unknown"
         if self.peer.startswith(b"::ffff:"):
@@ -59,6 +62,10 @@ cdef class Downstream(Intake):
         self.origin.trusted = self.trusted
         self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
         return 0
+
+    def introduce(self, tuple source not None, tuple destination not None) -> None:
+        """The client's and our own (address, port) as a PROXY header said them; before ``connection_made``."""
+        self.introduction = (source, destination)
 
     @property
     def is_waiting(self) -> bool:

@@ -93,6 +93,12 @@ class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='PEM file: the issuers of client certificates, needed for "optional" and "required"'
         ),
     ] = ""
+    proxy_protocol: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="addresses and networks of load balancers whose connections begin with a PROXY header, version 1 or 2"
+        ),
+    ] = ()
 
 
 class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ problems are collected.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -206,6 +207,16 @@ def _check_value(info: FieldInfo, value: object, at: KeyPath, problems: _Problem
         problems.add(at, f"{_dotted(at)}: found {_shown(value)}; allowed is {allowed_values(info)}")
 
 
+def _check_network(text: str, at: KeyPath, problems: _Problems) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        problems.add(
+            at,
+            f'listener.proxy_protocol: found "{text}" ({error}); allowed is an address or a network like 10.0.0.0/8',
+        )
+
+
 def _check_address(text: str, at: KeyPath, problems: _Problems, *, is_listener: bool) -> None:
     try:
         parse_address(text, is_listener=is_listener)
@@ -217,6 +228,8 @@ def _check_together(settings: Settings, problems: _Problems) -> None:
     """Adds what one setting demands of another; each value alone is known to be good."""
     fallback, limits = settings.fallback, settings.limits
     for index, listener in enumerate(settings.listeners):
+        for text in listener.proxy_protocol:
+            _check_network(text, ("listener", index, "proxy_protocol"), problems)
         for name, text in check_listener(listener):
             problems.add(("listener", index, name), f"listener.{name}: {text}")
     for name, text in check_upstream(settings.upstream.tls):

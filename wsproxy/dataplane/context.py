@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+from wsproxy.dataplane.introduction import Network
 from wsproxy.dataplane.listener_tls import ListenerTls
 from wsproxy.dataplane.plan import Plan
 
@@ -17,6 +18,7 @@ class BoundListener:
     host: str
     port: int
     tls: ListenerTls | None = None  # None: clients speak plain HTTP
+    senders: tuple[Network, ...] = ()  # who begins with a PROXY header
 
 
 @dataclass(frozen=True, slots=True)

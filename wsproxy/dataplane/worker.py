@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,9 @@ from wsproxy.dataplane import tasks
 from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.dataplane.files import FileFallback
+from wsproxy.dataplane.introduction import IntroducingListener
 from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.proxy_protocol import ProxyHeader
 from wsproxy.dataplane.queue import WaitingRoom
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.slowpath import SlowPath
@@ -73,13 +76,9 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     if slow.room.is_needed:
         slow.room.listen(context.plan.state.bell(context.worker_id))
     timeouts = context.plan.settings.timeouts
-    servers = []
-    for listener in context.listeners:
-        options = await _tls_options(listener, timeouts.head_s)
-        make = partial(DownstreamProtocol, engine)
-        servers.append(
-            await loop.create_server(make, sock=listener.sock, backlog=BACKLOG, **options)
-        )
+    servers = [
+        await _open_door(engine, listener, timeouts.head_s) for listener in context.listeners
+    ]
     tasks.spawn(_sweep(engine, slow.room), "sweep")
     # One [[listener]] may have several addresses.
     for tls in {id(each.tls): each.tls for each in context.listeners if each.tls}.values():
@@ -93,6 +92,36 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
         server.close()
     await _drain(engine, timeouts.shutdown_s)
     await tasks.end_all()
+
+
+async def _open_door(
+    engine: Engine, listener: BoundListener, head_s: float
+) -> asyncio.Server | IntroducingListener:
+    """Accepts from now on."""
+    loop = asyncio.get_running_loop()
+    options = await _tls_options(listener, head_s)
+    if listener.senders:
+        serve = partial(_serve, engine, listener, head_s)
+        return IntroducingListener(listener.sock, listener.senders, head_s, serve)
+    make = partial(DownstreamProtocol, engine)
+    return await loop.create_server(make, sock=listener.sock, backlog=BACKLOG, **options)
+
+
+async def _serve(
+    engine: Engine,
+    listener: BoundListener,
+    handshake_s: float,
+    sock: socket.socket,
+    header: ProxyHeader | None,
+) -> None:
+    """An accepted connection, of whom a PROXY header may have said who its client is."""
+    downstream = DownstreamProtocol(engine)
+    if header is not None and header.source is not None and header.destination is not None:
+        downstream.introduce(header.source, header.destination)
+    loop = asyncio.get_running_loop()
+    await loop.connect_accepted_socket(
+        lambda: downstream, sock, **_handshake(listener, handshake_s)
+    )
 
 
 async def _tls_options(listener: BoundListener, handshake_s: float) -> dict[str, Any]:
@@ -121,6 +150,8 @@ async def _accept_queued(
     loop = asyncio.get_running_loop()
     handshakes = []
     for listener in listeners:
+        if listener.senders:
+            continue  # who they speak for may still be on its way, and a load balancer connects again
         options = _handshake(listener, min(handshake_s, LAST_HANDSHAKE_S))
         while True:
             try:

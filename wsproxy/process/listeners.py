@@ -8,6 +8,7 @@ for each worker and address, so a connection that reaches the socket of a dead w
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.model import Config, VirtualHost
 from wsproxy.config.settings import ListenerSettings, Settings
 from wsproxy.dataplane.context import BoundListener
+from wsproxy.dataplane.introduction import Network
 from wsproxy.dataplane.listener_tls import ListenerTls
 from wsproxy.errors import StartError
 
@@ -48,6 +50,7 @@ class WantedListener:
     address: Address
     source: str
     tls: ListenerTls | None = None
+    senders: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,9 @@ def _from_settings(listener: ListenerSettings) -> WantedListener:
         tls = ListenerTls(listener) if listener.certificates else None
     except (KeyFileError, ssl.SSLError) as error:
         raise StartError(f"[[listener]] {listener.address}: {error}") from error
-    return WantedListener(parse_address(listener.address, is_listener=True), "[[listener]]", tls)
+    address = parse_address(listener.address, is_listener=True)
+    senders = tuple(map(ipaddress.ip_network, listener.proxy_protocol))
+    return WantedListener(address, "[[listener]]", tls, senders)
 
 
 def _plan_from_virtual_hosts(config: Config) -> ListenPlan:
@@ -208,7 +213,7 @@ def _open_for_workers(
         for _ in range(worker_count):
             sock = _bound_socket(family, host, port, is_dual=is_dual, is_shared=True)
             port = sock.getsockname()[1]
-            listeners.append(BoundListener(sock, host, port, wanted.tls))
+            listeners.append(BoundListener(sock, host, port, wanted.tls, wanted.senders))
             sock.listen(LISTEN_BACKLOG)
     except OSError:
         _close(bound.sock for bound in listeners)
