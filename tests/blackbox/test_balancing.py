@@ -236,8 +236,9 @@ async def test_max_connections_holds_over_all_workers(workers: int) -> None:
 @WORKERS
 async def test_full_affinity_server_hands_over(workers: int) -> None:
     """A session whose server is at MaxConnections goes to another one."""
-    two = lane("two", 2, server='MaxConnections="1"')
+    two = lane("two", 2)
     first, second = two.members
+    first.attributes += ' MaxConnections="1"'
     gate = Gate()
     cookie = "Cookie: JSESSIONID=0000abc:c0"
     async with (

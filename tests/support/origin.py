@@ -210,9 +210,13 @@ class Origin:
     def refuse(self) -> None:
         """From now on connections are refused; the port stays ours through ``reopen``."""
         self._sock.close()
+        self._sock = socket.socket()  # bound, not listening: nobody else gets the port meanwhile
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._sock.bind((self.host, self.port))
 
     def reopen(self) -> None:
         """Listens again on the same port."""
+        self._sock.close()
         self._sock = listening_socket(self.port)
 
     def close(self) -> None:
