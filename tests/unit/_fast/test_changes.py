@@ -193,18 +193,18 @@ def is_whole(change: Change) -> bool:
 def test_records_are_whole_while_all_processes_write() -> None:
     state = SharedState(8, 8)
     clusters = [make(state, 1, f"c{worker}") for worker in range(WORKERS)]
-    done = fork.RawValue("i", 0)
+    done = fork.RawArray("i", WORKERS)
 
     def write(worker: int) -> int:
         for turn in range(20_000):
             detail = b"w%d %d " % (worker, turn) + b"x" * (turn % 90)
             clusters[worker].set_down(0, worker, NOW + turn * INTERVAL_MS, turn, detail)
-        done.value += 1
+        done[worker] = 1
         return 0
 
     def read() -> int:
         since = seen = 0
-        while done.value < WORKERS - 1:
+        while sum(done) < WORKERS - 1:
             changes = state.changes(since)
             assert all(map(is_whole, changes))
             numbers = [change.number for change in changes]
