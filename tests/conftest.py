@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No deadline: two CPUs are shared, and under AddressSanitizer everything is slow.
@@ -12,3 +15,10 @@ BASE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fast", BASE, max_examples=300, derandomize=True, database=None)
 settings.register_profile("deep", BASE, max_examples=30_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_was_left_behind() -> Iterator[None]:
+    """What a module's tests left open is found in that module, not in whichever test runs next."""
+    yield
+    gc.collect()

@@ -191,3 +191,4 @@ async def test_fallback_upstream_gets_what_no_route_takes() -> None:
         assert field(web.requests[0], b"$wsra") == b"127.0.0.1"
         web.refuse()
         assert (await client.ask(get("/style.css"))).status == 503
+    web.close()
