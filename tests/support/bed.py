@@ -123,7 +123,8 @@ class Bed:
 
     async def _sweep(self) -> None:
         while True:
-            self.engine.sweep()
+            while self.engine.sweep(2):  # connections may end between two steps of a walk
+                await asyncio.sleep(0)
             self.slow.room.sweep()
             await asyncio.sleep(NO_BYTES_S)
 

@@ -38,6 +38,7 @@ cdef class Downstream(Intake):
         """Who came, and how: asked once a connection."""
         if self.introduction is not None:
             peername, sockname = self.introduction
+            self.introduction = None  # memory of each idle connection
         else:
             peername = self.transport.get_extra_info("peername")
             sockname = self.transport.get_extra_info("sockname")

@@ -57,6 +57,7 @@ cdef class Hub:
     cdef char* read_data
     cdef char* out                  # where heads are rewritten
     cdef void* first                # the intrusive list of open streams: each counted as one reference
+    cdef void* to_sweep             # where a walk over them goes on; NULL: at the first
     cdef readonly int open_streams
 
     cdef void link(self, Stream stream) noexcept

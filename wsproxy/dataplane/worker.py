@@ -38,6 +38,8 @@ log = logging.getLogger("wsproxy.worker")
 
 # How often deadlines are looked at: they are coarse on purpose, one walk instead of a timer a request.
 SWEEP_S = 0.25
+# So many connections at once, then requests have their turn: 1024 take 0.13 ms, where nothing of them is in a cache.
+SWEEP_COUNT = 1024
 # How often a stopping worker looks whether its last request has ended.
 DRAIN_STEP_S = 0.05
 # A client that waited in the listen queue when the worker was told to stop has so long for its handshake.
@@ -171,7 +173,8 @@ async def _accept_queued(
 async def _sweep(engine: Engine, room: WaitingRoom) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
-        engine.sweep()
+        while engine.sweep(SWEEP_COUNT):
+            await asyncio.sleep(0)
         room.sweep()
 
 

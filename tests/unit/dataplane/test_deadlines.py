@@ -17,6 +17,19 @@ KEEPALIVE = Settings(timeouts=TimeoutSettings(keepalive_s=SHORT_S))
 BODY = Settings(timeouts=TimeoutSettings(body_s=SHORT_S))
 
 
+async def test_walk_in_steps_goes_on_behind_a_connection_that_ended() -> None:
+    async with Bed(config_of(server("s", 1))) as bed:
+        clients = [await bed.client() for _ in range(5)]
+        bed.sweeper.cancel()
+        assert [bed.engine.sweep(1) for _ in clients] == [True, True, True, True, False]
+        assert bed.engine.sweep(2)  # the two that came last
+        clients[2].close()
+        await bed.until(lambda: bed.engine.open_streams == 4)
+        assert bed.engine.sweep(1)
+        assert not bed.engine.sweep(1)
+        assert not bed.engine.sweep()
+
+
 async def test_client_that_sends_nothing_is_closed_without_a_word() -> None:
     async with Bed(config_of(server("s", 1)), HEAD) as bed:
         client = await bed.client()
