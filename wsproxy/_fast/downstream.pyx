@@ -1,8 +1,8 @@
 """
 A client's connection as the slow path sees it: what ``dataplane`` may ask of an exchange, and do with it.
 
-Driven by ``dataplane.slowpath``, on the event loop, between two steps of the fast half in ``intake``. Whoever takes an
-exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` an answer and say ``answered``, or ``cut``.
+Driven by ``dataplane.slowpath``, on the event loop, between two steps of the fast half in ``client`` and ``intake``.
+Whoever takes an exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` an answer and say ``answered``, or ``cut``.
 """
 
 import asyncio
@@ -11,12 +11,13 @@ import logging
 from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.changes cimport Evidence
+from wsproxy._fast.client cimport ANSWERING, CONNECTING
 from wsproxy._fast.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, Choice, decide_again, decide_waited
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
 from wsproxy._fast.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
 from wsproxy._fast.head cimport RequestHead, ResponseHead, parse_request
-from wsproxy._fast.intake cimport ANSWERING, CONNECTING, Intake
+from wsproxy._fast.intake cimport Intake
 from wsproxy._fast.lines cimport Room
 from wsproxy._fast.rewrite cimport constant_lines
 from wsproxy._fast.select cimport WAITS, Cluster, set_tried
