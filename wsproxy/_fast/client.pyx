@@ -56,6 +56,8 @@ cdef class Client(Exchange):
         """The client has body_s to go on where it is its turn: to send the rest of its request, or to read."""
         if self.write_paused or (self.phase == RELAYING and not self.request_done):
             self.deadline_ms = ws_now_ms() + self.engine.body_timeout_ms
+        elif self.half_closed and not self.response_started:
+            self.deadline_ms = ws_now_ms() + self.engine.half_closed_timeout_ms
         else:
             self.deadline_ms = 0
 
@@ -217,7 +219,11 @@ cdef class Client(Exchange):
         return Stream.abort(self)
 
     cdef int ended(self) except -1:
-        """Half-close: requests that are whole are still answered; an unfinished one ends here."""
+        """
+        Half-close: requests that are whole are still answered; an unfinished one ends here.
+
+        A client that is gone looks the same until something is sent to it: timeouts.half_closed_s says what is believed.
+        """
         self.half_closed = True
         if self.phase == IDLE and self.write_paused and self.pending.length:
             return 1
@@ -225,9 +231,11 @@ cdef class Client(Exchange):
         if (
             self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED
             or not self.request_done or self.choice.place
+            or not self.engine.half_closed_timeout_ms and not self.response_started
         ):
             self.close()
             return 0
+        self.await_client()
         return 1
 
     cdef int on_deadline(self, int64_t now_ms) except -1:
@@ -251,6 +259,8 @@ cdef class Client(Exchange):
             self.leave_upstream()
             self.release()
             self.begin_answer("timed_out", ())
+        elif self.half_closed and self.response_started and self.request_done and not self.write_paused:
+            return 0  # its answer came in time; if nobody is there to read it, sending will tell
         elif self.phase == LINGERING and self.secure:
             self.close()  # there was no half-close: only this says that the answer is whole
         else:

@@ -34,6 +34,7 @@ cdef class Engine(Hub):
     cdef int64_t keepalive_timeout_ms
     cdef int64_t body_timeout_ms
     cdef int64_t linger_timeout_ms
+    cdef int64_t half_closed_timeout_ms  # 0: a client that sends no more is taken for gone
     cdef int64_t takeover_ms        # how long a session's new server is remembered; 0: not at all
     cdef readonly bint draining
     cdef readonly long long requests

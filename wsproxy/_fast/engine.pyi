@@ -27,6 +27,7 @@ class Engine(Hub):
         keepalive_s: float = 60,
         body_s: float = 60,
         linger_s: float = 2,
+        half_closed_s: float = 86400,
         takeover_s: float = 60,
     ) -> None: ...
     def drain(self) -> int: ...

@@ -41,6 +41,7 @@ cdef class Engine(Hub):
         double keepalive_s=60,
         double body_s=60,
         double linger_s=2,
+        double half_closed_s=86400,
         double takeover_s=60,
     ):
         for service in services:
@@ -63,6 +64,7 @@ cdef class Engine(Hub):
         self.keepalive_timeout_ms = <int64_t>(keepalive_s * 1000)
         self.body_timeout_ms = <int64_t>(body_s * 1000)
         self.linger_timeout_ms = <int64_t>(linger_s * 1000)
+        self.half_closed_timeout_ms = <int64_t>(half_closed_s * 1000)
         self.takeover_ms = <int64_t>(takeover_s * 1000)
 
     def __dealloc__(self):

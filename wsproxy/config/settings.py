@@ -147,6 +147,14 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="longest time without progress of a request body, or of a client that does not read its answer",
         ),
     ] = 60.0
+    half_closed_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="longest time that a client which ended its sending waits for its answer to begin; 0: its request is cancelled at once",
+        ),
+    ] = LONGEST_S
     shutdown_s: Annotated[
         float,
         Meta(

@@ -30,5 +30,6 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
         head_s=timeouts.head_s,
         keepalive_s=timeouts.keepalive_s,
         body_s=timeouts.body_s,
+        half_closed_s=timeouts.half_closed_s,
         takeover_s=plan.settings.affinity.takeover_s,
     )

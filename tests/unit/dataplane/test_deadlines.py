@@ -15,6 +15,7 @@ SHORT_S = 0.05
 HEAD = Settings(timeouts=TimeoutSettings(head_s=SHORT_S))
 KEEPALIVE = Settings(timeouts=TimeoutSettings(keepalive_s=SHORT_S))
 BODY = Settings(timeouts=TimeoutSettings(body_s=SHORT_S))
+HALF_CLOSED = Settings(timeouts=TimeoutSettings(half_closed_s=SHORT_S))
 
 
 async def test_walk_in_steps_goes_on_behind_a_connection_that_ended() -> None:
@@ -241,3 +242,48 @@ async def test_max_connections_refuses_the_request_that_is_too_many() -> None:
         await wire.read_head()
         await wire.send(OK)
         assert await second.read_answer() == (200, b"ok")
+
+
+@pytest.mark.parametrize("half_closed_s", [0.0, SHORT_S])
+async def test_request_of_a_client_that_ended_its_sending_is_cancelled(
+    half_closed_s: float,
+) -> None:
+    origin = Origin()
+    settings = Settings(timeouts=TimeoutSettings(half_closed_s=half_closed_s))
+    async with Bed(config_of(server("s", origin.port)), settings) as bed:
+        client = await bed.client()
+        await client.send(GET)
+        wire, _ = await origin.accept_request()
+        client.end_sending()
+        assert await wire.is_ended()
+        assert await client.read_to_end() == b""
+        assert bed.inflight() == [0]
+        assert bed.server_state(0)["failed"] == 0
+
+
+async def test_answer_that_began_is_not_cancelled_with_the_client_half_closed() -> None:
+    origin = Origin()
+    async with Bed(config_of(server("s", origin.port)), HALF_CLOSED) as bed:
+        client = await bed.client()
+        await client.send(GET)
+        wire, _ = await origin.accept_request()
+        client.end_sending()
+        await wire.send(OK[:-1])
+        await client.read_head()
+        await bed.pass_time(3 * SHORT_S)
+        await wire.send(OK[-1:])
+        assert await client.read_to_end() == b"ok"
+
+
+async def test_each_request_sent_ahead_has_its_own_time_half_closed() -> None:
+    origin = Origin()
+    async with Bed(config_of(server("s", origin.port)), HALF_CLOSED) as bed:
+        client = await bed.client()
+        await client.send(GET + GET)
+        wire, _ = await origin.accept_request()
+        client.end_sending()
+        await wire.send(OK)
+        assert await client.read_answer() == (200, b"ok")
+        await wire.read_head()  # the second one came
+        assert await wire.is_ended()
+        assert await client.read_to_end() == b""
