@@ -79,6 +79,8 @@ class Bed:
         """``tls``: what clients meet; None: plain HTTP."""
         self.tls = tls
         self.state = SharedState(64, 16)
+        if settings is not None and settings.limits.client_connections:
+            self.state.open_client_counts(2)
         self.plan = build_plan(config, settings or Settings(), self.state)
         self.engine, self.slow = build_engine(self.plan, 0)
         if self.slow.room.is_needed:
@@ -123,7 +125,7 @@ class Bed:
 
     async def _sweep(self) -> None:
         while True:
-            while self.engine.sweep(2):  # connections may end between two steps of a walk
+            while self.engine.sweep(2):  # noqa: ASYNC110  # connections may end between two steps
                 await asyncio.sleep(0)
             self.slow.room.sweep()
             await asyncio.sleep(NO_BYTES_S)

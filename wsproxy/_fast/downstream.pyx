@@ -12,6 +12,7 @@ from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.changes cimport Evidence
 from wsproxy._fast.client cimport ANSWERING, CONNECTING
+from wsproxy._fast.client_counts cimport COUNTED, NOT_ASKED, REFUSED, UNCOUNTED
 from wsproxy._fast.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, Choice, decide_again, decide_waited
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
@@ -32,6 +33,12 @@ from wsproxy._fast.exchange import Facts
 log = logging.getLogger("wsproxy.connection")
 
 
+cdef bytes without_mapping(str address):
+    """An IPv4 client on a dual-stack socket is an IPv4 client."""
+    cdef bytes text = address.encode()
+    return text[7:] if text.startswith(b"::ffff:") else text
+
+
 cdef class Downstream(Intake):
     """A client's connection and the exchange that runs on it."""
 
@@ -44,9 +51,7 @@ cdef class Downstream(Intake):
             peername = self.transport.get_extra_info("peername")
             sockname = self.transport.get_extra_info("sockname")
         # No name: the client is gone already. Never an address, it could be a trusted one.
-        self.peer = str(peername[0]).encode() if isinstance(peername, tuple) else b"unknown"
-        if self.peer.startswith(b"::ffff:"):
-            self.peer = self.peer[7:]  # an IPv4 client on a dual-stack socket
+        self.peer = without_mapping(peername[0]) if isinstance(peername, tuple) else b"unknown"
         self.local_host = str(sockname[0]).encode() if isinstance(sockname, tuple) else b"localhost"
         self.default_port = DEFAULT_TLS_PORT if self.secure else DEFAULT_PORT
         self.local_port = sockname[1] if isinstance(sockname, tuple) else self.default_port
@@ -62,8 +67,46 @@ cdef class Downstream(Intake):
         self.origin.peer = <const char*>self.peer
         self.origin.peer_len = len(self.peer)
         self.origin.trusted = self.trusted
+        if self.engine.client_counts is not None and not self.enter():
+            return self.reset()
         self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
         return 0
+
+    cdef int lost(self, object error) except -1:
+        self.leave()
+        return Intake.lost(self, error)
+
+    cdef bint enter(self) except -1:
+        """Whether its client may have this connection too; asked once, and told to the slow path where not."""
+        if self.admission == NOT_ASKED:
+            self.admission = UNCOUNTED
+            if self.peer not in self.engine.trusted_proxies:  # they speak for many
+                if self.engine.client_counts.identify(self.peer, &self.client):
+                    self.admission = self.engine.client_counts.enter(
+                        self.engine.worker_id, self.client, self.engine.most_of_client
+                    )
+            if self.admission == REFUSED:
+                self.engine.refused_connections += 1
+                self.engine.slow.client_refused(self.peer.decode())
+        return self.admission != REFUSED
+
+    def admit(self, str peer) -> bool:
+        """
+        Whether the client may have this connection too; it counts until it is lost, or until ``leave``.
+
+        Asked before a handshake, which costs more than the rest; never for None: the connection is nobody's.
+        """
+        if self.engine.client_counts is None or peer is None:
+            self.admission = UNCOUNTED
+            return True
+        self.peer = without_mapping(peer)
+        return self.enter()
+
+    def leave(self) -> None:
+        """The connection counts no longer."""
+        if self.admission == COUNTED:
+            self.admission = UNCOUNTED
+            self.engine.client_counts.leave(self.engine.worker_id, self.client)
 
     def introduce(self, tuple source not None, tuple destination not None) -> None:
         """The client's and our own (address, port) as a PROXY header said them; before ``connection_made``."""

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.affinity cimport CloneIds
+from wsproxy._fast.client_counts cimport ClientCounts
 from wsproxy._fast.fields cimport Limits
 from wsproxy._fast.head cimport RequestHead, ResponseHead
 from wsproxy._fast.match cimport RouteTable
@@ -30,6 +31,9 @@ cdef class Engine(Hub):
     cdef bint errors_mark_down      # [retry] server_errors
     cdef bint port_of_listener      # AppServerPortPreference="WebserverPort"
     cdef frozenset trusted_proxies
+    cdef ClientCounts client_counts  # limits.client_connections; None: no limit
+    cdef int64_t most_of_client
+    cdef readonly long long refused_connections  # because of it
     cdef int64_t head_timeout_ms
     cdef int64_t keepalive_timeout_ms
     cdef int64_t body_timeout_ms

@@ -1,3 +1,4 @@
+from wsproxy._fast.client_counts import ClientCounts
 from wsproxy._fast.match import RouteTable
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.stream import Hub
@@ -6,6 +7,7 @@ class Engine(Hub):
     worker_id: int
     draining: bool
     requests: int
+    refused_connections: int
     slow: object
     def __init__(
         self,
@@ -29,7 +31,11 @@ class Engine(Hub):
         linger_s: float = 2,
         half_closed_s: float = 86400,
         takeover_s: float = 60,
+        client_counts: ClientCounts | None = None,
+        most_of_client: int = 0,
     ) -> None: ...
+    @property
+    def limits_clients(self) -> bool: ...
     def drain(self) -> int: ...
     def close_all(self) -> None: ...
 

@@ -6,6 +6,7 @@ Made by ``dataplane.worker`` before the first connection; read by every request.
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t
+from wsproxy._fast.client_counts cimport ClientCounts
 from wsproxy._fast.match cimport RouteTable
 from wsproxy._fast.select cimport Cluster
 from wsproxy._fast.state cimport ws_now_ms
@@ -43,11 +44,17 @@ cdef class Engine(Hub):
         double linger_s=2,
         double half_closed_s=86400,
         double takeover_s=60,
+        ClientCounts client_counts=None,
+        int64_t most_of_client=0,
     ):
         for service in services:
             if service is not None and not isinstance(service, Service):
                 raise TypeError(f"found {service!r} among the services; allowed is Service or None")
+        if client_counts is not None and not 0 <= worker_id < client_counts.workers:
+            raise ValueError(f"found worker {worker_id}; allowed is one of the {client_counts.workers} that are counted for")
         self.worker_id = worker_id
+        self.client_counts = client_counts
+        self.most_of_client = most_of_client
         self.routes = routes
         self.services = services
         self.fallback = fallback
@@ -73,6 +80,11 @@ cdef class Engine(Hub):
 
     cdef bint is_failure(self, int status) noexcept:
         return self.on_503 if status == 503 else self.errors_mark_down and 500 <= status <= 599
+
+    @property
+    def limits_clients(self) -> bool:
+        """Whether there is a limit for the connections of a client."""
+        return self.client_counts is not None
 
     def drain(self) -> int:
         """Ends idle clients now and the others after their exchange; returns how many are left."""

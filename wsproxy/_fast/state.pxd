@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from wsproxy._fast.changes cimport ChangeRing
+from wsproxy._fast.client_counts cimport ClientCounts
 from wsproxy._fast.lock cimport pthread_mutex_t
 from wsproxy._fast.takeover cimport TakeoverTable
 from wsproxy._fast.waiting cimport WaitingLine
@@ -105,6 +106,7 @@ cdef class SharedState:
     cdef ws_cluster_slot* clusters
     cdef ChangeRing* ring
     cdef readonly TakeoverTable takeovers
+    cdef readonly ClientCounts client_counts  # None: nobody counts
     cdef dict lines                 # index of a cluster's slot -> WaitingLine
     cdef int bells[128]             # eventfds that wake workers; -1 none
 

@@ -118,6 +118,14 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     target_bytes: Annotated[
         int, Meta(ge=256, le=65536, description="longest request target: path and query")
     ] = 16384
+    client_connections: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="most open connections of one client (IPv4 address, or IPv6 network of 64 bits), over all workers; 0: any number",
+        ),
+    ] = 0
 
 
 class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -32,4 +32,6 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
         body_s=timeouts.body_s,
         half_closed_s=timeouts.half_closed_s,
         takeover_s=plan.settings.affinity.takeover_s,
+        client_counts=plan.state.client_counts if limits.client_connections else None,
+        most_of_client=limits.client_connections,
     )

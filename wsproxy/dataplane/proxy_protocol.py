@@ -83,7 +83,12 @@ def _address(word: bytes, family: int) -> str:
     if address is None or address.version != family:
         msg = f"found {word!r}; allowed is an IPv{family} address"
         raise ProxyHeaderError(msg)
-    return str(address)
+    return _text(address)
+
+
+def _text(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """An IPv4 client of a dual-stack load balancer (::ffff:a.b.c.d) is an IPv4 client."""
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _port(word: bytes) -> int:
@@ -127,8 +132,8 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
     _check_tlvs(data[_V2_HEAD.size + needed : size])
     return ProxyHeader(
         size,
-        (str(ipaddress.ip_address(source)), source_port),
-        (str(ipaddress.ip_address(destination)), destination_port),
+        (_text(ipaddress.ip_address(source)), source_port),
+        (_text(ipaddress.ip_address(destination)), destination_port),
     )
 
 

@@ -26,6 +26,7 @@ from wsproxy.dataplane import answers
 from wsproxy.dataplane.connect import open_upstream
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.queue import ALL_FULL, WaitingRoom
+from wsproxy.dataplane.refusals import Refusals
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.dataplane.tls import private_tls_lines
@@ -79,7 +80,13 @@ class SlowPath:
         self._retry = retry
         self.room = WaitingRoom(clusters, queue.wait_s, self.send_kept, self._refuse)
 
+        self._refusals = Refusals()
+
     # called by Downstream -------------------------------------------------------------------------------------------
+
+    def client_refused(self, peer: str) -> None:
+        """A client wanted more connections than limits.client_connections allows."""
+        self._refusals.note(peer, asyncio.get_running_loop().time())
 
     def connect(self, downstream: Downstream) -> None:
         """No warm connection to the server that was taken."""

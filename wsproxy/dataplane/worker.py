@@ -8,6 +8,7 @@ shared state.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -26,7 +27,7 @@ from wsproxy.dataplane import tasks
 from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.dataplane.files import FileFallback
-from wsproxy.dataplane.introduction import IntroducingListener
+from wsproxy.dataplane.introduction import IntroducingListener, reset
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.proxy_protocol import ProxyHeader
 from wsproxy.dataplane.queue import WaitingRoom
@@ -102,7 +103,9 @@ async def _open_door(
     """Accepts from now on."""
     loop = asyncio.get_running_loop()
     options = await _tls_options(listener, head_s)
-    if listener.senders:
+    # Counted before the handshake, which costs more than the rest; the loop's own server would ask after it.
+    is_counted = listener.tls is not None and engine.limits_clients
+    if listener.senders or is_counted:
         serve = partial(_serve, engine, listener, head_s)
         return IntroducingListener(listener.sock, listener.senders, head_s, serve)
     make = partial(DownstreamProtocol, engine)
@@ -118,12 +121,24 @@ async def _serve(
 ) -> None:
     """An accepted connection, of whom a PROXY header may have said who its client is."""
     downstream = DownstreamProtocol(engine)
-    if header is not None and header.source is not None and header.destination is not None:
+    peer = None  # a load balancer that speaks for itself may do so as often as it likes
+    if header is None:
+        with contextlib.suppress(OSError):  # gone already
+            peer = sock.getpeername()[0]
+    elif header.source is not None and header.destination is not None:
         downstream.introduce(header.source, header.destination)
+        peer = header.source[0]
+    if not downstream.admit(peer):
+        reset(sock)
+        return
     loop = asyncio.get_running_loop()
-    await loop.connect_accepted_socket(
-        lambda: downstream, sock, **_handshake(listener, handshake_s)
-    )
+    try:
+        await loop.connect_accepted_socket(
+            lambda: downstream, sock, **_handshake(listener, handshake_s)
+        )
+    except BaseException:  # no handshake, so nobody else knows of its end
+        downstream.leave()
+        raise
 
 
 async def _tls_options(listener: BoundListener, handshake_s: float) -> dict[str, Any]:
@@ -173,7 +188,7 @@ async def _accept_queued(
 async def _sweep(engine: Engine, room: WaitingRoom) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
-        while engine.sweep(SWEEP_COUNT):
+        while engine.sweep(SWEEP_COUNT):  # noqa: ASYNC110  # waits for nothing: requests have their turn
             await asyncio.sleep(0)
         room.sweep()
 

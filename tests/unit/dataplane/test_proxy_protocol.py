@@ -121,6 +121,27 @@ def test_written_headers_are_read_back(
             assert port == source[1]
 
 
+MAPPED, ALSO_MAPPED = ("::ffff:192.0.2.1", 4711), ("::ffff:198.51.100.1", 80)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:198.51.100.1 4711 80\r\n",
+        SIGNATURE
+        + b"\x21\x21\0\x24"
+        + ipaddress.ip_address(MAPPED[0]).packed
+        + ipaddress.ip_address(ALSO_MAPPED[0]).packed
+        + b"\x12\x67\0\x50",
+    ],
+)
+def test_mapped_ipv4_address_is_an_ipv4_address(data: bytes) -> None:
+    """A dual-stack load balancer sends TCP6; $WSRA and TrustedProxy know only 192.0.2.1."""
+    header = parse_header(data)
+    assert header is not None
+    assert (header.source, header.destination) == (("192.0.2.1", 4711), ("198.51.100.1", 80))
+
+
 @given(data=st.binary(max_size=80) | st.binary(max_size=60).map(lambda tail: SIGNATURE + tail))
 def test_random_bytes_are_read_or_refused(data: bytes) -> None:
     """No other exception, and never more than was there."""
