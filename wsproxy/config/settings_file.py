@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
+from wsproxy._fast.upgrade import is_protocol
 from wsproxy.config.address import parse_address
 from wsproxy.config.settings import Settings
 from wsproxy.config.settings_tls import (
@@ -234,6 +235,12 @@ def _check_together(settings: Settings, problems: _Problems) -> None:
             problems.add(("listener", index, name), f"listener.{name}: {text}")
     for name, text in check_upstream(settings.upstream.tls):
         problems.add(("upstream", "tls", name), f"upstream.tls.{name}: {text}")
+    for text in settings.upgrade.protocols:
+        if not is_protocol(text):
+            problems.add(
+                ("upgrade", "protocols"),
+                f'upgrade.protocols: found "{text}"; allowed is the name of a protocol, like "websocket", or "*", but never h2c, h2, http, or tls',
+            )
     if limits.target_bytes > limits.head_bytes:
         problems.add(
             ("limits", "target_bytes"),
