@@ -15,7 +15,7 @@ from pathlib import Path
 from wsproxy._fast.engine import Pool, Service
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import SharedState
-from wsproxy.config.address import parse_address
+from wsproxy.config.address import parse_address, unmapped
 from wsproxy.config.model import Config, Server, ServerCluster, Transport
 from wsproxy.config.settings import Settings
 from wsproxy.dataplane.upstream_tls import (
@@ -210,11 +210,9 @@ class _Pools:
 def socket_address(name: str) -> bytes:
     """The address of a TrustedProxy as the socket of a client shows it; empty where the name is no address."""
     try:
-        address = ipaddress.ip_address(name.strip("[]"))
+        return str(unmapped(ipaddress.ip_address(name.strip("[]")))).encode()
     except ValueError:
         return b""
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address).encode()
 
 
 def tell_of_transports(plan: Plan) -> None:
