@@ -45,8 +45,9 @@ cdef class Downstream(Intake):
             sockname = self.transport.get_extra_info("sockname")
         # No name: the client is gone already. Never an address, it could be a trusted one.
         self.peer = str(peername[0]).encode() if isinstance(peername, tuple) else b"unknown"
-        if self.peer.startswith(b"::ffff:"):
-            self.peer = self.peer[7:]  # an IPv4 client on a dual-stack socket
+        # An IPv4 client on a dual-stack socket; without dots it is another address, such as ::ffff:0:1.
+        if self.peer.startswith(b"::ffff:") and b"." in self.peer:
+            self.peer = self.peer[7:]
         self.local_host = str(sockname[0]).encode() if isinstance(sockname, tuple) else b"localhost"
         self.default_port = DEFAULT_TLS_PORT if self.secure else DEFAULT_PORT
         self.local_port = sockname[1] if isinstance(sockname, tuple) else self.default_port
