@@ -206,7 +206,9 @@ async def test_ipv4_client_of_a_dual_stack_listener() -> None:
         await Client.connect(proxy.port) as client,
     ):
         await client.ask(get("/one/x"))
+        await client.ask(b"GET /one/x HTTP/1.0\r\n\r\n")
     assert b"\r\n$WSRA: 127.0.0.1\r\n" in one.origin.requests[0]
+    assert b"\r\nHost: 127.0.0.1\r\n" in one.origin.requests[1]  # our own: it came without Host
 
 
 async def test_ipv6_listener_and_client() -> None:

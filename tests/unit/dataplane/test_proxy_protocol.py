@@ -86,6 +86,8 @@ def test_every_beginning_of_a_header_waits_for_more(data: bytes) -> None:
         b"PROXY TCP4 192.0.2.7 198.51.100.9 56324 443 1\r\n",
         b"PROXY TCP4 2001:db8::1 ::1 1 2\r\n",
         b"PROXY TCP6 192.0.2.7 198.51.100.9 1 2\r\n",
+        b"PROXY TCP6 fe80::1%eth0 ::1 1 2\r\n",
+        b"PROXY TCP6 fe80::1%x\nX-Evil:y ::1 1 2\r\n",
         b"PROXY TCP4 192.0.2.7 198.51.100.9 65536 1\r\n",
         b"PROXY TCP4 192.0.2.7 198.51.100.9 +1 1\r\n",
         b"PROXY TCP4 192.0.2.7 198.51.100.9 01 1\r\n",
