@@ -2,7 +2,8 @@
 A client's connection as the slow path sees it: what ``dataplane`` may ask of an exchange, and do with it.
 
 Driven by ``dataplane.slowpath``, on the event loop, between two steps of the fast half in ``client`` and ``intake``.
-Whoever takes an exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` an answer and say ``answered``, or ``cut``.
+Whoever takes an exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` an answer and say
+``answered``, or ``cut``.
 """
 
 import asyncio
@@ -33,10 +34,12 @@ from wsproxy._fast.exchange import Facts
 log = logging.getLogger("wsproxy.connection")
 
 
-cdef bytes without_mapping(str address):
-    """An IPv4 client on a dual-stack socket is an IPv4 client."""
-    cdef bytes text = address.encode()
-    return text[7:] if text.startswith(b"::ffff:") else text
+cdef bytes address_text(str host):
+    """An address as heads have it; on a dual-stack socket IPv4 has a prefix."""
+    cdef bytes text = host.encode()
+    if text.startswith(b"::ffff:") and b"." in text:  # without dots it is another address, such as ::ffff:0:1
+        return text[7:]
+    return text
 
 
 cdef class Downstream(Intake):
@@ -51,8 +54,8 @@ cdef class Downstream(Intake):
             peername = self.transport.get_extra_info("peername")
             sockname = self.transport.get_extra_info("sockname")
         # No name: the client is gone already. Never an address, it could be a trusted one.
-        self.peer = without_mapping(peername[0]) if isinstance(peername, tuple) else b"unknown"
-        self.local_host = str(sockname[0]).encode() if isinstance(sockname, tuple) else b"localhost"
+        self.peer = address_text(peername[0]) if isinstance(peername, tuple) else b"unknown"
+        self.local_host = address_text(sockname[0]) if isinstance(sockname, tuple) else b"localhost"
         self.default_port = DEFAULT_TLS_PORT if self.secure else DEFAULT_PORT
         self.local_port = sockname[1] if isinstance(sockname, tuple) else self.default_port
         self.constant = constant_lines(self.peer, self.secure)
@@ -99,7 +102,7 @@ cdef class Downstream(Intake):
         if self.engine.client_counts is None or peer is None:
             self.admission = UNCOUNTED
             return True
-        self.peer = without_mapping(peer)
+        self.peer = address_text(peer)
         return self.enter()
 
     def leave(self) -> None:

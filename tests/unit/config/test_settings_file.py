@@ -87,7 +87,7 @@ last_chance = 1
         "wsproxy.toml:3: found unknown setting keepalive_s; did you mean timeouts.keepalive_s?",
         "wsproxy.toml:5: limits.head_bytes: found 12; allowed is a whole number from 1024 to 1048576",
         "wsproxy.toml:6: found unknown setting limits.frobnicate; allowed is one of head_bytes, header_fields, "
-        "target_bytes",
+        "target_bytes, client_connections",
         "wsproxy.toml:8: timeouts.head_s: found nan; allowed is a number from 0.05 to 86400",
         "wsproxy.toml:9: found unknown setting timeouts.keepalives_s; did you mean keepalive_s?",
         'wsproxy.toml:11: log.level: found "loud"; allowed is "debug" or "error" or "info" or "warning"',
@@ -149,6 +149,18 @@ last_chance = 1
 def test_problem_names_line_and_what_is_allowed(text: str, problem: str) -> None:
     """Each kind of mistake gets its own sentence."""
     assert _refusal(text) == [f"wsproxy.toml:{problem}"]
+
+
+def test_protocols_that_lead_around_the_proxy_cannot_be_allowed(tmp_path: Path) -> None:
+    """Each is named with its line."""
+    file = tmp_path / "wsproxy.toml"
+    file.write_text('[upgrade]\nprotocols = ["websocket", "H2C", "a b", "*"]\n')
+    with pytest.raises(ConfigRefusedError) as refused:
+        read_settings(file)
+    allowed = 'allowed is the name of a protocol, like "websocket", or "*", but never h2c, h2, http, or tls'
+    assert str(refused.value).splitlines() == [
+        f'{file}:2: upgrade.protocols: found "{found}"; {allowed}' for found in ("H2C", "a b")
+    ]
 
 
 def test_fallback_directory_is_relative_to_the_file(tmp_path: Path) -> None:
