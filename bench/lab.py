@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from bench.macro.traffic import HOST_NAME
 BLOCK = bytes(262144)  # as much as the worker reads at once
 START_S = 30.0
 STOP_S = 20.0
+POLL_S = 0.05
 WAIT_S = 60.0  # for the next byte; nothing here takes so long
 SLOW_BYTES = 65536  # what a slow side reads in one step ...
 SLOW_STEP_S = 0.05  # ... and then waits: 1.3 MB/s
@@ -179,7 +181,6 @@ class Lab:
     worker: int
     app: AppServer
     client_context: ssl.SSLContext | None
-    lines: list[str]  # of its log
 
     def connect(self, *, source: str = "", receive_buffer: int = 0) -> socket.socket:
         """A new connection of a client, TLS where the lab has it. I/O."""
@@ -284,40 +285,27 @@ def lab(*, secure: bool = False, settings: str = "") -> Iterator[Lab]:
             *(() if secure else ("--listen", "127.0.0.1:0")),
             *("--workers", "1"),
         ]
-        port, worker, lines = stack.enter_context(_running(arguments))
-        yield Lab(port, worker, app, context, lines)
+        port, worker = stack.enter_context(_running(arguments, folder / "log"))
+        yield Lab(port, worker, app, context)
 
 
 @contextlib.contextmanager
-def _running(arguments: list[str]) -> Iterator[tuple[int, int, list[str]]]:
-    """``wsproxy run ARGUMENTS``: port, the worker's pid, and the lines of its log as they come."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "wsproxy", "run", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    lines: list[str] = []
-    ports: list[int] = []
-    is_ready = threading.Event()
-
-    def read() -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            lines.append(line)
-            if found := re.search(r"wsproxy: ready on https?://\S+:(\d+)", line):
-                ports.append(int(found[1]))
-                is_ready.set()
-        is_ready.set()
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
+def _running(arguments: list[str], log: Path) -> Iterator[tuple[int, int]]:
+    """``wsproxy run ARGUMENTS``: port, and the worker's pid. Its log is a file: reading a pipe would take time from clients."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "wsproxy", "run", *arguments],
+            stderr=output,
+            start_new_session=True,
+        )
     try:
-        is_ready.wait(START_S)
-        if not ports:
-            raise SystemExit("cannot begin: wsproxy did not start:\n" + "".join(lines))
+        deadline = time.monotonic() + START_S
+        while not (ready := re.search(r"wsproxy: ready on https?://\S+:(\d+)", log.read_text())):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"cannot begin: wsproxy did not start:\n{log.read_text()}")
+            time.sleep(POLL_S)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        yield ports[0], int(children.split()[0]), lines
+        yield int(ready[1]), int(children.split()[0])
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -325,6 +313,3 @@ def _running(arguments: list[str]) -> Iterator[tuple[int, int, list[str]]]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        reader.join(STOP_S)
-        if process.stderr is not None:
-            process.stderr.close()
