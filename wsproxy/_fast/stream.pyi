@@ -1,7 +1,9 @@
 import asyncio
+from typing import Any
 
 class Hub:
     open_streams: int
+    poller: Any  # a Poller, or None
     def sweep(self) -> None: ...
     def streams(self) -> list[Stream]: ...
 
