@@ -136,7 +136,8 @@ async def test_upgrades_with_a_body_or_of_old_clients_are_ordinary_requests() ->
 
 
 @pytest.mark.parametrize(
-    "protocol", ["h2c", "HTTP/2.0", "TLS/1.0", "chat, h2c", "web socket", "a;b"]
+    "protocol",
+    ["h2c", "h2c-14", "HTTP/2.0", "TLS/1.0", "chat, h2c", "web socket", "a;b", "chat/1 h2c"],
 )
 async def test_star_allows_any_protocol_but_another_http(protocol: str) -> None:
     one = lane("one")
