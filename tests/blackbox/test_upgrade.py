@@ -380,14 +380,17 @@ async def test_client_that_does_not_read_is_given_up() -> None:
         assert await server.end() == b""
 
 
-async def test_answer_to_an_upgrade_has_the_time_of_ws_server_io_timeout() -> None:
-    """The server keeps silent: another one gets it, as for ServerIOTimeout."""
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 100 Continue\r\n\r\n", SWITCH[:-4]])
+async def test_answer_to_an_upgrade_has_the_time_of_ws_server_io_timeout(begun: bytes) -> None:
+    """The server falls silent, before or within its head: another one gets it, as for ServerIOTimeout."""
     pair = lane("pair", 2, server='wsServerIOTimeout="1"')
     async with running_proxy([pair]) as proxy, await Client.connect(proxy.port) as client:
         await client.send(get("/pair/x", *UPGRADE, "Cookie: JSESSIONID=0000abc:c0"))
-        await (await pair.members[0].origin.accept()).request()
+        await (await pair.members[0].origin.accept()).answer(begun)
         second = await pair.members[1].origin.accept()
         await second.answer(SWITCH)
+        if begun.startswith(b"HTTP/1.1 100"):
+            assert (await client.head()).status == 100
         assert (await client.head()).status == 101
         second.close()
 

@@ -264,8 +264,6 @@ cdef class Intake(Client):
         self.phase = RELAYING
         self.await_client()
         upstream.begin(self)
-        if self.upgrades:
-            upstream.await_upgrade()
         return 0
 
     cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, bint* owes_end) noexcept:

@@ -114,6 +114,11 @@ cdef class Upstream(Stream):
         if self.body.kind == TUNNEL:
             self.touch_tunnel()
         elif (
+            self.pool.ws_io_timeout_ms and self.awaits_head and not self.reading_paused
+            and self.downstream is not None and self.downstream.upgrades
+        ):
+            self.deadline_ms = ws_now_ms() + self.pool.ws_io_timeout_ms
+        elif (
             self.pool.io_timeout_ms
             and not self.reading_paused
             and (
@@ -199,6 +204,8 @@ cdef class Upstream(Stream):
                 downstream.send(engine.out, written, NULL, 0)
             return size
         self.awaits_head = False
+        if downstream.upgrades:
+            self.touch()  # no upgrade: from here on it has the time of any answer
         # A server that answers without the body that it was told of may wait for it still.
         self.keep_alive = head.keep_alive and not downstream.expect & EXPECT_HELD
         if head.fields.private_seen & (PARTITION_TABLE | PARTITION_VERSION):
@@ -379,10 +386,6 @@ cdef class Upstream(Stream):
         return 0
 
     # --- a tunnel ---------------------------------------------------------------------------------------------------
-
-    cdef void await_upgrade(self) noexcept:
-        if self.pool.ws_io_timeout_ms:
-            self.deadline_ms = ws_now_ms() + self.pool.ws_io_timeout_ms
 
     cdef int pass_on(self, const char* data, Py_ssize_t length) except -1:
         self.send(data, length, NULL, 0)
