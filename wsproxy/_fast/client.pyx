@@ -166,6 +166,8 @@ cdef class Client(Exchange):
 
     cdef int begin_tunnel(self) except -1:
         cdef Upstream upstream = self.upstream
+        if upstream is None:
+            return 0  # dropped since its head came, by an error of the slow path
         self.phase = TUNNELLING
         self.keep_alive = False
         self.await_client()
@@ -190,9 +192,7 @@ cdef class Client(Exchange):
 
     cdef int close_tunnel(self) except -1:
         """Ends the tunnel on both sides; what was received is delivered."""
-        cdef Upstream upstream = self.upstream
-        upstream.downstream = None
-        upstream.close()
+        self.upstream.part(True)
         return self.end_tunnel(True)
 
     # --- the server or the client goes away -------------------------------------------------------------------------
@@ -251,7 +251,8 @@ cdef class Client(Exchange):
         """Half-close: requests that are whole are still answered; an unfinished one ends here."""
         self.half_closed = True
         if self.phase == TUNNELLING:
-            if self.upstream.client_ended():
+            # TLS closes for both directions: what the client sent is still delivered, what it would have got is not.
+            if not self.secure and self.upstream.client_ended():
                 return 1
             self.close_tunnel()
             return 0

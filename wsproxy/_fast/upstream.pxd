@@ -42,4 +42,6 @@ cdef class Upstream(Stream):
     cdef void touch_tunnel(self) noexcept
     cdef void time_tunnel(self) noexcept
     cdef int end_tunnel(self, bint clean) except -1
+    # Leaves the tunnel and closes; `clean`: what was received is delivered.
+    cdef int part(self, bint clean) except -1
     cdef int check_tunnel(self, int64_t now_ms) except -1
