@@ -243,6 +243,7 @@ async def test_upgrade_fails_over_like_any_request() -> None:
         assert field(head, b"upgrade") == b"websocket"
         assert (await client.head()).status == 101
         assert await server.exactly(5) == b"hello"
+        await proxy.line(r": served after a failure in cluster trio: ")  # and not only when the tunnel ends
         server.close()
 
 

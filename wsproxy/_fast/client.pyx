@@ -95,9 +95,12 @@ cdef class Client(Exchange):
         if self.session.length:
             buffer_clear(&self.session)
         if self.ledger is not None:
-            ledger, self.ledger = self.ledger, None  # first: the slow path may end in here again
-            self.ask_slow("tries_over", (ledger,))
+            self.report_tries()
         return 0
+
+    cdef int report_tries(self) except -1:
+        ledger, self.ledger = self.ledger, None  # first: the slow path may end in here again
+        return self.ask_slow("tries_over", (ledger,))
 
     cdef int answer_begins(self) except -1:
         """
@@ -180,6 +183,8 @@ cdef class Client(Exchange):
                 return self.close_tunnel()
         elif not upstream.write_paused:
             self.resume_reading()
+        if self.ledger is not None:
+            self.report_tries()  # now: a tunnel may go on for days
         return 0
 
     cdef bint server_ended(self) except -1:
