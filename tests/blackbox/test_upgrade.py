@@ -184,6 +184,8 @@ async def test_star_allows_any_protocol_but_another_http(protocol: str) -> None:
     "head",
     [
         SWITCH.replace(b"websocket", b"h2c"),
+        SWITCH.replace(b"websocket", b"chat"),  # allowed, but nobody asked for it
+        SWITCH.replace(b"websocket", b"websocket, chat"),
         SWITCH.replace(b"Upgrade: websocket\r\n", b""),
         SWITCH.replace(b"Connection: Upgrade\r\n", b""),
         SWITCH.replace(b"HTTP/1.1 101", b"HTTP/1.0 101"),
@@ -191,7 +193,11 @@ async def test_star_allows_any_protocol_but_another_http(protocol: str) -> None:
 )
 async def test_server_that_switches_to_something_else_is_cut_off(head: bytes) -> None:
     one = lane("one")
-    async with running_proxy([one]) as proxy, one.origin.serving(answering(head + b"data")):
+    settings = '[upgrade]\nprotocols = ["websocket", "chat"]\n'
+    async with (
+        running_proxy([one], settings=settings) as proxy,
+        one.origin.serving(answering(head + b"data")),
+    ):
         proxy.expected.append("502")
         answer = await ask(proxy.port, get("/one/x", *UPGRADE))
         assert answer.status == 502
@@ -243,7 +249,9 @@ async def test_upgrade_fails_over_like_any_request() -> None:
         assert field(head, b"upgrade") == b"websocket"
         assert (await client.head()).status == 101
         assert await server.exactly(5) == b"hello"
-        await proxy.line(r": served after a failure in cluster trio: ")  # and not only when the tunnel ends
+        await proxy.line(
+            r": served after a failure in cluster trio: "
+        )  # and not only when the tunnel ends
         server.close()
 
 

@@ -115,7 +115,7 @@ cdef class Upstream(Stream):
             self.touch_tunnel()
         elif (
             self.pool.ws_io_timeout_ms and self.awaits_head and not self.reading_paused
-            and self.downstream is not None and self.downstream.upgrades
+            and self.downstream is not None and self.downstream.upgrades is not None
         ):
             self.deadline_ms = ws_now_ms() + self.pool.ws_io_timeout_ms
         elif (
@@ -204,7 +204,7 @@ cdef class Upstream(Stream):
                 downstream.send(engine.out, written, NULL, 0)
             return size
         self.awaits_head = False
-        if downstream.upgrades:
+        if downstream.upgrades is not None:
             self.touch()  # no upgrade: from here on it has the time of any answer
         # A server that answers without the body that it was told of may wait for it still.
         self.keep_alive = head.keep_alive and not downstream.expect & EXPECT_HELD
@@ -226,10 +226,13 @@ cdef class Upstream(Stream):
         return size
 
     cdef bint is_upgraded(self, ResponseHead* head) except -1:
-        """Whether the server may change the protocol, and says to what: then nothing after this head is HTTP."""
-        if not self.downstream.upgrades or head.minor == 0 or not head.fields.connection_upgrade:
+        """Whether the server changes to what the client asked for: then nothing after this head is HTTP."""
+        cdef frozenset asked = self.downstream.upgrades
+        cdef frozenset said
+        if asked is None or head.minor == 0 or not head.fields.connection_upgrade:
             return False
-        if not pass_upgrade(&head.fields, self.engine.upgrades):
+        said = pass_upgrade(&head.fields, self.engine.upgrades)
+        if said is None or not said <= asked:
             return False
         head.fields.chunked = False  # framing fields mean nothing here either
         self.awaits_head = False
