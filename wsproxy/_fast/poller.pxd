@@ -1,4 +1,4 @@
-# Plain TCP connections and listening sockets of a worker: one epoll set, read and written without the event loop's transports.
+# Plain TCP connections and listening sockets of a worker: one epoll set, without the event loop's transports.
 
 from libc.stdint cimport uint32_t
 from wsproxy._fast.stream cimport Buffer, Hub, Stream

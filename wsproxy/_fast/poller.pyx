@@ -379,8 +379,8 @@ cdef class Door(Channel):
         self.watch(EPOLLIN)
 
     cdef int on_events(self, uint32_t events) except -1:
-        cdef int count, fd
-        for count in range(MOST_ACCEPTED):
+        cdef int _, fd
+        for _ in range(MOST_ACCEPTED):
             if self.fd < 0:
                 return 0
             fd = ws_accept(self.fd)
