@@ -1,8 +1,8 @@
 """
 One TCP connection: receives into the worker's one read buffer, sends straight from pointers, keeps a coarse deadline.
 
-``Downstream`` and ``Upstream`` build on it; its transport is a ``poller.PlainTransport``, or the event loop's under TLS. Must not
-know HTTP.
+``Downstream`` and ``Upstream`` build on it; its transport is a ``poller.PlainTransport``, or the event loop's under TLS.
+Must not know HTTP.
 
 Copies bytes only when the kernel did not take them: a send goes to the socket directly (as long as the transport holds
 nothing back), and only the rest is handed to the transport, which then does the waiting and the flow control.
