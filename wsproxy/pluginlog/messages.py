@@ -69,10 +69,12 @@ class Shape:
     component: str
     function: str
     template: str
-    pattern: re.Pattern[bytes] = field(init=False, repr=False)
+    fast: re.Pattern[bytes] = field(init=False, repr=False)  # as it is nearly always
+    pattern: re.Pattern[bytes] = field(init=False, repr=False)  # whatever may be in a field
 
     def __post_init__(self) -> None:
         """Compiles the template."""
+        object.__setattr__(self, "fast", _compile_fast(self.template))
         object.__setattr__(self, "pattern", _compile(self.template))
 
     @property
@@ -102,6 +104,20 @@ def _compile(template: str) -> re.Pattern[bytes]:
         pattern += rb"(?P<%b>-?\d+)" % name if found[2] else rb"(?P<%b>.*?)" % name
         at = found.end()
     return re.compile(pattern + _literal(template[at:]) + rb"\s*", re.DOTALL)
+
+
+def _compile_fast(template: str) -> re.Pattern[bytes]:
+    """The same for fields without quotes and blanks: five times as quick."""
+    pattern = b""
+    at = 0
+    for found in _FIELD.finditer(template):
+        pattern += re.escape(template[at : found.start()].encode())
+        at = found.end()
+        text = rb"-?\d+" if found[2] else rb"[^';]*" if template[at : at + 1] in "';" else rb"\S+"
+        if at == len(template):
+            text = rb".*\S"
+        pattern += rb"(?P<%b>%b)" % (found[1].encode(), text)
+    return re.compile(pattern + re.escape(template[at:].encode()))
 
 
 def _literal(text: str) -> bytes:
@@ -363,7 +379,11 @@ def shape_of(code: Code) -> Shape:
 
 def read_fields(code: int, text: bytes, at: int) -> re.Match[bytes] | None:
     """The fields of a message that ``LineScanner`` gave this code; None: its rest has another shape."""
-    for shape in _BY_CODE[code]:
+    shapes = _BY_CODE[code]
+    found = shapes[0].fast.fullmatch(text, at)
+    if found is not None:
+        return found
+    for shape in shapes:
         found = shape.pattern.fullmatch(text, at)
         if found is not None:
             return found

@@ -6,7 +6,6 @@ Driven by ``replay``; read by ``summary``, ``html`` and ``cli.replay``. The name
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Literal
 
 import msgspec
@@ -17,8 +16,12 @@ DIFFERS: Result = "differs"
 UNDECIDED: Result = "undecided"
 
 
-class What(Enum):
-    """The decisions that are checked, in the order of a request's life."""
+class What:
+    """
+    The decisions that are checked, in the order of a request's life.
+
+    Plain texts: they are counted ten times a request, and an Enum member hashes in interpreted code.
+    """
 
     VHOST = "vhost"  # a VirtualHost matches, with this score
     URI = "uri"  # a Uri matches, with this score
@@ -33,6 +36,9 @@ class What(Enum):
     MARK_DOWN = "mark_down"  # whether a failure marks the server down
     STATUS = "status"  # what the client gets
     COUNTERS = "counters"  # the server's STATS line
+
+
+WHATS: tuple[str, ...] = tuple(value for name, value in vars(What).items() if name.isupper())
 
 
 class Check(msgspec.Struct, gc=False):

@@ -54,9 +54,9 @@ def read_logs(
     paths: Iterable[str], reading: Reading, *, wanted_only: bool = False
 ) -> Iterator[list[LogLine]]:
     """
-    The lines of these files, one after the other, in lists of some thousands; ``reading`` is kept up to date. # I/O
+    The lines of these files, one after the other, in lists of some thousands; ``reading`` is kept up to date.
 
-    ``wanted_only``: without blank lines and records that ``messages`` does not know.
+    ``wanted_only``: without blank lines and records that ``messages`` does not know. # I/O
 
     Raises:
         LogRefusedError: a file cannot be read, or is damaged gzip.
@@ -88,6 +88,27 @@ def read_logs(
         found = unwrapper.feed(scanner.end()) + unwrapper.end()
         note()
         yield found
+
+
+def read_plain(paths: Iterable[str], reading: Reading) -> Iterator[list[tuple[int, bytes]]]:
+    """
+    (number, text) of each line of files that are no plug-in logs.
+
+    Raises:
+        LogRefusedError: as ``read_logs``. # I/O
+    """
+    for path in paths:
+        reading.path = path
+        number, rest = 0, b""
+        for block in _blocks(path, reading):
+            lines = (rest + block).split(b"\n")
+            rest = lines.pop()
+            yield [(number + at, line) for at, line in enumerate(lines, 1)]
+            number += len(lines)
+            reading.lines += len(lines)
+        if rest:
+            reading.lines += 1
+            yield [(number + 1, rest)]
 
 
 def _blocks(path: str, reading: Reading) -> Iterator[bytes]:
@@ -156,9 +177,6 @@ class Unwrapper:
     def feed(self, lines: list[LogLine]) -> list[LogLine]:
         """``lines`` with what belongs together as one; the last record is held back."""
         out: list[LogLine] = []
-        if self._record is None and not self._parts and not self._broken:
-            if not lines:
-                return out
         for line in lines:
             if line.level > 1 and not self._broken:
                 if self._parts:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from wsproxy._fast.loglines import LogLevel, LogLine
+from wsproxy.pluginlog.access import AccessRecord
 from wsproxy.pluginlog.messages import Code, read_fields
 from wsproxy.pluginlog.outcome import (
     DIFFERS,
@@ -33,18 +34,15 @@ from wsproxy.pluginlog.world import Process, World
 
 # In a line ``Webserver:``, at the start of a log that wsproxy wrote: its workers share one state.
 OWN_NAME = b"wsproxy"
+# An int: comparing with an IntEnum member costs a call for each line.
+_LEAST_DEBUG = int(LogLevel.DEBUG)
 _INFORMATIONAL = 200  # statuses below are no answer yet
 
 Listener = Callable[[RequestOutcome], None]
 
 
 class Replay:
-    """
-    Takes lines, and keeps count in ``summary``.
-
-    ``listener`` gets each request when it is over: all of them, or with ``only_other`` those that are not the same.
-    ``shared``: one state for all processes; None: as the log itself says.
-    """
+    """Takes lines, and keeps count in ``summary``."""
 
     def __init__(
         self,
@@ -54,13 +52,25 @@ class Replay:
         *,
         only_other: bool = True,
         shared: bool | None = None,
+        on_foreign: Callable[[LogLine], None] | None = None,
+        on_end: Callable[[LoggedRequest], None] | None = None,
     ) -> None:
+        """
+        Nothing read yet.
+
+        ``listener`` gets each request when it is over: all of them, or with ``only_other`` those that are not the same.
+        ``shared``: one state for all processes; None: as the log itself says. ``on_foreign`` gets lines that no plug-in writes,
+        ``on_end`` each request as it was put together.
+        """
         self.world = world
         self.summary = Summary()
+        self._counts = self.summary.checks
         self._reading = reading
         self._listener = listener
         self._keeps_same = listener is not None and not only_other
         self._shared = shared
+        self._on_foreign = on_foreign
+        self._on_end_of = on_end
         self._processes: dict[int, Process] = {}
         self._open: dict[tuple[int, int], LoggedRequest] = {}
         self._routes = RouteReader(world)
@@ -104,22 +114,22 @@ class Replay:
             (Code.END, self._on_end),
         ):
             self._handlers[code] = handler
+        if on_foreign is not None:
+            self._handlers[0] = self._on_other
 
     # --- lines in -----------------------------------------------------------------------------------------------------
 
     def take(self, lines: list[LogLine]) -> None:
         """The next lines of the log."""
         handlers = self._handlers
+        if not self._tries.sees_debug:
+            self._tries.sees_debug = any(line.level >= _LEAST_DEBUG and line.code for line in lines)
         for line in lines:
-            code = line.code
-            if code:
-                handler = handlers[code]
-                if handler is not None:
-                    if line.time_us > 0:
-                        self._time_us = line.time_us
-                    if line.level >= LogLevel.DEBUG:
-                        self._tries.sees_debug = True
-                    handler(line)
+            handler = handlers[line.code]
+            if handler is not None:
+                if line.time_us > 0:
+                    self._time_us = line.time_us
+                handler(line)
 
     def end(self) -> None:
         """The log is over: requests without an end are judged by what is there."""
@@ -128,8 +138,27 @@ class Replay:
         self._open.clear()
         self.summary.processes = len(self._processes)
 
-    def next_file(self) -> None:
-        """Lines of another file follow; requests may go on there."""
+    def take_access(self, record: AccessRecord, host: bytes, port: int) -> None:
+        """A request of an access log: one line tells all there is; ``host`` and ``port`` where it has no vhost."""
+        self._time_us = record.time_us
+        process = self._process(0)
+        process.running += 1
+        request = LoggedRequest(
+            process, 0, 0, self._reading.path, record.number, record.number, record.time_us, True
+        )
+        if record.vhost:
+            host, port = split_host(record.vhost)
+        request.host, request.port, request.uri = host, port, record.target
+        request.method, request.status_seen = record.method, record.status
+        if self._rebuild(request, What.GROUP, "", record.number) is None:
+            self._finish(request)
+            return
+        assert request.replayed is not None
+        request.group = self._routes.name_of(request.cluster)
+        if record.session:
+            request.values.append(record.session)
+        self._tries.decide_access(request, record.server, self._now_ms, record.number)
+        self._finish(request)
 
     def _process(self, pid: int) -> Process:
         key = 0 if self._shared else pid
@@ -155,6 +184,10 @@ class Replay:
             return self._new(line, has_begun=False)
         request.last = line.number
         return request
+
+    def _on_other(self, line: LogLine) -> None:
+        if line.level == LogLevel.FOREIGN and self._on_foreign is not None:
+            self._on_foreign(line)
 
     # --- the process --------------------------------------------------------------------------------------------------
 
@@ -240,7 +273,7 @@ class Replay:
             ours = self._routes.name_of(request.cluster) or "none"
             self._check(request, What.GROUP, "none", ours, line.number, note)
 
-    def _rebuild(self, request: LoggedRequest, what: What, group: str, line: int) -> str | None:
+    def _rebuild(self, request: LoggedRequest, what: str, group: str, line: int) -> str | None:
         """A note; None where the request cannot be routed again, which is noted then."""
         if request.uri is None:
             self._undecided(request, what, group, line, "the log tells no URI")
@@ -426,6 +459,8 @@ class Replay:
             request.status_seen,
             result,
         )
+        if self._on_end_of is not None:
+            self._on_end_of(request)
         if self._listener is not None and (self._keeps_same or result != SAME):
             self._listener(self._outcome(request, result))
 
@@ -462,7 +497,7 @@ class Replay:
     def _check(
         self,
         request: LoggedRequest,
-        what: What,
+        what: str,
         logged: str,
         ours: str,
         line: int,
@@ -472,15 +507,15 @@ class Replay:
         """Notes a check; without ``result`` it is the same where both texts are."""
         if result is None:
             result = SAME if logged == ours else DIFFERS
-        self.summary.count_check(what, result)
+        self._counts[what][result] += 1
         if result is SAME:
             request.same_count += 1
             if not self._keeps_same:
                 return
-        request.checks.append(Check(what.value, result, logged, ours, line, note))
+        request.checks.append(Check(what, result, logged, ours, line, note))
 
     def _undecided(
-        self, request: LoggedRequest, what: What, logged: str, line: int, note: str
+        self, request: LoggedRequest, what: str, logged: str, line: int, note: str
     ) -> None:
         self._check(request, what, logged, "", line, note, UNDECIDED)
 

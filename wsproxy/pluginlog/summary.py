@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from wsproxy.pluginlog.outcome import DIFFERS, SAME, UNDECIDED, Result, What
+import msgspec
+
+from wsproxy.pluginlog.outcome import DIFFERS, SAME, UNDECIDED, WHATS, Result
+from wsproxy.pluginlog.reader import Reading
 
 RESULTS: tuple[Result, ...] = (SAME, DIFFERS, UNDECIDED)
 # Seconds of one point; doubled whenever there would be more points than a chart has pixels.
@@ -41,8 +44,8 @@ class Summary:
 
     requests: int = 0
     results: dict[Result, int] = field(default_factory=lambda: dict.fromkeys(RESULTS, 0))
-    checks: dict[What, dict[Result, int]] = field(
-        default_factory=lambda: {what: dict.fromkeys(RESULTS, 0) for what in What}
+    checks: dict[str, dict[Result, int]] = field(
+        default_factory=lambda: {what: dict.fromkeys(RESULTS, 0) for what in WHATS}
     )
     statuses: dict[int, int] = field(default_factory=dict)
     processes: int = 0
@@ -61,10 +64,6 @@ class Summary:
     def differences(self) -> int:
         """Checks that came out differently."""
         return sum(counts[DIFFERS] for counts in self.checks.values())
-
-    def count_check(self, what: What, result: Result) -> None:
-        """One decision more."""
-        self.checks[what][result] += 1
 
     def count_request(
         self, time_us: int, server: str, by_affinity: bool, status: int, result: Result
@@ -115,3 +114,93 @@ class Summary:
         for (step, server), point in old.items():
             self.points.setdefault((step // 2, server), Series()).add(point)
         self._steps = {step for step, _ in self.points}
+
+
+class CountsJson(msgspec.Struct):
+    """Checks of one decision by result."""
+
+    same: int
+    differs: int
+    undecided: int
+
+
+class LinesJson(msgspec.Struct):
+    """Lines of the logs: each is counted once, but ``glued`` records share the line of another."""
+
+    all: int
+    records: int
+    continued: int
+    foreign: int
+    blank: int
+    glued: int
+
+
+class ServerJson(msgspec.Struct):
+    """One server over all time."""
+
+    server: str
+    requests: int
+    by_affinity: int
+    failed_tries: int
+    marked_down: int
+    differences: int
+
+
+class SentJson(msgspec.Struct):
+    """What ``--against`` did."""
+
+    sent: int
+    left_out: int
+    same: int
+    differs: int
+    failed: int
+
+
+class SummaryJson(msgspec.Struct, kw_only=True, tag_field="type", tag="summary"):
+    """The last line of ``--json``; ``same``, ``differs`` and ``undecided`` count requests."""
+
+    requests: int
+    same: int
+    differs: int
+    undecided: int
+    processes: int
+    lines: LinesJson
+    decisions: dict[str, CountsJson]
+    servers: list[ServerJson]
+    statuses: dict[str, int]
+    sent: SentJson | None = None
+
+
+def summary_json(summary: Summary, reading: Reading) -> SummaryJson:
+    """The counts as they are printed."""
+    return SummaryJson(
+        requests=summary.requests,
+        same=summary.results[SAME],
+        differs=summary.results[DIFFERS],
+        undecided=summary.results[UNDECIDED],
+        processes=summary.processes,
+        lines=LinesJson(
+            reading.lines,
+            reading.records,
+            reading.continued,
+            reading.foreign,
+            reading.blank,
+            reading.glued,
+        ),
+        decisions={
+            what: CountsJson(counts[SAME], counts[DIFFERS], counts[UNDECIDED])
+            for what, counts in summary.checks.items()
+        },
+        servers=[
+            ServerJson(
+                server,
+                total.requests,
+                total.affinity,
+                total.failures,
+                total.marks,
+                total.differences,
+            )
+            for server, total in sorted(summary.servers().items())
+        ],
+        statuses={str(status): count for status, count in sorted(summary.statuses.items())},
+    )

@@ -13,6 +13,7 @@ from typing import Protocol
 from wsproxy._fast.affinity import read_clone_ids
 from wsproxy._fast.loglines import LogLine
 from wsproxy._fast.replay import Rule, is_failure, set_inflight
+from wsproxy._fast.select import Cluster
 from wsproxy.pluginlog.messages import Code, read_fields
 from wsproxy.pluginlog.outcome import DIFFERS, SAME, UNDECIDED, Result, What, text_of
 from wsproxy.pluginlog.requests import Attempt, LoggedRequest
@@ -44,13 +45,14 @@ class Checker(Protocol):
     def __call__(
         self,
         request: LoggedRequest,
-        what: What,
+        what: str,
         logged: str,
         ours: str,
         line: int,
         note: str = "",
         result: Result | None = None,
-    ) -> None: ...
+    ) -> None:
+        """Notes a check."""
 
 
 class Tries:
@@ -165,6 +167,43 @@ class Tries:
             note = "no server of this name in the configuration"
         self._check(request, What.SERVER, logged, ours, line, note, result)
 
+    def decide_access(self, request: LoggedRequest, address: bytes, now_ms: int, line: int) -> None:
+        """The server of a request in an access log, where ``address`` says where it went."""
+        text = text_of(address)
+        if address:
+            request.attempt.server = self._find_address(request, text)
+        if request.attempt.server:
+            self.decide(request, now_ms, line)
+            request.knows_affinity = True
+            return
+        request.attempt.is_decided = True
+        replayed = request.replayed
+        assert replayed is not None
+        self._bring_session(request)
+        server, rule = replayed.choose(now_ms, -1)
+        request.by_affinity = rule == Rule.AFFINITY
+        ours = self._name(request, server)
+        if address:
+            note = "no server of the cluster has this Transport"
+            self._check(request, What.SERVER, text, ours, line, note, DIFFERS)
+        elif request.cluster < 0:
+            note = "no route, and no WAS= in the line: not for an app server"
+            self._check(request, What.GROUP, "none", "none", line, note)
+        else:
+            note = "no WAS= in the line: add WAS=%{WAS}e to the LogFormat"
+            self._check(request, What.SERVER, "", ours, line, note, UNDECIDED)
+
+    def _find_address(self, request: LoggedRequest, address: str) -> bytes:
+        """Name of the server with this Transport, in the cluster of the request if there is one."""
+        named = b""
+        for name, places in request.process.places.items():
+            for place in places:
+                if address in place.addresses:
+                    if place.cluster is self._cluster_of(request):
+                        return name
+                    named = named or name
+        return named
+
     def _bring_session(self, request: LoggedRequest) -> None:
         """Clone ids come from the Cookie lines, else from the values that the log says it has parsed."""
         replayed = request.replayed
@@ -201,7 +240,7 @@ class Tries:
                 request, What.CLONES, text_of(logged), text_of(b" ".join(found)), line, note
             )
 
-    def _cluster_of(self, request: LoggedRequest) -> object:
+    def _cluster_of(self, request: LoggedRequest) -> Cluster | None:
         return request.process.clusters[request.cluster] if request.cluster >= 0 else None
 
     def _name(self, request: LoggedRequest, server: int) -> str:
@@ -241,8 +280,7 @@ class Tries:
         secure = request.is_secure
         if secure is None and request.port in (_HTTP_PORT, _HTTPS_PORT):
             secure = request.port == _HTTPS_PORT
-        pools = [place.pool(secure=True), place.pool(secure=False)]
-        texts = [f"{pool.host.strip('[]')}:{pool.port}" for pool in pools]
+        texts = place.addresses
         bare = logged.replace("[", "").replace("]", "")
         if texts[0] == texts[1] or secure is not None:
             ours = texts[0] if secure is not False else texts[1]

@@ -37,6 +37,7 @@ class Place:
     service: Service
     index: int
     max_connections: int
+    addresses: tuple[str, str] = ("", "")  # host:port for https requests, and for http requests
 
     def pool(self, *, secure: bool) -> Pool:
         """Where requests of this scheme go."""
@@ -114,6 +115,11 @@ class World:
             ]
             for index, server in enumerate(rows):
                 place = Place(built, service, index, server.max_connections)
+                pools = (place.pool(secure=True), place.pool(secure=False))
+                place.addresses = (
+                    f"{pools[0].host}:{pools[0].port}",
+                    f"{pools[1].host}:{pools[1].port}",
+                )
                 places.setdefault(server.name.encode(), []).append(place)
         return Process(engine, plan.clusters, places)
 
