@@ -11,6 +11,8 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wsproxy._fast.loglines import read_lines
+from wsproxy._fast.replay import ReplayedRequest
 from wsproxy.config.xml import parse_config
 from wsproxy.pluginlog.messages import SHAPES, Code, Shape, shape_of
 from wsproxy.pluginlog.outcome import RequestOutcome
@@ -184,10 +186,12 @@ class Replayed:
         ]
 
 
-def replay_path(path: Path, world: World | None = None, **options: bool) -> Replayed:
+def replay_path(path: Path, world: World | None = None, *, shared: bool | None = None) -> Replayed:
     reading = Reading()
     outcomes: list[RequestOutcome] = []
-    replay = Replay(world or make_world(), reading, outcomes.append, only_other=False, **options)
+    replay = Replay(
+        world or make_world(), reading, outcomes.append, only_other=False, shared=shared
+    )
     for lines in read_logs([str(path)], reading, wanted_only=True):
         replay.take(lines)
     replay.end()
@@ -205,7 +209,7 @@ class Traffic:
         self.broken: set[str] = set()
         self.counts: dict[str, list[int]] = {}
         self.threads = threads
-        self.running: dict[int, tuple[object, int, str, bool]] = {}
+        self.running: dict[int, tuple[ReplayedRequest, str]] = {}
 
     def step(self) -> None:
         """A server changes, time passes, a request begins or ends."""
@@ -222,14 +226,10 @@ class Traffic:
 
     def now_ms(self) -> int:
         # what the reader makes of the stamp of the line before
-        from wsproxy._fast.loglines import read_lines  # noqa: PLC0415
-
         return read_lines(self.log.lines[-1].encode(), [])[0].time_us // 1000
 
     def begin(self, tid: int) -> None:
         """Up to the answer, over all servers that fail."""
-        from wsproxy._fast.replay import ReplayedRequest  # noqa: PLC0415
-
         small = self.rng.random() < 0.3
         cluster, name = ("small", "SID") if small else ("shop", "JSESSIONID")
         uri = f"/{cluster}/{self.rng.randrange(50)}"
@@ -260,7 +260,7 @@ class Traffic:
             counts[1] += rule == 0
             if found.name not in self.broken:
                 place.cluster.set_up(server)
-                self.running[tid] = (request, server, found.name, bool(value))
+                self.running[tid] = (request, found.name)
                 if value:
                     self.log.write(Code.COOKIE, value=f"a=b; {name}={value}", tid=tid)
                 self.log.write(Code.STATUS_LINE, minor=1, status=200, reason="OK", tid=tid)
@@ -271,9 +271,10 @@ class Traffic:
             request.fail()
 
     def end(self, tid: int) -> None:
-        request, _, name, _ = self.running.pop(tid)
+        request, name = self.running.pop(tid)
         counts = self.counts[name]
         counts[2] += 1
-        self.log.counters(name, *counts, tid=tid)
+        failed, affinity, total = counts
+        self.log.counters(name, failed, affinity, total, tid=tid)
         self.log.write(Code.END, tid=tid)
-        request.finish()  # type: ignore[attr-defined]
+        request.finish()

@@ -26,10 +26,12 @@ SEED_CONFIG = """<Config>
 </Config>"""
 
 
-def replayed(log: PluginLog, tmp_path: Path, config: str = CONFIG, **options: bool) -> Replayed:
+def replayed(
+    log: PluginLog, tmp_path: Path, config: str = CONFIG, *, shared: bool | None = None
+) -> Replayed:
     path = tmp_path / "http_plugin.log"
     path.write_text(log.text())
-    return replay_path(path, make_world(config), **options)
+    return replay_path(path, make_world(config), shared=shared)
 
 
 @pytest.fixture
