@@ -96,6 +96,25 @@ cdef class ReplayedRequest:
         )
         return [engine.ids.at[i].start[:engine.ids.at[i].length] for i in range(engine.ids.count)]
 
+    def clone_ids_in(self, list cookies not None) -> list[bytes]:
+        """The same, had it these Cookie fields."""
+        cdef list before = self.cookies
+        self.bring(cookies)
+        try:
+            return self.clone_ids()
+        finally:
+            self.cookies = before
+
+    @property
+    def cluster(self) -> int:
+        """Index of the cluster; -1: no route."""
+        return self.found.cluster if self.found.route >= 0 else -1
+
+    @property
+    def cookie(self) -> bytes:
+        """Name of the affinity cookie."""
+        return self.found.cookie[:self.found.cookie_len]
+
     def choose(self, int64_t now_ms, int logged) -> tuple[int, int]:
         """
         (server or a negative constant, Rule) of the next try, counted in flight.

@@ -77,6 +77,7 @@ class Replay:
         self._tries = Tries(world, self._check)
         self._has_start = False
         self._time_us = 1_000_000  # of the last line that has one
+        self._now_ms = 1000  # the same, for what keeps down marks
         self._handlers: list[Callable[[LogLine], None] | None] = [None] * (max(Code) + 1)
         for code, handler in (
             (Code.LOADED, self._on_loaded),
@@ -127,8 +128,10 @@ class Replay:
         for line in lines:
             handler = handlers[line.code]
             if handler is not None:
-                if line.time_us > 0:
-                    self._time_us = line.time_us
+                time_us = line.time_us
+                if time_us > 0:
+                    self._time_us = time_us
+                    self._now_ms = time_us // 1000
                 handler(line)
 
     def end(self) -> None:
@@ -140,7 +143,7 @@ class Replay:
 
     def take_access(self, record: AccessRecord, host: bytes, port: int) -> None:
         """A request of an access log: one line tells all there is; ``host`` and ``port`` where it has no vhost."""
-        self._time_us = record.time_us
+        self._time_us, self._now_ms = record.time_us, record.time_us // 1000
         process = self._process(0)
         process.running += 1
         request = LoggedRequest(
@@ -453,7 +456,7 @@ class Replay:
         result = result_of(request.checks) if request.checks else SAME
         self.summary.count_request(
             request.time_us,
-            text_of(request.server),
+            request.server_name,
             request.by_affinity,
             request.status_seen,
             result,
@@ -479,17 +482,13 @@ class Replay:
             method=text_of(request.method),
             uri=text_of(request.uri or b""),
             group=request.group,
-            server=text_of(request.server),
+            server=request.server_name,
             by_affinity=request.by_affinity,
             status=request.status_seen,
             failures=request.failures,
             result=result,
             checks=request.checks,
         )
-
-    @property
-    def _now_ms(self) -> int:
-        return self._time_us // 1000
 
     # --- what came of it ------------------------------------------------------------------------------------------------
 
