@@ -8,6 +8,7 @@ time.
 
 from __future__ import annotations
 
+import gc
 import platform
 import random
 import sys
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 from wsproxy._fast.replay import ReplayedRequest
+from wsproxy.cli.replay import MOST_UNCOLLECTED
 from wsproxy.config.xml import parse_config
 from wsproxy.pluginlog.reader import Reading, read_logs
 from wsproxy.pluginlog.replay import Replay
@@ -25,23 +27,25 @@ REQUESTS = 30_000
 CLUSTERS, SERVERS, PAGES = 5, 3, 1200
 REPEATS = 3  # the fastest counts: anything slower was disturbed
 
-LINES = """DEBUG: ws_common: websphereBeginRequest: Beginning a client request
-DETAIL: ws_common: websphereBeginRequest: Request is: host='www.example.com'; uri='{uri}'
-DEBUG: ws_common: websphereVhostMatch: Found a match '*:443' to 'www.example.com:443' in VhostGroup: default_host with score 1, exact match 0
-DEBUG: ws_common: websphereUriMatch: Found a match '/app{n}/*' to '{uri}' in UriGroup: default_host_c{n}_URIs with score 6, exact match 6
-DETAIL: ws_common: websphereFindServerGroup: Setting the server group: c{n}; highScore: 7; highExactMatch: 6; affinityCookie: JSESSIONID; affinityURL: jsessionid
-DEBUG: ws_common: websphereParseCloneID: Parsing clone ids from '0000t38n9LshJG0GOEqynT8Bk{m:04d}:clone{k}'
-DEBUG: ws_server: serverHasReachedMaxConnections: server node_s{k} - currentConnectionsCount 0, maxConnectionsCount -1.
-DETAIL: ws_common: websphereFindTransport: Setting the transport(case 3): host{k} on port 9443
-DEBUG: lib_htrequest: htrequestWrite: Writing the request reqInfo is OK:
-DETAIL:    Host: www.example.com
-DETAIL:    User-Agent: Mozilla/5.0 (compatible; MSIE 9.0; Windows NT 6.1; Trident/5.0)
-DETAIL:    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8
-DETAIL:    Cookie: a=b; JSESSIONID=0000t38n9LshJG0GOEqynT8Bk{m:04d}:clone{k}; c=d
-DETAIL:    HTTP/1.1 200 OK
-DETAIL:    Content-Type: text/html
-STATS: ws_server: serverSetFailoverStatus: Server node_s{k} : pendingRequests 0 failedRequests 0 affinityRequests {i} totalRequests {i}.
-TRACE: ws_common: websphereEndRequest: Ending the request""".split("\n")
+LINES = [
+    "DEBUG: ws_common: websphereBeginRequest: Beginning a client request",
+    "DETAIL: ws_common: websphereBeginRequest: Request is: host='www.example.com'; uri='{uri}'",
+    "DEBUG: ws_common: websphereVhostMatch: Found a match '*:443' to 'www.example.com:443' in VhostGroup: default_host with score 1, exact match 0",
+    "DEBUG: ws_common: websphereUriMatch: Found a match '/app{n}/*' to '{uri}' in UriGroup: default_host_c{n}_URIs with score 6, exact match 6",
+    "DETAIL: ws_common: websphereFindServerGroup: Setting the server group: c{n}; highScore: 7; highExactMatch: 6; affinityCookie: JSESSIONID; affinityURL: jsessionid",
+    "DEBUG: ws_common: websphereParseCloneID: Parsing clone ids from '0000t38n9LshJG0GOEqynT8Bk{m:04d}:clone{k}'",
+    "DEBUG: ws_server: serverHasReachedMaxConnections: server node_s{k} - currentConnectionsCount 0, maxConnectionsCount -1.",
+    "DETAIL: ws_common: websphereFindTransport: Setting the transport(case 3): host{k} on port 9443",
+    "DEBUG: lib_htrequest: htrequestWrite: Writing the request reqInfo is OK:",
+    "DETAIL:    Host: www.example.com",
+    "DETAIL:    User-Agent: Mozilla/5.0 (compatible; MSIE 9.0; Windows NT 6.1; Trident/5.0)",
+    "DETAIL:    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "DETAIL:    Cookie: a=b; JSESSIONID=0000t38n9LshJG0GOEqynT8Bk{m:04d}:clone{k}; c=d",
+    "DETAIL:    HTTP/1.1 200 OK",
+    "DETAIL:    Content-Type: text/html",
+    "STATS: ws_server: serverSetFailoverStatus: Server node_s{k} : pendingRequests 0 failedRequests 0 affinityRequests {i} totalRequests {i}.",
+    "TRACE: ws_common: websphereEndRequest: Ending the request",
+]
 
 
 def write_log(path: Path, requests: int) -> None:
@@ -115,6 +119,8 @@ def choice_seconds(world: World, count: int) -> float:
 def main() -> None:
     """Prints a line for each figure."""
     requests = int(sys.argv[1]) if len(sys.argv) > 1 else REQUESTS
+    gc.freeze()  # as the command does
+    gc.set_threshold(MOST_UNCOLLECTED)
     world = World(parse_config(make_config(), "plugin-cfg.xml").config)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "http_plugin.log")

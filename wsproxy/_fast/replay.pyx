@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memchr
 from wsproxy._fast.affinity cimport collect_clone_ids
 from wsproxy._fast.decide cimport decide_again_at, decide_server_at, decide_service
-from wsproxy._fast.engine cimport Engine, Service
+from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.fields cimport FIELD_COOKIE, MAX_FIELDS
 from wsproxy._fast.head cimport RequestHead
 from wsproxy._fast.lock cimport ws_lock, ws_unlock

@@ -38,7 +38,7 @@ class What:
     COUNTERS = "counters"  # the server's STATS line
 
 
-WHATS: tuple[str, ...] = tuple(value for name, value in vars(What).items() if name.isupper())
+DECISIONS: tuple[str, ...] = tuple(value for name, value in vars(What).items() if name.isupper())
 
 
 class Check(msgspec.Struct, gc=False):

@@ -36,6 +36,9 @@ from wsproxy.pluginlog.world import Process, World
 OWN_NAME = b"wsproxy"
 # An int: comparing with an IntEnum member costs a call for each line.
 _LEAST_DEBUG = int(LogLevel.DEBUG)
+# What stands before the value of the two most common lines with one.
+_PARSING = len("Parsing clone ids from '")
+_COOKIE = len("Cookie:")
 _INFORMATIONAL = 200  # statuses below are no answer yet
 
 Listener = Callable[[RequestOutcome], None]
@@ -65,6 +68,7 @@ class Replay:
         self.world = world
         self.summary = Summary()
         self._counts = self.summary.checks
+        self._same = self.summary.same
         self._reading = reading
         self._listener = listener
         self._keeps_same = listener is not None and not only_other
@@ -175,12 +179,12 @@ class Replay:
         request = LoggedRequest.from_line(
             line, self._process(line.pid), self._reading.path, self._time_us, has_begun=has_begun
         )
-        self._open[line.pid, line.tid] = request
+        self._open[line.key] = request
         return request
 
     def _request(self, line: LogLine) -> LoggedRequest:
         """The request that the line belongs to; one whose beginning is not in the log is begun here."""
-        request = self._open.get((line.pid, line.tid))
+        request = self._open.get(line.key)
         if request is None:
             return self._new(line, has_begun=False)
         request.last = line.number
@@ -209,23 +213,23 @@ class Replay:
     # --- routing ------------------------------------------------------------------------------------------------------
 
     def _on_begin(self, line: LogLine) -> None:
-        before = self._open.pop((line.pid, line.tid), None)
+        before = self._open.pop(line.key, None)
         if before is not None:
             self._finish(before)
         self._new(line, has_begun=True)
 
     def _on_request_is(self, line: LogLine) -> None:
-        request = self._open.get((line.pid, line.tid))
+        request = self._open.get(line.key)
         if request is None or request.uri is not None or not request.has_begun:
             if request is not None:
-                del self._open[line.pid, line.tid]
+                del self._open[line.key]
                 self._finish(request)
             request = self._new(line, has_begun=True)
         request.last = line.number
         found = read_fields(Code.REQUEST_IS, line.text, line.at)
         if found is not None:
-            request.host, request.port = split_host(found["host"])
-            request.uri = found["uri"]
+            host, request.uri = found.group("host", "uri")
+            request.host, request.port = split_host(host)
 
     def _on_vhost(self, line: LogLine) -> None:
         request = self._request(line)
@@ -289,16 +293,14 @@ class Replay:
     # --- affinity and servers -------------------------------------------------------------------------------------------
 
     def _on_parsing(self, line: LogLine) -> None:
-        found = read_fields(Code.PARSING, line.text, line.at)
-        if found is not None:
-            self._request(line).values.append(found["value"])
+        value = line.text[line.at + _PARSING :].rstrip()
+        if value.endswith(b"'"):
+            self._request(line).values.append(value[:-1])
 
     def _on_cookie(self, line: LogLine) -> None:
         request = self._request(line)
-        found = read_fields(Code.COOKIE, line.text, line.at)
-        if found is not None:
-            request.cookies.append(found["value"])
-            self._tries.compare_clone_ids(request, line.number)
+        request.cookies.append(line.text[line.at + _COOKIE :].strip())
+        self._tries.compare_clone_ids(request, line.number)
 
     def _on_checking(self, line: LogLine) -> None:
         found = read_fields(Code.CHECKING, line.text, line.at)
@@ -387,7 +389,7 @@ class Replay:
         found = read_fields(Code.MARKING, line.text, line.at)
         if found is None:
             return
-        request = self._open.get((line.pid, line.tid))
+        request = self._open.get(line.key)
         process, cluster = self._process(line.pid), -1
         if request is not None:
             process, cluster = request.process, request.cluster
@@ -428,7 +430,7 @@ class Replay:
         self._tries.on_counters(request, found, line.number)
 
     def _on_end(self, line: LogLine) -> None:
-        request = self._open.get((line.pid, line.tid))
+        request = self._open.get(line.key)
         if request is not None:
             request.last = line.number
             self._close(request)
@@ -504,12 +506,18 @@ class Replay:
     ) -> None:
         """Notes a check; without ``result`` it is the same where both texts are."""
         if result is None:
+            if logged == ours and not self._keeps_same:  # ten times a request
+                self._same[what] += 1
+                request.same_count += 1
+                return
             result = SAME if logged == ours else DIFFERS
-        self._counts[what][result] += 1
         if result is SAME:
+            self._same[what] += 1
             request.same_count += 1
             if not self._keeps_same:
                 return
+        else:
+            self._counts[what][result] += 1
         request.checks.append(Check(what, result, logged, ours, line, note))
 
     def _undecided(

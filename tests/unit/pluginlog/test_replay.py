@@ -118,7 +118,7 @@ def test_round_robin_may_begin_anywhere(log: PluginLog, tmp_path: Path) -> None:
         log.simple("n_s2" if number % 3 else "n_s1", "h2" if number % 3 else "h1")
     found = replayed(log, tmp_path)
     assert found.others() == []
-    assert found.replay.summary.checks["server"]["same"] == 40
+    assert found.replay.summary.same["server"] == 40
 
 
 def test_a_backup_is_not_chosen_while_a_primary_is_up(log: PluginLog, tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_thousands_of_requests_over_failing_servers_replay_without_difference(
     found = replayed(log, tmp_path)
     assert found.others() == []
     assert found.replay.summary.requests > 1000
-    assert found.replay.summary.checks["server"]["same"] > 1000
+    assert found.replay.summary.same["server"] > 1000
     assert found.replay.summary.checks["server"]["undecided"] == 0
     assert any(outcome.failures for outcome in found.outcomes)
 
