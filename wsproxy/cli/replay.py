@@ -166,9 +166,12 @@ def replay(
     else:
         _print_for_people(summary, run, show, answers.differences if answers else [])
     if html_file is not None:
-        html_file.write_text(
-            write_report(summary, run.replay.summary, run.others, list(logs)), encoding="utf-8"
-        )
+        report = write_report(summary, run.replay.summary, run.others, list(logs))
+        try:
+            html_file.write_text(report, encoding="utf-8")
+        except OSError as error:
+            click.echo(f"wsproxy: {html_file}: {error.strerror}", err=True)
+            sys.exit(EXIT_UNUSABLE)
     if run.replay.summary.differences or (answers and answers.differences):
         sys.exit(EXIT_DIFFERENCES)
 

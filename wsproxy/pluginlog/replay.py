@@ -127,8 +127,6 @@ class Replay:
     def take(self, lines: list[LogLine]) -> None:
         """The next lines of the log."""
         handlers = self._handlers
-        if not self._tries.sees_debug:
-            self._tries.sees_debug = any(line.level >= _LEAST_DEBUG and line.code for line in lines)
         for line in lines:
             handler = handlers[line.code]
             if handler is not None:
@@ -243,6 +241,7 @@ class Replay:
 
     def _on_uri(self, line: LogLine) -> None:
         request = self._request(line)
+        request.has_debug = request.has_debug or line.level >= _LEAST_DEBUG
         found = self._routes.uri(line)
         if found is None:
             return

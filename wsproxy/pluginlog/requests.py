@@ -66,6 +66,9 @@ class LoggedRequest:
     counted: bool = False
     gave_up: bool = False
     declined: bool = False
+    has_debug: bool = (
+        False  # its lines are those of LogLevel Debug: what is not there did not happen
+    )
     status_seen: int = 0
     same_count: int = 0
     checks: list[Check] = field(default_factory=list)

@@ -66,9 +66,6 @@ class Tries:
         """``check`` notes what came out."""
         self._world = world
         self._check = check
-        self.sees_debug = (
-            False  # the log has lines of LogLevel Debug: what is not in it did not happen
-        )
         self._most: dict[bytes, tuple[bytes, int, str]] = {}
         self._transports: dict[bytes, str] = {}
 
@@ -89,7 +86,7 @@ class Tries:
 
     def knows_session(self, request: LoggedRequest) -> bool:
         """Whether all clone ids of the request are known by now: below Debug, they come with its Cookie lines."""
-        return self.sees_debug or bool(request.values) or bool(request.cookies)
+        return request.has_debug or bool(request.values) or bool(request.cookies)
 
     def on_max_connections(self, request: LoggedRequest, line: LogLine) -> None:
         """``serverHasReachedMaxConnections``: a candidate, and how many requests it has."""
@@ -385,7 +382,7 @@ class Tries:
         note = _NO_SERVER.get(server, "")
         if server >= 0:
             replayed.fail()
-            if not self.knows_session(request) and not self.sees_debug:
+            if not self.knows_session(request):
                 note = "as far as the log tells"
         self._check(request, What.SERVER, "none", ours, line, note)
 

@@ -279,6 +279,19 @@ def test_log_of_level_detail_lacks_port_and_clone_ids(log: PluginLog, tmp_path: 
     assert (request.server, request.by_affinity) == ("n_s2", True)
 
 
+def test_level_may_change_within_a_log(log: PluginLog, tmp_path: Path) -> None:
+    """Below Debug nobody tells what was parsed: that is not the same as nothing parsed."""
+    log.simple()
+    count = len(log.lines)
+    log.simple("n_s2", "h2", clone="k2")
+    tail = [line for line in log.lines[count:] if " DEBUG: " not in line and " TRACE: " not in line]
+    log.lines = log.lines[:count] + tail
+    log.counters("n_s2", 0, 1, 1)
+    found = replayed(log, tmp_path)
+    assert found.others() == []
+    assert [each.by_affinity for each in found.outcomes] == [False, True]
+
+
 def test_old_log_of_the_same_requests_is_the_same(tmp_path: Path) -> None:
     log = PluginLog(is_new=False)
     log.simple(clone="k1")
