@@ -6,6 +6,7 @@ class Engine(Hub):
     worker_id: int
     draining: bool
     requests: int
+    services: list[Service | None]
     slow: object
     def __init__(
         self,
