@@ -48,3 +48,7 @@ class ConfigRefusedError(WsproxyError):
 
 class StartError(WsproxyError):
     """The process cannot start: a port is taken, a file is missing, a limit of the system is too low."""
+
+
+class LogRefusedError(WsproxyError):
+    """A log cannot be read, or is not what it is said to be."""

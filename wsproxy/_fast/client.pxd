@@ -63,6 +63,7 @@ cdef class Client(Exchange):
     cdef int ask_slow(self, str question, tuple details) except -1
     # Gives the server back and ends what was noted about tries.
     cdef int release(self) except -1
+    cdef int report_tries(self) except -1
     cdef int go_on(self) except -1
     cdef int linger(self) except -1
     cdef int leave_upstream(self) except -1

@@ -97,9 +97,12 @@ cdef class Client(Exchange):
         if self.session.length:
             buffer_clear(&self.session)
         if self.ledger is not None:
-            ledger, self.ledger = self.ledger, None  # first: the slow path may end in here again
-            self.ask_slow("tries_over", (ledger,))
+            self.report_tries()
         return 0
+
+    cdef int report_tries(self) except -1:
+        ledger, self.ledger = self.ledger, None  # first: the slow path may end in here again
+        return self.ask_slow("tries_over", (ledger,))
 
     cdef int answer_begins(self) except -1:
         """
@@ -168,6 +171,8 @@ cdef class Client(Exchange):
 
     cdef int begin_tunnel(self) except -1:
         cdef Upstream upstream = self.upstream
+        if upstream is None:
+            return 0  # dropped since its head came, by an error of the slow path
         self.phase = TUNNELLING
         self.keep_alive = False
         self.await_client()
@@ -180,6 +185,8 @@ cdef class Client(Exchange):
                 return self.close_tunnel()
         elif not upstream.write_paused:
             self.resume_reading()
+        if self.ledger is not None:
+            self.report_tries()  # now: a tunnel may go on for days
         return 0
 
     cdef bint server_ended(self) except -1:
@@ -192,9 +199,7 @@ cdef class Client(Exchange):
 
     cdef int close_tunnel(self) except -1:
         """Ends the tunnel on both sides; what was received is delivered."""
-        cdef Upstream upstream = self.upstream
-        upstream.downstream = None
-        upstream.close()
+        self.upstream.part(True)
         return self.end_tunnel(True)
 
     # --- the server or the client goes away -------------------------------------------------------------------------
@@ -257,7 +262,8 @@ cdef class Client(Exchange):
         """
         self.half_closed = True
         if self.phase == TUNNELLING:
-            if self.upstream.client_ended():
+            # TLS closes for both directions: what the client sent is still delivered, what it would have got is not.
+            if not self.secure and self.upstream.client_ended():
                 return 1
             self.close_tunnel()
             return 0

@@ -30,8 +30,13 @@ cdef Service decide_service(
 )
 # Takes a server for the request and counts it in flight there.
 cdef void decide_server(Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice) noexcept
+# The same at a given time: replay takes decisions of the past.
+cdef void decide_server_at(
+    Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice, int64_t now_ms
+) noexcept
 # Another server for a request that failed at those in `choice.tried`; `engine.ids` are its clone ids, or none.
 cdef void decide_again(Engine engine, Service service, Choice* choice) noexcept
+cdef void decide_again_at(Engine engine, Service service, Choice* choice, int64_t now_ms) noexcept
 # After a request that waited was given its server.
 cdef void decide_waited(Engine engine, Service service, Choice* choice) noexcept
 # The server that a clone id or the memory of takeovers names, if it may have the request.

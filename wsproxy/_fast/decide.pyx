@@ -1,7 +1,8 @@
 """
 Which cluster and which server take a request: match, then affinity, then balancing (PLUGIN.md 2.2, 3.4, 4).
 
-Driven by ``downstream`` for live traffic. Joins the parts and holds no state of its own; allocates nothing.
+Driven by ``downstream`` for live traffic and by ``replay`` for a log's. Joins the parts and holds no state of its own;
+allocates nothing.
 
 A session that had to leave its owner is remembered with its new one (``takeover``), so that its other requests go there at
 once. A session that left because its owner was full is remembered too: its parallel requests must meet, and its state is at
@@ -41,9 +42,14 @@ cdef Service decide_service(
 
 
 cdef void decide_server(Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice) noexcept:
+    decide_server_at(engine, service, head, found, choice, ws_now_ms())
+
+
+cdef void decide_server_at(
+    Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice, int64_t now_ms
+) noexcept:
     """Affinity first, left to right over primaries then backups; else regular balancing (PLUGIN 3.4, PM12112)."""
     cdef Cluster cluster = service.cluster
-    cdef int64_t now_ms = ws_now_ms()
     memset(choice, 0, sizeof(Choice))
     engine.ids.count = 0
     engine.ids.value_len = 0
@@ -66,8 +72,11 @@ cdef void decide_server(Engine engine, Service service, RequestHead* head, Match
 
 
 cdef void decide_again(Engine engine, Service service, Choice* choice) noexcept:
+    decide_again_at(engine, service, choice, ws_now_ms())
+
+
+cdef void decide_again_at(Engine engine, Service service, Choice* choice, int64_t now_ms) noexcept:
     cdef Cluster cluster = service.cluster
-    cdef int64_t now_ms = ws_now_ms()
     choice.by_affinity = False
     choice.remembered = False
     if engine.ids.count and cluster.has_clone_ids and take_owner(engine, cluster, now_ms, choice):

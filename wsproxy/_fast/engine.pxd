@@ -23,7 +23,7 @@ cdef class Engine(Hub):
     cdef char* path_scratch         # a path with its ;params taken out
     cdef char* edits                # memory of `lines.Room`, OUT_SIZE bytes
     cdef RouteTable routes
-    cdef list services              # by cluster index
+    cdef readonly list services     # by cluster index
     cdef Service fallback           # takes what no route matches; None: answered here
     cdef public object slow         # the slow path: see dataplane.slowpath
     cdef bint vhost_matching_compat

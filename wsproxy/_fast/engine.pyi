@@ -8,6 +8,7 @@ class Engine(Hub):
     draining: bool
     requests: int
     refused_connections: int
+    services: list[Service | None]
     slow: object
     def __init__(
         self,

@@ -164,10 +164,9 @@ cdef class Intake(Client):
             self.body.kind = NO_BODY
         self.request_done = self.body.kind == NO_BODY
         # With a body, and where it is unclear whose turn it is, it stays an ordinary request.
-        self.upgrades = (
-            head.fields.connection_upgrade and self.request_done and not head.is_head
-            and pass_upgrade(&head.fields, engine.upgrades)
-        )
+        self.upgrades = None
+        if head.fields.connection_upgrade and self.request_done and not head.is_head:
+            self.upgrades = pass_upgrade(&head.fields, engine.upgrades)
 
         self.service = decide_service(
             engine, head, self.origin.local_host, self.origin.local_host_len, self.local_port, self.default_port,
@@ -264,8 +263,6 @@ cdef class Intake(Client):
         self.phase = RELAYING
         self.await_client()
         upstream.begin(self)
-        if self.upgrades:
-            upstream.await_upgrade()
         return 0
 
     cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, bint* owes_end) noexcept:

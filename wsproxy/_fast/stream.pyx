@@ -1,7 +1,8 @@
 """
 One TCP connection: receives into the worker's one read buffer, sends straight from pointers, keeps a coarse deadline.
 
-``Downstream`` and ``Upstream`` in ``connection`` build on it. Must not know HTTP.
+``Downstream`` and ``Upstream`` build on it; its transport is a ``poller.PlainTransport``, or the event loop's under TLS.
+Must not know HTTP.
 
 Copies bytes only when the kernel did not take them: a send goes to the socket directly (as long as the transport holds
 nothing back), and only the rest is handed to the transport, which then does the waiting and the flow control.
@@ -198,16 +199,23 @@ cdef class Stream:
 
     def buffer_updated(self, Py_ssize_t length) -> None:
         """Bytes arrived in the hub's buffer."""
+        self.feed(length)
+
+    cdef int feed(self, Py_ssize_t length) except -1:
         try:
             self.received(self.hub.read_data, length)
         except Exception:
             log.exception("internal error while handling received bytes; the connection is dropped")
             self.abort()
+        return 0
 
     def eof_received(self):
         """The peer sends no more; the transport closes unless ``ended`` says otherwise."""
+        return bool(self.peer_ended())
+
+    cdef bint peer_ended(self) except -1:
         if not self.secure:
-            return bool(self.ended())
+            return self.ended() != 0
         if not self.closing:
             self.ended()
             if not self.closing:

@@ -114,6 +114,11 @@ cdef class Upstream(Stream):
         if self.body.kind == TUNNEL:
             self.touch_tunnel()
         elif (
+            self.pool.ws_io_timeout_ms and self.awaits_head and not self.reading_paused
+            and self.downstream is not None and self.downstream.upgrades is not None
+        ):
+            self.deadline_ms = ws_now_ms() + self.pool.ws_io_timeout_ms
+        elif (
             self.pool.io_timeout_ms
             and not self.reading_paused
             and (
@@ -199,6 +204,8 @@ cdef class Upstream(Stream):
                 downstream.send(engine.out, written, NULL, 0)
             return size
         self.awaits_head = False
+        if downstream.upgrades is not None:
+            self.touch()  # no upgrade: from here on it has the time of any answer
         # A server that answers without the body that it was told of may wait for it still.
         self.keep_alive = head.keep_alive and not downstream.expect & EXPECT_HELD
         if head.fields.private_seen & (PARTITION_TABLE | PARTITION_VERSION):
@@ -219,10 +226,13 @@ cdef class Upstream(Stream):
         return size
 
     cdef bint is_upgraded(self, ResponseHead* head) except -1:
-        """Whether the server may change the protocol, and says to what: then nothing after this head is HTTP."""
-        if not self.downstream.upgrades or head.minor == 0 or not head.fields.connection_upgrade:
+        """Whether the server changes to what the client asked for: then nothing after this head is HTTP."""
+        cdef frozenset asked = self.downstream.upgrades
+        cdef frozenset said
+        if asked is None or head.minor == 0 or not head.fields.connection_upgrade:
             return False
-        if not pass_upgrade(&head.fields, self.engine.upgrades):
+        said = pass_upgrade(&head.fields, self.engine.upgrades)
+        if said is None or not said <= asked:
             return False
         head.fields.chunked = False  # framing fields mean nothing here either
         self.awaits_head = False
@@ -380,12 +390,10 @@ cdef class Upstream(Stream):
 
     # --- a tunnel ---------------------------------------------------------------------------------------------------
 
-    cdef void await_upgrade(self) noexcept:
-        if self.pool.ws_io_timeout_ms:
-            self.deadline_ms = ws_now_ms() + self.pool.ws_io_timeout_ms
-
     cdef int pass_on(self, const char* data, Py_ssize_t length) except -1:
         self.send(data, length, NULL, 0)
+        if self.write_broken and self.ended_tunnel:
+            return self.end_tunnel(True)  # nothing is read from it any more that would tell
         self.touch_tunnel()
         return 0
 
@@ -394,13 +402,13 @@ cdef class Upstream(Stream):
         self.time_tunnel()
 
     cdef void time_tunnel(self) noexcept:
-        """wsServerIOTimeout counts while bytes wait that the server does not take, else wsServerIdleTimeout."""
+        """When to look next: at the first limit that may be over; which one counts, `check_tunnel` sees."""
         cdef int64_t limit_ms = self.pool.ws_idle_ms
-        if self.buffered and self.pool.ws_io_timeout_ms:
-            limit_ms = self.pool.ws_io_timeout_ms
-        elif self.ended_tunnel or self.downstream.half_closed:
+        if self.ended_tunnel or self.downstream.half_closed:
             # Who ended may be gone for good, as most are: that is no reason to keep the other's connection for an hour.
             limit_ms = min(limit_ms, self.engine.body_timeout_ms) if limit_ms else self.engine.body_timeout_ms
+        if self.buffered and self.pool.ws_io_timeout_ms:
+            limit_ms = min(limit_ms, self.pool.ws_io_timeout_ms) if limit_ms else self.pool.ws_io_timeout_ms
         self.deadline_ms = self.moved_ms + limit_ms if limit_ms else 0
 
     cdef bint client_ended(self) except -1:
@@ -408,29 +416,47 @@ cdef class Upstream(Stream):
         return not self.ended_tunnel and self.half_close()
 
     cdef int check_tunnel(self, int64_t now_ms) except -1:
-        """Its time is over, unless the server reads after all."""
+        """
+        Its time is over, unless the server reads after all, or the client has still to read.
+
+        While bytes wait that the server does not take, wsServerIOTimeout counts, else wsServerIdleTimeout.
+        """
+        cdef int64_t io_deadline_ms = self.moved_ms + self.pool.ws_io_timeout_ms
         if self.buffered:
             if self.is_being_read():
                 self.touch_tunnel()
                 return 0
             if self.count_unsent():
-                log.info("server %s: a tunnel is closed: the server does not read (wsServerIOTimeout)", self.pool.name)
+                if io_deadline_ms > now_ms:
+                    self.deadline_ms = io_deadline_ms
+                    return 0
+                log.info(
+                    "server %s: a tunnel is closed: the server does not read (%s)", self.pool.name,
+                    "wsServerIOTimeout" if self.pool.ws_io_timeout_ms else "wsServerIdleTimeout",
+                )
                 return self.end_tunnel(False)
             self.buffered = False  # all was taken: only the silence counts
             self.time_tunnel()
             if self.deadline_ms == 0 or self.deadline_ms > now_ms:
                 return 0
+        if self.downstream.write_paused:
+            self.touch_tunnel()  # it is the client's turn, and body_s counts: what it takes are bytes, too
+            return 0
         log.info("server %s: a tunnel is closed: nobody says anything (wsServerIdleTimeout)", self.pool.name)
         return self.end_tunnel(True)
 
     cdef int end_tunnel(self, bint clean) except -1:
         cdef Exchange downstream = self.downstream
-        self.downstream = None
-        if clean:
-            self.close()
-        else:
-            self.abort()
+        self.part(clean)
         return downstream.end_tunnel(clean)
+
+    cdef int part(self, bint clean) except -1:
+        self.downstream = None
+        if not clean:
+            return self.abort()
+        self.close()
+        self.deadline_ms = ws_now_ms() + self.engine.body_timeout_ms  # for a server that does not take the last bytes
+        return 0
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -461,7 +487,12 @@ cdef class Upstream(Stream):
 
     cdef int on_deadline(self, int64_t now_ms) except -1:
         if self.downstream is None:
-            return self.close()
+            if not self.closing:
+                return self.close()
+            if not self.is_being_read():
+                return self.abort()
+            self.deadline_ms = now_ms + self.engine.body_timeout_ms
+            return 0
         if self.body.kind == TUNNEL:
             return self.check_tunnel(now_ms)
         if self.buffered:

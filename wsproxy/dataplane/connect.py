@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import socket
 from typing import Any
 
 from wsproxy._fast.engine import Engine, Pool
@@ -49,7 +51,10 @@ async def _connect(engine: Engine, address: str, pool: Pool, options: dict[str, 
     is_connected = False
     try:
         async with asyncio.timeout(pool.connect_timeout_s):
-            await loop.create_connection(lambda: upstream, address, pool.port, **options)
+            if options:
+                await loop.create_connection(lambda: upstream, address, pool.port, **options)
+            else:
+                engine.poller.adopt(await _connect_plain(address, pool.port), upstream)
             is_connected = True
     except TimeoutError:
         raise TimeoutError(
@@ -60,6 +65,20 @@ async def _connect(engine: Engine, address: str, pool: Pool, options: dict[str, 
             # Given up in the moment in which it was made: uvloop closes it and never says so.
             upstream.connection_lost(None)
     return upstream
+
+
+async def _connect_plain(address: str, port: int) -> int:
+    """The descriptor of a connected socket."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, (address, port))
+        except (
+            OSError
+        ) as error:  # asyncio's own words repeat the address; operators know the system's
+            raise OSError(error.errno, os.strerror(error.errno or 0)) from None
+        return sock.detach()
 
 
 async def _shake_hands(address: str, pool: Pool, options: dict[str, Any]) -> None:

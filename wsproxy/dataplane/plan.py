@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsproxy._fast.engine import Pool, Service
@@ -51,29 +51,47 @@ class Plan:
     state: SharedState
 
 
-def build_plan(config: Config, settings: Settings, state: SharedState) -> Plan:
+def build_plan(
+    config: Config,
+    settings: Settings,
+    state: SharedState,
+    security: TransportSecurity | None = None,
+) -> Plan:
     """
     The plan; its clusters take their slots in ``state``, so build it before the first fork.
+
+    ``security``: instead of the keyrings that ``config`` names.
 
     Raises:
         StartError: a setting names a ServerCluster that ``config`` does not have.
     """
     _check_names(config, settings)
-    clusters = tuple(
-        _build_cluster(cluster, settings, state) if cluster.servers else None
-        for cluster in config.server_clusters
-    )
+    clusters = _build_clusters(config, settings, state)
     fallback = None
     if settings.fallback.mode == "upstream":
         name = settings.fallback.upstream
         fallback = Cluster(state, FALLBACK_CLUSTER, [(name, None, 1, -1)], [0], [])
     routes = build_route_table(config, exact_first=settings.routing.prefer == "exact")
-    security = TransportSecurity(settings.upstream.tls, Path(config.path).parent)
+    security = security or TransportSecurity(settings.upstream.tls, Path(config.path).parent)
     for cluster in config.server_clusters:
         for server in _servers(cluster):
             for transport in server.transports:
                 security.of(transport)  # the files are read here, before the fork
     return Plan(config, settings, routes, clusters, fallback, security, state)
+
+
+def plan_again(plan: Plan, state: SharedState) -> Plan:
+    """The same plan on another shared state: for replay, where each process of a log has its own."""
+    return replace(plan, state=state, clusters=_build_clusters(plan.config, plan.settings, state))
+
+
+def _build_clusters(
+    config: Config, settings: Settings, state: SharedState
+) -> tuple[Cluster | None, ...]:
+    return tuple(
+        _build_cluster(cluster, settings, state) if cluster.servers else None
+        for cluster in config.server_clusters
+    )
 
 
 def _check_names(config: Config, settings: Settings) -> None:

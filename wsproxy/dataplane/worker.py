@@ -22,6 +22,7 @@ import uvloop
 
 from wsproxy._fast.downstream import DownstreamProtocol
 from wsproxy._fast.engine import Engine
+from wsproxy._fast.poller import Door, Poller
 from wsproxy.config.settings import LONGEST_S
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.connections import make_engine
@@ -76,6 +77,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     engine, slow = build_engine(context.plan, context.worker_id)
+    engine.poller = Poller(engine)
     if slow.room.is_needed:
         slow.room.listen(context.plan.state.bell(context.worker_id))
     timeouts = context.plan.settings.timeouts
@@ -99,16 +101,22 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
 
 async def _open_door(
     engine: Engine, listener: BoundListener, head_s: float
-) -> asyncio.Server | IntroducingListener:
+) -> asyncio.Server | IntroducingListener | Door:
     """Accepts from now on."""
     loop = asyncio.get_running_loop()
     options = await _tls_options(listener, head_s)
+    # What it accepts inherits that: an answer's last bytes never wait for an acknowledgement.
+    listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # Counted before the handshake, which costs more than the rest; the loop's own server would ask after it.
     is_counted = listener.tls is not None and engine.limits_clients
     if listener.senders or is_counted:
         serve = partial(_serve, engine, listener, head_s)
         return IntroducingListener(listener.sock, listener.senders, head_s, serve)
     make = partial(DownstreamProtocol, engine)
+    if listener.tls is None:
+        listener.sock.listen(BACKLOG)
+        door: Door = engine.poller.listen(listener.sock, make)
+        return door
     return await loop.create_server(make, sock=listener.sock, backlog=BACKLOG, **options)
 
 
@@ -130,6 +138,9 @@ async def _serve(
         peer = header.source[0]
     if not downstream.admit(peer):
         reset(sock)
+        return
+    if listener.tls is None:
+        engine.poller.adopt(sock.detach(), downstream)
         return
     loop = asyncio.get_running_loop()
     try:
@@ -176,12 +187,11 @@ async def _accept_queued(
             except OSError:  # none waits (EAGAIN), or no descriptor is left for it
                 break
             sock.setblocking(False)
-            make = partial(DownstreamProtocol, engine)
-            taken = loop.connect_accepted_socket(make, sock, **options)
             if listener.tls is None:
-                await taken
-            else:
-                handshakes.append(taken)
+                engine.poller.adopt(sock.detach(), DownstreamProtocol(engine))
+                continue
+            make = partial(DownstreamProtocol, engine)
+            handshakes.append(loop.connect_accepted_socket(make, sock, **options))
     await asyncio.gather(*handshakes, return_exceptions=True)
 
 
@@ -203,3 +213,4 @@ async def _drain(engine: Engine, shutdown_s: float) -> None:
         log.warning("%d requests did not end within %g s and are cut", left, shutdown_s)
     engine.close_all()
     await asyncio.sleep(0)  # connection_lost of what was cut
+    engine.poller.close()

@@ -1,0 +1,41 @@
+from enum import IntEnum
+
+class LogLevel(IntEnum):
+    FOREIGN = 0
+    BLANK = 1
+    NO_LEVEL = 2
+    PLUGIN = 3
+    ERROR = 4
+    WARNING = 5
+    STATS = 6
+    DETAIL = 7
+    DEBUG = 8
+    TRACE = 9
+    OTHER_LEVEL = 10
+
+class LogLine:
+    number: int
+    time_us: int
+    pid: int
+    tid: int
+    key: tuple[int, int]
+    level: int
+    code: int
+    at: int
+    text: bytes
+
+class LineScanner:
+    lines: int
+    records: int
+    foreign: int
+    blank: int
+    glued: int
+    def __init__(
+        self, shapes: list[tuple[bytes, bytes, int]], *, wanted_only: bool = False
+    ) -> None: ...
+    def feed(self, data: bytes) -> list[LogLine]: ...
+    def end(self) -> list[LogLine]: ...
+    def join(self, line: LogLine, more: bytes) -> LogLine: ...
+    def restart(self) -> None: ...
+
+def read_lines(data: bytes, shapes: list[tuple[bytes, bytes, int]]) -> list[LogLine]: ...

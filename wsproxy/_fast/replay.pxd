@@ -1,0 +1,34 @@
+# A request that a log tells of, decided again by the code that decides live traffic.
+
+from libc.stdint cimport int64_t
+from wsproxy._fast.decide cimport Choice
+from wsproxy._fast.engine cimport Engine, Service
+from wsproxy._fast.head cimport RequestHead
+from wsproxy._fast.match cimport MatchResult
+from wsproxy._fast.select cimport Cluster
+
+cpdef enum Rule:
+    # Why `ReplayedRequest.choose` answered with its server.
+    AFFINITY = 0            # one of the clone ids names it
+    REMEMBERED = 1          # the session moved there a moment ago
+    BALANCED = 2            # regular balancing chose it
+    ALLOWED = 3             # regular balancing may choose it: where its turn begins is random
+    NONE = 4                # there is no server
+
+
+cdef class ReplayedRequest:
+    cdef Engine engine
+    cdef Service service
+    cdef readonly bytes host
+    cdef readonly int port
+    cdef readonly bytes target
+    cdef readonly list cookies      # values of Cookie fields
+    cdef MatchResult found
+    cdef Choice choice
+    cdef readonly int server        # where it is in flight; -1 nowhere
+    cdef bint was_chosen
+    cdef bint counted               # in flight in the shared state
+
+    cdef RequestHead* fill_head(self) except NULL
+    cdef int choose_as_logged(self, Cluster cluster, int64_t now_ms, int logged) except -1
+    cdef int leave(self) except -1

@@ -1,0 +1,87 @@
+"""
+Access logs: requests of a common or combined log, with the session and the server where the format has them.
+
+Driven by ``cli.replay``; the requests go to ``replay``. A log without ``WAS=`` (PLUGIN.md 7.5) tells no server: then nothing
+of the choice can be compared. Must not lose a line: what is no request is told as None.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+
+FORMATS = ("common", "combined")
+
+_LINE = re.compile(
+    rb"(?:(?P<vhost>[^\s\"]+:\d+) )?(?P<client>\S+) \S+ (?P<user>\S+|\"[^\"]*\") "
+    rb"\[(?P<day>\d\d)/(?P<month>[A-Z][a-z]{2})/(?P<year>\d{4}):(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+    rb"(?: (?P<zone>[+-]\d{4}))?\] "
+    rb"\"(?P<request>(?:[^\"\\]|\\.)*)\" (?P<status>\d{3}) (?P<size>\d+|-)(?P<rest>.*)"
+)
+_COMBINED = re.compile(rb" \"(?:[^\"\\]|\\.)*\" \"(?:[^\"\\]|\\.)*\"")
+_SESSION = re.compile(rb"\bJSESSIONID=\"?(?P<value>[^\s\";,]+)")
+_SERVER = re.compile(rb"\bWAS=\"?(?P<server>[^\s\";,]+)")
+_MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
+# What httpd writes for a variable or cookie that is not there.
+_ABSENT = b"-"
+
+
+@dataclass(slots=True)
+class AccessRecord:
+    """One request as an access log tells it; empty where it does not."""
+
+    number: int
+    time_us: int
+    vhost: bytes
+    method: bytes
+    target: bytes
+    status: int
+    session: bytes  # value of the affinity cookie
+    server: bytes  # host:port of the app server
+
+
+def read_record(number: int, line: bytes, log_format: str) -> AccessRecord | None:
+    """The request of one line; None: it is none of this format."""
+    found = _LINE.match(line)
+    if found is None or (log_format == "combined" and not _COMBINED.search(found["rest"])):
+        return None
+    parts = found["request"].split(b" ")
+    if len(parts) < 2 or not parts[1].startswith(b"/"):
+        return None
+    time_us = _time_us(found)
+    if time_us < 0:
+        return None
+    # not from the request itself, where a client may write what it likes
+    session, server = _SESSION.search(found["rest"]), _SERVER.search(found["rest"])
+    return AccessRecord(
+        number,
+        time_us,
+        found["vhost"] or b"",
+        parts[0],
+        parts[1],
+        int(found["status"]),
+        session["value"] if session and session["value"] != _ABSENT else b"",
+        server["server"] if server and server["server"] != _ABSENT else b"",
+    )
+
+
+def _time_us(found: re.Match[bytes]) -> int:
+    """-1: no date."""
+    month = _MONTHS.find(found["month"])
+    zone = found["zone"]
+    offset = timedelta()
+    if zone:
+        offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
+        offset = -offset if zone.startswith(b"-") else offset
+    try:
+        moment = datetime(
+            int(found["year"]), month // 3 + 1, int(found["day"]), int(found["hour"]),
+            int(found["minute"]), int(found["second"]), tzinfo=timezone(offset),
+        )  # fmt: skip
+    except ValueError:
+        return -1
+    if month < 0:
+        return -1
+    # the local clock, as the plug-in's log has it
+    return int(moment.replace(tzinfo=UTC).timestamp()) * 1_000_000

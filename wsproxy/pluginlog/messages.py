@@ -1,0 +1,398 @@
+"""
+The messages of http_plugin.log: level, component, function and words of each, once for reading and for writing.
+
+Driven by ``reader`` (which beginnings are wanted), ``replay`` (their fields) and by whoever writes such a log. Must not read
+or write anything. Words are those of PLUGIN.md 7.3; a message that releases word differently has several shapes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import IntEnum, auto
+
+from wsproxy._fast.loglines import LogLevel
+
+
+class Code(IntEnum):
+    """What a message tells; 0 is everything else."""
+
+    LOADED = auto()
+    WEB_SERVER = auto()
+    RELOADED = auto()
+    BEGIN = auto()
+    REQUEST_IS = auto()
+    VHOST_MATCH = auto()
+    URI_MATCH = auto()
+    NO_ROUTE = auto()
+    GROUP = auto()
+    PARSING = auto()
+    CLONE = auto()
+    CHECKING = auto()
+    IS_DOWN = auto()
+    MAX_CONNECTIONS = auto()
+    PICKED = auto()
+    TRANSPORT = auto()
+    REUSED = auto()
+    NEW_STREAM = auto()
+    REQUEST_LINE = auto()
+    HOST = auto()
+    COOKIE = auto()
+    IS_SECURE = auto()
+    SCHEME = auto()
+    STATUS_LINE = auto()
+    CONTENT = auto()
+    CONNECT_FAILED = auto()
+    CONNECT_TIMEOUT = auto()
+    NO_STREAM = auto()
+    IO_TIMEOUT = auto()
+    BAD_RESPONSE = auto()
+    FAILED_TRY = auto()
+    MARKING = auto()
+    ALL_DOWN = auto()
+    NO_SERVER = auto()
+    FAILED = auto()
+    COUNTERS = auto()
+    END = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """
+    One wording of a message: ``template`` has ``{name}`` for text and ``{name:d}`` for a whole number.
+
+    ``component`` and ``function`` are empty where a message has none.
+    """
+
+    code: Code
+    level: LogLevel
+    component: str
+    function: str
+    template: str
+    fast: re.Pattern[bytes] = field(init=False, repr=False)  # as it is nearly always
+    pattern: re.Pattern[bytes] = field(init=False, repr=False)  # whatever may be in a field
+
+    def __post_init__(self) -> None:
+        """Compiles the template."""
+        object.__setattr__(self, "fast", _compile_fast(self.template))
+        object.__setattr__(self, "pattern", _compile(self.template))
+
+    @property
+    def begin(self) -> bytes:
+        """What every such message begins with."""
+        return self.template.partition("{")[0].encode()
+
+    def text(self, **fields: object) -> str:
+        """The message with these fields, as it stands behind the level."""
+        message = self.template.format(**fields)
+        where = ": ".join(filter(None, (self.component, self.function)))
+        return f"{where}: {message}" if where else message
+
+
+# Longest text whose fields may hold anything. These patterns take the square of the length where a client repeats pieces of
+# the message in its URI.
+MOST_TOLERATED = 4096
+
+# Word processors have turned some of the quotes in published logs into curled ones.
+_QUOTE = rb"(?:'|\xe2\x80[\x98\x99])"
+_FIELD = re.compile(r"\{(\w+)(:d)?\}")
+
+
+def _compile(template: str) -> re.Pattern[bytes]:
+    """The template as a pattern that a whole message matches."""
+    pattern = b""
+    at = 0
+    for found in _FIELD.finditer(template):
+        pattern += _literal(template[at : found.start()])
+        name = found[1].encode()
+        pattern += rb"(?P<%b>-?\d{1,12})" % name if found[2] else rb"(?P<%b>.*?)" % name
+        at = found.end()
+    return re.compile(pattern + _literal(template[at:]) + rb"\s*", re.DOTALL)
+
+
+def _compile_fast(template: str) -> re.Pattern[bytes]:
+    """The same for fields without quotes and blanks: five times as quick."""
+    pattern = b""
+    at = 0
+    for found in _FIELD.finditer(template):
+        pattern += re.escape(template[at : found.start()].encode())
+        at = found.end()
+        text = (
+            rb"-?\d{1,12}" if found[2] else rb"[^';]*" if template[at : at + 1] in "';" else rb"\S+"
+        )
+        if at == len(template) and not found[2]:
+            text = rb".*\S"
+        pattern += rb"(?P<%b>%b)" % (found[1].encode(), text)
+    return re.compile(pattern + re.escape(template[at:].encode()))
+
+
+def _literal(text: str) -> bytes:
+    return re.escape(text.encode()).replace(rb"'", _QUOTE).replace(rb"\ ", rb"\s+")
+
+
+_PLUGIN, _ERROR, _STATS = LogLevel.PLUGIN, LogLevel.ERROR, LogLevel.STATS
+_DETAIL, _DEBUG, _TRACE = LogLevel.DETAIL, LogLevel.DEBUG, LogLevel.TRACE
+
+# The first shape of a code is the one to write.
+SHAPES: tuple[Shape, ...] = (
+    Shape(Code.LOADED, _PLUGIN, "", "", "Plugins loaded."),
+    Shape(Code.WEB_SERVER, _PLUGIN, "", "", "Webserver: {name}"),
+    Shape(
+        Code.RELOADED,
+        _TRACE,
+        "ws_common",
+        "websphereUpdateConfig",
+        "Config was successfully reloaded",
+    ),
+    Shape(Code.BEGIN, _DEBUG, "ws_common", "websphereBeginRequest", "Beginning a client request"),
+    Shape(
+        Code.REQUEST_IS,
+        _DETAIL,
+        "ws_common",
+        "websphereBeginRequest",
+        "Request is: host='{host}'; uri='{uri}'",
+    ),
+    Shape(
+        Code.REQUEST_IS,
+        _DETAIL,
+        "ws_common",
+        "websphereHandleRequest",
+        "Request is: host='{host}'; uri='{uri}'",
+    ),
+    Shape(
+        Code.VHOST_MATCH,
+        _DEBUG,
+        "ws_common",
+        "websphereVhostMatch",
+        "Found a match '{pattern}' to '{subject}' in VhostGroup: {group} with score {score:d}, exact match {exact:d}",
+    ),
+    Shape(
+        Code.URI_MATCH,
+        _DEBUG,
+        "ws_common",
+        "websphereUriMatch",
+        "Found a match '{pattern}' to '{subject}' in UriGroup: {group} with score {score:d}, exact match {exact:d}",
+    ),
+    Shape(Code.NO_ROUTE, _TRACE, "ws_common", "websphereFindServerGroup", "No route found"),
+    Shape(Code.NO_ROUTE, _TRACE, "ws_common", "websphereShouldHandleRequest", "No route found"),
+    Shape(
+        Code.GROUP,
+        _DETAIL,
+        "ws_common",
+        "websphereFindServerGroup",
+        "Setting the server group: {group}; highScore: {score:d}; highExactMatch: {exact:d};"
+        " affinityCookie: {cookie}; affinityURL: {url}",
+    ),
+    Shape(
+        Code.PARSING,
+        _DEBUG,
+        "ws_common",
+        "websphereParseCloneID",
+        "Parsing clone ids from '{value}'",
+    ),
+    Shape(Code.CLONE, _TRACE, "ws_common", "websphereParseCloneID", "Adding clone id '{clone}'"),
+    Shape(
+        Code.CHECKING,
+        _STATS,
+        "ws_server_group",
+        "serverGroupCheckServerStatus",
+        "Checking status of {server}, ignoreWeights {ignore:d}, markedDown {down:d}, retryNow {retry:d},"
+        " retryInSec {seconds}, wlbAllows {allows:d} reachedMaxConnectionsLimit {full:d}",
+    ),
+    Shape(
+        Code.CHECKING,
+        _TRACE,
+        "ws_server_group",
+        "serverGroupCheckServerStatus",
+        "Checking status of {server}, ignoreWeights {ignore:d}, markedDown {down:d}, retryNow {retry:d}, wlbAllows {allows:d}",
+    ),
+    Shape(
+        Code.IS_DOWN,
+        _TRACE,
+        "ws_server_group",
+        "serverGroupCheckServerStatus",
+        "Server {server} is marked down; retry in {seconds:d}",
+    ),
+    Shape(
+        Code.MAX_CONNECTIONS,
+        _DEBUG,
+        "ws_server",
+        "serverHasReachedMaxConnections",
+        "server {server} - currentConnectionsCount {current:d}, maxConnectionsCount {most:d}.",
+    ),
+    Shape(
+        Code.PICKED,
+        _TRACE,
+        "ws_server_group",
+        "lockedServerGroupUseServer",
+        "Server {server} picked, weight {weight:d}.",
+    ),
+    Shape(
+        Code.PICKED,
+        _TRACE,
+        "ws_server_group",
+        "serverGroupIncrementConnectionCount",
+        "Server {server} picked, pendingConnectionCount {pending:d} totalConnectionsCount {total:d}.",
+    ),
+    Shape(
+        Code.TRANSPORT,
+        _DETAIL,
+        "ws_common",
+        "websphereFindTransport",
+        "Setting the transport(case {case:d}): {host} on port {port:d}",
+    ),
+    Shape(
+        Code.REUSED,
+        _TRACE,
+        "ws_common",
+        "websphereGetStream",
+        "Reusing existing stream from queue, socket = {socket:d}",
+    ),
+    Shape(
+        Code.NEW_STREAM,
+        _DETAIL,
+        "ws_common",
+        "websphereGetStream",
+        "Created a new stream; queue was empty, socket = {socket:d} Local Port={port:d}",
+    ),
+    *(
+        Shape(Code.REQUEST_LINE, _DETAIL, "", "", method + " {target} HTTP/1.{minor:d}")
+        for method in (
+            "GET",
+            "POST",
+            "HEAD",
+            "PUT",
+            "DELETE",
+            "OPTIONS",
+            "PATCH",
+            "TRACE",
+            "PROPFIND",
+        )
+    ),
+    Shape(Code.HOST, _DETAIL, "", "", "Host: {value}"),
+    Shape(Code.HOST, _DETAIL, "", "", "host: {value}"),
+    Shape(Code.COOKIE, _DETAIL, "", "", "Cookie: {value}"),
+    Shape(Code.COOKIE, _DETAIL, "", "", "cookie: {value}"),
+    Shape(Code.IS_SECURE, _DETAIL, "", "", "$WSIS: {value}"),
+    Shape(Code.SCHEME, _DETAIL, "", "", "$WSSC: {value}"),
+    Shape(Code.STATUS_LINE, _DETAIL, "", "", "HTTP/1.{minor:d} {status:d} {reason}"),
+    Shape(Code.STATUS_LINE, _DETAIL, "", "", "HTTP/1.{minor:d} {status:d}"),
+    Shape(
+        Code.CONTENT,
+        _TRACE,
+        "lib_htrequest",
+        "htrequestWrite",
+        "Writing the request content, length {length:d}",
+    ),
+    Shape(
+        Code.CONNECT_FAILED,
+        _ERROR,
+        "ws_common",
+        "websphereGetStream",
+        "Failed to connect to app server on host '{host}' ({errno:d}): Connect (local port {port:d})",
+    ),
+    Shape(
+        Code.CONNECT_FAILED,
+        _ERROR,
+        "ws_common",
+        "websphereGetStream",
+        "Failed to connect to app server on host '{host}', OS err={errno:d}",
+    ),
+    Shape(Code.CONNECT_TIMEOUT, _ERROR, "ws_common", "websphereGetStream", "Connect timeout fired"),
+    Shape(Code.NO_STREAM, _ERROR, "ws_common", "websphereExecute", "Failed to create the stream"),
+    Shape(
+        Code.IO_TIMEOUT,
+        _ERROR,
+        "",
+        "",
+        "ServerIOTimeout fired. Time out {seconds:d}. retry count {count:d}."
+        " serverIOTimeoutRetry {most:d}, retry {retry}, rc {rc:d}",
+    ),
+    Shape(
+        Code.BAD_RESPONSE,
+        _ERROR,
+        "lib_htresponse",
+        "htresponseRead",
+        "Response code {status:d} received. Error occured in reading response {number:d}.",
+    ),
+    Shape(
+        Code.FAILED_TRY,
+        _ERROR,
+        "ws_common",
+        "websphereHandleRequest",
+        "Failed to execute the transaction to '{server}'on host '{host}'; will try another one",
+    ),
+    Shape(
+        Code.FAILED_TRY,
+        _ERROR,
+        "ws_common",
+        "websphereHandleRequest",
+        "Failed to execute the transaction to '{server}' on host '{host}'; will try another one",
+    ),
+    Shape(Code.MARKING, _ERROR, "ws_server", "serverSetFailoverStatus", "Marking {server} down"),
+    Shape(
+        Code.NO_SERVER,
+        _ERROR,
+        "ws_common",
+        "websphereWriteRequestReadResponse",
+        "Failed to find an app server to handle this request",
+    ),
+    Shape(Code.FAILED, _ERROR, "ws_common", "websphereHandleRequest", "Failed to handle request"),
+    Shape(
+        Code.FAILED,
+        _ERROR,
+        "ws_common",
+        "websphereHandleRequest",
+        "Failed to handle request rc={rc:d}",
+    ),
+    Shape(
+        Code.COUNTERS,
+        _STATS,
+        "ws_server",
+        "serverSetFailoverStatus",
+        "Server {server} : pendingRequests {pending:d} failedRequests {failed:d}"
+        " affinityRequests {affinity:d} totalRequests {total:d}.",
+    ),
+    Shape(
+        Code.COUNTERS,
+        _STATS,
+        "ws_server",
+        "serverSetFailoverStatus",
+        "Server {server} : pendingConnections {pending:d} failedConnections {failed:d}"
+        " affinityConnections {affinity:d} totalConnections {total:d}.",
+    ),
+    Shape(Code.END, _TRACE, "ws_common", "websphereEndRequest", "Ending the request"),
+)
+
+_BY_CODE: dict[int, tuple[Shape, ...]] = {
+    code: tuple(shape for shape in SHAPES if shape.code is code) for code in Code
+}
+
+
+def wanted() -> list[tuple[bytes, bytes, int]]:
+    """What ``LineScanner`` looks for: each function and beginning once."""
+    rows = {
+        (shape.function.encode(), shape.begin.rstrip(b" '"), int(shape.code)) for shape in SHAPES
+    }
+    # the longer beginning first: it is the more exact one
+    return sorted(rows, key=lambda row: (row[0], -len(row[1]), row[1]))
+
+
+def shape_of(code: Code) -> Shape:
+    """How a message of this code is written."""
+    return _BY_CODE[code][0]
+
+
+def read_fields(code: int, text: bytes, at: int) -> re.Match[bytes] | None:
+    """The fields of a message that ``LineScanner`` gave this code; None: its rest has another shape."""
+    shapes = _BY_CODE[code]
+    found = shapes[0].fast.fullmatch(text, at)
+    if found is not None:
+        return found
+    if len(text) > MOST_TOLERATED:
+        return None
+    for shape in shapes:
+        found = shape.pattern.fullmatch(text, at)
+        if found is not None:
+            return found
+    return None

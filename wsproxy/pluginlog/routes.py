@@ -1,0 +1,177 @@
+"""
+The routing part of a replay: which VirtualHost, Uri and Route the log says, and what the live matcher says to the same.
+
+Driven by ``replay``. Lines repeat themselves (hosts, paths), so what a line says and what comes of it is kept by its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wsproxy._fast.loglines import LogLine
+from wsproxy._fast.replay import ReplayedRequest
+from wsproxy.pluginlog.messages import Code, read_fields
+from wsproxy.pluginlog.outcome import text_of
+from wsproxy.pluginlog.requests import LoggedRequest
+from wsproxy.pluginlog.world import World
+
+# Texts whose meaning is kept; a busy site has some thousand paths. Above, all are forgotten and the common ones come back.
+MOST_KEPT = 32_768
+LONGEST_KEPT = 1024
+UNKNOWN_PORT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """A ``Found a match`` line and the live matcher's word on it; ``port`` of the request where it says that."""
+
+    logged: str
+    ours: str
+    host: bytes
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """A ``Setting the server group`` line."""
+
+    group: str
+    score: str
+    names: str
+
+
+class RouteReader:
+    """What routing lines say, each text once."""
+
+    def __init__(self, world: World) -> None:
+        """``world``: whose matcher is asked."""
+        self._world = world
+        self._matched: dict[bytes, Matched | None] = {}
+        self._grouped: dict[bytes, Grouped | None] = {}
+
+    def vhost(self, line: LogLine) -> Matched | None:
+        """What a VirtualHost match says; None where the line is cut."""
+        try:
+            return self._matched[line.text]
+        except KeyError:
+            return self._keep(line, self._read_vhost(line))
+
+    def uri(self, line: LogLine) -> Matched | None:
+        """What a Uri match says."""
+        try:
+            return self._matched[line.text]
+        except KeyError:
+            return self._keep(line, self._read_uri(line))
+
+    def group(self, line: LogLine) -> Grouped | None:
+        """What the choice of a Route says."""
+        try:
+            return self._grouped[line.text]
+        except KeyError:
+            found = self._read_group(line)
+            if len(self._grouped) >= MOST_KEPT:
+                self._grouped.clear()
+            self._grouped[line.text] = found
+            return found
+
+    def _keep(self, line: LogLine, found: Matched | None) -> Matched | None:
+        if len(line.text) > LONGEST_KEPT:
+            return found
+        if len(self._matched) >= MOST_KEPT:
+            self._matched.clear()
+        self._matched[line.text] = found
+        return found
+
+    def _read_vhost(self, line: LogLine) -> Matched | None:
+        found = read_fields(Code.VHOST_MATCH, line.text, line.at)
+        if found is None:
+            return None
+        pattern, subject, group = (text_of(found[name]) for name in ("pattern", "subject", "group"))
+        host, port = split_host(found["subject"])
+        ours = self._world.match_vhost(group, pattern, host, port)
+        return Matched(
+            _said(group, pattern, subject, int(found["score"]), int(found["exact"])),
+            _said(group, pattern, subject, *ours)
+            if isinstance(ours, tuple)
+            else f"{group}: {ours}",
+            host,
+            port,
+        )
+
+    def _read_uri(self, line: LogLine) -> Matched | None:
+        found = read_fields(Code.URI_MATCH, line.text, line.at)
+        if found is None:
+            return None
+        pattern, subject, group = (text_of(found[name]) for name in ("pattern", "subject", "group"))
+        ours = self._world.match_uri(group, pattern, found["subject"])
+        return Matched(
+            _said(group, pattern, subject, int(found["score"]), int(found["exact"])),
+            _said(group, pattern, subject, *ours)
+            if isinstance(ours, tuple)
+            else f"{group}: {ours}",
+            found["subject"],
+            UNKNOWN_PORT,
+        )
+
+    @staticmethod
+    def _read_group(line: LogLine) -> Grouped | None:
+        found = read_fields(Code.GROUP, line.text, line.at)
+        if found is None:
+            return None
+        return Grouped(
+            text_of(found["group"]),
+            f"{int(found['score'])}/{int(found['exact'])}",
+            f"{text_of(found['cookie'])}/{text_of(found['url'])}",
+        )
+
+    def rebuild(self, request: LoggedRequest, group: str = "") -> str:
+        """
+        Routes the request as live traffic would be; the answer is what had to be assumed for that, or empty.
+
+        A log of LogLevel Detail does not tell the port: then it is one with which ``group`` comes out, if there is one.
+
+        Raises:
+            ValueError: live traffic would have refused it.
+        """
+        assert request.uri is not None
+        if request.port != UNKNOWN_PORT:
+            request.replayed = ReplayedRequest(
+                request.process.engine, request.host, request.port, request.uri, []
+            )
+            request.cluster = request.replayed.cluster
+            return ""
+        outcomes: dict[tuple[int, int, int], tuple[int, ReplayedRequest]] = {}
+        for port in self._world.ports:
+            replayed = ReplayedRequest(request.process.engine, request.host, port, request.uri, [])
+            match = replayed.match()
+            key = (-1, 0, 0) if match is None else match[1:4]
+            outcomes.setdefault(key, (port, replayed))
+        chosen = next(iter(outcomes))
+        if len(outcomes) > 1:
+            chosen = next((key for key in outcomes if self.name_of(key[0]) == group), chosen)
+        port, request.replayed = outcomes[chosen]
+        request.cluster = chosen[0]
+        return "" if len(outcomes) == 1 else f"the log tells no port; with port {port}"
+
+    def name_of(self, cluster: int) -> str:
+        """Of the cluster with this index; empty for none."""
+        return self._world.config.server_clusters[cluster].name if cluster >= 0 else ""
+
+
+def _said(group: str, pattern: str, subject: str, score: int, exact: int) -> str:
+    return f"{group}: {pattern} for {subject}: {score}/{exact}"
+
+
+def split_host(text: bytes) -> tuple[bytes, int]:
+    """Host without brackets, and port (-1 none)."""
+    host, colon, port = text.rpartition(b":")
+    if (
+        not colon
+        or not port.isdigit()
+        or len(port) > 5
+        or (b":" in host and not host.endswith(b"]"))
+    ):
+        host, port = text, b"-1"
+    if host.startswith(b"[") and host.endswith(b"]"):
+        host = host[1:-1]
+    return host, int(port)

@@ -1,0 +1,209 @@
+"""
+What a replay counts: checks by decision and result, and requests by server over time.
+
+Driven by ``replay``; read by ``cli.replay`` and ``html``. Pure; of bounded size whatever the log's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from wsproxy.pluginlog.outcome import DECISIONS, DIFFERS, SAME, UNDECIDED, Result
+from wsproxy.pluginlog.reader import Reading
+
+RESULTS: tuple[Result, ...] = (SAME, DIFFERS, UNDECIDED)
+# Seconds of one point; doubled whenever there would be more points than a chart has pixels.
+FIRST_STEP_S = 1
+MOST_POINTS = 480
+
+
+@dataclass(slots=True)
+class Series:
+    """What happened at one server (empty name: unknown) in one step of time."""
+
+    requests: int = 0
+    affinity: int = 0
+    failures: int = 0
+    marks: int = 0
+    differences: int = 0
+
+    def add(self, other: Series) -> None:
+        """Both together."""
+        self.requests += other.requests
+        self.affinity += other.affinity
+        self.failures += other.failures
+        self.marks += other.marks
+        self.differences += other.differences
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts of one replay."""
+
+    requests: int = 0
+    results: dict[Result, int] = field(default_factory=lambda: dict.fromkeys(RESULTS, 0))
+    same: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DECISIONS, 0))
+    # and those that came out otherwise
+    checks: dict[str, dict[Result, int]] = field(
+        default_factory=lambda: {what: dict.fromkeys(RESULTS, 0) for what in DECISIONS}
+    )
+    statuses: dict[int, int] = field(default_factory=dict)
+    processes: int = 0
+    first_us: int = 0
+    last_us: int = 0
+    step_s: int = FIRST_STEP_S
+    points: dict[tuple[int, str], Series] = field(default_factory=dict)  # (step, server)
+    _steps: set[int] = field(default_factory=set)
+
+    @property
+    def decisions(self) -> int:
+        """Checks of any result."""
+        others = sum(sum(counts.values()) for counts in self.checks.values())
+        return others + sum(self.same.values())
+
+    @property
+    def differences(self) -> int:
+        """Checks that came out differently."""
+        return sum(counts[DIFFERS] for counts in self.checks.values())
+
+    def count_request(
+        self, time_us: int, server: str, by_affinity: bool, status: int, result: Result
+    ) -> None:
+        """One request more."""
+        self.requests += 1
+        self.results[result] += 1
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+        point = self._point(time_us, server)
+        point.requests += 1
+        point.affinity += by_affinity
+        point.differences += result is DIFFERS
+
+    def count_failure(self, time_us: int, server: str) -> None:
+        """A try that failed."""
+        self._point(time_us, server).failures += 1
+
+    def count_mark(self, time_us: int, server: str) -> None:
+        """A server was marked down."""
+        self._point(time_us, server).marks += 1
+
+    def servers(self) -> dict[str, Series]:
+        """Each server's counts over all time, by name."""
+        totals: dict[str, Series] = {}
+        for (_, server), point in sorted(self.points.items()):
+            totals.setdefault(server, Series()).add(point)
+        return totals
+
+    def _point(self, time_us: int, server: str) -> Series:
+        second = time_us // 1_000_000
+        if not self.first_us or time_us < self.first_us:
+            self.first_us = time_us
+        self.last_us = max(self.last_us, time_us)
+        key = (second // self.step_s, server)
+        point = self.points.get(key)
+        if point is None:
+            point = self.points[key] = Series()
+            self._steps.add(key[0])
+            if len(self._steps) > MOST_POINTS:
+                self._coarsen()
+                return self._point(time_us, server)
+        return point
+
+    def _coarsen(self) -> None:
+        """Two steps become one."""
+        old, self.points = self.points, {}
+        self.step_s *= 2
+        for (step, server), point in old.items():
+            self.points.setdefault((step // 2, server), Series()).add(point)
+        self._steps = {step for step, _ in self.points}
+
+
+class CountsJson(msgspec.Struct):
+    """Checks of one decision by result."""
+
+    same: int
+    differs: int
+    undecided: int
+
+
+class LinesJson(msgspec.Struct):
+    """Lines of the logs: each is counted once, but ``glued`` records share the line of another."""
+
+    all: int
+    records: int
+    continued: int
+    foreign: int
+    blank: int
+    glued: int
+
+
+class ServerJson(msgspec.Struct):
+    """One server over all time."""
+
+    server: str
+    requests: int
+    by_affinity: int
+    failed_tries: int
+    marked_down: int
+    differences: int
+
+
+class SentJson(msgspec.Struct):
+    """What ``--against`` did."""
+
+    sent: int
+    left_out: int
+    same: int
+    differs: int
+    failed: int
+
+
+class SummaryJson(msgspec.Struct, kw_only=True, tag_field="type", tag="summary"):
+    """The last line of ``--json``; ``same``, ``differs`` and ``undecided`` count requests."""
+
+    requests: int
+    same: int
+    differs: int
+    undecided: int
+    processes: int
+    lines: LinesJson
+    decisions: dict[str, CountsJson]
+    servers: list[ServerJson]
+    statuses: dict[str, int]
+    sent: SentJson | None = None
+
+
+def summary_json(summary: Summary, reading: Reading) -> SummaryJson:
+    """The counts as they are printed."""
+    return SummaryJson(
+        requests=summary.requests,
+        same=summary.results[SAME],
+        differs=summary.results[DIFFERS],
+        undecided=summary.results[UNDECIDED],
+        processes=summary.processes,
+        lines=LinesJson(
+            reading.lines,
+            reading.records,
+            reading.continued,
+            reading.foreign,
+            reading.blank,
+            reading.glued,
+        ),
+        decisions={
+            what: CountsJson(summary.same[what], counts[DIFFERS], counts[UNDECIDED])
+            for what, counts in summary.checks.items()
+        },
+        servers=[
+            ServerJson(
+                server,
+                total.requests,
+                total.affinity,
+                total.failures,
+                total.marks,
+                total.differences,
+            )
+            for server, total in sorted(summary.servers().items())
+        ],
+        statuses={str(status): count for status, count in sorted(summary.statuses.items())},
+    )
