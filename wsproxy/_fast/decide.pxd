@@ -28,6 +28,8 @@ cdef Service decide_service(
     Engine engine, RequestHead* head, const char* local_host, Py_ssize_t local_host_len, int local_port, int default_port,
     MatchResult* found,
 )
+# The path that routes are matched with: without `;params`; lives until the next one is asked for.
+cdef const char* matched_path(Engine engine, RequestHead* head, Py_ssize_t* length) noexcept
 # Takes a server for the request and counts it in flight there.
 cdef void decide_server(Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice) noexcept
 # The same at a given time: replay takes decisions of the past.
