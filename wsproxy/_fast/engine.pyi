@@ -18,6 +18,7 @@ class Engine(Hub):
         head_bytes: int = 65536,
         target_bytes: int = 16384,
         header_fields: int = 300,
+        trace: bool = False,
         vhost_matching_compat: bool = False,
         port_of_listener: bool = False,
         trusted_proxies: frozenset[bytes] = frozenset(),

@@ -69,11 +69,15 @@ cdef enum HeadError:
     BAD_TRAILER
     BAD_EXPECT
     METHOD_REFUSED
+    TRACE_REFUSED
+    TRACE_WITH_BODY
+    BAD_MAX_FORWARDS
 
 cdef struct Limits:
     Py_ssize_t head_bytes
     Py_ssize_t target_bytes
     int header_fields
+    bint trace                  # http.trace: TRACE is a method like any other
 
 cdef struct Field:
     const char* line            # where the line begins, which is where the name begins
@@ -111,6 +115,8 @@ cdef bint all_of(const char* p, Py_ssize_t length, int character_class) noexcept
 cdef HeadError find_control(const char* p, Py_ssize_t length) noexcept nogil
 cdef bint equals_ignoring_case(const char* data, const char* lower, Py_ssize_t length) noexcept nogil
 cdef bint is_token_character(unsigned char c) noexcept nogil
+# The number; -1 where it is not 1 to 18 digits.
+cdef int64_t parse_decimal(const char* p, uint32_t length) noexcept nogil
 # One field line: > 0 its length with CR LF; 0: the empty line (2 bytes) ends the fields; < 0: -HeadError.
 cdef Py_ssize_t parse_field(const char* p, const char* lf, Field* out) noexcept nogil
 # All of them: bytes up to and with the empty line; 0 not whole yet; < 0 -HeadError.

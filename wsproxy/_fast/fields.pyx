@@ -185,7 +185,7 @@ cdef Py_ssize_t parse_field(const char* p, const char* lf, Field* out) noexcept 
 
 
 cdef int64_t parse_decimal(const char* p, uint32_t length) noexcept nogil:
-    """The number; -1 where it is not 1 to 18 digits (18 always fit 63 bits)."""
+    # 18 digits always fit 63 bits.
     cdef int64_t number = 0
     cdef uint32_t i
     if length == 0 or length > 18:

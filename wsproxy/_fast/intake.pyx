@@ -161,6 +161,11 @@ cdef class Intake(Client):
             self.body.kind = NO_BODY
         self.request_done = self.body.kind == NO_BODY
 
+        if head.hops == 0:
+            used = head.size
+            self.service = None
+            self.begin_answer("last_hop", (bool(head.is_options),))
+            return used
         self.service = decide_service(
             engine, head, self.origin.local_host, self.origin.local_host_len, self.local_port, self.default_port,
             &found,
@@ -198,7 +203,10 @@ cdef class Intake(Client):
             self.origin.port = self.local_port
         self.failover_marked = self.origin.keep_private and head.fields.private_seen & PRIVATE_FAILOVER
         out_len = -1
-        if not self.service.edits_requests or edit_request(engine, self.service, head, &self.origin, &found) == 0:
+        if (
+            not (self.service.edits_requests or head.hops > 0)
+            or edit_request(engine, self.service, head, &self.origin, &found) == 0
+        ):
             out_len = write_request(engine.out, OUT_SIZE, head, &self.origin)
         if out_len < 0:
             self.release()

@@ -206,6 +206,7 @@ cdef Limits no_limits():
     limits.head_bytes = 1 << 30
     limits.target_bytes = 1 << 30
     limits.header_fields = 300
+    limits.trace = False
     return limits
 
 

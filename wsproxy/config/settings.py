@@ -313,6 +313,15 @@ class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = True
 
 
+class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[http]``: what HTTP leaves to the proxy."""
+
+    trace: Annotated[
+        bool,
+        Meta(description="true: TRACE goes to the servers like any other method; false: 405"),
+    ] = False
+
+
 class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[retry]``: what a failed try at a server leads to."""
 
@@ -389,6 +398,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     routing: RoutingSettings = RoutingSettings()
     affinity: AffinitySettings = AffinitySettings()
     forwarded: ForwardedSettings = ForwardedSettings()
+    http: HttpSettings = HttpSettings()
     retry: RetrySettings = RetrySettings()
     queue: QueueSettings = QueueSettings()
     fallback: FallbackSettings = FallbackSettings()

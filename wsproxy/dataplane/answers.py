@@ -28,6 +28,8 @@ WORDS = {
     505: "This version of HTTP is not served here.",
 }
 
+ALLOW = "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
+
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{status} {phrase}</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:34em;margin:15vh auto;padding:0 1em;color:#222}}\
@@ -53,7 +55,7 @@ def answer(
     )
     connection = connection_line(keep_alive=keep_alive, http10=http10)
     if status == 405 and not extra:
-        extra = "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
+        extra = ALLOW
     head = (
         f"HTTP/1.1 {status} {phrase}\r\n"
         "Content-Type: text/html; charset=utf-8\r\n"
@@ -61,6 +63,14 @@ def answer(
         f"Cache-Control: no-store\r\n{extra}{connection}\r\n"
     )
     return head.encode() if head_only else (head + page).encode()
+
+
+def send_methods(downstream: Downstream) -> None:
+    """Answers an OPTIONS that may go no further."""
+    facts = downstream.facts
+    connection = connection_line(keep_alive=facts.keep_alive, http10=facts.http10)
+    downstream.write(f"HTTP/1.1 200 OK\r\n{ALLOW}Content-Length: 0\r\n{connection}\r\n".encode())
+    downstream.answered()
 
 
 def send(downstream: Downstream, status: int, extra: str = "") -> None:

@@ -1,0 +1,158 @@
+"""What requests mean to a proxy beyond their framing: TRACE, hops that are counted, the forms of a target, Host."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.blackbox.conftest import Shared
+from tests.support.client import Client, ask, get, request
+from tests.support.origin import field, keep_answering
+from tests.support.proxy import Lane, Proxy, lane, running_proxy
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ALLOW = b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def tracing() -> AsyncIterator[tuple[Proxy, Lane]]:
+    """A proxy that lets TRACE pass."""
+    one = lane("one")
+    async with running_proxy([one], settings="[http]\ntrace = true\n") as proxy:
+        yield proxy, one
+
+
+async def test_trace_is_refused(shared: Shared) -> None:
+    """By default no server hears of it, and the connection ends."""
+    async with await Client.connect(shared.port) as client:
+        answer = await client.ask(request("TRACE", f"/{shared.silent.name}/x", "Cookie: a=secret"))
+        assert (answer.status, answer.get(b"allow"), answer.closes) == (405, ALLOW, True)
+        assert b"secret" not in answer.body
+        assert await client.rest() == b""
+    await shared.proxy.line(r": 405: TRACE is not served without http\.trace")
+    assert not shared.silent.origin.has_waiting()
+
+
+async def test_trace_is_a_method_like_others_where_allowed(tracing: tuple[Proxy, Lane]) -> None:
+    proxy, one = tracing
+    async with one.origin.serving(keep_answering), await Client.connect(proxy.port) as client:
+        assert (await client.ask(request("TRACE", "/one/x", "Max-Forwards: 10"))).status == 200
+        assert (await client.ask(request("TRACE", "/one/y"))).status == 200
+    first, second = one.origin.requests[-2:]
+    assert first.startswith(b"TRACE /one/x HTTP/1.1\r\n")
+    assert field(first, b"max-forwards") == b"9"
+    assert field(second, b"max-forwards") is None
+
+
+async def test_trace_ends_here_at_its_last_hop(tracing: tuple[Proxy, Lane]) -> None:
+    """wsproxy itself echoes nothing: the connection goes on."""
+    proxy, one = tracing
+    before = len(one.origin.requests)
+    async with one.origin.serving(keep_answering), await Client.connect(proxy.port) as client:
+        last = request("TRACE", "/one/x", "Max-Forwards: 0", "Cookie: a=secret")
+        answer = await client.ask(last)
+        assert (answer.status, answer.get(b"allow"), answer.closes) == (405, ALLOW, False)
+        assert b"secret" not in answer.body
+        assert (await client.ask(get("/one/next"))).body == b"ok"
+    assert len(one.origin.requests) == before + 1
+
+
+async def test_trace_with_a_body_is_refused(tracing: tuple[Proxy, Lane]) -> None:
+    proxy, one = tracing
+    before = one.origin.accepted
+    for message in (
+        request("TRACE", "/one/x", body=b"x"),
+        request("TRACE", "/one/x", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+    ):
+        answer = await ask(proxy.port, message)
+        assert (answer.status, answer.closes) == (400, True)
+    assert one.origin.accepted == before
+    assert not one.origin.has_waiting()
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [("1", b"0"), ("10", b"9"), ("007", b"6"), ("1000000000000", b"999999999999")],
+)
+async def test_hops_of_options_are_counted(shared: Shared, given: str, sent: bytes) -> None:
+    """RFC 9110 7.6.2; also where Connection would take the field away, and the fields around it stay as they are."""
+    lane = shared.lane()
+    async with lane.origin.serving(keep_answering), await Client.connect(shared.port) as client:
+        for line in ("X-More: 0", "Connection: Max-Forwards"):
+            message = request(
+                "OPTIONS", f"/{lane.name}/x", "X-A: 1", f"Max-Forwards: {given}", line, "X-B: 2"
+            )
+            assert (await client.ask(message)).status == 200
+    for received in lane.origin.requests:
+        assert field(received, b"max-forwards") == sent
+        assert (field(received, b"x-a"), field(received, b"x-b")) == (b"1", b"2")
+
+
+async def test_hops_of_a_request_with_other_edits_are_counted() -> None:
+    """Clone ids taken away and X-Forwarded fields written in the same head."""
+    one = lane("one", 2)
+    settings = '[affinity]\nstrip_clone_ids = ["*"]\n[forwarded]\nx_forwarded = true\n'
+    async with running_proxy([one], settings=settings) as proxy:
+        async with (
+            one.origin.serving(keep_answering),
+            one.members[1].origin.serving(keep_answering),
+        ):
+            await ask(
+                proxy.port,
+                request("OPTIONS", "/one/x", "Cookie: JSESSIONID=0000a:c0", "Max-Forwards: 5"),
+            )
+        [message] = one.origin.requests
+        assert field(message, b"max-forwards") == b"4"
+        assert field(message, b"cookie") == b"JSESSIONID=0000a"
+        assert field(message, b"x-forwarded-for") == b"127.0.0.1"
+
+
+async def test_hops_of_other_methods_are_nobodys_business(shared: Shared) -> None:
+    lane = shared.lane()
+    async with lane.origin.serving(keep_answering):
+        await ask(shared.port, get(f"/{lane.name}/x", "Max-Forwards: 0"))
+    assert field(lane.origin.requests[0], b"max-forwards") == b"0"
+
+
+@pytest.mark.parametrize("target", ["/NAME/x", "*"])
+async def test_options_ends_here_at_its_last_hop(shared: Shared, target: str) -> None:
+    """Answered as whoever it was meant for would, also to pipelined requests and to HTTP/1.0."""
+    target = target.replace("NAME", shared.silent.name)
+    async with await Client.connect(shared.port) as client:
+        answer = await client.ask(request("OPTIONS", target, "Max-Forwards: 0", body=b"x"))
+        assert (answer.status, answer.get(b"allow"), answer.body) == (200, ALLOW, b"")
+    old = request("OPTIONS", "*", "Max-Forwards: 0", "Connection: keep-alive", version="1.0")
+    async with await Client.connect(shared.port) as client:
+        await client.send(old * 2)
+        for _ in range(2):
+            answer = await client.answer()
+            assert (answer.status, answer.get(b"connection")) == (200, b"keep-alive")
+    assert not shared.silent.origin.has_waiting()
+
+
+@pytest.mark.parametrize(
+    "lines", [("Max-Forwards: x",), ("Max-Forwards: -1",), ("Max-Forwards: 1", "Max-Forwards: 1")]
+)
+async def test_hops_that_cannot_be_counted_are_refused(
+    shared: Shared, lines: tuple[str, ...]
+) -> None:
+    answer = await ask(shared.port, request("OPTIONS", f"/{shared.silent.name}/x", *lines))
+    assert (answer.status, answer.closes) == (400, True)
+    assert not shared.silent.origin.has_waiting()
+
+
+async def test_asterisk_form_reaches_a_web_server_behind() -> None:
+    """``OPTIONS *``, and the absolute form without a path that means the same (RFC 9112 3.2.4): no Route has them."""
+    web = lane("web")
+    settings = f'[fallback]\nmode = "upstream"\nupstream = "127.0.0.1:{web.origin.port}"\n'
+    async with running_proxy([web], settings=settings) as proxy:
+        async with web.origin.serving(keep_answering):
+            for target in ("*", "http://shop.example:9080", "http://other.example:81/"):
+                await ask(proxy.port, request("OPTIONS", target))
+        first, second, third = web.origin.requests
+        assert first.startswith(b"OPTIONS * HTTP/1.1\r\nHost: shop.example:9080\r\n")
+        assert second.startswith(b"OPTIONS * HTTP/1.1\r\nHost: shop.example:9080\r\n")
+        assert third.startswith(b"OPTIONS / HTTP/1.1\r\nHost: other.example:81\r\n")
