@@ -48,7 +48,7 @@ async def test_trace_is_a_method_like_others_where_allowed(tracing: tuple[Proxy,
 
 
 async def test_trace_ends_here_at_its_last_hop(tracing: tuple[Proxy, Lane]) -> None:
-    """wsproxy itself echoes nothing: the connection goes on."""
+    """Wsproxy itself echoes nothing: the connection goes on."""
     proxy, one = tracing
     before = len(one.origin.requests)
     async with one.origin.serving(keep_answering), await Client.connect(proxy.port) as client:
