@@ -1,15 +1,18 @@
-"""What requests mean to a proxy beyond their framing: TRACE, hops that are counted, the forms of a target, Host."""
+"""What messages mean to a proxy beyond their framing: TRACE, hops that are counted, the forms of a target, Via, Date."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.blackbox.conftest import Shared
 from tests.support.client import Client, ask, get, request
-from tests.support.origin import field, keep_answering
+from tests.support.origin import answering, field, fields, keep_answering
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -156,3 +159,97 @@ async def test_asterisk_form_reaches_a_web_server_behind() -> None:
         assert first.startswith(b"OPTIONS * HTTP/1.1\r\nHost: shop.example:9080\r\n")
         assert second.startswith(b"OPTIONS * HTTP/1.1\r\nHost: shop.example:9080\r\n")
         assert third.startswith(b"OPTIONS / HTTP/1.1\r\nHost: other.example:81\r\n")
+
+
+async def test_no_via_by_default(shared: Shared) -> None:
+    """The plug-in sends none; a client's own goes on, in both directions."""
+    lane = shared.lane()
+    reply = b"HTTP/1.1 200 OK\r\nVia: 1.1 cache\r\nContent-Length: 0\r\n\r\n"
+    async with lane.origin.serving(answering(reply)), await Client.connect(shared.port) as client:
+        answer = await client.ask(get(f"/{lane.name}/x"))
+        await client.ask(get(f"/{lane.name}/x", "Via: 1.0 before"))
+    assert answer.get(b"via") == b"1.1 cache"
+    assert [field(each, b"via") for each in lane.origin.requests] == [None, b"1.0 before"]
+
+
+async def test_via_names_the_proxy_behind_all_others() -> None:
+    """With the version in which the request came; answers are not marked (a gateway may leave that, RFC 9110 7.6.3)."""
+    one = lane("one")
+    async with running_proxy([one], settings='[http]\nvia = "edge-1.example:443"\n') as proxy:
+        async with one.origin.serving(keep_answering):
+            first = get("/one/x", "via: 1.0 fred", "X-A: b", "Via: 1.1 p.example (x, y)")
+            answer = await ask(proxy.port, first)
+            await ask(proxy.port, get("/one/x", version="1.0"))
+        new, old = one.origin.requests
+        vias = [value for name, value in fields(new) if name == b"via"]
+        assert vias == [b"1.0 fred", b"1.1 p.example (x, y)", b"1.1 edge-1.example:443"]
+        assert field(old, b"via") == b"1.0 edge-1.example:443"
+        assert answer.get(b"via") is None
+
+
+async def test_via_stands_in_a_request_that_is_sent_again() -> None:
+    """Once, whoever gets it."""
+    two = lane("two", 2)
+    two.members[0].origin.refuse()
+    async with (
+        running_proxy([two], settings='[http]\nvia = "edge"\n') as proxy,
+        two.members[1].origin.serving(keep_answering),
+    ):
+        for _ in range(2):
+            await ask(proxy.port, get("/two/x"))
+    for message in two.members[1].origin.requests:
+        assert field(message, b"via") == b"1.1 edge"
+
+
+def now_s() -> float:
+    return datetime.now(UTC).timestamp()
+
+
+def check_date(value: bytes | None, since: float) -> None:
+    assert value is not None
+    assert int(since) <= parsedate_to_datetime(value.decode()).timestamp() <= now_s()
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"204 No Content", b"304 Not Modified"])
+async def test_answer_without_date_gets_one(shared: Shared, status: bytes) -> None:
+    """RFC 9110 6.6.1; also to HTTP/1.0, to HEAD and where Connection took the server's away."""
+    lane = shared.lane()
+    since = now_s()
+    none = b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % status
+    hidden = b"HTTP/1.1 %b\r\nDate: x\r\nConnection: date\r\nContent-Length: 0\r\n\r\n" % status
+    for reply in (none, hidden):
+        async with lane.origin.serving(answering(reply)):
+            check_date((await ask(shared.port, get(f"/{lane.name}/x"))).get(b"date"), since)
+            head = request("HEAD", f"/{lane.name}/x", version="1.0")
+            check_date((await ask(shared.port, head, head_only=True)).get(b"date"), since)
+
+
+async def test_date_of_the_server_stands(shared: Shared) -> None:
+    """However it is spelled and whatever it says; interim answers get none."""
+    lane = shared.lane()
+    date = b"Sun, 06 Nov 1994 08:49:37 GMT"
+    reply = (
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ndAtE:%b\r\nContent-Length: 0\r\n\r\n"
+        % date
+    )
+    async with lane.origin.serving(answering(reply)), await Client.connect(shared.port) as client:
+        await client.send(get(f"/{lane.name}/x"))
+        assert (await client.head()).get(b"date") is None
+        assert (await client.answer()).all(b"date") == [date]
+
+
+async def test_local_answers_have_a_date(tmp_path: Path) -> None:
+    """Pages, files and the answer to OPTIONS."""
+    since = now_s()
+    (tmp_path / "a.txt").write_text("a")
+    settings = f'[fallback]\nmode = "directory"\ndirectory = "{tmp_path}"\n'
+    async with running_proxy([], settings=settings) as proxy:
+        for message, status in (
+            (get("/a.txt"), 200),
+            (get("/none"), 404),
+            (b"broken\r\n\r\n", 400),
+            (request("OPTIONS", "*", "Max-Forwards: 0"), 200),
+        ):
+            answer = await ask(proxy.port, message)
+            assert answer.status == status
+            check_date(answer.get(b"date"), since)

@@ -104,7 +104,7 @@ def request_head(data: bytes) -> None:
     whole = heads(read_request(data))
     check_same(whole, by_oracle(http_head.parse_request, data), "request")
     check_prefixes(read_request, data, whole, choices)
-    limits = {
+    limits: dict[str, Any] = {
         "head_bytes": choices.below(len(data) + 2),
         "target_bytes": choices.below(40),
         "header_fields": choices.below(6),

@@ -19,6 +19,7 @@ class Engine(Hub):
         target_bytes: int = 16384,
         header_fields: int = 300,
         trace: bool = False,
+        via: bytes = b"",
         vhost_matching_compat: bool = False,
         port_of_listener: bool = False,
         trusted_proxies: frozenset[bytes] = frozenset(),

@@ -33,6 +33,7 @@ cdef class Engine(Hub):
         Py_ssize_t target_bytes=16384,
         int header_fields=300,
         bint trace=False,
+        bytes via not None=b"",
         bint vhost_matching_compat=False,
         bint port_of_listener=False,
         frozenset trusted_proxies=frozenset(),
@@ -56,6 +57,7 @@ cdef class Engine(Hub):
         self.limits.target_bytes = target_bytes
         self.limits.header_fields = header_fields
         self.limits.trace = trace
+        self.via = via
         self.vhost_matching_compat = vhost_matching_compat
         self.port_of_listener = port_of_listener
         self.trusted_proxies = trusted_proxies

@@ -29,6 +29,7 @@ cdef enum FieldKind:
     FIELD_PRIVATE               # $WS..., _WS_...: PLUGIN 6.1
     FIELD_SET_COOKIE
     FIELD_REWRITTEN             # set by ``lines``: `line` no longer lies between its neighbours
+    FIELD_DATE
 
 cdef enum:
     PRIVATE_FAILOVER = 256      # Fields.private_seen: $WSFO
@@ -93,6 +94,7 @@ cdef struct Fields:
     int count
     bint has_cookie
     bint has_set_cookie
+    bint has_date               # and it goes on
     int options                 # of all Connection fields
     bint has_nominated          # Connection names other fields
     bint connection_close

@@ -108,8 +108,11 @@ cdef inline int private_bit(const char* name, uint32_t length) noexcept nogil:
 cdef inline int field_kind(const char* name, uint32_t length) noexcept nogil:
     """What the fast path must know of a name; told apart by length first."""
     cdef char first = name[0] | 0x20
-    if length == 4 and first == c"h" and equals_ignoring_case(name, "host", 4):
-        return FIELD_HOST
+    if length == 4:
+        if first == c"h" and equals_ignoring_case(name, "host", 4):
+            return FIELD_HOST
+        if first == c"d" and equals_ignoring_case(name, "date", 4):
+            return FIELD_DATE
     if length == 6:
         if first == c"c" and equals_ignoring_case(name, "cookie", 6):
             return FIELD_COOKIE
@@ -281,6 +284,8 @@ cdef void drop_nominated(Fields* fields) noexcept nogil:
                         and fields.at[j].kind != FIELD_CONTENT_LENGTH
                         and fields.at[j].kind != FIELD_TRANSFER_ENCODING
                     )
+                    if fields.at[j].kind == FIELD_DATE:
+                        fields.has_date = False
             p = next_token(p + length, end, &length)
 
 
@@ -292,6 +297,8 @@ cdef HeadError note_field(Fields* fields, Field* field) noexcept nogil:
         fields.has_cookie = True
     elif field.kind == FIELD_SET_COOKIE:
         fields.has_set_cookie = True
+    elif field.kind == FIELD_DATE:
+        fields.has_date = True
     elif field.kind == FIELD_HOST:
         fields.hosts += 1
     elif field.kind == FIELD_CONTENT_LENGTH:

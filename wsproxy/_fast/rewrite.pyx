@@ -7,6 +7,7 @@ are how an application learns who the user is (PEERS.md D 8).
 """
 
 from libc.string cimport memchr
+from wsproxy._fast.dates cimport DATE_LINE
 from wsproxy._fast.fields cimport (
     FIELD_CONNECTION,
     FIELD_CONTENT_LENGTH,
@@ -152,7 +153,8 @@ cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head,
     cdef char* p = out
     cdef const char* host = head.host if head.host != NULL else origin.local_host
     cdef Py_ssize_t host_len = head.host_len if head.host != NULL else origin.local_host_len
-    if head.size + count_edits(&head.fields) + head.authority_len + 2 * host_len + origin.constant_len + ADDED > capacity:
+    cdef Py_ssize_t needed = head.size + count_edits(&head.fields) + head.authority_len + 2 * host_len
+    if needed + origin.constant_len + origin.via_len + ADDED > capacity:
         return -1
     p = put(p, head.method, head.method_len)
     p[0] = c" "
@@ -171,6 +173,13 @@ cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head,
     p = put_fields(p, &head.fields, origin.keep_private, False, head.minor == 0)
     if head.fields.chunked:
         p = put(p, "Transfer-Encoding: chunked\r\n", 28)
+    if origin.via_len:
+        # Behind those that came: the last one in the list is whoever was last (RFC 9110 7.6.3).
+        p = put_text(p, "Via: 1.")
+        p[0] = <char>(c"0" + head.minor)
+        p[1] = c" "
+        p = put(p + 2, origin.via, origin.via_len)
+        p = put(p, "\r\n", 2)
     p = put_private(p, head, origin, host, host_len)
     p = put(p, "\r\n", 2)
     return p - out
@@ -178,7 +187,7 @@ cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head,
 
 cdef Py_ssize_t write_response(
     char* out, Py_ssize_t capacity, ResponseHead* head,
-    bint close, bint say_keep_alive, bint drop_length, bint drop_chunked,
+    bint close, bint say_keep_alive, bint drop_length, bint drop_chunked, const char* date,
 ) noexcept nogil:
     cdef char* p = out
     if head.size + count_edits(&head.fields) + ADDED > capacity:
@@ -189,6 +198,8 @@ cdef Py_ssize_t write_response(
         p = put(p, " ", 1)  # the blank before an empty reason is not optional (RFC 9112 4)
     p = put(p, "\r\n", 2)
     p = put_fields(p, &head.fields, False, drop_length, False)
+    if date != NULL:
+        p = put(p, date, DATE_LINE)
     if head.fields.chunked and not drop_chunked:
         p = put(p, "Transfer-Encoding: chunked\r\n", 28)
     if close:
@@ -218,6 +229,7 @@ def rewrite_request(
     int port=80,
     bint keep_private=False,
     bint failover=False,
+    bytes via not None=b"",
     tuple strip=None,
     bint trusted=False,
     bint x_forwarded=False,
@@ -262,6 +274,8 @@ def rewrite_request(
     origin.secure = secure
     origin.keep_private = keep_private
     origin.failover = failover
+    origin.via = <const char*>via
+    origin.via_len = len(via)
     if (x_forwarded or forwarded) and write_forwarded(&room, &head, &origin, x_forwarded, forwarded) < 0:
         return 1
     size = write_request(out.at, out.length, &head, &origin)
@@ -275,6 +289,7 @@ def rewrite_response(
     bint say_keep_alive=False,
     bint drop_length=False,
     bint drop_chunked=False,
+    bytes date not None=b"",
     tuple complete=None,
     bytes session not None=b"",
     bint secure=False,
@@ -289,6 +304,7 @@ def rewrite_response(
     """
     cdef ResponseHead head
     cdef Completion completion
+    cdef const char* line = <const char*>date if date else NULL
     cdef Room room
     cdef ExactCopy edits
     cdef Limits limits = no_limits()
@@ -297,6 +313,8 @@ def rewrite_response(
     cdef Py_ssize_t size = parse_response(copy.at, copy.length, &limits, &head)
     if size <= 0:
         return size
+    if date and len(date) != DATE_LINE:
+        raise ValueError(f"found {date!r}; allowed is a line of {DATE_LINE} bytes")
     if complete is not None:
         edits = ExactCopy(bytes(room_size))
         room.at, room.used, room.capacity = edits.at, 0, room_size
@@ -308,5 +326,5 @@ def rewrite_response(
         completion.secure = secure
         if complete_cookies(&room, &head, &completion) < 0:
             return 1
-    size = write_response(out.at, out.length, &head, close, say_keep_alive, drop_length, drop_chunked)
+    size = write_response(out.at, out.length, &head, close, say_keep_alive, drop_length, drop_chunked, line)
     return 1 if size < 0 else out.at[:size]

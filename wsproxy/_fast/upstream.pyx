@@ -14,6 +14,7 @@ from libc.errno cimport EPROTO
 from libc.stdint cimport int64_t
 from libc.string cimport memchr
 from wsproxy._fast.chunked cimport CHUNK_DONE, ChunkSpan, begin_chunks, next_span, scan_chunks
+from wsproxy._fast.dates cimport date_line_now
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport (
     BAD_RESPONSE,
@@ -187,7 +188,7 @@ cdef class Upstream(Stream):
             if not downstream.http10 and not (head.status == 100 and downstream.expect & EXPECT_ADDED):
                 # Framing fields mean nothing on 1xx (liberty.md: Liberty's 100 has Content-Length: 0).
                 head.fields.chunked = False
-                written = write_response(engine.out, OUT_SIZE, head, False, False, True, True)
+                written = write_response(engine.out, OUT_SIZE, head, False, False, True, True, NULL)
                 if written < 0:
                     return -<int>HEAD_TOO_LARGE
                 downstream.send(engine.out, written, NULL, 0)
@@ -216,11 +217,14 @@ cdef class Upstream(Stream):
         """The final head as the client gets it, in ``engine.out``; its length, -1: no room for it."""
         cdef ResponseHead* head = &self.engine.response
         cdef bint unchunk = downstream.http10 and self.body.kind == CHUNKED_BODY
+        cdef const char* date = NULL
         if not downstream.request_done or self.body.kind == UNTIL_CLOSE or unchunk or self.engine.draining:
             downstream.keep_alive = False
         downstream.ends_by_close = unchunk or self.body.kind == UNTIL_CLOSE
         if (head.fields.has_set_cookie or downstream.session.length) and downstream.edit_answer(head) < 0:
             return -1
+        if not head.fields.has_date:
+            date = date_line_now()  # RFC 9110 6.6.1
         return write_response(
             self.engine.out,
             OUT_SIZE,
@@ -230,6 +234,7 @@ cdef class Upstream(Stream):
             head.status == 204,
             # Neither a client of HTTP/1.0 nor a 204 may be told of chunks, even where no body follows (RFC 9112 6.1).
             downstream.http10 or head.status == 204,
+            date,
         )
 
     cdef int relay(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except -1:

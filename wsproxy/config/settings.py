@@ -320,6 +320,12 @@ class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
         bool,
         Meta(description="true: TRACE goes to the servers like any other method; false: 405"),
     ] = False
+    via: Annotated[
+        str,
+        Meta(
+            description="name of this proxy in the Via field that servers get; empty: none is written"
+        ),
+    ] = ""
 
 
 class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -34,6 +34,8 @@ _KEY_LINE = re.compile(
     r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*="""
 )
 _NAME_PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+# RFC 9110 7.6.3: a pseudonym, or a host with its port.
+_VIA = re.compile(r"(?=.{1,255}$)[A-Za-z0-9._-]+(:[0-9]{1,5})?")
 _INTEGER_RANGE = "a whole number from {} to {}"
 _FLOAT_RANGE = "a number from {:g} to {:g}"
 
@@ -234,6 +236,11 @@ def _check_together(settings: Settings, problems: _Problems) -> None:
             problems.add(("listener", index, name), f"listener.{name}: {text}")
     for name, text in check_upstream(settings.upstream.tls):
         problems.add(("upstream", "tls", name), f"upstream.tls.{name}: {text}")
+    if settings.http.via and not _VIA.fullmatch(settings.http.via):
+        problems.add(
+            ("http", "via"),
+            f"http.via: found {_shown(settings.http.via)}; allowed is a word of at most 255 letters, digits, - . _, or HOST:PORT",
+        )
     if limits.target_bytes > limits.head_bytes:
         problems.add(
             ("limits", "target_bytes"),

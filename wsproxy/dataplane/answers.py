@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 from http import HTTPStatus
 
+from wsproxy._fast.dates import date_line
 from wsproxy._fast.downstream import Downstream
 
 # What a person who sees the page can understand; the reason for operators goes to the log.
@@ -57,7 +58,7 @@ def answer(
     if status == 405 and not extra:
         extra = ALLOW
     head = (
-        f"HTTP/1.1 {status} {phrase}\r\n"
+        f"HTTP/1.1 {status} {phrase}\r\n{date_line()}"
         "Content-Type: text/html; charset=utf-8\r\n"
         f"Content-Length: {len(page.encode())}\r\n"
         f"Cache-Control: no-store\r\n{extra}{connection}\r\n"
@@ -69,7 +70,8 @@ def send_methods(downstream: Downstream) -> None:
     """Answers an OPTIONS that may go no further."""
     facts = downstream.facts
     connection = connection_line(keep_alive=facts.keep_alive, http10=facts.http10)
-    downstream.write(f"HTTP/1.1 200 OK\r\n{ALLOW}Content-Length: 0\r\n{connection}\r\n".encode())
+    head = f"HTTP/1.1 200 OK\r\n{date_line()}{ALLOW}Content-Length: 0\r\n{connection}\r\n"
+    downstream.write(head.encode())
     downstream.answered()
 
 

@@ -41,6 +41,7 @@ KINDS = {
     b"expect": 6,
     b"cookie": 7,
     b"set-cookie": 9,
+    b"date": 11,
 }
 PRIVATE = 8
 # Connection cannot take these away: a message whose framing is lost is another message.

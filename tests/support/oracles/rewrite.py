@@ -49,6 +49,7 @@ def request(
     port: int,
     keep_private: bool,
     failover: bool,
+    via: bytes = b"",
     more: list[bytes] | None = None,
 ) -> bytes | None:
     """
@@ -89,6 +90,8 @@ def request(
     out += more or []
     if head["chunked"]:
         out.append(b"Transfer-Encoding: chunked")
+    if via:
+        out.append(b"Via: 1.%d %b" % (minor, via))
     own = [
         (b"$WSIS", b"false"),
         (b"$WSSC", b"http"),
@@ -112,6 +115,7 @@ def response(
     say_keep_alive: bool,
     drop_length: bool,
     drop_chunked: bool,
+    date: bytes = b"",
     more: list[bytes] | None = None,
 ) -> bytes | None:
     """The head that the client gets, with ``more`` as for requests; None while ``data`` is not whole. Raises RefusedError."""
@@ -131,6 +135,8 @@ def response(
             continue
         out.append(line)
     out += more or []
+    if date:
+        out.append(date.removesuffix(CRLF))
     if head["chunked"] and not drop_chunked:
         out.append(b"Transfer-Encoding: chunked")
     if close:
