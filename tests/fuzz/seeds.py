@@ -119,6 +119,8 @@ CHUNK_WORDS = (
     b";",
     b"a=b",
     b"X: y\r\n",
+    b"0\r\nX-T: 1\r\nHost: a\r\nCookie: b\r\n\r\n",
+    b"Content-Length: 5\r\n",
     b"\n",
     b"\r",
 )

@@ -17,10 +17,12 @@ from tests.support.oracles import http_head, rewrite
 from tests.support.oracles.chunked import parse_chunked
 from tests.support.oracles.clone_ids import find_clone_ids
 from tests.support.oracles.errors import HeadError, RefusedError
+from tests.support.oracles.trailers import passed
 from wsproxy._fast.affinity import read_clone_ids
 from wsproxy._fast.chunked import read_chunks
 from wsproxy._fast.head import has_head_end, read_request, read_response
 from wsproxy._fast.rewrite import rewrite_request, rewrite_response
+from wsproxy._fast.trailers import relay_chunks
 from wsproxy.config.xml import parse_config
 from wsproxy.errors import ConfigRefusedError
 from wsproxy.routing.table import build_route_table
@@ -32,6 +34,7 @@ PEER = b"192.0.2.1"
 LOCAL_HOSTS = (b"127.0.0.1", b"::1")
 PORT = 443
 PRIVATE = 8  # FIELD_PRIVATE in fields.pxd
+HOP_BY_HOP = (5, 12, 13)  # FIELD_HOP_BY_HOP, FIELD_TE, FIELD_TRAILER
 ADDED_ROOM = 1024  # ADDED in rewrite.pyx
 CONSTANT_ROOM = 200  # more than rewrite.constant_lines gives for PEER
 CUTS = 3
@@ -152,7 +155,7 @@ def check_rewritten_request(data: bytes, before: dict[str, Any], choices: Choice
     check_same(after["size"], len(written), "bytes written")
     assert not after["upgrade"]
     check_same(after["host"], before["host"] or local_host, "host")
-    assert not any(kind == 5 for _, _, kind, _ in after["fields"]), "hop-by-hop field"
+    assert not any(kind in HOP_BY_HOP for _, _, kind, _ in after["fields"]), "hop-by-hop field"
     if not keep_private:
         private = [value for _, value, kind, _ in after["fields"] if kind == PRIVATE]
         own = [b"false", b"http", PEER, PEER, b"HTTP/1.%d" % before["minor"], after["host"]]
@@ -233,6 +236,7 @@ def chunked(data: bytes) -> None:
         assert len(payload) + (5 if done else 0) <= consumed <= len(data)
         assert len(forwarded) <= consumed
         check_same(data[: len(forwarded)], forwarded, "forwarded is what came")
+        check_trailers(data, consumed, done, choices)
         if done:
             # without trailers, and with the empty line that the proxy writes: the same body, and nothing after it
             check_same(
@@ -242,6 +246,17 @@ def chunked(data: bytes) -> None:
             rest = chunks([forwarded])[0]
             assert isinstance(rest, tuple), rest
             check_same(rest[0], payload, "payload of what is sent so far")
+
+
+def check_trailers(data: bytes, consumed: int, done: bool, choices: Choices) -> None:
+    """What goes on with its trailers, whole and in pieces: the oracle's, and nothing that belongs into a head."""
+    for passes in (True, False):
+        expected = passed(data[:consumed], passes=passes) if done else None
+        for pieces in ([data], list(cut(data, choices, 1 + choices.below(len(data) + 1)))):
+            sent, used, is_done = relay_chunks(pieces, passes)
+            check_same((used, is_done), (consumed, done), "relayed")
+            if expected is not None:
+                check_same(sent, expected, f"sent with passes={passes}")
 
 
 COOKIE_NAMES = (b"JSESSIONID", b"J", b"SSLJSESSION", b"a-b_c")

@@ -68,10 +68,11 @@ FULL = (
     keep_private=st.booleans(),
     failover=st.booleans(),
     via=st.sampled_from([b"", b"wsproxy", b"v" * 255]),
+    trailers=st.booleans(),
 )
-@example(FULL, b"::1", 80, True, True, b"")
-@example(FULL, b"::1", 80, False, False, b"a:1")
-@example(b"GET / HTTP/1.0\r\n\r\n", b"::1", 80, False, False, b"a")
+@example(FULL, b"::1", 80, True, True, b"", False)
+@example(FULL, b"::1", 80, False, False, b"a:1", True)
+@example(b"GET / HTTP/1.0\r\n\r\n", b"::1", 80, False, False, b"a", True)
 @example(
     b"GET / HTTP/1.1\r\nHost: h\r\n$WSRA: 1\r\nConnection: $WSRA\r\n\r\n",
     b"h",
@@ -79,9 +80,16 @@ FULL = (
     True,
     False,
     b"",
+    False,
 )
 def test_request_is_the_oracles(
-    data: bytes, local_host: bytes, port: int, keep_private: bool, failover: bool, via: bytes
+    data: bytes,
+    local_host: bytes,
+    port: int,
+    keep_private: bool,
+    failover: bool,
+    via: bytes,
+    trailers: bool,
 ) -> None:
     written = rewrite_request(
         data,
@@ -91,6 +99,7 @@ def test_request_is_the_oracles(
         keep_private=keep_private,
         failover=failover,
         via=via,
+        trailers=trailers,
     )
     if not oracle_accepts_request(data):
         assert isinstance(written, int)
@@ -103,6 +112,7 @@ def test_request_is_the_oracles(
         keep_private=keep_private,
         failover=failover,
         via=via,
+        trailers=trailers,
     )
 
 
@@ -114,8 +124,9 @@ def test_request_is_the_oracles(
     drop_length=st.booleans(),
     drop_chunked=st.booleans(),
     date=st.sampled_from([b"", DATE]),
+    keep_trailer=st.booleans(),
 )
-@example(b"HTTP/1.1 200\r\n\r\n", False, False, False, False, DATE)
+@example(b"HTTP/1.1 200\r\n\r\n", False, False, False, False, DATE, True)
 def test_response_is_the_oracles(
     data: bytes,
     close: bool,
@@ -123,15 +134,16 @@ def test_response_is_the_oracles(
     drop_length: bool,
     drop_chunked: bool,
     date: bytes,
+    keep_trailer: bool,
 ) -> None:
     written = rewrite_response(
-        data, close=close, say_keep_alive=say_keep_alive, drop_length=drop_length, drop_chunked=drop_chunked, date=date
+        data, close=close, say_keep_alive=say_keep_alive, drop_length=drop_length, drop_chunked=drop_chunked, date=date, keep_trailer=keep_trailer
     )  # fmt: skip
     if not oracle_accepts_response(data):
         assert isinstance(written, int)
         return
     assert written == rewrite.response(
-        data, close=close, say_keep_alive=say_keep_alive, drop_length=drop_length, drop_chunked=drop_chunked, date=date
+        data, close=close, say_keep_alive=say_keep_alive, drop_length=drop_length, drop_chunked=drop_chunked, date=date, keep_trailer=keep_trailer
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ cdef class Client(Exchange):
         buffer_clear(&self.pending)
         buffer_clear(&self.sent)
         buffer_clear(&self.session)
+        buffer_clear(&self.trailers)
 
     cdef bint serves_client(self) noexcept:
         return True
@@ -94,6 +95,8 @@ cdef class Client(Exchange):
         self.upstream = None
         if self.session.length:
             buffer_clear(&self.session)
+        if self.trailers.length:
+            buffer_clear(&self.trailers)
         if self.ledger is not None:
             ledger, self.ledger = self.ledger, None  # first: the slow path may end in here again
             self.ask_slow("tries_over", (ledger,))

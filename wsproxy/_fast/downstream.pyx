@@ -61,6 +61,7 @@ cdef class Downstream(Intake):
         self.origin.peer = <const char*>self.peer
         self.origin.peer_len = len(self.peer)
         self.origin.trusted = self.trusted
+        self.origin.trailers = self.engine.passes_trailers
         self.origin.via = <const char*>self.engine.via
         self.origin.via_len = len(self.engine.via)
         self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms

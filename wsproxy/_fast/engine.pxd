@@ -26,6 +26,7 @@ cdef class Engine(Hub):
     cdef Service fallback           # takes what no route matches; None: answered here
     cdef public object slow         # the slow path: see dataplane.slowpath
     cdef bint vhost_matching_compat
+    cdef bint passes_trailers       # http.trailers
     cdef bytes via                  # our name in the Via of requests; empty: none
     cdef bint on_503                # [retry] on_503
     cdef bint errors_mark_down      # [retry] server_errors

@@ -20,6 +20,7 @@ class Engine(Hub):
         header_fields: int = 300,
         trace: bool = False,
         via: bytes = b"",
+        trailers: bool = False,
         vhost_matching_compat: bool = False,
         port_of_listener: bool = False,
         trusted_proxies: frozenset[bytes] = frozenset(),

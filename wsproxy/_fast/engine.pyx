@@ -34,6 +34,7 @@ cdef class Engine(Hub):
         int header_fields=300,
         bint trace=False,
         bytes via not None=b"",
+        bint trailers=False,
         bint vhost_matching_compat=False,
         bint port_of_listener=False,
         frozenset trusted_proxies=frozenset(),
@@ -58,6 +59,7 @@ cdef class Engine(Hub):
         self.limits.header_fields = header_fields
         self.limits.trace = trace
         self.via = via
+        self.passes_trailers = trailers
         self.vhost_matching_compat = vhost_matching_compat
         self.port_of_listener = port_of_listener
         self.trusted_proxies = trusted_proxies

@@ -23,13 +23,15 @@ cdef enum FieldKind:
     FIELD_CONTENT_LENGTH
     FIELD_TRANSFER_ENCODING
     FIELD_CONNECTION
-    FIELD_HOP_BY_HOP            # Keep-Alive, Proxy-Connection, TE, Trailer, Upgrade: never forwarded
+    FIELD_HOP_BY_HOP            # Keep-Alive, Proxy-Connection, Upgrade: never forwarded
     FIELD_EXPECT
     FIELD_COOKIE
     FIELD_PRIVATE               # $WS..., _WS_...: PLUGIN 6.1
     FIELD_SET_COOKIE
     FIELD_REWRITTEN             # set by ``lines``: `line` no longer lies between its neighbours
     FIELD_DATE
+    FIELD_TE
+    FIELD_TRAILER
 
 cdef enum:
     PRIVATE_FAILOVER = 256      # Fields.private_seen: $WSFO
@@ -97,6 +99,8 @@ cdef struct Fields:
     bint has_date               # and it goes on
     int options                 # of all Connection fields
     bint has_nominated          # Connection names other fields
+    bint nominates_others       # and not only TE
+    bint te_trailers            # TE says that trailers are welcome
     bint connection_close
     bint connection_keep_alive
     bint connection_upgrade

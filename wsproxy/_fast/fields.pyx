@@ -133,9 +133,9 @@ cdef inline int field_kind(const char* name, uint32_t length) noexcept nogil:
         if first == c"u" and equals_ignoring_case(name, "upgrade", 7):
             return FIELD_HOP_BY_HOP
         if first == c"t" and equals_ignoring_case(name, "trailer", 7):
-            return FIELD_HOP_BY_HOP
+            return FIELD_TRAILER
     elif length == 2 and first == c"t" and equals_ignoring_case(name, "te", 2):
-        return FIELD_HOP_BY_HOP
+        return FIELD_TE
     elif length == 16 and first == c"p" and equals_ignoring_case(name, "proxy-connection", 16):
         return FIELD_HOP_BY_HOP
     if name[0] == c"$" and length >= 3 and equals_ignoring_case(name, "$ws", 3):
@@ -247,7 +247,25 @@ cdef HeadError note_connection(Fields* fields, Field* field) noexcept nogil:
             fields.connection_upgrade = True
         else:
             fields.has_nominated = True
+            if length != 2 or not equals_ignoring_case(p, "te", 2):
+                fields.nominates_others = True
         p += length
+
+
+cdef bint names_trailers(Field* field) noexcept nogil:
+    """Whether the list has the member ``trailers``; it takes no weight, so ``trailers;q=0`` is none (RFC 9110 10.1.4)."""
+    cdef const char* end = field.value + field.value_len
+    cdef const char* p = field.value
+    cdef Py_ssize_t length = 0
+    while True:
+        p = next_token(p, end, &length)
+        if p == NULL:
+            return False
+        if length == 8 and equals_ignoring_case(p, "trailers", 8):
+            return True
+        p = <const char*>memchr(p, c",", end - p)
+        if p == NULL:
+            return False
 
 
 cdef bint same_name(const char* a, const char* b, Py_ssize_t length) noexcept nogil:
@@ -297,6 +315,8 @@ cdef HeadError note_field(Fields* fields, Field* field) noexcept nogil:
         fields.has_cookie = True
     elif field.kind == FIELD_SET_COOKIE:
         fields.has_set_cookie = True
+    elif field.kind == FIELD_TE:
+        fields.te_trailers = fields.te_trailers or names_trailers(field)
     elif field.kind == FIELD_DATE:
         fields.has_date = True
     elif field.kind == FIELD_HOST:

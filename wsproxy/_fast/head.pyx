@@ -344,6 +344,7 @@ cdef Py_ssize_t parse_request(const char* data, Py_ssize_t length, Limits* limit
         # HTTP/1.0 clients understand neither 100 nor 101: what they say about them is not heard (RFC 9110 7.8, 10.1.1).
         out.fields.expect_continue = False
         out.fields.connection_upgrade = False
+        out.fields.te_trailers = False
     return out.size
 
 
@@ -456,6 +457,8 @@ def read_request(bytes data, *, head_bytes=65536, target_bytes=16384, header_fie
         "upgrade": bool(head.fields.connection_upgrade),
         "expect_continue": bool(head.fields.expect_continue),
         "hops": head.hops,
+        "te_trailers": bool(head.fields.te_trailers),
+        "nominates_others": bool(head.fields.nominates_others),
         "fields": field_rows(&head.fields),
     }
 

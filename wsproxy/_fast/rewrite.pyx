@@ -16,6 +16,8 @@ from wsproxy._fast.fields cimport (
     FIELD_HOST,
     FIELD_PRIVATE,
     FIELD_REWRITTEN,
+    FIELD_TE,
+    FIELD_TRAILER,
     FIELD_TRANSFER_ENCODING,
     PRIVATE_FAILOVER,
     Field,
@@ -54,7 +56,9 @@ cdef inline Py_ssize_t count_edits(Fields* fields) noexcept nogil:
     return fields.rewritten + fields.more_len
 
 
-cdef inline char* put_fields(char* out, Fields* fields, bint keep_private, bint drop_length, bint drop_expect) noexcept nogil:
+cdef inline char* put_fields(
+    char* out, Fields* fields, bint keep_private, bint drop_length, bint drop_expect, bint keep_trailer
+) noexcept nogil:
     """Copies runs of neighbouring lines that go on, one memcpy a run; then the lines that were added."""
     cdef const char* run = NULL
     cdef const char* run_end = NULL
@@ -83,8 +87,11 @@ cdef inline char* put_fields(char* out, Fields* fields, bint keep_private, bint 
             or field.kind == FIELD_TRANSFER_ENCODING
             or field.kind == FIELD_CONNECTION
             or field.kind == FIELD_HOP_BY_HOP
+            or field.kind == FIELD_TE
         ):
             goes_on = False
+        elif field.kind == FIELD_TRAILER:
+            goes_on = keep_trailer and not field.dropped
         else:
             goes_on = not field.dropped
         if goes_on:
@@ -170,7 +177,12 @@ cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head,
     else:
         p = put(p, host, host_len)
     p = put(p, "\r\n", 2)
-    p = put_fields(p, &head.fields, origin.keep_private, False, head.minor == 0)
+    p = put_fields(
+        p, &head.fields, origin.keep_private, False, head.minor == 0,
+        origin.trailers and head.fields.chunked and not head.fields.nominates_others,
+    )
+    if origin.trailers and head.fields.te_trailers:
+        p = put_text(p, "TE: trailers\r\nConnection: TE\r\n")  # the one needs the other (RFC 9110 10.1.4)
     if head.fields.chunked:
         p = put(p, "Transfer-Encoding: chunked\r\n", 28)
     if origin.via_len:
@@ -187,7 +199,7 @@ cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head,
 
 cdef Py_ssize_t write_response(
     char* out, Py_ssize_t capacity, ResponseHead* head,
-    bint close, bint say_keep_alive, bint drop_length, bint drop_chunked, const char* date,
+    bint close, bint say_keep_alive, bint drop_length, bint drop_chunked, bint keep_trailer, const char* date,
 ) noexcept nogil:
     cdef char* p = out
     if head.size + count_edits(&head.fields) + ADDED > capacity:
@@ -197,7 +209,7 @@ cdef Py_ssize_t write_response(
     if head.status_text_len == 3:
         p = put(p, " ", 1)  # the blank before an empty reason is not optional (RFC 9112 4)
     p = put(p, "\r\n", 2)
-    p = put_fields(p, &head.fields, False, drop_length, False)
+    p = put_fields(p, &head.fields, False, drop_length, False, keep_trailer)
     if date != NULL:
         p = put(p, date, DATE_LINE)
     if head.fields.chunked and not drop_chunked:
@@ -230,6 +242,7 @@ def rewrite_request(
     bint keep_private=False,
     bint failover=False,
     bytes via not None=b"",
+    bint trailers=False,
     tuple strip=None,
     bint trusted=False,
     bint x_forwarded=False,
@@ -276,6 +289,7 @@ def rewrite_request(
     origin.failover = failover
     origin.via = <const char*>via
     origin.via_len = len(via)
+    origin.trailers = trailers
     if (x_forwarded or forwarded) and write_forwarded(&room, &head, &origin, x_forwarded, forwarded) < 0:
         return 1
     size = write_request(out.at, out.length, &head, &origin)
@@ -289,6 +303,7 @@ def rewrite_response(
     bint say_keep_alive=False,
     bint drop_length=False,
     bint drop_chunked=False,
+    bint keep_trailer=False,
     bytes date not None=b"",
     tuple complete=None,
     bytes session not None=b"",
@@ -326,5 +341,5 @@ def rewrite_response(
         completion.secure = secure
         if complete_cookies(&room, &head, &completion) < 0:
             return 1
-    size = write_response(out.at, out.length, &head, close, say_keep_alive, drop_length, drop_chunked, line)
+    size = write_response(out.at, out.length, &head, close, say_keep_alive, drop_length, drop_chunked, keep_trailer, line)
     return 1 if size < 0 else out.at[:size]

@@ -17,6 +17,8 @@ cdef class Upstream(Stream):
     cdef Py_ssize_t held            # bytes of the request that the transport still had when the exchange failed
     cdef Buffer pending             # part of a response head
     cdef Body body
+    cdef bint passes_trailers       # of this answer
+    cdef Buffer trailers            # what is here of them; see ``trailers``
 
     cdef int begin(self, Exchange downstream) except -1
     cdef Py_ssize_t read_head(self, const char* data, Py_ssize_t length) except? -1

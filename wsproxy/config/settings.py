@@ -326,6 +326,12 @@ class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="name of this proxy in the Via field that servers get; empty: none is written"
         ),
     ] = ""
+    trailers: Annotated[
+        bool,
+        Meta(
+            description="true: trailer fields of chunked bodies go on, but those of a head; to clients that ask for them; false: all are dropped"
+        ),
+    ] = False
 
 
 class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):

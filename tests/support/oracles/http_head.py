@@ -38,6 +38,8 @@ KINDS = {
     b"transfer-encoding": 3,
     b"connection": 4,
     **dict.fromkeys(HOP_BY_HOP, 5),
+    b"te": 12,
+    b"trailer": 13,
     b"expect": 6,
     b"cookie": 7,
     b"set-cookie": 9,
@@ -73,6 +75,12 @@ class Fields:
         if b"close" in self.options:
             return False
         return minor == 1 or b"keep-alive" in self.options
+
+
+def welcomes_trailers(fields: Fields) -> bool:
+    """RFC 9110 10.1.4: a member ``trailers``, without a weight."""
+    members = ",".join(value.decode("latin-1") for value in fields.values(b"te")).split(",")
+    return any(member.strip(" \t").lower() == "trailers" for member in members)
 
 
 def kind_of(name: bytes) -> int:
@@ -293,6 +301,8 @@ def parse_request(
         "upgrade": minor == 1 and b"upgrade" in fields.options,  # RFC 9110 7.8
         "expect_continue": minor == 1 and bool(expected),
         "hops": hops,
+        "te_trailers": minor == 1 and welcomes_trailers(fields),
+        "nominates_others": bool(set(fields.options) - OWN_OPTIONS - {b"te"}),
         "fields": fields.as_rows(),
     }
 

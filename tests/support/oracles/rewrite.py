@@ -50,6 +50,7 @@ def request(
     keep_private: bool,
     failover: bool,
     via: bytes = b"",
+    trailers: bool = False,
     more: list[bytes] | None = None,
 ) -> bytes | None:
     """
@@ -74,9 +75,12 @@ def request(
         authority = b"[" + local_host + b"]"
     out = [b"%b %b HTTP/1.1" % (method, target), b"Host: " + authority]
     given: set[bytes] = set()
+    rewritten = REWRITTEN
+    if trailers and head["chunked"] and not head["nominates_others"]:
+        rewritten = REWRITTEN - {b"trailer"}
     for line in fields:
         name = name_of(line)
-        if name in REWRITTEN or (name in dropped and not is_private(name)):
+        if name in rewritten or (name in dropped and not is_private(name)):
             continue  # Connection takes no private field away: a trusted proxy's word would be lost
         if is_private(name) and not keep_private:
             continue
@@ -88,6 +92,8 @@ def request(
     ):  # what Connection took away is gone, but it was given: it is not replaced by ours
         given = {name_of(line) for line in fields}
     out += more or []
+    if trailers and head["te_trailers"]:
+        out += [b"TE: trailers", b"Connection: TE"]
     if head["chunked"]:
         out.append(b"Transfer-Encoding: chunked")
     if via:
@@ -116,6 +122,7 @@ def response(
     drop_length: bool,
     drop_chunked: bool,
     date: bytes = b"",
+    keep_trailer: bool = False,
     more: list[bytes] | None = None,
 ) -> bytes | None:
     """The head that the client gets, with ``more`` as for requests; None while ``data`` is not whole. Raises RefusedError."""
@@ -126,10 +133,11 @@ def response(
     dropped = nominated(fields)
     status_text = head["status_text"]
     assert isinstance(status_text, bytes)
+    rewritten = REWRITTEN - {b"trailer"} if keep_trailer else REWRITTEN
     out = [b"HTTP/1.1 " + (status_text if len(status_text) > 3 else status_text + b" ")]
     for line in fields:
         name = name_of(line)
-        if name in REWRITTEN or name in dropped or is_private(name):
+        if name in rewritten or name in dropped or is_private(name):
             continue
         if name == b"content-length" and drop_length:
             continue
