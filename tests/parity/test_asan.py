@@ -15,10 +15,13 @@ from wsproxy._fast import (
     balance,
     changes,
     chunked,
+    dates,
     head,
     select,
     state,
     takeover,
+    trailers,
+    upgrade,
     waiting,
 )
 
@@ -41,7 +44,20 @@ print("not seen")
 
 @pytest.mark.parametrize(
     "module",
-    [affinity, balance, changes, chunked, head, select, state, takeover, waiting],
+    [
+        affinity,
+        balance,
+        changes,
+        chunked,
+        dates,
+        head,
+        select,
+        state,
+        takeover,
+        trailers,
+        upgrade,
+        waiting,
+    ],
     ids=lambda m: m.__name__,
 )
 def test_parsers_under_test_are_the_instrumented_ones(module: object) -> None:

@@ -12,6 +12,7 @@ cdef enum Phase:
     IDLE = 0                # waiting for a request head
     CONNECTING              # the slow path looks for a connection; nothing was sent to this server
     RELAYING                # an upstream has the request
+    TUNNELLING              # another protocol: bytes go both ways as they are
     ANSWERING               # the slow path writes the answer itself
     LINGERING               # answer sent, the rest of the request is read and thrown away
     CLOSED
@@ -31,7 +32,6 @@ cdef class Client(Exchange):
     cdef Origin origin
     cdef Py_ssize_t lingered
     cdef bint was_used              # at least one request came
-    cdef bint half_closed           # the client sends no more; what is pending is still answered
     # the exchange
     cdef Service service
     cdef Choice choice              # choice.server < 0: none is taken
@@ -68,4 +68,5 @@ cdef class Client(Exchange):
     cdef int go_on(self) except -1
     cdef int linger(self) except -1
     cdef int leave_upstream(self) except -1
+    cdef int close_tunnel(self) except -1
     cdef int drop(self) except -1

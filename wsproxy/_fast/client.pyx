@@ -161,13 +161,44 @@ cdef class Client(Exchange):
             self.deadline_ms = ws_now_ms() + self.engine.body_timeout_ms  # the answer comes first
         else:
             self.deadline_ms = ws_now_ms() + self.engine.linger_timeout_ms
-        if self.transport.can_write_eof():
-            try:
-                self.transport.write_eof()
-            except OSError:  # asyncio's; the client was reset while nobody read from it
-                return self.abort()
+        self.half_close()
         self.resume_reading()
         return 0
+
+    # --- a tunnel ---------------------------------------------------------------------------------------------------
+
+    cdef int begin_tunnel(self) except -1:
+        cdef Upstream upstream = self.upstream
+        self.phase = TUNNELLING
+        self.keep_alive = False
+        self.await_client()
+        upstream.touch_tunnel()
+        if self.pending.length:
+            upstream.pass_on(self.pending.data, self.pending.length)
+            buffer_clear(&self.pending)
+        if self.half_closed:
+            if not upstream.client_ended():
+                return self.close_tunnel()
+        elif not upstream.write_paused:
+            self.resume_reading()
+        return 0
+
+    cdef bint server_ended(self) except -1:
+        return not self.half_closed and self.half_close()
+
+    cdef int end_tunnel(self, bint clean) except -1:
+        self.release()
+        self.phase = CLOSED
+        return self.close() if clean else self.reset()
+
+    cdef int close_tunnel(self) except -1:
+        """Ends the tunnel on both sides; what was received is delivered."""
+        cdef Upstream upstream = self.upstream
+        upstream.downstream = None
+        upstream.close()
+        return self.end_tunnel(True)
+
+    # --- the server or the client goes away -------------------------------------------------------------------------
 
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1:
         """The server went away: cut the client off if it already has part of the answer, else ask the slow path."""
@@ -222,6 +253,11 @@ cdef class Client(Exchange):
     cdef int ended(self) except -1:
         """Half-close: requests that are whole are still answered; an unfinished one ends here."""
         self.half_closed = True
+        if self.phase == TUNNELLING:
+            if self.upstream.client_ended():
+                return 1
+            self.close_tunnel()
+            return 0
         if self.phase == IDLE and self.write_paused and self.pending.length:
             return 1
         # Who waits in the queue and hangs up has left: browsers do not half-close, and its place is somebody else's.

@@ -2,7 +2,8 @@
 A client's connection as the slow path sees it: what ``dataplane`` may ask of an exchange, and do with it.
 
 Driven by ``dataplane.slowpath``, on the event loop, between two steps of the fast half in ``client`` and ``intake``.
-Whoever takes an exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` an answer and say ``answered``, or ``cut``.
+Whoever takes an exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` an answer and say
+``answered``, or ``cut``.
 """
 
 import asyncio

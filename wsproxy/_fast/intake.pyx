@@ -12,7 +12,7 @@ reading of the other. How exchanges and connections end is ``client``'s part.
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 from wsproxy._fast.chunked cimport CHUNK_DONE, begin_chunks
-from wsproxy._fast.client cimport CONNECTING, IDLE, LINGERING, RELAYING, Client
+from wsproxy._fast.client cimport CONNECTING, IDLE, LINGERING, RELAYING, TUNNELLING, Client
 from wsproxy._fast.decide cimport decide_server, decide_service
 from wsproxy._fast.edits cimport edit_request
 from wsproxy._fast.engine cimport Engine
@@ -25,6 +25,7 @@ from wsproxy._fast.select cimport ALL_FULL
 from wsproxy._fast.state cimport ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Buffer, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.trailers cimport End, pass_chunks
+from wsproxy._fast.upgrade cimport pass_upgrade
 from wsproxy._fast.upstream cimport Upstream
 
 cdef enum:
@@ -57,6 +58,8 @@ cdef class Intake(Client):
             used = self.process(data, length)
         elif self.phase == RELAYING and not self.request_done:
             return self.relay_body(data, length)
+        elif self.phase == TUNNELLING:
+            return self.upstream.pass_on(data, length)
         if used < length and self.phase != LINGERING and not self.closing:
             self.keep_pending(data + used, length - used)
         return 0
@@ -164,6 +167,11 @@ cdef class Intake(Client):
         else:
             self.body.kind = NO_BODY
         self.request_done = self.body.kind == NO_BODY
+        # With a body, and where it is unclear whose turn it is, it stays an ordinary request.
+        self.upgrades = (
+            head.fields.connection_upgrade and self.request_done and not head.is_head
+            and pass_upgrade(&head.fields, engine.upgrades)
+        )
 
         if head.hops == 0:
             used = head.size
@@ -266,7 +274,10 @@ cdef class Intake(Client):
         self.upstream = upstream
         self.phase = RELAYING
         self.await_client()
-        return upstream.begin(self)
+        upstream.begin(self)
+        if self.upgrades:
+            upstream.await_upgrade()
+        return 0
 
     cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, End* end) except? -1:
         """How much of these bytes belongs to the body (or -HeadError) and how much of that goes on as it is."""

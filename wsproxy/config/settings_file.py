@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
+from wsproxy._fast.upgrade import is_protocol
 from wsproxy.config.address import parse_address
 from wsproxy.config.settings import Settings
 from wsproxy.config.settings_tls import (
@@ -236,11 +237,7 @@ def _check_together(settings: Settings, problems: _Problems) -> None:
             problems.add(("listener", index, name), f"listener.{name}: {text}")
     for name, text in check_upstream(settings.upstream.tls):
         problems.add(("upstream", "tls", name), f"upstream.tls.{name}: {text}")
-    if settings.http.via and not _VIA.fullmatch(settings.http.via):
-        problems.add(
-            ("http", "via"),
-            f"http.via: found {_shown(settings.http.via)}; allowed is a word of at most 255 letters, digits, - . _, or HOST:PORT",
-        )
+    _check_protocols(settings, problems)
     if limits.target_bytes > limits.head_bytes:
         problems.add(
             ("limits", "target_bytes"),
@@ -263,6 +260,21 @@ def _check_together(settings: Settings, problems: _Problems) -> None:
             ("fallback", "directory"),
             f"fallback.directory: found {fallback.directory!r}, which is no folder; allowed is one",
         )
+
+
+def _check_protocols(settings: Settings, problems: _Problems) -> None:
+    """Adds what is wrong with names that go into HTTP fields."""
+    if settings.http.via and not _VIA.fullmatch(settings.http.via):
+        problems.add(
+            ("http", "via"),
+            f"http.via: found {_shown(settings.http.via)}; allowed is a word of at most 255 letters, digits, - . _, or HOST:PORT",
+        )
+    for text in settings.upgrade.protocols:
+        if not is_protocol(text):
+            problems.add(
+                ("upgrade", "protocols"),
+                f'upgrade.protocols: found "{text}"; allowed is the name of a protocol, like "websocket", or "*", but never h2c, h2, http, or tls',
+            )
 
 
 def _with_absolute_paths(settings: Settings, path: Path) -> Settings:

@@ -142,6 +142,7 @@ def build_services(plan: Plan) -> tuple[list[Service | None], Service | None]:
             address.host,
             address.port,
             connect_timeout_s=upstream.connect_s,
+            ws_idle_s=plan.settings.timeouts.tunnel_s,
             idle_s=upstream.pool_idle_s,
             most_idle=upstream.pool_size,
         )
@@ -199,6 +200,10 @@ class _Pools:
             connect_timeout_s=server.connect_timeout_s or self.settings.upstream.connect_s,
             io_timeout_s=abs(server.server_io_timeout_s),
             io_timeout_marks_down=server.server_io_timeout_s < 0,
+            ws_io_timeout_s=abs(server.ws_server_io_timeout_s or 0),
+            ws_idle_s=self.settings.timeouts.tunnel_s
+            if server.ws_server_idle_timeout_s is None
+            else max(server.ws_server_idle_timeout_s, 0),
             idle_s=idle_s,
             extended_handshake=server.extended_handshake,
             wait_for_continue=server.wait_for_continue,

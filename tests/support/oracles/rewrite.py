@@ -37,6 +37,10 @@ def nominated(lines: list[bytes]) -> set[bytes]:
     return options - OWN_OPTIONS - NEVER_DROPPED
 
 
+def rewritten_names(*, keep_trailer: bool) -> set[bytes]:
+    return REWRITTEN - {b"trailer"} if keep_trailer else REWRITTEN
+
+
 def is_private(name: bytes) -> bool:
     return name.startswith((b"$ws", b"_ws_"))
 
@@ -75,9 +79,9 @@ def request(
         authority = b"[" + local_host + b"]"
     out = [b"%b %b HTTP/1.1" % (method, target), b"Host: " + authority]
     given: set[bytes] = set()
-    rewritten = REWRITTEN
-    if trailers and head["chunked"] and not head["nominates_others"]:
-        rewritten = REWRITTEN - {b"trailer"}
+    rewritten = rewritten_names(
+        keep_trailer=bool(trailers and head["chunked"] and not head["nominates_others"])
+    )
     for line in fields:
         name = name_of(line)
         if name in rewritten or (name in dropped and not is_private(name)):
@@ -133,7 +137,7 @@ def response(
     dropped = nominated(fields)
     status_text = head["status_text"]
     assert isinstance(status_text, bytes)
-    rewritten = REWRITTEN - {b"trailer"} if keep_trailer else REWRITTEN
+    rewritten = rewritten_names(keep_trailer=keep_trailer)
     out = [b"HTTP/1.1 " + (status_text if len(status_text) > 3 else status_text + b" ")]
     for line in fields:
         name = name_of(line)
