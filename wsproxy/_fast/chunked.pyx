@@ -1,9 +1,9 @@
 """
 Strict reading of chunked bodies: finds chunk borders and the end without copying.
 
-Driven by ``connection`` in both directions. Chunks go on as they came (they were checked byte by byte, so both sides read
-the same); trailers are checked here, and ``trailers`` decides about them. Must not accept what peers were attacked with: signs,
-blanks, ``0x``, bare LF, sizes over 15 digits, endless extensions or trailers (PEERS.md D 3 and 4).
+Driven by ``trailers`` and ``upstream``, in both directions. Chunks go on as they came (they were checked byte by byte, so
+both sides read the same); trailers are checked here, and ``trailers`` decides about them. Must not accept what peers were
+attacked with: signs, blanks, ``0x``, bare LF, sizes over 15 digits, endless extensions or trailers (PEERS.md D 3 and 4).
 """
 
 from wsproxy._fast.fields cimport BAD_CHUNK, BAD_TRAILER, is_token_character
