@@ -19,6 +19,7 @@ class Engine(Hub):
         target_bytes: int = 16384,
         header_fields: int = 300,
         trace: bool = False,
+        refuse_ambiguous: bool = False,
         via: bytes = b"",
         trailers: bool = False,
         vhost_matching_compat: bool = False,

@@ -33,6 +33,7 @@ cdef class Engine(Hub):
         Py_ssize_t target_bytes=16384,
         int header_fields=300,
         bint trace=False,
+        bint refuse_ambiguous=False,
         bytes via not None=b"",
         bint trailers=False,
         bint vhost_matching_compat=False,
@@ -59,6 +60,7 @@ cdef class Engine(Hub):
         self.limits.target_bytes = target_bytes
         self.limits.header_fields = header_fields
         self.limits.trace = trace
+        self.limits.refuse_ambiguous = refuse_ambiguous
         self.via = via
         self.passes_trailers = trailers
         self.vhost_matching_compat = vhost_matching_compat

@@ -75,12 +75,14 @@ cdef enum HeadError:
     TRACE_REFUSED
     TRACE_WITH_BODY
     BAD_MAX_FORWARDS
+    AMBIGUOUS_PATH
 
 cdef struct Limits:
     Py_ssize_t head_bytes
     Py_ssize_t target_bytes
     int header_fields
     bint trace                  # http.trace: TRACE is a method like any other
+    bint refuse_ambiguous       # routing.ambiguous_paths
 
 cdef struct Field:
     const char* line            # where the line begins, which is where the name begins

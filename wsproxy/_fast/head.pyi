@@ -16,6 +16,7 @@ def read_request(
     target_bytes: int = 16384,
     header_fields: int = 300,
     trace: bool = False,
+    refuse_ambiguous: bool = False,
 ) -> dict[str, Any] | int: ...
 def read_response(
     data: bytes, *, head_bytes: int = 65536, header_fields: int = 300

@@ -10,6 +10,7 @@ Borrowed memory: every pointer in ``RequestHead`` and ``ResponseHead`` points in
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 from wsproxy._fast.fields cimport (
+    AMBIGUOUS_PATH,
     BAD_CHUNK,
     BAD_CONNECTION,
     BAD_CONTENT_LENGTH,
@@ -56,6 +57,7 @@ from wsproxy._fast.fields cimport (
     parse_decimal,
     parse_fields,
 )
+from wsproxy._fast.paths cimport is_ambiguous
 
 # The private fields that wsproxy sets, in the order of Fields.private_seen's bits (PLUGIN.md 6.1).
 PRIVATE_NAMES = (
@@ -95,6 +97,7 @@ HEAD_ERRORS: dict[int, tuple[int, str]] = {
     TRACE_REFUSED: (405, "TRACE is not served without http.trace"),
     TRACE_WITH_BODY: (400, "TRACE with a body"),
     BAD_MAX_FORWARDS: (400, "Max-Forwards is not one decimal number of at most 18 digits"),
+    AMBIGUOUS_PATH: (400, "path with //, a dot segment, a backslash or an encoded one of . / \\ ; (routing.ambiguous_paths)"),
 }
 
 
@@ -336,6 +339,8 @@ cdef Py_ssize_t parse_request(const char* data, Py_ssize_t length, Limits* limit
             return -<int>error
     query = <const char*>memchr(out.target, c"?", out.target_len)
     out.path_len = out.target_len if query == NULL else <int>(query - out.target)
+    if limits.refuse_ambiguous and out.target[0] == c"/" and is_ambiguous(out.target, out.path_len):
+        return -<int>AMBIGUOUS_PATH
     out.has_params = memchr(out.target, c";", out.path_len) != NULL
     if out.minor == 1:
         out.keep_alive = not out.fields.connection_close
@@ -425,19 +430,22 @@ cdef list field_rows(Fields* fields):
     return rows
 
 
-cdef Limits limits_of(head_bytes, target_bytes, header_fields, trace=False):
+cdef Limits limits_of(head_bytes, target_bytes, header_fields, trace=False, refuse_ambiguous=False):
     cdef Limits limits
     limits.head_bytes = head_bytes
     limits.target_bytes = target_bytes
     limits.header_fields = header_fields
     limits.trace = trace
+    limits.refuse_ambiguous = refuse_ambiguous
     return limits
 
 
-def read_request(bytes data, *, head_bytes=65536, target_bytes=16384, header_fields=300, trace=False):
+def read_request(
+    bytes data, *, head_bytes=65536, target_bytes=16384, header_fields=300, trace=False, refuse_ambiguous=False
+):
     """A dict of what ``parse_request`` found; an int where it found none: 0 not whole yet, below 0 a HeadError."""
     cdef RequestHead head
-    cdef Limits limits = limits_of(head_bytes, target_bytes, header_fields, trace)
+    cdef Limits limits = limits_of(head_bytes, target_bytes, header_fields, trace, refuse_ambiguous)
     cdef ExactCopy copy = ExactCopy(data)
     cdef Py_ssize_t size = parse_request(copy.at, copy.length, &limits, &head)
     if size <= 0:

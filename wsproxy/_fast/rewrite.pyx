@@ -230,6 +230,7 @@ cdef Limits no_limits():
     limits.target_bytes = 1 << 30
     limits.header_fields = 300
     limits.trace = False
+    limits.refuse_ambiguous = False
     return limits
 
 

@@ -21,6 +21,7 @@ MAX_WORKERS = (
 )
 
 Prefer = Literal["score", "exact"]
+AmbiguousPaths = Literal["forward", "refuse"]
 # Places that a cluster's queue has in shared memory, without those whose turn has come.
 MOST_WAITING = 4096
 
@@ -303,6 +304,12 @@ class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='what decides between matching Routes: "score" the higher score, then the higher exact match; "exact" the other way round'
         ),
     ] = "score"
+    ambiguous_paths: Annotated[
+        AmbiguousPaths,
+        Meta(
+            description='paths that servers may read in two ways, like /a/..;/b or /a%2fb: "forward" as they came, "refuse" with 400'
+        ),
+    ] = "forward"
 
 
 class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -24,6 +24,7 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
         target_bytes=limits.target_bytes,
         header_fields=min(limits.header_fields, config.http_max_headers),
         trace=http.trace,
+        refuse_ambiguous=plan.settings.routing.ambiguous_paths == "refuse",
         trailers=http.trailers,
         via=http.via.encode(),
         vhost_matching_compat=config.vhost_matching_compat,

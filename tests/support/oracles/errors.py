@@ -44,6 +44,7 @@ class HeadError(IntEnum):
     TRACE_REFUSED = 29
     TRACE_WITH_BODY = 30
     BAD_MAX_FORWARDS = 31
+    AMBIGUOUS_PATH = 32
 
 
 class RefusedError(Exception):

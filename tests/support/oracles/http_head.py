@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from tests.support.oracles import paths
 from tests.support.oracles.errors import HeadError, RefusedError
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
@@ -262,6 +263,7 @@ def parse_request(
     target_bytes: int = 16384,
     header_fields: int = 300,
     trace: bool = False,
+    refuse_ambiguous: bool = False,
 ) -> dict[str, object] | None:
     """What the head says; None while it is not whole. Raises RefusedError."""
     end = data.find(b"\n")
@@ -286,11 +288,14 @@ def parse_request(
     if any(value != b"100-continue" for value in expected):
         raise RefusedError(HeadError.BAD_EXPECT)  # RFC 9110 10.1.1
     hops = find_hops(method, fields)
+    path = target.partition(b"?")[0]
+    if refuse_ambiguous and path.startswith(b"/") and paths.is_ambiguous(path):
+        raise RefusedError(HeadError.AMBIGUOUS_PATH)
     return {
         "size": size,
         "method": method,
         "target": target,
-        "path_len": len(target.partition(b"?")[0]),
+        "path_len": len(path),
         "host": authority.host,
         "authority": authority.text,
         "port": authority.port,
