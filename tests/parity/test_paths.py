@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.oracles import http_head, paths
-from tests.support.oracles.errors import HeadError, RefusedError
+from tests.support.verdicts import by_oracle, compiled
 from wsproxy._fast.head import read_request
 from wsproxy._fast.paths import is_ambiguous_path
 
@@ -18,7 +18,7 @@ PIECES = [b"/", b".", b"..", b";", b"a", b"%", b"%2", b"%2f", b"%2F", b"%5c", b"
 texts = st.lists(st.sampled_from(PIECES), max_size=8).map(lambda parts: b"/" + b"".join(parts))
 
 FINE = [b"/", b"/a", b"/a/", b"/a.b/c..d", b"/a;x=../b", b"/...", b"/.a/..b/c.", b"/a%20b%25c", b"/;jsessionid=a:b",
-        b"/a;b/c;d", b"/a/;x", b"/caf%C3%A9", b"/a;x=."]  # fmt: skip
+        b"/a;b/c;d", b"/a/;x", b"/%C3%A9", b"/a;x=."]  # fmt: skip
 REFUSED = [b"//", b"/a//b", b"/.", b"/..", b"/a/.", b"/a/..", b"/./a", b"/../a", b"/a/../b", b"/..;/a", b"/.;x/a", b"/;x/a",
            b"/a%2fb", b"/a%2Fb", b"/%2e", b"/a%2ejsp", b"/a%5Cb", b"/a\\b", b"/a%3bb", b"/a%00", b"/a%0d", b"/%7F", b"/%",
            b"/a%", b"/a%2", b"/%zz", b"/%u002e", b"/a;x=%2f", b"/a;x=\\", b"/a/..;x=y"]  # fmt: skip
@@ -57,10 +57,7 @@ def test_head_is_refused_for_its_path_only_where_that_is_set(
     as_it_is = read_request(data)
     assert isinstance(as_it_is, dict)
     found = read_request(data, refuse_ambiguous=True)
-    try:
-        assert http_head.parse_request(data, refuse_ambiguous=True) == found
-    except RefusedError as error:
-        assert found == -error.reason == -HeadError.AMBIGUOUS_PATH
+    assert compiled(found) == by_oracle(http_head.parse_request, data, refuse_ambiguous=True)
     assert isinstance(found, int) == paths.is_ambiguous(path)
 
 

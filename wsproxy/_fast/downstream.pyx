@@ -33,6 +33,14 @@ from wsproxy._fast.exchange import Facts
 log = logging.getLogger("wsproxy.connection")
 
 
+cdef bytes address_text(str host):
+    """An address as heads have it; on a dual-stack socket IPv4 has a prefix."""
+    cdef bytes text = host.encode()
+    if text.startswith(b"::ffff:") and b"." in text:  # without dots it is another address, such as ::ffff:0:1
+        return text[7:]
+    return text
+
+
 cdef class Downstream(Intake):
     """A client's connection and the exchange that runs on it."""
 
@@ -44,10 +52,8 @@ cdef class Downstream(Intake):
             peername = self.transport.get_extra_info("peername")
             sockname = self.transport.get_extra_info("sockname")
         # No name: the client is gone already. Never an address, it could be a trusted one.
-        self.peer = str(peername[0]).encode() if isinstance(peername, tuple) else b"unknown"
-        if self.peer.startswith(b"::ffff:"):
-            self.peer = self.peer[7:]  # an IPv4 client on a dual-stack socket
-        self.local_host = str(sockname[0]).encode() if isinstance(sockname, tuple) else b"localhost"
+        self.peer = address_text(peername[0]) if isinstance(peername, tuple) else b"unknown"
+        self.local_host = address_text(sockname[0]) if isinstance(sockname, tuple) else b"localhost"
         self.default_port = DEFAULT_TLS_PORT if self.secure else DEFAULT_PORT
         self.local_port = sockname[1] if isinstance(sockname, tuple) else self.default_port
         self.constant = constant_lines(self.peer, self.secure)
