@@ -79,6 +79,14 @@ cdef class Downstream(Intake):
         self.introduction = (source, destination)
 
     @property
+    def ends(self) -> tuple | None:
+        """(address, port) of the client, and of where it came in, as introduced; None where nobody knows any more."""
+        source, destination = self.introduction or (
+            self.transport.get_extra_info("peername"), self.transport.get_extra_info("sockname")
+        )
+        return (source[:2], destination[:2]) if isinstance(source, tuple) and isinstance(destination, tuple) else None
+
+    @property
     def is_waiting(self) -> bool:
         """Whether the exchange still wants a connection: the client is there and none was given."""
         return self.phase == CONNECTING and not self.closing

@@ -76,6 +76,7 @@ cdef class Pool:
     cdef readonly int64_t ws_idle_ms        # of a tunnel: without a byte in either direction; 0: none
     cdef readonly bint extended_handshake
     cdef readonly bint wait_for_continue
+    cdef readonly str proxy_protocol  # "v1", "v2": each connection begins with its client's address; "none"
     cdef int64_t idle_ms
     cdef int most_idle
     cdef list idle                  # Upstreams, the one used last at the end

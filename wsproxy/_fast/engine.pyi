@@ -70,6 +70,7 @@ class Pool:
     ws_idle_ms: int
     extended_handshake: bool
     wait_for_continue: bool
+    proxy_protocol: str
     def __init__(
         self,
         name: str,
@@ -86,5 +87,6 @@ class Pool:
         tls: object = None,
         extended_handshake: bool = False,
         wait_for_continue: bool = False,
+        proxy_protocol: str = "none",
     ) -> None: ...
     def idle_count(self) -> int: ...

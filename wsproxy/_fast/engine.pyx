@@ -140,7 +140,7 @@ cdef class Pool:
         double connect_timeout_s=10, double io_timeout_s=0, bint io_timeout_marks_down=False,
         double ws_io_timeout_s=0, double ws_idle_s=3600,
         double idle_s=25, int most_idle=256, object tls=None,
-        bint extended_handshake=False, bint wait_for_continue=False,
+        bint extended_handshake=False, bint wait_for_continue=False, str proxy_protocol not None="none",
     ):
         self.name = name
         self.host = host
@@ -151,7 +151,9 @@ cdef class Pool:
         self.io_timeout_marks_down = io_timeout_marks_down
         self.ws_io_timeout_ms = <int64_t>(ws_io_timeout_s * 1000)
         self.ws_idle_ms = <int64_t>(ws_idle_s * 1000)
-        self.idle_ms = <int64_t>(idle_s * 1000)
+        self.proxy_protocol = proxy_protocol
+        # A connection that began with a client's address is that client's: kept, it would serve others in its name.
+        self.idle_ms = <int64_t>(idle_s * 1000) if proxy_protocol == "none" else 0
         self.most_idle = most_idle
         self.extended_handshake = extended_handshake
         self.wait_for_continue = wait_for_continue

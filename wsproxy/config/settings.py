@@ -28,6 +28,7 @@ MOST_WAITING = 4096
 FallbackMode = Literal["404", "directory", "upstream"]
 BackupUse = Literal["ordered", "balanced"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+SentProxyProtocol = Literal["none", "v1", "v2"]
 ServerErrors = Literal["pass", "mark_down"]
 ErrorStatus = Literal["precise", "plugin"]
 TlsVersion = Literal["1.2", "1.3"]
@@ -235,6 +236,12 @@ class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="how long a resolved host name is used; 0: resolved for each new connection",
         ),
     ] = 60.0
+    proxy_protocol: Annotated[
+        SentProxyProtocol,
+        Meta(
+            description='"v1", "v2": each connection begins with a PROXY header that says who the client is, and serves one request; "none": no header'
+        ),
+    ] = "none"
     tls: UpstreamTlsSettings = UpstreamTlsSettings()
 
 

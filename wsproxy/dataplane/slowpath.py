@@ -310,7 +310,7 @@ class SlowPath:
             pool = downstream.pool
             assert pool is not None
             try:
-                upstream = await open_upstream(self.engine, self._resolver, pool)
+                upstream = await open_upstream(self.engine, self._resolver, pool, downstream.ends)
             except (OSError, TimeoutError) as error:
                 if not downstream.is_waiting:
                     return
