@@ -1,4 +1,10 @@
-"""What messages mean to a proxy beyond their framing: TRACE, hops that are counted, the forms of a target, Via, Date."""
+"""What messages mean to a proxy beyond their framing: TRACE, hops that are counted, the forms of a target, Via, Date.
+
+Where the sentences of this chapter are tested that are not tested here: hop-by-hop fields, test_headers; absolute-form and CONNECT,
+test_refusals; 100 (Continue), 103 and other interim answers, HEAD, 204 and 304, test_exchange and test_handshakes; Expect, test_refusals; both
+framings in an answer, test_bad_servers; early answers with the body unread, test_named_lessons; trailers, test_trailers; paths, test_paths;
+101 and other upgrades, test_websocket.
+"""
 
 from __future__ import annotations
 
