@@ -424,6 +424,7 @@ async def test_new_connection_resumes_the_session_of_the_last(
     context = server_context(ca.issue("127.0.0.1").write_pem(tmp_path, "server"))
     context.maximum_version = version
     origin = origins(context)
+    assert isinstance(origin, TlsOrigin)
     settings = TRUST + "[upstream]\npool_size = 0\n"
     async with (
         running(tmp_path, transport(origin), settings=settings) as proxy,
@@ -437,6 +438,7 @@ async def test_new_connection_resumes_the_session_of_the_last(
             server = await origin.accept()
             await server.answer()
             assert (await client.answer()).body == b"ok"
+            assert isinstance(server, TlsOriginConnection)
             assert server.pipe.ssl.session_reused is resumed
             server.close()
 
@@ -465,4 +467,5 @@ async def test_session_is_never_taken_to_another_name(
                 server = done.pop().result()
                 await server.answer()
                 assert (await client.answer()).body == b"ok"
+                assert isinstance(server, TlsOriginConnection)
                 assert server.pipe.ssl.session_reused is resumed
