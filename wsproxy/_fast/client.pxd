@@ -44,6 +44,8 @@ cdef class Client(Exchange):
     cdef bint pardoned              # a reused connection failed already: the next failure counts
     cdef Upstream upstream
     cdef Body body
+    cdef bint passes_trailers       # of this request
+    cdef Buffer trailers            # what is here of them; see ``trailers``
     cdef Buffer sent                # what was sent upstream, as long as it may be needed again
     cdef bint replayable            # `sent` is all of it
     cdef bint failover_marked       # $WSFO already stands in `sent`

@@ -35,6 +35,7 @@ cdef class Client(Exchange):
         buffer_clear(&self.pending)
         buffer_clear(&self.sent)
         buffer_clear(&self.session)
+        buffer_clear(&self.trailers)
 
     cdef bint serves_client(self) noexcept:
         return True
@@ -96,6 +97,8 @@ cdef class Client(Exchange):
         self.upstream = None
         if self.session.length:
             buffer_clear(&self.session)
+        if self.trailers.length:
+            buffer_clear(&self.trailers)
         if self.ledger is not None:
             self.report_tries()
         return 0

@@ -70,6 +70,9 @@ cdef class Downstream(Intake):
         self.origin.peer = <const char*>self.peer
         self.origin.peer_len = len(self.peer)
         self.origin.trusted = self.trusted
+        self.origin.trailers = self.engine.passes_trailers
+        self.origin.via = <const char*>self.engine.via
+        self.origin.via_len = len(self.engine.via)
         if self.engine.client_counts is not None and not self.enter():
             return self.reset()
         self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
@@ -114,6 +117,14 @@ cdef class Downstream(Intake):
     def introduce(self, tuple source not None, tuple destination not None) -> None:
         """The client's and our own (address, port) as a PROXY header said them; before ``connection_made``."""
         self.introduction = (source, destination)
+
+    @property
+    def ends(self) -> tuple | None:
+        """(address, port) of the client, and of where it came in, as introduced; None where nobody knows any more."""
+        source, destination = self.introduction or (
+            self.transport.get_extra_info("peername"), self.transport.get_extra_info("sockname")
+        )
+        return (source[:2], destination[:2]) if isinstance(source, tuple) and isinstance(destination, tuple) else None
 
     @property
     def is_waiting(self) -> bool:

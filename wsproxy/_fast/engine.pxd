@@ -27,6 +27,8 @@ cdef class Engine(Hub):
     cdef Service fallback           # takes what no route matches; None: answered here
     cdef public object slow         # the slow path: see dataplane.slowpath
     cdef bint vhost_matching_compat
+    cdef bint passes_trailers       # http.trailers
+    cdef bytes via                  # our name in the Via of requests; empty: none
     cdef bint on_503                # [retry] on_503
     cdef bint errors_mark_down      # [retry] server_errors
     cdef bint port_of_listener      # AppServerPortPreference="WebserverPort"
@@ -79,6 +81,7 @@ cdef class Pool:
     cdef readonly int64_t ws_idle_ms        # of a tunnel: without a byte in either direction; 0: none
     cdef readonly bint extended_handshake
     cdef readonly bint wait_for_continue
+    cdef readonly str proxy_protocol  # "v1", "v2": each connection begins with its client's address; "none"
     cdef int64_t idle_ms
     cdef int most_idle
     cdef list idle                  # Upstreams, the one used last at the end

@@ -21,6 +21,10 @@ class Engine(Hub):
         head_bytes: int = 65536,
         target_bytes: int = 16384,
         header_fields: int = 300,
+        trace: bool = False,
+        refuse_ambiguous: bool = False,
+        via: bytes = b"",
+        trailers: bool = False,
         vhost_matching_compat: bool = False,
         port_of_listener: bool = False,
         trusted_proxies: frozenset[bytes] = frozenset(),
@@ -74,6 +78,7 @@ class Pool:
     ws_idle_ms: int
     extended_handshake: bool
     wait_for_continue: bool
+    proxy_protocol: str
     def __init__(
         self,
         name: str,
@@ -90,5 +95,6 @@ class Pool:
         tls: object = None,
         extended_handshake: bool = False,
         wait_for_continue: bool = False,
+        proxy_protocol: str = "none",
     ) -> None: ...
     def idle_count(self) -> int: ...

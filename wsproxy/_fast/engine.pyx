@@ -33,6 +33,10 @@ cdef class Engine(Hub):
         Py_ssize_t head_bytes=65536,
         Py_ssize_t target_bytes=16384,
         int header_fields=300,
+        bint trace=False,
+        bint refuse_ambiguous=False,
+        bytes via not None=b"",
+        bint trailers=False,
         bint vhost_matching_compat=False,
         bint port_of_listener=False,
         frozenset trusted_proxies=frozenset(),
@@ -63,6 +67,10 @@ cdef class Engine(Hub):
         self.limits.head_bytes = head_bytes
         self.limits.target_bytes = target_bytes
         self.limits.header_fields = header_fields
+        self.limits.trace = trace
+        self.limits.refuse_ambiguous = refuse_ambiguous
+        self.via = via
+        self.passes_trailers = trailers
         self.vhost_matching_compat = vhost_matching_compat
         self.port_of_listener = port_of_listener
         self.trusted_proxies = trusted_proxies
@@ -146,7 +154,7 @@ cdef class Pool:
         double connect_timeout_s=10, double io_timeout_s=0, bint io_timeout_marks_down=False,
         double ws_io_timeout_s=0, double ws_idle_s=3600,
         double idle_s=25, int most_idle=256, object tls=None,
-        bint extended_handshake=False, bint wait_for_continue=False,
+        bint extended_handshake=False, bint wait_for_continue=False, str proxy_protocol not None="none",
     ):
         self.name = name
         self.host = host
@@ -157,7 +165,9 @@ cdef class Pool:
         self.io_timeout_marks_down = io_timeout_marks_down
         self.ws_io_timeout_ms = <int64_t>(ws_io_timeout_s * 1000)
         self.ws_idle_ms = <int64_t>(ws_idle_s * 1000)
-        self.idle_ms = <int64_t>(idle_s * 1000)
+        self.proxy_protocol = proxy_protocol
+        # A connection that began with a client's address is that client's: kept, it would serve others in its name.
+        self.idle_ms = <int64_t>(idle_s * 1000) if proxy_protocol == "none" else 0
         self.most_idle = most_idle
         self.extended_handshake = extended_handshake
         self.wait_for_continue = wait_for_continue

@@ -40,6 +40,7 @@ cdef class Exchange(Stream):
     cdef bint keep_alive
     cdef bint http10
     cdef bint head_only
+    cdef bint takes_trailers        # the client wants the answer's trailers, and http.trailers allows them
     # The session's value as the request brought it; empty: nobody needs it. See `Intake.keep_session`.
     cdef Buffer session
     cdef int expect                 # Expectation

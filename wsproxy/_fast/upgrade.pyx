@@ -82,7 +82,7 @@ cdef frozenset pass_upgrade(Fields* fields, frozenset protocols):
 
 def passes_upgrade(bytes lines not None, frozenset protocols not None) -> bool:
     """For tests: whether these field lines (each with CR LF, an empty one at the end) pass as an upgrade."""
-    cdef Limits limits = Limits(1 << 20, 1 << 20, 300)
+    cdef Limits limits = Limits(1 << 20, 1 << 20, 300, False, False)
     cdef Fields fields
     cdef ExactCopy copy = ExactCopy(lines)
     if parse_fields(copy.at, copy.at + copy.length, &limits, &fields) <= 0:

@@ -20,6 +20,8 @@ cdef class Upstream(Stream):
     cdef Py_ssize_t held            # bytes of the request that the transport still had when the exchange failed
     cdef Buffer pending             # part of a response head
     cdef Body body
+    cdef bint passes_trailers       # of this answer
+    cdef Buffer trailers            # what is here of them; see ``trailers``
     cdef int64_t moved_ms           # of a tunnel: when a byte went through it last
 
     cdef int begin(self, Exchange downstream) except -1

@@ -14,6 +14,7 @@ from libc.errno cimport EPROTO
 from libc.stdint cimport int64_t
 from libc.string cimport memchr
 from wsproxy._fast.chunked cimport CHUNK_DONE, ChunkSpan, begin_chunks, next_span, scan_chunks
+from wsproxy._fast.dates cimport date_line_now
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport (
     BAD_RESPONSE,
@@ -40,6 +41,7 @@ from wsproxy._fast.head cimport ResponseHead, parse_response
 from wsproxy._fast.rewrite cimport write_response
 from wsproxy._fast.state cimport ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Stream, buffer_append, buffer_clear, buffer_drop
+from wsproxy._fast.trailers cimport End, pass_chunks
 from wsproxy._fast.upgrade cimport pass_upgrade
 
 log = logging.getLogger("wsproxy.connection")
@@ -92,6 +94,7 @@ cdef class Upstream(Stream):
 
     def __dealloc__(self):
         buffer_clear(&self.pending)
+        buffer_clear(&self.trailers)
 
     cdef int begin(self, Exchange downstream) except -1:
         """Serves this exchange from now on; the caller sends the request right after."""
@@ -198,7 +201,7 @@ cdef class Upstream(Stream):
             if not downstream.http10 and not (head.status == 100 and downstream.expect & EXPECT_ADDED):
                 # Framing fields mean nothing on 1xx (liberty.md: Liberty's 100 has Content-Length: 0).
                 head.fields.chunked = False
-                written = write_response(engine.out, OUT_SIZE, head, False, False, True, True)
+                written = write_response(engine.out, OUT_SIZE, head, False, False, True, True, False, NULL)
                 if written < 0:
                     return -<int>HEAD_TOO_LARGE
                 downstream.send(engine.out, written, NULL, 0)
@@ -217,6 +220,8 @@ cdef class Upstream(Stream):
         elif head.fields.chunked:
             self.body.kind = CHUNKED_BODY
             begin_chunks(&self.body.chunks)
+            # Those that Connection names would have to be dropped: all are.
+            self.passes_trailers = downstream.takes_trailers and not head.fields.nominates_others
         elif head.fields.content_length >= 0:
             self.body.kind = LENGTH_BODY if head.fields.content_length else NO_BODY
             self.body.left = head.fields.content_length
@@ -244,11 +249,14 @@ cdef class Upstream(Stream):
         """The final head as the client gets it, in ``engine.out``; its length, -1: no room for it."""
         cdef ResponseHead* head = &self.engine.response
         cdef bint unchunk = downstream.http10 and self.body.kind == CHUNKED_BODY
+        cdef const char* date = NULL
         if not downstream.request_done or self.body.kind == UNTIL_CLOSE or unchunk or self.engine.draining:
             downstream.keep_alive = False
         downstream.ends_by_close = unchunk or self.body.kind == UNTIL_CLOSE
         if (head.fields.has_set_cookie or downstream.session.length) and downstream.edit_answer(head) < 0:
             return -1
+        if not head.fields.has_date and self.body.kind != TUNNEL:
+            date = date_line_now()  # RFC 9110 6.6.1
         return write_response(
             self.engine.out,
             OUT_SIZE,
@@ -258,6 +266,8 @@ cdef class Upstream(Stream):
             head.status == 204 or self.body.kind == TUNNEL,
             # Neither a client of HTTP/1.0 nor a 204 may be told of chunks, even where no body follows (RFC 9112 6.1).
             downstream.http10 or head.status == 204,
+            self.body.kind == CHUNKED_BODY and self.passes_trailers,
+            date,
         )
 
     cdef int relay(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except -1:
@@ -301,20 +311,16 @@ cdef class Upstream(Stream):
         cdef Exchange downstream = self.downstream
         cdef Py_ssize_t forward = 0
         cdef Py_ssize_t used
+        cdef End end
         if downstream.http10:
             downstream.send(self.engine.out, head_len, NULL, 0)
             return self.relay_unchunked(data, length)
-        used = scan_chunks(&self.body.chunks, data, length, &forward)
+        used = pass_chunks(&self.body.chunks, &self.trailers, self.passes_trailers, data, length, &forward, &end)
         if used < 0:
             return used
-        if self.body.chunks.phase == CHUNK_DONE:
-            if used - forward == 2 and self.body.chunks.trailer_bytes == 2:
-                forward = used
-            else:
-                downstream.send(self.engine.out, head_len, data, forward)
-                downstream.send("\r\n", 2, NULL, 0)
-                return used
         downstream.send(self.engine.out, head_len, data, forward)
+        if end.length:
+            downstream.send(end.data, end.length, NULL, 0)
         return used
 
     cdef int relay_unchunked(self, const char* data, Py_ssize_t length) except -1:
@@ -369,6 +375,8 @@ cdef class Upstream(Stream):
         )
         self.downstream = None
         buffer_clear(&self.pending)
+        if self.trailers.length:
+            buffer_clear(&self.trailers)
         if reusable:
             self.resume_reading()
             self.awaits_head = True

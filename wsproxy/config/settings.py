@@ -21,12 +21,14 @@ MAX_WORKERS = (
 )
 
 Prefer = Literal["score", "exact"]
+AmbiguousPaths = Literal["forward", "refuse"]
 # Places that a cluster's queue has in shared memory, without those whose turn has come.
 MOST_WAITING = 4096
 
 FallbackMode = Literal["404", "directory", "upstream"]
 BackupUse = Literal["ordered", "balanced"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+SentProxyProtocol = Literal["none", "v1", "v2"]
 ServerErrors = Literal["pass", "mark_down"]
 ErrorStatus = Literal["precise", "plugin"]
 TlsVersion = Literal["1.2", "1.3"]
@@ -250,6 +252,12 @@ class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="how long a resolved host name is used; 0: resolved for each new connection",
         ),
     ] = 60.0
+    proxy_protocol: Annotated[
+        SentProxyProtocol,
+        Meta(
+            description='"v1", "v2": each connection begins with a PROXY header that says who the client is, and serves one request; "none": no header'
+        ),
+    ] = "none"
     tls: UpstreamTlsSettings = UpstreamTlsSettings()
 
 
@@ -319,6 +327,12 @@ class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='what decides between matching Routes: "score" the higher score, then the higher exact match; "exact" the other way round'
         ),
     ] = "score"
+    ambiguous_paths: Annotated[
+        AmbiguousPaths,
+        Meta(
+            description='paths that servers may read in two ways, like /a/..;/b or /a%2fb: "forward" as they came, "refuse" with 400'
+        ),
+    ] = "forward"
 
 
 class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -346,6 +360,27 @@ class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="true: a request whose own server is full waits for that one instead of going to another"
         ),
     ] = True
+
+
+class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[http]``: what HTTP leaves to the proxy."""
+
+    trace: Annotated[
+        bool,
+        Meta(description="true: TRACE goes to the servers like any other method; false: 405"),
+    ] = False
+    via: Annotated[
+        str,
+        Meta(
+            description="name of this proxy in the Via field that servers get; empty: none is written"
+        ),
+    ] = ""
+    trailers: Annotated[
+        bool,
+        Meta(
+            description="true: trailer fields of chunked bodies go on, but those of a head; to clients that ask for them; false: all are dropped"
+        ),
+    ] = False
 
 
 class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -425,6 +460,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     routing: RoutingSettings = RoutingSettings()
     affinity: AffinitySettings = AffinitySettings()
     forwarded: ForwardedSettings = ForwardedSettings()
+    http: HttpSettings = HttpSettings()
     retry: RetrySettings = RetrySettings()
     queue: QueueSettings = QueueSettings()
     fallback: FallbackSettings = FallbackSettings()

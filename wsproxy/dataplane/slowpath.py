@@ -162,6 +162,14 @@ class SlowPath:
         log.info("%s: %d: %s", downstream.facts.peer, status, reason)
         self._answer(downstream, status)
 
+    def last_hop(self, downstream: Downstream, is_options: bool) -> None:
+        """Max-Forwards is used up: the request ends here (RFC 9110 7.6.2)."""
+        if is_options:
+            answers.send_methods(downstream)
+            return
+        log.info("%s: 405: TRACE ends here, and is not echoed", downstream.facts.peer)
+        self._answer(downstream, 405)
+
     def private_tls_lines(self, transport: asyncio.BaseTransport) -> bytes:
         """A client came over TLS: its private headers that plain clients do not have."""
         return private_tls_lines(transport)
@@ -309,7 +317,7 @@ class SlowPath:
             pool = downstream.pool
             assert pool is not None
             try:
-                upstream = await open_upstream(self.engine, self._resolver, pool)
+                upstream = await open_upstream(self.engine, self._resolver, pool, downstream.ends)
             except (OSError, TimeoutError) as error:
                 if not downstream.is_waiting:
                     return

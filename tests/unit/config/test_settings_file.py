@@ -133,6 +133,10 @@ last_chance = 1
             '2: fallback.mode: found "upstream" without fallback.upstream; allowed with upstream = "HOST:PORT"',
         ),
         (
+            "[http]\n\nvia = 'a b'",
+            '3: http.via: found "a b"; allowed is a word of at most 255 letters, digits, - . _, or HOST:PORT',
+        ),
+        (
             "[fallback]\nupstream = ':80'",
             "2: fallback.upstream: found ':80'; allowed is HOST:PORT (the host is missing)",
         ),
