@@ -10,7 +10,7 @@ from wsproxy._fast.upstream import Upstream
 from wsproxy.config.settings import Settings, TimeoutSettings, UpstreamSettings
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok"
 SHORT_S = 0.05
 HEAD = Settings(timeouts=TimeoutSettings(head_s=SHORT_S))
 KEEPALIVE = Settings(timeouts=TimeoutSettings(keepalive_s=SHORT_S))
@@ -98,7 +98,7 @@ async def test_body_that_stalls_after_the_answer_began_is_cut() -> None:
         client = await bed.client()
         await client.send(b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc")
         wire, _ = await origin.accept_request()
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+        await wire.send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 9\r\n\r\nabc")
         await client.read_until(b"abc")
         assert await client.is_ended()
         assert await wire.is_ended()
@@ -140,7 +140,7 @@ async def test_page_that_dribbles_never_times_out() -> None:
         client = await bed.client()
         await client.send(GET)
         wire, _ = await origin.accept_request()
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        await wire.send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 4\r\n\r\n")
         for _ in range(4):
             await bed.pass_time(0.4)
             await wire.send(b"x")

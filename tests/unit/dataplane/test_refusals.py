@@ -15,7 +15,7 @@ from wsproxy.dataplane.refusals import LINE_S, Refusals
 
 ONE = Settings(limits=LimitSettings(client_connections=1))
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok"
 
 
 async def test_second_connection_is_reset_until_the_first_ends() -> None:
