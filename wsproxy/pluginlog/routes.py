@@ -88,12 +88,12 @@ class RouteReader:
             return None
         pattern, subject, group = (text_of(found[name]) for name in ("pattern", "subject", "group"))
         host, port = split_host(found["subject"])
+        said = (int(found["score"]), int(found["exact"]))
+        logged = _said(group, pattern, subject, said)
         ours = self._world.match_vhost(group, pattern, host, port)
         return Matched(
-            _said(group, pattern, subject, int(found["score"]), int(found["exact"])),
-            _said(group, pattern, subject, *ours)
-            if isinstance(ours, tuple)
-            else f"{group}: {ours}",
+            logged,
+            logged if ours == said else _said(group, pattern, subject, ours),
             host,
             port,
         )
@@ -103,12 +103,12 @@ class RouteReader:
         if found is None:
             return None
         pattern, subject, group = (text_of(found[name]) for name in ("pattern", "subject", "group"))
+        said = (int(found["score"]), int(found["exact"]))
+        logged = _said(group, pattern, subject, said)
         ours = self._world.match_uri(group, pattern, found["subject"])
         return Matched(
-            _said(group, pattern, subject, int(found["score"]), int(found["exact"])),
-            _said(group, pattern, subject, *ours)
-            if isinstance(ours, tuple)
-            else f"{group}: {ours}",
+            logged,
+            logged if ours == said else _said(group, pattern, subject, ours),
             found["subject"],
             UNKNOWN_PORT,
         )
@@ -158,8 +158,11 @@ class RouteReader:
         return self._world.config.server_clusters[cluster].name if cluster >= 0 else ""
 
 
-def _said(group: str, pattern: str, subject: str, score: int, exact: int) -> str:
-    return f"{group}: {pattern} for {subject}: {score}/{exact}"
+def _said(group: str, pattern: str, subject: str, score: tuple[int, int] | str) -> str:
+    """``score``: score and exact match, or why there is none."""
+    if isinstance(score, str):
+        return f"{group}: {score}"
+    return f"{group}: {pattern} for {subject}: {score[0]}/{score[1]}"
 
 
 def split_host(text: bytes) -> tuple[bytes, int]:
