@@ -48,6 +48,7 @@ class RouteReader:
         self._world = world
         self._matched: dict[bytes, Matched | None] = {}
         self._grouped: dict[bytes, Grouped | None] = {}
+        self._names: dict[tuple[bytes, bytes], str] = {}
 
     def vhost(self, line: LogLine) -> Matched | None:
         """What a VirtualHost match says; None where the line is cut."""
@@ -152,6 +153,13 @@ class RouteReader:
         port, request.replayed = outcomes[chosen]
         request.cluster = chosen[0]
         return "" if len(outcomes) == 1 else f"the log tells no port; with port {port}"
+
+    def names_text(self, cookie: bytes, url: bytes) -> str:
+        """Both affinity names as a replay shows them; there are as many as in the configuration."""
+        text = self._names.get((cookie, url))
+        if text is None:
+            text = self._names[cookie, url] = f"{text_of(cookie)}/{text_of(url)}"
+        return text
 
     def name_of(self, cluster: int) -> str:
         """Of the cluster with this index; empty for none."""
