@@ -81,7 +81,6 @@ class Replay:
         self._tries = Tries(world, self._check)
         self._has_start = False
         self._time_us = 1_000_000  # of the last line that has one
-        self._now_ms = 1000  # the same, for what keeps down marks
         self._handlers: list[Callable[[LogLine], None] | None] = [None] * (max(Code) + 1)
         for code, handler in (
             (Code.LOADED, self._on_loaded),
@@ -133,7 +132,6 @@ class Replay:
                 time_us = line.time_us
                 if time_us > 0:
                     self._time_us = time_us
-                    self._now_ms = time_us // 1000
                 handler(line)
 
     def end(self) -> None:
@@ -145,7 +143,7 @@ class Replay:
 
     def take_access(self, record: AccessRecord, host: bytes, port: int) -> None:
         """A request of an access log: one line tells all there is; ``host`` and ``port`` where it has no vhost."""
-        self._time_us, self._now_ms = record.time_us, record.time_us // 1000
+        self._time_us = record.time_us
         request = LoggedRequest(
             self._process(0),
             (0, 0),
@@ -375,7 +373,8 @@ class Replay:
         if not status.isdigit() or int(status) < _INFORMATIONAL:
             return
         request = self._request(line)
-        self._decide(request, line)
+        if not request.attempt.is_decided:
+            self._decide(request, line)
         self._tries.on_status(request, int(status), line.number)
 
     # --- failures -------------------------------------------------------------------------------------------------------
@@ -432,7 +431,7 @@ class Replay:
         request = self._request(line)
         if not request.attempt.server and not request.attempt.is_decided:
             self._tries.name_server(request, found["server"])
-        if request.attempt.server == found["server"]:
+        if not request.attempt.is_decided and request.attempt.server == found["server"]:
             self._decide(request, line)
         self._tries.on_counters(request, found, line.number)
 
@@ -498,6 +497,11 @@ class Replay:
             result=result,
             checks=request.checks,
         )
+
+    @property
+    def _now_ms(self) -> int:
+        """Of the present line, for what keeps down marks."""
+        return self._time_us // 1000
 
     # --- what came of it ------------------------------------------------------------------------------------------------
 

@@ -175,6 +175,8 @@ def _said(group: str, pattern: str, subject: str, score: tuple[int, int] | str) 
 
 def split_host(text: bytes) -> tuple[bytes, int]:
     """Host without brackets, and port (-1 none)."""
+    if b":" not in text:
+        return text, UNKNOWN_PORT
     host, colon, port = text.rpartition(b":")
     if (
         not colon
