@@ -217,8 +217,8 @@ class Tries:
         assert replayed is not None
         cookies = request.cookies
         if not cookies and request.values:
-            target, name = replayed.target, replayed.cookie + b"="
-            cookies = [name + value for value in request.values if value not in target]
+            target, name = replayed.target, replayed.cookie
+            cookies = [b"%b=%b" % (name, value) for value in request.values if value not in target]
         if cookies:
             replayed.bring(cookies)
             if request.values:
