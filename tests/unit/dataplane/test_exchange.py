@@ -83,7 +83,9 @@ async def test_answer_arrives_byte_for_byte(size: int) -> None:
         await client.send(GET)
         wire, _ = await origin.accept_request()
         body = payload(size)
-        sending = wire.send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: %d\r\n\r\n" % size + body)
+        sending = wire.send(
+            b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: %d\r\n\r\n" % size + body
+        )
         _, (status, received) = await soon(asyncio.gather(sending, client.read_answer()))
         assert status == 200
         assert received == body
