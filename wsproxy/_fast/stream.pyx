@@ -32,7 +32,7 @@ cdef extern from *:
     #include <sys/socket.h>
     #include <sys/uio.h>
 
-    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken. */
+    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken; -3 by a reset. */
     static inline ssize_t ws_send2(int fd, const char *a, size_t a_len, const char *b, size_t b_len) {
         ssize_t sent;
         do {
@@ -49,7 +49,8 @@ cdef extern from *:
             }
         } while (sent < 0 && errno == EINTR);
         if (sent >= 0) return sent;
-        return (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) ? -1 : -2;
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) return -1;
+        return errno == ECONNRESET ? -3 : -2;
     }
 
     /* Whether nothing has arrived and the peer has not closed. */
@@ -277,9 +278,10 @@ cdef class Stream:
             sent = ws_send2(self.fd, a, a_len, b, b_len)  # I/O
             if sent == a_len + b_len:
                 return 0
-            if sent == -2:
+            if sent < -1:
                 # Not aborted here: the peer may have answered before it closed. Reading tells.
                 self.write_broken = True
+                self.was_reset = sent == -3
                 return 0
             if sent < 0:
                 sent = 0
