@@ -12,11 +12,13 @@ Borrowed memory: what ``received`` is given lies in the hub's buffer and is over
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.errno cimport ECONNRESET
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from wsproxy._fast.state cimport ws_now_ms
 
 import logging
+import os
 
 log = logging.getLogger("wsproxy.connection")
 
@@ -148,6 +150,7 @@ cdef class Hub:
                     stream.on_deadline(now_ms)
                 except Exception:  # one stream must not cost the others their deadlines
                     log.exception("internal error at a deadline; the connection is dropped")
+                    stream.was_reset = True
                     stream.abort()
 
     def streams(self) -> list[Stream]:
@@ -191,6 +194,7 @@ cdef class Stream:
             self.received(self.hub.read_data, length)
         except Exception:
             log.exception("internal error while handling received bytes; the connection is dropped")
+            self.was_reset = True  # by us; it must not pass for an orderly end
             self.abort()
         return 0
 
@@ -214,6 +218,8 @@ cdef class Stream:
         self.fd = -1
         self.socket_fd = -1
         self.deadline_ms = 0
+        if error is None and self.was_reset:
+            error = ConnectionResetError(ECONNRESET, os.strerror(ECONNRESET))
         try:
             self.lost(error)
         finally:

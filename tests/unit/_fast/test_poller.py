@@ -71,10 +71,10 @@ class Recorder(DownstreamProtocol):
 
 @contextlib.asynccontextmanager
 async def recorded(
-    make: type[Recorder] = Recorder, *, receive_buffer: int = 0
+    make: type[Recorder] = Recorder, *, origin: Origin | None = None, receive_buffer: int = 0
 ) -> AsyncIterator[tuple[Bed, Notes, Wire]]:
-    """A connection in the set of a worker that knows no server: what its stream was told, and the peer's end."""
-    async with Bed(config_of(server("s", 1))) as bed:
+    """A connection in the set of a worker: what its stream was told, and the peer's end."""
+    async with Bed(config_of(server("s", origin.port if origin else 1))) as bed:
         sock = listening_socket()
         notes = Notes()
 
@@ -262,6 +262,36 @@ async def test_failing_stream_is_dropped_with_its_error(caplog: pytest.LogCaptur
         await bed.until(lambda: "lost" in notes.calls)
         assert "on purpose" in notes.error
         assert "internal error with a connection" in caplog.text
+
+
+class Unwilling(Recorder):
+    """Its ``pause_writing`` fails: within the receiving of the server's connection that feeds it."""
+
+    def pause_writing(self) -> None:
+        del self
+        raise RuntimeError("on purpose")
+
+
+async def test_answer_cut_by_an_internal_error_does_not_pass_for_whole(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It ends with its connection: only a reset tells the client that something is missing."""
+    origin = Origin()
+    async with recorded(Unwilling, origin=origin, receive_buffer=4096) as (bed, _, peer):
+        await peer.send(b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n")
+        upstream, _ = await origin.accept_request()
+        await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+        await peer.read_head()
+
+        def has_failed() -> bool:
+            upstream.send_now(
+                b"x" * READ_SIZE
+            )  # more than the kernels take: the peer does not read
+            return "internal error while handling received bytes" in caplog.text
+
+        await bed.until(has_failed)
+        with pytest.raises(ConnectionResetError):
+            await peer.read_to_end()
 
 
 class Unmade(Recorder):
