@@ -39,3 +39,25 @@ async def test_clients_wait_while_no_descriptor_is_left() -> None:
         for client in clients[:-1]:
             client.sock.close()
         assert (await waiting).status == 200
+
+
+async def test_server_is_not_blamed_for_a_lack_of_descriptors() -> None:
+    """A mark would count for all workers: for want of a descriptor in one, nobody would be served."""
+    one = lane("one", 2)
+    async with (
+        running_proxy([one]) as proxy,
+        one.members[0].origin.serving(keep_answering),
+        one.members[1].origin.serving(keep_answering),
+        await Client.connect(proxy.port) as client,
+    ):
+        [worker] = proxy.workers()
+        soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        await client.send(get("/one/x")[:-2])  # accepted before the limit sinks
+        while not proxy.holds_clients():  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (1, hard))
+        await client.send(b"\r\n")
+        assert (await client.answer()).status == 503
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await client.ask(get("/one/x"))).status == 200
+        assert not any("Marking" in line for line in proxy.lines)

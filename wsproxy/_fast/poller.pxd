@@ -8,6 +8,7 @@ cdef class Poller:
     cdef readonly Hub hub
     cdef object loop
     cdef int epoll_fd
+    cdef list doors                 # keeps them alive: the set has only addresses
     cdef list dead                  # transports whose streams must hear that they are lost
     cdef bint running               # `run` is on the stack and will bury the dead itself
     cdef bint awaits_burial         # `bury` is on the loop's list
@@ -23,7 +24,8 @@ cdef class Channel:
     cdef uint32_t interest          # events that the set was told of; 0: not in it
 
     cdef int on_events(self, uint32_t events) except -1
-    cdef int watch(self, uint32_t events) except -1
+    # 0 or an errno.
+    cdef int watch(self, uint32_t events) noexcept
 
 
 cdef class PlainTransport(Channel):
@@ -31,6 +33,7 @@ cdef class PlainTransport(Channel):
     cdef object error               # why it is lost
     cdef Buffer out                 # what the kernel did not take
     cdef Py_ssize_t sent            # of `out`
+    cdef int send_error             # errno with which sending failed; 0: it did not
     cdef bint is_new                # nothing is asked of the set before the first read
     cdef bint reads                 # nobody paused it, and the peer has not ended
     cdef bint is_over               # the peer has ended
@@ -40,7 +43,7 @@ cdef class PlainTransport(Channel):
     cdef bint dead
 
     cdef int settle(self) except -1
-    cdef int read(self) except -1
+    cdef bint read(self) except -1
     cdef int flush(self) except -1
     cdef int fail(self, int number) except -1
     cdef int kill(self, object error) except -1
@@ -50,3 +53,7 @@ cdef class PlainTransport(Channel):
 cdef class Door(Channel):
     cdef object sock
     cdef object make
+    cdef double silent_until        # on the loop's clock: when it says again that it cannot accept
+
+    cdef int take(self, int fd) except -1
+    cdef int pause(self, int number) except -1

@@ -14,7 +14,7 @@ import logging
 import os
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, ECONNRESET, EINTR, EPROTO, errno
 from libc.stdint cimport uint32_t
 from libc.string cimport memmove
 from wsproxy._fast.stream cimport READ_SIZE, Hub, Stream, buffer_append, buffer_clear
@@ -88,6 +88,8 @@ cdef enum:
 
 # Descriptors ran out: accept would fail again at once, for as long as clients wait.
 PAUSE_S = 0.1
+# How often a listening socket says so: a lack may last for hours.
+COMPLAINT_S = 10.0
 
 
 cdef class Poller:
@@ -95,6 +97,7 @@ cdef class Poller:
 
     def __cinit__(self, Hub hub not None):
         self.hub = hub
+        self.doors = []
         self.dead = []
         self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll_fd < 0:
@@ -145,13 +148,15 @@ cdef class Poller:
             transport.read()  # its first bytes are nearly always here
             transport.is_new = False
             transport.settle()
-        except Exception:
+        except Exception as error:
             log.exception("internal error with a new connection; it is dropped")
-            transport.kill(None)
+            transport.kill(error)
 
     def listen(self, object sock not None, object make not None) -> Door:
         """Accepts on a listening socket; ``make()`` is the Stream of a connection."""
-        return Door(self, sock, make)
+        cdef Door door = Door(self, sock, make)
+        self.doors.append(door)  # the set has only its address
+        return door
 
     cdef int die(self, PlainTransport transport) except -1:
         self.dead.append(transport)
@@ -187,14 +192,18 @@ cdef class Channel:
     cdef int on_events(self, uint32_t events) except -1:
         return 0
 
-    cdef int watch(self, uint32_t events) except -1:
-        """Tells the set which events are wanted; none: it is taken out, so that not even an error wakes us."""
+    cdef int watch(self, uint32_t events) noexcept:
+        """
+        Tells the set which events are wanted; none: it is taken out, so that not even an error wakes us.
+
+        0, or the errno with which the kernel refused (above all ENOSPC: max_user_watches).
+        """
         cdef int op
         if events == self.interest or self.fd < 0:
             return 0
         op = EPOLL_CTL_DEL if events == 0 else EPOLL_CTL_MOD if self.interest else EPOLL_CTL_ADD
         if ws_epoll_ctl(self.poller.epoll_fd, op, self.fd, events, <void*>self) < 0:
-            raise OSError(errno, os.strerror(errno))
+            return errno
         self.interest = events
         return 0
 
@@ -209,30 +218,43 @@ cdef class PlainTransport(Channel):
 
     cdef int on_events(self, uint32_t events) except -1:
         # An error shows in the call that fails: which of them is made is a matter of what was asked for.
+        # Reading comes first, as with asyncio: who closes instead of taking the rest may have said why.
         try:
-            if events & (EPOLLOUT | EPOLLERR | EPOLLHUP) and self.interest & EPOLLOUT and not self.dead:
-                self.flush()
             if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and self.interest & EPOLLIN and not self.dead:
                 self.read()
-        except Exception:
+            if events & (EPOLLOUT | EPOLLERR | EPOLLHUP) and self.interest & EPOLLOUT and not self.dead:
+                self.flush()
+        except Exception as error:
             log.exception("internal error with a connection; it is dropped")
-            self.kill(None)
+            self.kill(error)  # not None: that would be an orderly end
         return 0
 
     cdef int settle(self) except -1:
-        """Asks the set for what is wanted now."""
+        """Asks the set for what is wanted now; a connection that it does not take would hang, so it ends."""
+        cdef int number
         if self.is_new or self.dead:
             return 0
-        return self.watch((EPOLLIN if self.reads and not self.closing else 0) | (EPOLLOUT if self.out.length else 0))
+        number = self.watch((EPOLLIN if self.reads and not self.closing else 0) | (EPOLLOUT if self.out.length else 0))
+        if number:
+            # Not raised: whoever pauses or feeds this connection is most often another one.
+            log.error("cannot wait for a connection: %s; it is dropped", os.strerror(number))
+            return self.fail(number)
+        return 0
 
-    cdef int read(self) except -1:
+    cdef bint read(self) except -1:
+        """One read; whether there was something."""
         cdef Py_ssize_t length
         if not self.reads or self.closing or self.dead:
-            return 0
+            return False
         length = recv(self.fd, self.poller.hub.read_data, READ_SIZE, 0)
         if length > 0:
             self.stream.feed(length)
-        elif length == 0:
+            return True
+        if length == 0:
+            if self.send_error == ECONNRESET or self.stream.was_reset:
+                # The kernel tells of a reset once, and who sent was told: without it this would be an orderly end.
+                self.fail(ECONNRESET)
+                return False
             self.reads = False
             self.is_over = True
             if self.stream.peer_ended():
@@ -241,7 +263,7 @@ cdef class PlainTransport(Channel):
                 self.close()
         elif errno != EAGAIN and errno != EINTR:
             self.fail(errno)
-        return 0
+        return False
 
     cdef int flush(self) except -1:
         """Sends what waits, as far as the kernel takes it."""
@@ -252,7 +274,10 @@ cdef class PlainTransport(Channel):
                 if errno == EINTR:
                     continue
                 if errno != EAGAIN:
-                    return self.fail(errno)
+                    self.send_error = errno
+                    while self.read():  # what it said before it closed; there is an end to that, nothing more can come
+                        pass
+                    return self.fail(self.send_error)
                 break
             self.sent += count
         if self.sent == self.out.length:
@@ -376,28 +401,55 @@ cdef class Door(Channel):
         self.sock = sock
         self.make = make
         self.fd = sock.fileno()
-        self.watch(EPOLLIN)
+        self.silent_until = 0
+        cdef int number = self.watch(EPOLLIN)
+        if number:
+            raise OSError(number, os.strerror(number))
 
     cdef int on_events(self, uint32_t events) except -1:
-        cdef int _, fd
+        cdef int _, fd, number
         for _ in range(MOST_ACCEPTED):
             if self.fd < 0:
                 return 0
             fd = ws_accept(self.fd)
             if fd >= 0:
-                self.poller.adopt(fd, self.make())
-            elif errno == EAGAIN:
+                self.take(fd)
+                continue
+            number = errno
+            if number == EAGAIN:
                 return 0
-            elif errno != EINTR and errno != ECONNABORTED and errno != EPROTO:
-                log.error("cannot accept connections: %s", os.strerror(errno))
+            if number != EINTR and number != ECONNABORTED and number != EPROTO:
                 self.watch(0)
-                self.poller.loop.call_later(PAUSE_S, self.again)
-                return 0
+                return self.pause(number)
+        return 0
+
+    cdef int take(self, int fd) except -1:
+        cdef Stream stream
+        try:
+            stream = self.make()
+        except Exception:
+            log.exception("internal error with a new connection; it is dropped")
+            c_close(fd)
+            return 0
+        self.poller.adopt(fd, stream)
+        return 0
+
+    cdef int pause(self, int number) except -1:
+        cdef double now_s = self.poller.loop.time()
+        if now_s >= self.silent_until:
+            self.silent_until = now_s + COMPLAINT_S
+            log.error("cannot accept connections: %s", os.strerror(number))
+        self.poller.loop.call_later(PAUSE_S, self.again)
         return 0
 
     def again(self) -> None:
         """Accepts again, after descriptors had run out."""
-        self.watch(EPOLLIN)
+        cdef int number
+        if self.fd < 0 or self.poller.epoll_fd < 0:
+            return
+        number = self.watch(EPOLLIN)
+        if number:
+            self.pause(number)
 
     def close(self) -> None:
         """Accepts no more and closes the socket."""

@@ -77,6 +77,7 @@ cdef class Stream:
     cdef Py_ssize_t unsent          # what it held when last looked at: less now means that the peer reads
     cdef bint write_paused          # more of them than it wants
     cdef bint write_broken
+    cdef bint was_reset             # a send was told so, and no read will be
     cdef bint reading_paused
     cdef int64_t deadline_ms        # CLOCK_MONOTONIC; 0: none
     cdef void* next

@@ -12,11 +12,13 @@ Borrowed memory: what ``received`` is given lies in the hub's buffer and is over
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.errno cimport ECONNRESET
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from wsproxy._fast.state cimport ws_now_ms
 
 import logging
+import os
 
 log = logging.getLogger("wsproxy.connection")
 
@@ -32,7 +34,7 @@ cdef extern from *:
     #include <sys/socket.h>
     #include <sys/uio.h>
 
-    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken. */
+    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken; -3 by a reset. */
     static inline ssize_t ws_send2(int fd, const char *a, size_t a_len, const char *b, size_t b_len) {
         ssize_t sent;
         do {
@@ -49,7 +51,8 @@ cdef extern from *:
             }
         } while (sent < 0 && errno == EINTR);
         if (sent >= 0) return sent;
-        return (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) ? -1 : -2;
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) return -1;
+        return errno == ECONNRESET ? -3 : -2;
     }
 
     /* Whether nothing has arrived and the peer has not closed. */
@@ -161,6 +164,7 @@ cdef class Hub:
                     stream.on_deadline(now_ms)
                 except Exception:  # one stream must not cost the others their deadlines
                     log.exception("internal error at a deadline; the connection is dropped")
+                    stream.was_reset = True
                     stream.abort()
         self.to_sweep = at
         return at != NULL
@@ -206,6 +210,7 @@ cdef class Stream:
             self.received(self.hub.read_data, length)
         except Exception:
             log.exception("internal error while handling received bytes; the connection is dropped")
+            self.was_reset = True  # by us; it must not pass for an orderly end
             self.abort()
         return 0
 
@@ -229,6 +234,8 @@ cdef class Stream:
         self.fd = -1
         self.socket_fd = -1
         self.deadline_ms = 0
+        if error is None and self.was_reset:
+            error = ConnectionResetError(ECONNRESET, os.strerror(ECONNRESET))
         try:
             self.lost(error)
         finally:
@@ -293,9 +300,10 @@ cdef class Stream:
             sent = ws_send2(self.fd, a, a_len, b, b_len)  # I/O
             if sent == a_len + b_len:
                 return 0
-            if sent == -2:
+            if sent < -1:
                 # Not aborted here: the peer may have answered before it closed. Reading tells.
                 self.write_broken = True
+                self.was_reset = sent == -3
                 return 0
             if sent < 0:
                 sent = 0

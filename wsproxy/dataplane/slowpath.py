@@ -36,6 +36,10 @@ from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, deci
 
 log = logging.getLogger("wsproxy.request")
 
+# A connection that failed for want of something of ours says nothing about the server: one worker without descriptors would
+# take every server from all workers.
+OWN_LACKS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
+
 _FAILURES = {
     FailureKind.CLOSED_EARLY: Failure.CLOSED_EARLY,
     FailureKind.IO_TIMEOUT: Failure.IO_TIMEOUT,
@@ -342,7 +346,8 @@ class SlowPath:
             number = errno.ETIMEDOUT
         detail = f"{Failure.CONNECT.value}: {str(error) or os.strerror(number)}"
         self._note(downstream, detail, is_sent=False)
-        self._mark_down(downstream, number, detail)
+        if number not in OWN_LACKS:
+            self._mark_down(downstream, number, detail)
         chosen = downstream.next_server()
         if chosen < 0:
             self.no_server(downstream, full=chosen == NoServer.ALL_FULL)

@@ -181,7 +181,8 @@ async def _accept_queued(
         if listener.senders:
             continue  # who they speak for may still be on its way, and a load balancer connects again
         options = _handshake(listener, min(handshake_s, LAST_HANDSHAKE_S))
-        while True:
+        # No more than can have waited: who goes on connecting must not keep the worker from its end.
+        for _ in range(BACKLOG):
             try:
                 sock, _ = listener.sock.accept()
             except OSError:  # none waits (EAGAIN), or no descriptor is left for it
