@@ -96,7 +96,12 @@ async def test_cookie_that_a_server_sets(proxy: Running, cookie: str, completed:
     """Its clone id is there in the end, once; nothing else of the answer changes."""
     answer = await asked_at_c0(proxy, "colon", setting(cookie))
     assert answer.all(b"set-cookie") == [(completed or cookie).encode()]
-    assert [name for name, _ in answer.fields] == [b"set-cookie", b"content-length", b"x-after"]
+    assert [name for name, _ in answer.fields] == [
+        b"set-cookie",
+        b"content-length",
+        b"x-after",
+        b"date",
+    ]
     assert answer.body == b"ok"
 
 

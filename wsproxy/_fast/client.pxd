@@ -26,6 +26,7 @@ cdef class Client(Exchange):
     cdef bytes peer
     cdef bytes local_host
     cdef bytes constant
+    cdef int peer_port              # -1: it was gone before anybody could ask
     cdef int local_port
     cdef int default_port           # of the client's scheme: 80, or 443 over TLS
     cdef bint trusted               # a TrustedProxy: its private headers stand

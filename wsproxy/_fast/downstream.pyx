@@ -55,6 +55,7 @@ cdef class Downstream(Intake):
             sockname = self.transport.get_extra_info("sockname")
         # No name: the client is gone already. Never an address, it could be a trusted one.
         self.peer = address_text(peername[0]) if isinstance(peername, tuple) else b"unknown"
+        self.peer_port = peername[1] if isinstance(peername, tuple) and isinstance(sockname, tuple) else -1
         self.local_host = address_text(sockname[0]) if isinstance(sockname, tuple) else b"localhost"
         self.default_port = DEFAULT_TLS_PORT if self.secure else DEFAULT_PORT
         self.local_port = sockname[1] if isinstance(sockname, tuple) else self.default_port
@@ -121,10 +122,9 @@ cdef class Downstream(Intake):
     @property
     def ends(self) -> tuple | None:
         """(address, port) of the client, and of where it came in, as introduced; None where nobody knows any more."""
-        source, destination = self.introduction or (
-            self.transport.get_extra_info("peername"), self.transport.get_extra_info("sockname")
-        )
-        return (source[:2], destination[:2]) if isinstance(source, tuple) and isinstance(destination, tuple) else None
+        if self.peer_port < 0:
+            return None
+        return (self.peer.decode(), self.peer_port), (self.local_host.decode(), self.local_port)
 
     @property
     def is_waiting(self) -> bool:
