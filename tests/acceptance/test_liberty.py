@@ -24,7 +24,7 @@ from tests.support.java import NotHereError
 from tests.support.liberty import LibertyCluster, Member, liberty_cluster
 from tests.support.process import WAIT_S
 from tests.support.proxy import Proxy, proxy_process, write
-from tests.support.visitor import Seen, Visitor, seen, until_in_turn
+from tests.support.visitor import Seen, Visitor, new_sessions, seen, until_in_turn, visit_in_rounds
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -71,14 +71,6 @@ async def killed(member: Member) -> AsyncIterator[None]:
         await member.jvm.start()
 
 
-async def new_sessions(proxy: Proxy, cluster: LibertyCluster, count: int) -> list[Visitor]:
-    """Sessions in turn at all servers, each after its first visit."""
-    visitors = [Visitor(proxy.port, cluster.host) for _ in range(count)]
-    for visitor in visitors:
-        await visitor.call()
-    return visitors
-
-
 def clone_list(visitor: Visitor, session: str) -> str:
     """The clone ids of its cookie, which must be this session's behind a cache id of Liberty."""
     assert visitor.cookie is not None
@@ -101,20 +93,11 @@ async def test_generated_file_is_accepted(liberty: LibertyCluster) -> None:
 
 async def test_sessions_stay_at_their_server(liberty: LibertyCluster, proxy: Proxy) -> None:
     """Every visit of a session comes to the server that made it, whichever worker the connection is at."""
-    visitors = await new_sessions(proxy, liberty, SESSIONS)
+    visitors = await new_sessions(proxy.port, liberty.host, SESSIONS)
     members = [visitor.member for visitor in visitors]
     assert sorted(members) == sorted(["s1", "s2", "s3"] * (SESSIONS // 3))
     sessions = [visitor.session for visitor in visitors]
-    workers = set()
-    for _ in range(ROUNDS):
-        clients = [await Client.connect(proxy.port) for _ in visitors]
-        try:
-            await asyncio.gather(*map(Visitor.visit, visitors, clients))
-            workers |= {worker for worker, held in proxy.clients_of_workers().items() if held}
-        finally:
-            for client in clients:
-                client.sock.close()
-    assert len(workers) == 2
+    assert len(await visit_in_rounds(proxy, visitors, ROUNDS)) == 2
     for visitor, member, session in zip(visitors, members, sessions, strict=True):
         assert {each.member for each in visitor.history} == {member}
         assert [each.count for each in visitor.history] == list(range(1, ROUNDS + 2))
@@ -189,7 +172,7 @@ async def test_unbelievable_cookie_does_no_harm(
 
 async def test_second_cookie_of_the_name_may_route(liberty: LibertyCluster, proxy: Proxy) -> None:
     """A stranger's cookie of the same name before the good one: its clone id is unknown, the good one's is taken."""
-    visitors = await new_sessions(proxy, liberty, 3)
+    visitors = await new_sessions(proxy.port, liberty.host, 3)
     for visitor in visitors:
         async with await Client.connect(proxy.port) as client:
             message = visitor.request("/app/who").replace(
@@ -304,7 +287,7 @@ async def test_kill_under_load_loses_no_session_and_no_request(
     once. Sessions of the others do not move. Liberty's file as it is.
     """
     async with proxy_for(liberty.plugin_cfg) as proxy:
-        visitors = await new_sessions(proxy, liberty, SESSIONS)
+        visitors = await new_sessions(proxy.port, liberty.host, SESSIONS)
         homes = [visitor.member for visitor in visitors]
         sessions = [visitor.session for visitor in visitors]
         victim = liberty.member("s1")
@@ -344,7 +327,7 @@ async def test_return_of_a_server_takes_its_sessions_back(
     plugin_cfg = tmp_path / "plugin-cfg.xml"
     plugin_cfg.write_text(text.replace('RetryInterval="60"', 'RetryInterval="1"'))
     async with proxy_for(plugin_cfg) as proxy:
-        visitors = await new_sessions(proxy, liberty, SESSIONS)
+        visitors = await new_sessions(proxy.port, liberty.host, SESSIONS)
         homes = [visitor.member for visitor in visitors]
         sessions = [visitor.session for visitor in visitors]
         async with killed(liberty.member("s2")):

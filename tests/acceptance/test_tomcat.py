@@ -6,7 +6,6 @@ Skipped where there is no Java, or no Tomcat 10 and no way to install it.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -17,7 +16,7 @@ from tests.support.client import Client
 from tests.support.java import NotHereError
 from tests.support.proxy import Proxy, proxy_process
 from tests.support.tomcat import HOST, TomcatPair, tomcat_pair
-from tests.support.visitor import Visitor, seen, until_in_turn
+from tests.support.visitor import Visitor, new_sessions, seen, until_in_turn, visit_in_rounds
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -50,14 +49,6 @@ async def proxy(tomcats: TomcatPair) -> AsyncIterator[Proxy]:
         yield running
 
 
-async def new_sessions(proxy: Proxy, count: int) -> list[Visitor]:
-    """Sessions in turn at both servers, each after its first visit."""
-    visitors = [Visitor(proxy.port, HOST) for _ in range(count)]
-    for visitor in visitors:
-        await visitor.call()
-    return visitors
-
-
 def check_cookie(visitor: Visitor) -> None:
     """The cookie is Tomcat's own session id, which ends with its jvmRoute, and the same as clone id, once."""
     assert visitor.cookie is not None
@@ -69,19 +60,10 @@ def check_cookie(visitor: Visitor) -> None:
 
 async def test_sessions_stay_at_their_server(proxy: Proxy) -> None:
     """Every visit comes to the Tomcat that has the session, over both workers; Tomcat sees the cookie that it made."""
-    visitors = await new_sessions(proxy, SESSIONS)
+    visitors = await new_sessions(proxy.port, HOST, SESSIONS)
     members = [visitor.member for visitor in visitors]
     assert sorted(members) == sorted(["t1", "t2"] * (SESSIONS // 2))
-    workers = set()
-    for _ in range(ROUNDS):
-        clients = [await Client.connect(proxy.port) for _ in visitors]
-        try:
-            await asyncio.gather(*map(Visitor.visit, visitors, clients))
-            workers |= {worker for worker, held in proxy.clients_of_workers().items() if held}
-        finally:
-            for client in clients:
-                client.sock.close()
-    assert len(workers) == 2
+    assert len(await visit_in_rounds(proxy, visitors, ROUNDS)) == 2
     for visitor, member in zip(visitors, members, strict=True):
         check_cookie(visitor)
         assert {each.member for each in visitor.history} == {member}
@@ -94,7 +76,7 @@ async def test_sessions_stay_at_their_server(proxy: Proxy) -> None:
 
 async def test_session_in_the_path(proxy: Proxy) -> None:
     """;jsessionid= routes like the cookie, and Tomcat sees its own id there too."""
-    for visitor in await new_sessions(proxy, 4):
+    for visitor in await new_sessions(proxy.port, HOST, 4):
         check_cookie(visitor)
         stranger = Visitor(proxy.port, HOST)
         said = await stranger.call(f"/app/count;jsessionid={visitor.cookie}")
@@ -104,7 +86,7 @@ async def test_session_in_the_path(proxy: Proxy) -> None:
 
 async def test_other_cookies_are_left_alone(proxy: Proxy) -> None:
     """Only the affinity cookie is stripped: a colon in another cookie, before or after it, stays."""
-    for visitor in await new_sessions(proxy, 2):
+    for visitor in await new_sessions(proxy.port, HOST, 2):
         message = visitor.request("/app/count").replace(
             f"JSESSIONID={visitor.cookie}".encode(),
             f"a=b:c; JSESSIONID={visitor.cookie}; cart=1:2".encode(),
@@ -121,7 +103,7 @@ async def test_killed_server_and_its_return(tomcats: TomcatPair, proxy: Proxy) -
 
     When it runs again, cookies that it made lead to it again; what its memory held is lost, as Tomcat does not share it.
     """
-    visitors = await new_sessions(proxy, SESSIONS)
+    visitors = await new_sessions(proxy.port, HOST, SESSIONS)
     moving, away = split([each for each in visitors if each.member == "t1"])
     staying = [each for each in visitors if each.member == "t2"]
     dead = tomcats.members["t1"]

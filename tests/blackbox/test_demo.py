@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.demo_cluster import WAIT_S, Client, ask, started_cluster, wait_for_end
+from tests.support.demo_cluster import Client, ask, started_cluster
+from tests.support.process import WAIT_S, wait_for_end
 from wsproxy.demo.cluster import DemoCluster, ServerSpec
 from wsproxy.errors import StartError
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.demo_cluster import (
-    WAIT_S,
     Client,
     ask,
     open_connection,
@@ -22,6 +21,7 @@ from tests.support.demo_cluster import (
     session_of,
     started_cluster,
 )
+from tests.support.process import WAIT_S
 from wsproxy.demo.cluster import DemoCluster, DemoServer, ServerSpec
 
 

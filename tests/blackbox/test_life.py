@@ -197,6 +197,20 @@ async def test_down_marks_and_probes_survive_a_worker() -> None:
             assert len(first.requests) == served + 1
 
 
+async def test_ipv4_client_of_a_dual_stack_listener() -> None:
+    """The kernel shows it as ::ffff:127.0.0.1; it is told to the server as what it is."""
+    one = lane("one")
+    async with (
+        running_proxy([one], listen=":0") as proxy,
+        one.origin.serving(keep_answering),
+        await Client.connect(proxy.port) as client,
+    ):
+        await client.ask(get("/one/x"))
+        await client.ask(b"GET /one/x HTTP/1.0\r\n\r\n")
+    assert b"\r\n$WSRA: 127.0.0.1\r\n" in one.origin.requests[0]
+    assert b"\r\nHost: 127.0.0.1\r\n" in one.origin.requests[1]  # our own: it came without Host
+
+
 async def test_ipv6_listener_and_client() -> None:
     """A client on ::1 is told to the server by its address."""
     one = Lane("one", [Member(Origin())])

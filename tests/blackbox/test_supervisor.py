@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -150,9 +150,13 @@ async def test_workers_end_with_a_killed_supervisor() -> None:
         port = await ready_port(supervisor)
         pids: set[str] = set()
         await ask_until(port, "pid", pids, 2)
-        pidfds = [os.pidfd_open(int(pid)) for pid in pids]
-        supervisor.send(signal.SIGKILL)
-        assert [await asyncio.to_thread(wait_for_end, pidfd) for pidfd in pidfds] == [True, True]
+        with ExitStack() as stack:
+            pidfds = [os.pidfd_open(int(pid)) for pid in pids]
+            for pidfd in pidfds:
+                stack.callback(os.close, pidfd)
+            supervisor.send(signal.SIGKILL)
+            ended = [await asyncio.to_thread(wait_for_end, pidfd) for pidfd in pidfds]
+        assert ended == [True, True]
         with pytest.raises(ConnectionRefusedError):
             await ask(port, "pid")
 

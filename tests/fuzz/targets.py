@@ -17,6 +17,7 @@ from tests.support.oracles import http_head, rewrite
 from tests.support.oracles.chunked import parse_chunked
 from tests.support.oracles.clone_ids import find_clone_ids
 from tests.support.oracles.errors import HeadError, RefusedError
+from tests.support.verdicts import Verdict, by_oracle, compiled
 from wsproxy._fast.affinity import read_clone_ids
 from wsproxy._fast.chunked import read_chunks
 from wsproxy._fast.head import has_head_end, read_request, read_response
@@ -24,9 +25,6 @@ from wsproxy._fast.rewrite import rewrite_request, rewrite_response
 from wsproxy.config.xml import parse_config
 from wsproxy.errors import ConfigRefusedError
 from wsproxy.routing.table import build_route_table
-
-# What was found, None while more is to come, or why it is refused.
-Outcome = dict[str, Any] | tuple[bytes, int, bool] | HeadError | None
 
 PEER = b"192.0.2.1"
 LOCAL_HOSTS = (b"127.0.0.1", b"::1")
@@ -55,33 +53,18 @@ class Choices:
         return self.below(2) == 1
 
 
-def heads(found: dict[str, Any] | int) -> Outcome:
-    if isinstance(found, dict):
-        return found
-    return HeadError(-found) if found else None
-
-
-def by_oracle(
-    parse: Callable[..., dict[str, object] | None], data: bytes, **limits: int
-) -> Outcome:
-    try:
-        return parse(data, **limits)
-    except RefusedError as error:
-        return error.reason
-
-
 def check_same(found: object, expected: object, what: str) -> None:
     assert found == expected, f"{what}: found {found!r}, expected {expected!r}"
 
 
 def check_prefixes(
-    read: Callable[[bytes], dict[str, Any] | int], data: bytes, whole: Outcome, choices: Choices
+    read: Callable[[bytes], dict[str, Any] | int], data: bytes, whole: Verdict, choices: Choices
 ) -> None:
     """A part is waited for or judged as the whole; the end is found by whoever looks twice as by whoever looks once."""
     end_of_head = has_head_end(data)
     for _ in range(CUTS):
         cut = choices.below(len(data) + 1)
-        part = heads(read(data[:cut]))
+        part = compiled(read(data[:cut]))
         assert part is None or part == whole, f"cut at {cut}: {part!r}, whole: {whole!r}"
         first = has_head_end(data[:cut])
         assert first in (0, end_of_head), (cut, first, end_of_head)
@@ -92,7 +75,7 @@ def check_prefixes(
         assert 0 < size <= len(data)
         check_same(data[size - 4 : size], b"\r\n\r\n", "end of the head")
         check_same((has_head_end(data[:size]), has_head_end(data[: size - 1])), (1, 0), "its end")
-        check_same(heads(read(data[:size])), whole, "head alone")
+        check_same(compiled(read(data[:size])), whole, "head alone")
     else:
         # an end was seen: the parser must not wait for more, and where it waits there is none
         assert (whole is None) <= (end_of_head == 0), (whole, end_of_head)
@@ -101,7 +84,7 @@ def check_prefixes(
 def request_head(data: bytes) -> None:
     """Request heads: read as the oracle reads them, and written so that they read back as the same request."""
     choices = Choices(data)
-    whole = heads(read_request(data))
+    whole = compiled(read_request(data))
     check_same(whole, by_oracle(http_head.parse_request, data), "request")
     check_prefixes(read_request, data, whole, choices)
     limits = {
@@ -109,7 +92,7 @@ def request_head(data: bytes) -> None:
         "target_bytes": choices.below(40),
         "header_fields": choices.below(6),
     }
-    small = heads(read_request(data, **limits))
+    small = compiled(read_request(data, **limits))
     check_same(small, by_oracle(http_head.parse_request, data, **limits), f"with {limits}")
     if isinstance(whole, dict):
         check_rewritten_request(data, whole, choices)
@@ -161,11 +144,11 @@ def check_rewritten_request(data: bytes, before: dict[str, Any], choices: Choice
 def response_head(data: bytes) -> None:
     """Response heads: as request heads."""
     choices = Choices(data)
-    whole = heads(read_response(data))
+    whole = compiled(read_response(data))
     check_same(whole, by_oracle(http_head.parse_response, data), "response")
     check_prefixes(read_response, data, whole, choices)
     limits = {"head_bytes": choices.below(len(data) + 2), "header_fields": choices.below(6)}
-    small = heads(read_response(data, **limits))
+    small = compiled(read_response(data, **limits))
     check_same(small, by_oracle(http_head.parse_response, data, **limits), f"with {limits}")
     if isinstance(whole, dict):
         check_rewritten_response(data, whole, choices)
@@ -216,7 +199,7 @@ def chunked(data: bytes) -> None:
     whole, forwarded = chunks([data])
     try:
         body = parse_chunked(data)
-        expected: Outcome = (body.payload, body.consumed, body.done)
+        expected: tuple[bytes, int, bool] | HeadError = (body.payload, body.consumed, body.done)
     except RefusedError as error:
         expected = error.reason
     check_same(whole, expected, "body")

@@ -19,6 +19,7 @@ from wsproxy._fast import (
     select,
     state,
     takeover,
+    upgrade,
     waiting,
 )
 
@@ -41,7 +42,7 @@ print("not seen")
 
 @pytest.mark.parametrize(
     "module",
-    [affinity, balance, changes, chunked, head, select, state, takeover, waiting],
+    [affinity, balance, changes, chunked, head, select, state, takeover, upgrade, waiting],
     ids=lambda m: m.__name__,
 )
 def test_parsers_under_test_are_the_instrumented_ones(module: object) -> None:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.http_grammar import mutated, request_heads, response_heads
 from tests.support.oracles import http_head
-from tests.support.oracles.errors import HeadError, RefusedError
+from tests.support.oracles.errors import HeadError
+from tests.support.verdicts import Verdict, by_oracle, compiled
 from wsproxy._fast.head import has_head_end, read_request, read_response
 
 pytestmark = pytest.mark.asan
-
-# What was found, None while the head is not whole, or why it is refused.
-Outcome = dict[str, Any] | HeadError | None
 
 SMALL_LIMITS = st.fixed_dictionaries(
     {
@@ -49,29 +44,14 @@ ALPHABET = st.sampled_from(
 )
 
 
-def compiled(found: dict[str, Any] | int) -> Outcome:
-    if isinstance(found, dict):
-        return found
-    return HeadError(-found) if found else None
-
-
-def by_oracle(
-    parse: Callable[..., dict[str, object] | None], data: bytes, **limits: int
-) -> Outcome:
-    try:
-        return parse(data, **limits)
-    except RefusedError as error:
-        return error.reason
-
-
-def check_request(data: bytes, **limits: int) -> Outcome:
+def check_request(data: bytes, **limits: int) -> Verdict:
     """The outcome on which both agree."""
     outcome = compiled(read_request(data, **limits))
     assert outcome == by_oracle(http_head.parse_request, data, **limits)
     return outcome
 
 
-def check_response(data: bytes, **limits: int) -> Outcome:
+def check_response(data: bytes, **limits: int) -> Verdict:
     """The outcome on which both agree."""
     outcome = compiled(read_response(data, **limits))
     assert outcome == by_oracle(http_head.parse_response, data, **limits)

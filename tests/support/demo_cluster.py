@@ -5,8 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import select
-import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -15,9 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support.process import WAIT_S
 from wsproxy.demo.cluster import THREE_SERVERS, DemoCluster, DemoServer, ServerSpec
-
-WAIT_S = 30.0  # for what must happen; generous, because the machine is shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +96,3 @@ def started_cluster(directory: Path, *specs: ServerSpec) -> Iterator[DemoCluster
     with DemoCluster(directory, specs or THREE_SERVERS) as cluster:
         yield cluster
     assert not any(server.is_running for server in cluster.servers)
-
-
-def wait_for_end(pidfd: int) -> bool:
-    """Whether the process behind ``pidfd``, which need not be our child, ended within WAIT_S; killed if it did not."""
-    readable, _, _ = select.select([pidfd], [], [], WAIT_S)
-    if not readable:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    return bool(readable)

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.support.client import Answer, Client, get
 from tests.support.process import WAIT_S
+from tests.support.proxy import Proxy
 
 _COOKIE = re.compile(rb"JSESSIONID=([^;]*)")
 
@@ -89,6 +90,28 @@ class Visitor:
         """The same on a connection of its own."""
         async with await Client.connect(self.port, source=source) as client:
             return await self.visit(client, path)
+
+
+async def new_sessions(port: int, host: str, count: int) -> list[Visitor]:
+    """Sessions in turn at all servers, each after its first visit."""
+    visitors = [Visitor(port, host) for _ in range(count)]
+    for visitor in visitors:
+        await visitor.call()
+    return visitors
+
+
+async def visit_in_rounds(proxy: Proxy, visitors: list[Visitor], rounds: int) -> set[int]:
+    """Lets all visit at the same time, so many times, each on a new connection; the workers that had the connections."""
+    workers = set()
+    for _ in range(rounds):
+        clients = [await Client.connect(proxy.port) for _ in visitors]
+        try:
+            await asyncio.gather(*map(Visitor.visit, visitors, clients))
+            workers |= {worker for worker, held in proxy.clients_of_workers().items() if held}
+        finally:
+            for client in clients:
+                client.sock.close()
+    return workers
 
 
 async def until_in_turn(member: str, port: int, host: str) -> None:

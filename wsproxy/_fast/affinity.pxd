@@ -20,6 +20,8 @@ cdef struct CloneIds:
 
 # Bytes of the separator at `p`, plain or percent-encoded; 0: none stands there.
 cdef Py_ssize_t separator_length(const char* p, const char* end, char separator) noexcept nogil
+# The first separator; `end`: there is none.
+cdef const char* find_separator(const char* p, const char* end, char separator) noexcept nogil
 # The next cookie of exactly this name (PLUGIN 3.3) from `at` on in a Cookie field, and its value without quotes; `at` moves
 # behind it. False: there is none.
 cdef bint next_cookie(

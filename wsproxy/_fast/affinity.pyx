@@ -40,6 +40,12 @@ cdef Py_ssize_t separator_length(const char* p, const char* end, char separator)
     return 0
 
 
+cdef const char* find_separator(const char* p, const char* end, char separator) noexcept nogil:
+    while p < end and separator_length(p, end, separator) == 0:
+        p += 1
+    return p
+
+
 cdef void split_value(const char* p, const char* end, char separator, CloneIds* out) noexcept nogil:
     """Everything after the first separator, split by the separator."""
     cdef const char* start = NULL
@@ -150,12 +156,8 @@ cdef Py_ssize_t find_session_id(
     const char* value, Py_ssize_t length, char separator, const char** session_id
 ) noexcept nogil:
     """Up to the first separator, without the cache id where one stands there; nothing for sessions tracked by SSL id."""
-    cdef const char* p = value
-    cdef const char* end = value + length
     cdef Py_ssize_t digits = 0
-    while p < end and separator_length(p, end, separator) == 0:
-        p += 1
-    length = p - value
+    length = find_separator(value, value + length, separator) - value
     while digits < CACHE_ID_LEN and digits < length and c"0" <= value[digits] <= c"9":
         digits += 1
     if digits == CACHE_ID_LEN and length >= CACHE_ID_LEN + LEAST_SESSION_ID_LEN:

@@ -16,9 +16,11 @@ cdef enum Verdict:
     FULL = 4            # at MaxConnections
     TRIED = 5           # this request already failed there
 
-cdef enum:
+cpdef enum NoServer:
+    # In place of the index of a server.
     NONE_REACHABLE = -1
     ALL_FULL = -2
+    WAITS = -3          # the request stands in the queue
 
 
 cdef class Balancer:

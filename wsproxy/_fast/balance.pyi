@@ -1,6 +1,13 @@
+from enum import IntEnum
+
 from typing_extensions import disjoint_base
 
 from wsproxy._fast.state import SharedState
+
+class NoServer(IntEnum):
+    NONE_REACHABLE = -1
+    ALL_FULL = -2
+    WAITS = -3
 
 @disjoint_base
 class Balancer:

@@ -1,8 +1,9 @@
 """
 A client's connection as the slow path sees it: what ``dataplane`` may ask of an exchange, and do with it.
 
-Driven by ``dataplane.slowpath``, on the event loop, between two steps of the fast half in ``intake``. Whoever takes an
-exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` an answer and say ``answered``, or ``cut``.
+Driven by ``dataplane.slowpath``, on the event loop, between two steps of the fast half in ``client`` and ``intake``.
+Whoever takes an exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` an answer and say
+``answered``, or ``cut``.
 """
 
 import asyncio
@@ -11,12 +12,13 @@ import logging
 from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.changes cimport Evidence
+from wsproxy._fast.client cimport ANSWERING, CONNECTING
 from wsproxy._fast.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, Choice, decide_again, decide_waited
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
 from wsproxy._fast.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
 from wsproxy._fast.head cimport RequestHead, ResponseHead, parse_request
-from wsproxy._fast.intake cimport ANSWERING, CONNECTING, Intake
+from wsproxy._fast.intake cimport Intake
 from wsproxy._fast.lines cimport Room
 from wsproxy._fast.rewrite cimport constant_lines
 from wsproxy._fast.select cimport WAITS, Cluster, set_tried
@@ -31,6 +33,14 @@ from wsproxy._fast.exchange import Facts
 log = logging.getLogger("wsproxy.connection")
 
 
+cdef bytes address_text(str host):
+    """An address as heads have it; on a dual-stack socket IPv4 has a prefix."""
+    cdef bytes text = host.encode()
+    if text.startswith(b"::ffff:") and b"." in text:  # without dots it is another address, such as ::ffff:0:1
+        return text[7:]
+    return text
+
+
 cdef class Downstream(Intake):
     """A client's connection and the exchange that runs on it."""
 
@@ -42,10 +52,8 @@ cdef class Downstream(Intake):
             peername = self.transport.get_extra_info("peername")
             sockname = self.transport.get_extra_info("sockname")
         # No name: the client is gone already. Never an address, it could be a trusted one.
-        self.peer = str(peername[0]).encode() if isinstance(peername, tuple) else b"unknown"
-        if self.peer.startswith(b"::ffff:"):
-            self.peer = self.peer[7:]  # an IPv4 client on a dual-stack socket
-        self.local_host = str(sockname[0]).encode() if isinstance(sockname, tuple) else b"localhost"
+        self.peer = address_text(peername[0]) if isinstance(peername, tuple) else b"unknown"
+        self.local_host = address_text(sockname[0]) if isinstance(sockname, tuple) else b"localhost"
         self.default_port = DEFAULT_TLS_PORT if self.secure else DEFAULT_PORT
         self.local_port = sockname[1] if isinstance(sockname, tuple) else self.default_port
         self.constant = constant_lines(self.peer, self.secure)

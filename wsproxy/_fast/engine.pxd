@@ -30,6 +30,7 @@ cdef class Engine(Hub):
     cdef bint errors_mark_down      # [retry] server_errors
     cdef bint port_of_listener      # AppServerPortPreference="WebserverPort"
     cdef frozenset trusted_proxies
+    cdef frozenset upgrades         # protocols that clients may upgrade to, lower case; "*": any but another HTTP
     cdef int64_t head_timeout_ms
     cdef int64_t keepalive_timeout_ms
     cdef int64_t body_timeout_ms
@@ -69,6 +70,8 @@ cdef class Pool:
     cdef readonly double connect_timeout_s
     cdef readonly int64_t io_timeout_ms
     cdef readonly bint io_timeout_marks_down
+    cdef readonly int64_t ws_io_timeout_ms  # of a tunnel: until bytes that wait are taken; 0: none
+    cdef readonly int64_t ws_idle_ms        # of a tunnel: without a byte in either direction; 0: none
     cdef readonly bint extended_handshake
     cdef readonly bint wait_for_continue
     cdef int64_t idle_ms

@@ -22,6 +22,7 @@ class Engine(Hub):
         vhost_matching_compat: bool = False,
         port_of_listener: bool = False,
         trusted_proxies: frozenset[bytes] = frozenset(),
+        upgrades: frozenset[str] = ...,
         on_503: bool = True,
         errors_mark_down: bool = False,
         head_s: float = 10,
@@ -62,6 +63,8 @@ class Pool:
     connect_timeout_s: float
     io_timeout_ms: int
     io_timeout_marks_down: bool
+    ws_io_timeout_ms: int
+    ws_idle_ms: int
     extended_handshake: bool
     wait_for_continue: bool
     def __init__(
@@ -73,6 +76,8 @@ class Pool:
         connect_timeout_s: float = 10,
         io_timeout_s: float = 0,
         io_timeout_marks_down: bool = False,
+        ws_io_timeout_s: float = 0,
+        ws_idle_s: float = 3600,
         idle_s: float = 25,
         most_idle: int = 256,
         tls: object = None,

@@ -35,6 +35,7 @@ cdef class Engine(Hub):
         bint vhost_matching_compat=False,
         bint port_of_listener=False,
         frozenset trusted_proxies=frozenset(),
+        frozenset upgrades=frozenset(("websocket",)),
         bint on_503=True,
         bint errors_mark_down=False,
         double head_s=10,
@@ -57,6 +58,7 @@ cdef class Engine(Hub):
         self.vhost_matching_compat = vhost_matching_compat
         self.port_of_listener = port_of_listener
         self.trusted_proxies = trusted_proxies
+        self.upgrades = upgrades
         self.on_503 = on_503
         self.errors_mark_down = errors_mark_down
         self.head_timeout_ms = <int64_t>(head_s * 1000)
@@ -128,6 +130,7 @@ cdef class Pool:
     def __init__(
         self, str name not None, str host not None, int port, *,
         double connect_timeout_s=10, double io_timeout_s=0, bint io_timeout_marks_down=False,
+        double ws_io_timeout_s=0, double ws_idle_s=3600,
         double idle_s=25, int most_idle=256, object tls=None,
         bint extended_handshake=False, bint wait_for_continue=False,
     ):
@@ -138,6 +141,8 @@ cdef class Pool:
         self.connect_timeout_s = connect_timeout_s
         self.io_timeout_ms = <int64_t>(io_timeout_s * 1000)
         self.io_timeout_marks_down = io_timeout_marks_down
+        self.ws_io_timeout_ms = <int64_t>(ws_io_timeout_s * 1000)
+        self.ws_idle_ms = <int64_t>(ws_idle_s * 1000)
         self.idle_ms = <int64_t>(idle_s * 1000)
         self.most_idle = most_idle
         self.extended_handshake = extended_handshake

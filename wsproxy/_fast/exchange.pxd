@@ -12,6 +12,7 @@ cdef enum BodyKind:
     LENGTH_BODY
     CHUNKED_BODY
     UNTIL_CLOSE             # responses only
+    TUNNEL                  # no response: what follows a 101 (Switching Protocols)
 
 cdef struct Body:
     int kind
@@ -34,6 +35,7 @@ cpdef enum FailureKind:
 cdef class Exchange(Stream):
     cdef Engine engine
     cdef bint request_done          # all of the request was received
+    cdef bint half_closed           # the client sends no more; what is pending is still answered
     cdef bint response_started
     cdef bint keep_alive
     cdef bint http10
@@ -41,6 +43,7 @@ cdef class Exchange(Stream):
     # The session's value as the request brought it; empty: nobody needs it. See `Intake.keep_session`.
     cdef Buffer session
     cdef int expect                 # Expectation
+    cdef bint upgrades              # the request asks for another protocol on this connection, and may
     cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 
     # Completes the session cookie of a final answer that sets cookies, or whose `session` is kept; 0, or -1: no room.
@@ -57,5 +60,11 @@ cdef class Exchange(Stream):
     # caller drops the answer and then calls `go_elsewhere`.
     cdef bint is_refused(self, int status) except -1
     cdef int go_elsewhere(self) except -1
+    # The server changed the protocol, and its 101 was passed on: from here bytes go both ways as they are.
+    cdef int begin_tunnel(self) except -1
+    # The server sends no more through the tunnel; whether the tunnel goes on for the other direction.
+    cdef bint server_ended(self) except -1
+    # The server's side of the tunnel is gone; `clean`: what it sent is to be delivered.
+    cdef int end_tunnel(self, bint clean) except -1
     # The server went away before the answer was whole; `upstream` is cut already.
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1

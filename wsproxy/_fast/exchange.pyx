@@ -40,5 +40,14 @@ cdef class Exchange(Stream):
     cdef int go_elsewhere(self) except -1:
         raise NotImplementedError
 
+    cdef int begin_tunnel(self) except -1:
+        raise NotImplementedError
+
+    cdef bint server_ended(self) except -1:
+        raise NotImplementedError
+
+    cdef int end_tunnel(self, bint clean) except -1:
+        raise NotImplementedError
+
     cdef int upstream_failed(self, Stream upstream, int kind, int error) except -1:
         raise NotImplementedError

@@ -1,81 +1,22 @@
-# A client's connection, the fast half.
+# A client's connection as what receives its requests.
 
-from libc.stdint cimport int64_t
-from wsproxy._fast.exchange cimport Body, Exchange
-from wsproxy._fast.decide cimport Choice
-from wsproxy._fast.engine cimport Service
-from wsproxy._fast.rewrite cimport Origin
-from wsproxy._fast.stream cimport Buffer
+from wsproxy._fast.client cimport Client
 from wsproxy._fast.upstream cimport Upstream
 
-cdef enum Phase:
-    IDLE = 0                # waiting for a request head
-    CONNECTING              # the slow path looks for a connection; nothing was sent to this server
-    RELAYING                # an upstream has the request
-    ANSWERING               # the slow path writes the answer itself
-    LINGERING               # answer sent, the rest of the request is read and thrown away
-    CLOSED
 
-
-cdef class Intake(Exchange):
-    cdef int phase
-    cdef bint processing            # `process` is on the stack: a finished exchange returns to it
-    cdef Buffer pending             # received, not used yet: part of a head, or requests sent ahead
-    cdef Py_ssize_t scanned         # of pending: no head ends before
-    cdef bytes peer
-    cdef bytes local_host
-    cdef bytes constant
-    cdef int local_port
-    cdef int default_port           # of the client's scheme: 80, or 443 over TLS
-    cdef bint trusted               # a TrustedProxy: its private headers stand
-    cdef Origin origin
-    cdef Py_ssize_t lingered
-    cdef bint was_used              # at least one request came
-    cdef bint half_closed           # the client sends no more; what is pending is still answered
-    # the exchange
-    cdef Service service
-    cdef Choice choice              # choice.server < 0: none is taken
-    cdef int timeout_retries
-    cdef int64_t began_ms           # when the request came
-    cdef object ledger              # of its failed tries, made by the slow path; None: none failed
-    # The connection that failed last:
-    cdef Py_ssize_t held            # bytes that it had not sent yet
-    cdef bint was_reused
-    cdef bint pardoned              # a reused connection failed already: the next failure counts
-    cdef Upstream upstream
-    cdef Body body
-    cdef Buffer sent                # what was sent upstream, as long as it may be needed again
-    cdef bint replayable            # `sent` is all of it
-    cdef bint failover_marked       # $WSFO already stands in `sent`
-    cdef Py_ssize_t sent_head       # length of the head in `sent`
-    cdef bint session_in_cookie     # `session` is a cookie's value, not a path parameter's
-    cdef const char* cookie         # AffinityCookie of the route, owned by the RouteTable; set with every routed request
-    cdef Py_ssize_t cookie_len
-    cdef const char* url_id         # AffinityURLIdentifier
-    cdef Py_ssize_t url_id_len
-
-    cdef int hand_over(self, Upstream upstream) except -1
-    cdef int keep_unsent(
-        self, const char* head, Py_ssize_t head_len, const char* body, Py_ssize_t body_len, bint owes_end
-    ) except -1
+cdef class Intake(Client):
     cdef Py_ssize_t process(self, const char* data, Py_ssize_t length) except -1
     cdef Py_ssize_t begin(self, const char* data, Py_ssize_t length) except -1
     cdef Py_ssize_t start(self, const char* data, Py_ssize_t length) except -1
+    cdef int hand_over(self, Upstream upstream) except -1
     cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, bint* owes_end) noexcept
-    cdef int relay_body(self, const char* data, Py_ssize_t length) except -1
-    cdef int keep_sent(self, const char* data, Py_ssize_t length) except -1
-    cdef int process_pending(self) except -1
-    cdef int keep_pending(self, const char* data, Py_ssize_t length) except -1
     cdef int refuse(self, int error) except -1
+    cdef int relay_body(self, const char* data, Py_ssize_t length) except -1
+    cdef int keep_pending(self, const char* data, Py_ssize_t length) except -1
+    cdef int keep_sent(self, const char* data, Py_ssize_t length) except -1
+    # Keeps a request of which nothing was sent, whatever PostBufferSize says.
+    cdef int keep_unsent(
+        self, const char* head, Py_ssize_t head_len, const char* body, Py_ssize_t body_len, bint owes_end
+    ) except -1
     # Copies the session value that `engine.ids` points to.
     cdef int keep_session(self) except -1
-    # Gives the server back and ends what was noted about tries.
-    cdef int release(self) except -1
-    cdef int linger(self) except -1
-    cdef void await_client(self) noexcept
-    cdef int begin_answer(self, str question, tuple details) except -1
-    cdef int ask_slow(self, str question, tuple details) except -1
-    cdef int drop(self) except -1
-    cdef void forget_request(self) noexcept
-    cdef int go_on(self) except -1
-    cdef int leave_upstream(self) except -1

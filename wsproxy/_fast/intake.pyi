@@ -1,8 +1,8 @@
 from typing_extensions import disjoint_base
 
+from wsproxy._fast.client import Client
 from wsproxy._fast.engine import Engine
-from wsproxy._fast.exchange import Exchange
 
 @disjoint_base
-class Intake(Exchange):
+class Intake(Client):
     def __new__(cls, engine: Engine) -> Intake: ...

@@ -1,15 +1,13 @@
 # A cluster at work. One implementation for live traffic, explain and replay.
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from wsproxy._fast.balance cimport ALL_FULL, DOWN, DRAINED, FULL, NONE_REACHABLE, PROBE, TRIED, USABLE, Balancer, Verdict
+from wsproxy._fast.balance cimport (
+    ALL_FULL, DOWN, DRAINED, FULL, NONE_REACHABLE, PROBE, TRIED, USABLE, WAITS, Balancer, Verdict,
+)
 from wsproxy._fast.changes cimport Evidence
 from wsproxy._fast.takeover cimport ClusterSessions, TakeoverTable
 from wsproxy._fast.tried cimport Tried, set_tried, was_tried
 from wsproxy._fast.waiting cimport Line, Waiter, WaitingLine
-
-cdef enum:
-    # As NONE_REACHABLE and ALL_FULL: the request stands in the queue.
-    WAITS = -3
 
 
 cdef class Cluster(Balancer):

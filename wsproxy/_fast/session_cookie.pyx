@@ -9,7 +9,7 @@ What a client sent goes back to it only as cookie-octets (RFC 6265 4.1.1): no va
 """
 
 from libc.string cimport memchr, memcmp
-from wsproxy._fast.affinity cimport next_cookie, next_param, separator_length
+from wsproxy._fast.affinity cimport find_separator, next_cookie, next_param, separator_length
 from wsproxy._fast.fields cimport FIELD_COOKIE, FIELD_SET_COOKIE, TCHAR, Field, Fields, all_of, equals_ignoring_case
 from wsproxy._fast.head cimport RequestHead, ResponseHead
 from wsproxy._fast.lines cimport Room, insert_into_line, put, put_text, replace_line, reserve
@@ -22,6 +22,12 @@ cdef const char* NOT_SHARED = "\r\nCache-Control: no-cache=\"Set-Cookie\"\r\n"
 
 cdef enum:
     FIXED = 96  # `Set-Cookie: `, `=` and the three texts above
+
+
+# next_cookie or next_param.
+ctypedef bint (*NextValue)(
+    const char** at, const char* end, const char* name, Py_ssize_t name_len, const char** value, const char** value_end
+) noexcept nogil
 
 
 cdef inline bint is_blank(char c) noexcept nogil:
@@ -42,13 +48,6 @@ cdef bint all_cookie_octets(const char* p, Py_ssize_t length) noexcept nogil:
         if not 0x21 <= p[i] <= 0x7E or p[i] == c'"' or p[i] == c"," or p[i] == c";" or p[i] == c"\\":
             return False
     return True
-
-
-cdef const char* find_separator(const char* p, const char* end, char separator) noexcept nogil:
-    """The first separator; ``end``: there is none."""
-    while p < end and separator_length(p, end, separator) == 0:
-        p += 1
-    return p
 
 
 # --- answers -----------------------------------------------------------------------------------------------------
@@ -217,58 +216,62 @@ cdef int complete_cookies(Room* room, ResponseHead* head, Completion* completion
 
 # --- requests ----------------------------------------------------------------------------------------------------
 
-cdef int strip_field(
-    Room* room, Fields* fields, Field* field, const char* name, Py_ssize_t name_len, char separator
+cdef Py_ssize_t strip_values(
+    Room* room, NextValue next_value, const char* at, const char* end, const char* name, Py_ssize_t name_len, char separator,
+    const char** text, Py_ssize_t length,
 ) noexcept nogil:
-    cdef const char* at = field.value
-    cdef const char* end = field.value + field.value_len
-    cdef const char* kept = field.line  # what was copied ends here
+    """
+    Bytes of the clone lists of all values from ``at`` to ``end``, places in ``text``; -1 where the room has no more.
+
+    Where there are any, ``text`` becomes a copy without them.
+    """
+    cdef const char* text_end = text[0] + length
+    cdef const char* kept = text[0]  # what was copied ends here
     cdef const char* value
     cdef const char* value_end
     cdef const char* cut
-    cdef char* line = NULL
+    cdef char* copy = NULL
     cdef char* p = NULL
-    while next_cookie(&at, end, name, name_len, &value, &value_end):
+    while next_value(&at, end, name, name_len, &value, &value_end):
         cut = find_separator(value, value_end, separator)
         if cut == value_end:
             continue
-        if line == NULL:
-            line = p = reserve(room, field.line_len)
-            if line == NULL:
+        if copy == NULL:
+            copy = p = reserve(room, length)
+            if copy == NULL:
                 return -1
         p = put(p, kept, cut - kept)
         kept = value_end
-    if line != NULL:
-        p = put(p, kept, field.line + field.line_len - kept)
-        replace_line(fields, field, line, p - line)
+    if copy == NULL:
+        return 0
+    p = put(p, kept, text_end - kept)
+    text[0] = copy
+    return length - (p - copy)
+
+
+cdef int strip_field(
+    Room* room, Fields* fields, Field* field, const char* name, Py_ssize_t name_len, char separator
+) noexcept nogil:
+    cdef const char* line = field.line
+    cdef Py_ssize_t stripped = strip_values(
+        room, next_cookie, field.value, field.value + field.value_len, name, name_len, separator, &line, field.line_len
+    )
+    if stripped < 0:
+        return -1
+    if stripped:
+        replace_line(fields, field, line, field.line_len - stripped)
     return 0
 
 
 cdef int strip_path(Room* room, RequestHead* head, const char* url_id, Py_ssize_t url_id_len, char separator) noexcept nogil:
-    cdef const char* at = head.target
-    cdef const char* end = head.target + head.path_len
-    cdef const char* kept = head.target
-    cdef const char* value
-    cdef const char* value_end
-    cdef const char* cut
-    cdef char* target = NULL
-    cdef char* p = NULL
-    while next_param(&at, end, url_id, url_id_len, &value, &value_end):
-        cut = find_separator(value, value_end, separator)
-        if cut == value_end:
-            continue
-        if target == NULL:
-            target = p = reserve(room, head.target_len)
-            if target == NULL:
-                return -1
-        p = put(p, kept, cut - kept)
-        kept = value_end
-    if target != NULL:
-        p = put(p, kept, end - kept)
-        head.path_len = <int>(p - target)
-        p = put(p, end, head.target + head.target_len - end)
-        head.target = target
-        head.target_len = <int>(p - target)
+    cdef Py_ssize_t stripped = strip_values(
+        room, next_param, head.target, head.target + head.path_len, url_id, url_id_len, separator,
+        &head.target, head.target_len,
+    )
+    if stripped < 0:
+        return -1
+    head.path_len -= <int>stripped
+    head.target_len -= <int>stripped
     return 0
 
 

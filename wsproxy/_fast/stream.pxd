@@ -99,4 +99,6 @@ cdef class Stream:
     cdef int resume_reading(self) except -1
     cdef int close(self) except -1
     cdef int abort(self) except -1
+    # Says that nothing more will be sent; False where only closing can say that.
+    cdef bint half_close(self) except -1
     cdef int reset(self) except -1

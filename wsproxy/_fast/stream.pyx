@@ -350,6 +350,15 @@ cdef class Stream:
             self.transport.abort()
         return 0
 
+    cdef bint half_close(self) except -1:
+        if self.closing or not self.transport.can_write_eof():
+            return False
+        try:
+            self.transport.write_eof()
+        except OSError:  # asyncio's; the peer was reset while nobody read from it
+            self.abort()
+        return True
+
     cdef int reset(self) except -1:
         """Aborts so that the peer sees an error: where the end of the connection is the end of the message."""
         if self.socket_fd >= 0 and self.transport is not None:

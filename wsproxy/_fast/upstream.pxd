@@ -1,7 +1,9 @@
 # A connection to a server.
 
+from libc.stdint cimport int64_t
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport Body, Exchange
+from wsproxy._fast.head cimport ResponseHead
 from wsproxy._fast.stream cimport Buffer, Stream
 
 
@@ -10,6 +12,7 @@ cdef class Upstream(Stream):
     cdef readonly Pool pool
     cdef Exchange downstream        # None: idle in the pool
     cdef bint awaits_head
+    cdef bint ended_tunnel          # the server sends no more through its tunnel
     cdef bint keep_alive
     cdef int interims               # 1xx heads of this exchange
     cdef readonly bint reused
@@ -17,10 +20,12 @@ cdef class Upstream(Stream):
     cdef Py_ssize_t held            # bytes of the request that the transport still had when the exchange failed
     cdef Buffer pending             # part of a response head
     cdef Body body
+    cdef int64_t moved_ms           # of a tunnel: when a byte went through it last
 
     cdef int begin(self, Exchange downstream) except -1
     cdef Py_ssize_t read_head(self, const char* data, Py_ssize_t length) except? -1
     cdef int keep_head(self, const char* data, Py_ssize_t length) except -1
+    cdef bint is_upgraded(self, ResponseHead* head) except -1
     cdef Py_ssize_t write_head(self, Exchange downstream) noexcept
     cdef int relay(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except -1
     cdef Py_ssize_t relay_chunks(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except? -1
@@ -30,3 +35,13 @@ cdef class Upstream(Stream):
     cdef int discard(self, const char* data, Py_ssize_t length) except -1
     cdef int fail(self, int kind, int error) except -1
     cdef void touch(self) noexcept
+    # The client asked for another protocol: wsServerIOTimeout counts instead of ServerIOTimeout.
+    cdef void await_upgrade(self) noexcept
+    # Bytes of the client go through the tunnel.
+    cdef int pass_on(self, const char* data, Py_ssize_t length) except -1
+    # The client sends no more through the tunnel; whether the tunnel goes on for the other direction.
+    cdef bint client_ended(self) except -1
+    cdef void touch_tunnel(self) noexcept
+    cdef void time_tunnel(self) noexcept
+    cdef int end_tunnel(self, bint clean) except -1
+    cdef int check_tunnel(self, int64_t now_ms) except -1

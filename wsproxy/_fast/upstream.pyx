@@ -24,6 +24,7 @@ from wsproxy._fast.exchange cimport (
     IO_TIMEOUT,
     LENGTH_BODY,
     NO_BODY,
+    TUNNEL,
     UNTIL_CLOSE,
     Exchange,
 )
@@ -39,6 +40,7 @@ from wsproxy._fast.head cimport ResponseHead, parse_response
 from wsproxy._fast.rewrite cimport write_response
 from wsproxy._fast.state cimport ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Stream, buffer_append, buffer_clear, buffer_drop
+from wsproxy._fast.upgrade cimport pass_upgrade
 
 log = logging.getLogger("wsproxy.connection")
 
@@ -109,7 +111,9 @@ cdef class Upstream(Stream):
 
         It does not count while the server waits for us: for a client that does not read, or for the rest of a request.
         """
-        if (
+        if self.body.kind == TUNNEL:
+            self.touch_tunnel()
+        elif (
             self.pool.io_timeout_ms
             and not self.reading_paused
             and (
@@ -179,8 +183,10 @@ cdef class Upstream(Stream):
             return size
         if head.status < 200:
             self.interims += 1
-            if head.status == 101 or self.interims > MOST_INTERIMS:
-                return -<int>UNEXPECTED_STATUS  # no upgrade was asked for: the field is hop-by-hop and was not sent on
+            if head.status == 101:
+                return size if self.is_upgraded(head) else -<int>UNEXPECTED_STATUS
+            if self.interims > MOST_INTERIMS:
+                return -<int>UNEXPECTED_STATUS
             if head.status == 100:
                 downstream.continue_body()
                 self.touch()
@@ -212,6 +218,18 @@ cdef class Upstream(Stream):
             self.keep_alive = False
         return size
 
+    cdef bint is_upgraded(self, ResponseHead* head) except -1:
+        """Whether the server may change the protocol, and says to what: then nothing after this head is HTTP."""
+        if not self.downstream.upgrades or head.minor == 0 or not head.fields.connection_upgrade:
+            return False
+        if not pass_upgrade(&head.fields, self.engine.upgrades):
+            return False
+        head.fields.chunked = False  # framing fields mean nothing here either
+        self.awaits_head = False
+        self.keep_alive = False
+        self.body.kind = TUNNEL
+        return True
+
     cdef Py_ssize_t write_head(self, Exchange downstream) noexcept:
         """The final head as the client gets it, in ``engine.out``; its length, -1: no room for it."""
         cdef ResponseHead* head = &self.engine.response
@@ -225,9 +243,9 @@ cdef class Upstream(Stream):
             self.engine.out,
             OUT_SIZE,
             head,
-            not downstream.keep_alive,
+            not downstream.keep_alive and self.body.kind != TUNNEL,
             downstream.http10 and downstream.keep_alive,
-            head.status == 204,
+            head.status == 204 or self.body.kind == TUNNEL,
             # Neither a client of HTTP/1.0 nor a 204 may be told of chunks, even where no body follows (RFC 9112 6.1).
             downstream.http10 or head.status == 204,
         )
@@ -251,6 +269,10 @@ cdef class Upstream(Stream):
             done = self.body.left == 0
         elif self.body.kind == UNTIL_CLOSE:
             downstream.send(self.engine.out, head_len, data, length)
+        elif self.body.kind == TUNNEL:
+            downstream.send(self.engine.out, head_len, data, length)
+            if head_len:
+                downstream.begin_tunnel()
         else:
             used = self.relay_chunks(data, length, head_len)
             if used < 0:
@@ -356,13 +378,77 @@ cdef class Upstream(Stream):
             return downstream.upstream_failed(self, kind, error)
         return 0
 
+    # --- a tunnel ---------------------------------------------------------------------------------------------------
+
+    cdef void await_upgrade(self) noexcept:
+        if self.pool.ws_io_timeout_ms:
+            self.deadline_ms = ws_now_ms() + self.pool.ws_io_timeout_ms
+
+    cdef int pass_on(self, const char* data, Py_ssize_t length) except -1:
+        self.send(data, length, NULL, 0)
+        self.touch_tunnel()
+        return 0
+
+    cdef void touch_tunnel(self) noexcept:
+        self.moved_ms = ws_now_ms()
+        self.time_tunnel()
+
+    cdef void time_tunnel(self) noexcept:
+        """wsServerIOTimeout counts while bytes wait that the server does not take, else wsServerIdleTimeout."""
+        cdef int64_t limit_ms = self.pool.ws_idle_ms
+        if self.buffered and self.pool.ws_io_timeout_ms:
+            limit_ms = self.pool.ws_io_timeout_ms
+        elif self.ended_tunnel or self.downstream.half_closed:
+            # Who ended may be gone for good, as most are: that is no reason to keep the other's connection for an hour.
+            limit_ms = min(limit_ms, self.engine.body_timeout_ms) if limit_ms else self.engine.body_timeout_ms
+        self.deadline_ms = self.moved_ms + limit_ms if limit_ms else 0
+
+    cdef bint client_ended(self) except -1:
+        self.touch_tunnel()
+        return not self.ended_tunnel and self.half_close()
+
+    cdef int check_tunnel(self, int64_t now_ms) except -1:
+        """Its time is over, unless the server reads after all."""
+        if self.buffered:
+            if self.is_being_read():
+                self.touch_tunnel()
+                return 0
+            if self.count_unsent():
+                log.info("server %s: a tunnel is closed: the server does not read (wsServerIOTimeout)", self.pool.name)
+                return self.end_tunnel(False)
+            self.buffered = False  # all was taken: only the silence counts
+            self.time_tunnel()
+            if self.deadline_ms == 0 or self.deadline_ms > now_ms:
+                return 0
+        log.info("server %s: a tunnel is closed: nobody says anything (wsServerIdleTimeout)", self.pool.name)
+        return self.end_tunnel(True)
+
+    cdef int end_tunnel(self, bint clean) except -1:
+        cdef Exchange downstream = self.downstream
+        self.downstream = None
+        if clean:
+            self.close()
+        else:
+            self.abort()
+        return downstream.end_tunnel(clean)
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
     cdef int ended(self) except -1:
+        if self.body.kind == TUNNEL and self.downstream is not None:
+            if self.downstream.server_ended():
+                self.ended_tunnel = True
+                self.touch_tunnel()
+                return 1
+            return self.end_tunnel(True)
         if self.downstream is not None and not self.awaits_head and self.body.kind == UNTIL_CLOSE:
             return self.complete(False)
         return self.fail(CLOSED_EARLY, 0)
 
     cdef int lost(self, object error) except -1:
         if self.downstream is not None:
+            if self.body.kind == TUNNEL:
+                return self.end_tunnel(error is None)
             # Under TLS only close_notify (see `ended`) is an end; anybody on the way can send a FIN.
             if error is None and not self.secure and not self.awaits_head and self.body.kind == UNTIL_CLOSE:
                 return self.complete(False)
@@ -376,6 +462,8 @@ cdef class Upstream(Stream):
     cdef int on_deadline(self, int64_t now_ms) except -1:
         if self.downstream is None:
             return self.close()
+        if self.body.kind == TUNNEL:
+            return self.check_tunnel(now_ms)
         if self.buffered:
             if self.is_being_read():
                 self.touch()

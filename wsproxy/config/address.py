@@ -1,14 +1,18 @@
 """
-``HOST:PORT`` texts of the settings and of the command line, split.
+``HOST:PORT`` texts of the settings and of the command line, split; IP addresses in the one form in which they are compared.
 
-Driven by ``config.settings_file`` and ``process.listeners``. Must not resolve names or open sockets.
+Driven by ``config.settings_file`` and ``process.listeners``, and by ``dataplane`` for addresses of clients and proxies.
+Must not resolve names or open sockets.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 MAX_PORT = 65535  # 16 bits in the TCP header
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +54,8 @@ def parse_address(text: str, *, is_listener: bool) -> Address:
     if not (port_text.isascii() and port_text.isdigit() and low <= int(port_text) <= MAX_PORT):
         raise ValueError(f"{found}HOST:PORT with a port from {low} to {MAX_PORT}")
     return Address(host, int(port_text))
+
+
+def unmapped(address: IPAddress) -> IPAddress:
+    """The IPv4 address in an IPv4-mapped one, else the address: an IPv4 client on a dual-stack socket is an IPv4 client."""
+    return getattr(address, "ipv4_mapped", None) or address

@@ -181,14 +181,18 @@ class Server:
         meaning="longest silence on one read or write; 0: no limit; negative: the limit, and the server is marked down",
     )
     ws_server_io_timeout_s: int | None = attribute(
-        "wsServerIOTimeout", "int", None, unit="s", meaning="ServerIOTimeout for WebSocket traffic"
+        "wsServerIOTimeout",
+        "int",
+        None,
+        unit="s",
+        meaning="longest wait for the answer to an upgrade, and for the server to take what an upgraded connection sends; 0: no limit",
     )
     ws_server_idle_timeout_s: int | None = attribute(
         "wsServerIdleTimeout",
         "int",
         None,
         unit="s",
-        meaning="closes an upgraded connection idle this long (also read: wsIdleTimeout)",
+        meaning="closes an upgraded connection idle this long; 0: never (also read: wsIdleTimeout)",
     )
     max_connections: int = attribute(
         "MaxConnections",

@@ -1,7 +1,7 @@
 """
 Collects what is wrong with one file, so that everything is told at once.
 
-Driven by ``config.xml``, ``config.attributes`` and ``config.check``. Must not print, and must not decide what is wrong.
+Driven by ``config.xml``, ``config.attributes`` and ``config.check``; the words below also by readers of settings. Must not print, and must not decide what is wrong.
 """
 
 from __future__ import annotations

@@ -147,6 +147,14 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="longest time without progress of a request body, or of a client that does not read its answer",
         ),
     ] = 60.0
+    tunnel_s: Annotated[
+        float,
+        Meta(
+            ge=SHORTEST_S,
+            le=LONGEST_S,
+            description="longest time without a byte in an upgraded connection, where the server has no wsServerIdleTimeout",
+        ),
+    ] = 3600.0
     shutdown_s: Annotated[
         float,
         Meta(
@@ -155,6 +163,17 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="time that running requests get to finish after SIGTERM; 0: none",
         ),
     ] = 30.0
+
+
+class UpgradeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[upgrade]``: WebSocket and other protocols that take over a connection."""
+
+    protocols: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='protocols that clients may upgrade to; "*": any but another HTTP or TLS, which never pass'
+        ),
+    ] = ("websocket",)
 
 
 class UpstreamTlsSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -384,6 +403,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     listeners: tuple[ListenerSettings, ...] = field(default=(), name="listener")
     limits: LimitSettings = LimitSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    upgrade: UpgradeSettings = UpgradeSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     balancing: BalancingSettings = BalancingSettings()
     routing: RoutingSettings = RoutingSettings()

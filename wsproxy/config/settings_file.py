@@ -8,7 +8,6 @@ problems are collected.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 import tomllib
@@ -19,7 +18,9 @@ from typing import Any, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
+from wsproxy._fast.upgrade import is_protocol
 from wsproxy.config.address import parse_address
+from wsproxy.config.problems import nearest
 from wsproxy.config.settings import Settings
 from wsproxy.config.settings_tls import (
     absolute,
@@ -234,6 +235,12 @@ def _check_together(settings: Settings, problems: _Problems) -> None:
             problems.add(("listener", index, name), f"listener.{name}: {text}")
     for name, text in check_upstream(settings.upstream.tls):
         problems.add(("upstream", "tls", name), f"upstream.tls.{name}: {text}")
+    for text in settings.upgrade.protocols:
+        if not is_protocol(text):
+            problems.add(
+                ("upgrade", "protocols"),
+                f'upgrade.protocols: found "{text}"; allowed is the name of a protocol, like "websocket", or "*", but never h2c, h2, http, or tls',
+            )
     if limits.target_bytes > limits.head_bytes:
         problems.add(
             ("limits", "target_bytes"),
@@ -302,16 +309,16 @@ def allowed_values(info: FieldInfo) -> str:
 
 def _unknown_key(key: str, at: KeyPath, known: list[str]) -> str:
     """The problem text for an unknown key, with the nearest known name of this table or of any other."""
-    nearest = difflib.get_close_matches(key, known, n=1)
-    if not nearest:
+    likely = nearest(key, known)
+    if likely is None:
         everywhere = {
             info.encode_name: f"{table.encode_name}.{info.encode_name}"
             for table in fields(Settings)
             if isinstance(table.type, type) and issubclass(table.type, msgspec.Struct)
             for info in fields(table.type)
         }
-        nearest = [everywhere[name] for name in difflib.get_close_matches(key, everywhere, n=1)]
-    hint = f"did you mean {nearest[0]}?" if nearest else f"allowed is one of {', '.join(known)}"
+        likely = everywhere.get(nearest(key, everywhere) or "")
+    hint = f"did you mean {likely}?" if likely else f"allowed is one of {', '.join(known)}"
     return f"found unknown setting {_dotted((*at, key))}; {hint}"
 
 

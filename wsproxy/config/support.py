@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsproxy.config.model import Config, Log, Server, ServerCluster
+from wsproxy.config.model import Config, Log, ServerCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,5 @@ NOT_CARRIED_OUT: dict[type, dict[str, Left]] = {
             "the format of partition tables is not known: they are kept, and partition ids are unknown clone ids"
         ),
         "mark_busy_down": Left("its meaning is documented nowhere", is_warned=True),
-    },
-    Server: {
-        "ws_server_io_timeout_s": Left("WebSocket has no time-outs of its own yet", is_warned=True),
-        "ws_server_idle_timeout_s": Left(
-            "WebSocket has no time-outs of its own yet", is_warned=True
-        ),
     },
 }

@@ -25,6 +25,7 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
         vhost_matching_compat=config.vhost_matching_compat,
         port_of_listener=config.app_server_port_preference == "WebserverPort",
         trusted_proxies=frozenset(filter(None, trusted if config.trusted_proxy_enable else ())),
+        upgrades=frozenset(map(str.lower, plan.settings.upgrade.protocols)),
         on_503=plan.settings.retry.on_503,
         errors_mark_down=plan.settings.retry.server_errors == "mark_down",
         head_s=timeouts.head_s,

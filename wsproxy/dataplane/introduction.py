@@ -14,6 +14,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
+from wsproxy.config.address import unmapped
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.proxy_protocol import (
     MOST_V2_BYTES,
@@ -97,13 +98,11 @@ class IntroducingListener:
 
 
 def is_listed(peer: str, networks: Sequence[Network]) -> bool:
-    """Whether an address lies in one of the networks; an IPv4 client on a dual-stack socket is an IPv4 client."""
+    """Whether an address lies in one of the networks."""
     try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
+        address = unmapped(ipaddress.ip_address(peer.partition("%")[0]))
     except ValueError:
         return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
     return any(address in network for network in networks if network.version == address.version)
 
 

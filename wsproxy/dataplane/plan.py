@@ -6,7 +6,6 @@ Driven by ``cli.run`` and by tests; used by ``dataplane.worker``. Reads keyrings
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import logging
 from dataclasses import dataclass, replace
@@ -15,8 +14,9 @@ from pathlib import Path
 from wsproxy._fast.engine import Pool, Service
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import SharedState
-from wsproxy.config.address import parse_address
+from wsproxy.config.address import parse_address, unmapped
 from wsproxy.config.model import Config, Server, ServerCluster, Transport
+from wsproxy.config.problems import nearest
 from wsproxy.config.settings import Settings
 from wsproxy.dataplane.upstream_tls import (
     TransportSecurity,
@@ -98,8 +98,8 @@ def _check_names(config: Config, settings: Settings) -> None:
     known = [cluster.name for cluster in config.server_clusters]
     for name in settings.affinity.strip_clone_ids:
         if name != ALL_CLUSTERS and name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"allowed: {', '.join(known)}"
+            likely = nearest(name, known)
+            hint = f"did you mean {likely}?" if likely else f"allowed: {', '.join(known)}"
             raise StartError(
                 f'affinity.strip_clone_ids: found "{name}", which is no ServerCluster of {config.path}; {hint} (or "*" for all)'
             )
@@ -160,6 +160,7 @@ def build_services(plan: Plan) -> tuple[list[Service | None], Service | None]:
             address.host,
             address.port,
             connect_timeout_s=upstream.connect_s,
+            ws_idle_s=plan.settings.timeouts.tunnel_s,
             idle_s=upstream.pool_idle_s,
             most_idle=upstream.pool_size,
         )
@@ -217,6 +218,10 @@ class _Pools:
             connect_timeout_s=server.connect_timeout_s or self.settings.upstream.connect_s,
             io_timeout_s=abs(server.server_io_timeout_s),
             io_timeout_marks_down=server.server_io_timeout_s < 0,
+            ws_io_timeout_s=abs(server.ws_server_io_timeout_s or 0),
+            ws_idle_s=self.settings.timeouts.tunnel_s
+            if server.ws_server_idle_timeout_s is None
+            else max(server.ws_server_idle_timeout_s, 0),
             idle_s=idle_s,
             extended_handshake=server.extended_handshake,
             wait_for_continue=server.wait_for_continue,
@@ -228,11 +233,9 @@ class _Pools:
 def socket_address(name: str) -> bytes:
     """The address of a TrustedProxy as the socket of a client shows it; empty where the name is no address."""
     try:
-        address = ipaddress.ip_address(name.strip("[]"))
+        return str(unmapped(ipaddress.ip_address(name.strip("[]")))).encode()
     except ValueError:
         return b""
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address).encode()
 
 
 def tell_of_transports(plan: Plan) -> None:

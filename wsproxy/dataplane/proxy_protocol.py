@@ -12,6 +12,8 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
+from wsproxy.config.address import unmapped
+
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 # The longest version 1 line, with its CR LF (2.1).
 MOST_V1_BYTES = 107
@@ -33,7 +35,8 @@ class ProxyHeader:
     """
     A header and how many bytes it took.
 
-    ``source`` and ``destination`` are (address, port), None where the sender speaks for itself (health checks: LOCAL, UNKNOWN).
+    ``source`` and ``destination`` are (address, port), an IPv4-mapped address as the IPv4 address that it is; None where the
+    sender speaks for itself (health checks: LOCAL, UNKNOWN).
     """
 
     size: int
@@ -80,10 +83,11 @@ def _address(word: bytes, family: int) -> str:
         address = ipaddress.ip_address(word.decode("ascii"))
     except ValueError:
         address = None
-    if address is None or address.version != family:
+    # An IPv6 zone may be any text, line ends too: it would be written into heads. It means nothing beyond its sender.
+    if address is None or address.version != family or b"%" in word:
         msg = f"found {word!r}; allowed is an IPv{family} address"
         raise ProxyHeaderError(msg)
-    return str(address)
+    return str(unmapped(address))
 
 
 def _port(word: bytes) -> int:
@@ -127,8 +131,8 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
     _check_tlvs(data[_V2_HEAD.size + needed : size])
     return ProxyHeader(
         size,
-        (str(ipaddress.ip_address(source)), source_port),
-        (str(ipaddress.ip_address(destination)), destination_port),
+        (str(unmapped(ipaddress.ip_address(source))), source_port),
+        (str(unmapped(ipaddress.ip_address(destination))), destination_port),
     )
 
 

@@ -13,15 +13,12 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 
+from wsproxy._fast.balance import NoServer
 from wsproxy._fast.downstream import Downstream
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import now_ms
 
 log = logging.getLogger("wsproxy.request")
-
-# What ``Downstream`` answers while a request waits.
-WAITS = -3
-ALL_FULL = -2
 
 Serve = Callable[[Downstream], None]
 Refuse = Callable[[Downstream, int], None]
@@ -50,7 +47,7 @@ class WaitingRoom:
     def admit(self, downstream: Downstream) -> bool:
         """Whether the exchange waits now, or was served after all."""
         server = downstream.join_queue()
-        if server == WAITS:
+        if server == NoServer.WAITS:
             self._until[downstream] = asyncio.get_running_loop().time() + self._wait_s
             log.debug(
                 "%s: waits for a place in cluster %s",
@@ -59,7 +56,7 @@ class WaitingRoom:
             )
         elif server >= 0:
             self._serve(downstream)
-        return server == WAITS or server >= 0
+        return server == NoServer.WAITS or server >= 0
 
     def listen(self, bell: int) -> None:
         """Wakes up whenever the turn of one of this worker's waiters has come; ``bell`` is its eventfd."""

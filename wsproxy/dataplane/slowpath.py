@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Coroutine, Sequence
 from http import HTTPStatus
 
+from wsproxy._fast.balance import NoServer
 from wsproxy._fast.changes import visible_path
 from wsproxy._fast.downstream import Downstream
 from wsproxy._fast.engine import Engine
@@ -25,7 +26,7 @@ from wsproxy.config.settings import QueueSettings, RetrySettings
 from wsproxy.dataplane import answers
 from wsproxy.dataplane.connect import open_upstream
 from wsproxy.dataplane.files import FileFallback
-from wsproxy.dataplane.queue import ALL_FULL, WaitingRoom
+from wsproxy.dataplane.queue import WaitingRoom
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.dataplane.tls import private_tls_lines
@@ -33,8 +34,6 @@ from wsproxy.routing.ledger import Attempt, Ledger, describe
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 
 log = logging.getLogger("wsproxy.request")
-
-NONE_REACHABLE = -1  # as ``queue.ALL_FULL``: why there is no server
 
 _FAILURES = {
     FailureKind.CLOSED_EARLY: Failure.CLOSED_EARLY,
@@ -101,7 +100,7 @@ class SlowPath:
             chosen = downstream.next_server()
             if chosen >= 0:
                 self.send_kept(downstream)
-            elif chosen != ALL_FULL or not self._may_wait(downstream):
+            elif chosen != NoServer.ALL_FULL or not self._may_wait(downstream):
                 self._fail(downstream, ruling.status)
         else:
             self._fail(downstream, ruling.status)
@@ -176,14 +175,14 @@ class SlowPath:
     def no_server(self, downstream: Downstream, full: bool) -> None:
         """Every server of the cluster is down, or at MaxConnections: then the request may wait in the queue."""
         if not (full and self._may_wait(downstream)):
-            self._refuse(downstream, ALL_FULL if full else NONE_REACHABLE)
+            self._refuse(downstream, NoServer.ALL_FULL if full else NoServer.NONE_REACHABLE)
 
     def _may_wait(self, downstream: Downstream) -> bool:
         """Whether a request for which all servers are full waits now, or was served after all."""
         return self.room.is_needed and self.room.admit(downstream)
 
     def _refuse(self, downstream: Downstream, reason: int) -> None:
-        full = reason == ALL_FULL
+        full = reason == NoServer.ALL_FULL
         why = "all servers are at MaxConnections" if full else "no server can be reached"
         status = decide_status(503, self._retry.error_status, full=full)
         if downstream.tries is None:
@@ -331,6 +330,6 @@ class SlowPath:
         self._mark_down(downstream, number, detail)
         chosen = downstream.next_server()
         if chosen < 0:
-            self.no_server(downstream, full=chosen == -2)
+            self.no_server(downstream, full=chosen == NoServer.ALL_FULL)
             return True
         return downstream.try_warm()

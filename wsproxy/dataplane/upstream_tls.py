@@ -151,21 +151,22 @@ def connect_options(pool: Pool) -> dict[str, Any]:
     }
 
 
+def _first(server: Server, protocol: str) -> Transport | None:
+    """The Transport that is used of those with this protocol."""
+    return next((each for each in server.transports if each.protocol == protocol), None)
+
+
 def choose_transport(server: Server, scheme: str, security: TransportSecurity) -> Transport | None:
     """
     The Transport for a request of this scheme, else the one of the other scheme (PLUGIN.md 2.4); None: there is none.
 
     An https Transport that cannot be used gives way to http, which ``tell_of_security`` says at start.
     """
-    first = {
-        protocol: next((each for each in server.transports if each.protocol == protocol), None)
-        for protocol in ("http", "https")
-    }
-    secure = first["https"]
+    plain, secure = _first(server, "http"), _first(server, "https")
     tls = None if secure is None else security.of(secure)
-    if first["http"] is not None and tls is not None and tls.context is None:
-        return first["http"]
-    return first[scheme] or first["http"] or first["https"]
+    if plain is not None and tls is not None and tls.context is None:
+        return plain
+    return (secure or plain) if scheme == "https" else (plain or secure)
 
 
 def tell_of_security(
@@ -175,11 +176,11 @@ def tell_of_security(
     unusable: dict[tuple[str, bool], list[Server]] = {}
     is_used = False
     for server in servers:
-        secure = next((each for each in server.transports if each.protocol == "https"), None)
+        secure = _first(server, "https")
         tls = None if secure is None else security.of(secure)
         is_used = is_used or (tls is not None and tls.context is not None)
         if tls is not None and tls.context is None:
-            has_http = any(each.protocol == "http" for each in server.transports)
+            has_http = _first(server, "http") is not None
             unusable.setdefault((tls.problem, has_http), []).append(server)
     if is_used and (doubt := _NOT_VERIFIED.get(security.settings.verify)):
         log.warning(

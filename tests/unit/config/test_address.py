@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 
-from wsproxy.config.address import Address, parse_address
+from wsproxy.config.address import Address, parse_address, unmapped
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,19 @@ def test_server_address_needs_a_host_and_a_real_port(text: str) -> None:
     parse_address(text, is_listener=True)
     with pytest.raises(ValueError, match="allowed is HOST:PORT"):
         parse_address(text, is_listener=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("::ffff:1.2.3.4", "1.2.3.4"),
+        ("::FFFF:102:304", "1.2.3.4"),
+        ("1.2.3.4", "1.2.3.4"),
+        ("::1.2.3.4", "::102:304"),
+        ("::ffff:0:102:304", "::ffff:0:102:304"),
+        ("2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_only_ipv4_mapped_addresses_are_ipv4_addresses(text: str, plain: str) -> None:
+    """Other forms with an IPv4 address in them are IPv6 addresses of their own (RFC 4291, 2.5.5)."""
+    assert str(unmapped(ipaddress.ip_address(text))) == plain

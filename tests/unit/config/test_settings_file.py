@@ -151,6 +151,18 @@ def test_problem_names_line_and_what_is_allowed(text: str, problem: str) -> None
     assert _refusal(text) == [f"wsproxy.toml:{problem}"]
 
 
+def test_protocols_that_lead_around_the_proxy_cannot_be_allowed(tmp_path: Path) -> None:
+    """Each is named with its line."""
+    file = tmp_path / "wsproxy.toml"
+    file.write_text('[upgrade]\nprotocols = ["websocket", "H2C", "a b", "*"]\n')
+    with pytest.raises(ConfigRefusedError) as refused:
+        read_settings(file)
+    allowed = 'allowed is the name of a protocol, like "websocket", or "*", but never h2c, h2, http, or tls'
+    assert str(refused.value).splitlines() == [
+        f'{file}:2: upgrade.protocols: found "{found}"; {allowed}' for found in ("H2C", "a b")
+    ]
+
+
 def test_fallback_directory_is_relative_to_the_file(tmp_path: Path) -> None:
     """A relative folder is found from wherever wsproxy is started."""
     (tmp_path / "static").mkdir()

@@ -235,7 +235,7 @@ def test_setting_may_only_name_clusters_that_exist() -> None:
     """The nearest name is offered, else all of them."""
     clusters = (ServerCluster("shop"), ServerCluster("bank"))
     config = Config(server_clusters=clusters, path="plugin-cfg.xml")
-    for name, hint in (("shpo", "did you mean shop?"), ("zzz", "allowed: shop, bank")):
+    for name, hint in (("SHOP", "did you mean shop?"), ("zzz", "allowed: shop, bank")):
         settings = Settings(affinity=AffinitySettings(strip_clone_ids=("bank", "*", name)))
         with pytest.raises(StartError) as refused:
             build_plan(config, settings, SharedState(32, 4))

@@ -1,0 +1,70 @@
+# A client's connection from request to request.
+
+from libc.stdint cimport int64_t
+from wsproxy._fast.exchange cimport Body, Exchange
+from wsproxy._fast.decide cimport Choice
+from wsproxy._fast.engine cimport Service
+from wsproxy._fast.rewrite cimport Origin
+from wsproxy._fast.stream cimport Buffer
+from wsproxy._fast.upstream cimport Upstream
+
+cdef enum Phase:
+    IDLE = 0                # waiting for a request head
+    CONNECTING              # the slow path looks for a connection; nothing was sent to this server
+    RELAYING                # an upstream has the request
+    TUNNELLING              # another protocol: bytes go both ways as they are
+    ANSWERING               # the slow path writes the answer itself
+    LINGERING               # answer sent, the rest of the request is read and thrown away
+    CLOSED
+
+
+cdef class Client(Exchange):
+    cdef int phase
+    cdef bint processing            # `process` is on the stack: a finished exchange returns to it
+    cdef Buffer pending             # received, not used yet: part of a head, or requests sent ahead
+    cdef Py_ssize_t scanned         # of pending: no head ends before
+    cdef bytes peer
+    cdef bytes local_host
+    cdef bytes constant
+    cdef int local_port
+    cdef int default_port           # of the client's scheme: 80, or 443 over TLS
+    cdef bint trusted               # a TrustedProxy: its private headers stand
+    cdef Origin origin
+    cdef Py_ssize_t lingered
+    cdef bint was_used              # at least one request came
+    # the exchange
+    cdef Service service
+    cdef Choice choice              # choice.server < 0: none is taken
+    cdef int timeout_retries
+    cdef int64_t began_ms           # when the request came
+    cdef object ledger              # of its failed tries, made by the slow path; None: none failed
+    # The connection that failed last:
+    cdef Py_ssize_t held            # bytes that it had not sent yet
+    cdef bint was_reused
+    cdef bint pardoned              # a reused connection failed already: the next failure counts
+    cdef Upstream upstream
+    cdef Body body
+    cdef Buffer sent                # what was sent upstream, as long as it may be needed again
+    cdef bint replayable            # `sent` is all of it
+    cdef bint failover_marked       # $WSFO already stands in `sent`
+    cdef Py_ssize_t sent_head       # length of the head in `sent`
+    cdef bint session_in_cookie     # `session` is a cookie's value, not a path parameter's
+    cdef const char* cookie         # AffinityCookie of the route, owned by the RouteTable; set with every routed request
+    cdef Py_ssize_t cookie_len
+    cdef const char* url_id         # AffinityURLIdentifier
+    cdef Py_ssize_t url_id_len
+
+    # Takes up what is pending; Intake's.
+    cdef int process_pending(self) except -1
+    # The client has body_s where it is its turn to go on.
+    cdef void await_client(self) noexcept
+    cdef void forget_request(self) noexcept
+    cdef int begin_answer(self, str question, tuple details) except -1
+    cdef int ask_slow(self, str question, tuple details) except -1
+    # Gives the server back and ends what was noted about tries.
+    cdef int release(self) except -1
+    cdef int go_on(self) except -1
+    cdef int linger(self) except -1
+    cdef int leave_upstream(self) except -1
+    cdef int close_tunnel(self) except -1
+    cdef int drop(self) except -1

@@ -1,0 +1,84 @@
+"""
+Which upgrades of a connection go on (RFC 9110 7.8): those that the settings allow, and never another HTTP.
+
+Driven by ``intake`` with requests and by ``upstream`` with 101 answers, so rarely. Both fields are hop-by-hop: what
+is not passed here, ``rewrite`` leaves out, and the server sees an ordinary request.
+"""
+
+from wsproxy._fast.fields cimport (
+    FIELD_CONNECTION,
+    FIELD_HOP_BY_HOP,
+    FIELD_OTHER,
+    TCHAR,
+    Field,
+    Fields,
+    Limits,
+    all_of,
+    equals_ignoring_case,
+    parse_fields,
+)
+from wsproxy._fast.head cimport ExactCopy
+from wsproxy._fast.lines cimport replace_line
+
+# Through a tunnel of these, requests would reach a server that nobody routed, checked, or freed of private headers: the
+# proxy would be a way around itself (h2c smuggling). TLS would hide them.
+NEVER = frozenset((b"h2c", b"h2", b"http", b"tls"))
+
+cdef const char* CONNECTION = "Connection: Upgrade\r\n"
+
+
+cdef Field* find_upgrade(Fields* fields) noexcept nogil:
+    """The Upgrade field; NULL where there is none or more than one."""
+    cdef Field* found = NULL
+    cdef int i
+    for i in range(fields.count):
+        if (
+            fields.at[i].kind == FIELD_HOP_BY_HOP and fields.at[i].name_len == 7
+            and equals_ignoring_case(fields.at[i].line, "upgrade", 7)
+        ):
+            if found != NULL:
+                return NULL
+            found = &fields.at[i]
+    return found
+
+
+cdef bint are_allowed(bytes value, frozenset protocols) except -1:
+    """Whether every protocol of this list is one of ``protocols``; "*" there stands for any that is not in NEVER."""
+    cdef bytes name
+    for protocol in value.lower().split(b","):
+        name = protocol.partition(b"/")[0].strip(b" \t")
+        if not name or not all_of(name, len(name), TCHAR) or name in NEVER:
+            return False
+        if name.decode() not in protocols and "*" not in protocols:
+            return False
+    return True
+
+
+def is_protocol(str name not None) -> bool:
+    """Whether settings may name it: "*", or a token (RFC 9110 5.6.2) that is not in NEVER."""
+    cdef bytes text = name.lower().encode()
+    return name == "*" or (len(text) > 0 and all_of(text, len(text), TCHAR) and text not in NEVER)
+
+
+cdef bint pass_upgrade(Fields* fields, frozenset protocols) except -1:
+    cdef Field* upgrade = find_upgrade(fields)
+    cdef int i
+    if upgrade == NULL or not are_allowed(upgrade.value[:upgrade.value_len], protocols):
+        return False
+    for i in range(fields.count):
+        if fields.at[i].kind == FIELD_CONNECTION:
+            # Once, and nothing but this: other options are between the sender and us.
+            replace_line(fields, &fields.at[i], CONNECTION, 21)
+            upgrade.kind = FIELD_OTHER
+            return True
+    return False
+
+
+def passes_upgrade(bytes lines not None, frozenset protocols not None) -> bool:
+    """For tests: whether these field lines (each with CR LF, an empty one at the end) pass as an upgrade."""
+    cdef Limits limits = Limits(1 << 20, 1 << 20, 300)
+    cdef Fields fields
+    cdef ExactCopy copy = ExactCopy(lines)
+    if parse_fields(copy.at, copy.at + copy.length, &limits, &fields) <= 0:
+        raise ValueError(f"found {lines!r}; allowed are whole and valid field lines")
+    return fields.connection_upgrade and pass_upgrade(&fields, protocols)
