@@ -15,9 +15,11 @@ from tests.support.golden import CASES, SAMPLES, source, split
 from tests.support.http_grammar import CONNECTIONS, NAMES, VALUES
 from tests.support.jsessionids import CORPUS as SESSIONS
 from tests.support.jsessionids import session_values
+from tests.support.plugin_log import PluginLog
 from wsproxy.config import model
 from wsproxy.config.attributes import specs_of
 from wsproxy.config.model import AttributeSpec
+from wsproxy.pluginlog.messages import SHAPES, Code, wanted
 
 # Mutations of longer inputs tell little more and take longer; limits are met with small ones (targets set small limits).
 MAX_BYTES = {
@@ -26,6 +28,7 @@ MAX_BYTES = {
     "chunked": 512,
     "clone_ids": 512,
     "plugin_cfg": 6144,
+    "plugin_log": 4096,
 }
 
 RESPONSES = (
@@ -89,12 +92,39 @@ def plugin_cfgs() -> Iterator[bytes]:
         yield path.read_bytes()
 
 
+def plugin_logs() -> Iterator[bytes]:
+    """One request of each kind in both dialects, some lines of threads that run beside each other, and the shared corpus."""
+    for is_new in (True, False):
+        log = PluginLog(is_new=is_new)
+        log.routed("/a/b", "c", "/a/*")
+        log.write(Code.PARSING, value="0000session:k1")
+        log.named("s1", most=2)
+        log.failed("s1", "h1")
+        log.named("s2")
+        log.served("s2", "h2", 9080, cookie="JSESSIONID=0000session:k1")
+        log.counters("s2", 0, 0, 1)
+        log.write(Code.END)
+        yield log.text().encode()
+        yield log.text().replace("\n", "").encode()
+        yield log.text().replace(" ", "\n", 40).encode()
+        for number in range(len(log.lines) // 3):
+            log.lines[number] = log.lines[number].replace("b94", "b95")
+        yield "\r\n".join(reversed(log.lines)).encode()
+    for shape in SHAPES:
+        yield f"{shape.level.name}: {shape.text(**dict.fromkeys(shape.pattern.groupindex, 7))}".encode()
+    for path in sorted(
+        [*SESSIONS.parent.glob("logs/*.log"), *SESSIONS.parent.parent.glob("seeds/004*")]
+    ):
+        yield path.read_bytes()
+
+
 SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "request_head": request_heads,
     "response_head": response_heads,
     "chunked": chunked_bodies,
     "clone_ids": clone_id_texts,
     "plugin_cfg": plugin_cfgs,
+    "plugin_log": plugin_logs,
 }
 
 
@@ -125,6 +155,35 @@ SESSION_WORDS = (
     *(b"JSESSIONID=", b"SSLJSESSION=", b"jsessionid=", b"J=", b"j=", b"x=", b"a-b_c=", b"%3A", b"%3a", b"%2B"),
     *(b"%2b", b":", b"+", b";", b"; ", b'"', b"/", b"\n", b"=", b"%", b"0000x:c1", b"\t", b" "),
 )  # fmt: skip
+LOG_WORDS = (
+    *(
+        b"[Wed Oct 03 22:18:41 2012] 00000b60 00000b94 - ",
+        b"[29/Jul/2014:11:28:47.86034] 007c0062 00000b0c - ",
+    ),
+    *(
+        b"[Wed Oct  3 ",
+        b"1/QTMHHTTP/W ",
+        b"ERROR: ",
+        b"DEBUG: ",
+        b"DETAIL:    ",
+        b"STATS: ",
+        b"TRACE: ",
+        b"PLUGIN: ",
+    ),
+    *(
+        b"/a/b",
+        b"'",
+        b"k1:k2",
+        b"s1",
+        b"s2",
+        b"*:443",
+        b"\r\n",
+        b"\n",
+        b"....",
+        b"default_host",
+        b"JSESSIONID=0000x:k1",
+    ),
+)
 XML_WORDS = (
     *(b'<?xml version="1.0"', b' encoding="ISO-8859-1"', b' encoding="UTF-16"', b"?>", b"<!--", b"-->", b"<![CDATA["),
     *(b"]]>", b"<!DOCTYPE ", b"<!ENTITY ", b"&amp;", b"&#10;", b"&#x1b;", b'="', b'"/>', b"</", b"/>", b"\xef\xbb\xbf"),
@@ -163,6 +222,9 @@ def words(target: str) -> list[bytes]:
         "chunked": lambda: iter(CHUNK_WORDS),
         "clone_ids": lambda: iter(SESSION_WORDS),
         "plugin_cfg": xml_words,
+        "plugin_log": lambda: iter(
+            [*LOG_WORDS, *(row[1] for row in wanted()), *(row[0] for row in wanted())]
+        ),
     }
     return [word for word in dict.fromkeys(found[target]()) if word]
 

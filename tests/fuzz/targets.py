@@ -9,11 +9,12 @@ bytes (also the cuts and options that it tries are taken from them), so that a f
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.support.oracles import http_head, rewrite
+from tests.support.oracles import http_head, log_lines, rewrite
 from tests.support.oracles.chunked import parse_chunked
 from tests.support.oracles.clone_ids import find_clone_ids
 from tests.support.oracles.errors import HeadError, RefusedError
@@ -21,9 +22,15 @@ from tests.support.verdicts import Verdict, by_oracle, compiled
 from wsproxy._fast.affinity import read_clone_ids
 from wsproxy._fast.chunked import read_chunks
 from wsproxy._fast.head import has_head_end, read_request, read_response
+from wsproxy._fast.loglines import LineScanner, read_lines
 from wsproxy._fast.rewrite import rewrite_request, rewrite_response
 from wsproxy.config.xml import parse_config
 from wsproxy.errors import ConfigRefusedError
+from wsproxy.pluginlog.messages import wanted
+from wsproxy.pluginlog.outcome import RequestOutcome
+from wsproxy.pluginlog.reader import Reading, Unwrapper
+from wsproxy.pluginlog.replay import Replay
+from wsproxy.pluginlog.world import World
 from wsproxy.routing.table import build_route_table
 
 PEER = b"192.0.2.1"
@@ -279,12 +286,62 @@ def plugin_cfg(data: bytes) -> None:
         assert 0 <= problem.line <= lines or in_utf_16, (problem, lines)
 
 
+LOG_CONFIG = (
+    b'<Config><VirtualHostGroup Name="default_host"><VirtualHost Name="*:443"/></VirtualHostGroup>'
+    b'<ServerCluster Name="c"><Server Name="s1" CloneID="k1" MaxConnections="2"><Transport Hostname="h1" Port="9080"/></Server>'
+    b'<Server Name="s2" CloneID="k2"><Transport Hostname="h2" Port="9080"/></Server></ServerCluster>'
+    b'<UriGroup Name="u"><Uri Name="/a/*"/></UriGroup>'
+    b'<Route VirtualHostGroup="default_host" UriGroup="u" ServerCluster="c"/></Config>'
+)
+
+
+@functools.cache
+def log_world() -> World:
+    return World(parse_config(LOG_CONFIG, "f").config)
+
+
+def plugin_log(data: bytes) -> None:
+    """
+    http_plugin.log: lines as the oracle reads them, whatever the blocks; each is accounted for; any of them can be replayed.
+
+    Checks of a replay name lines that exist, and every one of them is the same, different or undecided with a reason.
+    """
+    choices = Choices(data)
+    found = [
+        (line.number, (line.time_us, line.pid, line.tid, line.level, line.text))
+        for line in read_lines(data, wanted())
+    ]
+    check_same(found, log_lines.read_lines(data), "lines")
+    scanner = LineScanner(wanted(), wanted_only=True)
+    unwrapper = Unwrapper(scanner)
+    outcomes: list[RequestOutcome] = []
+    replay = Replay(log_world(), Reading(), outcomes.append, only_other=False)
+    for piece in cut(data, choices, 1 + choices.below(len(data) + 1)):
+        replay.take(unwrapper.feed(scanner.feed(piece)))
+    replay.take(unwrapper.feed(scanner.end()) + unwrapper.end())
+    replay.end()
+    newlines = data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+    check_same(scanner.lines, newlines, "number of lines")
+    counted = scanner.records + scanner.foreign + scanner.blank - scanner.glued
+    check_same(counted, newlines, "records, foreign and blank lines")
+    for outcome in outcomes:
+        assert 0 < outcome.lines[0] <= outcome.lines[1] <= newlines, outcome
+        assert outcome.checks, outcome
+        for check in outcome.checks:
+            assert 0 <= check.line <= newlines, check
+            assert (check.result == "same") <= (check.logged == check.ours or check.note != ""), (
+                check
+            )
+            assert check.result != "undecided" or check.note, check
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "request_head": request_head,
     "response_head": response_head,
     "chunked": chunked,
     "clone_ids": clone_ids,
     "plugin_cfg": plugin_cfg,
+    "plugin_log": plugin_log,
 }
 # Readers that the fuzzer is to have and that are not written yet -> what to wait for. With a reader comes its target here.
-MISSING = {"plugin_log": "wsproxy reads no plug-in log yet (issue 6)"}
+MISSING: dict[str, str] = {}

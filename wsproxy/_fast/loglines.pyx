@@ -307,6 +307,7 @@ cdef class LineScanner:
             if stop == NULL:
                 return self.add_foreign(p, end, out)
             self.add_foreign(p, stop, out)
+            self.glued += 1
             p = stop
             length = self.read_prefix(p, end, &prefix)
         while True:

@@ -160,11 +160,14 @@ cdef class ReplayedRequest:
         steered.had_last_chance = True  # that one is not random
         self.leave()
         self.server = cluster.pick(WORKER, now_ms, &steered, &probe)
-        if self.server < 0:
-            self.server = cluster.pick(WORKER, now_ms, &self.choice.tried, &probe)
-        self.choice.server = self.server
         self.choice.probe = probe
         self.counted = self.server >= 0
+        if self.server != logged:
+            self.leave()
+            self.server = cluster.pick(WORKER, now_ms, &self.choice.tried, &probe)
+            self.choice.probe = probe
+            self.counted = self.server >= 0
+        self.choice.server = self.server
         return 0
 
     cdef int leave(self) except -1:

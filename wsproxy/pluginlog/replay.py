@@ -169,10 +169,8 @@ class Replay:
         return process
 
     def _new(self, line: LogLine, *, has_begun: bool) -> LoggedRequest:
-        process = self._process(line.pid)
-        process.running += 1
         request = LoggedRequest.from_line(
-            line, process, self._reading.path, self._time_us, has_begun=has_begun
+            line, self._process(line.pid), self._reading.path, self._time_us, has_begun=has_begun
         )
         self._open[line.pid, line.tid] = request
         return request
@@ -202,7 +200,7 @@ class Replay:
         """Dynamic state starts fresh (PLUGIN 5.9); counters go on."""
         old = self._process(line.pid)
         new = self.world.new_process()
-        new.counters, new.knows_start, new.running = old.counters, old.knows_start, 0
+        new.counters, new.knows_start = old.counters, old.knows_start
         self._processes[0 if self._shared else line.pid] = new
 
     # --- routing ------------------------------------------------------------------------------------------------------
@@ -342,7 +340,8 @@ class Replay:
             return
         if request.replayed is None and request.uri is not None:
             self._rebuild(request, What.SERVER, request.group, line.number)
-        self._tries.decide(request, self._now_ms, line.number)
+        if request.attempt.server or self._tries.name_by_transport(request):
+            self._tries.decide(request, self._now_ms, line.number)
 
     def _on_reused(self, line: LogLine) -> None:
         self._request(line).attempt.reused = True
@@ -386,18 +385,18 @@ class Replay:
         if found is None:
             return
         request = self._open.get((line.pid, line.tid))
-        process = self._process(line.pid) if request is None else request.process
-        cluster = -1 if request is None else request.cluster
-        place = process.find(found["server"], cluster)
-        if place is not None:
-            place.cluster.set_down(place.index, 0, self._now_ms)
+        process, cluster = self._process(line.pid), -1
         if request is not None:
+            process, cluster = request.process, request.cluster
             request.last = line.number
             if not request.attempt.server:
                 self._tries.name_server(request, found["server"])
             if request.attempt.server == found["server"]:
-                self._decide(request, line)
+                self._decide(request, line)  # it was chosen before this
                 request.attempt.is_marked = line.number
+        place = process.find(found["server"], cluster)
+        if place is not None:
+            place.cluster.set_down(place.index, 0, self._now_ms)
         self.summary.count_mark(self._time_us, text_of(found["server"]))
 
     def _on_no_server(self, line: LogLine) -> None:

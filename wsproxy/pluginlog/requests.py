@@ -42,6 +42,7 @@ class LoggedRequest:
     last: int
     time_us: int
     has_begun: bool  # its first line is in the log
+    meetings: int = -1  # of its process when it began alone; -1: it did not
     host: bytes = b""
     port: int = -1
     uri: bytes | None = None
@@ -73,7 +74,19 @@ class LoggedRequest:
         cls, line: LogLine, process: Process, file: str, time_us: int, *, has_begun: bool
     ) -> LoggedRequest:
         """A request of which this is the first line."""
-        return cls(process, line.pid, line.tid, file, line.number, line.number, time_us, has_begun)
+        number = line.number
+        request = cls(process, line.pid, line.tid, file, number, number, time_us, has_begun)
+        process.running += 1
+        if process.running > 1:
+            process.meetings += 1
+        else:
+            request.meetings = process.meetings
+        return request
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other request of the process has run beside it so far."""
+        return self.meetings == self.process.meetings
 
     @property
     def goes_on(self) -> bool:

@@ -76,6 +76,14 @@ class Tries:
             self._leave_attempt(request)
         request.attempt.server = server
 
+    def name_by_transport(self, request: LoggedRequest) -> bool:
+        """Below Debug only host and port tell the server, up to the line of its counters."""
+        if request.attempt.transport is None or request.replayed is None:
+            return False
+        host, port, _ = request.attempt.transport
+        request.attempt.server = self._find_address(request, f"{text_of(host)}:{port}")
+        return bool(request.attempt.server)
+
     def knows_session(self, request: LoggedRequest) -> bool:
         """Whether all clone ids of the request are known by now: below Debug, they come with its Cookie lines."""
         return self.sees_debug or bool(request.values) or bool(request.cookies)
@@ -417,9 +425,7 @@ class Tries:
         failed, affinity, total = (int(part) for part in logged.split("/"))
         is_first = request.by_affinity and request.knows_affinity
         ours = f"at least 0/{int(is_first)}/{int(not failed)}"
-        possible = (
-            affinity >= int(is_first) and total >= int(not failed) and affinity <= total + failed
-        )
+        possible = affinity >= int(is_first) and total >= int(not failed)
         note = "the first line of this server: what was before is not in the log"
         if knows_start and possible:
             note = "the first line of this server"
@@ -434,7 +440,7 @@ class Tries:
     ) -> None:
         logged = "/".join(map(str, now))
         rises = [after - earlier for earlier, after in zip(before, now, strict=True)]
-        if request.process.running > 1:
+        if not request.is_alone:
             # lines of requests that run beside each other need not be written in the order of their counting
             self._check(
                 request, What.COUNTERS, logged, logged, line, "other requests ran beside it", SAME

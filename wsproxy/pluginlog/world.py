@@ -55,6 +55,7 @@ class Process:
     counters: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)
     knows_start: bool = False  # its start is in the log, so that its counters begin at 0
     running: int = 0  # requests whose end is not in the log yet
+    meetings: int = 0  # how often a request began while another ran
 
     def find(self, server: bytes, cluster: int = -1) -> Place | None:
         """The server of this name, of this cluster if it has one so called."""

@@ -1,0 +1,321 @@
+"""Replay of logs: what is the same, what differs and what cannot be decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.plugin_log import CONFIG, PluginLog, Replayed, Traffic, make_world, replay_path
+from wsproxy.pluginlog.messages import Code
+
+SHARED = Path(__file__).parents[3].parent / "shared"
+SEED = sorted((SHARED / "seeds").glob("004*"))
+LOGS = sorted((SHARED / "corpus" / "logs").glob("*.log"))
+
+SEED_CONFIG = """<Config>
+  <VirtualHostGroup Name="default_host"><VirtualHost Name="*:80"/><VirtualHost Name="*:443"/></VirtualHostGroup>
+  <ServerCluster Name="dlpProdcluster">
+    <Server Name="dlpProdAppSrv1node_dlpProdmember1" CloneID="16qjggb28">
+      <Transport Hostname="usatrame2914" Port="9080"/><Transport Hostname="usatrame2914" Port="9981" Protocol="https"/>
+    </Server>
+    <Server Name="dlpProdAppSrv2node_dlpProdmember2" CloneID="16qjggb29"><Transport Hostname="usatrame2915" Port="9080"/></Server>
+  </ServerCluster>
+  <UriGroup Name="default_host_dlpProdcluster_URIs"><Uri Name="/Saba/*"/></UriGroup>
+  <Route VirtualHostGroup="default_host" UriGroup="default_host_dlpProdcluster_URIs" ServerCluster="dlpProdcluster"/>
+</Config>"""
+
+
+def replayed(
+    log: PluginLog, tmp_path: Path, config: str = CONFIG, *, shared: bool | None = None
+) -> Replayed:
+    path = tmp_path / "http_plugin.log"
+    path.write_text(log.text())
+    return replay_path(path, make_world(config), shared=shared)
+
+
+@pytest.fixture
+def log() -> PluginLog:
+    return PluginLog()
+
+
+@pytest.mark.skipif(not SEED, reason=f"no seeds at {SHARED}")
+def test_the_excerpt_in_a_web_page_replays_completely() -> None:
+    """Seed 004 as it is: lines broken over several lines, prose around them."""
+    found = replay_path(SEED[0], make_world(SEED_CONFIG))
+    request = found.only()
+    assert request.result == "same"
+    checks = {check.what: (check.logged, check.ours) for check in request.checks}
+    assert checks["server_group"] == ("dlpProdcluster", "dlpProdcluster")
+    assert checks["score"] == ("7/6", "7/6")
+    assert checks["affinity_names"] == ("JSESSIONID/jsessionid", "JSESSIONID/jsessionid")
+    assert checks["clone_ids"] == ("16qjggb28", "16qjggb28")
+    assert checks["transport"] == ("usatrame2914:9981", "usatrame2914:9981")
+    assert checks["counters"] == ("0/3/4", "at least 0/1/1")
+    assert checks["server"] == ("dlpProdAppSrv1node_dlpProdmember1",) * 2
+    assert checks["status"] == ("200", "200")
+    assert (request.by_affinity, request.lines) == (True, (212, 260))
+    # nothing of the page is lost
+    reading = found.reading
+    assert (reading.records, reading.continued) == (12, 37)
+    assert reading.lines == reading.records + reading.continued + reading.foreign + reading.blank
+
+
+@pytest.mark.skipif(not LOGS, reason=f"no corpus at {SHARED}")
+@pytest.mark.parametrize("path", LOGS, ids=lambda path: path.name)
+def test_every_log_of_the_corpus_is_replayed_to_its_end(path: Path) -> None:
+    """They lack most of what a decision needs: then that is said, and nothing is made up."""
+    found = replay_path(path)
+    for outcome in found.outcomes:
+        assert outcome.checks
+        for check in outcome.checks:
+            assert check.result != "differs" or (check.logged and check.ours)
+
+
+def test_a_plain_request_is_the_same(log: PluginLog, tmp_path: Path) -> None:
+    log.simple(clone="k1")
+    found = replayed(log, tmp_path)
+    request = found.only()
+    assert (request.result, request.server, request.by_affinity, request.status) == (
+        "same", "n_s1", True, 200,
+    )  # fmt: skip
+    assert {check.what for check in request.checks} == {
+        *("vhost", "uri", "server_group", "score", "affinity_names", "max_connections", "server"),
+        *("clone_ids", "transport", "status"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ('CloneID="k1"', 'CloneID="k9"', {"server"}),
+        ('Name="/shop/*"', 'Name="/shop/a*"', {"uri", "score"}),
+        ('Name="shop_uris"><Uri', 'Name="shop_uris"><Uri Name="/shop/a"/><Uri', {"score"}),
+        ('<VirtualHost Name="*:443"/>', "", {"vhost", "server_group", "server"}),
+        ('Port="9443"', 'Port="9444"', {"transport"}),
+        ('Name="n_s1" CloneID', 'Name="n_s1" MaxConnections="5" CloneID', {"max_connections"}),
+        ('<ServerCluster Name="shop"', '<ServerCluster CloneSeparatorChange="true" Name="shop"', {"server"}),
+        ('<Uri Name="*.jsp"/>', '<Uri Name="*.jsp"/><Uri Name="/other"/>', set()),
+    ],
+)  # fmt: skip
+def test_a_changed_configuration_differs_where_it_was_changed(
+    log: PluginLog, tmp_path: Path, before: str, after: str, expected: set[str]
+) -> None:
+    log.simple(clone="k1")
+    assert before in CONFIG
+    changed = CONFIG.replace(before, after)
+    if expected == {"server"}:
+        # without affinity the primary's turn is as good: make it a backup's
+        changed = changed.replace(
+            '<PrimaryServers><Server Name="n_s1"/>', "<PrimaryServers>"
+        ).replace("<BackupServers>", '<BackupServers><Server Name="n_s1"/>')
+    found = replayed(log, tmp_path, changed)
+    assert {what for what, _, _ in found.others()} == expected
+
+
+def test_round_robin_may_begin_anywhere(log: PluginLog, tmp_path: Path) -> None:
+    for number in range(40):
+        log.simple("n_s2" if number % 3 else "n_s1", "h2" if number % 3 else "h1")
+    found = replayed(log, tmp_path)
+    assert found.others() == []
+    assert found.replay.summary.checks["server"]["same"] == 40
+
+
+def test_a_backup_is_not_chosen_while_a_primary_is_up(log: PluginLog, tmp_path: Path) -> None:
+    log.simple("n_s3", "h3")
+    (difference,) = replayed(log, tmp_path).others()
+    assert difference[:2] == ("server", "n_s3")
+    assert difference[2] in ("n_s1", "n_s2")
+
+
+def test_affinity_is_stronger_than_the_log(log: PluginLog, tmp_path: Path) -> None:
+    log.simple("n_s2", "h2", clone="k1")
+    assert replayed(log, tmp_path).others() == [("server", "n_s2", "n_s1")]
+
+
+def test_a_server_that_was_marked_down_is_left_alone_until_its_interval_ends(
+    log: PluginLog, tmp_path: Path
+) -> None:
+    log.routed("/shop/a")
+    log.write(Code.PARSING, value="0000sessionsession:k1")
+    log.named("n_s1")
+    log.failed("n_s1", "h1")
+    log.named("n_s2")
+    log.served("n_s2", "h2")
+    log.write(Code.END)
+    log.second += 30
+    log.simple("n_s2", "h2", clone="k1")  # its own is down
+    log.second += 31
+    log.simple("n_s1", "h1", clone="k1")  # its own is tried again
+    assert replayed(log, tmp_path).others() == []
+
+
+def test_a_down_server_that_gets_a_request_differs(log: PluginLog, tmp_path: Path) -> None:
+    log.write(Code.MARKING, server="n_s1")
+    log.simple("n_s1", "h1")
+    assert replayed(log, tmp_path).others() == [("server", "n_s1", "n_s2")]
+
+
+def test_status_lines_put_right_what_we_believe(log: PluginLog, tmp_path: Path) -> None:
+    """The log's own word on a server counts: markedDown 0 before the choice."""
+    log.write(Code.MARKING, server="n_s1")
+    log.second += 1
+    log.routed("/shop/a")
+    log.write(
+        Code.CHECKING, server="n_s1", ignore=0, down=0, retry=0, seconds="--", allows=1, full=0
+    )
+    log.named("n_s1")
+    log.served("n_s1", "h1")
+    log.write(Code.END)
+    log.routed("/shop/b")
+    log.write(
+        Code.CHECKING, server="n_s2", ignore=0, down=1, retry=0, seconds="20", allows=1, full=0
+    )
+    log.write(Code.PARSING, value="0000sessionsession:k2")
+    log.named("n_s1")
+    log.served("n_s1", "h1")
+    log.write(Code.END)
+    assert replayed(log, tmp_path).others() == []
+
+
+def test_a_full_server_is_passed_over(log: PluginLog, tmp_path: Path) -> None:
+    log.routed("/small/a", "small", "/small/*")
+    log.write(Code.PARSING, value="0000sessionsession:m1")
+    log.named("n_m1", current=2, most=2)
+    log.named("n_m2", current=0, most=2)
+    log.served("n_m2", "h5", 9080)
+    log.write(Code.END)
+    assert replayed(log, tmp_path).others() == []
+
+
+def test_processes_have_their_own_state_unless_told(tmp_path: Path, log: PluginLog) -> None:
+    log.write(Code.MARKING, server="n_s1")
+    log.pid += 1
+    log.simple("n_s1", "h1")
+    assert replayed(log, tmp_path).others() == []
+    assert replayed(log, tmp_path, shared=True).others() == [("server", "n_s1", "n_s2")]
+    own = PluginLog()
+    own.write(Code.WEB_SERVER, name="wsproxy/0.1.0")
+    own.lines += log.lines
+    assert replayed(own, tmp_path).others() == [("server", "n_s1", "n_s2")]
+
+
+def test_threads_are_told_apart(log: PluginLog, tmp_path: Path) -> None:
+    log.routed("/shop/a", tid=1)
+    log.routed("/small/b", "small", "/small/*", tid=2)
+    log.named("n_s1", tid=1)
+    log.named("n_m1", most=2, tid=2)
+    log.served("n_m1", "h4", 9080, tid=2)
+    log.served("n_s1", "h1", tid=1)
+    found = replayed(log, tmp_path)
+    assert found.others() == []
+    assert sorted((each.tid, each.server) for each in found.outcomes) == [
+        ("00000001", "n_s1"), ("00000002", "n_m1"),
+    ]  # fmt: skip
+
+
+def test_counters_rise_by_the_request(log: PluginLog, tmp_path: Path) -> None:
+    log.simple(clone="k1")
+    log.lines.pop()
+    log.counters("n_s1", 0, 3, 9)
+    log.simple(clone="k1")
+    log.lines.pop()
+    log.counters("n_s1", 0, 3, 10)  # affinity was not counted
+    assert replayed(log, tmp_path).others() == [("counters", "0/3/10", "0/4/10")]
+
+
+def test_gap_in_the_counters_is_no_difference(log: PluginLog, tmp_path: Path) -> None:
+    for total in (9, 15):
+        log.simple()
+        log.lines.pop()
+        log.counters("n_s1", 0, 3, total)
+    found = replayed(log, tmp_path)
+    assert found.others() == []
+    assert found.undecided() == [("counters", "other requests of this process are not in the log")]
+
+
+def test_503_would_go_to_another_server(log: PluginLog, tmp_path: Path) -> None:
+    log.simple("n_s1", "h1", clone="k1")
+    log.lines = [line.replace("HTTP/1.1 200", "HTTP/1.1 503") for line in log.lines]
+    (difference,) = replayed(log, tmp_path).others()
+    assert difference == ("status", "503", "that of another server: n_s2")
+
+
+def test_no_server_is_found_where_all_failed(log: PluginLog, tmp_path: Path) -> None:
+    log.routed("/small/a", "small", "/small/*")
+    for server, host in (("n_m1", "h4"), ("n_m2", "h5")):
+        log.named(server, most=2)
+        log.failed(server, host)
+    log.write(Code.NO_SERVER)
+    log.write(Code.FAILED)
+    assert replayed(log, tmp_path).others() == []
+
+
+def test_giving_up_early_differs(log: PluginLog, tmp_path: Path) -> None:
+    log.routed("/small/a", "small", "/small/*")
+    log.named("n_m1", most=2)
+    log.failed("n_m1", "h4")
+    log.write(Code.NO_SERVER)
+    assert replayed(log, tmp_path).others() == [("server", "none", "n_m2")]
+
+
+def test_log_of_level_error_says_what_is_missing(log: PluginLog, tmp_path: Path) -> None:
+    log.failed("n_s1", "h1")
+    log.write(Code.NO_SERVER)
+    log.write(Code.FAILED)
+    found = replayed(log, tmp_path)
+    assert found.others() == []
+    assert ("server", "the log tells no host and URI") in found.undecided()
+
+
+def test_log_of_level_detail_lacks_port_and_clone_ids(log: PluginLog, tmp_path: Path) -> None:
+    """The port follows from the score, the clone ids from the Cookie line behind the choice."""
+    log.simple("n_s2", "h2", clone="k2")
+    log.lines = [line for line in log.lines if " DEBUG: " not in line and " TRACE: " not in line]
+    log.counters("n_s2", 0, 1, 1)
+    found = replayed(log, tmp_path)
+    request = found.only()
+    assert found.others() == []
+    assert (request.server, request.by_affinity) == ("n_s2", True)
+
+
+def test_old_log_of_the_same_requests_is_the_same(tmp_path: Path) -> None:
+    log = PluginLog(is_new=False)
+    log.simple(clone="k1")
+    assert replayed(log, tmp_path).only().result == "same"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_thousands_of_requests_over_failing_servers_replay_without_difference(
+    seed: int, tmp_path: Path
+) -> None:
+    log = PluginLog()
+    traffic = Traffic(seed, log)
+    for _ in range(3000):
+        traffic.step()
+    found = replayed(log, tmp_path)
+    assert found.others() == []
+    assert found.replay.summary.requests > 1000
+    assert found.replay.summary.checks["server"]["same"] > 1000
+    assert found.replay.summary.checks["server"]["undecided"] == 0
+    assert any(outcome.failures for outcome in found.outcomes)
+
+
+def test_a_decision_swapped_in_such_a_log_is_found(tmp_path: Path) -> None:
+    """The test above would pass with a replay that believes everything."""
+    log = PluginLog()
+    traffic = Traffic(1, log)
+    for _ in range(600):
+        traffic.step()
+    found = replayed(log, tmp_path)
+    by_affinity = [each for each in found.outcomes if each.by_affinity and not each.failures]
+    assert by_affinity
+    swapped = {"n_s1": "n_s2", "n_s2": "n_s1", "n_m1": "n_m2", "n_m2": "n_m1", "n_s3": "n_s1"}
+    victim = by_affinity[len(by_affinity) // 2]
+    for at in range(victim.lines[0] - 1, victim.lines[1]):
+        if f" {victim.tid} " in log.lines[at]:
+            log.lines[at] = log.lines[at].replace(
+                f"server {victim.server} -", f"server {swapped[victim.server]} -"
+            )
+    others = replayed(log, tmp_path).others()
+    assert ("server", swapped[victim.server], victim.server) in others
