@@ -28,9 +28,7 @@ cdef Service decide_service(
     cdef Py_ssize_t path_len = head.path_len
     cdef const char* host = head.host if head.host != NULL else local_host
     cdef Py_ssize_t host_len = head.host_len if head.host != NULL else local_host_len
-    cdef int port = head.port if head.port >= 0 else default_port
-    if engine.vhost_matching_compat or head.host == NULL:
-        port = local_port
+    cdef int port = port_of(engine, head, local_port, default_port)
     if head.has_params:
         path_len = strip_params(path, path_len, engine.path_scratch)
         path = engine.path_scratch
@@ -38,6 +36,12 @@ cdef Service decide_service(
         return <Service>engine.services[found.cluster]
     found.cookie_len = 0
     return engine.fallback
+
+
+cdef int port_of(Engine engine, RequestHead* head, int local_port, int default_port) noexcept:
+    if engine.vhost_matching_compat or head.host == NULL:
+        return local_port
+    return head.port if head.port >= 0 else default_port
 
 
 cdef void decide_server(Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice) noexcept:

@@ -25,6 +25,9 @@ cdef class Engine(Hub):
     cdef readonly list services     # by cluster index
     cdef Service fallback           # takes what no route matches; None: answered here
     cdef public object slow         # the slow path: see dataplane.slowpath
+    cdef public object witness      # is told what is decided: see dataplane.witness
+    # loglines.LogLevel of what it is told of requests that go well; 0: nothing. The one thing that they are asked for it.
+    cdef int witness_level
     cdef bint vhost_matching_compat
     cdef bint on_503                # [retry] on_503
     cdef bint errors_mark_down      # [retry] server_errors

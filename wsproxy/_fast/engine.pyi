@@ -8,6 +8,8 @@ class Engine(Hub):
     requests: int
     services: list[Service | None]
     slow: object
+    witness: object
+    log_level: int
     def __init__(
         self,
         *,
