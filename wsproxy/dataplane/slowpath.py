@@ -76,7 +76,7 @@ class SlowPath:
         retry: RetrySettings,
         clusters: Sequence[Cluster | None],
         queue: QueueSettings,
-        witness: Witness,
+        witness: Witness | None = None,
     ) -> None:
         """
         ``files`` answers where no route matches (None: 404); ``clusters`` may have queues, as ``queue`` says.
@@ -86,7 +86,7 @@ class SlowPath:
         self._resolver = resolver
         self._files = files
         self._retry = retry
-        self._witness = witness
+        self._witness = witness or Witness()
         self.room = WaitingRoom(clusters, queue.wait_s, self._serve_waited, self._refuse)
 
     # called by Downstream -------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ CLOSE_S = 2.0
 
 def open_log(path: str) -> int:
     """
-    A descriptor that appends to ``path``; the file is made where there is none, its folder is not. # I/O
+    A descriptor that appends to ``path``; the file is made where there is none, its folder is not. # I/O.
 
     Raises:
         OSError: it cannot be.

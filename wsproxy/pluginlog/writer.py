@@ -94,7 +94,7 @@ class LogPlan:
 
     def begin(self) -> None:
         """
-        Writes the lines of a start; the file is made where there is none. # I/O
+        Writes the lines of a start; the file is made where there is none. # I/O.
 
         Raises:
             OSError: it cannot be written.
