@@ -1,7 +1,8 @@
 """
 Which cluster and which server take a request: match, then affinity, then balancing (PLUGIN.md 2.2, 3.4, 4).
 
-Driven by ``downstream`` for live traffic and by ``replay`` for a log's. Joins the parts and holds no state of its own; allocates nothing.
+Driven by ``downstream`` for live traffic and by ``replay`` for a log's. Joins the parts and holds no state of its own;
+allocates nothing.
 
 A session that had to leave its owner is remembered with its new one (``takeover``), so that its other requests go there at
 once. A session that left because its owner was full is remembered too: its parallel requests must meet, and its state is at

@@ -36,6 +36,7 @@ cdef class LogLine:
     cdef readonly int64_t time_us
     cdef readonly uint64_t pid
     cdef readonly uint64_t tid
+    cdef readonly object key        # (pid, tid); the same object for lines in a row
     cdef readonly int level
     cdef readonly int code          # 0: none of the wanted messages
     cdef readonly Py_ssize_t at     # where the message begins in `text`, behind component and function
@@ -54,6 +55,9 @@ cdef class LineScanner:
     cdef object keep
     cdef bytes rest
     cdef bint wanted_only
+    cdef uint64_t last_pid
+    cdef uint64_t last_tid
+    cdef object last_key
     # The record before, where it was left out of the list: a line that continues it may follow.
     cdef const char* left_text
     cdef Py_ssize_t left_len
@@ -70,6 +74,9 @@ cdef class LineScanner:
     cdef int add_record(self, Prefix* prefix, const char* p, const char* end, list out) except -1
     cdef int add_foreign(self, const char* p, const char* end, list out) except -1
     cdef int add_left(self, list out) except -1
+    cdef LogLine make_line(
+        self, int64_t number, Prefix* prefix, const char* p, const char* end, int code, Py_ssize_t at
+    )
     cdef Py_ssize_t read_prefix(self, const char* p, const char* end, Prefix* out) noexcept nogil
     cdef Py_ssize_t read_stamp(self, const char* p, const char* end, int64_t* time_us) noexcept nogil
     cdef const char* find_glued(self, const char* p, const char* end) noexcept nogil

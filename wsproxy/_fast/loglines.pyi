@@ -18,6 +18,7 @@ class LogLine:
     time_us: int
     pid: int
     tid: int
+    key: tuple[int, int]
     level: int
     code: int
     at: int

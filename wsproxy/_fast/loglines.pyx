@@ -5,6 +5,7 @@ Driven by ``pluginlog.reader`` with blocks of a file. Must not judge what a mess
 lost: what is no record is given back whole, as FOREIGN.
 """
 
+cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
@@ -162,21 +163,9 @@ cdef bint is_component(const char* p, Py_ssize_t length) noexcept nogil:
     )
 
 
+@cython.no_gc     # no cycle is possible, and there are a million of them
 cdef class LogLine:
     """One line, or one of the records that stand glued in a line; ``text`` is a copy."""
-
-
-cdef LogLine make_line(int64_t number, Prefix* prefix, const char* p, const char* end, int code, Py_ssize_t at):
-    cdef LogLine line = LogLine.__new__(LogLine)
-    line.number = number
-    line.time_us = prefix.time_us
-    line.pid = prefix.pid
-    line.tid = prefix.tid
-    line.level = prefix.level
-    line.code = code
-    line.at = at
-    line.text = p[:end - p]
-    return line
 
 
 cdef class LineScanner:
@@ -271,10 +260,10 @@ cdef class LineScanner:
                 prefix.time_us = -1
                 prefix.pid = prefix.tid = 0
                 prefix.level = FOREIGN
-                return make_line(line.number, &prefix, p, end, 0, 0)
+                return self.make_line(line.number, &prefix, p, end, 0, 0)
         p += max(length, 0)
         code = self.classify(p, end, &at)
-        return make_line(line.number, &prefix, p, end, code, at)
+        return self.make_line(line.number, &prefix, p, end, code, at)
 
     cdef int scan(self, const char* p, const char* end, list out) except -1:
         cdef const char* newline
@@ -301,7 +290,7 @@ cdef class LineScanner:
                 self.left_text = NULL
                 if not self.wanted_only:
                     prefix.level = BLANK
-                    out.append(make_line(self.lines, &prefix, p, end, 0, 0))
+                    out.append(self.make_line(self.lines, &prefix, p, end, 0, 0))
                 return 0
             stop = self.find_glued(p, end)
             if stop == NULL:
@@ -332,7 +321,7 @@ cdef class LineScanner:
             self.left_at = at
             return 0
         self.left_text = NULL
-        out.append(make_line(self.lines, prefix, p, end, code, at))
+        out.append(self.make_line(self.lines, prefix, p, end, code, at))
         return 0
 
     cdef int add_foreign(self, const char* p, const char* end, list out) except -1:
@@ -342,19 +331,38 @@ cdef class LineScanner:
         prefix.time_us = -1
         prefix.pid = prefix.tid = 0
         prefix.level = FOREIGN
-        out.append(make_line(self.lines, &prefix, p, end, 0, 0))
+        out.append(self.make_line(self.lines, &prefix, p, end, 0, 0))
         return 0
 
     cdef int add_left(self, list out) except -1:
         """The record that was left out before a line that may continue it."""
         if self.left_text != NULL:
             out.append(
-                make_line(
+                self.make_line(
                     self.left_number, &self.left_prefix, self.left_text, self.left_text + self.left_len, 0, self.left_at
                 )
             )
             self.left_text = NULL
         return 0
+
+    cdef LogLine make_line(
+        self, int64_t number, Prefix* prefix, const char* p, const char* end, int code, Py_ssize_t at
+    ):
+        cdef LogLine line = LogLine.__new__(LogLine)
+        if self.last_key is None or prefix.pid != self.last_pid or prefix.tid != self.last_tid:
+            self.last_pid = prefix.pid
+            self.last_tid = prefix.tid
+            self.last_key = (prefix.pid, prefix.tid)
+        line.number = number
+        line.time_us = prefix.time_us
+        line.pid = prefix.pid
+        line.tid = prefix.tid
+        line.key = self.last_key
+        line.level = prefix.level
+        line.code = code
+        line.at = at
+        line.text = p[:end - p]
+        return line
 
     cdef Py_ssize_t read_prefix(self, const char* p, const char* end, Prefix* out) noexcept nogil:
         """Bytes up to the text of a record; 0: no record begins here, -1: one does, with its text."""

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memchr
 from wsproxy._fast.affinity cimport collect_clone_ids
 from wsproxy._fast.decide cimport decide_again_at, decide_server_at, decide_service
-from wsproxy._fast.engine cimport Engine, Service
+from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.fields cimport FIELD_COOKIE, MAX_FIELDS
 from wsproxy._fast.head cimport RequestHead
 from wsproxy._fast.lock cimport ws_lock, ws_unlock
@@ -95,6 +95,25 @@ cdef class ReplayedRequest:
             self.found.url_id, self.found.url_id_len, self.service.cluster.separator, &engine.ids,
         )
         return [engine.ids.at[i].start[:engine.ids.at[i].length] for i in range(engine.ids.count)]
+
+    def clone_ids_in(self, list cookies not None) -> list[bytes]:
+        """The same, had it these Cookie fields."""
+        cdef list before = self.cookies
+        self.bring(cookies)
+        try:
+            return self.clone_ids()
+        finally:
+            self.cookies = before
+
+    @property
+    def cluster(self) -> int:
+        """Index of the cluster; -1: no route."""
+        return self.found.cluster if self.found.route >= 0 else -1
+
+    @property
+    def cookie(self) -> bytes:
+        """Name of the affinity cookie."""
+        return self.found.cookie[:self.found.cookie_len]
 
     def choose(self, int64_t now_ms, int logged) -> tuple[int, int]:
         """

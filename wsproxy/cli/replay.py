@@ -6,6 +6,7 @@ Driven by ``cli.main``. Must not judge anything: ``pluginlog`` does. What it pri
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 from collections.abc import Callable, Iterator
@@ -44,6 +45,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _STYLES = {SAME: "green", DIFFERS: "bold red", UNDECIDED: "yellow"}
 # Differences that are kept for the report: above, nobody reads them one by one.
 MOST_KEPT = 1000
+# Objects between two looks for cycles.
+MOST_UNCOLLECTED = 100_000
 # Columns of a table that goes to a file: names of generated servers have up to 60.
 PIPED_WIDTH = 160
 
@@ -163,9 +166,12 @@ def replay(
     else:
         _print_for_people(summary, run, show, answers.differences if answers else [])
     if html_file is not None:
-        html_file.write_text(
-            write_report(summary, run.replay.summary, run.others, list(logs)), encoding="utf-8"
-        )
+        report = write_report(summary, run.replay.summary, run.others, list(logs))
+        try:
+            html_file.write_text(report, encoding="utf-8")
+        except OSError as error:
+            click.echo(f"wsproxy: {html_file}: {error.strerror}", err=True)
+            sys.exit(EXIT_UNUSABLE)
     if run.replay.summary.differences or (answers and answers.differences):
         sys.exit(EXIT_DIFFERENCES)
 
@@ -211,6 +217,8 @@ def _read(run: _Run) -> None:
     Raises:
         LogRefusedError: a log cannot be read, or holds nothing of what it is said to be.
     """
+    gc.freeze()  # what exists now stays, and requests are in no cycles: collections would only cost
+    gc.set_threshold(MOST_UNCOLLECTED)
     with _progress(run.reading) as advance:
         if run.log_format == "plugin":
             for lines in read_logs(run.logs, run.reading, wanted_only=True):

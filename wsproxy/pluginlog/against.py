@@ -105,7 +105,7 @@ def sent_request(request: LoggedRequest) -> Iterable[SentRequest]:
         request.uri,
         cookies,
         request.status_seen,
-        text_of(request.server),
+        request.server_name,
     )
 
 

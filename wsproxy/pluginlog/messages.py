@@ -89,6 +89,10 @@ class Shape:
         return f"{where}: {message}" if where else message
 
 
+# Longest text whose fields may hold anything. These patterns take the square of the length where a client repeats pieces of
+# the message in its URI.
+MOST_TOLERATED = 4096
+
 # Word processors have turned some of the quotes in published logs into curled ones.
 _QUOTE = rb"(?:'|\xe2\x80[\x98\x99])"
 _FIELD = re.compile(r"\{(\w+)(:d)?\}")
@@ -101,7 +105,7 @@ def _compile(template: str) -> re.Pattern[bytes]:
     for found in _FIELD.finditer(template):
         pattern += _literal(template[at : found.start()])
         name = found[1].encode()
-        pattern += rb"(?P<%b>-?\d+)" % name if found[2] else rb"(?P<%b>.*?)" % name
+        pattern += rb"(?P<%b>-?\d{1,12})" % name if found[2] else rb"(?P<%b>.*?)" % name
         at = found.end()
     return re.compile(pattern + _literal(template[at:]) + rb"\s*", re.DOTALL)
 
@@ -113,8 +117,10 @@ def _compile_fast(template: str) -> re.Pattern[bytes]:
     for found in _FIELD.finditer(template):
         pattern += re.escape(template[at : found.start()].encode())
         at = found.end()
-        text = rb"-?\d+" if found[2] else rb"[^';]*" if template[at : at + 1] in "';" else rb"\S+"
-        if at == len(template):
+        text = (
+            rb"-?\d{1,12}" if found[2] else rb"[^';]*" if template[at : at + 1] in "';" else rb"\S+"
+        )
+        if at == len(template) and not found[2]:
             text = rb".*\S"
         pattern += rb"(?P<%b>%b)" % (found[1].encode(), text)
     return re.compile(pattern + re.escape(template[at:].encode()))
@@ -383,6 +389,8 @@ def read_fields(code: int, text: bytes, at: int) -> re.Match[bytes] | None:
     found = shapes[0].fast.fullmatch(text, at)
     if found is not None:
         return found
+    if len(text) > MOST_TOLERATED:
+        return None
     for shape in shapes:
         found = shape.pattern.fullmatch(text, at)
         if found is not None:

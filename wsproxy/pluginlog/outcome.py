@@ -32,13 +32,12 @@ class What:
     MAX_CONNECTIONS = "max_connections"  # of a server
     SERVER = "server"  # who gets the request, try by try
     TRANSPORT = "transport"  # host and port of that server
-    RETRY = "retry"  # whether a failed request goes to another server
     MARK_DOWN = "mark_down"  # whether a failure marks the server down
     STATUS = "status"  # what the client gets
     COUNTERS = "counters"  # the server's STATS line
 
 
-WHATS: tuple[str, ...] = tuple(value for name, value in vars(What).items() if name.isupper())
+DECISIONS: tuple[str, ...] = tuple(value for name, value in vars(What).items() if name.isupper())
 
 
 class Check(msgspec.Struct, gc=False):

@@ -36,6 +36,9 @@ from wsproxy.pluginlog.world import Process, World
 OWN_NAME = b"wsproxy"
 # An int: comparing with an IntEnum member costs a call for each line.
 _LEAST_DEBUG = int(LogLevel.DEBUG)
+# What stands before the value of the two most common lines with one.
+_PARSING = len("Parsing clone ids from '")
+_COOKIE = len("Cookie:")
 _INFORMATIONAL = 200  # statuses below are no answer yet
 
 Listener = Callable[[RequestOutcome], None]
@@ -65,6 +68,7 @@ class Replay:
         self.world = world
         self.summary = Summary()
         self._counts = self.summary.checks
+        self._same = self.summary.same
         self._reading = reading
         self._listener = listener
         self._keeps_same = listener is not None and not only_other
@@ -77,6 +81,7 @@ class Replay:
         self._tries = Tries(world, self._check)
         self._has_start = False
         self._time_us = 1_000_000  # of the last line that has one
+        self._now_ms = 1000  # the same, for what keeps down marks
         self._handlers: list[Callable[[LogLine], None] | None] = [None] * (max(Code) + 1)
         for code, handler in (
             (Code.LOADED, self._on_loaded),
@@ -122,13 +127,13 @@ class Replay:
     def take(self, lines: list[LogLine]) -> None:
         """The next lines of the log."""
         handlers = self._handlers
-        if not self._tries.sees_debug:
-            self._tries.sees_debug = any(line.level >= _LEAST_DEBUG and line.code for line in lines)
         for line in lines:
             handler = handlers[line.code]
             if handler is not None:
-                if line.time_us > 0:
-                    self._time_us = line.time_us
+                time_us = line.time_us
+                if time_us > 0:
+                    self._time_us = time_us
+                    self._now_ms = time_us // 1000
                 handler(line)
 
     def end(self) -> None:
@@ -140,7 +145,7 @@ class Replay:
 
     def take_access(self, record: AccessRecord, host: bytes, port: int) -> None:
         """A request of an access log: one line tells all there is; ``host`` and ``port`` where it has no vhost."""
-        self._time_us = record.time_us
+        self._time_us, self._now_ms = record.time_us, record.time_us // 1000
         process = self._process(0)
         process.running += 1
         request = LoggedRequest(
@@ -172,12 +177,12 @@ class Replay:
         request = LoggedRequest.from_line(
             line, self._process(line.pid), self._reading.path, self._time_us, has_begun=has_begun
         )
-        self._open[line.pid, line.tid] = request
+        self._open[line.key] = request
         return request
 
     def _request(self, line: LogLine) -> LoggedRequest:
         """The request that the line belongs to; one whose beginning is not in the log is begun here."""
-        request = self._open.get((line.pid, line.tid))
+        request = self._open.get(line.key)
         if request is None:
             return self._new(line, has_begun=False)
         request.last = line.number
@@ -206,23 +211,23 @@ class Replay:
     # --- routing ------------------------------------------------------------------------------------------------------
 
     def _on_begin(self, line: LogLine) -> None:
-        before = self._open.pop((line.pid, line.tid), None)
+        before = self._open.pop(line.key, None)
         if before is not None:
             self._finish(before)
         self._new(line, has_begun=True)
 
     def _on_request_is(self, line: LogLine) -> None:
-        request = self._open.get((line.pid, line.tid))
+        request = self._open.get(line.key)
         if request is None or request.uri is not None or not request.has_begun:
             if request is not None:
-                del self._open[line.pid, line.tid]
+                del self._open[line.key]
                 self._finish(request)
             request = self._new(line, has_begun=True)
         request.last = line.number
         found = read_fields(Code.REQUEST_IS, line.text, line.at)
         if found is not None:
-            request.host, request.port = split_host(found["host"])
-            request.uri = found["uri"]
+            host, request.uri = found.group("host", "uri")
+            request.host, request.port = split_host(host)
 
     def _on_vhost(self, line: LogLine) -> None:
         request = self._request(line)
@@ -236,6 +241,7 @@ class Replay:
 
     def _on_uri(self, line: LogLine) -> None:
         request = self._request(line)
+        request.has_debug = request.has_debug or line.level >= _LEAST_DEBUG
         found = self._routes.uri(line)
         if found is None:
             return
@@ -286,16 +292,14 @@ class Replay:
     # --- affinity and servers -------------------------------------------------------------------------------------------
 
     def _on_parsing(self, line: LogLine) -> None:
-        found = read_fields(Code.PARSING, line.text, line.at)
-        if found is not None:
-            self._request(line).values.append(found["value"])
+        value = line.text[line.at + _PARSING :].rstrip()
+        if value.endswith(b"'"):
+            self._request(line).values.append(value[:-1])
 
     def _on_cookie(self, line: LogLine) -> None:
         request = self._request(line)
-        found = read_fields(Code.COOKIE, line.text, line.at)
-        if found is not None:
-            request.cookies.append(found["value"])
-            self._tries.compare_clone_ids(request, line.number)
+        request.cookies.append(line.text[line.at + _COOKIE :].strip())
+        self._tries.compare_clone_ids(request, line.number)
 
     def _on_checking(self, line: LogLine) -> None:
         found = read_fields(Code.CHECKING, line.text, line.at)
@@ -384,7 +388,7 @@ class Replay:
         found = read_fields(Code.MARKING, line.text, line.at)
         if found is None:
             return
-        request = self._open.get((line.pid, line.tid))
+        request = self._open.get(line.key)
         process, cluster = self._process(line.pid), -1
         if request is not None:
             process, cluster = request.process, request.cluster
@@ -425,7 +429,7 @@ class Replay:
         self._tries.on_counters(request, found, line.number)
 
     def _on_end(self, line: LogLine) -> None:
-        request = self._open.get((line.pid, line.tid))
+        request = self._open.get(line.key)
         if request is not None:
             request.last = line.number
             self._close(request)
@@ -453,7 +457,7 @@ class Replay:
         result = result_of(request.checks) if request.checks else SAME
         self.summary.count_request(
             request.time_us,
-            text_of(request.server),
+            request.server_name,
             request.by_affinity,
             request.status_seen,
             result,
@@ -479,17 +483,13 @@ class Replay:
             method=text_of(request.method),
             uri=text_of(request.uri or b""),
             group=request.group,
-            server=text_of(request.server),
+            server=request.server_name,
             by_affinity=request.by_affinity,
             status=request.status_seen,
             failures=request.failures,
             result=result,
             checks=request.checks,
         )
-
-    @property
-    def _now_ms(self) -> int:
-        return self._time_us // 1000
 
     # --- what came of it ------------------------------------------------------------------------------------------------
 
@@ -505,12 +505,18 @@ class Replay:
     ) -> None:
         """Notes a check; without ``result`` it is the same where both texts are."""
         if result is None:
+            if logged == ours and not self._keeps_same:  # ten times a request
+                self._same[what] += 1
+                request.same_count += 1
+                return
             result = SAME if logged == ours else DIFFERS
-        self._counts[what][result] += 1
         if result is SAME:
+            self._same[what] += 1
             request.same_count += 1
             if not self._keeps_same:
                 return
+        else:
+            self._counts[what][result] += 1
         request.checks.append(Check(what, result, logged, ours, line, note))
 
     def _undecided(

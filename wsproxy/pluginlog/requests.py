@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from wsproxy._fast.loglines import LogLine
 from wsproxy._fast.replay import ReplayedRequest
 from wsproxy.pluginlog.outcome import Check
-from wsproxy.pluginlog.world import Process
+from wsproxy.pluginlog.world import Place, Process
 from wsproxy.routing.retry import Failure, Next, Ruling
 
 
@@ -22,7 +22,8 @@ class Attempt:
     server: bytes = b""  # that the log names, once it does
     is_decided: bool = False
     secure: bool | None = None
-    transport: tuple[bytes, int, int] | None = None  # host, port, line
+    place: Place | None = None  # the same in the configuration, once it is decided
+    transport: tuple[str, int] | None = None  # host:port, line
     failure: Failure = Failure.CLOSED_EARLY  # where it fails, how
     reused: bool = False
     status: int = 0
@@ -52,19 +53,22 @@ class LoggedRequest:
     group: str = ""
     values: list[bytes] = field(default_factory=list)  # that clone ids were parsed from
     cookies: list[bytes] = field(default_factory=list)
-    clone_ids: list[bytes] | None = None  # that the decision was taken with
+    clone_ids: bytes = b""  # that the decision was taken with
     is_secure: bool | None = None
     attempt: Attempt = field(default_factory=Attempt)
     ruling: Ruling | None = None  # on the last failed try
     timeouts: int = 0
     body: int = 0
-    server: bytes = b""
+    server_name: str = ""  # of the last try that was decided
     by_affinity: bool = False
     knows_affinity: bool = False
     failures: int = 0
     counted: bool = False
     gave_up: bool = False
     declined: bool = False
+    has_debug: bool = (
+        False  # its lines are those of LogLevel Debug: what is not there did not happen
+    )
     status_seen: int = 0
     same_count: int = 0
     checks: list[Check] = field(default_factory=list)

@@ -17,6 +17,7 @@ from wsproxy.pluginlog.world import World
 
 # Texts whose meaning is kept; a busy site has some thousand paths. Above, all are forgotten and the common ones come back.
 MOST_KEPT = 32_768
+LONGEST_KEPT = 1024
 UNKNOWN_PORT = -1
 
 
@@ -74,6 +75,8 @@ class RouteReader:
             return found
 
     def _keep(self, line: LogLine, found: Matched | None) -> Matched | None:
+        if len(line.text) > LONGEST_KEPT:
+            return found
         if len(self._matched) >= MOST_KEPT:
             self._matched.clear()
         self._matched[line.text] = found
@@ -131,9 +134,14 @@ class RouteReader:
             ValueError: live traffic would have refused it.
         """
         assert request.uri is not None
-        ports = [request.port] if request.port != UNKNOWN_PORT else self._world.ports
+        if request.port != UNKNOWN_PORT:
+            request.replayed = ReplayedRequest(
+                request.process.engine, request.host, request.port, request.uri, []
+            )
+            request.cluster = request.replayed.cluster
+            return ""
         outcomes: dict[tuple[int, int, int], tuple[int, ReplayedRequest]] = {}
-        for port in ports:
+        for port in self._world.ports:
             replayed = ReplayedRequest(request.process.engine, request.host, port, request.uri, [])
             match = replayed.match()
             key = (-1, 0, 0) if match is None else match[1:4]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from wsproxy.pluginlog.outcome import DIFFERS, SAME, UNDECIDED, WHATS, Result
+from wsproxy.pluginlog.outcome import DECISIONS, DIFFERS, SAME, UNDECIDED, Result
 from wsproxy.pluginlog.reader import Reading
 
 RESULTS: tuple[Result, ...] = (SAME, DIFFERS, UNDECIDED)
@@ -44,8 +44,10 @@ class Summary:
 
     requests: int = 0
     results: dict[Result, int] = field(default_factory=lambda: dict.fromkeys(RESULTS, 0))
+    same: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DECISIONS, 0))
+    # and those that came out otherwise
     checks: dict[str, dict[Result, int]] = field(
-        default_factory=lambda: {what: dict.fromkeys(RESULTS, 0) for what in WHATS}
+        default_factory=lambda: {what: dict.fromkeys(RESULTS, 0) for what in DECISIONS}
     )
     statuses: dict[int, int] = field(default_factory=dict)
     processes: int = 0
@@ -58,7 +60,8 @@ class Summary:
     @property
     def decisions(self) -> int:
         """Checks of any result."""
-        return sum(sum(counts.values()) for counts in self.checks.values())
+        others = sum(sum(counts.values()) for counts in self.checks.values())
+        return others + sum(self.same.values())
 
     @property
     def differences(self) -> int:
@@ -188,7 +191,7 @@ def summary_json(summary: Summary, reading: Reading) -> SummaryJson:
             reading.glued,
         ),
         decisions={
-            what: CountsJson(counts[SAME], counts[DIFFERS], counts[UNDECIDED])
+            what: CountsJson(summary.same[what], counts[DIFFERS], counts[UNDECIDED])
             for what, counts in summary.checks.items()
         },
         servers=[

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from wsproxy._fast.affinity import read_clone_ids
 from wsproxy._fast.loglines import LogLine
 from wsproxy._fast.replay import Rule, is_failure, set_inflight
 from wsproxy._fast.select import Cluster
@@ -21,7 +20,10 @@ from wsproxy.pluginlog.world import Place, World
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 
 _BUSY = 503
+_LEAST_ERROR = 500
 _HTTP_PORT, _HTTPS_PORT = 80, 443
+# Of one server; what a log says beyond is nonsense, and must fit the slot's 32 bits.
+_MOST_INFLIGHT = 1_000_000
 _FAILURES = {
     Code.CONNECT_FAILED: Failure.CONNECT,
     Code.CONNECT_TIMEOUT: Failure.CONNECT,
@@ -30,7 +32,9 @@ _FAILURES = {
     Code.BAD_RESPONSE: Failure.BAD_RESPONSE,
 }
 _NO_SERVER = {-1: "none can be reached", -2: "none: all are at MaxConnections"}
-_RULES = {
+# Rules up to this are affinity; an int, as keys and comparisons below: a member of an IntEnum costs a call each time.
+_LAST_AFFINITY = int(Rule.REMEMBERED)
+_RULES: dict[int, str] = {
     Rule.AFFINITY: "by clone id",
     Rule.REMEMBERED: "the session moved there",
     Rule.BALANCED: "by regular balancing",
@@ -62,11 +66,8 @@ class Tries:
         """``check`` notes what came out."""
         self._world = world
         self._check = check
-        self.sees_debug = (
-            False  # the log has lines of LogLevel Debug: what is not in it did not happen
-        )
-        self._most: dict[bytes, tuple[bytes, int, int] | None] = {}
-        self._transports: dict[bytes, tuple[bytes, int] | None] = {}
+        self._most: dict[bytes, tuple[bytes, int, str]] = {}
+        self._transports: dict[bytes, str] = {}
 
     # --- before a server is chosen --------------------------------------------------------------------------------------
 
@@ -80,13 +81,12 @@ class Tries:
         """Below Debug only host and port tell the server, up to the line of its counters."""
         if request.attempt.transport is None or request.replayed is None:
             return False
-        host, port, _ = request.attempt.transport
-        request.attempt.server = self._find_address(request, f"{text_of(host)}:{port}")
+        request.attempt.server = self._find_address(request, request.attempt.transport[0])
         return bool(request.attempt.server)
 
     def knows_session(self, request: LoggedRequest) -> bool:
         """Whether all clone ids of the request are known by now: below Debug, they come with its Cookie lines."""
-        return self.sees_debug or bool(request.values) or bool(request.cookies)
+        return request.has_debug or bool(request.values) or bool(request.cookies)
 
     def on_max_connections(self, request: LoggedRequest, line: LogLine) -> None:
         """``serverHasReachedMaxConnections``: a candidate, and how many requests it has."""
@@ -95,19 +95,19 @@ class Tries:
             found = read_fields(Code.MAX_CONNECTIONS, line.text, line.at)
             if found is None:
                 return
-            said = (found["server"], int(found["current"]), int(found["most"]))
+            most = max(int(found["most"]), 0) or -1
+            current = min(max(int(found["current"]), 0), _MOST_INFLIGHT)
+            said = (found["server"], current, str(most))
             if len(self._most) > 4096:
                 self._most.clear()
             self._most[line.text] = said
-        server, current, most = said
+        server, current, logged = said
         self.name_server(request, server)
         place = request.process.find(server, request.cluster)
         if place is None:
             return
-        ours = place.max_connections if place.max_connections > 0 else -1
-        self._check(
-            request, What.MAX_CONNECTIONS, str(most if most > 0 else -1), str(ours), line.number
-        )
+        ours = place.max_connections
+        self._check(request, What.MAX_CONNECTIONS, logged, str(ours), line.number)
         if ours > 0:
             set_inflight(place.cluster, place.index, current)
 
@@ -146,20 +146,19 @@ class Tries:
         """Takes the choice of this try again."""
         attempt = request.attempt
         attempt.is_decided = True
-        request.server = attempt.server
-        logged = text_of(attempt.server)
+        place = attempt.place = request.process.find(attempt.server, request.cluster)
+        logged = request.server_name = text_of(attempt.server) if place is None else place.name
         replayed = request.replayed
         if replayed is None:
             self._check(
                 request, What.SERVER, logged, "", line, "the log tells no host and URI", UNDECIDED
             )
             return
-        place = request.process.find(attempt.server, request.cluster)
         if not request.failures:
             self._bring_session(request)
         is_ours = place is not None and place.cluster is self._cluster_of(request)
         server, rule = replayed.choose(now_ms, place.index if place and is_ours else -1)
-        request.by_affinity = rule in (Rule.AFFINITY, Rule.REMEMBERED)
+        request.by_affinity = rule <= _LAST_AFFINITY
         request.knows_affinity = self.knows_session(request)
         ours = self._name(request, server)
         if place is not None and is_ours:
@@ -168,7 +167,7 @@ class Tries:
             if not request.goes_on:
                 ours = "nowhere: the client gets an error"
         result: Result = SAME if ours == logged else DIFFERS
-        note = _RULES[Rule(rule)]
+        note = _RULES[rule]
         if result == DIFFERS and not request.knows_affinity:
             result, note = UNDECIDED, "the log tells no cookies"
         elif place is None:
@@ -216,37 +215,27 @@ class Tries:
         """Clone ids come from the Cookie lines, else from the values that the log says it has parsed."""
         replayed = request.replayed
         assert replayed is not None
-        match = replayed.match()
-        if match is None:
-            return
         cookies = request.cookies
-        if not cookies:
-            target = replayed.target
-            cookies = [match[4] + b"=" + value for value in request.values if value not in target]
+        if not cookies and request.values:
+            target, name = replayed.target, replayed.cookie + b"="
+            cookies = [name + value for value in request.values if value not in target]
         if cookies:
             replayed.bring(cookies)
             if request.values:
-                request.clone_ids = replayed.clone_ids()
+                request.clone_ids = b" ".join(replayed.clone_ids())
 
     def compare_clone_ids(self, request: LoggedRequest, line: int) -> None:
         """The Cookie line came after the choice: it must bring the ids that the choice was made with."""
         replayed = request.replayed
         if replayed is None or not request.attempt.is_decided or request.failures:
             return
-        cluster = self._cluster_of(request)
-        match = replayed.match()
-        if cluster is None or match is None:
-            return
-        separator = bytes([cluster.separator])
-        path = replayed.target.partition(b"?")[0]
-        found = read_clone_ids(request.cookies, path, match[4], match[5], separator)
-        used = request.clone_ids or []
-        if found or used:
-            logged = b" ".join(used) if request.values else b"none"
+        found = b" ".join(replayed.clone_ids_in(request.cookies))
+        if found or request.clone_ids:
+            ours = logged = text_of(found)
+            if found != request.clone_ids:
+                logged = text_of(request.clone_ids) if request.values else "none"
             note = "as parsed from the Cookie line"
-            self._check(
-                request, What.CLONES, text_of(logged), text_of(b" ".join(found)), line, note
-            )
+            self._check(request, What.CLONES, logged, ours, line, note)
 
     def _cluster_of(self, request: LoggedRequest) -> Cluster | None:
         return request.process.clusters[request.cluster] if request.cluster >= 0 else None
@@ -268,19 +257,18 @@ class Tries:
             found = read_fields(Code.TRANSPORT, line.text, line.at)
             if found is None:
                 return
-            said = (found["host"], int(found["port"]))
+            said = f"{text_of(found['host']).strip('[]')}:{int(found['port'])}"
             if len(self._transports) > 4096:
                 self._transports.clear()
             self._transports[line.text] = said
-        request.attempt.transport = (*said, line.number)
+        request.attempt.transport = (said, line.number)
 
     def _check_transport(self, request: LoggedRequest) -> None:
         attempt = request.attempt
         if attempt.transport is None:
             return
-        host, port, line = attempt.transport
-        logged = f"{text_of(host)}:{port}"
-        place = request.process.find(attempt.server, request.cluster) if attempt.server else None
+        logged, line = attempt.transport
+        place = attempt.place
         if place is None:
             why = "the log does not name the server" if not attempt.server else "no such server"
             self._check(request, What.TRANSPORT, logged, "", line, why, UNDECIDED)
@@ -289,19 +277,18 @@ class Tries:
         if secure is None and request.port in (_HTTP_PORT, _HTTPS_PORT):
             secure = request.port == _HTTPS_PORT
         texts = place.addresses
-        bare = logged.replace("[", "").replace("]", "")
         if texts[0] == texts[1] or secure is not None:
             ours = texts[0] if secure is not False else texts[1]
-            if bare != ours and request.is_secure is None and bare in texts:
+            if logged != ours and request.is_secure is None and logged in texts:
                 note = "by the port it would be the other scheme; $WSSC is not in the log"
                 self._check(request, What.TRANSPORT, logged, ours, line, note, UNDECIDED)
                 return
-            self._check(request, What.TRANSPORT, bare, ours, line)
-        elif bare in texts:
+            self._check(request, What.TRANSPORT, logged, ours, line)
+        elif logged in texts:
             note = "one of http and https; which the request was is not in the log"
-            self._check(request, What.TRANSPORT, bare, bare, line, note)
+            self._check(request, What.TRANSPORT, logged, logged, line, note)
         else:
-            self._check(request, What.TRANSPORT, bare, " or ".join(texts), line)
+            self._check(request, What.TRANSPORT, logged, " or ".join(texts), line)
 
     def on_status(self, request: LoggedRequest, status: int, line: int) -> None:
         """The server answered: it lives, unless that status counts as a failure."""
@@ -309,10 +296,11 @@ class Tries:
         attempt.status = status
         attempt.status_line = line
         request.status_seen = status
-        if attempt.server and not is_failure(request.process.engine, status):
-            place = request.process.find(attempt.server, request.cluster)
-            if place is not None:
-                place.cluster.set_up(place.index)
+        place = attempt.place
+        if place is not None and (
+            status < _LEAST_ERROR or not is_failure(request.process.engine, status)
+        ):
+            place.cluster.set_up(place.index)
 
     def on_failure(self, request: LoggedRequest, line: LogLine) -> None:
         """Why the present try fails."""
@@ -321,7 +309,7 @@ class Tries:
     def end_failed(self, request: LoggedRequest, now_ms: int, line: int) -> None:
         """``will try another one``: what the live code would do with server and request."""
         attempt = request.attempt
-        place = request.process.find(attempt.server, request.cluster)
+        place = attempt.place
         ruling = request.ruling = self._rule(request, attempt, place)
         if attempt.is_marked:
             ours = "marked down" if ruling.mark_down else "not marked down"
@@ -394,7 +382,7 @@ class Tries:
         note = _NO_SERVER.get(server, "")
         if server >= 0:
             replayed.fail()
-            if not self.knows_session(request) and not self.sees_debug:
+            if not self.knows_session(request):
                 note = "as far as the log tells"
         self._check(request, What.SERVER, "none", ours, line, note)
 
@@ -403,7 +391,7 @@ class Tries:
     def on_counters(self, request: LoggedRequest, found: re.Match[bytes], line: int) -> None:
         """The STATS line: counters rise by what this request is, where no other one runs beside it."""
         server = found["server"]
-        failed, affinity, total = (int(found[name]) for name in ("failed", "affinity", "total"))
+        failed, affinity, total = map(int, found.group("failed", "affinity", "total"))
         process = request.process
         before = process.counters.get(server)
         process.counters[server] = (failed, affinity, total)
@@ -438,27 +426,29 @@ class Tries:
         now: tuple[int, int, int],
         line: int,
     ) -> None:
-        logged = "/".join(map(str, now))
-        rises = [after - earlier for earlier, after in zip(before, now, strict=True)]
+        logged = f"{now[0]}/{now[1]}/{now[2]}"
+        note = "failed/affinity/total"
+        failed, affinity, total = now[0] - before[0], now[1] - before[1], now[2] - before[2]
+        is_failure_line = failed > 0
+        expected = int(request.by_affinity)
         if not request.is_alone:
             # lines of requests that run beside each other need not be written in the order of their counting
-            self._check(
-                request, What.COUNTERS, logged, logged, line, "other requests ran beside it", SAME
-            )
-            return
-        did_fail = rises[0] > 0
-        by_affinity = int(request.by_affinity)
-        expected = [int(did_fail), by_affinity, int(not did_fail)]
-        ours = "/".join(str(earlier + rise) for earlier, rise in zip(before, expected, strict=True))
-        if rises == expected or (
-            not request.knows_affinity and rises[0::2] == expected[0::2] and rises[1] in (0, 1)
+            note = "other requests ran beside it"
+        elif (
+            failed > 1
+            or failed < 0
+            or total != (not is_failure_line)
+            or (affinity != expected if request.knows_affinity else affinity not in (0, 1))
         ):
-            self._check(request, What.COUNTERS, logged, logged, line, "failed/affinity/total")
-        elif min(rises) < 0 or (sum(rises) <= 1 and request.knows_affinity):
-            self._check(request, What.COUNTERS, logged, ours, line, "failed/affinity/total")
-        else:
-            note = "other requests of this process are not in the log"
-            self._check(request, What.COUNTERS, logged, ours, line, note, UNDECIDED)
+            ours = f"{before[0] + is_failure_line}/{before[1] + expected}/{before[2] + (not is_failure_line)}"
+            result = DIFFERS
+            if min(failed, affinity, total) >= 0 and (
+                failed + affinity + total > 1 or not request.knows_affinity
+            ):
+                result, note = UNDECIDED, "other requests of this process are not in the log"
+            self._check(request, What.COUNTERS, logged, ours, line, note, result)
+            return
+        self._check(request, What.COUNTERS, logged, logged, line, note)
 
     def end(self, request: LoggedRequest, now_ms: int) -> None:
         """The last try, and what the client got."""
@@ -479,10 +469,12 @@ class Tries:
         """An answer goes to the client, unless it sends the request to another server."""
         logged = str(attempt.status)
         replayed = request.replayed
-        if replayed is None or not is_failure(request.process.engine, attempt.status):
+        if replayed is None or (
+            attempt.status < _LEAST_ERROR or not is_failure(request.process.engine, attempt.status)
+        ):
             self._check(request, What.STATUS, logged, logged, attempt.status_line)
             return
-        place = request.process.find(attempt.server, request.cluster)
+        place = attempt.place
         if attempt.status != _BUSY:
             attempt.failure = Failure.SERVER_ERROR
         ours = logged

@@ -36,7 +36,8 @@ class Place:
     cluster: Cluster
     service: Service
     index: int
-    max_connections: int
+    name: str
+    max_connections: int  # -1: no limit
     addresses: tuple[str, str] = ("", "")  # host:port for https requests, and for http requests
 
     def pool(self, *, secure: bool) -> Pool:
@@ -115,7 +116,9 @@ class World:
                 *([cluster.cluster_address] if cluster.cluster_address else []),
             ]
             for index, server in enumerate(rows):
-                place = Place(built, service, index, server.max_connections)
+                place = Place(
+                    built, service, index, server.name, max(server.max_connections, 0) or -1
+                )
                 pools = (place.pool(secure=True), place.pool(secure=False))
                 place.addresses = (
                     f"{pools[0].host}:{pools[0].port}",

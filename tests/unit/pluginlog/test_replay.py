@@ -118,7 +118,7 @@ def test_round_robin_may_begin_anywhere(log: PluginLog, tmp_path: Path) -> None:
         log.simple("n_s2" if number % 3 else "n_s1", "h2" if number % 3 else "h1")
     found = replayed(log, tmp_path)
     assert found.others() == []
-    assert found.replay.summary.checks["server"]["same"] == 40
+    assert found.replay.summary.same["server"] == 40
 
 
 def test_a_backup_is_not_chosen_while_a_primary_is_up(log: PluginLog, tmp_path: Path) -> None:
@@ -279,6 +279,19 @@ def test_log_of_level_detail_lacks_port_and_clone_ids(log: PluginLog, tmp_path: 
     assert (request.server, request.by_affinity) == ("n_s2", True)
 
 
+def test_level_may_change_within_a_log(log: PluginLog, tmp_path: Path) -> None:
+    """Below Debug nobody tells what was parsed: that is not the same as nothing parsed."""
+    log.simple()
+    count = len(log.lines)
+    log.simple("n_s2", "h2", clone="k2")
+    tail = [line for line in log.lines[count:] if " DEBUG: " not in line and " TRACE: " not in line]
+    log.lines = log.lines[:count] + tail
+    log.counters("n_s2", 0, 1, 1)
+    found = replayed(log, tmp_path)
+    assert found.others() == []
+    assert [each.by_affinity for each in found.outcomes] == [False, True]
+
+
 def test_old_log_of_the_same_requests_is_the_same(tmp_path: Path) -> None:
     log = PluginLog(is_new=False)
     log.simple(clone="k1")
@@ -296,7 +309,7 @@ def test_thousands_of_requests_over_failing_servers_replay_without_difference(
     found = replayed(log, tmp_path)
     assert found.others() == []
     assert found.replay.summary.requests > 1000
-    assert found.replay.summary.checks["server"]["same"] > 1000
+    assert found.replay.summary.same["server"] > 1000
     assert found.replay.summary.checks["server"]["undecided"] == 0
     assert any(outcome.failures for outcome in found.outcomes)
 
