@@ -39,7 +39,9 @@ STATS = re.compile(
 REQUEST = re.compile(r"websphere(?:Begin|Handle)Request: Request is:.*uri='([^']*)'")
 END = re.compile(r"websphereEndRequest: Ending the request")
 MARKING = re.compile(r"serverSetFailoverStatus: Marking (.+) down")
-NEW_DATE = re.compile(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d\.\d{5}\] [0-9a-f]{8} [0-9a-f]{8} - [A-Z]+: ")
+NEW_DATE = re.compile(
+    r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d\.\d{5}\] [0-9a-f]{8} [0-9a-f]{8} - [A-Z]+: "
+)
 OLD_DATE = re.compile(
     r"\[(Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d \d{4}\] [0-9a-f]{8} [0-9a-f]{8} - [A-Z]+: "
 )
@@ -74,7 +76,11 @@ async def logging_proxy(
                 await stack.enter_async_context(member.origin.serving(keep_answering))
         yield await stack.enter_async_context(
             running_proxy(
-                [cluster], routes=VHOSTS + log_element(level), folder=folder, settings=settings, workers=workers
+                [cluster],
+                routes=VHOSTS + log_element(level),
+                folder=folder,
+                settings=settings,
+                workers=workers,
             )
         )
 
@@ -130,7 +136,9 @@ async def test_scripts_for_the_plug_in_understand_the_log(tmp_path: Path) -> Non
     # a request is told from others by (pid, tid)
     requests = {(each[2], each[3]) for each in found if each and each[3] != "00000000"}
     assert {tid for _, tid in requests} == {"00000001", "00000002", "00000003"}
-    header = re.compile(r"DETAIL:    Cookie: JSESSIONID=0000QWERTZUIOPASDFGHJKLYX:c1$", re.MULTILINE)
+    header = re.compile(
+        r"DETAIL:    Cookie: JSESSIONID=0000QWERTZUIOPASDFGHJKLYX:c1$", re.MULTILINE
+    )
     assert len(header.findall(text)) == 3
 
 
@@ -167,7 +175,9 @@ async def test_sigusr1_opens_the_file_anew(tmp_path: Path) -> None:
         log.rename(tmp_path / "old")
         log.touch()
         for worker in proxy.workers():
-            os.kill(worker, signal.SIGUSR1)  # sent to all processes of the name: only the supervisor acts
+            os.kill(
+                worker, signal.SIGUSR1
+            )  # sent to all processes of the name: only the supervisor acts
         os.kill(proxy.pid, signal.SIGUSR1)
         await proxy.line("SIGUSR1: .*http_plugin.log is opened anew")
         await ask(proxy.port, get("/a/x"))
@@ -220,8 +230,13 @@ async def test_a_log_of_another_machine_is_left_out(tmp_path: Path) -> None:
     """plugin-cfg.xml names a folder that is not here: a warning says so, and requests are served."""
     cluster = lane("a")
     routes = log_element("Trace", "/nowhere/IBM/http_plugin.log")
-    async with cluster.origin.serving(keep_answering), running_proxy([cluster], routes=routes) as proxy:
-        await proxy.line(r'plugin-cfg.xml:1: found Log Name="/nowhere/IBM/http_plugin.log": No such file')
+    async with (
+        cluster.origin.serving(keep_answering),
+        running_proxy([cluster], routes=routes) as proxy,
+    ):
+        await proxy.line(
+            r'plugin-cfg.xml:1: found Log Name="/nowhere/IBM/http_plugin.log": No such file'
+        )
         assert (await ask(proxy.port, get("/a/x"))).status == 200
 
 
@@ -237,9 +252,7 @@ async def test_the_settings_name_another_file_or_none(tmp_path: Path) -> None:
 
 async def test_a_full_disk_drops_lines_and_no_request(tmp_path: Path) -> None:
     """/dev/full takes nothing: requests go on, standard error says it once."""
-    async with logging_proxy(
-        tmp_path, "Trace", settings='[log]\nplugin = "full.log"\n'
-    ) as proxy:
+    async with logging_proxy(tmp_path, "Trace", settings='[log]\nplugin = "full.log"\n') as proxy:
         (tmp_path / "full.log").unlink()
         (tmp_path / "full.log").symlink_to("/dev/full")
         for _ in range(50):
@@ -321,7 +334,14 @@ _ANSWERS = {
     b"garbage": b"no HTTP at all\r\n\r\n",
     b"cut": b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok",
 }
-_DEEDS = ["", *(f"X-Do: {what}{who}" for what in ("close", "busy", "error", "garbage", "cut") for who in ("", " s0", " s1"))]
+_DEEDS = [
+    "",
+    *(
+        f"X-Do: {what}{who}"
+        for what in ("close", "busy", "error", "garbage", "cut")
+        for who in ("", " s0", " s1")
+    ),
+]
 
 REPLAYED_REQUESTS = 3000
 CLIENTS = 6
@@ -354,7 +374,9 @@ def _random_request(rng: random.Random) -> bytes:
     where = rng.choice(["shop", "shop", "small", "small", "any", "one", "none"])
     path = f"/{where}/{rng.choice(['', 'a', 'b/c.jsp', 'it%27s', 'd'])}"
     session = "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=23))
-    clones = "".join(f":{rng.choice(['c0', 'c1', 'c2', 'c3', 'x9'])}" for _ in range(rng.randint(0, 3)))
+    clones = "".join(
+        f":{rng.choice(['c0', 'c1', 'c2', 'c3', 'x9'])}" for _ in range(rng.randint(0, 3))
+    )
     fields = []
     if rng.random() < 0.5:
         fields.append(f"Cookie: other=1; JSESSIONID=0000{session}{clones}; more=2")
@@ -398,7 +420,9 @@ async def _trouble(servers: list[Unsteady], rng: random.Random) -> None:
         await asyncio.sleep(rng.random() * 0.2)
 
 
-def replay_own(folder: Path, settings: Settings | None = None) -> tuple[Replay, list[RequestOutcome]]:
+def replay_own(
+    folder: Path, settings: Settings | None = None
+) -> tuple[Replay, list[RequestOutcome]]:
     outcomes: list[RequestOutcome] = []
     world = World(load_config(folder / "plugin-cfg.xml").config, settings)
     reading = Reading()
@@ -435,7 +459,9 @@ async def test_the_replay_of_its_own_trace_differs_nowhere(seed: int, tmp_path: 
             statuses = sum(
                 await asyncio.gather(
                     *(
-                        _be_client(proxy.port, random.Random(f"{seed} {at}"), REPLAYED_REQUESTS // CLIENTS)
+                        _be_client(
+                            proxy.port, random.Random(f"{seed} {at}"), REPLAYED_REQUESTS // CLIENTS
+                        )
                         for at in range(CLIENTS)
                     )
                 ),
@@ -448,5 +474,8 @@ async def test_the_replay_of_its_own_trace_differs_nowhere(seed: int, tmp_path: 
     replay, outcomes = replay_own(tmp_path)
     assert replay.summary.requests == REPLAYED_REQUESTS
     counts = replay.summary.checks
-    print(statuses, {what: dict(each) for what, each in counts.items()} if isinstance(counts, dict) else counts)
+    print(
+        statuses,
+        {what: dict(each) for what, each in counts.items()} if isinstance(counts, dict) else counts,
+    )
     assert not described(outcomes), described(outcomes)[:4000]

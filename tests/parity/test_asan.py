@@ -43,7 +43,19 @@ print("not seen")
 
 @pytest.mark.parametrize(
     "module",
-    [affinity, balance, changes, chunked, head, loglines, select, state, takeover, upgrade, waiting],
+    [
+        affinity,
+        balance,
+        changes,
+        chunked,
+        head,
+        loglines,
+        select,
+        state,
+        takeover,
+        upgrade,
+        waiting,
+    ],
     ids=lambda m: m.__name__,
 )
 def test_parsers_under_test_are_the_instrumented_ones(module: object) -> None:

@@ -217,8 +217,8 @@ cdef class ReplayedRequest:
 
     def fail(self) -> None:
         """Its server failed: the next ``choose`` is for another one."""
-        if self.server >= 0:
-            set_tried(&self.choice.tried, self.server)
+        if self.choice.server >= 0:  # it may have been given back already
+            set_tried(&self.choice.tried, self.choice.server)
         self.leave()
 
     def finish(self) -> None:

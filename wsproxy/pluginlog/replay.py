@@ -100,6 +100,7 @@ class Replay:
             (Code.PICKED, self._on_picked),
             (Code.TRANSPORT, self._on_transport),
             (Code.REUSED, self._on_reused),
+            (Code.NEW_STREAM, self._on_new_stream),
             (Code.REQUEST_LINE, self._on_request_line),
             (Code.COOKIE, self._on_cookie),
             (Code.IS_SECURE, self._on_secure),
@@ -312,6 +313,9 @@ class Replay:
                 request, found["server"], self._now_ms, is_down=is_down, left_s=left_s,
                 retries=found["retry"] != b"0",
             )  # fmt: skip
+            full = found.groupdict().get("full")
+            if full is not None:
+                self._tries.note_full(request, found["server"], is_full=full != b"0")
 
     def _on_is_down(self, line: LogLine) -> None:
         found = read_fields(Code.IS_DOWN, line.text, line.at)
@@ -350,8 +354,13 @@ class Replay:
     def _on_reused(self, line: LogLine) -> None:
         self._request(line).attempt.reused = True
 
+    def _on_new_stream(self, line: LogLine) -> None:
+        self._request(line).attempt.reused = False
+
     def _on_request_line(self, line: LogLine) -> None:
-        self._request(line).method = line.text[line.at :].split(b" ", 1)[0]
+        request = self._request(line)
+        request.method = line.text[line.at :].split(b" ", 1)[0]
+        request.cookies.clear()  # it may be sent again, with all its fields
 
     def _on_secure(self, line: LogLine) -> None:
         value = line.text.rpartition(b":")[2].strip().lower()

@@ -428,9 +428,8 @@ class PluginLog(Witness):
         pool = downstream.pool
         if pool is None or downstream.cluster_name == FALLBACK_CLUSTER:
             return
+        self._write_body(downstream)
         facts = downstream.facts
-        if facts.body_bytes:
-            self._write(downstream, shape_of(Code.CONTENT), length=facts.body_bytes)
         if failure is Failure.CONNECT:
             if is_timeout:
                 self._write(downstream, shape_of(Code.CONNECT_TIMEOUT))
@@ -469,10 +468,16 @@ class PluginLog(Witness):
         """See ``Witness``."""
         if downstream.cluster_name == FALLBACK_CLUSTER:
             return
+        self._write_body(downstream)
         self._raw(downstream, _DETAIL, f"{_HEADER_BLANKS}HTTP/1.1 {status} refused")
         if ruling.mark_down:
             self._write(downstream, shape_of(Code.MARKING), server=pool.name)
         self._end_try(downstream, pool.name)
+
+    def _write_body(self, downstream: Downstream) -> None:
+        """How much of a body there was: whether the request may be sent again depends on it."""
+        if length := downstream.facts.body_bytes:
+            self._write(downstream, shape_of(Code.CONTENT), length=length)
 
     def moved_on(self, downstream: Downstream, pool: Pool) -> None:
         """See ``Witness``."""
