@@ -115,7 +115,7 @@ cdef class Client(Exchange):
         if noted & IS_WITNESSED:
             taken = server >= 0 and not noted & IS_TOLD
             self.tell("over", (
-                self.service.cluster.server_names[server] if taken else "",
+                self.number, self.service.cluster.server_names[server] if taken else "",
                 bool(self.choice.by_affinity or self.choice.remembered),
             ))
         if ledger is not None:

@@ -258,6 +258,10 @@ cdef class Intake(Client):
         chosen = None
         if found.route >= 0:
             self.noted |= IS_WITNESSED
+            if engine.witness_level < DETAIL and self.choice.server >= 0 and self.service.cluster.sight.count == 0:
+                return self.tell("picked", (
+                    self.number, self.service.cluster.server_names[self.choice.server], self.choice.by_affinity,
+                ))
             chosen = describe_choice(self.service.cluster, &self.choice)
             if engine.witness_level < DETAIL:
                 return self.tell("checked", (chosen,))

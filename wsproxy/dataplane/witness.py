@@ -21,8 +21,11 @@ class Witness:
 
     # requests that go well, too ----------------------------------------------------------------------------------------
 
+    def picked(self, downstream: Downstream, number: int, server: str, by_affinity: bool) -> None:
+        """LogLevel Stats: a server was chosen, and nothing spoke against any; the common case."""
+
     def checked(self, downstream: Downstream, chosen: Chosen) -> None:
-        """LogLevel Stats: a server was chosen, or none found."""
+        """LogLevel Stats: a server was chosen, or none found, and there is more to say."""
 
     def decided(
         self, downstream: Downstream, asked: Asked, chosen: Chosen | None, head: bytes
@@ -35,7 +38,7 @@ class Witness:
     def answered(self, downstream: Downstream, head: bytes) -> None:
         """The head of the server's answer, as it came."""
 
-    def over(self, downstream: Downstream, server: str, by_affinity: bool) -> None:
+    def over(self, downstream: Downstream, number: int, server: str, by_affinity: bool) -> None:
         """The exchange ended; ``server`` empty: what became of the last try was told before."""
 
     # what the slow path knows ------------------------------------------------------------------------------------------

@@ -48,12 +48,12 @@ class LogFile:
     def __init__(self, path: str) -> None:
         """Nothing is opened before the first line: make it after the fork."""
         self._path = path
-        self._lines: list[bytes] = []
+        self._lines: list[str] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._thread: Thread | None = None
-        self._handed = 0  # bytes given to the thread; only the loop counts here
+        self._handed = 0  # characters given to the thread; only the loop counts here
         self._done = 0  # of these it is rid; only the thread does here
         self._dropped = 0  # lines for which there was no room
         self._lost = 0  # lines that the disk did not take; only the thread counts here
@@ -71,7 +71,7 @@ class LogFile:
         self._told += count
         return count
 
-    def add(self, line: bytes) -> None:
+    def add(self, line: str) -> None:
         """Takes one line, with its end; it is written soon, or dropped where too much waits already."""
         if self._size + self._handed - self._done > MOST_WAITING:
             self._dropped += 1
@@ -90,7 +90,7 @@ class LogFile:
             self._timer = None
         if not self._lines:
             return
-        data = b"".join(self._lines)
+        data = "".join(self._lines)
         self._lines.clear()
         self._size = 0
         self._handed += len(data)
@@ -114,7 +114,7 @@ class LogFile:
 
     def _run(self) -> None:
         while (data := self._queue.get()) is not None:
-            self._write(data)
+            self._write(data.encode("utf-8", "surrogateescape"))
             self._done += len(data)
         if self._fd >= 0:
             os.close(self._fd)

@@ -54,7 +54,6 @@ _RC = 10
 _HEADER_BLANKS = "   "  # behind the level's own one
 
 _CHECKING = shape_of(Code.CHECKING)
-_COUNTERS = shape_of(Code.COUNTERS)
 
 
 class Stamp:
@@ -184,39 +183,37 @@ class PluginLog(Witness):
 
     # --- lines --------------------------------------------------------------------------------------------------------
 
-    def _line(self, tid: int, level: int, text: str) -> bytes:
+    def _line(self, tid: int, level: int, text: str) -> str:
         if "\n" in text or "\r" in text:
             text = text.replace("\r", "\\r").replace("\n", "\\n")
         stamp = self._stamp.at(time.time())
-        return f"{stamp} {self._pid} {tid % _TIDS:08x} - {_NAMES[level]}: {text}\n".encode(
-            "utf-8", "surrogateescape"
-        )
+        return f"{stamp} {self._pid} {tid % _TIDS:08x} - {_NAMES[level]}: {text}\n"
 
     def _raw(self, downstream: Downstream, level: int, text: str) -> None:
         if level <= self._level:
             self._file.add(self._line(downstream.request_number, level, text))
 
     def _write(self, downstream: Downstream, shape: Shape, **fields: object) -> None:
-        if shape.level <= self._level:
-            text = shape.text(**fields)
-            if not shape.component and shape.level == _DETAIL:
-                text = _HEADER_BLANKS + text
-            self._file.add(self._line(downstream.request_number, int(shape.level), text))
+        level = int(shape.level)
+        if level <= self._level:
+            self._file.add(self._line(downstream.request_number, level, shape.text(**fields)))
 
     # --- requests that go well, too -------------------------------------------------------------------------------------
 
+    def picked(self, downstream: Downstream, number: int, server: str, by_affinity: bool) -> None:
+        """See ``Witness``."""
+        text = self._common.get((server, by_affinity))
+        if text is None:
+            seen = Passed(server, is_down=False, retries=False, left_s=0, full=False, drained=False)
+            text = _checking(server, seen, ignores=by_affinity)
+            self._common[server, by_affinity] = text
+        now = time.time()
+        self._file.add(f"{self._stamp.at(now)} {self._pid} {number % _TIDS:08x} - STATS: {text}\n")
+        self._running[server] = self._running.get(server, 0) + 1
+
     def checked(self, downstream: Downstream, chosen: Chosen) -> None:
         """See ``Witness``."""
-        if chosen.server and not (chosen.passed or chosen.is_down):
-            key = (chosen.server, chosen.by_affinity)
-            text = self._common.get(key)
-            if text is None:
-                text = self._common[key] = _checking(
-                    chosen.server, chosen, ignores=chosen.by_affinity
-                )
-            self._file.add(self._line(downstream.request_number, _STATS, text))
-        else:
-            self._write_choice(downstream, chosen)
+        self._write_choice(downstream, chosen)
         if chosen.server:
             self._running[chosen.server] = self._running.get(chosen.server, 0) + 1
 
@@ -368,15 +365,14 @@ class PluginLog(Witness):
         lines = head.split(b"\r\n")
         self._write_head(downstream, lines[0], lines[1:])
 
-    def over(self, downstream: Downstream, server: str, by_affinity: bool) -> None:
+    def over(self, downstream: Downstream, number: int, server: str, by_affinity: bool) -> None:
         """See ``Witness``."""
         if server:
-            self._count(downstream, server, by_affinity=by_affinity, is_failed=False)
-        self._write(downstream, shape_of(Code.END))
+            self._count(number, server, by_affinity=by_affinity, is_failed=False)
+        if self._level >= _TRACE:
+            self._write(downstream, shape_of(Code.END))
 
-    def _count(
-        self, downstream: Downstream, server: str, *, by_affinity: bool, is_failed: bool
-    ) -> None:
+    def _count(self, number: int, server: str, *, by_affinity: bool, is_failed: bool) -> None:
         """How a try ended: this process's counters, and their line."""
         counts = self._counts.get(server)
         if counts is None:
@@ -388,13 +384,11 @@ class PluginLog(Witness):
             counts.total += 1
         running = self._running[server] = max(self._running.get(server, 1) - 1, 0)
         if self._level >= _STATS:
+            now = time.time()
             self._file.add(
-                self._line(
-                    downstream.request_number,
-                    _STATS,
-                    f"ws_server: serverSetFailoverStatus: Server {server} : pendingRequests {running}"
-                    f" failedRequests {counts.failed} affinityRequests {counts.affinity} totalRequests {counts.total}.",
-                )
+                f"{self._stamp.at(now)} {self._pid} {number % _TIDS:08x} - STATS: ws_server: serverSetFailoverStatus:"
+                f" Server {server} : pendingRequests {running} failedRequests {counts.failed}"
+                f" affinityRequests {counts.affinity} totalRequests {counts.total}.\n"
             )
 
     # --- what the slow path knows ---------------------------------------------------------------------------------------
@@ -490,7 +484,8 @@ class PluginLog(Witness):
             )
 
     def _end_try(self, downstream: Downstream, server: str) -> None:
-        self._count(downstream, server, by_affinity=downstream.by_affinity, is_failed=True)
+        number, by_affinity = downstream.request_number, downstream.by_affinity
+        self._count(number, server, by_affinity=by_affinity, is_failed=True)
         downstream.note_told(True)
 
     def cut(self, downstream: Downstream) -> None:
