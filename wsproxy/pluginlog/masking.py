@@ -14,6 +14,7 @@ CACHE_ID_LEN = 4
 _COOKIE_FIELDS = (b"cookie", b"set-cookie")
 _ADDRESS_FIELDS = (b"referer", b"location", b"content-location")
 _PASSWORD_FIELDS = (b"authorization", b"proxy-authorization")
+_CACHE_ID = re.compile(rb"00\d\d.")  # a number that is counted up from 0 for each session
 _PARAM = re.compile(rb";([^=;/?]*)=([^;/?]*)")
 _SEPARATORS = (b":", b"+")
 
@@ -26,8 +27,8 @@ def mask_value(value: bytes, separator: bytes = b":") -> bytes:
             session, found, clones = value.partition(other)
             if found:
                 break
-    kept = session[:CACHE_ID_LEN] if session[:CACHE_ID_LEN].isdigit() else b""
-    return kept + MASKED + found + clones
+    has_cache_id = _CACHE_ID.match(session) is not None
+    return (session[:CACHE_ID_LEN] if has_cache_id else b"") + MASKED + found + clones
 
 
 def mask_params(path: bytes) -> bytes:
