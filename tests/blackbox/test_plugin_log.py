@@ -280,6 +280,7 @@ class Unsteady:
         self.port: int = self._kept.getsockname()[1]
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._sessions = 0
 
     @property
     def is_up(self) -> bool:
@@ -320,7 +321,15 @@ class Unsteady:
                 what = wanted[1] if wanted and wanted[2] in (None, self.name.encode()) else b"ok"
                 if what == b"close":
                     break
-                writer.write(_ANSWERS[what])
+                answer = _ANSWERS[what]
+                if what == b"ok" and b"JSESSIONID=" not in head and b"jsessionid=" not in head:
+                    self._sessions += 1
+                    cookie = b"Set-Cookie: JSESSIONID=0000NEW%s%08d; Path=/" % (
+                        self.name.encode(),
+                        self._sessions,
+                    )
+                    answer = answer.replace(b"\r\n\r\n", b"\r\n" + cookie + b"\r\n\r\n")
+                writer.write(answer)
                 if what == b"cut":
                     await writer.drain()
                     break
@@ -374,7 +383,8 @@ def _lanes(rng: random.Random) -> list[Lane]:
     ]
 
 
-def _random_request(rng: random.Random) -> bytes:
+def _random_request(rng: random.Random, jar: dict[str, str]) -> tuple[str, bytes]:
+    """The first part of its path, and the request; some go on with the session that the jar has for that part."""
     where = rng.choice(["shop", "shop", "small", "small", "any", "one", "none"])
     path = f"/{where}/{rng.choice(['', 'a', 'b/c.jsp', 'it%27s', 'd'])}"
     session = "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=23))
@@ -382,7 +392,9 @@ def _random_request(rng: random.Random) -> bytes:
         f":{rng.choice(['c0', 'c1', 'c2', 'c3', 'x9'])}" for _ in range(rng.randint(0, 3))
     )
     fields = []
-    if rng.random() < 0.5:
+    if where in jar and rng.random() < 0.5:
+        fields.append(f"Cookie: JSESSIONID={jar[where]}")
+    elif rng.random() < 0.5:
         fields.append(f"Cookie: other=1; JSESSIONID=0000{session}{clones}; more=2")
     elif rng.random() < 0.3:
         path += f";jsessionid=0000{session}{clones}"
@@ -390,21 +402,26 @@ def _random_request(rng: random.Random) -> bytes:
         path += "?q=1;jsessionid=nothing"
     if rng.random() < 0.25:
         fields.append(rng.choice(_DEEDS))
+    sent = list(filter(None, fields))
     if rng.random() < 0.2:
-        return request("POST", path, *filter(None, fields), body=b"x" * rng.choice([1, 900, 3000]))
-    return get(path, *filter(None, fields))
+        return where, request("POST", path, *sent, body=b"x" * rng.choice([1, 900, 3000]))
+    return where, get(path, *sent)
 
 
 async def _be_client(port: int, rng: random.Random, count: int) -> Counter[int]:
-    """Sends so many requests, most of them on one connection after the other."""
+    """Sends so many requests, most of them on one connection after the other; keeps its sessions as a browser does."""
     statuses: Counter[int] = Counter()
+    jar: dict[str, str] = {}
     client = await Client.connect(port)
     try:
         for _ in range(count):
+            where, asked = _random_request(rng, jar)
             try:
-                answer = await client.ask(_random_request(rng))
+                answer = await client.ask(asked)
                 statuses[answer.status] += 1
                 is_over = answer.closes or rng.random() < 0.05
+                for cookie in answer.all(b"set-cookie"):
+                    jar[where] = cookie.partition(b";")[0].partition(b"=")[2].decode()
             except IncompleteError:
                 statuses[0] += 1
                 is_over = True
