@@ -22,7 +22,7 @@ from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Member, Proxy, lane, running_proxy
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import load_config
-from wsproxy.pluginlog.outcome import DIFFERS, SAME, RequestOutcome, What
+from wsproxy.pluginlog.outcome import DIFFERS, RequestOutcome, What
 from wsproxy.pluginlog.reader import Reading, read_logs
 from wsproxy.pluginlog.replay import Replay
 from wsproxy.pluginlog.world import World
@@ -495,4 +495,4 @@ async def test_the_replay_of_its_own_trace_differs_nowhere(seed: int, tmp_path: 
     assert replay.summary.requests == REPLAYED_REQUESTS
     assert replay.summary.differences == 0, described(outcomes)[:4000]
     for what in (What.SERVER, What.MARK_DOWN, What.COUNTERS, What.STATUS, What.TRANSPORT):
-        assert replay.summary.checks[what][SAME] > REPLAYED_REQUESTS // 100, what
+        assert replay.summary.same[what] > REPLAYED_REQUESTS // 100, what

@@ -39,6 +39,8 @@ _LEAST_DEBUG = int(LogLevel.DEBUG)
 # What stands before the value of the two most common lines with one.
 _PARSING = len("Parsing clone ids from '")
 _COOKIE = len("Cookie:")
+# So much earlier than the first line may another one be: ten years.
+EARLIER_MS = 10 * 366 * 86_400_000
 _INFORMATIONAL = 200  # statuses below are no answer yet
 
 Listener = Callable[[RequestOutcome], None]
@@ -82,6 +84,7 @@ class Replay:
         self._has_start = False
         self._time_us = 1_000_000  # of the last line that has one
         self._now_ms = 1000  # the same, for what keeps down marks
+        self._base_ms = 0  # what of it is left out: the memory of sessions has 40 bits for a time
         self._handlers: list[Callable[[LogLine], None] | None] = [None] * (max(Code) + 1)
         for code, handler in (
             (Code.LOADED, self._on_loaded),
@@ -97,6 +100,7 @@ class Replay:
             (Code.CHECKING, self._on_checking),
             (Code.IS_DOWN, self._on_is_down),
             (Code.MAX_CONNECTIONS, self._on_max_connections),
+            (Code.MOVED, self._on_moved),
             (Code.PICKED, self._on_picked),
             (Code.TRANSPORT, self._on_transport),
             (Code.REUSED, self._on_reused),
@@ -134,8 +138,13 @@ class Replay:
                 time_us = line.time_us
                 if time_us > 0:
                     self._time_us = time_us
-                    self._now_ms = time_us // 1000
+                    self._now_ms = time_us // 1000 - (self._base_ms or self._begin_clock(time_us))
                 handler(line)
+
+    def _begin_clock(self, time_us: int) -> int:
+        """Counts from somewhat before the first line: another file may begin earlier."""
+        self._base_ms = max(time_us // 1000 - EARLIER_MS, 1)
+        return self._base_ms
 
     def end(self) -> None:
         """The log is over: requests without an end are judged by what is there."""
@@ -146,7 +155,8 @@ class Replay:
 
     def take_access(self, record: AccessRecord, host: bytes, port: int) -> None:
         """A request of an access log: one line tells all there is; ``host`` and ``port`` where it has no vhost."""
-        self._time_us, self._now_ms = record.time_us, record.time_us // 1000
+        self._time_us = record.time_us
+        self._now_ms = record.time_us // 1000 - (self._base_ms or self._begin_clock(record.time_us))
         process = self._process(0)
         process.running += 1
         request = LoggedRequest(
@@ -327,6 +337,9 @@ class Replay:
 
     def _on_max_connections(self, line: LogLine) -> None:
         self._tries.on_max_connections(self._request(line), line)
+
+    def _on_moved(self, line: LogLine) -> None:
+        self._request(line).attempt.moved = True
 
     def _on_picked(self, line: LogLine) -> None:
         found = read_fields(Code.PICKED, line.text, line.at)

@@ -170,6 +170,8 @@ class Tries:
         if not request.failures:
             self._bring_session(request)
         is_ours = place is not None and place.cluster is self._cluster_of(request)
+        if attempt.moved and place is not None and is_ours:
+            replayed.remember(place.index, now_ms)
         server, rule = replayed.choose(now_ms, place.index if place and is_ours else -1)
         request.by_affinity = rule <= _LAST_AFFINITY
         request.knows_affinity = self.knows_session(request)

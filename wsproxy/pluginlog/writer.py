@@ -311,10 +311,7 @@ class PluginLog(Witness):
                 f"ws_server_group: serverGroupFindClone: Match for clone '{chosen.server}'",
             )  # fmt: skip
         elif chosen.remembered:
-            self._raw(
-                downstream, _TRACE,
-                f"ws_server_group: serverGroupFindClone: The session moved to '{chosen.server}'",
-            )  # fmt: skip
+            self._write(downstream, shape_of(Code.MOVED), server=chosen.server)
         self._write(downstream, shape_of(Code.PICKED), server=chosen.server, weight=chosen.weight)
 
     def _write_transport(self, downstream: Downstream) -> None:
