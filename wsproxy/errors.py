@@ -50,5 +50,9 @@ class StartError(WsproxyError):
     """The process cannot start: a port is taken, a file is missing, a limit of the system is too low."""
 
 
+class RequestRefusedError(WsproxyError):
+    """A request that is asked about is none that live traffic would take; the text says with what it is refused."""
+
+
 class LogRefusedError(WsproxyError):
     """A log cannot be read, or is not what it is said to be."""

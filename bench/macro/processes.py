@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -27,6 +28,9 @@ POLL_S = 0.02
 
 class StartError(Exception):
     """A program ended, or did not listen in time; carries the end of what it printed."""
+
+
+LOWEST_PORT = 15000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,22 @@ class Service:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on; held together, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
+    """
+    Ports that nobody has, all different.
+
+    Not of those that the system gives to connections (``ip_local_port_range``): whoever connects next could get one before it
+    is listened on. Not ending in 443, which wsproxy takes for TLS.
+    """
+    first_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    untaken = [port for port in range(LOWEST_PORT, first_given) if port % 1000 != 443]
+    found: list[int] = []
+    for port in random.sample(untaken, len(untaken)):
+        if len(found) == count:
+            break
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("", port))
+            found.append(port)
+    return found
 
 
 @contextmanager

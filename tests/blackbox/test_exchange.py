@@ -347,6 +347,51 @@ async def test_interim_answers_come_through(shared: Shared) -> None:
     assert lane.origin.accepted == 1
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+async def test_framing_of_an_interim_answer_means_nothing(shared: Shared, framing: bytes) -> None:
+    """A 1xx ends with its head whatever it says: what follows is the next head, and the connections go on."""
+    lane = shared.lane()
+    reply = b"HTTP/1.1 103 Early Hints\r\n%b\r\nX-A: b\r\n\r\n" % framing + OK
+    async with lane.origin.serving(answering(reply)), await Client.connect(shared.port) as client:
+        for _ in range(2):
+            await client.send(get(f"/{lane.name}/x"))
+            interim = await client.head()
+            assert (interim.status, interim.get(b"x-a")) == (103, b"b")
+            assert (interim.get(b"content-length"), interim.get(b"transfer-encoding")) == (
+                None,
+                None,
+            )
+            assert (await client.answer()).body == b"ok"
+    assert lane.origin.accepted == 1
+
+
+async def test_final_answer_instead_of_continue_ends_the_request(shared: Shared) -> None:
+    """The client keeps its body to itself; what it sends next on the connection is not read as a request."""
+    lane = shared.lane()
+    async with await Client.connect(shared.port) as client:
+        await client.send(
+            request("POST", f"/{lane.name}/x", "Expect: 100-continue", "Content-Length: 4")
+        )
+        server = await lane.origin.accept()
+        assert field(await server.head(), b"expect") == b"100-continue"
+        await server.send(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
+        answer = await client.answer()
+        assert (answer.status, answer.body, answer.closes) == (403, b"no", True)
+        await client.send(get(f"/{lane.name}/smuggled"))
+        assert await client.is_cut()
+        assert b"smuggled" not in await server.end()
+
+
+async def test_local_answer_instead_of_continue_ends_the_request(shared: Shared) -> None:
+    """No server will ever say 100: the answer comes at once, without one."""
+    async with await Client.connect(shared.port) as client:
+        await client.send(request("POST", "/nowhere", "Expect: 100-continue", "Content-Length: 4"))
+        head = await client.head()
+        assert (head.status, head.closes) == (404, True)
+        await client.body(head)
+        assert await client.rest() == b""
+
+
 async def test_interim_answers_are_not_for_http10(shared: Shared) -> None:
     """HTTP/1.0 clients take the first head for the last."""
     lane = shared.lane()
@@ -399,7 +444,7 @@ async def test_trailers_end_here(shared: Shared) -> None:
     ):
         for _ in range(2):
             answer = await client.ask(message + body + b"X-T: 1\r\n\r\n")
-            assert answer.body == b"ok"
+            assert (answer.body, answer.trailers) == (b"ok", ())
             assert answer.get(b"trailer") is None
     for received in lane.origin.requests:
         assert body_of(received) == body + b"\r\n"

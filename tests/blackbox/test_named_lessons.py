@@ -16,7 +16,7 @@ The table says which test shows that wsproxy does not repeat it; those of this m
 | 4 trailers as a request | gevent CVE-2023-41419 | `test_trailers_are_no_request`, test_refusals `BAD_CHUNKS["trailer that is a request"]` |
 | 4 several Transfer-Encodings | gunicorn CVE-2024-1135 | test_refusals `REFUSED["two Transfer-Encodings"]`, first row of this table |
 | 4 chunk sizes | protocol-http1 CVE-2023-38697 | test_refusals `BAD_CHUNKS`; of answers: `test_bad_chunk_of_an_answer_is_passed_on_to_nobody` |
-| 5 one path, two meanings | httpd CVE-2024-38473, Traefik 3.6.4 | `test_path_is_forwarded_as_it_came_and_matched_without_parameters`, `test_encoded_path_is_another_path` |
+| 5 one path, two meanings | httpd CVE-2024-38473, Traefik 3.6.4 | `test_path_is_forwarded_as_it_came_and_matched_without_parameters`, `test_encoded_path_is_another_path`, test_paths |
 | 6 connection of another user | HAProxy 3.4-dev | `test_unread_answer_of_one_client_is_not_the_next_ones`, `test_connection_that_would_be_logged_in_serves_nobody_else`, test_reuse |
 | 8 identity headers | WAS PH27966 | test_headers `test_private_headers_are_the_proxys_own`, `test_private_headers_are_ours_on_every_path` |
 | 9 PROXY v2 lengths | HAProxy | `test_proxy_protocol_from_anybody_is_no_request` |

@@ -58,6 +58,22 @@ async def test_closed_connection_is_noticed_before_a_request_that_cannot_be_repe
         other.close()
 
 
+async def test_idle_connection_is_dropped_before_the_server_drops_it() -> None:
+    """``pool_idle_s`` after the answer; the next request gets a fresh one."""
+    one = lane("one")
+    settings = "[upstream]\npool_idle_s = 0.3\n"
+    async with (
+        running_proxy([one], settings=settings) as proxy,
+        await Client.connect(proxy.port) as client,
+    ):
+        for _ in range(2):
+            await client.send(get("/one/x"))
+            server = await one.origin.accept()
+            await server.answer()
+            assert (await client.answer()).body == b"ok"
+            assert await server.end() == b""
+
+
 async def test_failing_request_runs_once_a_server_and_once_more_for_a_reused_connection() -> None:
     """Warm connections to both servers, which then read every request and reset: three executions at most, then 502."""
     pair = lane("pair", members=2)

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 HEAD_S = 0.5
 KEEPALIVE_S = 1.0
 BODY_S = 0.7
-SETTINGS = f"[timeouts]\nhead_s = {HEAD_S}\nkeepalive_s = {KEEPALIVE_S}\nbody_s = {BODY_S}\n"
+HALF_CLOSED_S = 0.6
+SETTINGS = f"[timeouts]\nhead_s = {HEAD_S}\nkeepalive_s = {KEEPALIVE_S}\nbody_s = {BODY_S}\nhalf_closed_s = {HALF_CLOSED_S}\n"
 
 
 @dataclass(slots=True)
@@ -162,3 +163,24 @@ async def test_stalled_body_after_the_answer_began_is_a_cut(hasty: Hasty) -> Non
         assert await client.exactly(4) == b"part"
         assert await client.is_cut()
         assert await server.end() == b"half"
+
+
+async def test_half_closed_client_waits_so_long_and_no_longer(hasty: Hasty) -> None:
+    """An answer in time is given; then the request is cancelled, as where the client is gone altogether."""
+    one = hasty.lanes.pop()
+    async with await Client.connect(hasty.port) as client:
+        await client.send(get(f"/{one.name}/x"))
+        server = await one.origin.accept()
+        await server.head()
+        client.half_close()
+        await server.send(OK)
+        assert (await client.answer()).status == 200
+        assert await client.rest() == b""
+    async with await Client.connect(hasty.port) as client:
+        began = now()
+        await client.send(get(f"/{one.name}/x"))
+        await server.head()
+        client.half_close()
+        assert await server.end() == b""
+        assert now() - began > HALF_CLOSED_S / 2
+        assert await client.is_cut()

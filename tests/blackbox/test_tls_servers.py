@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import ssl
@@ -413,3 +414,58 @@ async def test_silent_server_has_connect_timeout_for_its_handshake(
         for _ in range(2):
             assert (await ask(proxy.port, get("/"))).status == 200
         await proxy.line("Marking s0 down: .*no connection within 0.3 s")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_new_connection_resumes_the_session_of_the_last(
+    tmp_path: Path, ca: Authority, origins: MakeOrigin, version: ssl.TLSVersion
+) -> None:
+    """Also where the server broke the last one off; a server that lost its keys gets a whole handshake again."""
+    context = server_context(ca.issue("127.0.0.1").write_pem(tmp_path, "server"))
+    context.maximum_version = version
+    origin = origins(context)
+    assert isinstance(origin, TlsOrigin)
+    settings = TRUST + "[upstream]\npool_size = 0\n"
+    async with (
+        running(tmp_path, transport(origin), settings=settings) as proxy,
+        await Client.connect(proxy.ports[0]) as client,
+    ):
+        for resumed in (False, True, True, False, True):
+            if not resumed and origin.accepted:
+                origin.context = server_context((tmp_path / "server.pem", tmp_path / "server.key"))
+                origin.context.maximum_version = version
+            await client.send(get("/x"))
+            server = await origin.accept()
+            await server.answer()
+            assert (await client.answer()).body == b"ok"
+            assert isinstance(server, TlsOriginConnection)
+            assert server.pipe.ssl.session_reused is resumed
+            server.close()
+
+
+async def test_session_is_never_taken_to_another_name(
+    tmp_path: Path, ca: Authority, origins: MakeOrigin
+) -> None:
+    """One context for both, and the same keys behind: still each name is verified for itself."""
+    files = ca.issue("one.example", "two.example").write_pem(tmp_path, "server")
+    context = server_context(files)
+    first, second = origins(context), origins(context)
+    settings = TRUST + "[upstream]\npool_size = 0\n"
+    servers = (
+        transport(first, attributes='HostnameAlias="one.example"'),
+        transport(second, attributes='HostnameAlias="two.example"'),
+    )
+    async with (
+        running(tmp_path, *servers, settings=settings) as proxy,
+        await Client.connect(proxy.ports[0]) as client,
+    ):
+        for resumed in (False, True):
+            asking = {asyncio.ensure_future(each.accept()) for each in (first, second)}
+            for _ in range(2):
+                await client.send(get("/x"))
+                done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                server = done.pop().result()
+                await server.answer()
+                assert (await client.answer()).body == b"ok"
+                assert isinstance(server, TlsOriginConnection)
+                assert server.pipe.ssl.session_reused is resumed

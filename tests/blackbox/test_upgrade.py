@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.client import Client, ask, get, request
 from tests.support.flow import push
 from tests.support.origin import OK, Origin, OriginConnection, answering, field, keep_answering
-from tests.support.proxy import Lane, Member, Proxy, lane, running_proxy
+from tests.support.proxy import LISTEN, Lane, Member, Proxy, lane, running_proxy
+from tests.support.tls_pipe import TlsClient, client_context
 
 UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
 SWITCH = (
@@ -23,6 +26,7 @@ ENOUGH = 200 * MIB
 FEW_BYTES = 12 * MIB
 STALLED_S = 1.0
 SHORT_S = 0.6
+FEW_MORE = 40_000  # less than what makes a worker stop reading
 
 
 @contextlib.asynccontextmanager
@@ -37,6 +41,27 @@ async def tunnel(
         assert (await client.head()).status == 101
         yield client, server
         server.close()  # a client that ends may still be answered: the server has to end, too
+
+
+def sockets_of(port: int) -> list[tuple[bool, int]]:
+    """Of each end of a connection to this port: whether a process has it, and how many bytes wait in it."""
+    table = map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
+    wanted = f"{port:04X}"
+    return [
+        (inode != "0" and far.endswith(wanted), sum(int(each, 16) for each in queues.split(":")))
+        for _, near, far, state, queues, _, _, _, _, inode, *_ in table
+        if state != LISTEN and wanted in (near[-4:], far[-4:])
+    ]
+
+
+async def most_for_kernels(proxy: Proxy, one: Lane) -> int:
+    """How many bytes for a server that does not read lie outside the worker."""
+    async with tunnel(proxy, one) as (client, server):
+        await push(client.sock, bytes(MIB), 0, ENOUGH, STALLED_S)
+        count = sum(waiting for _, waiting in sockets_of(one.origin.port))
+        client.reset()
+        server.reset()
+    return count
 
 
 async def test_bytes_go_both_ways_unread_and_the_head_is_ours() -> None:
@@ -136,7 +161,8 @@ async def test_upgrades_with_a_body_or_of_old_clients_are_ordinary_requests() ->
 
 
 @pytest.mark.parametrize(
-    "protocol", ["h2c", "HTTP/2.0", "TLS/1.0", "chat, h2c", "web socket", "a;b"]
+    "protocol",
+    ["h2c", "h2c-14", "HTTP/2.0", "TLS/1.0", "chat, h2c", "web socket", "a;b", "chat/1 h2c"],
 )
 async def test_star_allows_any_protocol_but_another_http(protocol: str) -> None:
     one = lane("one")
@@ -158,6 +184,8 @@ async def test_star_allows_any_protocol_but_another_http(protocol: str) -> None:
     "head",
     [
         SWITCH.replace(b"websocket", b"h2c"),
+        SWITCH.replace(b"websocket", b"chat"),  # allowed, but nobody asked for it
+        SWITCH.replace(b"websocket", b"websocket, chat"),
         SWITCH.replace(b"Upgrade: websocket\r\n", b""),
         SWITCH.replace(b"Connection: Upgrade\r\n", b""),
         SWITCH.replace(b"HTTP/1.1 101", b"HTTP/1.0 101"),
@@ -165,7 +193,11 @@ async def test_star_allows_any_protocol_but_another_http(protocol: str) -> None:
 )
 async def test_server_that_switches_to_something_else_is_cut_off(head: bytes) -> None:
     one = lane("one")
-    async with running_proxy([one]) as proxy, one.origin.serving(answering(head + b"data")):
+    settings = '[upgrade]\nprotocols = ["websocket", "chat"]\n'
+    async with (
+        running_proxy([one], settings=settings) as proxy,
+        one.origin.serving(answering(head + b"data")),
+    ):
         proxy.expected.append("502")
         answer = await ask(proxy.port, get("/one/x", *UPGRADE))
         assert answer.status == 502
@@ -217,6 +249,9 @@ async def test_upgrade_fails_over_like_any_request() -> None:
         assert field(head, b"upgrade") == b"websocket"
         assert (await client.head()).status == 101
         assert await server.exactly(5) == b"hello"
+        await proxy.line(
+            r": served after a failure in cluster trio: "
+        )  # and not only when the tunnel ends
         server.close()
 
 
@@ -282,6 +317,45 @@ async def test_each_side_may_end_for_itself(first: str) -> None:
             assert (await ask(proxy.port, get("/one/x"))).status == 200
 
 
+async def test_server_that_is_gone_ends_the_tunnel_of_a_client_that_goes_on() -> None:
+    """After its end nothing is read from a server: only what the client sends can tell that nobody is there."""
+    one = lane("one", server='MaxConnections="1"')
+    async with running_proxy([one]) as proxy, tunnel(proxy, one) as (client, server):
+        server.close()
+        assert await client.rest() == b""
+        async with asyncio.timeout(10):
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await client.send(b"x")
+                    await asyncio.sleep(0.05)
+        async with one.origin.serving(keep_answering):
+            assert (await ask(proxy.port, get("/one/x"))).status == 200
+
+
+async def test_end_of_a_tls_client_comes_after_its_bytes(tmp_path: Path) -> None:
+    """Such a connection cannot stay half open: what the client sent is delivered, what it would have got is not."""
+    one = Lane("one", [Member(Origin(receive_buffer=65536))])
+    ca = Authority()
+    ca.write_pem(tmp_path)
+    ca.issue("shop.example").write_pem(tmp_path, "shop")
+    settings = (
+        '[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\naddress = "127.0.0.1:0"\n'
+        'certificates = [{ chain = "shop.pem", key = "shop.key" }]\n'
+    )
+    async with running_proxy([one], settings=settings, listen=None, folder=tmp_path) as proxy:
+        size = await most_for_kernels(proxy, one) + FEW_MORE
+        context = client_context(tmp_path / "ca.pem")
+        async with await TlsClient.open(proxy.ports[1], context) as client:
+            await client.send(get("/one/x", *UPGRADE))
+            server = await one.origin.accept()
+            await server.answer(SWITCH)
+            assert (await client.head()).status == 101
+            await client.send(bytes(size))
+            await client.pipe.end()
+            assert await client.rest() == b""
+        assert len(await server.end()) == size
+
+
 async def test_client_that_hung_up_before_the_switch_gets_the_answer() -> None:
     one = lane("one")
     async with running_proxy([one]) as proxy, await Client.connect(proxy.port) as client:
@@ -305,6 +379,22 @@ async def test_tunnel_whose_client_ended_does_not_wait_for_its_server_for_ever()
         client.half_close()
         assert await server.end() == b""
         assert await client.rest() == b""
+
+
+async def test_server_that_ended_and_does_not_read_costs_nothing_for_ever() -> None:
+    """Both have ended, but the client's last bytes lie in the worker: they have body_s."""
+    one = Lane("one", [Member(Origin(receive_buffer=4096))])
+    settings = f"[timeouts]\nbody_s = {SHORT_S}\n"
+    async with running_proxy([one], settings=settings) as proxy:
+        size = await most_for_kernels(proxy, one) + FEW_MORE
+        async with tunnel(proxy, one) as (client, server):
+            await push(client.sock, bytes(MIB), 0, size)
+            client.half_close()
+            server.half_close()
+            assert await client.rest() == b""
+            async with asyncio.timeout(5):
+                while any(is_held for is_held, _ in sockets_of(one.origin.port)):  # noqa: ASYNC110  # the kernel tells nobody
+                    await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("who", ["client", "server"])
@@ -367,6 +457,38 @@ async def test_server_that_does_not_read_is_given_up() -> None:
         await proxy.line("server one: a tunnel is closed: .*wsServerIOTimeout")
 
 
+async def test_silence_counts_again_when_the_server_has_read_everything() -> None:
+    """As long as bytes wait for it wsServerIOTimeout counts, though it is the longer one; then wsServerIdleTimeout."""
+    attributes = 'wsServerIOTimeout="30" wsServerIdleTimeout="1"'
+    one = Lane("one", [Member(Origin(receive_buffer=65536), attributes=attributes)])
+    async with running_proxy([one]) as proxy, tunnel(proxy, one) as (client, server):
+        sent = await push(client.sock, bytes(MIB), 0, ENOUGH, 2 * STALLED_S)
+        await server.exactly(sent)
+        async with asyncio.timeout(10):  # less than the 30 s
+            assert await client.rest() == b""
+
+
+async def test_client_that_reads_slowly_is_not_silent() -> None:
+    """What it takes of bytes that the worker holds moves, too; for one that takes none body_s is there."""
+    one = lane("one", server='wsServerIdleTimeout="1"')
+    loop = asyncio.get_running_loop()
+    async with (
+        running_proxy([one]) as proxy,
+        tunnel(proxy, one, receive_buffer=65536) as (client, server),
+    ):
+        sent = await push(server.sock, bytes(MIB), 0, ENOUGH, STALLED_S)
+        until = loop.time() + 2.5
+        while loop.time() < until:
+            await client.throw_away(1000)
+            sent -= 1000
+            await asyncio.sleep(
+                0.1
+            )  # too slow for the server to be read again, longer than the limit
+        await client.throw_away(sent)
+        await server.send(b"more")
+        assert await client.exactly(4) == b"more"
+
+
 async def test_client_that_does_not_read_is_given_up() -> None:
     one = lane("one")
     settings = f"[timeouts]\nbody_s = {SHORT_S}\n"
@@ -379,14 +501,17 @@ async def test_client_that_does_not_read_is_given_up() -> None:
         assert await server.end() == b""
 
 
-async def test_answer_to_an_upgrade_has_the_time_of_ws_server_io_timeout() -> None:
-    """The server keeps silent: another one gets it, as for ServerIOTimeout."""
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 100 Continue\r\n\r\n", SWITCH[:-4]])
+async def test_answer_to_an_upgrade_has_the_time_of_ws_server_io_timeout(begun: bytes) -> None:
+    """The server falls silent, before or within its head: another one gets it, as for ServerIOTimeout."""
     pair = lane("pair", 2, server='wsServerIOTimeout="1"')
     async with running_proxy([pair]) as proxy, await Client.connect(proxy.port) as client:
         await client.send(get("/pair/x", *UPGRADE, "Cookie: JSESSIONID=0000abc:c0"))
-        await (await pair.members[0].origin.accept()).request()
+        await (await pair.members[0].origin.accept()).answer(begun)
         second = await pair.members[1].origin.accept()
         await second.answer(SWITCH)
+        if begun.startswith(b"HTTP/1.1 100"):
+            assert (await client.head()).status == 100
         assert (await client.head()).status == 101
         second.close()
 

@@ -137,6 +137,7 @@ HEAD_WORDS = (
     *(b"\r\n", b"\r\n\r\n", b": ", b"HTTP/1.1", b"HTTP/1.0", b"Host: a\r\n", b"Content-Length: 1\r\n", b"\x7f"),
     *(b"Transfer-Encoding: chunked\r\n", b"Connection: ", b"Expect: 100-continue\r\n", b"keep-alive", b"close"),
     *(b"upgrade", b"http://", b"https://", b"[::1]:", b"OPTIONS * ", b"CONNECT ", b"HEAD / ", b"chunked", b"\r"),
+    *(b"Max-Forwards: 0\r\n", b"TRACE ", b"/../", b"//", b"..;", b"%2f", b"%2e", b"\\"),
     *(b"000000000000000001", b"65535", b"65536", b", ", b"\t", b" ", b"\0", b"\n", b";jsessionid=", b"?", b"#"),
 )  # fmt: skip
 CHUNK_WORDS = (
@@ -148,6 +149,8 @@ CHUNK_WORDS = (
     b";",
     b"a=b",
     b"X: y\r\n",
+    b"0\r\nX-T: 1\r\nHost: a\r\nCookie: b\r\n\r\n",
+    b"Content-Length: 5\r\n",
     b"\n",
     b"\r",
 )

@@ -18,12 +18,14 @@ from tests.support.oracles import http_head, log_lines, rewrite
 from tests.support.oracles.chunked import parse_chunked
 from tests.support.oracles.clone_ids import find_clone_ids
 from tests.support.oracles.errors import HeadError, RefusedError
+from tests.support.oracles.trailers import passed
 from tests.support.verdicts import Verdict, by_oracle, compiled
 from wsproxy._fast.affinity import read_clone_ids
 from wsproxy._fast.chunked import read_chunks
 from wsproxy._fast.head import has_head_end, read_request, read_response
 from wsproxy._fast.loglines import LineScanner, read_lines
 from wsproxy._fast.rewrite import rewrite_request, rewrite_response
+from wsproxy._fast.trailers import relay_chunks
 from wsproxy.config.xml import parse_config
 from wsproxy.errors import ConfigRefusedError
 from wsproxy.pluginlog.messages import wanted
@@ -37,6 +39,7 @@ PEER = b"192.0.2.1"
 LOCAL_HOSTS = (b"127.0.0.1", b"::1")
 PORT = 443
 PRIVATE = 8  # FIELD_PRIVATE in fields.pxd
+HOP_BY_HOP = (5, 12, 13)  # FIELD_HOP_BY_HOP, FIELD_TE, FIELD_TRAILER
 ADDED_ROOM = 1024  # ADDED in rewrite.pyx
 CONSTANT_ROOM = 200  # more than rewrite.constant_lines gives for PEER
 CUTS = 3
@@ -94,13 +97,16 @@ def request_head(data: bytes) -> None:
     whole = compiled(read_request(data))
     check_same(whole, by_oracle(http_head.parse_request, data), "request")
     check_prefixes(read_request, data, whole, choices)
-    limits = {
+    limits: dict[str, Any] = {
         "head_bytes": choices.below(len(data) + 2),
         "target_bytes": choices.below(40),
         "header_fields": choices.below(6),
     }
     small = compiled(read_request(data, **limits))
     check_same(small, by_oracle(http_head.parse_request, data, **limits), f"with {limits}")
+    limits = {"trace": True, "refuse_ambiguous": choices.flag()}
+    other = compiled(read_request(data, **limits))
+    check_same(other, by_oracle(http_head.parse_request, data, **limits), f"with {limits}")
     if isinstance(whole, dict):
         check_rewritten_request(data, whole, choices)
 
@@ -140,7 +146,7 @@ def check_rewritten_request(data: bytes, before: dict[str, Any], choices: Choice
     check_same(after["size"], len(written), "bytes written")
     assert not after["upgrade"]
     check_same(after["host"], before["host"] or local_host, "host")
-    assert not any(kind == 5 for _, _, kind, _ in after["fields"]), "hop-by-hop field"
+    assert not any(kind in HOP_BY_HOP for _, _, kind, _ in after["fields"]), "hop-by-hop field"
     if not keep_private:
         private = [value for _, value, kind, _ in after["fields"] if kind == PRIVATE]
         own = [b"false", b"http", PEER, PEER, b"HTTP/1.%d" % before["minor"], after["host"]]
@@ -221,6 +227,7 @@ def chunked(data: bytes) -> None:
         assert len(payload) + (5 if done else 0) <= consumed <= len(data)
         assert len(forwarded) <= consumed
         check_same(data[: len(forwarded)], forwarded, "forwarded is what came")
+        check_trailers(data, consumed, done, choices)
         if done:
             # without trailers, and with the empty line that the proxy writes: the same body, and nothing after it
             check_same(
@@ -230,6 +237,17 @@ def chunked(data: bytes) -> None:
             rest = chunks([forwarded])[0]
             assert isinstance(rest, tuple), rest
             check_same(rest[0], payload, "payload of what is sent so far")
+
+
+def check_trailers(data: bytes, consumed: int, done: bool, choices: Choices) -> None:
+    """What goes on with its trailers, whole and in pieces: the oracle's, and nothing that belongs into a head."""
+    for passes in (True, False):
+        expected = passed(data[:consumed], passes=passes) if done else None
+        for pieces in ([data], list(cut(data, choices, 1 + choices.below(len(data) + 1)))):
+            sent, used, is_done = relay_chunks(pieces, passes)
+            check_same((used, is_done), (consumed, done), "relayed")
+            if expected is not None:
+                check_same(sent, expected, f"sent with passes={passes}")
 
 
 COOKIE_NAMES = (b"JSESSIONID", b"J", b"SSLJSESSION", b"a-b_c")

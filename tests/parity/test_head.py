@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,10 +46,12 @@ ALPHABET = st.sampled_from(
 )
 
 
-def check_request(data: bytes, **limits: int) -> Verdict:
+def check_request(data: bytes, **limits: Any) -> Verdict:
     """The outcome on which both agree."""
     outcome = compiled(read_request(data, **limits))
     assert outcome == by_oracle(http_head.parse_request, data, **limits)
+    with_trace = compiled(read_request(data, trace=True, **limits))
+    assert with_trace == by_oracle(http_head.parse_request, data, trace=True, **limits)
     return outcome
 
 
@@ -160,6 +164,30 @@ def test_each_byte_at_each_place_is_judged_alike(byte: int) -> None:
     for at in range(len(RESPONSE)):
         check_response(RESPONSE[:at] + wound + RESPONSE[at:])
         check_response(RESPONSE[:at] + wound + RESPONSE[at + 1 :])
+
+
+@pytest.mark.parametrize("method", [b"TRACE", b"OPTIONS", b"GET", b"trace", b"TRACED"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"",
+        b"Max-Forwards: 0\r\n",
+        b"max-forwards:\t007 \r\n",
+        b"Max-Forwards: 999999999999999999\r\n",
+        b"Max-Forwards: 9999999999999999999\r\n",
+        b"Max-Forwards:\r\n",
+        b"Max-Forwards: 1, 1\r\n",
+        b"Max-Forwards: 1\r\nMax-Forwards: 1\r\n",
+        b"Max-Forwards: 1\r\nMax-Forwards: x\r\n",
+        b"Content-Length: 0\r\n",
+        b"Content-Length: 1\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Connection: max-forwards\r\nMax-Forwards: 3\r\n",
+    ],
+)
+def test_hops_and_trace_are_judged_alike(method: bytes, lines: bytes) -> None:
+    for target in (b"/", b"*", b"http://a"):
+        check_request(b"%b %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (method, target, lines))
 
 
 @pytest.mark.parametrize("length", range(40))

@@ -13,10 +13,11 @@ from wsproxy._fast.rewrite import rewrite_request, rewrite_response
 pytestmark = pytest.mark.asan
 
 PEER = b"192.0.2.1"
+DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 PRIVATE = [b"$WSIS", b"$WSSC", b"$WSPR", b"$WSRA", b"$WSRH", b"$WSSN", b"$WSSP", b"_WS_HAPRT_WLMVERSION",
            b"$WSRU", b"$WSAT", b"$WSFO", b"_WS_HAPRT_OTHER", b"$wsra", b"$ws", b"_ws_", b"_WS", b"$W"]  # fmt: skip
 NAMES = [b"Connection", b"connection", b"Keep-Alive", b"Proxy-Connection", b"TE", b"Trailer", b"Upgrade", b"Cookie",
-         b"Content-Type", b"X-One", b"x-one", b"Accept", b"Close", b"Expect", b"X-Forwarded-For", *PRIVATE]  # fmt: skip
+         b"Content-Type", b"X-One", b"x-one", b"Accept", b"Close", b"Date", b"Via", b"Expect", b"X-Forwarded-For", *PRIVATE]  # fmt: skip
 VALUES = [b"", b"x", b" a b ", b"close", b"keep-alive", b"upgrade", b"X-One", b"x-one, $WSRA", b"cookie,accept",
           b"Content-Length, Host", b"$WSIS, _WS_HAPRT_WLMVERSION", b"expect", b"100-continue", b"\xff\t;"]  # fmt: skip
 field = st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)).map(b": ".join)
@@ -66,15 +67,29 @@ FULL = (
     port=st.sampled_from([0, 80, 65535]),
     keep_private=st.booleans(),
     failover=st.booleans(),
+    via=st.sampled_from([b"", b"wsproxy", b"v" * 255]),
+    trailers=st.booleans(),
 )
-@example(FULL, b"::1", 80, True, True)
-@example(FULL, b"::1", 80, False, False)
-@example(b"GET / HTTP/1.0\r\n\r\n", b"::1", 80, False, False)
+@example(FULL, b"::1", 80, True, True, b"", False)
+@example(FULL, b"::1", 80, False, False, b"a:1", True)
+@example(b"GET / HTTP/1.0\r\n\r\n", b"::1", 80, False, False, b"a", True)
 @example(
-    b"GET / HTTP/1.1\r\nHost: h\r\n$WSRA: 1\r\nConnection: $WSRA\r\n\r\n", b"h", 80, True, False
+    b"GET / HTTP/1.1\r\nHost: h\r\n$WSRA: 1\r\nConnection: $WSRA\r\n\r\n",
+    b"h",
+    80,
+    True,
+    False,
+    b"",
+    False,
 )
 def test_request_is_the_oracles(
-    data: bytes, local_host: bytes, port: int, keep_private: bool, failover: bool
+    data: bytes,
+    local_host: bytes,
+    port: int,
+    keep_private: bool,
+    failover: bool,
+    via: bytes,
+    trailers: bool,
 ) -> None:
     written = rewrite_request(
         data,
@@ -83,6 +98,8 @@ def test_request_is_the_oracles(
         port=port,
         keep_private=keep_private,
         failover=failover,
+        via=via,
+        trailers=trailers,
     )
     if not oracle_accepts_request(data):
         assert isinstance(written, int)
@@ -94,6 +111,8 @@ def test_request_is_the_oracles(
         port=port,
         keep_private=keep_private,
         failover=failover,
+        via=via,
+        trailers=trailers,
     )
 
 
@@ -104,19 +123,27 @@ def test_request_is_the_oracles(
     say_keep_alive=st.booleans(),
     drop_length=st.booleans(),
     drop_chunked=st.booleans(),
+    date=st.sampled_from([b"", DATE]),
+    keep_trailer=st.booleans(),
 )
-@example(b"HTTP/1.1 200\r\n\r\n", False, False, False, False)
+@example(b"HTTP/1.1 200\r\n\r\n", False, False, False, False, DATE, True)
 def test_response_is_the_oracles(
-    data: bytes, close: bool, say_keep_alive: bool, drop_length: bool, drop_chunked: bool
+    data: bytes,
+    close: bool,
+    say_keep_alive: bool,
+    drop_length: bool,
+    drop_chunked: bool,
+    date: bytes,
+    keep_trailer: bool,
 ) -> None:
     written = rewrite_response(
-        data, close=close, say_keep_alive=say_keep_alive, drop_length=drop_length, drop_chunked=drop_chunked
+        data, close=close, say_keep_alive=say_keep_alive, drop_length=drop_length, drop_chunked=drop_chunked, date=date, keep_trailer=keep_trailer
     )  # fmt: skip
     if not oracle_accepts_response(data):
         assert isinstance(written, int)
         return
     assert written == rewrite.response(
-        data, close=close, say_keep_alive=say_keep_alive, drop_length=drop_length, drop_chunked=drop_chunked
+        data, close=close, say_keep_alive=say_keep_alive, drop_length=drop_length, drop_chunked=drop_chunked, date=date, keep_trailer=keep_trailer
     )  # fmt: skip
 
 
@@ -143,11 +170,11 @@ def test_request_never_leaves_its_room(data: bytes, missing: int) -> None:
     written = rewrite_request(data, keep_private=True, failover=True)
     if isinstance(written, int):
         return
+    with_via = rewrite_request(data, keep_private=True, failover=True, via=b"v" * 255)
     capacity = max(0, len(written) + 1100 - missing)
-    assert rewrite_request(data, keep_private=True, failover=True, capacity=capacity) in (
-        1,
-        written,
-    )
+    for via, whole in ((b"", written), (b"v" * 255, with_via)):
+        found = rewrite_request(data, keep_private=True, failover=True, via=via, capacity=capacity)
+        assert found in (1, whole)
 
 
 @settings(max_examples=200, deadline=None)
@@ -158,6 +185,8 @@ def test_response_never_leaves_its_room(data: bytes, missing: int) -> None:
         return
     capacity = max(0, len(written) + 1100 - missing)
     assert rewrite_response(data, close=True, capacity=capacity) in (1, written)
+    with_date = rewrite_response(data, close=True, date=DATE)
+    assert rewrite_response(data, close=True, date=DATE, capacity=capacity) in (1, with_date)
 
 
 def test_too_little_room_is_said() -> None:

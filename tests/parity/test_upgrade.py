@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wsproxy._fast.upgrade import is_protocol, passes_upgrade
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-NEVER = {"h2c", "h2", "http", "tls"}
+NEVER = re.compile(r"(h2|http|tls|spdy).*")
 
 names = st.sampled_from(
     [
@@ -20,6 +20,8 @@ names = st.sampled_from(
         "h2c",
         "H2C",
         "h2",
+        "h2c-14",
+        "SPDY",
         "HTTP",
         "TLS",
         "chat",
@@ -31,7 +33,9 @@ names = st.sampled_from(
     ]
 )
 protocols = st.builds(
-    lambda name, rest: name + rest, names, st.sampled_from(["", "/1", "/2.0", "/", " ", "\t/1"])
+    lambda name, rest: name + rest,
+    names,
+    st.sampled_from(["", "/1", "/2.0", "/", " ", "\t/1", "/1/2", "/1 h2c", "/ 1"]),
 )
 values = st.lists(protocols, max_size=4).map(",".join) | st.text("websockt2hc,/ \t", max_size=20)
 upgrades = st.builds(
@@ -59,11 +63,13 @@ def by_oracle(lines: list[str], allowed: frozenset[str]) -> bool:
     asked = [value for name, value in fields if name.lower() == "upgrade"]
     if "upgrade" not in options or len(asked) != 1:
         return False
-    each = [one.split("/")[0].strip(" \t").lower() for one in asked[0].strip(" \t").split(",")]
-    return all(
-        TOKEN.fullmatch(one) and one not in NEVER and ("*" in allowed or one in allowed)
-        for one in each
-    )
+    for one in asked[0].lower().split(","):
+        name, *version = one.strip(" \t").split("/", 1)
+        if not all(map(TOKEN.fullmatch, [name, *version])) or NEVER.fullmatch(name):
+            return False
+        if "*" not in allowed and name not in allowed:
+            return False
+    return True
 
 
 @pytest.mark.asan
@@ -84,6 +90,8 @@ def test_settings_may_name(name: str) -> None:
     assert is_protocol(name)
 
 
-@pytest.mark.parametrize("name", ["", "h2c", "H2C", "http", "TLS", "web socket", "a/1", "é"])
+@pytest.mark.parametrize(
+    "name", ["", "h2c", "H2C", "h2c-14", "http", "TLS", "spdy", "web socket", "a/1", "é"]
+)
 def test_settings_may_not_name(name: str) -> None:
     assert not is_protocol(name)

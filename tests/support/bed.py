@@ -15,9 +15,11 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from tests.support.origin import listening_socket
 from tests.support.wire import WAIT_S, Wire, close_all
 from wsproxy._fast.downstream import Downstream, DownstreamProtocol
 from wsproxy._fast.engine import Pool
+from wsproxy._fast.poller import Door, Poller
 from wsproxy._fast.state import SharedState, now_ms
 from wsproxy._fast.stream import Stream
 from wsproxy._fast.upstream import Upstream, UpstreamProtocol
@@ -79,6 +81,8 @@ class Bed:
         """``tls``: what clients meet; None: plain HTTP."""
         self.tls = tls
         self.state = SharedState(64, 16)
+        if settings is not None and settings.limits.client_connections:
+            self.state.open_client_counts(2)
         self.plan = build_plan(config, settings or Settings(), self.state)
         self.engine, self.slow = build_engine(self.plan, 0)
         if self.slow.room.is_needed:
@@ -88,8 +92,14 @@ class Bed:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self.server = await loop.create_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
-        self.port = self.server.sockets[0].getsockname()[1]
+        self.engine.poller = Poller(self.engine)
+        self.server: asyncio.AbstractServer | Door
+        sock = listening_socket()
+        self.port = sock.getsockname()[1]
+        if self.tls is None:
+            self.server = self.engine.poller.listen(sock, self._accept)
+        else:
+            self.server = await loop.create_server(self._accept, sock=sock, ssl=self.tls)
         self.sweeper = loop.create_task(self._sweep())
         if self.slow.room.is_needed:
             self.slow.room.listen(self.state.bell(0))
@@ -113,7 +123,9 @@ class Bed:
         finally:
             self.sweeper.cancel()
             await asyncio.gather(self.sweeper, return_exceptions=True)
-        await self.server.wait_closed()
+        if isinstance(self.server, asyncio.AbstractServer):
+            await self.server.wait_closed()
+        self.engine.poller.close()
         if kind is None:
             self.check_nothing_left()
 
@@ -123,7 +135,8 @@ class Bed:
 
     async def _sweep(self) -> None:
         while True:
-            self.engine.sweep()
+            while self.engine.sweep(2):  # noqa: ASYNC110  # connections may end between two steps
+                await asyncio.sleep(0)
             self.slow.room.sweep()
             await asyncio.sleep(NO_BYTES_S)
 

@@ -44,6 +44,7 @@ class Answer:
     body: bytes
     fields: tuple[tuple[bytes, bytes], ...]
     is_close_delimited: bool = False
+    trailers: tuple[tuple[bytes, bytes], ...] = ()
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the one field of that name."""
@@ -155,7 +156,12 @@ class Client:
         matched = _STATUS_LINE.fullmatch(status_line)
         if matched is None:
             raise BadAnswerError(status_line)
-        lines = [status_line]
+        lines, found = await self._fields()
+        return Answer(int(matched[1]), b"\r\n".join([status_line, *lines]), b"", tuple(found))
+
+    async def _fields(self) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+        """The field lines up to the empty one: as they are, and as pairs with names in lower case."""
+        lines = []
         found = []
         while line := await self._line():
             pair = _FIELD_LINE.fullmatch(line)
@@ -163,7 +169,7 @@ class Client:
                 raise BadAnswerError(line)
             found.append((pair[1].lower(), pair[2].rstrip(b" \t")))
             lines.append(line)
-        return Answer(int(matched[1]), b"\r\n".join(lines), b"", tuple(found))
+        return lines, found
 
     async def answer(self, *, head_only: bool = False) -> Answer:
         """The next final answer, whole; ``head_only`` for an answer to HEAD."""
@@ -179,18 +185,22 @@ class Client:
         if length is not None and encoding is not None:
             raise BadAnswerError(answer.head)
         is_close_delimited = False
+        trailers: list[tuple[bytes, bytes]] = []
         if head_only or answer.status in (204, 304):
             body = b""
         elif encoding is not None:
             if encoding != b"chunked":
                 raise BadAnswerError(answer.head)
             body = await self._chunks()
+            trailers = (await self._fields())[1]
         elif length is not None:
             body = await self.exactly(int(length))
         else:
             is_close_delimited = True
             body = await self.rest()
-        return Answer(answer.status, answer.head, body, answer.fields, is_close_delimited)
+        return Answer(
+            answer.status, answer.head, body, answer.fields, is_close_delimited, tuple(trailers)
+        )
 
     async def _chunks(self) -> bytes:
         body = b""
@@ -205,8 +215,6 @@ class Client:
             body += await self.exactly(size)
             if await self.exactly(2) != b"\r\n":
                 raise BadAnswerError(b"no CR LF after a chunk")
-        if end := await self._line():
-            raise BadAnswerError(end)
         return body
 
     async def rest(self) -> bytes:

@@ -18,7 +18,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.java import JVM_OPTIONS, Jvm, NotHereError, build_app, free_ports, tool
+from bench.macro.processes import free_ports
+from tests.support.java import JVM_OPTIONS, Jvm, NotHereError, build_app, tool
 
 LIBERTY = "io.openliberty:openliberty-runtime:25.0.0.6:zip"
 # Compiler and database are versions that run on Java 17 with this Liberty.

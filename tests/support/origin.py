@@ -72,14 +72,19 @@ class OriginConnection:
         return await self.until(b"\r\n\r\n")
 
     async def chunked(self) -> bytes:
-        """A chunked body as it was sent, to its end; without trailers."""
+        """A chunked body as it was sent, to its end; trailers with it."""
         body = b""
         while True:
             line = await self.until(b"\r\n")
             size = int(line.split(b";")[0], 16)
-            body += line + await self.exactly(size + 2)
+            body += line
             if size == 0:
-                return body
+                break
+            body += await self.exactly(size + 2)
+        while line != b"\r\n":
+            line = await self.until(b"\r\n")
+            body += line
+        return body
 
     async def request(self) -> bytes:
         """The next whole request: head and body by its framing."""

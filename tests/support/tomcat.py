@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.macro.processes import free_ports
 from bench.macro.programs import MissingProgramsError, Program, ensure
-from tests.support.java import JVM_OPTIONS, Jvm, NotHereError, build_app, free_ports, tool
+from tests.support.java import JVM_OPTIONS, Jvm, NotHereError, build_app, tool
 
 HOME = Path("/usr/share/tomcat10")
 # Not the package tomcat10: that one also starts a service.

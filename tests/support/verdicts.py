@@ -23,7 +23,7 @@ def compiled(found: dict[str, Any] | int) -> Verdict:
 
 
 def by_oracle(
-    parse: Callable[..., dict[str, object] | None], data: bytes, **limits: int
+    parse: Callable[..., dict[str, object] | None], data: bytes, **limits: Any
 ) -> Verdict:
     try:
         return parse(data, **limits)

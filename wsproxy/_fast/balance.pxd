@@ -9,7 +9,8 @@ cdef enum:
     # Servers a cluster may have: the bitmap of tried servers is 32 bytes. The largest published cell has under 100.
     MAX_SERVERS = 256
 
-cdef enum Verdict:
+cpdef enum Verdict:
+    # Whether a server may have a request.
     USABLE = 0
     PROBE = 1           # down, but its retry interval is over: this request is the one that tries it
     DOWN = 2

@@ -9,6 +9,14 @@ class NoServer(IntEnum):
     ALL_FULL = -2
     WAITS = -3
 
+class Verdict(IntEnum):
+    USABLE = 0
+    PROBE = 1
+    DOWN = 2
+    DRAINED = 3
+    FULL = 4
+    TRIED = 5
+
 @disjoint_base
 class Balancer:
     name: str

@@ -1,9 +1,9 @@
 """
 Strict reading of chunked bodies: finds chunk borders and the end without copying.
 
-Driven by ``connection`` in both directions. Chunks go on as they came (they were checked byte by byte, so both sides read
-the same); trailers are checked and dropped (RFC 9110 6.5.1 allows it). Must not accept what peers were attacked with: signs,
-blanks, ``0x``, bare LF, sizes over 15 digits, endless extensions or trailers (PEERS.md D 3 and 4).
+Driven by ``trailers`` and ``upstream``, in both directions. Chunks go on as they came (they were checked byte by byte, so
+both sides read the same); trailers are checked here, and ``trailers`` decides about them. Must not accept what peers were
+attacked with: signs, blanks, ``0x``, bare LF, sizes over 15 digits, endless extensions or trailers (PEERS.md D 3 and 4).
 """
 
 from wsproxy._fast.fields cimport BAD_CHUNK, BAD_TRAILER, is_token_character
@@ -67,7 +67,7 @@ cdef int step_size_line(ChunkState* state, unsigned char c) noexcept nogil:
 
 cdef int step_trailer(ChunkState* state, unsigned char c) noexcept nogil:
     """
-    One byte of the trailer section; 0 or -BAD_TRAILER. Fields are dropped, so their values need only be sound.
+    One byte of the trailer section; 0 or -BAD_TRAILER. What passes is a field line as ``fields.parse_field`` has it.
 
     What has no field name is refused all the same: ``0 CRLF GET /x HTTP/1.1`` is the next request to somebody who
     forgot trailers (gevent CVE-2023-41419), so it must not vanish as one.

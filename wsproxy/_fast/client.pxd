@@ -53,6 +53,8 @@ cdef class Client(Exchange):
     cdef bint pardoned              # a reused connection failed already: the next failure counts
     cdef Upstream upstream
     cdef Body body
+    cdef bint passes_trailers       # of this request
+    cdef Buffer trailers            # what is here of them; see ``trailers``
     cdef Buffer sent                # what was sent upstream, as long as it may be needed again
     cdef bint replayable            # `sent` is all of it
     cdef bint failover_marked       # $WSFO already stands in `sent`
@@ -76,6 +78,7 @@ cdef class Client(Exchange):
     cdef int end_notes(self, int server) except -1
     # Gives the server back and ends what was noted about tries.
     cdef int release(self) except -1
+    cdef int report_tries(self) except -1
     cdef int go_on(self) except -1
     cdef int linger(self) except -1
     cdef int leave_upstream(self) except -1

@@ -36,6 +36,7 @@ cdef class Client(Exchange):
         buffer_clear(&self.pending)
         buffer_clear(&self.sent)
         buffer_clear(&self.session)
+        buffer_clear(&self.trailers)
 
     cdef bint serves_client(self) noexcept:
         return True
@@ -57,6 +58,8 @@ cdef class Client(Exchange):
         """The client has body_s to go on where it is its turn: to send the rest of its request, or to read."""
         if self.write_paused or (self.phase == RELAYING and not self.request_done):
             self.deadline_ms = ws_now_ms() + self.engine.body_timeout_ms
+        elif self.half_closed and not self.response_started and self.phase != TUNNELLING:
+            self.deadline_ms = ws_now_ms() + self.engine.half_closed_timeout_ms
         else:
             self.deadline_ms = 0
 
@@ -103,6 +106,8 @@ cdef class Client(Exchange):
         self.upstream = None
         if self.session.length:
             buffer_clear(&self.session)
+        if self.trailers.length:
+            buffer_clear(&self.trailers)
         if self.noted:
             self.end_notes(server)
         return 0
@@ -111,16 +116,17 @@ cdef class Client(Exchange):
         """Who took notes of the exchange hears that it is over."""
         cdef int noted = self.noted
         self.noted = 0  # first: the slow path may end in here again
-        ledger, self.ledger = self.ledger, None
         if noted & IS_WITNESSED:
             taken = server >= 0 and not noted & IS_TOLD
             self.tell("over", (
                 self.number, self.service.cluster.server_names[server] if taken else "",
                 bool(self.choice.by_affinity or self.choice.remembered),
             ))
-        if ledger is not None:
-            self.ask_slow("tries_over", (ledger,))
-        return 0
+        return self.report_tries()
+
+    cdef int report_tries(self) except -1:
+        ledger, self.ledger = self.ledger, None  # first: the slow path may end in here again
+        return 0 if ledger is None else self.ask_slow("tries_over", (ledger,))
 
     cdef int note_answer(self, int status) except -1:
         """Who takes notes of the exchange hears that an answer begins."""
@@ -198,6 +204,8 @@ cdef class Client(Exchange):
 
     cdef int begin_tunnel(self) except -1:
         cdef Upstream upstream = self.upstream
+        if upstream is None:
+            return 0  # dropped since its head came, by an error of the slow path
         self.phase = TUNNELLING
         self.keep_alive = False
         self.await_client()
@@ -210,6 +218,8 @@ cdef class Client(Exchange):
                 return self.close_tunnel()
         elif not upstream.write_paused:
             self.resume_reading()
+        if self.ledger is not None:
+            self.report_tries()  # now: a tunnel may go on for days
         return 0
 
     cdef bint server_ended(self) except -1:
@@ -222,9 +232,7 @@ cdef class Client(Exchange):
 
     cdef int close_tunnel(self) except -1:
         """Ends the tunnel on both sides; what was received is delivered."""
-        cdef Upstream upstream = self.upstream
-        upstream.downstream = None
-        upstream.close()
+        self.upstream.part(True)
         return self.end_tunnel(True)
 
     # --- the server or the client goes away -------------------------------------------------------------------------
@@ -280,10 +288,15 @@ cdef class Client(Exchange):
         return Stream.abort(self)
 
     cdef int ended(self) except -1:
-        """Half-close: requests that are whole are still answered; an unfinished one ends here."""
+        """
+        Half-close: requests that are whole are still answered; an unfinished one ends here.
+
+        A client that is gone looks the same until something is sent to it: timeouts.half_closed_s says what is believed.
+        """
         self.half_closed = True
         if self.phase == TUNNELLING:
-            if self.upstream.client_ended():
+            # TLS closes for both directions: what the client sent is still delivered, what it would have got is not.
+            if not self.secure and self.upstream.client_ended():
                 return 1
             self.close_tunnel()
             return 0
@@ -293,9 +306,11 @@ cdef class Client(Exchange):
         if (
             self.phase == IDLE or self.phase == LINGERING or self.phase == CLOSED
             or not self.request_done or self.choice.place
+            or not self.engine.half_closed_timeout_ms and not self.response_started
         ):
             self.close()
             return 0
+        self.await_client()
         return 1
 
     cdef int on_deadline(self, int64_t now_ms) except -1:
@@ -319,6 +334,8 @@ cdef class Client(Exchange):
             self.leave_upstream()
             self.release()
             self.begin_answer("timed_out", ())
+        elif self.half_closed and self.response_started and self.request_done and not self.write_paused:
+            return 0  # its answer came in time; if nobody is there to read it, sending will tell
         elif self.phase == LINGERING and self.secure:
             self.close()  # there was no half-close: only this says that the answer is whole
         else:

@@ -28,8 +28,8 @@ cdef Service decide_service(
     Engine engine, RequestHead* head, const char* local_host, Py_ssize_t local_host_len, int local_port, int default_port,
     MatchResult* found,
 )
-# `path` without its `;params` into `out`, which has room for all of it; its length.
-cdef Py_ssize_t strip_params(const char* path, Py_ssize_t length, char* out) noexcept nogil
+# The path that routes are matched with: without `;params`; lives until the next one is asked for.
+cdef const char* matched_path(Engine engine, RequestHead* head, Py_ssize_t* length) noexcept
 # The port that Routes are matched with.
 cdef int port_of(Engine engine, RequestHead* head, int local_port, int default_port) noexcept
 # Takes a server for the request and counts it in flight there.

@@ -21,18 +21,23 @@ from wsproxy._fast.takeover cimport UNKNOWN_CLONE, any_lives, ws_takeover_count
 from wsproxy._fast.tried cimport has_tried_none
 
 
+cdef const char* matched_path(Engine engine, RequestHead* head, Py_ssize_t* length) noexcept:
+    if not head.has_params:
+        length[0] = head.path_len
+        return head.target
+    length[0] = strip_params(head.target, head.path_len, engine.path_scratch)
+    return engine.path_scratch
+
+
 cdef Service decide_service(
     Engine engine, RequestHead* head, const char* local_host, Py_ssize_t local_host_len, int local_port, int default_port,
     MatchResult* found,
 ):
-    cdef const char* path = head.target
-    cdef Py_ssize_t path_len = head.path_len
+    cdef Py_ssize_t path_len
+    cdef const char* path = matched_path(engine, head, &path_len)
     cdef const char* host = head.host if head.host != NULL else local_host
     cdef Py_ssize_t host_len = head.host_len if head.host != NULL else local_host_len
     cdef int port = port_of(engine, head, local_port, default_port)
-    if head.has_params:
-        path_len = strip_params(path, path_len, engine.path_scratch)
-        path = engine.path_scratch
     if engine.routes.match(host, host_len, port, path, path_len, found) >= 0:
         return <Service>engine.services[found.cluster]
     found.cookie_len = 0

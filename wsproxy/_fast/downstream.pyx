@@ -13,6 +13,7 @@ from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.changes cimport Evidence
 from wsproxy._fast.client cimport ANSWERING, CONNECTING, HAS_LEDGER, IS_TOLD, IS_WITNESSED
+from wsproxy._fast.client_counts cimport COUNTED, NOT_ASKED, REFUSED, UNCOUNTED
 from wsproxy._fast.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, Choice, decide_again, decide_waited
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
@@ -49,6 +50,7 @@ cdef class Downstream(Intake):
         """Who came, and how: asked once a connection."""
         if self.introduction is not None:
             peername, sockname = self.introduction
+            self.introduction = None  # memory of each idle connection
         else:
             peername = self.transport.get_extra_info("peername")
             sockname = self.transport.get_extra_info("sockname")
@@ -69,12 +71,61 @@ cdef class Downstream(Intake):
         self.origin.peer = <const char*>self.peer
         self.origin.peer_len = len(self.peer)
         self.origin.trusted = self.trusted
+        self.origin.trailers = self.engine.passes_trailers
+        self.origin.via = <const char*>self.engine.via
+        self.origin.via_len = len(self.engine.via)
+        if self.engine.client_counts is not None and not self.enter():
+            return self.reset()
         self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
         return 0
+
+    cdef int lost(self, object error) except -1:
+        self.leave()
+        return Intake.lost(self, error)
+
+    cdef bint enter(self) except -1:
+        """Whether its client may have this connection too; asked once, and told to the slow path where not."""
+        if self.admission == NOT_ASKED:
+            self.admission = UNCOUNTED
+            if self.peer not in self.engine.trusted_proxies:  # they speak for many
+                if self.engine.client_counts.identify(self.peer, &self.client):
+                    self.admission = self.engine.client_counts.enter(
+                        self.engine.worker_id, self.client, self.engine.most_of_client
+                    )
+            if self.admission == REFUSED:
+                self.engine.refused_connections += 1
+                self.engine.slow.client_refused(self.peer.decode())
+        return self.admission != REFUSED
+
+    def admit(self, str peer) -> bool:
+        """
+        Whether the client may have this connection too; it counts until it is lost, or until ``leave``.
+
+        Asked before a handshake, which costs more than the rest; never for None: the connection is nobody's.
+        """
+        if self.engine.client_counts is None or peer is None:
+            self.admission = UNCOUNTED
+            return True
+        self.peer = address_text(peer)
+        return self.enter()
+
+    def leave(self) -> None:
+        """The connection counts no longer."""
+        if self.admission == COUNTED:
+            self.admission = UNCOUNTED
+            self.engine.client_counts.leave(self.engine.worker_id, self.client)
 
     def introduce(self, tuple source not None, tuple destination not None) -> None:
         """The client's and our own (address, port) as a PROXY header said them; before ``connection_made``."""
         self.introduction = (source, destination)
+
+    @property
+    def ends(self) -> tuple | None:
+        """(address, port) of the client, and of where it came in, as introduced; None where nobody knows any more."""
+        source, destination = self.introduction or (
+            self.transport.get_extra_info("peername"), self.transport.get_extra_info("sockname")
+        )
+        return (source[:2], destination[:2]) if isinstance(source, tuple) and isinstance(destination, tuple) else None
 
     @property
     def is_waiting(self) -> bool:

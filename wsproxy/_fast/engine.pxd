@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.affinity cimport CloneIds
+from wsproxy._fast.client_counts cimport ClientCounts
 from wsproxy._fast.fields cimport Limits
 from wsproxy._fast.head cimport RequestHead, ResponseHead
 from wsproxy._fast.match cimport RouteTable
@@ -29,15 +30,21 @@ cdef class Engine(Hub):
     # loglines.LogLevel of what it is told of requests that go well; 0: nothing. The one thing that they are asked for it.
     cdef int witness_level
     cdef bint vhost_matching_compat
+    cdef bint passes_trailers       # http.trailers
+    cdef bytes via                  # our name in the Via of requests; empty: none
     cdef bint on_503                # [retry] on_503
     cdef bint errors_mark_down      # [retry] server_errors
     cdef bint port_of_listener      # AppServerPortPreference="WebserverPort"
     cdef frozenset trusted_proxies
+    cdef ClientCounts client_counts  # limits.client_connections; None: no limit
+    cdef int64_t most_of_client
+    cdef readonly long long refused_connections  # because of it
     cdef frozenset upgrades         # protocols that clients may upgrade to, lower case; "*": any but another HTTP
     cdef int64_t head_timeout_ms
     cdef int64_t keepalive_timeout_ms
     cdef int64_t body_timeout_ms
     cdef int64_t linger_timeout_ms
+    cdef int64_t half_closed_timeout_ms  # 0: a client that sends no more is taken for gone
     cdef int64_t takeover_ms        # how long a session's new server is remembered; 0: not at all
     cdef readonly bint draining
     cdef readonly long long requests
@@ -77,6 +84,7 @@ cdef class Pool:
     cdef readonly int64_t ws_idle_ms        # of a tunnel: without a byte in either direction; 0: none
     cdef readonly bint extended_handshake
     cdef readonly bint wait_for_continue
+    cdef readonly str proxy_protocol  # "v1", "v2": each connection begins with its client's address; "none"
     cdef int64_t idle_ms
     cdef int most_idle
     cdef list idle                  # Upstreams, the one used last at the end

@@ -1,3 +1,4 @@
+from wsproxy._fast.client_counts import ClientCounts
 from wsproxy._fast.match import RouteTable
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.stream import Hub
@@ -6,6 +7,7 @@ class Engine(Hub):
     worker_id: int
     draining: bool
     requests: int
+    refused_connections: int
     services: list[Service | None]
     slow: object
     witness: object
@@ -21,6 +23,10 @@ class Engine(Hub):
         head_bytes: int = 65536,
         target_bytes: int = 16384,
         header_fields: int = 300,
+        trace: bool = False,
+        refuse_ambiguous: bool = False,
+        via: bytes = b"",
+        trailers: bool = False,
         vhost_matching_compat: bool = False,
         port_of_listener: bool = False,
         trusted_proxies: frozenset[bytes] = frozenset(),
@@ -31,8 +37,13 @@ class Engine(Hub):
         keepalive_s: float = 60,
         body_s: float = 60,
         linger_s: float = 2,
+        half_closed_s: float = 86400,
         takeover_s: float = 60,
+        client_counts: ClientCounts | None = None,
+        most_of_client: int = 0,
     ) -> None: ...
+    @property
+    def limits_clients(self) -> bool: ...
     def drain(self) -> int: ...
     def close_all(self) -> None: ...
 
@@ -69,6 +80,7 @@ class Pool:
     ws_idle_ms: int
     extended_handshake: bool
     wait_for_continue: bool
+    proxy_protocol: str
     def __init__(
         self,
         name: str,
@@ -85,5 +97,6 @@ class Pool:
         tls: object = None,
         extended_handshake: bool = False,
         wait_for_continue: bool = False,
+        proxy_protocol: str = "none",
     ) -> None: ...
     def idle_count(self) -> int: ...

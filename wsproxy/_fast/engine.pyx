@@ -6,6 +6,7 @@ Made by ``dataplane.worker`` before the first connection; read by every request.
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t
+from wsproxy._fast.client_counts cimport ClientCounts
 from wsproxy._fast.match cimport RouteTable
 from wsproxy._fast.select cimport Cluster
 from wsproxy._fast.state cimport ws_now_ms
@@ -32,6 +33,10 @@ cdef class Engine(Hub):
         Py_ssize_t head_bytes=65536,
         Py_ssize_t target_bytes=16384,
         int header_fields=300,
+        bint trace=False,
+        bint refuse_ambiguous=False,
+        bytes via not None=b"",
+        bint trailers=False,
         bint vhost_matching_compat=False,
         bint port_of_listener=False,
         frozenset trusted_proxies=frozenset(),
@@ -42,12 +47,19 @@ cdef class Engine(Hub):
         double keepalive_s=60,
         double body_s=60,
         double linger_s=2,
+        double half_closed_s=86400,
         double takeover_s=60,
+        ClientCounts client_counts=None,
+        int64_t most_of_client=0,
     ):
         for service in services:
             if service is not None and not isinstance(service, Service):
                 raise TypeError(f"found {service!r} among the services; allowed is Service or None")
+        if client_counts is not None and not 0 <= worker_id < client_counts.workers:
+            raise ValueError(f"found worker {worker_id}; allowed is one of the {client_counts.workers} that are counted for")
         self.worker_id = worker_id
+        self.client_counts = client_counts
+        self.most_of_client = most_of_client
         self.routes = routes
         self.services = services
         self.fallback = fallback
@@ -56,6 +68,10 @@ cdef class Engine(Hub):
         self.limits.head_bytes = head_bytes
         self.limits.target_bytes = target_bytes
         self.limits.header_fields = header_fields
+        self.limits.trace = trace
+        self.limits.refuse_ambiguous = refuse_ambiguous
+        self.via = via
+        self.passes_trailers = trailers
         self.vhost_matching_compat = vhost_matching_compat
         self.port_of_listener = port_of_listener
         self.trusted_proxies = trusted_proxies
@@ -66,6 +82,7 @@ cdef class Engine(Hub):
         self.keepalive_timeout_ms = <int64_t>(keepalive_s * 1000)
         self.body_timeout_ms = <int64_t>(body_s * 1000)
         self.linger_timeout_ms = <int64_t>(linger_s * 1000)
+        self.half_closed_timeout_ms = <int64_t>(half_closed_s * 1000)
         self.takeover_ms = <int64_t>(takeover_s * 1000)
 
     def __dealloc__(self):
@@ -86,6 +103,11 @@ cdef class Engine(Hub):
         for service in [*self.services, self.fallback]:
             if service is not None:
                 (<Service>service).cluster.show_sight(self.witness_level > 0)
+
+    @property
+    def limits_clients(self) -> bool:
+        """Whether there is a limit for the connections of a client."""
+        return self.client_counts is not None
 
     def drain(self) -> int:
         """Ends idle clients now and the others after their exchange; returns how many are left."""
@@ -145,7 +167,7 @@ cdef class Pool:
         double connect_timeout_s=10, double io_timeout_s=0, bint io_timeout_marks_down=False,
         double ws_io_timeout_s=0, double ws_idle_s=3600,
         double idle_s=25, int most_idle=256, object tls=None,
-        bint extended_handshake=False, bint wait_for_continue=False,
+        bint extended_handshake=False, bint wait_for_continue=False, str proxy_protocol not None="none",
     ):
         self.name = name
         self.host = host
@@ -156,7 +178,9 @@ cdef class Pool:
         self.io_timeout_marks_down = io_timeout_marks_down
         self.ws_io_timeout_ms = <int64_t>(ws_io_timeout_s * 1000)
         self.ws_idle_ms = <int64_t>(ws_idle_s * 1000)
-        self.idle_ms = <int64_t>(idle_s * 1000)
+        self.proxy_protocol = proxy_protocol
+        # A connection that began with a client's address is that client's: kept, it would serve others in its name.
+        self.idle_ms = <int64_t>(idle_s * 1000) if proxy_protocol == "none" else 0
         self.most_idle = most_idle
         self.extended_handshake = extended_handshake
         self.wait_for_continue = wait_for_continue

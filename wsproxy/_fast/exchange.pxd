@@ -40,10 +40,11 @@ cdef class Exchange(Stream):
     cdef bint keep_alive
     cdef bint http10
     cdef bint head_only
+    cdef bint takes_trailers        # the client wants the answer's trailers, and http.trailers allows them
     # The session's value as the request brought it; empty: nobody needs it. See `Intake.keep_session`.
     cdef Buffer session
     cdef int expect                 # Expectation
-    cdef bint upgrades              # the request asks for another protocol on this connection, and may
+    cdef frozenset upgrades         # names of the protocols that the request asks for on this connection, and may; or None
     cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 
     # Completes the session cookie of a final answer that sets cookies, or whose `session` is kept; 0, or -1: no room.

@@ -23,12 +23,15 @@ cdef enum FieldKind:
     FIELD_CONTENT_LENGTH
     FIELD_TRANSFER_ENCODING
     FIELD_CONNECTION
-    FIELD_HOP_BY_HOP            # Keep-Alive, Proxy-Connection, TE, Trailer, Upgrade: never forwarded
+    FIELD_HOP_BY_HOP            # Keep-Alive, Proxy-Connection, Upgrade: never forwarded
     FIELD_EXPECT
     FIELD_COOKIE
     FIELD_PRIVATE               # $WS..., _WS_...: PLUGIN 6.1
     FIELD_SET_COOKIE
     FIELD_REWRITTEN             # set by ``lines``: `line` no longer lies between its neighbours
+    FIELD_DATE
+    FIELD_TE
+    FIELD_TRAILER
 
 cdef enum:
     PRIVATE_FAILOVER = 256      # Fields.private_seen: $WSFO
@@ -69,11 +72,17 @@ cdef enum HeadError:
     BAD_TRAILER
     BAD_EXPECT
     METHOD_REFUSED
+    TRACE_REFUSED
+    TRACE_WITH_BODY
+    BAD_MAX_FORWARDS
+    AMBIGUOUS_PATH
 
 cdef struct Limits:
     Py_ssize_t head_bytes
     Py_ssize_t target_bytes
     int header_fields
+    bint trace                  # http.trace: TRACE is a method like any other
+    bint refuse_ambiguous       # routing.ambiguous_paths
 
 cdef struct Field:
     const char* line            # where the line begins, which is where the name begins
@@ -89,8 +98,11 @@ cdef struct Fields:
     int count
     bint has_cookie
     bint has_set_cookie
+    bint has_date               # and it goes on
     int options                 # of all Connection fields
     bint has_nominated          # Connection names other fields
+    bint nominates_others       # and not only TE
+    bint te_trailers            # TE says that trailers are welcome
     bint connection_close
     bint connection_keep_alive
     bint connection_upgrade
@@ -111,6 +123,8 @@ cdef bint all_of(const char* p, Py_ssize_t length, int character_class) noexcept
 cdef HeadError find_control(const char* p, Py_ssize_t length) noexcept nogil
 cdef bint equals_ignoring_case(const char* data, const char* lower, Py_ssize_t length) noexcept nogil
 cdef bint is_token_character(unsigned char c) noexcept nogil
+# The number; -1 where it is not 1 to 18 digits.
+cdef int64_t parse_decimal(const char* p, uint32_t length) noexcept nogil
 # One field line: > 0 its length with CR LF; 0: the empty line (2 bytes) ends the fields; < 0: -HeadError.
 cdef Py_ssize_t parse_field(const char* p, const char* lf, Field* out) noexcept nogil
 # All of them: bytes up to and with the empty line; 0 not whole yet; < 0 -HeadError.

@@ -108,8 +108,11 @@ cdef inline int private_bit(const char* name, uint32_t length) noexcept nogil:
 cdef inline int field_kind(const char* name, uint32_t length) noexcept nogil:
     """What the fast path must know of a name; told apart by length first."""
     cdef char first = name[0] | 0x20
-    if length == 4 and first == c"h" and equals_ignoring_case(name, "host", 4):
-        return FIELD_HOST
+    if length == 4:
+        if first == c"h" and equals_ignoring_case(name, "host", 4):
+            return FIELD_HOST
+        if first == c"d" and equals_ignoring_case(name, "date", 4):
+            return FIELD_DATE
     if length == 6:
         if first == c"c" and equals_ignoring_case(name, "cookie", 6):
             return FIELD_COOKIE
@@ -130,9 +133,9 @@ cdef inline int field_kind(const char* name, uint32_t length) noexcept nogil:
         if first == c"u" and equals_ignoring_case(name, "upgrade", 7):
             return FIELD_HOP_BY_HOP
         if first == c"t" and equals_ignoring_case(name, "trailer", 7):
-            return FIELD_HOP_BY_HOP
+            return FIELD_TRAILER
     elif length == 2 and first == c"t" and equals_ignoring_case(name, "te", 2):
-        return FIELD_HOP_BY_HOP
+        return FIELD_TE
     elif length == 16 and first == c"p" and equals_ignoring_case(name, "proxy-connection", 16):
         return FIELD_HOP_BY_HOP
     if name[0] == c"$" and length >= 3 and equals_ignoring_case(name, "$ws", 3):
@@ -185,7 +188,7 @@ cdef Py_ssize_t parse_field(const char* p, const char* lf, Field* out) noexcept 
 
 
 cdef int64_t parse_decimal(const char* p, uint32_t length) noexcept nogil:
-    """The number; -1 where it is not 1 to 18 digits (18 always fit 63 bits)."""
+    # 18 digits always fit 63 bits.
     cdef int64_t number = 0
     cdef uint32_t i
     if length == 0 or length > 18:
@@ -244,7 +247,25 @@ cdef HeadError note_connection(Fields* fields, Field* field) noexcept nogil:
             fields.connection_upgrade = True
         else:
             fields.has_nominated = True
+            if length != 2 or not equals_ignoring_case(p, "te", 2):
+                fields.nominates_others = True
         p += length
+
+
+cdef bint names_trailers(Field* field) noexcept nogil:
+    """Whether the list has the member ``trailers``; it takes no weight, so ``trailers;q=0`` is none (RFC 9110 10.1.4)."""
+    cdef const char* end = field.value + field.value_len
+    cdef const char* p = field.value
+    cdef Py_ssize_t length = 0
+    while True:
+        p = next_token(p, end, &length)
+        if p == NULL:
+            return False
+        if length == 8 and equals_ignoring_case(p, "trailers", 8):
+            return True
+        p = <const char*>memchr(p, c",", end - p)
+        if p == NULL:
+            return False
 
 
 cdef bint same_name(const char* a, const char* b, Py_ssize_t length) noexcept nogil:
@@ -281,6 +302,8 @@ cdef void drop_nominated(Fields* fields) noexcept nogil:
                         and fields.at[j].kind != FIELD_CONTENT_LENGTH
                         and fields.at[j].kind != FIELD_TRANSFER_ENCODING
                     )
+                    if fields.at[j].kind == FIELD_DATE:
+                        fields.has_date = False
             p = next_token(p + length, end, &length)
 
 
@@ -292,6 +315,10 @@ cdef HeadError note_field(Fields* fields, Field* field) noexcept nogil:
         fields.has_cookie = True
     elif field.kind == FIELD_SET_COOKIE:
         fields.has_set_cookie = True
+    elif field.kind == FIELD_TE:
+        fields.te_trailers = fields.te_trailers or names_trailers(field)
+    elif field.kind == FIELD_DATE:
+        fields.has_date = True
     elif field.kind == FIELD_HOST:
         fields.hosts += 1
     elif field.kind == FIELD_CONTENT_LENGTH:

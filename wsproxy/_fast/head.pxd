@@ -1,5 +1,6 @@
 # Request and response heads: found, checked strictly, and noted as pointers into the caller's bytes.
 
+from libc.stdint cimport int64_t
 from wsproxy._fast.fields cimport Fields, Limits
 
 cdef enum:
@@ -18,6 +19,8 @@ cdef struct RequestHead:
     const char* method
     int method_len
     bint is_head
+    bint is_options
+    bint is_trace
     const char* target          # origin-form or `*`: what is sent upstream
     int target_len
     int path_len                # of target, up to `?`
@@ -29,6 +32,8 @@ cdef struct RequestHead:
     int port                    # -1: none given
     int minor                   # HTTP/1.minor
     bint keep_alive
+    int64_t hops                # Max-Forwards of OPTIONS and TRACE; -1: none, or another method
+    int hops_at                 # its field
     Fields fields
 
 cdef struct ResponseHead:

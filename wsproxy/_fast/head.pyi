@@ -10,7 +10,13 @@ class ExactCopy:
     def __new__(cls, data: bytes) -> ExactCopy: ...
 
 def read_request(
-    data: bytes, *, head_bytes: int = 65536, target_bytes: int = 16384, header_fields: int = 300
+    data: bytes,
+    *,
+    head_bytes: int = 65536,
+    target_bytes: int = 16384,
+    header_fields: int = 300,
+    trace: bool = False,
+    refuse_ambiguous: bool = False,
 ) -> dict[str, Any] | int: ...
 def read_response(
     data: bytes, *, head_bytes: int = 65536, header_fields: int = 300

@@ -10,12 +10,14 @@ Borrowed memory: every pointer in ``RequestHead`` and ``ResponseHead`` points in
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 from wsproxy._fast.fields cimport (
+    AMBIGUOUS_PATH,
     BAD_CHUNK,
     BAD_CONNECTION,
     BAD_CONTENT_LENGTH,
     BAD_EXPECT,
     BAD_FIELD_NAME,
     BAD_HOST,
+    BAD_MAX_FORWARDS,
     BAD_METHOD,
     BAD_REQUEST_LINE,
     BAD_STATUS_LINE,
@@ -42,6 +44,8 @@ from wsproxy._fast.fields cimport (
     TARGET_TOO_LONG,
     TCHAR,
     TOO_MANY_FIELDS,
+    TRACE_REFUSED,
+    TRACE_WITH_BODY,
     UNEXPECTED_STATUS,
     UNSUPPORTED_VERSION,
     Fields,
@@ -50,8 +54,10 @@ from wsproxy._fast.fields cimport (
     all_of,
     equals_ignoring_case,
     find_control,
+    parse_decimal,
     parse_fields,
 )
+from wsproxy._fast.paths cimport is_ambiguous
 
 # The private fields that wsproxy sets, in the order of Fields.private_seen's bits (PLUGIN.md 6.1).
 PRIVATE_NAMES = (
@@ -88,6 +94,10 @@ HEAD_ERRORS: dict[int, tuple[int, str]] = {
     BAD_TRAILER: (400, "trailer fields are malformed or larger than allowed"),
     BAD_EXPECT: (417, "Expect is not 100-continue"),
     METHOD_REFUSED: (405, "CONNECT is not served: this is a reverse proxy"),
+    TRACE_REFUSED: (405, "TRACE is not served without http.trace"),
+    TRACE_WITH_BODY: (400, "TRACE with a body"),
+    BAD_MAX_FORWARDS: (400, "Max-Forwards is not one decimal number of at most 18 digits"),
+    AMBIGUOUS_PATH: (400, "path with //, a dot segment, a backslash or an encoded one of . / \\ ; (routing.ambiguous_paths)"),
 }
 
 
@@ -168,10 +178,9 @@ cdef HeadError split_target(
     """Origin-form as it is; absolute-form into authority and origin-form; `*` only with OPTIONS (RFC 9112 3.2)."""
     cdef const char* slash
     cdef Py_ssize_t scheme = 0
-    cdef bint is_options = out.method_len == 7 and memcmp(out.method, b"OPTIONS", 7) == 0
     authority[0] = NULL
     if p[0] != c"/":
-        if length == 1 and p[0] == c"*" and is_options:
+        if length == 1 and p[0] == c"*" and out.is_options:
             out.target = p
             out.target_len = 1
             return HEAD_OK
@@ -189,7 +198,7 @@ cdef HeadError split_target(
             return BAD_TARGET  # http://host?query has no path of its own to send on
         if slash == NULL:
             authority_len[0] = <int>length
-            out.target = "*" if is_options else "/"  # OPTIONS of the server as a whole (RFC 9112 3.2.4)
+            out.target = "*" if out.is_options else "/"  # OPTIONS of the server as a whole (RFC 9112 3.2.4)
             out.target_len = 1
             return HEAD_OK
         authority_len[0] = <int>(slash - p)
@@ -240,6 +249,10 @@ cdef HeadError parse_request_line(
     if p[5] != c"1" or p[7] > c"1":
         return UNSUPPORTED_VERSION
     out.minor = p[7] - c"0"
+    out.is_options = out.method_len == 7 and memcmp(out.method, b"OPTIONS", 7) == 0
+    out.is_trace = out.method_len == 5 and memcmp(out.method, b"TRACE", 5) == 0
+    if out.is_trace and not limits.trace:
+        return TRACE_REFUSED  # it shows scripts what they may not read: cookies, and what was added on the way
     if out.method_len == 7 and memcmp(out.method, b"CONNECT", 7) == 0:
         return METHOD_REFUSED
     return split_target(target, length, out, authority, authority_len)
@@ -266,6 +279,22 @@ cdef HeadError note_host(RequestHead* out, const char* authority, int authority_
                     return error
     if authority != NULL:
         return parse_authority(authority, authority_len, out)
+    return HEAD_OK
+
+
+cdef HeadError note_hops(RequestHead* out) noexcept nogil:
+    """How often OPTIONS and TRACE may still go on (RFC 9110 7.6.2), and that TRACE has no body (9.3.8)."""
+    cdef int i
+    if out.is_trace and (out.fields.chunked or out.fields.content_length > 0):
+        return TRACE_WITH_BODY  # whoever does not expect one reads it as the next request
+    for i in range(out.fields.count):
+        if out.fields.at[i].name_len == 12 and equals_ignoring_case(out.fields.at[i].line, "max-forwards", 12):
+            if out.hops >= 0:
+                return BAD_MAX_FORWARDS
+            out.hops_at = i
+            out.hops = parse_decimal(out.fields.at[i].value, out.fields.at[i].value_len)
+            if out.hops < 0:
+                return BAD_MAX_FORWARDS
     return HEAD_OK
 
 
@@ -303,8 +332,15 @@ cdef Py_ssize_t parse_request(const char* data, Py_ssize_t length, Limits* limit
         return -<int>BAD_TRANSFER_ENCODING  # HTTP/1.0 knows no Transfer-Encoding (RFC 9112 6.1)
     if out.fields.has_expect and not out.fields.expect_continue:
         return -<int>BAD_EXPECT
+    out.hops = -1
+    if out.is_options or out.is_trace:
+        error = note_hops(out)
+        if error != HEAD_OK:
+            return -<int>error
     query = <const char*>memchr(out.target, c"?", out.target_len)
     out.path_len = out.target_len if query == NULL else <int>(query - out.target)
+    if limits.refuse_ambiguous and out.target[0] == c"/" and is_ambiguous(out.target, out.path_len):
+        return -<int>AMBIGUOUS_PATH
     out.has_params = memchr(out.target, c";", out.path_len) != NULL
     if out.minor == 1:
         out.keep_alive = not out.fields.connection_close
@@ -313,6 +349,7 @@ cdef Py_ssize_t parse_request(const char* data, Py_ssize_t length, Limits* limit
         # HTTP/1.0 clients understand neither 100 nor 101: what they say about them is not heard (RFC 9110 7.8, 10.1.1).
         out.fields.expect_continue = False
         out.fields.connection_upgrade = False
+        out.fields.te_trailers = False
     return out.size
 
 
@@ -393,18 +430,22 @@ cdef list field_rows(Fields* fields):
     return rows
 
 
-cdef Limits limits_of(head_bytes, target_bytes, header_fields):
+cdef Limits limits_of(head_bytes, target_bytes, header_fields, trace=False, refuse_ambiguous=False):
     cdef Limits limits
     limits.head_bytes = head_bytes
     limits.target_bytes = target_bytes
     limits.header_fields = header_fields
+    limits.trace = trace
+    limits.refuse_ambiguous = refuse_ambiguous
     return limits
 
 
-def read_request(bytes data, *, head_bytes=65536, target_bytes=16384, header_fields=300):
+def read_request(
+    bytes data, *, head_bytes=65536, target_bytes=16384, header_fields=300, trace=False, refuse_ambiguous=False
+):
     """A dict of what ``parse_request`` found; an int where it found none: 0 not whole yet, below 0 a HeadError."""
     cdef RequestHead head
-    cdef Limits limits = limits_of(head_bytes, target_bytes, header_fields)
+    cdef Limits limits = limits_of(head_bytes, target_bytes, header_fields, trace, refuse_ambiguous)
     cdef ExactCopy copy = ExactCopy(data)
     cdef Py_ssize_t size = parse_request(copy.at, copy.length, &limits, &head)
     if size <= 0:
@@ -423,6 +464,9 @@ def read_request(bytes data, *, head_bytes=65536, target_bytes=16384, header_fie
         "chunked": bool(head.fields.chunked),
         "upgrade": bool(head.fields.connection_upgrade),
         "expect_continue": bool(head.fields.expect_continue),
+        "hops": head.hops,
+        "te_trailers": bool(head.fields.te_trailers),
+        "nominates_others": bool(head.fields.nominates_others),
         "fields": field_rows(&head.fields),
     }
 

@@ -2,6 +2,7 @@
 
 from wsproxy._fast.client cimport Client
 from wsproxy._fast.match cimport MatchResult
+from wsproxy._fast.trailers cimport End
 from wsproxy._fast.upstream cimport Upstream
 
 
@@ -10,7 +11,7 @@ cdef class Intake(Client):
     cdef Py_ssize_t begin(self, const char* data, Py_ssize_t length) except -1
     cdef Py_ssize_t start(self, const char* data, Py_ssize_t length) except -1
     cdef int hand_over(self, Upstream upstream) except -1
-    cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, bint* owes_end) noexcept
+    cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, End* end) except? -1
     cdef int refuse(self, int error) except -1
     cdef int relay_body(self, const char* data, Py_ssize_t length) except -1
     cdef int keep_pending(self, const char* data, Py_ssize_t length) except -1
@@ -18,7 +19,7 @@ cdef class Intake(Client):
     cdef int tell_start(self, MatchResult* found, Py_ssize_t out_len, bint is_warm) except -1
     # Keeps a request of which nothing was sent, whatever PostBufferSize says.
     cdef int keep_unsent(
-        self, const char* head, Py_ssize_t head_len, const char* body, Py_ssize_t body_len, bint owes_end
+        self, const char* head, Py_ssize_t head_len, const char* body, Py_ssize_t body_len, End* end
     ) except -1
     # Copies the session value that `engine.ids` points to.
     cdef int keep_session(self) except -1

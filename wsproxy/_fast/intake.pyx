@@ -11,7 +11,7 @@ reading of the other. How exchanges and connections end is ``client``'s part.
 
 from libc.stdint cimport int64_t
 from libc.string cimport memset
-from wsproxy._fast.chunked cimport CHUNK_DONE, begin_chunks, scan_chunks
+from wsproxy._fast.chunked cimport CHUNK_DONE, begin_chunks
 from wsproxy._fast.client cimport CONNECTING, IDLE, IS_WITNESSED, LINGERING, RELAYING, TUNNELLING, Client
 from wsproxy._fast.decide cimport decide_server, decide_service, port_of
 from wsproxy._fast.edits cimport edit_request
@@ -25,6 +25,7 @@ from wsproxy._fast.rewrite cimport write_request
 from wsproxy._fast.select cimport ALL_FULL
 from wsproxy._fast.state cimport ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Buffer, buffer_append, buffer_clear, buffer_drop
+from wsproxy._fast.trailers cimport End, pass_chunks
 from wsproxy._fast.upgrade cimport pass_upgrade
 from wsproxy._fast.upstream cimport Upstream
 from wsproxy._fast.witness cimport describe_choice, describe_request
@@ -143,7 +144,8 @@ cdef class Intake(Client):
         cdef RequestHead* head = &engine.request
         cdef MatchResult found
         cdef Py_ssize_t used, forward, out_len
-        cdef bint owes_end, waits
+        cdef bint waits
+        cdef End end
         cdef Upstream upstream
         engine.requests += 1
         self.number = engine.requests
@@ -155,11 +157,13 @@ cdef class Intake(Client):
         self.ends_by_close = False
         self.http10 = head.minor == 0
         self.head_only = head.is_head
+        self.takes_trailers = engine.passes_trailers and head.fields.te_trailers
         self.keep_alive = head.keep_alive and not engine.draining
         self.body.seen = 0
         if head.fields.chunked:
             self.body.kind = CHUNKED_BODY
             begin_chunks(&self.body.chunks)
+            self.passes_trailers = engine.passes_trailers and not head.fields.nominates_others
         elif head.fields.content_length > 0:
             self.body.kind = LENGTH_BODY
             self.body.left = head.fields.content_length
@@ -167,11 +171,15 @@ cdef class Intake(Client):
             self.body.kind = NO_BODY
         self.request_done = self.body.kind == NO_BODY
         # With a body, and where it is unclear whose turn it is, it stays an ordinary request.
-        self.upgrades = (
-            head.fields.connection_upgrade and self.request_done and not head.is_head
-            and pass_upgrade(&head.fields, engine.upgrades)
-        )
+        self.upgrades = None
+        if head.fields.connection_upgrade and self.request_done and not head.is_head:
+            self.upgrades = pass_upgrade(&head.fields, engine.upgrades)
 
+        if head.hops == 0:
+            used = head.size
+            self.service = None
+            self.begin_answer("last_hop", (bool(head.is_options),))
+            return used
         self.service = decide_service(
             engine, head, self.origin.local_host, self.origin.local_host_len, self.local_port, self.default_port,
             &found,
@@ -195,7 +203,7 @@ cdef class Intake(Client):
         if engine.ids.value_len and (not self.choice.by_affinity or self.service.strips_clone_ids):
             self.keep_session()
         self.phase = CONNECTING  # until an upstream has it
-        used = self.take_body(data + head.size, length - head.size, &forward, &owes_end)
+        used = self.take_body(data + head.size, length - head.size, &forward, &end)
         if used < 0:
             self.release()
             self.refuse(<int>-used)
@@ -213,7 +221,10 @@ cdef class Intake(Client):
             self.origin.port = self.local_port
         self.failover_marked = self.origin.keep_private and head.fields.private_seen & PRIVATE_FAILOVER
         out_len = -1
-        if not self.service.edits_requests or edit_request(engine, self.service, head, &self.origin, &found) == 0:
+        if (
+            not (self.service.edits_requests or head.hops > 0)
+            or edit_request(engine, self.service, head, &self.origin, &found) == 0
+        ):
             out_len = write_request(engine.out, OUT_SIZE, head, &self.origin)
         if out_len < 0:
             self.release()
@@ -224,8 +235,8 @@ cdef class Intake(Client):
         buffer_append(&self.sent, engine.out, out_len)
         if forward:
             self.keep_sent(data + head.size, forward)
-        if owes_end:
-            self.keep_sent("\r\n", 2)
+        if end.length:
+            self.keep_sent(end.data, end.length)
         used += head.size
         self.began_ms = ws_now_ms()
         waits = self.service.waits_for_continue and self.body.kind != NO_BODY
@@ -236,7 +247,7 @@ cdef class Intake(Client):
             self.tell_start(&found, out_len, upstream is not None)
         if upstream is None:
             if not self.replayable:
-                self.keep_unsent(engine.out, out_len, data + head.size, forward, owes_end)
+                self.keep_unsent(engine.out, out_len, data + head.size, forward, &end)
             self.await_client()
             if not self.request_done:
                 self.pause_reading()
@@ -247,8 +258,8 @@ cdef class Intake(Client):
             return used
         self.hand_over(upstream)
         upstream.send(engine.out, out_len, data + head.size, forward)
-        if owes_end:
-            upstream.send("\r\n", 2, NULL, 0)
+        if end.length:
+            upstream.send(end.data, end.length, NULL, 0)
         return used
 
     cdef int tell_start(self, MatchResult* found, Py_ssize_t out_len, bint is_warm) except -1:
@@ -276,13 +287,12 @@ cdef class Intake(Client):
         return self.tell("decided", (asked, chosen, engine.out[:out_len] if is_warm else b""))
 
     cdef int keep_unsent(
-        self, const char* head, Py_ssize_t head_len, const char* body, Py_ssize_t body_len, bint owes_end
+        self, const char* head, Py_ssize_t head_len, const char* body, Py_ssize_t body_len, End* end
     ) except -1:
         """Nothing was sent yet: whatever PostBufferSize says, all of it is still needed once."""
         buffer_append(&self.sent, head, head_len)
         buffer_append(&self.sent, body, body_len)
-        if owes_end:
-            buffer_append(&self.sent, "\r\n", 2)
+        buffer_append(&self.sent, end.data, end.length)
         return 0
 
     cdef int keep_session(self) except -1:
@@ -297,38 +307,31 @@ cdef class Intake(Client):
         self.phase = RELAYING
         self.await_client()
         upstream.begin(self)
-        if self.upgrades:
-            upstream.await_upgrade()
         return 0
 
-    cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, bint* owes_end) noexcept:
+    cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, End* end) except? -1:
         """How much of these bytes belongs to the body (or -HeadError) and how much of that goes on as it is."""
         cdef Py_ssize_t used = 0
         forward[0] = 0
-        owes_end[0] = False
+        end.length = 0
         if self.body.kind == LENGTH_BODY:
             used = length if length < self.body.left else <Py_ssize_t>self.body.left
             self.body.left -= used
             self.request_done = self.body.left == 0
             forward[0] = used
         elif self.body.kind == CHUNKED_BODY:
-            used = scan_chunks(&self.body.chunks, data, length, forward)
+            used = pass_chunks(&self.body.chunks, &self.trailers, self.passes_trailers, data, length, forward, end)
             if used < 0:
                 return used
-            if self.body.chunks.phase == CHUNK_DONE:
-                self.request_done = True
-                if used - forward[0] == 2 and self.body.chunks.trailer_bytes == 2:
-                    forward[0] = used  # no trailers: the end goes on as it came
-                else:
-                    owes_end[0] = True
+            self.request_done = self.body.chunks.phase == CHUNK_DONE
         self.body.seen = <int64_t>self.body.chunks.payload if self.body.kind == CHUNKED_BODY else self.body.seen + used
         return used
 
     cdef int relay_body(self, const char* data, Py_ssize_t length) except -1:
         """Body bytes of a request that an upstream already has; what follows the body waits."""
         cdef Py_ssize_t used, forward
-        cdef bint owes_end
-        used = self.take_body(data, length, &forward, &owes_end)
+        cdef End end
+        used = self.take_body(data, length, &forward, &end)
         if used < 0 or 0 <= self.service.post_size_limit < self.body.seen:
             self.upstream.abort()
             self.upstream.downstream = None
@@ -344,12 +347,12 @@ cdef class Intake(Client):
         self.await_client()
         if self.replayable:
             self.keep_sent(data, forward)
-            if owes_end:
-                self.keep_sent("\r\n", 2)
+            if end.length:
+                self.keep_sent(end.data, end.length)
         self.upstream.touch()
         self.upstream.send(data, forward, NULL, 0)
-        if owes_end:
-            self.upstream.send("\r\n", 2, NULL, 0)
+        if end.length:
+            self.upstream.send(end.data, end.length, NULL, 0)
         if used < length and not self.closing:
             self.keep_pending(data + used, length - used)
         return 0

@@ -8,7 +8,7 @@ begins at random, the others of the server's group are struck off and the same f
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr
 from wsproxy._fast.affinity cimport collect_clone_ids
-from wsproxy._fast.decide cimport decide_again_at, decide_server_at, decide_service, session_key
+from wsproxy._fast.decide cimport decide_again_at, decide_server_at, decide_service, matched_path, session_key
 from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.fields cimport FIELD_COOKIE, MAX_FIELDS
 from wsproxy._fast.head cimport RequestHead
@@ -66,6 +66,13 @@ cdef class ReplayedRequest:
             head.fields.count += 1
             head.fields.has_cookie = True
         return head
+
+    @property
+    def path(self) -> bytes:
+        """The path that routes are matched with."""
+        cdef Py_ssize_t length
+        cdef const char* path = matched_path(self.engine, self.fill_head(), &length)
+        return path[:length]
 
     def match(self) -> tuple | None:
         """(route, cluster, score, exact, affinity cookie, affinity URL identifier); None: no route."""

@@ -15,12 +15,16 @@ cdef struct Origin:
     bint secure                 # it came over https
     bint keep_private           # private fields of this client go on and only missing ones are added
     bint failover               # $WSFO: true
+    bint trailers               # http.trailers
+    const char* via             # our name in Via; via_len 0: none is written
+    Py_ssize_t via_len
 
 # Bytes written to `out`; -1 where `capacity` is too small.
 cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head, Origin* origin) noexcept nogil
+# `date`: a line of dates.DATE_LINE bytes that is written too, NULL: none.
 cdef Py_ssize_t write_response(
     char* out, Py_ssize_t capacity, ResponseHead* head,
-    bint close, bint say_keep_alive, bint drop_length, bint drop_chunked,
+    bint close, bint say_keep_alive, bint drop_length, bint drop_chunked, bint keep_trailer, const char* date,
 ) noexcept nogil
 # The lines for Origin.constant of a client at this address; secure: over TLS.
 cdef bytes constant_lines(bytes peer, bint secure=*)

@@ -7,6 +7,7 @@ are how an application learns who the user is (PEERS.md D 8).
 """
 
 from libc.string cimport memchr
+from wsproxy._fast.dates cimport DATE_LINE
 from wsproxy._fast.fields cimport (
     FIELD_CONNECTION,
     FIELD_CONTENT_LENGTH,
@@ -15,6 +16,8 @@ from wsproxy._fast.fields cimport (
     FIELD_HOST,
     FIELD_PRIVATE,
     FIELD_REWRITTEN,
+    FIELD_TE,
+    FIELD_TRAILER,
     FIELD_TRANSFER_ENCODING,
     PRIVATE_FAILOVER,
     Field,
@@ -53,7 +56,9 @@ cdef inline Py_ssize_t count_edits(Fields* fields) noexcept nogil:
     return fields.rewritten + fields.more_len
 
 
-cdef inline char* put_fields(char* out, Fields* fields, bint keep_private, bint drop_length, bint drop_expect) noexcept nogil:
+cdef inline char* put_fields(
+    char* out, Fields* fields, bint keep_private, bint drop_length, bint drop_expect, bint keep_trailer
+) noexcept nogil:
     """Copies runs of neighbouring lines that go on, one memcpy a run; then the lines that were added."""
     cdef const char* run = NULL
     cdef const char* run_end = NULL
@@ -82,8 +87,11 @@ cdef inline char* put_fields(char* out, Fields* fields, bint keep_private, bint 
             or field.kind == FIELD_TRANSFER_ENCODING
             or field.kind == FIELD_CONNECTION
             or field.kind == FIELD_HOP_BY_HOP
+            or field.kind == FIELD_TE
         ):
             goes_on = False
+        elif field.kind == FIELD_TRAILER:
+            goes_on = keep_trailer and not field.dropped
         else:
             goes_on = not field.dropped
         if goes_on:
@@ -152,7 +160,8 @@ cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head,
     cdef char* p = out
     cdef const char* host = head.host if head.host != NULL else origin.local_host
     cdef Py_ssize_t host_len = head.host_len if head.host != NULL else origin.local_host_len
-    if head.size + count_edits(&head.fields) + head.authority_len + 2 * host_len + origin.constant_len + ADDED > capacity:
+    cdef Py_ssize_t needed = head.size + count_edits(&head.fields) + head.authority_len + 2 * host_len
+    if needed + origin.constant_len + origin.via_len + ADDED > capacity:
         return -1
     p = put(p, head.method, head.method_len)
     p[0] = c" "
@@ -168,9 +177,21 @@ cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head,
     else:
         p = put(p, host, host_len)
     p = put(p, "\r\n", 2)
-    p = put_fields(p, &head.fields, origin.keep_private, False, head.minor == 0)
+    p = put_fields(
+        p, &head.fields, origin.keep_private, False, head.minor == 0,
+        origin.trailers and head.fields.chunked and not head.fields.nominates_others,
+    )
+    if origin.trailers and head.fields.te_trailers:
+        p = put_text(p, "TE: trailers\r\nConnection: TE\r\n")  # the one needs the other (RFC 9110 10.1.4)
     if head.fields.chunked:
         p = put(p, "Transfer-Encoding: chunked\r\n", 28)
+    if origin.via_len:
+        # Behind those that came: the last one in the list is whoever was last (RFC 9110 7.6.3).
+        p = put_text(p, "Via: 1.")
+        p[0] = <char>(c"0" + head.minor)
+        p[1] = c" "
+        p = put(p + 2, origin.via, origin.via_len)
+        p = put(p, "\r\n", 2)
     p = put_private(p, head, origin, host, host_len)
     p = put(p, "\r\n", 2)
     return p - out
@@ -178,7 +199,7 @@ cdef Py_ssize_t write_request(char* out, Py_ssize_t capacity, RequestHead* head,
 
 cdef Py_ssize_t write_response(
     char* out, Py_ssize_t capacity, ResponseHead* head,
-    bint close, bint say_keep_alive, bint drop_length, bint drop_chunked,
+    bint close, bint say_keep_alive, bint drop_length, bint drop_chunked, bint keep_trailer, const char* date,
 ) noexcept nogil:
     cdef char* p = out
     if head.size + count_edits(&head.fields) + ADDED > capacity:
@@ -188,7 +209,9 @@ cdef Py_ssize_t write_response(
     if head.status_text_len == 3:
         p = put(p, " ", 1)  # the blank before an empty reason is not optional (RFC 9112 4)
     p = put(p, "\r\n", 2)
-    p = put_fields(p, &head.fields, False, drop_length, False)
+    p = put_fields(p, &head.fields, False, drop_length, False, keep_trailer)
+    if date != NULL:
+        p = put(p, date, DATE_LINE)
     if head.fields.chunked and not drop_chunked:
         p = put(p, "Transfer-Encoding: chunked\r\n", 28)
     if close:
@@ -206,6 +229,8 @@ cdef Limits no_limits():
     limits.head_bytes = 1 << 30
     limits.target_bytes = 1 << 30
     limits.header_fields = 300
+    limits.trace = False
+    limits.refuse_ambiguous = False
     return limits
 
 
@@ -217,6 +242,8 @@ def rewrite_request(
     int port=80,
     bint keep_private=False,
     bint failover=False,
+    bytes via not None=b"",
+    bint trailers=False,
     tuple strip=None,
     bint trusted=False,
     bint x_forwarded=False,
@@ -261,6 +288,9 @@ def rewrite_request(
     origin.secure = secure
     origin.keep_private = keep_private
     origin.failover = failover
+    origin.via = <const char*>via
+    origin.via_len = len(via)
+    origin.trailers = trailers
     if (x_forwarded or forwarded) and write_forwarded(&room, &head, &origin, x_forwarded, forwarded) < 0:
         return 1
     size = write_request(out.at, out.length, &head, &origin)
@@ -274,6 +304,8 @@ def rewrite_response(
     bint say_keep_alive=False,
     bint drop_length=False,
     bint drop_chunked=False,
+    bint keep_trailer=False,
+    bytes date not None=b"",
     tuple complete=None,
     bytes session not None=b"",
     bint secure=False,
@@ -288,6 +320,7 @@ def rewrite_response(
     """
     cdef ResponseHead head
     cdef Completion completion
+    cdef const char* line = <const char*>date if date else NULL
     cdef Room room
     cdef ExactCopy edits
     cdef Limits limits = no_limits()
@@ -296,6 +329,8 @@ def rewrite_response(
     cdef Py_ssize_t size = parse_response(copy.at, copy.length, &limits, &head)
     if size <= 0:
         return size
+    if date and len(date) != DATE_LINE:
+        raise ValueError(f"found {date!r}; allowed is a line of {DATE_LINE} bytes")
     if complete is not None:
         edits = ExactCopy(bytes(room_size))
         room.at, room.used, room.capacity = edits.at, 0, room_size
@@ -307,5 +342,5 @@ def rewrite_response(
         completion.secure = secure
         if complete_cookies(&room, &head, &completion) < 0:
             return 1
-    size = write_response(out.at, out.length, &head, close, say_keep_alive, drop_length, drop_chunked)
+    size = write_response(out.at, out.length, &head, close, say_keep_alive, drop_length, drop_chunked, keep_trailer, line)
     return 1 if size < 0 else out.at[:size]

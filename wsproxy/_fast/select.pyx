@@ -504,6 +504,17 @@ cdef class Cluster(Balancer):
             set_tried(bits, self.check_server(server))
         return 0
 
+    def judge_server(self, int server, int64_t now_ms) -> int:
+        """The Verdict on this server for a request that comes now; nothing changes."""
+        cdef Tried tried
+        cdef Verdict verdict
+        memset(&tried, 0, sizeof(Tried))
+        self.check_server(server)
+        ws_lock(&self.slot.lock)
+        verdict = self.judge(server, now_ms, &tried)
+        ws_unlock(&self.slot.lock)
+        return verdict
+
     def server_state(self, int server) -> dict[str, int]:
         """What the slot says: weight, start_weight, inflight, down_until_ms, down_since_ms, total, affinity, failed, ..."""
         cdef ws_server_slot* slot = self.servers[self.check_server(server)]

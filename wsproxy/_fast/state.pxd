@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from wsproxy._fast.changes cimport ChangeRing
+from wsproxy._fast.client_counts cimport ClientCounts
 from wsproxy._fast.lock cimport pthread_mutex_t
 from wsproxy._fast.takeover cimport TakeoverTable
 from wsproxy._fast.waiting cimport WaitingLine
@@ -105,6 +106,7 @@ cdef class SharedState:
     cdef ws_cluster_slot* clusters
     cdef ChangeRing* ring
     cdef readonly TakeoverTable takeovers
+    cdef readonly ClientCounts client_counts  # None: nobody counts
     cdef dict lines                 # index of a cluster's slot -> WaitingLine
     cdef object log_memory          # the mmap object; owns what the next points to
     cdef int32_t* log_wishes        # what all workers' logs are to do: [0] the level, [1] how often to open the file anew

@@ -17,6 +17,7 @@ import os
 from libc.stdint cimport int32_t, uint64_t
 from posix.unistd cimport write
 from wsproxy._fast.changes cimport ChangeRing, read_changes
+from wsproxy._fast.client_counts cimport ClientCounts
 from wsproxy._fast.lock cimport ws_lock, ws_mutex_init, ws_unlock
 from wsproxy._fast.takeover cimport TakeoverTable
 from wsproxy._fast.waiting cimport GRANTED, MOST_PLACES, WaitingLine, line_forget
@@ -142,6 +143,11 @@ cdef class SharedState:
             self.lines[cluster] = WaitingLine()
         return self.lines[cluster]
 
+    def open_client_counts(self, workers: int) -> None:
+        """Makes room to count each client's connections, for so many workers; once, before the first fork."""
+        check_worker(workers - 1)
+        self.client_counts = ClientCounts(self.takeovers, workers)
+
     def open_bells(self, int workers) -> None:
         """Makes what wakes a worker whose waiter may go on, for so many workers; once, before the first fork."""
         cdef int worker
@@ -196,6 +202,8 @@ cdef class SharedState:
             ws_lock(&self.clusters[<Py_ssize_t>cluster].lock)
             self.recount(cluster, line, worker_id)
             ws_unlock(&self.clusters[<Py_ssize_t>cluster].lock)
+        if self.client_counts is not None:
+            self.client_counts.forget(worker_id)
         if self.lines:
             for worker in range(MAX_WORKERS):
                 self.call(worker)  # what was given back is for who waits

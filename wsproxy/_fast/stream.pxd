@@ -57,7 +57,9 @@ cdef class Hub:
     cdef char* read_data
     cdef char* out                  # where heads are rewritten
     cdef void* first                # the intrusive list of open streams: each counted as one reference
+    cdef void* to_sweep             # where a walk over them goes on; NULL: at the first
     cdef readonly int open_streams
+    cdef public object poller       # poller.Poller: where plain connections live; None: with the loop's transports
 
     cdef void link(self, Stream stream) noexcept
     cdef void unlink(self, Stream stream) noexcept
@@ -82,6 +84,9 @@ cdef class Stream:
 
     cdef int send(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
     cdef int send_encrypted(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
+    # What the transport says: so many bytes are in the hub's buffer; the peer sends no more (True: the stream goes on).
+    cdef int feed(self, Py_ssize_t length) except -1
+    cdef bint peer_ended(self) except -1
     cdef int received(self, const char* data, Py_ssize_t length) except -1
     cdef int opened(self) except -1
     cdef int lost(self, object error) except -1

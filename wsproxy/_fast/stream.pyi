@@ -1,8 +1,10 @@
 import asyncio
+from typing import Any
 
 class Hub:
     open_streams: int
-    def sweep(self) -> None: ...
+    def sweep(self, most: int = ...) -> bool: ...
+    poller: Any  # a Poller, or None
     def streams(self) -> list[Stream]: ...
 
 class Stream:

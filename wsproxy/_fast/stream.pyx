@@ -1,7 +1,8 @@
 """
 One TCP connection: receives into the worker's one read buffer, sends straight from pointers, keeps a coarse deadline.
 
-``Downstream`` and ``Upstream`` in ``connection`` build on it. Must not know HTTP.
+``Downstream`` and ``Upstream`` build on it; its transport is a ``poller.PlainTransport``, or the event loop's under TLS.
+Must not know HTTP.
 
 Copies bytes only when the kernel did not take them: a send goes to the socket directly (as long as the transport holds
 nothing back), and only the rest is handed to the transport, which then does the waiting and the flow control.
@@ -90,6 +91,10 @@ cdef enum:
     # A TLS transport holds this much, in each direction, before it pauses: as much as a plain one. Its own limits are eight
     # and four times that, for each slow client.
     TLS_HELD_BYTES = 65536
+    # What follows a deadline, an answer at most, takes as long as looking at so many connections: 5,000 dripping heads that
+    # began together end together.
+    DEADLINE_LOOKS = 256
+    EVERY = 0x7FFFFFFF
 
 
 cdef class Hub:
@@ -118,6 +123,8 @@ cdef class Hub:
         self.open_streams += 1
 
     cdef void unlink(self, Stream stream) noexcept:
+        if self.to_sweep == <void*>stream:
+            self.to_sweep = stream.next
         if stream.previous != NULL:
             (<Stream>stream.previous).next = stream.next
         elif self.first == <void*>stream:
@@ -131,22 +138,32 @@ cdef class Hub:
         self.open_streams -= 1
         Py_DECREF(stream)
 
-    def sweep(self) -> None:
-        """Calls every stream whose deadline has passed; the worker calls it a few times a second."""
+    def sweep(self, Py_ssize_t most=EVERY) -> bool:
+        """
+        Calls every stream whose deadline has passed; the worker does that a few times a second.
+
+        Ends after about ``most`` streams: True where others are left, for the next call.
+        """
         cdef int64_t now_ms = ws_now_ms()
-        cdef void* at = self.first
+        cdef void* at = self.to_sweep
         cdef Stream stream
-        while at != NULL:
+        if at == NULL:
+            at = self.first
+        while at != NULL and most > 0:
+            most -= 1
             stream = <Stream>at
             # on_deadline never unlinks synchronously: transports report connection_lost from the loop, later.
             at = stream.next
             if 0 < stream.deadline_ms <= now_ms:
                 stream.deadline_ms = 0
+                most -= DEADLINE_LOOKS
                 try:
                     stream.on_deadline(now_ms)
                 except Exception:  # one stream must not cost the others their deadlines
                     log.exception("internal error at a deadline; the connection is dropped")
                     stream.abort()
+        self.to_sweep = at
+        return at != NULL
 
     def streams(self) -> list[Stream]:
         """All open connections; for draining and tests."""
@@ -182,16 +199,23 @@ cdef class Stream:
 
     def buffer_updated(self, Py_ssize_t length) -> None:
         """Bytes arrived in the hub's buffer."""
+        self.feed(length)
+
+    cdef int feed(self, Py_ssize_t length) except -1:
         try:
             self.received(self.hub.read_data, length)
         except Exception:
             log.exception("internal error while handling received bytes; the connection is dropped")
             self.abort()
+        return 0
 
     def eof_received(self):
         """The peer sends no more; the transport closes unless ``ended`` says otherwise."""
+        return bool(self.peer_ended())
+
+    cdef bint peer_ended(self) except -1:
         if not self.secure:
-            return bool(self.ended())
+            return self.ended() != 0
         if not self.closing:
             self.ended()
             if not self.closing:

@@ -2,5 +2,6 @@
 
 from wsproxy._fast.fields cimport Fields
 
-# Whether the head's Upgrade field asks for (or says) protocols of this set only; then it goes on, Connection with it.
-cdef bint pass_upgrade(Fields* fields, frozenset protocols) except -1
+# The names, in lower case, of the protocols that the head's Upgrade field asks for (or says), where all are of this set: then
+# it goes on, Connection with it. None: it does not.
+cdef frozenset pass_upgrade(Fields* fields, frozenset protocols)

@@ -20,6 +20,8 @@ cdef class Upstream(Stream):
     cdef Py_ssize_t held            # bytes of the request that the transport still had when the exchange failed
     cdef Buffer pending             # part of a response head
     cdef Body body
+    cdef bint passes_trailers       # of this answer
+    cdef Buffer trailers            # what is here of them; see ``trailers``
     cdef int64_t moved_ms           # of a tunnel: when a byte went through it last
 
     cdef int begin(self, Exchange downstream) except -1
@@ -35,8 +37,6 @@ cdef class Upstream(Stream):
     cdef int discard(self, const char* data, Py_ssize_t length) except -1
     cdef int fail(self, int kind, int error) except -1
     cdef void touch(self) noexcept
-    # The client asked for another protocol: wsServerIOTimeout counts instead of ServerIOTimeout.
-    cdef void await_upgrade(self) noexcept
     # Bytes of the client go through the tunnel.
     cdef int pass_on(self, const char* data, Py_ssize_t length) except -1
     # The client sends no more through the tunnel; whether the tunnel goes on for the other direction.
@@ -44,4 +44,6 @@ cdef class Upstream(Stream):
     cdef void touch_tunnel(self) noexcept
     cdef void time_tunnel(self) noexcept
     cdef int end_tunnel(self, bint clean) except -1
+    # Leaves the tunnel and closes; `clean`: what was received is delivered.
+    cdef int part(self, bint clean) except -1
     cdef int check_tunnel(self, int64_t now_ms) except -1

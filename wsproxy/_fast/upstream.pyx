@@ -14,6 +14,7 @@ from libc.errno cimport EPROTO
 from libc.stdint cimport int64_t
 from libc.string cimport memchr
 from wsproxy._fast.chunked cimport CHUNK_DONE, ChunkSpan, begin_chunks, next_span, scan_chunks
+from wsproxy._fast.dates cimport date_line_now
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport (
     BAD_RESPONSE,
@@ -40,6 +41,7 @@ from wsproxy._fast.head cimport ResponseHead, parse_response
 from wsproxy._fast.rewrite cimport write_response
 from wsproxy._fast.state cimport ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Stream, buffer_append, buffer_clear, buffer_drop
+from wsproxy._fast.trailers cimport End, pass_chunks
 from wsproxy._fast.upgrade cimport pass_upgrade
 
 log = logging.getLogger("wsproxy.connection")
@@ -92,6 +94,7 @@ cdef class Upstream(Stream):
 
     def __dealloc__(self):
         buffer_clear(&self.pending)
+        buffer_clear(&self.trailers)
 
     cdef int begin(self, Exchange downstream) except -1:
         """Serves this exchange from now on; the caller sends the request right after."""
@@ -113,6 +116,11 @@ cdef class Upstream(Stream):
         """
         if self.body.kind == TUNNEL:
             self.touch_tunnel()
+        elif (
+            self.pool.ws_io_timeout_ms and self.awaits_head and not self.reading_paused
+            and self.downstream is not None and self.downstream.upgrades is not None
+        ):
+            self.deadline_ms = ws_now_ms() + self.pool.ws_io_timeout_ms
         elif (
             self.pool.io_timeout_ms
             and not self.reading_paused
@@ -193,12 +201,14 @@ cdef class Upstream(Stream):
             if not downstream.http10 and not (head.status == 100 and downstream.expect & EXPECT_ADDED):
                 # Framing fields mean nothing on 1xx (liberty.md: Liberty's 100 has Content-Length: 0).
                 head.fields.chunked = False
-                written = write_response(engine.out, OUT_SIZE, head, False, False, True, True)
+                written = write_response(engine.out, OUT_SIZE, head, False, False, True, True, False, NULL)
                 if written < 0:
                     return -<int>HEAD_TOO_LARGE
                 downstream.send(engine.out, written, NULL, 0)
             return size
         self.awaits_head = False
+        if downstream.upgrades is not None:
+            self.touch()  # no upgrade: from here on it has the time of any answer
         # A server that answers without the body that it was told of may wait for it still.
         self.keep_alive = head.keep_alive and not downstream.expect & EXPECT_HELD
         if head.fields.private_seen & (PARTITION_TABLE | PARTITION_VERSION):
@@ -210,6 +220,8 @@ cdef class Upstream(Stream):
         elif head.fields.chunked:
             self.body.kind = CHUNKED_BODY
             begin_chunks(&self.body.chunks)
+            # Those that Connection names would have to be dropped: all are.
+            self.passes_trailers = downstream.takes_trailers and not head.fields.nominates_others
         elif head.fields.content_length >= 0:
             self.body.kind = LENGTH_BODY if head.fields.content_length else NO_BODY
             self.body.left = head.fields.content_length
@@ -219,10 +231,13 @@ cdef class Upstream(Stream):
         return size
 
     cdef bint is_upgraded(self, ResponseHead* head) except -1:
-        """Whether the server may change the protocol, and says to what: then nothing after this head is HTTP."""
-        if not self.downstream.upgrades or head.minor == 0 or not head.fields.connection_upgrade:
+        """Whether the server changes to what the client asked for: then nothing after this head is HTTP."""
+        cdef frozenset asked = self.downstream.upgrades
+        cdef frozenset said
+        if asked is None or head.minor == 0 or not head.fields.connection_upgrade:
             return False
-        if not pass_upgrade(&head.fields, self.engine.upgrades):
+        said = pass_upgrade(&head.fields, self.engine.upgrades)
+        if said is None or not said <= asked:
             return False
         head.fields.chunked = False  # framing fields mean nothing here either
         self.awaits_head = False
@@ -234,11 +249,14 @@ cdef class Upstream(Stream):
         """The final head as the client gets it, in ``engine.out``; its length, -1: no room for it."""
         cdef ResponseHead* head = &self.engine.response
         cdef bint unchunk = downstream.http10 and self.body.kind == CHUNKED_BODY
+        cdef const char* date = NULL
         if not downstream.request_done or self.body.kind == UNTIL_CLOSE or unchunk or self.engine.draining:
             downstream.keep_alive = False
         downstream.ends_by_close = unchunk or self.body.kind == UNTIL_CLOSE
         if (head.fields.has_set_cookie or downstream.session.length) and downstream.edit_answer(head) < 0:
             return -1
+        if not head.fields.has_date and self.body.kind != TUNNEL:
+            date = date_line_now()  # RFC 9110 6.6.1
         return write_response(
             self.engine.out,
             OUT_SIZE,
@@ -248,6 +266,8 @@ cdef class Upstream(Stream):
             head.status == 204 or self.body.kind == TUNNEL,
             # Neither a client of HTTP/1.0 nor a 204 may be told of chunks, even where no body follows (RFC 9112 6.1).
             downstream.http10 or head.status == 204,
+            self.body.kind == CHUNKED_BODY and self.passes_trailers,
+            date,
         )
 
     cdef int relay(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except -1:
@@ -291,20 +311,16 @@ cdef class Upstream(Stream):
         cdef Exchange downstream = self.downstream
         cdef Py_ssize_t forward = 0
         cdef Py_ssize_t used
+        cdef End end
         if downstream.http10:
             downstream.send(self.engine.out, head_len, NULL, 0)
             return self.relay_unchunked(data, length)
-        used = scan_chunks(&self.body.chunks, data, length, &forward)
+        used = pass_chunks(&self.body.chunks, &self.trailers, self.passes_trailers, data, length, &forward, &end)
         if used < 0:
             return used
-        if self.body.chunks.phase == CHUNK_DONE:
-            if used - forward == 2 and self.body.chunks.trailer_bytes == 2:
-                forward = used
-            else:
-                downstream.send(self.engine.out, head_len, data, forward)
-                downstream.send("\r\n", 2, NULL, 0)
-                return used
         downstream.send(self.engine.out, head_len, data, forward)
+        if end.length:
+            downstream.send(end.data, end.length, NULL, 0)
         return used
 
     cdef int relay_unchunked(self, const char* data, Py_ssize_t length) except -1:
@@ -359,6 +375,8 @@ cdef class Upstream(Stream):
         )
         self.downstream = None
         buffer_clear(&self.pending)
+        if self.trailers.length:
+            buffer_clear(&self.trailers)
         if reusable:
             self.resume_reading()
             self.awaits_head = True
@@ -380,12 +398,10 @@ cdef class Upstream(Stream):
 
     # --- a tunnel ---------------------------------------------------------------------------------------------------
 
-    cdef void await_upgrade(self) noexcept:
-        if self.pool.ws_io_timeout_ms:
-            self.deadline_ms = ws_now_ms() + self.pool.ws_io_timeout_ms
-
     cdef int pass_on(self, const char* data, Py_ssize_t length) except -1:
         self.send(data, length, NULL, 0)
+        if self.write_broken and self.ended_tunnel:
+            return self.end_tunnel(True)  # nothing is read from it any more that would tell
         self.touch_tunnel()
         return 0
 
@@ -394,13 +410,13 @@ cdef class Upstream(Stream):
         self.time_tunnel()
 
     cdef void time_tunnel(self) noexcept:
-        """wsServerIOTimeout counts while bytes wait that the server does not take, else wsServerIdleTimeout."""
+        """When to look next: at the first limit that may be over; which one counts, `check_tunnel` sees."""
         cdef int64_t limit_ms = self.pool.ws_idle_ms
-        if self.buffered and self.pool.ws_io_timeout_ms:
-            limit_ms = self.pool.ws_io_timeout_ms
-        elif self.ended_tunnel or self.downstream.half_closed:
+        if self.ended_tunnel or self.downstream.half_closed:
             # Who ended may be gone for good, as most are: that is no reason to keep the other's connection for an hour.
             limit_ms = min(limit_ms, self.engine.body_timeout_ms) if limit_ms else self.engine.body_timeout_ms
+        if self.buffered and self.pool.ws_io_timeout_ms:
+            limit_ms = min(limit_ms, self.pool.ws_io_timeout_ms) if limit_ms else self.pool.ws_io_timeout_ms
         self.deadline_ms = self.moved_ms + limit_ms if limit_ms else 0
 
     cdef bint client_ended(self) except -1:
@@ -408,29 +424,47 @@ cdef class Upstream(Stream):
         return not self.ended_tunnel and self.half_close()
 
     cdef int check_tunnel(self, int64_t now_ms) except -1:
-        """Its time is over, unless the server reads after all."""
+        """
+        Its time is over, unless the server reads after all, or the client has still to read.
+
+        While bytes wait that the server does not take, wsServerIOTimeout counts, else wsServerIdleTimeout.
+        """
+        cdef int64_t io_deadline_ms = self.moved_ms + self.pool.ws_io_timeout_ms
         if self.buffered:
             if self.is_being_read():
                 self.touch_tunnel()
                 return 0
             if self.count_unsent():
-                log.info("server %s: a tunnel is closed: the server does not read (wsServerIOTimeout)", self.pool.name)
+                if io_deadline_ms > now_ms:
+                    self.deadline_ms = io_deadline_ms
+                    return 0
+                log.info(
+                    "server %s: a tunnel is closed: the server does not read (%s)", self.pool.name,
+                    "wsServerIOTimeout" if self.pool.ws_io_timeout_ms else "wsServerIdleTimeout",
+                )
                 return self.end_tunnel(False)
             self.buffered = False  # all was taken: only the silence counts
             self.time_tunnel()
             if self.deadline_ms == 0 or self.deadline_ms > now_ms:
                 return 0
+        if self.downstream.write_paused:
+            self.touch_tunnel()  # it is the client's turn, and body_s counts: what it takes are bytes, too
+            return 0
         log.info("server %s: a tunnel is closed: nobody says anything (wsServerIdleTimeout)", self.pool.name)
         return self.end_tunnel(True)
 
     cdef int end_tunnel(self, bint clean) except -1:
         cdef Exchange downstream = self.downstream
-        self.downstream = None
-        if clean:
-            self.close()
-        else:
-            self.abort()
+        self.part(clean)
         return downstream.end_tunnel(clean)
+
+    cdef int part(self, bint clean) except -1:
+        self.downstream = None
+        if not clean:
+            return self.abort()
+        self.close()
+        self.deadline_ms = ws_now_ms() + self.engine.body_timeout_ms  # for a server that does not take the last bytes
+        return 0
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -461,7 +495,12 @@ cdef class Upstream(Stream):
 
     cdef int on_deadline(self, int64_t now_ms) except -1:
         if self.downstream is None:
-            return self.close()
+            if not self.closing:
+                return self.close()
+            if not self.is_being_read():
+                return self.abort()
+            self.deadline_ms = now_ms + self.engine.body_timeout_ms
+            return 0
         if self.body.kind == TUNNEL:
             return self.check_tunnel(now_ms)
         if self.buffered:

@@ -9,7 +9,7 @@ from collections import namedtuple
 
 from wsproxy._fast.affinity cimport list_values
 from wsproxy._fast.balance cimport DRAINED, FULL, PROBE
-from wsproxy._fast.decide cimport Choice, strip_params
+from wsproxy._fast.decide cimport Choice, matched_path
 from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.head cimport RequestHead
 from wsproxy._fast.match cimport MatchResult
@@ -34,12 +34,9 @@ Passed = namedtuple("Passed", "server is_down retries left_s full drained")
 cdef object describe_request(
     Engine engine, RequestHead* head, const char* host, Py_ssize_t host_len, int port, MatchResult* found, bint has_ids
 ):
-    cdef const char* path = head.target
-    cdef Py_ssize_t path_len = head.path_len
+    cdef Py_ssize_t path_len
+    cdef const char* path = matched_path(engine, head, &path_len)
     cdef int i
-    if head.has_params:
-        path_len = strip_params(path, path_len, engine.path_scratch)
-        path = engine.path_scratch
     return Asked(
         host[:host_len], port, path[:path_len], head.target[:head.target_len], head.method[:head.method_len], head.minor,
         found.route, found.uri_group, found.uri, found.vhost_group, found.vhost, found.score, found.exact,

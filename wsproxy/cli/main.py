@@ -15,6 +15,7 @@ import click
 COMMANDS = {
     "run": "run the proxy as plugin-cfg.xml says",
     "check": "read a plugin-cfg.xml and report every problem in it",
+    "explain": "show how one request is decided, step by step, and why",
     "replay": "take each decision of an http_plugin.log again and report every difference",
     "demo": "run the proxy in front of an embedded cluster of three app servers",
 }

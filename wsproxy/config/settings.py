@@ -21,6 +21,7 @@ MAX_WORKERS = (
 )
 
 Prefer = Literal["score", "exact"]
+AmbiguousPaths = Literal["forward", "refuse"]
 # Places that a cluster's queue has in shared memory, without those whose turn has come.
 MOST_WAITING = 4096
 
@@ -30,6 +31,7 @@ BackupUse = Literal["ordered", "balanced"]
 PLUGIN_AUTO, PLUGIN_OFF = PLUGIN_WORDS = ("auto", "off")
 PluginDates = Literal["new", "old"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+SentProxyProtocol = Literal["none", "v1", "v2"]
 ServerErrors = Literal["pass", "mark_down"]
 ErrorStatus = Literal["precise", "plugin"]
 TlsVersion = Literal["1.2", "1.3"]
@@ -121,6 +123,14 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     target_bytes: Annotated[
         int, Meta(ge=256, le=65536, description="longest request target: path and query")
     ] = 16384
+    client_connections: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="most open connections of one client (IPv4 address, or IPv6 network of 64 bits), over all workers; 0: any number",
+        ),
+    ] = 0
 
 
 class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,6 +160,14 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="longest time without progress of a request body, or of a client that does not read its answer",
         ),
     ] = 60.0
+    half_closed_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="longest time that a client which ended its sending waits for its answer to begin; 0: its request is cancelled at once",
+        ),
+    ] = LONGEST_S
     tunnel_s: Annotated[
         float,
         Meta(
@@ -237,6 +255,12 @@ class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="how long a resolved host name is used; 0: resolved for each new connection",
         ),
     ] = 60.0
+    proxy_protocol: Annotated[
+        SentProxyProtocol,
+        Meta(
+            description='"v1", "v2": each connection begins with a PROXY header that says who the client is, and serves one request; "none": no header'
+        ),
+    ] = "none"
     tls: UpstreamTlsSettings = UpstreamTlsSettings()
 
 
@@ -306,6 +330,12 @@ class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='what decides between matching Routes: "score" the higher score, then the higher exact match; "exact" the other way round'
         ),
     ] = "score"
+    ambiguous_paths: Annotated[
+        AmbiguousPaths,
+        Meta(
+            description='paths that servers may read in two ways, like /a/..;/b or /a%2fb: "forward" as they came, "refuse" with 400'
+        ),
+    ] = "forward"
 
 
 class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -333,6 +363,27 @@ class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="true: a request whose own server is full waits for that one instead of going to another"
         ),
     ] = True
+
+
+class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[http]``: what HTTP leaves to the proxy."""
+
+    trace: Annotated[
+        bool,
+        Meta(description="true: TRACE goes to the servers like any other method; false: 405"),
+    ] = False
+    via: Annotated[
+        str,
+        Meta(
+            description="name of this proxy in the Via field that servers get; empty: none is written"
+        ),
+    ] = ""
+    trailers: Annotated[
+        bool,
+        Meta(
+            description="true: trailer fields of chunked bodies go on, but those of a head; to clients that ask for them; false: all are dropped"
+        ),
+    ] = False
 
 
 class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -424,6 +475,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     routing: RoutingSettings = RoutingSettings()
     affinity: AffinitySettings = AffinitySettings()
     forwarded: ForwardedSettings = ForwardedSettings()
+    http: HttpSettings = HttpSettings()
     retry: RetrySettings = RetrySettings()
     queue: QueueSettings = QueueSettings()
     fallback: FallbackSettings = FallbackSettings()

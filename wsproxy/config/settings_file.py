@@ -35,6 +35,8 @@ _KEY_LINE = re.compile(
     r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*="""
 )
 _NAME_PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+# RFC 9110 7.6.3: a pseudonym, or a host with its port.
+_VIA = re.compile(r"(?=.{1,255}$)[A-Za-z0-9._-]+(:[0-9]{1,5})?")
 _INTEGER_RANGE = "a whole number from {} to {}"
 _FLOAT_RANGE = "a number from {:g} to {:g}"
 
@@ -235,12 +237,7 @@ def _check_together(settings: Settings, problems: _Problems) -> None:
             problems.add(("listener", index, name), f"listener.{name}: {text}")
     for name, text in check_upstream(settings.upstream.tls):
         problems.add(("upstream", "tls", name), f"upstream.tls.{name}: {text}")
-    for text in settings.upgrade.protocols:
-        if not is_protocol(text):
-            problems.add(
-                ("upgrade", "protocols"),
-                f'upgrade.protocols: found "{text}"; allowed is the name of a protocol, like "websocket", or "*", but never h2c, h2, http, or tls',
-            )
+    _check_protocols(settings, problems)
     if limits.target_bytes > limits.head_bytes:
         problems.add(
             ("limits", "target_bytes"),
@@ -263,6 +260,21 @@ def _check_together(settings: Settings, problems: _Problems) -> None:
             ("fallback", "directory"),
             f"fallback.directory: found {fallback.directory!r}, which is no folder; allowed is one",
         )
+
+
+def _check_protocols(settings: Settings, problems: _Problems) -> None:
+    """Adds what is wrong with names that go into HTTP fields."""
+    if settings.http.via and not _VIA.fullmatch(settings.http.via):
+        problems.add(
+            ("http", "via"),
+            f"http.via: found {_shown(settings.http.via)}; allowed is a word of at most 255 letters, digits, - . _, or HOST:PORT",
+        )
+    for text in settings.upgrade.protocols:
+        if not is_protocol(text):
+            problems.add(
+                ("upgrade", "protocols"),
+                f'upgrade.protocols: found "{text}"; allowed is the name of a protocol, like "websocket", or "*", but never h2c, h2, http, or tls',
+            )
 
 
 def _with_absolute_paths(settings: Settings, path: Path) -> Settings:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import socket
 from typing import Any
 
 from wsproxy._fast.engine import Engine, Pool
 from wsproxy._fast.head import HEAD_ERRORS, read_response
 from wsproxy._fast.upstream import Upstream, UpstreamProtocol
+from wsproxy.dataplane.proxy_protocol import Ends, write_header
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.upstream_tls import connect_options
 
@@ -21,9 +24,13 @@ GATEWAY_FAILURES = frozenset((502, 503, 504))
 READ_BYTES = 65536
 
 
-async def open_upstream(engine: Engine, resolver: Resolver, pool: Pool) -> Upstream:
+async def open_upstream(
+    engine: Engine, resolver: Resolver, pool: Pool, ends: Ends | None = None
+) -> Upstream:
     """
     A new connection; each address of the host is tried, each for ConnectTimeout.
+
+    ``ends``: the client that it is for, told to servers that want a PROXY header.
 
     Raises:
         OSError: no address of the server can be connected to; the reason of the last one.
@@ -37,19 +44,28 @@ async def open_upstream(engine: Engine, resolver: Resolver, pool: Pool) -> Upstr
         try:
             if pool.extended_handshake:
                 await _shake_hands(address, pool, options)
-            return await _connect(engine, address, pool, options)
+            return await _connect(engine, address, pool, options, ends)
         except OSError as error:  # TimeoutError is one
             failed = error
     raise failed
 
 
-async def _connect(engine: Engine, address: str, pool: Pool, options: dict[str, Any]) -> Upstream:
+async def _connect(
+    engine: Engine, address: str, pool: Pool, options: dict[str, Any], ends: Ends | None
+) -> Upstream:
     loop = asyncio.get_running_loop()
     upstream = UpstreamProtocol(engine, pool)
     is_connected = False
     try:
         async with asyncio.timeout(pool.connect_timeout_s):
-            await loop.create_connection(lambda: upstream, address, pool.port, **options)
+            if options and pool.proxy_protocol == "none":
+                await loop.create_connection(lambda: upstream, address, pool.port, **options)
+            else:
+                sock = await _connected_socket(address, pool, ends)
+                if options:
+                    await loop.create_connection(lambda: upstream, sock=sock, **options)
+                else:
+                    engine.poller.adopt(sock.detach(), upstream)
             is_connected = True
     except TimeoutError:
         raise TimeoutError(
@@ -60,6 +76,26 @@ async def _connect(engine: Engine, address: str, pool: Pool, options: dict[str, 
             # Given up in the moment in which it was made: uvloop closes it and never says so.
             upstream.connection_lost(None)
     return upstream
+
+
+async def _connected_socket(address: str, pool: Pool, ends: Ends | None) -> socket.socket:
+    """A connected socket; a PROXY header was sent on it if asked: before anything else, a TLS handshake too."""
+    loop = asyncio.get_running_loop()
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await loop.sock_connect(sock, (address, pool.port))
+        if pool.proxy_protocol != "none":
+            await loop.sock_sendall(sock, write_header(pool.proxy_protocol, ends))  # I/O
+    except OSError as error:
+        sock.close()
+        # asyncio's own words repeat the address; operators know the system's
+        raise OSError(error.errno, os.strerror(error.errno or 0)) from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _shake_hands(address: str, pool: Pool, options: dict[str, Any]) -> None:
@@ -82,7 +118,11 @@ async def _shake_hands(address: str, pool: Pool, options: dict[str, Any]) -> Non
 async def _ask_options(address: str, pool: Pool, options: dict[str, Any]) -> int:
     """The status of the answer to ``OPTIONS *``; its body is not read."""
     host = f"[{pool.host}]" if ":" in pool.host else pool.host
-    reader, writer = await asyncio.open_connection(address, pool.port, **options)
+    if pool.proxy_protocol == "none":
+        reader, writer = await asyncio.open_connection(address, pool.port, **options)
+    else:
+        sock = await _connected_socket(address, pool, None)
+        reader, writer = await asyncio.open_connection(sock=sock, **options)
     try:
         writer.write(
             f"OPTIONS * HTTP/1.1\r\nHost: {host}:{pool.port}\r\nConnection: close\r\n\r\n".encode()

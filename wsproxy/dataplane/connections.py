@@ -11,6 +11,7 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
     config = plan.config
     limits = plan.settings.limits
     timeouts = plan.settings.timeouts
+    http = plan.settings.http
     services, fallback = build_services(plan)
     trusted = [socket_address(proxy.name) for proxy in config.trusted_proxies]
     return Engine(
@@ -22,6 +23,10 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
         head_bytes=limits.head_bytes,
         target_bytes=limits.target_bytes,
         header_fields=min(limits.header_fields, config.http_max_headers),
+        trace=http.trace,
+        refuse_ambiguous=plan.settings.routing.ambiguous_paths == "refuse",
+        trailers=http.trailers,
+        via=http.via.encode(),
         vhost_matching_compat=config.vhost_matching_compat,
         port_of_listener=config.app_server_port_preference == "WebserverPort",
         trusted_proxies=frozenset(filter(None, trusted if config.trusted_proxy_enable else ())),
@@ -31,5 +36,8 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
         head_s=timeouts.head_s,
         keepalive_s=timeouts.keepalive_s,
         body_s=timeouts.body_s,
+        half_closed_s=timeouts.half_closed_s,
         takeover_s=plan.settings.affinity.takeover_s,
+        client_counts=plan.state.client_counts if limits.client_connections else None,
+        most_of_client=limits.client_connections,
     )

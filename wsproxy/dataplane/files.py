@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
+from wsproxy._fast.dates import date_line
 from wsproxy._fast.downstream import Downstream
 from wsproxy.dataplane import answers
 
@@ -91,7 +92,8 @@ class FileFallback:
         loop = asyncio.get_running_loop()
         connection = answers.connection_line(keep_alive=facts.keep_alive, http10=facts.http10)
         head = (
-            f"HTTP/1.1 200 OK\r\nContent-Type: {opened.kind}\r\nContent-Length: {opened.size}\r\n"
+            f"HTTP/1.1 200 OK\r\n{date_line()}"
+            f"Content-Type: {opened.kind}\r\nContent-Length: {opened.size}\r\n"
             f"Last-Modified: {formatdate(opened.changed_s, usegmt=True)}\r\n{connection}\r\n"
         )
         room = downstream.write(head.encode())

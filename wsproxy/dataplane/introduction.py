@@ -12,6 +12,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 
 from wsproxy.config.address import unmapped
@@ -95,6 +96,12 @@ class IntroducingListener:
         finally:
             if not is_served:
                 sock.close()
+
+
+def reset(sock: socket.socket) -> None:
+    """Closes a connection that nobody will serve, so that nothing of it stays."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def is_listed(peer: str, networks: Sequence[Network]) -> bool:

@@ -163,6 +163,7 @@ def build_services(plan: Plan) -> tuple[list[Service | None], Service | None]:
             ws_idle_s=plan.settings.timeouts.tunnel_s,
             idle_s=upstream.pool_idle_s,
             most_idle=upstream.pool_size,
+            proxy_protocol=upstream.proxy_protocol,
         )
         forwarded = plan.settings.forwarded
         fallback = Service(
@@ -226,6 +227,7 @@ class _Pools:
             extended_handshake=server.extended_handshake,
             wait_for_continue=server.wait_for_continue,
             most_idle=self.settings.upstream.pool_size,
+            proxy_protocol=self.settings.upstream.proxy_protocol,
             tls=None if transport is None else self.security.of(transport),
         )
 

@@ -25,6 +25,9 @@ _V2_HEAD = struct.Struct("!12sBBH")
 _V2_ADDRESSES = {0x11: ("!4s4sHH", 12), 0x21: ("!16s16sHH", 36)}  # TCP over IPv4, over IPv6
 _LOCAL, _PROXY = 0x20, 0x21
 
+# (address, port) of a client, and of what it connected to.
+Ends = tuple[tuple[str, int], tuple[str, int]]
+
 
 class ProxyHeaderError(ValueError):
     """What came is no PROXY header; the text says why."""
@@ -147,6 +150,21 @@ def _check_tlvs(tlvs: bytes) -> None:
             msg = f"found a TLV that ends {end - len(tlvs)} bytes behind the header; allowed is inside it"
             raise ProxyHeaderError(msg)
         at = end
+
+
+def write_header(version: str, ends: Ends | None) -> bytes:
+    """What a server is told first, by ``version`` "v1", "v2" or "none"; ``ends`` None: we speak for ourselves."""
+    if version == "none":
+        return b""
+    is_v1 = version == "v1"
+    if ends is None:
+        return b"PROXY UNKNOWN\r\n" if is_v1 else _V2_HEAD.pack(SIGNATURE, _LOCAL, 0, 0)
+    source, destination = (
+        # The zone of a link-local address means nothing beyond this machine.
+        (str(unmapped(ipaddress.ip_address(host.partition("%")[0]))), port)
+        for host, port in ends
+    )
+    return write_v1(source, destination) if is_v1 else write_v2(source, destination)
 
 
 def write_v1(source: tuple[str, int], destination: tuple[str, int]) -> bytes:

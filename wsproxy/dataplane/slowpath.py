@@ -27,6 +27,7 @@ from wsproxy.dataplane import answers
 from wsproxy.dataplane.connect import open_upstream
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.queue import WaitingRoom
+from wsproxy.dataplane.refusals import Refusals
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.dataplane.tls import private_tls_lines
@@ -89,7 +90,13 @@ class SlowPath:
         self._witness = witness or Witness()
         self.room = WaitingRoom(clusters, queue.wait_s, self._serve_waited, self._refuse)
 
+        self._refusals = Refusals()
+
     # called by Downstream -------------------------------------------------------------------------------------------
+
+    def client_refused(self, peer: str) -> None:
+        """A client wanted more connections than limits.client_connections allows."""
+        self._refusals.note(peer, asyncio.get_running_loop().time())
 
     def connect(self, downstream: Downstream) -> None:
         """No warm connection to the server that was taken."""
@@ -183,6 +190,14 @@ class SlowPath:
         status, reason = HEAD_ERRORS[error]
         log.info("%s: %d: %s", downstream.facts.peer, status, reason)
         self._answer(downstream, status)
+
+    def last_hop(self, downstream: Downstream, is_options: bool) -> None:
+        """Max-Forwards is used up: the request ends here (RFC 9110 7.6.2)."""
+        if is_options:
+            answers.send_methods(downstream)
+            return
+        log.info("%s: 405: TRACE ends here, and is not echoed", downstream.facts.peer)
+        self._answer(downstream, 405)
 
     def private_tls_lines(self, transport: asyncio.BaseTransport) -> bytes:
         """A client came over TLS: its private headers that plain clients do not have."""
@@ -333,7 +348,7 @@ class SlowPath:
             pool = downstream.pool
             assert pool is not None
             try:
-                upstream = await open_upstream(self.engine, self._resolver, pool)
+                upstream = await open_upstream(self.engine, self._resolver, pool, downstream.ends)
             except (OSError, TimeoutError) as error:
                 if not downstream.is_waiting:
                     return

@@ -43,6 +43,39 @@ _NOT_VERIFIED = {
 }
 
 
+class ResumingContext(ssl.SSLContext):
+    """
+    Client connections that take up the last session with the server of that name, where it is still good.
+
+    Neither asyncio nor uvloop has a parameter for it; both make their TLS objects here. Sessions stay within this context,
+    so what was trusted and shown when they began is what this one trusts and shows; and within one name, which was verified.
+    """
+
+    def __init__(self, protocol: int) -> None:
+        """``protocol`` as for ``ssl.SSLContext``."""
+        # The TLS objects themselves: with TLS 1.3 tickets come after the handshake, and one that is freed without
+        # close_notify makes its session useless.
+        self._last: dict[str, ssl.SSLObject] = {}
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """As in ``ssl.SSLContext``."""
+        name = str(server_hostname)
+        last = self._last.get(name)
+        # One whose handshake is not over, or failed, has no session yet: if resuming is what failed, it is not tried again.
+        if last is not None and last.version() is not None:
+            session = last.session
+        made = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        self._last[name] = made
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class ServerTls:
     """How connections of one Transport are secured; without a context they cannot be made, for ``problem``."""
@@ -82,7 +115,7 @@ class TransportSecurity:
     def _make_context(
         self, keyring: str, stash: str, label: str, password_text: str
     ) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(ALPN)
         context.check_hostname = self.settings.verify == "full"

@@ -50,7 +50,6 @@ class Code(IntEnum):
     BAD_RESPONSE = auto()
     FAILED_TRY = auto()
     MARKING = auto()
-    ALL_DOWN = auto()
     NO_SERVER = auto()
     FAILED = auto()
     COUNTERS = auto()
@@ -377,6 +376,10 @@ _BY_CODE: dict[int, tuple[Shape, ...]] = {
 }
 
 
+# The usual wording of each code, ready to be asked.
+_FAST = {code: shapes[0].fast.fullmatch for code, shapes in _BY_CODE.items()}
+
+
 def wanted() -> list[tuple[bytes, bytes, int]]:
     """What ``LineScanner`` looks for: each function and beginning once."""
     rows = {
@@ -393,13 +396,12 @@ def shape_of(code: Code) -> Shape:
 
 def read_fields(code: int, text: bytes, at: int) -> re.Match[bytes] | None:
     """The fields of a message that ``LineScanner`` gave this code; None: its rest has another shape."""
-    shapes = _BY_CODE[code]
-    found = shapes[0].fast.fullmatch(text, at)
+    found = _FAST[code](text, at)
     if found is not None:
         return found
     if len(text) > MOST_TOLERATED:
         return None
-    for shape in shapes:
+    for shape in _BY_CODE[code]:
         found = shape.pattern.fullmatch(text, at)
         if found is not None:
             return found

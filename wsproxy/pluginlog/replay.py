@@ -83,8 +83,7 @@ class Replay:
         self._tries = Tries(world, self._check)
         self._has_start = False
         self._time_us = 1_000_000  # of the last line that has one
-        self._now_ms = 1000  # the same, for what keeps down marks
-        self._base_ms = 0  # what of it is left out: the memory of sessions has 40 bits for a time
+        self._base_ms = 0  # what down marks and sessions do not count: the memory of sessions has 40 bits for a time
         self._handlers: list[Callable[[LogLine], None] | None] = [None] * (max(Code) + 1)
         for code, handler in (
             (Code.LOADED, self._on_loaded),
@@ -138,13 +137,7 @@ class Replay:
                 time_us = line.time_us
                 if time_us > 0:
                     self._time_us = time_us
-                    self._now_ms = time_us // 1000 - (self._base_ms or self._begin_clock(time_us))
                 handler(line)
-
-    def _begin_clock(self, time_us: int) -> int:
-        """Counts from somewhat before the first line: another file may begin earlier."""
-        self._base_ms = max(time_us // 1000 - EARLIER_MS, 1)
-        return self._base_ms
 
     def end(self) -> None:
         """The log is over: requests without an end are judged by what is there."""
@@ -156,11 +149,13 @@ class Replay:
     def take_access(self, record: AccessRecord, host: bytes, port: int) -> None:
         """A request of an access log: one line tells all there is; ``host`` and ``port`` where it has no vhost."""
         self._time_us = record.time_us
-        self._now_ms = record.time_us // 1000 - (self._base_ms or self._begin_clock(record.time_us))
-        process = self._process(0)
-        process.running += 1
         request = LoggedRequest(
-            process, 0, 0, self._reading.path, record.number, record.number, record.time_us, True
+            self._process(0),
+            (0, 0),
+            self._reading.path,
+            record.number,
+            record.time_us,
+            has_begun=True,
         )
         if record.vhost:
             host, port = split_host(record.vhost)
@@ -185,8 +180,13 @@ class Replay:
         return process
 
     def _new(self, line: LogLine, *, has_begun: bool) -> LoggedRequest:
-        request = LoggedRequest.from_line(
-            line, self._process(line.pid), self._reading.path, self._time_us, has_begun=has_begun
+        request = LoggedRequest(
+            self._process(line.pid),
+            line.key,
+            self._reading.path,
+            line.number,
+            self._time_us,
+            has_begun=has_begun,
         )
         self._open[line.key] = request
         return request
@@ -275,7 +275,7 @@ class Replay:
         if match is None:
             return
         self._check(request, What.SCORE, said.score, f"{match[2]}/{match[3]}", line.number)
-        names = f"{text_of(match[4])}/{text_of(match[5])}"
+        names = self._routes.names_text(match[4], match[5])
         self._check(request, What.AFFINITY, said.names, names, line.number)
 
     def _on_no_route(self, line: LogLine) -> None:
@@ -389,7 +389,8 @@ class Replay:
         if not status.isdigit() or int(status) < _INFORMATIONAL:
             return
         request = self._request(line)
-        self._decide(request, line)
+        if not request.attempt.is_decided:
+            self._decide(request, line)
         self._tries.on_status(request, int(status), line.number)
 
     # --- failures -------------------------------------------------------------------------------------------------------
@@ -446,7 +447,7 @@ class Replay:
         request = self._request(line)
         if not request.attempt.server and not request.attempt.is_decided:
             self._tries.name_server(request, found["server"])
-        if request.attempt.server == found["server"]:
+        if not request.attempt.is_decided and request.attempt.server == found["server"]:
             self._decide(request, line)
         self._tries.on_counters(request, found, line.number)
 
@@ -457,7 +458,7 @@ class Replay:
             self._close(request)
 
     def _close(self, request: LoggedRequest) -> None:
-        del self._open[request.pid, request.tid]
+        del self._open[request.key]
         self._finish(request)
 
     def _finish(self, request: LoggedRequest) -> None:
@@ -498,8 +499,8 @@ class Replay:
             file=request.file,
             lines=(request.first, request.last),
             time=time_text(request.time_us),
-            pid=f"{request.pid:08x}",
-            tid=f"{request.tid:08x}",
+            pid=f"{request.key[0]:08x}",
+            tid=f"{request.key[1]:08x}",
             host=text_of(request.host),
             port=max(request.port, 0),
             method=text_of(request.method),
@@ -512,6 +513,14 @@ class Replay:
             result=result,
             checks=request.checks,
         )
+
+    @property
+    def _now_ms(self) -> int:
+        """Of the present line, for what keeps down marks."""
+        now_ms = self._time_us // 1000
+        if not self._base_ms:
+            self._base_ms = max(now_ms - EARLIER_MS, 1)
+        return now_ms - self._base_ms
 
     # --- what came of it ------------------------------------------------------------------------------------------------
 

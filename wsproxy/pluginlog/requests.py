@@ -6,22 +6,17 @@ Driven by ``replay``. Pure data; must not decide anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from wsproxy._fast.loglines import LogLine
 from wsproxy._fast.replay import ReplayedRequest
 from wsproxy.pluginlog.outcome import Check
 from wsproxy.pluginlog.world import Place, Process
 from wsproxy.routing.retry import Failure, Next, Ruling
 
 
-@dataclass(slots=True)
 class Attempt:
-    """One try at a server."""
+    """One try at a server. Defaults stand at the class: most of them hold to the end, and there is one a request."""
 
     server: bytes = b""  # that the log names, once it does
     is_decided: bool = False
-    secure: bool | None = None
     place: Place | None = None  # the same in the configuration, once it is decided
     transport: tuple[str, int] | None = None  # host:port, line
     failure: Failure = Failure.CLOSED_EARLY  # where it fails, how
@@ -32,19 +27,9 @@ class Attempt:
     is_marked: int = 0  # line that marks its server down
 
 
-@dataclass(slots=True, eq=False)
 class LoggedRequest:
-    """What is known of a request; ``uri`` is None until the log has told it."""
+    """What is known of a request; ``uri`` is None until the log has told it. Defaults stand at the class, as Attempt's."""
 
-    process: Process
-    pid: int
-    tid: int
-    file: str
-    first: int
-    last: int
-    time_us: int
-    has_begun: bool  # its first line is in the log
-    meetings: int = -1  # of its process when it began alone; -1: it did not
     host: bytes = b""
     port: int = -1
     uri: bytes | None = None
@@ -52,11 +37,8 @@ class LoggedRequest:
     replayed: ReplayedRequest | None = None
     cluster: int = -1  # index of the live match
     group: str = ""
-    values: list[bytes] = field(default_factory=list)  # that clone ids were parsed from
-    cookies: list[bytes] = field(default_factory=list)
     clone_ids: bytes = b""  # that the decision was taken with
     is_secure: bool | None = None
-    attempt: Attempt = field(default_factory=Attempt)
     ruling: Ruling | None = None  # on the last failed try
     timeouts: int = 0
     body: int = 0
@@ -67,26 +49,37 @@ class LoggedRequest:
     counted: bool = False
     gave_up: bool = False
     declined: bool = False
-    has_debug: bool = (
-        False  # its lines are those of LogLevel Debug: what is not there did not happen
-    )
+    has_debug: bool = False  # it has lines of LogLevel Debug: what is not there did not happen
     status_seen: int = 0
     same_count: int = 0
-    checks: list[Check] = field(default_factory=list)
 
-    @classmethod
-    def from_line(
-        cls, line: LogLine, process: Process, file: str, time_us: int, *, has_begun: bool
-    ) -> LoggedRequest:
-        """A request of which this is the first line."""
-        number = line.number
-        request = cls(process, line.pid, line.tid, file, number, number, time_us, has_begun)
+    def __init__(
+        self,
+        process: Process,
+        key: tuple[int, int],
+        file: str,
+        number: int,
+        time_us: int,
+        *,
+        has_begun: bool,
+    ) -> None:
+        """``number``: its first line; ``has_begun``: that is where it begins."""
+        self.process = process
+        self.key = key  # pid and tid
+        self.file = file
+        self.first = self.last = number
+        self.time_us = time_us
+        self.has_begun = has_begun
+        self.values: list[bytes] = []  # that clone ids were parsed from
+        self.cookies: list[bytes] = []
+        self.checks: list[Check] = []
+        self.attempt = Attempt()
+        self.meetings = -1  # of its process when it began alone; -1: it did not
         process.running += 1
         if process.running > 1:
             process.meetings += 1
         else:
-            request.meetings = process.meetings
-        return request
+            self.meetings = process.meetings
 
     @property
     def is_alone(self) -> bool:

@@ -48,6 +48,7 @@ class RouteReader:
         self._world = world
         self._matched: dict[bytes, Matched | None] = {}
         self._grouped: dict[bytes, Grouped | None] = {}
+        self._names: dict[tuple[bytes, bytes], str] = {}
 
     def vhost(self, line: LogLine) -> Matched | None:
         """What a VirtualHost match says; None where the line is cut."""
@@ -88,12 +89,12 @@ class RouteReader:
             return None
         pattern, subject, group = (text_of(found[name]) for name in ("pattern", "subject", "group"))
         host, port = split_host(found["subject"])
+        said = (int(found["score"]), int(found["exact"]))
+        logged = _said(group, pattern, subject, said)
         ours = self._world.match_vhost(group, pattern, host, port)
         return Matched(
-            _said(group, pattern, subject, int(found["score"]), int(found["exact"])),
-            _said(group, pattern, subject, *ours)
-            if isinstance(ours, tuple)
-            else f"{group}: {ours}",
+            logged,
+            logged if ours == said else _said(group, pattern, subject, ours),
             host,
             port,
         )
@@ -103,12 +104,12 @@ class RouteReader:
         if found is None:
             return None
         pattern, subject, group = (text_of(found[name]) for name in ("pattern", "subject", "group"))
+        said = (int(found["score"]), int(found["exact"]))
+        logged = _said(group, pattern, subject, said)
         ours = self._world.match_uri(group, pattern, found["subject"])
         return Matched(
-            _said(group, pattern, subject, int(found["score"]), int(found["exact"])),
-            _said(group, pattern, subject, *ours)
-            if isinstance(ours, tuple)
-            else f"{group}: {ours}",
+            logged,
+            logged if ours == said else _said(group, pattern, subject, ours),
             found["subject"],
             UNKNOWN_PORT,
         )
@@ -153,17 +154,29 @@ class RouteReader:
         request.cluster = chosen[0]
         return "" if len(outcomes) == 1 else f"the log tells no port; with port {port}"
 
+    def names_text(self, cookie: bytes, url: bytes) -> str:
+        """Both affinity names as a replay shows them; there are as many as in the configuration."""
+        text = self._names.get((cookie, url))
+        if text is None:
+            text = self._names[cookie, url] = f"{text_of(cookie)}/{text_of(url)}"
+        return text
+
     def name_of(self, cluster: int) -> str:
         """Of the cluster with this index; empty for none."""
         return self._world.config.server_clusters[cluster].name if cluster >= 0 else ""
 
 
-def _said(group: str, pattern: str, subject: str, score: int, exact: int) -> str:
-    return f"{group}: {pattern} for {subject}: {score}/{exact}"
+def _said(group: str, pattern: str, subject: str, score: tuple[int, int] | str) -> str:
+    """``score``: score and exact match, or why there is none."""
+    if isinstance(score, str):
+        return f"{group}: {score}"
+    return f"{group}: {pattern} for {subject}: {score[0]}/{score[1]}"
 
 
 def split_host(text: bytes) -> tuple[bytes, int]:
     """Host without brackets, and port (-1 none)."""
+    if b":" not in text:
+        return text, UNKNOWN_PORT
     host, colon, port = text.rpartition(b":")
     if (
         not colon

@@ -232,8 +232,8 @@ class Tries:
         assert replayed is not None
         cookies = request.cookies
         if not cookies and request.values:
-            target, name = replayed.target, replayed.cookie + b"="
-            cookies = [name + value for value in request.values if value not in target]
+            target, name = replayed.target, replayed.cookie
+            cookies = [b"%b=%b" % (name, value) for value in request.values if value not in target]
         if cookies:
             replayed.bring(cookies)
             if request.values:
@@ -408,7 +408,7 @@ class Tries:
         server = found["server"]
         failed, affinity, total = map(int, found.group("failed", "affinity", "total"))
         process = request.process
-        key = (request.pid, server)
+        key = (request.key[0], server)
         before = process.counters.get(key)
         process.counters[key] = (failed, affinity, total)
         logged = f"{failed}/{affinity}/{total}"

@@ -75,6 +75,8 @@ def run_supervisor(
     state = make_state(config)
     if settings.queue.size:
         state.open_bells(len(listeners.by_worker))
+    if settings.limits.client_connections:
+        state.open_client_counts(len(listeners.by_worker))
     # Before the first fork: slots and locks in the shared state are made once, by one process.
     plan = build_plan(config, settings, state)
     log_plan = open_plugin_log(config, settings)

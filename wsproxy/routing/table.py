@@ -72,6 +72,16 @@ def build_route_table(config: Config, *, exact_first: bool = False) -> CompiledR
     )
 
 
+def build_group_tables(config: Config) -> tuple[RouteTable, RouteTable]:
+    """A route for each VirtualHostGroup alone, and one for each UriGroup: for who wants to know why a Route does not match."""
+    hosts = [_vhost_rows(group) for group in config.virtual_host_groups]
+    uris = [_uri_rows(group) for group in config.uri_groups]
+    return (
+        RouteTable(hosts, [], [(index, NONE, 0) for index in range(len(hosts))]),
+        RouteTable([], uris, [(NONE, index, 0) for index in range(len(uris))]),
+    )
+
+
 def _first_by_name(items: tuple[_NamedT, ...]) -> dict[str, int]:
     """Name -> index of its first definition."""
     indices: dict[str, int] = {}

@@ -41,6 +41,10 @@ class HeadError(IntEnum):
     BAD_TRAILER = 26
     BAD_EXPECT = 27
     METHOD_REFUSED = 28
+    TRACE_REFUSED = 29
+    TRACE_WITH_BODY = 30
+    BAD_MAX_FORWARDS = 31
+    AMBIGUOUS_PATH = 32
 
 
 class RefusedError(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from tests.support.oracles import paths
 from tests.support.oracles.errors import HeadError, RefusedError
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
@@ -38,9 +39,12 @@ KINDS = {
     b"transfer-encoding": 3,
     b"connection": 4,
     **dict.fromkeys(HOP_BY_HOP, 5),
+    b"te": 12,
+    b"trailer": 13,
     b"expect": 6,
     b"cookie": 7,
     b"set-cookie": 9,
+    b"date": 11,
 }
 PRIVATE = 8
 # Connection cannot take these away: a message whose framing is lost is another message.
@@ -72,6 +76,12 @@ class Fields:
         if b"close" in self.options:
             return False
         return minor == 1 or b"keep-alive" in self.options
+
+
+def welcomes_trailers(fields: Fields) -> bool:
+    """RFC 9110 10.1.4: a member ``trailers``, without a weight."""
+    members = ",".join(value.decode("latin-1") for value in fields.values(b"te")).split(",")
+    return any(member.strip(" \t").lower() == "trailers" for member in members)
 
 
 def kind_of(name: bytes) -> int:
@@ -194,7 +204,9 @@ def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
     return found[2], found[1]
 
 
-def parse_request_line(line: bytes, target_bytes: int) -> tuple[bytes, bytes, bytes | None, int]:
+def parse_request_line(
+    line: bytes, target_bytes: int, *, trace: bool
+) -> tuple[bytes, bytes, bytes | None, int]:
     """(method, target, authority, minor version), judged from left to right (RFC 9112 3)."""
     method, blank, rest = line.partition(b" ")
     if not blank:
@@ -213,6 +225,8 @@ def parse_request_line(line: bytes, target_bytes: int) -> tuple[bytes, bytes, by
         raise control_or(more, version)
     if version not in (b"HTTP/1.0", b"HTTP/1.1"):
         raise RefusedError(HeadError.UNSUPPORTED_VERSION)
+    if method == b"TRACE" and not trace:
+        raise RefusedError(HeadError.TRACE_REFUSED)
     if method == b"CONNECT":
         raise RefusedError(HeadError.METHOD_REFUSED)
     path, authority = split_target(method, target)
@@ -230,8 +244,26 @@ def find_authority(fields: Fields, target: bytes | None, minor: int) -> Authorit
     return authority if target is None else parse_authority(target)
 
 
+def find_hops(method: bytes, fields: Fields) -> int:
+    """RFC 9110 7.6.2: Max-Forwards counts for OPTIONS and TRACE only; and TRACE has no content (9.3.8)."""
+    if method == b"TRACE" and (fields.chunked or fields.content_length > 0):
+        raise RefusedError(HeadError.TRACE_WITH_BODY)
+    values = fields.values(b"max-forwards")
+    if method not in (b"OPTIONS", b"TRACE") or not values:
+        return -1
+    if not re.fullmatch(rb"[0-9]{1,18}", b",".join(values)):
+        raise RefusedError(HeadError.BAD_MAX_FORWARDS)
+    return int(values[0])
+
+
 def parse_request(
-    data: bytes, *, head_bytes: int = 65536, target_bytes: int = 16384, header_fields: int = 300
+    data: bytes,
+    *,
+    head_bytes: int = 65536,
+    target_bytes: int = 16384,
+    header_fields: int = 300,
+    trace: bool = False,
+    refuse_ambiguous: bool = False,
 ) -> dict[str, object] | None:
     """What the head says; None while it is not whole. Raises RefusedError."""
     end = data.find(b"\n")
@@ -242,7 +274,7 @@ def parse_request(
             raise RefusedError(HeadError.HEAD_TOO_LARGE)
         return None
     line = check_line_end(data[:end])
-    method, target, in_target, minor = parse_request_line(line, target_bytes)
+    method, target, in_target, minor = parse_request_line(line, target_bytes, trace=trace)
     found = parse_fields(data, end + 1, min(header_fields, MOST_FIELDS))
     if (len(data) if found is None else found[1]) > head_bytes:
         raise RefusedError(HeadError.HEAD_TOO_LARGE)
@@ -255,11 +287,15 @@ def parse_request(
     expected = [value.lower() for value in fields.values(b"expect")]
     if any(value != b"100-continue" for value in expected):
         raise RefusedError(HeadError.BAD_EXPECT)  # RFC 9110 10.1.1
+    hops = find_hops(method, fields)
+    path = target.partition(b"?")[0]
+    if refuse_ambiguous and path.startswith(b"/") and paths.is_ambiguous(path):
+        raise RefusedError(HeadError.AMBIGUOUS_PATH)
     return {
         "size": size,
         "method": method,
         "target": target,
-        "path_len": len(target.partition(b"?")[0]),
+        "path_len": len(path),
         "host": authority.host,
         "authority": authority.text,
         "port": authority.port,
@@ -269,6 +305,9 @@ def parse_request(
         "chunked": fields.chunked,
         "upgrade": minor == 1 and b"upgrade" in fields.options,  # RFC 9110 7.8
         "expect_continue": minor == 1 and bool(expected),
+        "hops": hops,
+        "te_trailers": minor == 1 and welcomes_trailers(fields),
+        "nominates_others": bool(set(fields.options) - OWN_OPTIONS - {b"te"}),
         "fields": fields.as_rows(),
     }
 

@@ -37,6 +37,10 @@ def nominated(lines: list[bytes]) -> set[bytes]:
     return options - OWN_OPTIONS - NEVER_DROPPED
 
 
+def rewritten_names(*, keep_trailer: bool) -> set[bytes]:
+    return REWRITTEN - {b"trailer"} if keep_trailer else REWRITTEN
+
+
 def is_private(name: bytes) -> bool:
     return name.startswith((b"$ws", b"_ws_"))
 
@@ -49,6 +53,8 @@ def request(
     port: int,
     keep_private: bool,
     failover: bool,
+    via: bytes = b"",
+    trailers: bool = False,
     more: list[bytes] | None = None,
 ) -> bytes | None:
     """
@@ -73,9 +79,12 @@ def request(
         authority = b"[" + local_host + b"]"
     out = [b"%b %b HTTP/1.1" % (method, target), b"Host: " + authority]
     given: set[bytes] = set()
+    rewritten = rewritten_names(
+        keep_trailer=bool(trailers and head["chunked"] and not head["nominates_others"])
+    )
     for line in fields:
         name = name_of(line)
-        if name in REWRITTEN or (name in dropped and not is_private(name)):
+        if name in rewritten or (name in dropped and not is_private(name)):
             continue  # Connection takes no private field away: a trusted proxy's word would be lost
         if is_private(name) and not keep_private:
             continue
@@ -87,8 +96,12 @@ def request(
     ):  # what Connection took away is gone, but it was given: it is not replaced by ours
         given = {name_of(line) for line in fields}
     out += more or []
+    if trailers and head["te_trailers"]:
+        out += [b"TE: trailers", b"Connection: TE"]
     if head["chunked"]:
         out.append(b"Transfer-Encoding: chunked")
+    if via:
+        out.append(b"Via: 1.%d %b" % (minor, via))
     own = [
         (b"$WSIS", b"false"),
         (b"$WSSC", b"http"),
@@ -112,6 +125,8 @@ def response(
     say_keep_alive: bool,
     drop_length: bool,
     drop_chunked: bool,
+    date: bytes = b"",
+    keep_trailer: bool = False,
     more: list[bytes] | None = None,
 ) -> bytes | None:
     """The head that the client gets, with ``more`` as for requests; None while ``data`` is not whole. Raises RefusedError."""
@@ -122,15 +137,18 @@ def response(
     dropped = nominated(fields)
     status_text = head["status_text"]
     assert isinstance(status_text, bytes)
+    rewritten = rewritten_names(keep_trailer=keep_trailer)
     out = [b"HTTP/1.1 " + (status_text if len(status_text) > 3 else status_text + b" ")]
     for line in fields:
         name = name_of(line)
-        if name in REWRITTEN or name in dropped or is_private(name):
+        if name in rewritten or name in dropped or is_private(name):
             continue
         if name == b"content-length" and drop_length:
             continue
         out.append(line)
     out += more or []
+    if date:
+        out.append(date.removesuffix(CRLF))
     if head["chunked"] and not drop_chunked:
         out.append(b"Transfer-Encoding: chunked")
     if close:

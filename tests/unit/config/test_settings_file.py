@@ -87,7 +87,7 @@ last_chance = 1
         "wsproxy.toml:3: found unknown setting keepalive_s; did you mean timeouts.keepalive_s?",
         "wsproxy.toml:5: limits.head_bytes: found 12; allowed is a whole number from 1024 to 1048576",
         "wsproxy.toml:6: found unknown setting limits.frobnicate; allowed is one of head_bytes, header_fields, "
-        "target_bytes",
+        "target_bytes, client_connections",
         "wsproxy.toml:8: timeouts.head_s: found nan; allowed is a number from 0.05 to 86400",
         "wsproxy.toml:9: found unknown setting timeouts.keepalives_s; did you mean keepalive_s?",
         'wsproxy.toml:11: log.level: found "loud"; allowed is "debug" or "error" or "info" or "warning"',
@@ -131,6 +131,10 @@ last_chance = 1
         (
             "[fallback]\nmode = 'upstream'",
             '2: fallback.mode: found "upstream" without fallback.upstream; allowed with upstream = "HOST:PORT"',
+        ),
+        (
+            "[http]\n\nvia = 'a b'",
+            '3: http.via: found "a b"; allowed is a word of at most 255 letters, digits, - . _, or HOST:PORT',
         ),
         (
             "[fallback]\nupstream = ':80'",

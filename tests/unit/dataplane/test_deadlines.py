@@ -10,11 +10,25 @@ from wsproxy._fast.upstream import Upstream
 from wsproxy.config.settings import Settings, TimeoutSettings, UpstreamSettings
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok"
 SHORT_S = 0.05
 HEAD = Settings(timeouts=TimeoutSettings(head_s=SHORT_S))
 KEEPALIVE = Settings(timeouts=TimeoutSettings(keepalive_s=SHORT_S))
 BODY = Settings(timeouts=TimeoutSettings(body_s=SHORT_S))
+HALF_CLOSED = Settings(timeouts=TimeoutSettings(half_closed_s=SHORT_S))
+
+
+async def test_walk_in_steps_goes_on_behind_a_connection_that_ended() -> None:
+    async with Bed(config_of(server("s", 1))) as bed:
+        clients = [await bed.client() for _ in range(5)]
+        bed.sweeper.cancel()
+        assert [bed.engine.sweep(1) for _ in clients] == [True, True, True, True, False]
+        assert bed.engine.sweep(2)  # the two that came last
+        clients[2].close()
+        await bed.until(lambda: bed.engine.open_streams == 4)
+        assert bed.engine.sweep(1)
+        assert not bed.engine.sweep(1)
+        assert not bed.engine.sweep()
 
 
 async def test_client_that_sends_nothing_is_closed_without_a_word() -> None:
@@ -84,7 +98,7 @@ async def test_body_that_stalls_after_the_answer_began_is_cut() -> None:
         client = await bed.client()
         await client.send(b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc")
         wire, _ = await origin.accept_request()
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+        await wire.send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 9\r\n\r\nabc")
         await client.read_until(b"abc")
         assert await client.is_ended()
         assert await wire.is_ended()
@@ -126,7 +140,7 @@ async def test_page_that_dribbles_never_times_out() -> None:
         client = await bed.client()
         await client.send(GET)
         wire, _ = await origin.accept_request()
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        await wire.send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 4\r\n\r\n")
         for _ in range(4):
             await bed.pass_time(0.4)
             await wire.send(b"x")
@@ -228,3 +242,48 @@ async def test_max_connections_refuses_the_request_that_is_too_many() -> None:
         await wire.read_head()
         await wire.send(OK)
         assert await second.read_answer() == (200, b"ok")
+
+
+@pytest.mark.parametrize("half_closed_s", [0.0, SHORT_S])
+async def test_request_of_a_client_that_ended_its_sending_is_cancelled(
+    half_closed_s: float,
+) -> None:
+    origin = Origin()
+    settings = Settings(timeouts=TimeoutSettings(half_closed_s=half_closed_s))
+    async with Bed(config_of(server("s", origin.port)), settings) as bed:
+        client = await bed.client()
+        await client.send(GET)
+        wire, _ = await origin.accept_request()
+        client.end_sending()
+        assert await wire.is_ended()
+        assert await client.read_to_end() == b""
+        assert bed.inflight() == [0]
+        assert bed.server_state(0)["failed"] == 0
+
+
+async def test_answer_that_began_is_not_cancelled_with_the_client_half_closed() -> None:
+    origin = Origin()
+    async with Bed(config_of(server("s", origin.port)), HALF_CLOSED) as bed:
+        client = await bed.client()
+        await client.send(GET)
+        wire, _ = await origin.accept_request()
+        client.end_sending()
+        await wire.send(OK[:-1])
+        await client.read_head()
+        await bed.pass_time(3 * SHORT_S)
+        await wire.send(OK[-1:])
+        assert await client.read_to_end() == b"ok"
+
+
+async def test_each_request_sent_ahead_has_its_own_time_half_closed() -> None:
+    origin = Origin()
+    async with Bed(config_of(server("s", origin.port)), HALF_CLOSED) as bed:
+        client = await bed.client()
+        await client.send(GET + GET)
+        wire, _ = await origin.accept_request()
+        client.end_sending()
+        await wire.send(OK)
+        assert await client.read_answer() == (200, b"ok")
+        await wire.read_head()  # the second one came
+        assert await wire.is_ended()
+        assert await client.read_to_end() == b""

@@ -17,7 +17,7 @@ from wsproxy.dataplane import tasks
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok"
 
 ENDINGS = pytest.mark.parametrize("end", [Wire.close, Wire.reset], ids=["close", "reset"])
 
@@ -141,7 +141,7 @@ async def test_client_goes_while_it_does_not_read(end: Callable[[Wire], None]) -
         client = await bed.client(receive_buffer=4096)
         await client.send(GET)
         wire, _ = await origin.accept_request()
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        await wire.send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 100000000\r\n\r\n")
         sending = asyncio.ensure_future(wire.send(bytes(50_000_000)))
         await client.read_head()
         await bed.pass_time(0.1)
@@ -272,7 +272,7 @@ async def test_body_that_was_not_kept_still_reaches_the_next_server_when_nothing
 @pytest.mark.parametrize(
     "answer",
     [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 10\r\n\r\nabc",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
     ],

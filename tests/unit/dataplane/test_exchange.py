@@ -11,7 +11,7 @@ from tests.support.bed import Bed, config_of, server
 from tests.support.wire import Origin, Wire, soon
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok"
 
 
 def payload(count: int) -> bytes:
@@ -56,7 +56,7 @@ async def test_requests_sent_ahead_are_answered_in_order() -> None:
         for number in range(5):
             head = await wire.read_head()
             assert head.startswith(b"GET /app/%d " % number)
-            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % number)
+            await wire.send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 1\r\n\r\n%d" % number)
         for number in range(5):
             assert await client.read_answer() == (200, b"%d" % number)
 
@@ -83,7 +83,9 @@ async def test_answer_arrives_byte_for_byte(size: int) -> None:
         await client.send(GET)
         wire, _ = await origin.accept_request()
         body = payload(size)
-        sending = wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
+        sending = wire.send(
+            b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: %d\r\n\r\n" % size + body
+        )
         _, (status, received) = await soon(asyncio.gather(sending, client.read_answer()))
         assert status == 200
         assert received == body
@@ -267,7 +269,7 @@ async def test_bytes_behind_an_answer_never_answer_the_next_request() -> None:
         client = await bed.client()
         await client.send(GET)
         wire, _ = await origin.accept_request()
-        await wire.send(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+        await wire.send(OK + b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 4\r\n\r\nevil")
         assert await client.read_answer() == (200, b"ok")
         await client.send(GET)
         second, _ = await origin.accept_request()
@@ -280,7 +282,7 @@ async def test_bytes_on_an_idle_connection_never_answer_the_next_request() -> No
     async with Bed(config_of(server("s", origin.port))) as bed:
         client = await bed.client()
         wire = await first_exchange(client, origin)
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+        await wire.send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 4\r\n\r\nevil")
         assert await wire.is_ended()
         await first_exchange(client, origin)
 
@@ -332,7 +334,7 @@ async def test_refusal_is_not_shaped_by_the_request_before() -> None:
         client = await bed.client()
         await client.send(b"HEAD /app/x HTTP/1.1\r\nHost: h\r\n\r\n")
         wire, _ = await origin.accept_request()
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        await wire.send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 9\r\n\r\n")
         await client.read_head()
         await client.send(b"GET / HTTP/3.0\r\n\r\n")
         status, body = await client.read_answer()

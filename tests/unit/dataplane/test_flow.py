@@ -20,7 +20,7 @@ from wsproxy.dataplane.slowpath import SlowPath
 from wsproxy.dataplane.worker import build_engine
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok"
 SENT = b"GET /app/x HTTP/1.1\r\n"
 SHORT_S = 0.05
 LONG_S = 10.0
@@ -103,7 +103,7 @@ def stage() -> Iterator[Stage]:
 
 
 def answer_of(size: int) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+    return b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: %d\r\n\r\n" % size
 
 
 def test_what_the_kernel_does_not_take_follows_in_order(stage: Stage) -> None:

@@ -13,9 +13,11 @@ from wsproxy.dataplane.proxy_protocol import (
     MOST_V1_BYTES,
     MOST_V2_BYTES,
     SIGNATURE,
+    Ends,
     ProxyHeader,
     ProxyHeaderError,
     parse_header,
+    write_header,
     write_v1,
     write_v2,
 )
@@ -110,6 +112,21 @@ def test_anything_else_is_refused(data: bytes) -> None:
     """Whoever may speak PROXY must speak it: a guess would let a client choose its address."""
     with pytest.raises(ProxyHeaderError, match="allowed is"):
         parse_header(data)
+
+
+@pytest.mark.parametrize(
+    ("version", "ends", "written"),
+    [
+        ("none", (("192.0.2.7", 1), ("198.51.100.9", 2)), b""),
+        ("v1", None, b"PROXY UNKNOWN\r\n"),
+        ("v2", None, v2(0x20, 0, b"")),
+        ("v1", (("::ffff:192.0.2.7", 1), ("198.51.100.9", 2)), b"PROXY TCP4 192.0.2.7 198.51.100.9 1 2\r\n"),
+        ("v1", (("fe80::1%eth0", 1), ("fe80::2%eth0", 2)), b"PROXY TCP6 fe80::1 fe80::2 1 2\r\n"),
+        ("v2", (("192.0.2.7", 258), ("::ffff:198.51.100.9", 2)), v2(0x21, 0x11, bytes.fromhex("c0000207c633640901020002"))),
+    ],
+)  # fmt: skip
+def test_header_for_a_server(version: str, ends: Ends | None, written: bytes) -> None:
+    assert write_header(version, ends) == written
 
 
 addresses = st.tuples(st.ip_addresses().map(str), st.integers(0, 65535))

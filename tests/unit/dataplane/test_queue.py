@@ -13,7 +13,7 @@ from wsproxy._fast.state import now_ms
 from wsproxy.config.settings import QueueSettings, Settings
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 0\r\n\r\n"
 
 
 def bed(origin: Origin, wait_s: float = 600) -> Bed:

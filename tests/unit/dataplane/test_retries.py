@@ -10,7 +10,7 @@ from wsproxy._fast.state import now_ms
 from wsproxy._fast.upstream import Upstream
 from wsproxy.config.settings import RetrySettings, Settings
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
 POST = b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"
 

@@ -60,7 +60,7 @@ async def test_server_that_cannot_be_reached_is_marked_down_with_its_evidence(
         client = await bed.client()
         await client.send(GET)
         wire, _ = await other.accept_request()
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await wire.send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 0\r\n\r\n")
         await client.read_answer()
         assert (
             f"Marking a down: cluster cluster, 127.0.0.1:{gone.port}: could not connect"
@@ -112,7 +112,7 @@ async def test_request_has_one_last_chance() -> None:
             assert [bed.server_state(at)["failed"] for at in range(3)] == failed
         await client.send(GET)
         wire, _ = await origins[2].accept_request()
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await wire.send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 0\r\n\r\n")
         assert (await client.read_answer())[0] == 200
         assert bed.server_state(2)["down_until_ms"] == 0
         up = bed.state.changes()[-1]

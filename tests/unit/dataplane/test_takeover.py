@@ -10,7 +10,7 @@ from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import now_ms
 from wsproxy.config.settings import AffinitySettings, Settings
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 0\r\n\r\n"
 SESSION = "0000aaaaaaaaaaaaaaaaaaaaaaa"
 NOTHING = dict.fromkeys(
     ("requests", "remembered", "moved", "unknown_clone", "down", "drained", "full", "tried"), 0

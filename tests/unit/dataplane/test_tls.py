@@ -23,7 +23,7 @@ from wsproxy.config.settings import (
 )
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok"
 MB = 1 << 20
 
 
@@ -116,7 +116,9 @@ async def test_upload_and_download_are_whole(keys: Keys) -> None:
         assert got + await read_whole(served, len(body) - len(got)) == body
         await sending
         answering = asyncio.create_task(  # noqa: TID251
-            served.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            served.write(
+                b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            )
         )
         data = await read_until(client, b"\r\n\r\n")
         got = data.partition(b"\r\n\r\n")[2]
@@ -135,7 +137,8 @@ async def test_client_that_does_not_read_stops_the_server(keys: Keys) -> None:
         await read_until(served, b"\r\n\r\n")
         sending = asyncio.create_task(  # noqa: TID251
             served.write(
-                b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (64 * MB) + bytes(64 * MB)
+                b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: %d\r\n\r\n" % (64 * MB)
+                + bytes(64 * MB)
             )
         )
         with pytest.raises(ConnectionError):
@@ -156,7 +159,9 @@ async def test_client_that_reads_slowly_is_not_cut_off(keys: Keys) -> None:
         served = await keys.accept(origin)
         await read_until(served, b"\r\n\r\n")
         answering = asyncio.create_task(  # noqa: TID251
-            served.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % count + bytes(count))
+            served.write(
+                b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: %d\r\n\r\n" % count + bytes(count)
+            )
         )
         begin = now_ms()
         got, step = 0, count // 8
@@ -226,6 +231,6 @@ async def test_server_that_breaks_tls_is_no_answer(
         await client.write(GET)
         served = await keys.accept(origin)
         await read_until(served, b"\r\n\r\n")
-        await Wire(served.sock).send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await Wire(served.sock).send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok")
         assert b" 502 " in await read_until(client, b"\r\n\r\n")
     assert any("server s: TLS: " in each.getMessage() for each in caplog.records)

@@ -218,3 +218,25 @@ def test_every_message_that_is_written_is_read_back(tmp_path: Path, shape: Any) 
     assert found
     if shape is shape_of(shape.code):
         assert found.groupdict() == {name: str(value).encode() for name, value in fields.items()}
+
+
+LOGS = Path(__file__).parents[3].parent / "shared"
+CORPUS = sorted([*LOGS.glob("corpus/logs/*.log"), *LOGS.glob("seeds/004*")])
+
+
+@pytest.mark.skipif(not CORPUS, reason=f"no corpus at {LOGS}")
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_no_line_of_the_corpus_is_lost(path: Path) -> None:
+    """Each is counted once, and the end of each stands in what comes out, at its place or where it was joined."""
+    lines, reading = read(path)
+    counted = reading.records + reading.continued + reading.foreign + reading.blank
+    assert reading.lines + reading.glued == counted
+    physical = path.read_bytes().splitlines()
+    assert reading.lines == len(physical)
+    for number, text in enumerate(physical, 1):
+        if text.strip():
+            found = [line for line in lines if number - 10 < line.number <= number]
+            assert any(text.split()[-1] in line.text or text in line.text for line in found) or (
+                # the stamp of a record, broken over two lines
+                text.strip() == b"[Wed"
+            ), (number, text)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.macro.processes import free_ports
 from wsproxy.config.address import Address
 from wsproxy.config.model import Config, Route, VirtualHost, VirtualHostGroup
 from wsproxy.config.settings import ListenerSettings, Settings
@@ -69,13 +70,7 @@ def port_in_use() -> Iterator[int]:
 
 
 def free_port() -> int:
-    """One that does not look like TLS: about 60 of the system's own free ports end in 443."""
-    while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = int(sock.getsockname()[1])
-        if not str(port).endswith("443"):
-            return port
+    return free_ports(1)[0]
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+# Plain TCP connections and listening sockets of a worker: one epoll set, without the event loop's transports.
+
+from libc.stdint cimport uint32_t
+from wsproxy._fast.stream cimport Buffer, Hub, Stream
+
+
+cdef class Poller:
+    cdef readonly Hub hub
+    cdef object loop
+    cdef int epoll_fd
+    cdef list dead                  # transports whose streams must hear that they are lost
+    cdef bint running               # `run` is on the stack and will bury the dead itself
+    cdef bint awaits_burial         # `bury` is on the loop's list
+
+    cdef int die(self, PlainTransport transport) except -1
+    cdef int bury_all(self) except -1
+
+
+cdef class Channel:
+    # What lies in the epoll set.
+    cdef Poller poller
+    cdef int fd                     # -1: closed
+    cdef uint32_t interest          # events that the set was told of; 0: not in it
+
+    cdef int on_events(self, uint32_t events) except -1
+    cdef int watch(self, uint32_t events) except -1
+
+
+cdef class PlainTransport(Channel):
+    cdef Stream stream
+    cdef object error               # why it is lost
+    cdef Buffer out                 # what the kernel did not take
+    cdef Py_ssize_t sent            # of `out`
+    cdef bint is_new                # nothing is asked of the set before the first read
+    cdef bint reads                 # nobody paused it, and the peer has not ended
+    cdef bint is_over               # the peer has ended
+    cdef bint write_paused          # the stream was told to stop writing
+    cdef bint ends                  # after `out` the peer is told that no more comes
+    cdef bint closing
+    cdef bint dead
+
+    cdef int settle(self) except -1
+    cdef int read(self) except -1
+    cdef int flush(self) except -1
+    cdef int fail(self, int number) except -1
+    cdef int kill(self, object error) except -1
+    cdef int bury(self) except -1
+
+
+cdef class Door(Channel):
+    cdef object sock
+    cdef object make

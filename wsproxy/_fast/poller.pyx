@@ -1,0 +1,407 @@
+"""
+Plain TCP connections and listening sockets of a worker: one epoll set, read and written without the event loop's transports.
+
+Made by ``dataplane.worker``; the event loop watches the epoll set itself, which is readable whenever something in it is.
+To a Stream a PlainTransport is what an asyncio transport is, and calls the same methods in the same order: above all
+``connection_lost`` never comes while a method of the stream runs. What this buys is in docs/decisions/0003.
+
+A connection costs accept4, no Python object but its stream and transport, and no epoll_ctl where it ends with its first
+answer. TLS connections stay with the loop's transports.
+"""
+
+import asyncio
+import logging
+import os
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
+from libc.stdint cimport uint32_t
+from libc.string cimport memmove
+from wsproxy._fast.stream cimport READ_SIZE, Hub, Stream, buffer_append, buffer_clear
+
+log = logging.getLogger("wsproxy.connection")
+
+cdef extern from *:
+    """
+    #include <arpa/inet.h>
+    #include <errno.h>
+    #include <netinet/in.h>
+    #include <string.h>
+    #include <sys/epoll.h>
+    #include <sys/socket.h>
+    #include <unistd.h>
+
+    static inline int ws_epoll_ctl(int set, int op, int fd, uint32_t events, void *data) {
+        struct epoll_event event;
+        event.events = events;
+        event.data.ptr = data;
+        return epoll_ctl(set, op, fd, &event);
+    }
+
+    static inline int ws_accept(int fd) {
+        return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    }
+
+    /* The address of one end as text (INET6_ADDRSTRLEN bytes) and its port; -1: it has none, or is no IP address. */
+    static inline int ws_name(int fd, int of_peer, char *text) {
+        struct sockaddr_storage name;
+        socklen_t size = sizeof(name);
+        if ((of_peer ? getpeername : getsockname)(fd, (struct sockaddr *)&name, &size) != 0) return -1;
+        if (name.ss_family == AF_INET) {
+            struct sockaddr_in *in = (struct sockaddr_in *)&name;
+            if (inet_ntop(AF_INET, &in->sin_addr, text, INET6_ADDRSTRLEN) == NULL) return -1;
+            return ntohs(in->sin_port);
+        }
+        if (name.ss_family == AF_INET6) {
+            struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&name;
+            if (inet_ntop(AF_INET6, &in6->sin6_addr, text, INET6_ADDRSTRLEN) == NULL) return -1;
+            return ntohs(in6->sin6_port);
+        }
+        return -1;
+    }
+    """
+    ctypedef union epoll_data_t:
+        void* ptr
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    enum:
+        EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
+        MSG_NOSIGNAL, MSG_DONTWAIT, SHUT_WR, INET6_ADDRSTRLEN
+    int epoll_create1(int flags)
+    int epoll_wait(int set, epoll_event* events, int most, int timeout) nogil
+    int ws_epoll_ctl(int set, int op, int fd, uint32_t events, void* data)
+    int ws_accept(int fd)
+    int ws_name(int fd, bint of_peer, char* text)
+    Py_ssize_t recv(int fd, void* data, size_t length, int flags)
+    Py_ssize_t c_send "send"(int fd, const void* data, size_t length, int flags)
+    int c_close "close"(int fd)
+    int c_shutdown "shutdown"(int fd, int how)
+
+cdef enum:
+    MOST_EVENTS = 256
+    # New connections in a row, before those that are there get their turn.
+    MOST_ACCEPTED = 64
+    # What a transport holds before it stops who writes, and where it lets him go on: asyncio's own limits.
+    HIGH_WATER = 65536
+    LOW_WATER = 16384
+
+# Descriptors ran out: accept would fail again at once, for as long as clients wait.
+PAUSE_S = 0.1
+
+
+cdef class Poller:
+    """The epoll set of one worker; ``loop`` calls ``run`` when something in it is ready."""
+
+    def __cinit__(self, Hub hub not None):
+        self.hub = hub
+        self.dead = []
+        self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
+        if self.epoll_fd < 0:
+            raise OSError(errno, os.strerror(errno))
+
+    def __init__(self, Hub hub not None):
+        self.loop = asyncio.get_running_loop()
+        self.loop.add_reader(self.epoll_fd, self.run)
+
+    def __dealloc__(self):
+        if self.epoll_fd >= 0:
+            c_close(self.epoll_fd)
+
+    def close(self) -> None:
+        """The loop watches it no more; connections that are still open stay as they are."""
+        self.bury_all()
+        if self.epoll_fd >= 0:
+            self.loop.remove_reader(self.epoll_fd)
+            c_close(self.epoll_fd)
+            self.epoll_fd = -1
+
+    def run(self) -> None:
+        """Serves everything that is ready now."""
+        cdef epoll_event events[MOST_EVENTS]
+        cdef Channel channel
+        cdef int i
+        cdef int count = epoll_wait(self.epoll_fd, events, MOST_EVENTS, 0)
+        self.running = True
+        try:
+            for i in range(count):
+                # Nothing that the set knew when it was asked is freed before this batch ends: see ``die``.
+                channel = <Channel>events[i].data.ptr
+                channel.on_events(events[i].events)
+        finally:
+            self.running = False
+            self.bury_all()
+
+    def adopt(self, int fd, Stream stream not None) -> None:
+        """From now on the connected socket is the stream's; it must not block. Closed where this fails."""
+        cdef PlainTransport transport = PlainTransport.__new__(PlainTransport)
+        transport.poller = self
+        transport.fd = fd
+        transport.stream = stream
+        transport.is_new = True
+        transport.reads = True
+        try:
+            stream.connection_made(transport)
+            transport.read()  # its first bytes are nearly always here
+            transport.is_new = False
+            transport.settle()
+        except Exception:
+            log.exception("internal error with a new connection; it is dropped")
+            transport.kill(None)
+
+    def listen(self, object sock not None, object make not None) -> Door:
+        """Accepts on a listening socket; ``make()`` is the Stream of a connection."""
+        return Door(self, sock, make)
+
+    cdef int die(self, PlainTransport transport) except -1:
+        self.dead.append(transport)
+        if not self.running and not self.awaits_burial:
+            self.awaits_burial = True
+            self.loop.call_soon(self.bury)
+        return 0
+
+    def bury(self) -> None:
+        """Tells the streams of lost connections; the loop calls it."""
+        self.awaits_burial = False
+        self.bury_all()
+
+    cdef int bury_all(self) except -1:
+        cdef PlainTransport transport
+        while self.dead:
+            dead, self.dead = self.dead, []
+            for transport in dead:
+                transport.bury()
+        return 0
+
+
+cdef class Channel:
+    """What lies in the epoll set: a connection or a listening socket."""
+
+    def __cinit__(self):
+        self.fd = -1
+
+    def fileno(self) -> int:
+        """The descriptor; -1: closed."""
+        return self.fd
+
+    cdef int on_events(self, uint32_t events) except -1:
+        return 0
+
+    cdef int watch(self, uint32_t events) except -1:
+        """Tells the set which events are wanted; none: it is taken out, so that not even an error wakes us."""
+        cdef int op
+        if events == self.interest or self.fd < 0:
+            return 0
+        op = EPOLL_CTL_DEL if events == 0 else EPOLL_CTL_MOD if self.interest else EPOLL_CTL_ADD
+        if ws_epoll_ctl(self.poller.epoll_fd, op, self.fd, events, <void*>self) < 0:
+            raise OSError(errno, os.strerror(errno))
+        self.interest = events
+        return 0
+
+
+cdef class PlainTransport(Channel):
+    """A connected socket as a Stream wants its transport; made by ``Poller.adopt``."""
+
+    def __dealloc__(self):
+        buffer_clear(&self.out)
+        if self.fd >= 0:
+            c_close(self.fd)
+
+    cdef int on_events(self, uint32_t events) except -1:
+        # An error shows in the call that fails: which of them is made is a matter of what was asked for.
+        try:
+            if events & (EPOLLOUT | EPOLLERR | EPOLLHUP) and self.interest & EPOLLOUT and not self.dead:
+                self.flush()
+            if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and self.interest & EPOLLIN and not self.dead:
+                self.read()
+        except Exception:
+            log.exception("internal error with a connection; it is dropped")
+            self.kill(None)
+        return 0
+
+    cdef int settle(self) except -1:
+        """Asks the set for what is wanted now."""
+        if self.is_new or self.dead:
+            return 0
+        return self.watch((EPOLLIN if self.reads and not self.closing else 0) | (EPOLLOUT if self.out.length else 0))
+
+    cdef int read(self) except -1:
+        cdef Py_ssize_t length
+        if not self.reads or self.closing or self.dead:
+            return 0
+        length = recv(self.fd, self.poller.hub.read_data, READ_SIZE, 0)
+        if length > 0:
+            self.stream.feed(length)
+        elif length == 0:
+            self.reads = False
+            self.is_over = True
+            if self.stream.peer_ended():
+                self.settle()
+            else:
+                self.close()
+        elif errno != EAGAIN and errno != EINTR:
+            self.fail(errno)
+        return 0
+
+    cdef int flush(self) except -1:
+        """Sends what waits, as far as the kernel takes it."""
+        cdef Py_ssize_t count
+        while self.sent < self.out.length:
+            count = c_send(self.fd, self.out.data + self.sent, self.out.length - self.sent, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if count < 0:
+                if errno == EINTR:
+                    continue
+                if errno != EAGAIN:
+                    return self.fail(errno)
+                break
+            self.sent += count
+        if self.sent == self.out.length:
+            buffer_clear(&self.out)
+            self.sent = 0
+            self.settle()
+            if self.closing:
+                return self.kill(None)
+            if self.ends:
+                c_shutdown(self.fd, SHUT_WR)
+        elif self.sent > self.out.length // 2:
+            memmove(self.out.data, self.out.data + self.sent, self.out.length - self.sent)
+            self.out.length -= self.sent
+            self.sent = 0
+        if self.write_paused and self.out.length - self.sent <= LOW_WATER:
+            self.write_paused = False
+            self.stream.resume_writing()
+        return 0
+
+    cdef int fail(self, int number) except -1:
+        return self.kill(OSError(number, os.strerror(number)))
+
+    cdef int kill(self, object error) except -1:
+        """The end; its stream hears of it when nothing of it is on the stack."""
+        if self.dead:
+            return 0
+        self.dead = True
+        self.closing = True
+        self.error = error
+        return self.poller.die(self)
+
+    cdef int bury(self) except -1:
+        cdef Stream stream = self.stream
+        self.stream = None
+        try:
+            if stream is not None:
+                stream.connection_lost(self.error)
+        except Exception:
+            log.exception("internal error at the end of a connection")
+        finally:
+            # Not before: until here the stream asks the kernel about this descriptor, and another could have its number.
+            c_close(self.fd)
+            self.fd = -1
+            self.interest = 0
+            self.error = None
+        return 0
+
+    # --- what streams call, by the names that asyncio gave them ---------------------------------------------------------
+
+    def write(self, bytes data not None) -> None:
+        """Sends it when the kernel takes it; the stream has tried already."""
+        if self.closing or self.ends:
+            return
+        buffer_append(&self.out, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        self.settle()
+        if not self.write_paused and self.out.length - self.sent > HIGH_WATER:
+            self.write_paused = True
+            self.stream.pause_writing()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the kernel did not take yet."""
+        return self.out.length - self.sent
+
+    def pause_reading(self) -> None:
+        """Receives no more for now."""
+        self.reads = False
+        self.settle()
+
+    def resume_reading(self) -> None:
+        """Receives again, unless the peer has ended."""
+        self.reads = not self.is_over
+        self.settle()
+
+    def can_write_eof(self) -> bool:
+        """TCP can be half-closed."""
+        return True
+
+    def write_eof(self) -> None:
+        """Ends this direction after everything that waits."""
+        if self.ends or self.closing:
+            return
+        self.ends = True
+        if self.out.length == 0:
+            c_shutdown(self.fd, SHUT_WR)
+
+    def close(self) -> None:
+        """Closes after everything that waits is sent."""
+        if self.closing:
+            return
+        self.closing = True
+        if self.out.length == 0:
+            self.kill(None)
+        else:
+            self.settle()
+
+    def abort(self) -> None:
+        """Closes now."""
+        self.kill(None)
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or will be."""
+        return self.closing
+
+    def get_extra_info(self, str name not None, default=None) -> object:
+        """``socket``: something with a ``fileno``; ``peername``, ``sockname``: (address, port)."""
+        cdef char text[INET6_ADDRSTRLEN]
+        cdef int port
+        if name == "socket":
+            return self
+        if name == "peername" or name == "sockname":
+            port = ws_name(self.fd, name == "peername", text)
+            return default if port < 0 else ((<const char*>text).decode("ascii"), port)
+        return default
+
+
+cdef class Door(Channel):
+    """A listening socket; made by ``Poller.listen``."""
+
+    def __init__(self, Poller poller not None, object sock not None, object make not None):
+        self.poller = poller
+        self.sock = sock
+        self.make = make
+        self.fd = sock.fileno()
+        self.watch(EPOLLIN)
+
+    cdef int on_events(self, uint32_t events) except -1:
+        cdef int _, fd
+        for _ in range(MOST_ACCEPTED):
+            if self.fd < 0:
+                return 0
+            fd = ws_accept(self.fd)
+            if fd >= 0:
+                self.poller.adopt(fd, self.make())
+            elif errno == EAGAIN:
+                return 0
+            elif errno != EINTR and errno != ECONNABORTED and errno != EPROTO:
+                log.error("cannot accept connections: %s", os.strerror(errno))
+                self.watch(0)
+                self.poller.loop.call_later(PAUSE_S, self.again)
+                return 0
+        return 0
+
+    def again(self) -> None:
+        """Accepts again, after descriptors had run out."""
+        self.watch(EPOLLIN)
+
+    def close(self) -> None:
+        """Accepts no more and closes the socket."""
+        if self.fd >= 0:
+            self.watch(0)
+            self.fd = -1
+            self.sock.close()

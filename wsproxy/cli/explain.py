@@ -1,0 +1,220 @@
+"""
+``wsproxy explain FILE METHOD URL``: how one request is decided, as a tree for people or (``--json``) for machines.
+
+Driven by ``cli.main``. Must not decide anything: ``dataplane.explain`` asks the live code. docs/explain.md names every field.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from wsproxy._fast.replay import set_inflight
+from wsproxy._fast.state import now_ms
+from wsproxy.config.problems import nearest, printable
+from wsproxy.config.settings_file import read_settings
+from wsproxy.config.xml import load_config
+from wsproxy.dataplane.explain import (
+    PORTS,
+    Explainer,
+    Explanation,
+    RouteStep,
+    ServerStep,
+    read_asked,
+)
+from wsproxy.errors import ConfigRefusedError, RequestRefusedError, StartError
+from wsproxy.pluginlog.world import Place, Process, World
+
+EXIT_NO_SERVER = 1
+EXIT_UNUSABLE = 2
+UNLIMITED = 100_000
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_OUTCOMES = {"wins": "bold green", "loses": "yellow", "no match": "dim"}
+
+
+@click.command(
+    epilog="Exit code: 0 a server takes the request, 1 none does, 2 something given here cannot be used. "
+    "What every name in the output means: docs/explain.md."
+)
+@click.argument("config_file", type=_FILE, metavar="FILE")
+@click.argument("method")
+@click.argument("url", metavar="URL")
+@click.option(
+    "--cookie", "cookies", multiple=True, metavar="NAME=VALUE", help="A cookie; repeatable."
+)
+@click.option(
+    "--header", "headers", multiple=True, metavar="'NAME: VALUE'",
+    help="A header field; repeatable. Host: replaces the URL's.",
+)  # fmt: skip
+@click.option(
+    "--down", multiple=True, metavar="SERVER",
+    help="A server that is marked down; CLUSTER/SERVER where several have the name. Repeatable.",
+)  # fmt: skip
+@click.option("--drained", multiple=True, metavar="SERVER", help="A server that is drained.")
+@click.option("--full", multiple=True, metavar="SERVER", help="A server at its MaxConnections.")
+@click.option("--settings", "settings_file", type=_FILE, metavar="FILE", help="A wsproxy.toml.")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
+def explain(
+    config_file: Path,
+    method: str,
+    url: str,
+    cookies: tuple[str, ...],
+    headers: tuple[str, ...],
+    down: tuple[str, ...],
+    drained: tuple[str, ...],
+    full: tuple[str, ...],
+    settings_file: Path | None,
+    is_json: bool,
+) -> None:
+    """
+    Show how a request for URL is decided, and why.
+
+    Each Route with its scores, the session's clone ids in order, each server's state, and the server that takes it. Nothing is
+    sent. Without --down, --drained and --full every server is up and idle.
+    """
+    try:
+        world = World(
+            load_config(config_file).config, read_settings(settings_file) if settings_file else None
+        )
+        process = world.new_process()
+        _put_into_state(process, down, drained, full)
+        asked = read_asked(method, *_split(url), [*headers, *_cookie_line(cookies)])
+        explanation = Explainer(world.config, world.routes, process.engine).explain(asked)
+    except (ConfigRefusedError, RequestRefusedError, StartError, click.UsageError) as error:
+        text = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        click.echo(printable(text), err=True)
+        sys.exit(EXIT_UNUSABLE)
+    if is_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(explanation), indent=2).decode())
+    else:
+        _print(explanation)
+    sys.exit(0 if explanation.server else EXIT_NO_SERVER)
+
+
+def _cookie_line(cookies: tuple[str, ...]) -> list[str]:
+    return [f"Cookie: {'; '.join(cookies)}"] if cookies else []
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """(scheme, authority, target) of an http or https URL; its fragment is never sent."""
+    parts = urlsplit(url)
+    if parts.scheme not in PORTS or not parts.netloc or "@" in parts.netloc:
+        msg = f"URL: found {url}; allowed is http://HOST[:PORT]/PATH or https://..."
+        raise click.UsageError(msg)
+    target = url.partition("://")[2].partition("#")[0][len(parts.netloc) :]
+    return parts.scheme, parts.netloc, target if target.startswith("/") else f"/{target}"
+
+
+def _put_into_state(
+    process: Process, down: tuple[str, ...], drained: tuple[str, ...], full: tuple[str, ...]
+) -> None:
+    now = now_ms()
+    for name in down:
+        place = _find(process, name)
+        place.cluster.set_down(place.index, 0, now, detail=b"--down")
+    for name in drained:
+        place = _find(process, name)
+        place.cluster.set_drained(place.index, True)
+    for name in full:
+        place = _find(process, name)
+        if place.max_connections < 0:
+            msg = f"--full: found {name}, which has no MaxConnections; allowed is a server that has"
+            raise click.UsageError(msg)
+        set_inflight(place.cluster, place.index, place.max_connections)
+
+
+def _find(process: Process, text: str) -> Place:
+    """The server that SERVER or CLUSTER/SERVER names."""
+    by_name = {
+        name: place
+        for server, places in process.places.items()
+        for place in places
+        for name in (
+            f"{place.cluster.name}/{server.decode()}",
+            *([server.decode()] if len(places) == 1 else ()),
+        )
+    }
+    if text in by_name:
+        return by_name[text]
+    several = [name for name in by_name if name.endswith(f"/{text}")]
+    likely = nearest(text, list(by_name))
+    hint = (
+        f"allowed is one of {', '.join(several)}"
+        if several
+        else f"did you mean {likely}?"
+        if likely
+        else (f"allowed: {', '.join(sorted(by_name))}")
+    )
+    msg = f"found server {text}; {hint}"
+    raise click.UsageError(msg)
+
+
+def _print(explanation: Explanation) -> None:
+    # A file or a pipe has no width: nothing is cut there.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    console.print(_tree(explanation))
+
+
+def _tree(explanation: Explanation) -> Tree:
+    tree = Tree(
+        _line(
+            f"{explanation.method} {explanation.path} for {explanation.host}:{explanation.port}",
+            "bold",
+        )
+    )
+    routes = tree.add(_line("Routes, in file order"))
+    for route in explanation.routes:
+        routes.add(_line(_route_words(route), _OUTCOMES[route.outcome]))
+    if explanation.cluster:
+        names = f"cookie {explanation.affinity_cookie}, path parameter {explanation.affinity_url_identifier}"
+        clones = tree.add(_line(f"Session affinity: {names}"))
+        for step in explanation.clone_ids:
+            of = f" of {step.server}" if step.server else ""
+            clones.add(_line(f"clone id {step.clone_id}{of}: {step.outcome}"))
+        if not explanation.clone_ids:
+            clones.add(_line("the request brings no clone id", "dim"))
+        servers = tree.add(_line(f"Servers of {explanation.cluster}"))
+        for server in explanation.servers:
+            style = "bold green" if server.name == explanation.server else ""
+            servers.add(_line(_server_words(server), style))
+    if explanation.server:
+        tree.add(
+            _line(
+                f"-> {explanation.server} at {explanation.transport}: {explanation.rule}",
+                "bold green",
+            )
+        )
+    else:
+        tree.add(_line(f"-> {explanation.status}: {explanation.rule}", "bold red"))
+    return tree
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(printable(text), style)
+
+
+def _route_words(route: RouteStep) -> str:
+    hosts = f"{route.virtual_host or '-'} {route.host_score}".strip()
+    uris = f"{route.uri or '-'} {route.uri_score}".strip()
+    score = f" = {route.score}" if route.score else ""
+    return f"line {route.line} -> {route.cluster}: host {hosts}, uri {uris}{score}: {route.outcome}, {route.why}"
+
+
+def _server_words(server: ServerStep) -> str:
+    most = f" of {server.max_connections}" if server.max_connections > 0 else ""
+    clone_id = f", clone id {server.clone_id}" if server.clone_id else ""
+    return (
+        f"{server.name} ({server.role}{clone_id}, weight {server.weight}, in flight {server.in_flight}{most}) "
+        f"at {server.address}: {server.verdict}"
+    )

@@ -1,0 +1,305 @@
+"""
+One request's decision, step by step, with the reason of each step: every Route, every clone id, every server.
+
+Driven by ``cli.explain``. Asks the functions that live traffic uses (``_fast.replay``) and puts their answers side by side;
+must not decide anything itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from wsproxy._fast.balance import NoServer, Verdict
+from wsproxy._fast.engine import Engine
+from wsproxy._fast.head import HEAD_ERRORS, read_request
+from wsproxy._fast.match import Match
+from wsproxy._fast.replay import ReplayedRequest, Rule
+from wsproxy._fast.select import Cluster
+from wsproxy._fast.state import now_ms
+from wsproxy.config.model import Config, Route, ServerCluster
+from wsproxy.errors import RequestRefusedError
+from wsproxy.routing.table import NONE, CompiledRoutes, build_group_tables
+
+PORTS = {"http": 80, "https": 443}
+
+VERDICTS = {
+    Verdict.USABLE: "usable",
+    Verdict.PROBE: "down, but RetryInterval is over: the next request tries it",
+    Verdict.DOWN: "marked down",
+    Verdict.DRAINED: "drained",
+    Verdict.FULL: "at MaxConnections",
+    Verdict.TRIED: "failed this request",
+}
+
+
+class RouteStep(msgspec.Struct):
+    """One Route; ``host_score``, ``uri_score``, ``score`` are "score/exact match" as the plug-in logs them, empty: no match."""
+
+    line: int
+    cluster: str
+    virtual_host_group: str | None
+    uri_group: str | None
+    virtual_host: str
+    host_score: str
+    uri: str
+    uri_score: str
+    score: str
+    outcome: Literal["wins", "loses", "no match"]
+    why: str
+
+
+class CloneStep(msgspec.Struct):
+    """One clone id of the request, in the order in which they are tried."""
+
+    clone_id: str
+    server: str
+    outcome: str
+
+
+class ServerStep(msgspec.Struct):
+    """One server of the cluster, before the request."""
+
+    name: str
+    role: Literal["primary", "backup", "out of service", "ClusterAddress"]
+    clone_id: str
+    weight: int
+    max_connections: int
+    in_flight: int
+    verdict: str
+    address: str
+
+
+class Explanation(msgspec.Struct):
+    """The whole decision; ``status`` is what the client gets where no server takes it, else null."""
+
+    method: str
+    host: str
+    port: int
+    path: str
+    routes: list[RouteStep]
+    cluster: str
+    affinity_cookie: str
+    affinity_url_identifier: str
+    clone_ids: list[CloneStep]
+    servers: list[ServerStep]
+    server: str
+    transport: str
+    rule: str
+    status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as a client would send it."""
+
+    method: str
+    scheme: str
+    host: bytes
+    port: int
+    target: bytes
+    cookies: list[bytes]
+
+
+def read_asked(method: str, scheme: str, authority: str, target: str, lines: list[str]) -> Asked:
+    """
+    The request that a client would send for this URL; ``lines`` are more header fields, and may have a Host of their own.
+
+    Raises:
+        RequestRefusedError: live traffic would have answered it with 400.
+    """
+    if not any(line.lower().startswith("host:") for line in lines):
+        lines = [f"Host: {authority}", *lines]
+    head = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""])
+    found: dict[str, Any] | int = read_request(head.encode("latin-1", "replace"))
+    if isinstance(found, int):
+        status, words = HEAD_ERRORS[-found] if found else (400, "the head is not whole")
+        raise RequestRefusedError(f"this request is refused with {status}: {words}")
+    port = PORTS[scheme] if found["port"] < 0 else found["port"]
+    cookies = [row[1] for row in found["fields"] if row[0].lower() == b"cookie"]
+    return Asked(method, scheme, found["host"], port, found["target"], cookies)
+
+
+class Explainer:
+    """Explains requests to one configuration with the servers' state as it is."""
+
+    def __init__(self, config: Config, routes: CompiledRoutes, engine: Engine) -> None:
+        """``engine``: whose services and state decide."""
+        self._config = config
+        self._routes = routes
+        self._engine = engine
+        self._hosts, self._uris = build_group_tables(config)
+        self._host_at = _first(group.name for group in config.virtual_host_groups)
+        self._uri_at = _first(group.name for group in config.uri_groups)
+
+    def explain(self, asked: Asked) -> Explanation:
+        """The decision that this request would meet now; it is not sent, and no server's place is kept."""
+        request = ReplayedRequest(self._engine, asked.host, asked.port, asked.target, asked.cookies)
+        won = request.match()
+        explanation = Explanation(
+            asked.method,
+            asked.host.decode("latin-1"),
+            asked.port,
+            request.path.decode("latin-1"),
+            [
+                self._route(at, route, request, NONE if won is None else won[0])
+                for at, route in enumerate(self._routes.routes)
+            ],
+            *("", "", "", [], [], "", ""),
+            rule="no Route matches: the fallback answers ([fallback] in wsproxy.toml)",
+            status=404,
+        )
+        if won is None:
+            return explanation
+        cluster = self._routes.clusters[won[1]]
+        explanation.cluster = cluster.name
+        explanation.affinity_cookie = won[4].decode("latin-1")
+        explanation.affinity_url_identifier = won[5].decode("latin-1")
+        service = self._engine.services[won[1]]
+        if service is None:
+            explanation.rule = "the ServerCluster has no Server"
+            return explanation
+        now = now_ms()
+        pools = service.secure_pools if asked.scheme == "https" else service.pools
+        explanation.servers = [
+            _server(service.cluster, cluster, index, f"{pool.host}:{pool.port}", now)
+            for index, pool in enumerate(pools)
+        ]
+        explanation.clone_ids = [
+            _clone(service.cluster, clone_id, explanation.servers)
+            for clone_id in request.clone_ids()
+        ]
+        server, rule = request.choose(now, -1)
+        request.finish()
+        explanation.rule = _why(rule, server, cluster, explanation)
+        explanation.status = 503 if server < 0 else None
+        if server >= 0:
+            explanation.server = explanation.servers[server].name
+            explanation.transport = explanation.servers[server].address
+        return explanation
+
+    def _route(self, at: int, route: Route, request: ReplayedRequest, winner: int) -> RouteStep:
+        path = request.path
+        found = self._routes.table.match_route(at, request.host, request.port, path)
+        host = self._part(self._hosts, self._host_at, route.virtual_host_group, request, b"/")
+        uri = self._part(self._uris, self._uri_at, route.uri_group, request, path)
+        step = RouteStep(
+            route.line,
+            route.server_cluster,
+            route.virtual_host_group,
+            route.uri_group,
+            *self._host_words(route, host),
+            *self._uri_words(route, uri),
+            score="" if found is None else f"{found.score}/{found.exact}",
+            outcome="no match",
+            why="",
+        )
+        if found is not None:
+            step.outcome = "wins" if at == winner else "loses"
+            step.why = self._compare(at, found, request, winner)
+        elif host is None and route.virtual_host_group is not None:
+            step.why = f"no VirtualHost of {route.virtual_host_group} takes {_text(request.host)}:{request.port}"
+        else:
+            step.why = f"no Uri of {route.uri_group} takes {_text(path)}"
+        return step
+
+    def _compare(self, at: int, found: Match, request: ReplayedRequest, winner: int) -> str:
+        best = self._routes.table.match_route(winner, request.host, request.port, request.path)
+        if at == winner or best is None:
+            return "the best match"
+        if (best.score, best.exact) == (found.score, found.exact):
+            return "as good as the best match, which stands before it in the file"
+        return f"{found.score}/{found.exact} is less than {best.score}/{best.exact}"
+
+    @staticmethod
+    def _part(
+        table: Any, at: dict[str, int], name: str | None, request: ReplayedRequest, path: bytes
+    ) -> Match | None:
+        if name is None:
+            return None
+        found: Match | None = table.match_route(at[name], request.host, request.port, path)
+        return found
+
+    def _host_words(self, route: Route, found: Match | None) -> tuple[str, str]:
+        if found is None:
+            return ("any" if route.virtual_host_group is None else "", "")
+        group = self._config.virtual_host_groups[found.vhost_group]
+        return group.virtual_hosts[found.vhost].name, f"{found.score}/{found.exact}"
+
+    def _uri_words(self, route: Route, found: Match | None) -> tuple[str, str]:
+        if found is None:
+            return ("any" if route.uri_group is None else "", "")
+        group = self._config.uri_groups[found.uri_group]
+        return group.uris[found.uri].name, f"{found.score}/{found.exact}"
+
+
+def _first(names: Any) -> dict[str, int]:
+    at: dict[str, int] = {}
+    for index, name in enumerate(names):
+        at.setdefault(name, index)
+    return at
+
+
+def _text(data: bytes) -> str:
+    return data.decode("latin-1")
+
+
+def _server(
+    live: Cluster, cluster: ServerCluster, index: int, address: str, now: int
+) -> ServerStep:
+    state = live.server_state(index)
+    if index == len(cluster.servers):
+        role, clone_id = "ClusterAddress", ""
+    else:
+        server = cluster.servers[index]
+        clone_id = server.clone_id or ""
+        role = _role(cluster, server.name)
+    return ServerStep(
+        live.server_names[index],
+        role,  # type: ignore[arg-type]
+        clone_id,
+        state["start_weight"],
+        state["max_connections"],
+        state["inflight"],
+        VERDICTS[Verdict(live.judge_server(index, now))],
+        address,
+    )
+
+
+def _role(cluster: ServerCluster, name: str) -> str:
+    if cluster.primary_servers is None and cluster.backup_servers is None:
+        return "primary"
+    if any(ref.name == name for ref in cluster.primary_servers or ()):
+        return "primary"
+    is_backup = any(ref.name == name for ref in cluster.backup_servers or ())
+    return "backup" if is_backup else "out of service"
+
+
+def _clone(live: Cluster, clone_id: bytes, servers: list[ServerStep]) -> CloneStep:
+    index = live.find_clone_id(clone_id)
+    if index < 0:
+        return CloneStep(_text(clone_id), "", "no server has it")
+    return CloneStep(_text(clone_id), servers[index].name, servers[index].verdict)
+
+
+def _why(rule: int, server: int, cluster: ServerCluster, explanation: Explanation) -> str:
+    if rule == Rule.AFFINITY:
+        return "session affinity: the first clone id whose server is usable"
+    if rule == Rule.REMEMBERED:
+        return "session affinity: the session moved there a moment ago"
+    if server == NoServer.ALL_FULL:
+        return "every usable server is at MaxConnections"
+    if server < 0:
+        return "no server is usable"
+    picked = explanation.servers[server]
+    unmet = "none of its clone ids has a usable server, so " if explanation.clone_ids else ""
+    if picked.role == "ClusterAddress":
+        return f"{unmet}the ClusterAddress takes requests without affinity"
+    if picked.role == "backup":
+        return f"{unmet}no primary is usable: a backup"
+    if picked.verdict != VERDICTS[Verdict.USABLE]:
+        return f"{unmet}a server gets its chance: {picked.verdict}"
+    begins = "" if cluster.load_balance == "Random" else "; where its turn begins is random"
+    return f"{unmet}regular balancing ({cluster.load_balance}) among the usable servers{begins}"
