@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from bench.macro import programs, render
@@ -47,6 +48,11 @@ def _httpd_values() -> dict[str, str]:
     """Where httpd finds its modules, and who its child is."""
     found = next((path for path in HTTPD_MODULE_DIRS if path.is_dir()), HTTPD_MODULE_DIRS[0])
     return {"modules": str(found), "user_line": render.httpd_user_lines()}
+
+
+def _log_values(level: str = "Error", name: str = "http_plugin.log") -> dict[str, str]:
+    """How much wsproxy writes into its http_plugin.log, beside plugin-cfg.xml; no name: none is written."""
+    return {"log_level": level, "log_name": name}
 
 
 def _no_values() -> dict[str, str]:
@@ -89,7 +95,8 @@ WSPROXY = Proxy(
     programs.WSPROXY,
     "plugin-cfg.xml",
     _wsproxy,
-    "one worker, all settings at their defaults",
+    "one worker, all settings at their defaults, LogLevel Error as generated files have it",
+    _log_values,
     more_templates=(SETTINGS_TEMPLATE,),
 )
 NGINX = Proxy(
@@ -113,6 +120,28 @@ HTTPD = Proxy(
     _httpd,
     "event MPM, one child, a thread for each connection of wrk and 8 more",
     _httpd_values,
+)
+
+# What http_plugin.log costs: compare with wsproxy itself. Measured only where it is asked for by name.
+ONLY_ASKED = ("",)
+LOG_VARIANTS = (
+    replace(
+        WSPROXY,
+        name="wsproxy-nolog",
+        note="as wsproxy, without http_plugin.log",
+        values=partial(_log_values, name=""),
+        only_in=ONLY_ASKED,
+    ),
+    *(
+        replace(
+            WSPROXY,
+            name=f"wsproxy-{level.lower()}",
+            note=f"as wsproxy, with http_plugin.log at LogLevel {level}",
+            values=partial(_log_values, level),
+            only_in=ONLY_ASKED,
+        )
+        for level in ("Stats", "Detail", "Trace")
+    ),
 )
 
 # The peers' default buffers are smaller than a 64-KiB answer, and each can be told to use larger ones. Measured without
@@ -148,7 +177,9 @@ VARIANTS = (
     ),
 )
 
-PROXIES = {proxy.name: proxy for proxy in (WSPROXY, NGINX, HAPROXY, HTTPD, *VARIANTS)}
+PROXIES = {
+    proxy.name: proxy for proxy in (WSPROXY, NGINX, HAPROXY, HTTPD, *LOG_VARIANTS, *VARIANTS)
+}
 
 
 def choose(only: str | None, scenario: str) -> list[Proxy]:

@@ -45,3 +45,8 @@ cdef void collect_clone_ids(
     const char* name, Py_ssize_t name_len, const char* url_id, Py_ssize_t url_id_len,
     char separator, CloneIds* out,
 ) noexcept nogil
+# The values that ``collect_clone_ids`` looks at, in the same order: for whoever wants to see them.
+cdef list list_values(
+    Fields* fields, const char* target, Py_ssize_t path_len, bint has_params,
+    const char* name, Py_ssize_t name_len, const char* url_id, Py_ssize_t url_id_len,
+)

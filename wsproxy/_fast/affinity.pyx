@@ -193,6 +193,34 @@ cdef void collect_clone_ids(
         read_params(target, target + path_len, url_id, url_id_len, separator, out)
 
 
+cdef list list_values(
+    Fields* fields, const char* target, Py_ssize_t path_len, bint has_params,
+    const char* name, Py_ssize_t name_len, const char* url_id, Py_ssize_t url_id_len,
+):
+    cdef const char* cookie_name = SSL_COOKIE
+    cdef Py_ssize_t cookie_name_len = SSL_COOKIE_LEN
+    cdef const char* value
+    cdef const char* value_end
+    cdef const char* p
+    cdef const char* end
+    cdef list values = []
+    cdef int i, _round
+    for _round in range(2 if fields.has_cookie else 0):
+        for i in range(fields.count):
+            if fields.at[i].kind == FIELD_COOKIE:
+                p = fields.at[i].value
+                end = p + fields.at[i].value_len
+                while next_cookie(&p, end, cookie_name, cookie_name_len, &value, &value_end):
+                    values.append(value[:value_end - value])
+        cookie_name = name
+        cookie_name_len = name_len
+    if has_params:
+        p = target
+        while next_param(&p, target + path_len, url_id, url_id_len, &value, &value_end):
+            values.append(value[:value_end - value])
+    return values
+
+
 def read_clone_ids(list cookies, bytes path, bytes name=b"JSESSIONID", bytes url_id=b"jsessionid", bytes separator=b":"):
     """The clone ids of these Cookie field values and this path, in order; for tests, explain and replay."""
     cdef CloneIds ids

@@ -1,6 +1,7 @@
 # Which server regular balancing chooses. One implementation for live traffic, explain and replay.
 
 from libc.stdint cimport int32_t, int64_t
+from wsproxy._fast.sight cimport Sight
 from wsproxy._fast.state cimport SharedState, ws_cluster_slot, ws_server_slot
 from wsproxy._fast.tried cimport Tried
 
@@ -48,10 +49,15 @@ cdef class Balancer:
     cdef bint affinity_waits        # for its own server, instead of going to another one
     cdef readonly char separator
     cdef readonly int64_t retry_interval_ms
+    cdef Sight* sight               # NULL: nobody wants to know who was passed over; owned
 
     # All of these: index of a server or a negative constant; no allocation, no Python.
     cdef int find_clone(self, const char* clone_id, Py_ssize_t length, int start) noexcept nogil
     cdef Verdict judge(self, int server, int64_t now_ms, const Tried* tried) noexcept nogil
+    # `verdict`, noted for who wants to know it.
+    cdef Verdict say(self, int server, Verdict verdict, int64_t now_ms, const Tried* tried) noexcept nogil
+    # Whether it is noted from now on.
+    cdef int show_sight(self, bint wanted) except -1
     cdef int choose_or_say(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
     cdef int choose(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
     cdef bint may_choose(self, int position) noexcept nogil

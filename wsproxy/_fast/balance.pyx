@@ -13,9 +13,10 @@ nothing is usable, one that is marked down gets a last chance.
 import math
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp
 from wsproxy._fast.lock cimport ws_lock, ws_unlock
+from wsproxy._fast.sight cimport Sight, note_seen
 from wsproxy._fast.state cimport SharedState, total_inflight, ws_load32, ws_load64, ws_server_slot
 from wsproxy._fast.tried cimport Tried, was_tried
 from wsproxy._fast.state import cluster_key, server_key
@@ -99,6 +100,7 @@ cdef class Balancer:
             self.set_start_weights(weights, self.primary_count, self.member_count)
 
     def __dealloc__(self):
+        free(self.sight)
         free(self.servers)
         free(self.clone_ids)
         free(self.clone_id_lens)
@@ -136,16 +138,32 @@ cdef class Balancer:
         if was_tried(tried, server):
             return TRIED
         if ws_load32(&slot.drained):
-            return DRAINED
+            return self.say(server, DRAINED, now_ms, tried)
         if slot.max_connections > 0 and total_inflight(slot) + slot.granted >= slot.max_connections:
-            return FULL
+            return self.say(server, FULL, now_ms, tried)
         down_until_ms = ws_load64(&slot.down_until_ms)
         if down_until_ms == 0:
             return USABLE
         # One probe at a time over all workers (PLUGIN 5.2, PM49491).
         if now_ms >= down_until_ms and ws_load32(&slot.probe_by) == 0:
-            return PROBE
-        return DOWN
+            return self.say(server, PROBE, now_ms, tried)
+        return self.say(server, DOWN, now_ms, tried)
+
+    cdef Verdict say(self, int server, Verdict verdict, int64_t now_ms, const Tried* tried) noexcept nogil:
+        cdef int64_t down_until_ms
+        if self.sight != NULL:
+            down_until_ms = ws_load64(&self.servers[server].down_until_ms)
+            note_seen(self.sight, server, verdict, down_until_ms != 0, down_until_ms - now_ms, tried)
+        return verdict
+
+    cdef int show_sight(self, bint wanted) except -1:
+        free(self.sight)
+        self.sight = NULL
+        if wanted:
+            self.sight = <Sight*>calloc(1, sizeof(Sight))
+            if self.sight == NULL:
+                raise MemoryError
+        return 0
 
     cdef int choose_or_say(self, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil:
         """

@@ -18,6 +18,13 @@ cdef enum Phase:
     CLOSED
 
 
+cdef enum Noted:
+    # Flags of Client.noted: what the common path asks once, for all of them.
+    HAS_LEDGER = 1
+    IS_WITNESSED = 2        # the witness was told of the request and wants to know how it ends
+    IS_TOLD = 4             # and knows how the try at the present server ended
+
+
 cdef class Client(Exchange):
     cdef int phase
     cdef bint processing            # `process` is on the stack: a finished exchange returns to it
@@ -39,6 +46,8 @@ cdef class Client(Exchange):
     cdef int timeout_retries
     cdef int64_t began_ms           # when the request came
     cdef object ledger              # of its failed tries, made by the slow path; None: none failed
+    cdef long long number           # of the request in this worker: with the worker's pid its id in all logs
+    cdef int noted                  # Noted
     # The connection that failed last:
     cdef Py_ssize_t held            # bytes that it had not sent yet
     cdef bint was_reused
@@ -64,6 +73,10 @@ cdef class Client(Exchange):
     cdef void forget_request(self) noexcept
     cdef int begin_answer(self, str question, tuple details) except -1
     cdef int ask_slow(self, str question, tuple details) except -1
+    # Tells the witness; whatever comes of that, the exchange goes on.
+    cdef int tell(self, str what, tuple details) except -1
+    cdef int note_answer(self, int status) except -1
+    cdef int end_notes(self, int server) except -1
     # Gives the server back and ends what was noted about tries.
     cdef int release(self) except -1
     cdef int report_tries(self) except -1

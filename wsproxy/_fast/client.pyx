@@ -10,6 +10,7 @@ import logging
 from libc.stdint cimport int64_t
 from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.exchange cimport Exchange
+from wsproxy._fast.loglines cimport DETAIL
 from wsproxy._fast.state cimport ws_count, ws_now_ms
 from wsproxy._fast.stream cimport Stream, buffer_clear
 from wsproxy._fast.upstream cimport Upstream
@@ -83,10 +84,18 @@ cdef class Client(Exchange):
             self.drop()
         return 0
 
+    cdef int tell(self, str what, tuple details) except -1:
+        try:
+            getattr(self.engine.witness, what)(self, *details)
+        except Exception:
+            log.exception("internal error: %s could not be logged", what)
+        return 0
+
     # --- the exchange ends ------------------------------------------------------------------------------------------
 
     cdef int release(self) except -1:
         """Gives the server back; the request is no longer in flight there."""
+        cdef int server = self.choice.server
         if self.choice.server >= 0:
             self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
             self.choice.server = -1
@@ -99,13 +108,34 @@ cdef class Client(Exchange):
             buffer_clear(&self.session)
         if self.trailers.length:
             buffer_clear(&self.trailers)
-        if self.ledger is not None:
-            self.report_tries()
+        if self.noted:
+            self.end_notes(server)
         return 0
+
+    cdef int end_notes(self, int server) except -1:
+        """Who took notes of the exchange hears that it is over."""
+        cdef int noted = self.noted
+        self.noted = 0  # first: the slow path may end in here again
+        if noted & IS_WITNESSED:
+            taken = server >= 0 and not noted & IS_TOLD
+            self.tell("over", (
+                self.number, self.service.cluster.server_names[server] if taken else "",
+                bool(self.choice.by_affinity or self.choice.remembered),
+            ))
+        return self.report_tries()
 
     cdef int report_tries(self) except -1:
         ledger, self.ledger = self.ledger, None  # first: the slow path may end in here again
-        return self.ask_slow("tries_over", (ledger,))
+        return 0 if ledger is None else self.ask_slow("tries_over", (ledger,))
+
+    cdef int note_answer(self, int status) except -1:
+        """Who takes notes of the exchange hears that an answer begins."""
+        cdef Engine engine = self.engine
+        if self.noted & IS_WITNESSED and engine.witness_level >= DETAIL:
+            self.tell("answered", (engine.response.start[:engine.response.size],))
+        if self.ledger is not None and (status < 500 or not engine.is_failure(status)):
+            self.ask_slow("answer_began", (status,))
+        return 0
 
     cdef int answer_begins(self) except -1:
         """
@@ -121,8 +151,8 @@ cdef class Client(Exchange):
                 self.choice.server, self.engine.worker_id, self.sent.data, self.sent_head if self.sent.length else 0
             )
             self.choice.probe = False
-            if self.ledger is not None:
-                self.ask_slow("answer_began", (status,))
+        if self.noted:
+            self.note_answer(status)
         buffer_clear(&self.sent)
         self.replayable = False
         return 0

@@ -1,6 +1,6 @@
 # The decision for one request: which cluster, which server. Live traffic, explain, replay and admin all come here.
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from wsproxy._fast.engine cimport Engine, Service
 from wsproxy._fast.head cimport RequestHead
 from wsproxy._fast.match cimport MatchResult
@@ -30,6 +30,8 @@ cdef Service decide_service(
 )
 # The path that routes are matched with: without `;params`; lives until the next one is asked for.
 cdef const char* matched_path(Engine engine, RequestHead* head, Py_ssize_t* length) noexcept
+# The port that Routes are matched with.
+cdef int port_of(Engine engine, RequestHead* head, int local_port, int default_port) noexcept
 # Takes a server for the request and counts it in flight there.
 cdef void decide_server(Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice) noexcept
 # The same at a given time: replay takes decisions of the past.
@@ -44,5 +46,7 @@ cdef void decide_waited(Engine engine, Service service, Choice* choice) noexcept
 # The server that a clone id or the memory of takeovers names, if it may have the request.
 cdef bint take_owner(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil
 cdef bint take_remembered(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil
+# Under which the memory of takeovers has the request's session; 0: nothing tells the session from others.
+cdef uint64_t session_key(Engine engine, Cluster cluster) noexcept nogil
 # After regular balancing took a server for a request with clone ids: counts that, and remembers the session's new server.
 cdef void note_move(Engine engine, Cluster cluster, int64_t now_ms, Choice* choice, bint again) noexcept nogil

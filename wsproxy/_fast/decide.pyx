@@ -37,13 +37,17 @@ cdef Service decide_service(
     cdef const char* path = matched_path(engine, head, &path_len)
     cdef const char* host = head.host if head.host != NULL else local_host
     cdef Py_ssize_t host_len = head.host_len if head.host != NULL else local_host_len
-    cdef int port = head.port if head.port >= 0 else default_port
-    if engine.vhost_matching_compat or head.host == NULL:
-        port = local_port
+    cdef int port = port_of(engine, head, local_port, default_port)
     if engine.routes.match(host, host_len, port, path, path_len, found) >= 0:
         return <Service>engine.services[found.cluster]
     found.cookie_len = 0
     return engine.fallback
+
+
+cdef int port_of(Engine engine, RequestHead* head, int local_port, int default_port) noexcept:
+    if engine.vhost_matching_compat or head.host == NULL:
+        return local_port
+    return head.port if head.port >= 0 else default_port
 
 
 cdef void decide_server(Engine engine, Service service, RequestHead* head, MatchResult* found, Choice* choice) noexcept:

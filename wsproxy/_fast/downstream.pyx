@@ -12,7 +12,7 @@ import logging
 from libc.string cimport memset
 from wsproxy._fast.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.changes cimport Evidence
-from wsproxy._fast.client cimport ANSWERING, CONNECTING
+from wsproxy._fast.client cimport ANSWERING, CONNECTING, HAS_LEDGER, IS_TOLD, IS_WITNESSED
 from wsproxy._fast.client_counts cimport COUNTED, NOT_ASKED, REFUSED, UNCOUNTED
 from wsproxy._fast.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, Choice, decide_again, decide_waited
 from wsproxy._fast.engine cimport Engine, Pool
@@ -28,6 +28,7 @@ from wsproxy._fast.state cimport ws_count, ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Buffer, buffer_append, buffer_clear
 from wsproxy._fast.tried cimport has_tried_none
 from wsproxy._fast.upstream cimport Upstream
+from wsproxy._fast.witness cimport describe_choice
 
 from wsproxy._fast.exchange import Facts
 
@@ -160,6 +161,7 @@ cdef class Downstream(Intake):
             bytes_sent=max(0, self.count_sent() - self.held),
             reused=bool(self.was_reused),
             age_ms=ws_now_ms() - self.began_ms,
+            body_bytes=self.body.seen,
         )
 
     cdef Py_ssize_t count_sent(self) noexcept:
@@ -182,6 +184,30 @@ cdef class Downstream(Intake):
     @tries.setter
     def tries(self, object ledger) -> None:
         self.ledger = ledger
+        self.noted = self.noted & ~HAS_LEDGER if ledger is None else self.noted | HAS_LEDGER
+
+    @property
+    def request_number(self) -> int:
+        """Of the request in this worker: with the worker's pid its id in all logs."""
+        return self.number
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the client came over TLS."""
+        return self.secure
+
+    @property
+    def by_affinity(self) -> bool:
+        """Whether the taken server is one that the request's session named, or moved to."""
+        return bool(self.choice.by_affinity or self.choice.remembered)
+
+    def describe_choice(self) -> object:
+        """The last choice of a server, as ``witness.Chosen``; ask right after it."""
+        return describe_choice(self.service.cluster, &self.choice)
+
+    def note_told(self, bint is_told) -> None:
+        """Whether the witness knows how the try at the present server ended."""
+        self.noted = self.noted | IS_TOLD if is_told else self.noted & ~IS_TOLD
 
     def attach(self, Upstream upstream not None) -> None:
         """Sends the waiting request on this connection; one that is lost already counts as closed early."""
@@ -194,6 +220,8 @@ cdef class Downstream(Intake):
             upstream.held = self.sent.length
             self.upstream_failed(upstream, CLOSED_EARLY, 0)
             return
+        if self.noted & IS_WITNESSED:
+            self.tell("sent", (self.sent.data[:self.sent_head], upstream.exchanges > 0))
         self.expect &= ~EXPECT_HELD
         self.held = 0
         self.hand_over(upstream)

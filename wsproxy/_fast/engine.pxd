@@ -26,6 +26,9 @@ cdef class Engine(Hub):
     cdef readonly list services     # by cluster index
     cdef Service fallback           # takes what no route matches; None: answered here
     cdef public object slow         # the slow path: see dataplane.slowpath
+    cdef public object witness      # is told what is decided: see dataplane.witness
+    # loglines.LogLevel of what it is told of requests that go well; 0: nothing. The one thing that they are asked for it.
+    cdef int witness_level
     cdef bint vhost_matching_compat
     cdef bint passes_trailers       # http.trailers
     cdef bytes via                  # our name in the Via of requests; empty: none

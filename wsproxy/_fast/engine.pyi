@@ -10,6 +10,8 @@ class Engine(Hub):
     refused_connections: int
     services: list[Service | None]
     slow: object
+    witness: object
+    log_level: int
     def __init__(
         self,
         *,

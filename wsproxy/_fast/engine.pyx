@@ -64,6 +64,7 @@ cdef class Engine(Hub):
         self.services = services
         self.fallback = fallback
         self.slow = slow
+        self.witness = None
         self.limits.head_bytes = head_bytes
         self.limits.target_bytes = target_bytes
         self.limits.header_fields = header_fields
@@ -90,6 +91,18 @@ cdef class Engine(Hub):
 
     cdef bint is_failure(self, int status) noexcept:
         return self.on_503 if status == 503 else self.errors_mark_down and 500 <= status <= 599
+
+    @property
+    def log_level(self) -> int:
+        """``LogLevel`` that the witness is told of requests that go well; 0: it is told of failures only."""
+        return self.witness_level
+
+    @log_level.setter
+    def log_level(self, int level) -> None:
+        self.witness_level = level if self.witness is not None else 0
+        for service in [*self.services, self.fallback]:
+            if service is not None:
+                (<Service>service).cluster.show_sight(self.witness_level > 0)
 
     @property
     def limits_clients(self) -> bool:

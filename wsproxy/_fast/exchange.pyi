@@ -19,5 +19,6 @@ class Facts(NamedTuple):
     bytes_sent: int
     reused: bool
     age_ms: int
+    body_bytes: int
 
 class Exchange(Stream): ...

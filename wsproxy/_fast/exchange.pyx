@@ -12,7 +12,7 @@ from wsproxy._fast.stream cimport Stream
 # What retry rules and local answers need to know of an exchange: see ``Downstream.facts``.
 Facts = namedtuple(
     "Facts",
-    "peer keep_alive http10 head_only replayable timeout_retries io_timeout_retry bytes_sent reused age_ms",
+    "peer keep_alive http10 head_only replayable timeout_retries io_timeout_retry bytes_sent reused age_ms body_bytes",
 )
 
 

@@ -1,6 +1,7 @@
 # A client's connection as what receives its requests.
 
 from wsproxy._fast.client cimport Client
+from wsproxy._fast.match cimport MatchResult
 from wsproxy._fast.trailers cimport End
 from wsproxy._fast.upstream cimport Upstream
 
@@ -15,6 +16,7 @@ cdef class Intake(Client):
     cdef int relay_body(self, const char* data, Py_ssize_t length) except -1
     cdef int keep_pending(self, const char* data, Py_ssize_t length) except -1
     cdef int keep_sent(self, const char* data, Py_ssize_t length) except -1
+    cdef int tell_start(self, MatchResult* found, Py_ssize_t out_len, bint is_warm) except -1
     # Keeps a request of which nothing was sent, whatever PostBufferSize says.
     cdef int keep_unsent(
         self, const char* head, Py_ssize_t head_len, const char* body, Py_ssize_t body_len, End* end

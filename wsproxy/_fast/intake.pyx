@@ -12,13 +12,14 @@ reading of the other. How exchanges and connections end is ``client``'s part.
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 from wsproxy._fast.chunked cimport CHUNK_DONE, begin_chunks
-from wsproxy._fast.client cimport CONNECTING, IDLE, LINGERING, RELAYING, TUNNELLING, Client
-from wsproxy._fast.decide cimport decide_server, decide_service
+from wsproxy._fast.client cimport CONNECTING, IDLE, IS_WITNESSED, LINGERING, RELAYING, TUNNELLING, Client
+from wsproxy._fast.decide cimport decide_server, decide_service, port_of
 from wsproxy._fast.edits cimport edit_request
 from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.exchange cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY
 from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PRIVATE_FAILOVER
 from wsproxy._fast.head cimport RequestHead, find_head_end, parse_request
+from wsproxy._fast.loglines cimport DETAIL
 from wsproxy._fast.match cimport MatchResult
 from wsproxy._fast.rewrite cimport write_request
 from wsproxy._fast.select cimport ALL_FULL
@@ -27,6 +28,7 @@ from wsproxy._fast.stream cimport OUT_SIZE, Buffer, buffer_append, buffer_clear,
 from wsproxy._fast.trailers cimport End, pass_chunks
 from wsproxy._fast.upgrade cimport pass_upgrade
 from wsproxy._fast.upstream cimport Upstream
+from wsproxy._fast.witness cimport describe_choice, describe_request
 
 cdef enum:
     # Requests that a client sent ahead (pipelining) are kept up to this much; then its socket is not read.
@@ -146,6 +148,7 @@ cdef class Intake(Client):
         cdef End end
         cdef Upstream upstream
         engine.requests += 1
+        self.number = engine.requests
         self.was_used = True
         self.timeout_retries = 0
         self.pardoned = False
@@ -183,6 +186,8 @@ cdef class Intake(Client):
         )
         if self.service is None:
             used = head.size  # `head` is the engine's: good only until another request is read
+            if engine.witness_level:
+                self.tell_start(&found, 0, False)
             self.begin_answer("no_route", (head.method[:head.method_len], head.target[:head.target_len]))
             return used
         if self.service.post_size_limit >= 0 and head.fields.content_length > self.service.post_size_limit:
@@ -205,6 +210,8 @@ cdef class Intake(Client):
             return length
         if 0 <= self.service.post_size_limit < self.body.seen:
             used += head.size
+            if engine.witness_level:
+                self.tell_start(&found, 0, False)
             self.release()
             self.begin_answer("too_large", ())
             return used
@@ -236,6 +243,8 @@ cdef class Intake(Client):
         upstream = None
         if self.choice.server >= 0 and not waits:
             upstream = <Upstream>self.service.pool_of(self.choice.server, self.secure).take(self.began_ms)
+        if engine.witness_level:
+            self.tell_start(&found, out_len, upstream is not None)
         if upstream is None:
             if not self.replayable:
                 self.keep_unsent(engine.out, out_len, data + head.size, forward, &end)
@@ -252,6 +261,30 @@ cdef class Intake(Client):
         if end.length:
             upstream.send(end.data, end.length, NULL, 0)
         return used
+
+    cdef int tell_start(self, MatchResult* found, Py_ssize_t out_len, bint is_warm) except -1:
+        """The witness hears what was decided, and what of it goes to a connection that is there already."""
+        cdef Engine engine = self.engine
+        cdef RequestHead* head = &engine.request
+        chosen = None
+        if found.route >= 0:
+            self.noted |= IS_WITNESSED
+            if engine.witness_level < DETAIL and self.choice.server >= 0 and self.service.cluster.sight.count == 0:
+                return self.tell("picked", (
+                    self.number, self.service.cluster.server_names[self.choice.server], self.choice.by_affinity,
+                ))
+            chosen = describe_choice(self.service.cluster, &self.choice)
+            if engine.witness_level < DETAIL:
+                return self.tell("checked", (chosen,))
+        if engine.witness_level < DETAIL:
+            return 0
+        asked = describe_request(
+            engine, head, head.host if head.host != NULL else self.origin.local_host,
+            head.host_len if head.host != NULL else self.origin.local_host_len,
+            port_of(engine, head, self.local_port, self.default_port), found,
+            found.route >= 0 and self.service.cluster.has_clone_ids,
+        )
+        return self.tell("decided", (asked, chosen, engine.out[:out_len] if is_warm else b""))
 
     cdef int keep_unsent(
         self, const char* head, Py_ssize_t head_len, const char* body, Py_ssize_t body_len, End* end

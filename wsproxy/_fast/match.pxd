@@ -5,6 +5,8 @@ cdef struct MatchResult:
     int cluster               # cluster index of that route
     int score                 # vhost score + uri score (PLUGIN.md 2.3)
     int exact                 # vhost exact match + uri exact match
+    int vhost_score           # what of them is the VirtualHost's
+    int vhost_exact
     int uri_group             # index of the UriGroup, -1 where the route names none
     int uri                   # index of the Uri within its group, -1 where the route names none
     int vhost_group           # index of the VirtualHostGroup, -1 where the route names none

@@ -277,13 +277,15 @@ cdef void fill(Tables* t, Search* s, MatchResult* out) noexcept nogil:
     cdef Names* names = &t.names[0]
     out.route = s.route
     if s.route < 0:
-        out.score = out.exact = 0
+        out.score = out.exact = out.vhost_score = out.vhost_exact = 0
         out.cluster = out.uri_group = out.uri = out.vhost_group = out.vhost = -1
     else:
         row = &t.routes[s.route]
         out.cluster = row.cluster
         out.score = s.score
         out.exact = s.exact
+        out.vhost_score = t.keys[s.key].score
+        out.vhost_exact = t.keys[s.key].exact
         out.uri_group = row.uri_group
         out.uri = uri_of(t, s.pattern, s.route)
         out.vhost_group = row.vhost_group

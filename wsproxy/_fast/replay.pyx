@@ -5,10 +5,10 @@ Driven by ``pluginlog.replay``. Holds no rule of its own: where regular balancin
 begins at random, the others of the server's group are struck off and the same function is asked again.
 """
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr
 from wsproxy._fast.affinity cimport collect_clone_ids
-from wsproxy._fast.decide cimport decide_again_at, decide_server_at, decide_service, matched_path
+from wsproxy._fast.decide cimport decide_again_at, decide_server_at, decide_service, matched_path, session_key
 from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.fields cimport FIELD_COOKIE, MAX_FIELDS
 from wsproxy._fast.head cimport RequestHead
@@ -122,6 +122,23 @@ cdef class ReplayedRequest:
         """Name of the affinity cookie."""
         return self.found.cookie[:self.found.cookie_len]
 
+    def remember(self, int server, int64_t now_ms) -> None:
+        """The log says that the request's session has moved to this server: the next ``choose`` knows it, and no later one."""
+        cdef RequestHead* head = self.fill_head()
+        cdef Cluster cluster
+        cdef uint64_t key
+        if self.service is None:
+            return
+        cluster = self.service.cluster
+        cluster.check_server(server)
+        collect_clone_ids(
+            &head.fields, head.target, head.path_len, head.has_params, self.found.cookie, self.found.cookie_len,
+            self.found.url_id, self.found.url_id_len, cluster.separator, &self.engine.ids,
+        )
+        key = session_key(self.engine, cluster)
+        if key:
+            cluster.takeovers.remember(key, cluster.server_slot_index(server), now_ms, now_ms + 1)
+
     def choose(self, int64_t now_ms, int logged) -> tuple[int, int]:
         """
         (server or a negative constant, Rule) of the next try, counted in flight.
@@ -224,8 +241,8 @@ cdef class ReplayedRequest:
 
     def fail(self) -> None:
         """Its server failed: the next ``choose`` is for another one."""
-        if self.server >= 0:
-            set_tried(&self.choice.tried, self.server)
+        if self.choice.server >= 0:  # it may have been given back already
+            set_tried(&self.choice.tried, self.choice.server)
         self.leave()
 
     def finish(self) -> None:

@@ -108,6 +108,8 @@ cdef class SharedState:
     cdef readonly TakeoverTable takeovers
     cdef readonly ClientCounts client_counts  # None: nobody counts
     cdef dict lines                 # index of a cluster's slot -> WaitingLine
+    cdef object log_memory          # the mmap object; owns what the next points to
+    cdef int32_t* log_wishes        # what all workers' logs are to do: [0] the level, [1] how often to open the file anew
     cdef int bells[128]             # eventfds that wake workers; -1 none
 
     # The same for all that ask for this cluster's slot; made by the supervisor, before the fork.

@@ -80,6 +80,9 @@ cdef class SharedState:
         if ws_mutex_init(&self.ring.lock):
             raise OSError("cannot make a process-shared robust mutex")
         self.takeovers = TakeoverTable()
+        self.log_memory = mmap.mmap(-1, 2 * sizeof(int32_t))
+        view = self.log_memory
+        self.log_wishes = <int32_t*>&view[0]
         self.lines = {}
         for worker in range(MAX_WORKERS):
             self.bells[worker] = -1
@@ -116,6 +119,24 @@ cdef class SharedState:
     def changes(self, uint64_t since=0) -> list[Change]:
         """The last changes of servers' states with a number above ``since``, oldest first; whoever writes goes on."""
         return read_changes(self.ring, since)
+
+    @property
+    def log_level(self) -> int:
+        """``LogLevel`` of http_plugin.log for all workers; 0: the configured one."""
+        return ws_load32(&self.log_wishes[0])
+
+    @log_level.setter
+    def log_level(self, int level) -> None:
+        ws_store32(&self.log_wishes[0], level)
+
+    @property
+    def log_reopens(self) -> int:
+        """How often the file was to be opened anew: workers look whether it has changed."""
+        return ws_load32(&self.log_wishes[1])
+
+    def reopen_logs(self) -> None:
+        """All workers open the file anew, within a moment. Only the supervisor calls this."""
+        ws_store32(&self.log_wishes[1], ws_load32(&self.log_wishes[1]) + 1)
 
     cdef WaitingLine waiting_line(self, Py_ssize_t cluster):
         if cluster not in self.lines:

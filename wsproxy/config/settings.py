@@ -27,6 +27,9 @@ MOST_WAITING = 4096
 
 FallbackMode = Literal["404", "directory", "upstream"]
 BackupUse = Literal["ordered", "balanced"]
+# Of log.plugin; anything else is a file.
+PLUGIN_AUTO, PLUGIN_OFF = PLUGIN_WORDS = ("auto", "off")
+PluginDates = Literal["new", "old"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 SentProxyProtocol = Literal["none", "v1", "v2"]
 ServerErrors = Literal["pass", "mark_down"]
@@ -438,6 +441,18 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     level: Annotated[
         LogLevel, Meta(description="least severe messages that are written to standard error")
     ] = "info"
+    plugin: Annotated[
+        str,
+        Meta(
+            description='http_plugin.log: "auto" the file that the Log element names, "off" none, else the file; relative to the folder of wsproxy.toml'
+        ),
+    ] = "auto"
+    plugin_dates: Annotated[
+        PluginDates,
+        Meta(
+            description='dates in http_plugin.log: "new" as the plug-in writes them since 8.5, "old" as before'
+        ),
+    ] = "new"
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):

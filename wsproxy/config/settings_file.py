@@ -21,7 +21,7 @@ from msgspec.structs import FieldInfo, fields
 from wsproxy._fast.upgrade import is_protocol
 from wsproxy.config.address import parse_address
 from wsproxy.config.problems import nearest
-from wsproxy.config.settings import Settings
+from wsproxy.config.settings import PLUGIN_WORDS, Settings
 from wsproxy.config.settings_tls import (
     absolute,
     check_listener,
@@ -291,6 +291,11 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
         listeners=listeners,
         upstream=msgspec.structs.replace(settings.upstream, tls=tls),
     )
+    if settings.log.plugin and settings.log.plugin not in PLUGIN_WORDS:
+        log = msgspec.structs.replace(
+            settings.log, plugin=absolute(settings.log.plugin, path.parent)
+        )
+        settings = msgspec.structs.replace(settings, log=log)
     if not settings.fallback.directory:
         return settings
     directory = str((path.parent / settings.fallback.directory).resolve())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsproxy.config.model import Config, Log, ServerCluster
+from wsproxy.config.model import Config, ServerCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,6 @@ NOT_CARRIED_OUT: dict[type, dict[str, Left]] = {
         "sslpkcs_driver": Left("wsproxy uses no PKCS#11 devices", is_warned=True),
         "sslpkcs_password": Left("wsproxy uses no PKCS#11 devices"),
         "config_hash": Left("Liberty's own bookkeeping"),
-    },
-    Log: {
-        "name": Left(
-            "wsproxy writes its log where it is told on the command line and in wsproxy.toml"
-        ),
-        "log_level": Left("the level stands in wsproxy.toml"),
     },
     ServerCluster: {
         "get_dwlm_table": Left(

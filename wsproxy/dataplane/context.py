@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wsproxy.dataplane.introduction import Network
 from wsproxy.dataplane.listener_tls import ListenerTls
 from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.witness import Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,4 @@ class WorkerContext:
     worker_id: int  # 0 .. workers-1: the row of this worker in the shared state
     plan: Plan  # made before the fork: its clusters stand on the shared state
     listeners: tuple[BoundListener, ...]
+    make_witness: Callable[[], Witness] = Witness  # called in the worker

@@ -31,6 +31,7 @@ from wsproxy.dataplane.refusals import Refusals
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.dataplane.tls import private_tls_lines
+from wsproxy.dataplane.witness import Witness
 from wsproxy.routing.ledger import Attempt, Ledger, describe
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 
@@ -45,6 +46,10 @@ _FAILURES = {
     FailureKind.IO_TIMEOUT: Failure.IO_TIMEOUT,
     FailureKind.BAD_RESPONSE: Failure.BAD_RESPONSE,
 }
+
+
+# Where connecting failed: nothing was sent, so the request always goes on (``decide_retry`` says the same of CONNECT).
+_UNREACHED = Ruling(Next.OTHER_SERVER, mark_down=True, status=503)
 
 
 def _visible_request(line: bytes) -> str:
@@ -76,12 +81,18 @@ class SlowPath:
         retry: RetrySettings,
         clusters: Sequence[Cluster | None],
         queue: QueueSettings,
+        witness: Witness | None = None,
     ) -> None:
-        """``files`` answers where no route matches (None: 404); ``clusters`` may have queues, as ``queue`` says."""
+        """
+        ``files`` answers where no route matches (None: 404); ``clusters`` may have queues, as ``queue`` says.
+
+        ``witness`` is told of each failure, and of what follows.
+        """
         self._resolver = resolver
         self._files = files
         self._retry = retry
-        self.room = WaitingRoom(clusters, queue.wait_s, self.send_kept, self._refuse)
+        self._witness = witness or Witness()
+        self.room = WaitingRoom(clusters, queue.wait_s, self._serve_waited, self._refuse)
 
         self._refusals = Refusals()
 
@@ -102,6 +113,7 @@ class SlowPath:
         ruling = self._judge(downstream, failure, detail, is_reused=reused)
         if ruling.mark_down:
             self._mark_down(downstream, error or errno.ETIMEDOUT, detail)
+        self._witness.failed(downstream, failure, ruling, error=error)
         if failure is Failure.IO_TIMEOUT:
             downstream.count_timeout_retry()
         if ruling.next is Next.SAME_SERVER:
@@ -109,10 +121,11 @@ class SlowPath:
             self.connect(downstream)
         elif ruling.next is Next.OTHER_SERVER:
             chosen = downstream.next_server()
+            self._witness.chosen(downstream)
             if chosen >= 0:
                 self.send_kept(downstream)
             elif chosen != NoServer.ALL_FULL or not self._may_wait(downstream):
-                self._fail(downstream, ruling.status)
+                self._fail(downstream, ruling.status, no_server=True)
         else:
             self._fail(downstream, ruling.status)
 
@@ -124,12 +137,27 @@ class SlowPath:
         ruling = self._judge(downstream, failure, detail, status=status)
         if ruling.mark_down:
             self._mark_down(downstream, 0, detail)
-        return ruling.next is Next.OTHER_SERVER and downstream.next_server(keep=True) >= 0
+        pool = downstream.pool
+        assert pool is not None
+        self._witness.refused(downstream, status, pool, ruling)
+        if ruling.next is not Next.OTHER_SERVER:
+            return False
+        if downstream.next_server(keep=True) < 0:
+            self._witness.kept(downstream)
+            return False
+        self._witness.moved_on(downstream, pool)
+        self._witness.chosen(downstream)
+        return True
 
     def send_kept(self, downstream: Downstream) -> None:
         """A server was taken for a request that is kept: on a warm connection if there is one."""
         if not downstream.try_warm():
             self.connect(downstream)
+
+    def _serve_waited(self, downstream: Downstream) -> None:
+        """A server was taken for a request that waited."""
+        self._witness.chosen(downstream)
+        self.send_kept(downstream)
 
     def answer_began(self, downstream: Downstream, status: int) -> None:
         """A server answers a request that failed elsewhere before."""
@@ -151,6 +179,7 @@ class SlowPath:
         assert pool is not None
         failure = _FAILURES[FailureKind(kind)]
         detail = "connection closed" if failure is Failure.CLOSED_EARLY else _detail(failure, error)
+        self._witness.cut(downstream)
         ledger, downstream.tries = downstream.tries, None
         if ledger is not None:
             self._log_ledger(downstream, ledger, f"cut off within the answer, {detail},")
@@ -212,6 +241,7 @@ class SlowPath:
                 downstream.cluster_name,
                 why,
             )
+        self._witness.gave_up(downstream, no_server=True)
         self._answer(downstream, status, why)
 
     def timed_out(self, downstream: Downstream) -> None:
@@ -237,7 +267,8 @@ class SlowPath:
             downstream.cut()
             raise
 
-    def _fail(self, downstream: Downstream, status: int) -> None:
+    def _fail(self, downstream: Downstream, status: int, *, no_server: bool = False) -> None:
+        self._witness.gave_up(downstream, no_server=no_server)
         self._answer(downstream, decide_status(status, self._retry.error_status))
 
     def _answer(self, downstream: Downstream, status: int, why: str = "") -> None:
@@ -348,7 +379,12 @@ class SlowPath:
         self._note(downstream, detail, is_sent=False)
         if number not in OWN_LACKS:
             self._mark_down(downstream, number, detail)
+        self._witness.failed(
+            downstream, Failure.CONNECT, _UNREACHED, error=number,
+            is_timeout=isinstance(error, TimeoutError),
+        )  # fmt: skip
         chosen = downstream.next_server()
+        self._witness.chosen(downstream)
         if chosen < 0:
             self.no_server(downstream, full=chosen == NoServer.ALL_FULL)
             return True

@@ -34,6 +34,7 @@ from wsproxy.dataplane.proxy_protocol import ProxyHeader
 from wsproxy.dataplane.queue import WaitingRoom
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.slowpath import SlowPath
+from wsproxy.dataplane.witness import Witness
 
 log = logging.getLogger("wsproxy.worker")
 
@@ -57,17 +58,26 @@ def run_worker(context: WorkerContext, on_ready: Callable[[], None]) -> int:
     return 0
 
 
-def build_engine(plan: Plan, worker_id: int) -> tuple[Engine, SlowPath]:
+def build_engine(
+    plan: Plan, worker_id: int, witness: Witness | None = None
+) -> tuple[Engine, SlowPath]:
     """The engine of one worker, ready for connections, and its slow path."""
     settings = plan.settings
     files = None
     if settings.fallback.mode == "directory":
         files = FileFallback(Path(settings.fallback.directory))
+    witness = witness or Witness()
     slow = SlowPath(
-        Resolver(settings.upstream.resolve_s), files, settings.retry, plan.clusters, settings.queue
+        Resolver(settings.upstream.resolve_s),
+        files,
+        settings.retry,
+        plan.clusters,
+        settings.queue,
+        witness,
     )
     engine = make_engine(plan, worker_id, slow)
     slow.engine = engine
+    witness.attach_to(engine)
     return engine, slow
 
 
@@ -76,7 +86,8 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    engine, slow = build_engine(context.plan, context.worker_id)
+    witness = context.make_witness()
+    engine, slow = build_engine(context.plan, context.worker_id, witness)
     engine.poller = Poller(engine)
     if slow.room.is_needed:
         slow.room.listen(context.plan.state.bell(context.worker_id))
@@ -84,7 +95,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     servers = [
         await _open_door(engine, listener, timeouts.head_s) for listener in context.listeners
     ]
-    tasks.spawn(_sweep(engine, slow.room), "sweep")
+    tasks.spawn(_sweep(engine, slow.room, witness), "sweep")
     # One [[listener]] may have several addresses.
     for tls in {id(each.tls): each.tls for each in context.listeners if each.tls}.values():
         tasks.spawn(tls.watch(), "certificates")
@@ -97,6 +108,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
         server.close()
     await _drain(engine, timeouts.shutdown_s)
     await tasks.end_all()
+    witness.close()
 
 
 async def _open_door(
@@ -196,12 +208,13 @@ async def _accept_queued(
     await asyncio.gather(*handshakes, return_exceptions=True)
 
 
-async def _sweep(engine: Engine, room: WaitingRoom) -> None:
+async def _sweep(engine: Engine, room: WaitingRoom, witness: Witness) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         while engine.sweep(SWEEP_COUNT):  # noqa: ASYNC110  # waits for nothing: requests have their turn
             await asyncio.sleep(0)
         room.sweep()
+        witness.sweep()
 
 
 async def _drain(engine: Engine, shutdown_s: float) -> None:

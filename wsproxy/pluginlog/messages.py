@@ -31,6 +31,7 @@ class Code(IntEnum):
     CHECKING = auto()
     IS_DOWN = auto()
     MAX_CONNECTIONS = auto()
+    MOVED = auto()
     PICKED = auto()
     TRANSPORT = auto()
     REUSED = auto()
@@ -218,6 +219,13 @@ SHAPES: tuple[Shape, ...] = (
         "ws_server",
         "serverHasReachedMaxConnections",
         "server {server} - currentConnectionsCount {current:d}, maxConnectionsCount {most:d}.",
+    ),
+    Shape(
+        Code.MOVED,  # wsproxy's own: the plug-in does not remember
+        _TRACE,
+        "ws_server_group",
+        "serverGroupFindClone",
+        "The session has moved to '{server}'",
     ),
     Shape(
         Code.PICKED,

@@ -39,6 +39,8 @@ _LEAST_DEBUG = int(LogLevel.DEBUG)
 # What stands before the value of the two most common lines with one.
 _PARSING = len("Parsing clone ids from '")
 _COOKIE = len("Cookie:")
+# So much earlier than the first line may another one be: ten years.
+EARLIER_MS = 10 * 366 * 86_400_000
 _INFORMATIONAL = 200  # statuses below are no answer yet
 
 Listener = Callable[[RequestOutcome], None]
@@ -81,6 +83,7 @@ class Replay:
         self._tries = Tries(world, self._check)
         self._has_start = False
         self._time_us = 1_000_000  # of the last line that has one
+        self._base_ms = 0  # what down marks and sessions do not count: the memory of sessions has 40 bits for a time
         self._handlers: list[Callable[[LogLine], None] | None] = [None] * (max(Code) + 1)
         for code, handler in (
             (Code.LOADED, self._on_loaded),
@@ -96,9 +99,11 @@ class Replay:
             (Code.CHECKING, self._on_checking),
             (Code.IS_DOWN, self._on_is_down),
             (Code.MAX_CONNECTIONS, self._on_max_connections),
+            (Code.MOVED, self._on_moved),
             (Code.PICKED, self._on_picked),
             (Code.TRANSPORT, self._on_transport),
             (Code.REUSED, self._on_reused),
+            (Code.NEW_STREAM, self._on_new_stream),
             (Code.REQUEST_LINE, self._on_request_line),
             (Code.COOKIE, self._on_cookie),
             (Code.IS_SECURE, self._on_secure),
@@ -318,6 +323,9 @@ class Replay:
                 request, found["server"], self._now_ms, is_down=is_down, left_s=left_s,
                 retries=found["retry"] != b"0",
             )  # fmt: skip
+            full = found.groupdict().get("full")
+            if full is not None:
+                self._tries.note_full(request, found["server"], is_full=full != b"0")
 
     def _on_is_down(self, line: LogLine) -> None:
         found = read_fields(Code.IS_DOWN, line.text, line.at)
@@ -329,6 +337,9 @@ class Replay:
 
     def _on_max_connections(self, line: LogLine) -> None:
         self._tries.on_max_connections(self._request(line), line)
+
+    def _on_moved(self, line: LogLine) -> None:
+        self._request(line).attempt.moved = True
 
     def _on_picked(self, line: LogLine) -> None:
         found = read_fields(Code.PICKED, line.text, line.at)
@@ -356,8 +367,13 @@ class Replay:
     def _on_reused(self, line: LogLine) -> None:
         self._request(line).attempt.reused = True
 
+    def _on_new_stream(self, line: LogLine) -> None:
+        self._request(line).attempt.reused = False
+
     def _on_request_line(self, line: LogLine) -> None:
-        self._request(line).method = line.text[line.at :].split(b" ", 1)[0]
+        request = self._request(line)
+        request.method = line.text[line.at :].split(b" ", 1)[0]
+        request.cookies.clear()  # it may be sent again, with all its fields
 
     def _on_secure(self, line: LogLine) -> None:
         value = line.text.rpartition(b":")[2].strip().lower()
@@ -501,7 +517,10 @@ class Replay:
     @property
     def _now_ms(self) -> int:
         """Of the present line, for what keeps down marks."""
-        return self._time_us // 1000
+        now_ms = self._time_us // 1000
+        if not self._base_ms:
+            self._base_ms = max(now_ms - EARLIER_MS, 1)
+        return now_ms - self._base_ms
 
     # --- what came of it ------------------------------------------------------------------------------------------------
 

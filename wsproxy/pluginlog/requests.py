@@ -21,6 +21,7 @@ class Attempt:
     transport: tuple[str, int] | None = None  # host:port, line
     failure: Failure = Failure.CLOSED_EARLY  # where it fails, how
     reused: bool = False
+    moved: bool = False  # the log says that its session was remembered with the server
     status: int = 0
     status_line: int = 0
     is_marked: int = 0  # line that marks its server down

@@ -20,6 +20,8 @@ from wsproxy.pluginlog.world import Place, World
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 
 _BUSY = 503
+# A mark whose interval is over; not just now, because marks of one moment are moved apart.
+_LONG_OVER_MS = 10_000
 _LEAST_ERROR = 500
 _HTTP_PORT, _HTTPS_PORT = 80, 443
 # Of one server; what a log says beyond is nonsense, and must fit the slot's 32 bits.
@@ -132,9 +134,20 @@ class Tries:
                 place.cluster.set_up(place.index)
         elif retries:
             if until == 0 or until > now_ms:
-                self._set_down_until(place, now_ms)
+                self._set_down_until(place, now_ms - _LONG_OVER_MS)
         elif until <= now_ms:
             self._set_down_until(place, now_ms + max(left_s, 1) * 1000)
+
+    def note_full(self, request: LoggedRequest, server: bytes, *, is_full: bool) -> None:
+        """The log says whether the server is at MaxConnections."""
+        place = request.process.find(server, request.cluster)
+        if place is None or place.max_connections <= 0:
+            return
+        inflight = place.cluster.server_state(place.index)["inflight"]
+        if is_full:
+            set_inflight(place.cluster, place.index, max(inflight, place.max_connections))
+        else:
+            set_inflight(place.cluster, place.index, min(inflight, place.max_connections - 1))
 
     @staticmethod
     def _set_down_until(place: Place, until_ms: int) -> None:
@@ -157,6 +170,8 @@ class Tries:
         if not request.failures:
             self._bring_session(request)
         is_ours = place is not None and place.cluster is self._cluster_of(request)
+        if attempt.moved and place is not None and is_ours:
+            replayed.remember(place.index, now_ms)
         server, rule = replayed.choose(now_ms, place.index if place and is_ours else -1)
         request.by_affinity = rule <= _LAST_AFFINITY
         request.knows_affinity = self.knows_session(request)
@@ -393,8 +408,9 @@ class Tries:
         server = found["server"]
         failed, affinity, total = map(int, found.group("failed", "affinity", "total"))
         process = request.process
-        before = process.counters.get(server)
-        process.counters[server] = (failed, affinity, total)
+        key = (request.key[0], server)
+        before = process.counters.get(key)
+        process.counters[key] = (failed, affinity, total)
         logged = f"{failed}/{affinity}/{total}"
         if before is None:
             self._check_first(request, logged, line, knows_start=process.knows_start)

@@ -52,8 +52,8 @@ class Process:
     engine: Engine
     clusters: tuple[Cluster | None, ...]
     places: dict[bytes, list[Place]]  # by the server's name
-    # server -> (failed, affinity, total) of its last line of counters
-    counters: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)
+    # (pid, server) -> (failed, affinity, total) of its last line of counters
+    counters: dict[tuple[int, bytes], tuple[int, int, int]] = field(default_factory=dict)
     knows_start: bool = False  # its start is in the log, so that its counters begin at 0
     running: int = 0  # requests whose end is not in the log yet
     meetings: int = 0  # how often a request began while another ran

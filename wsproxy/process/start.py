@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from wsproxy._fast.state import SharedState
 from wsproxy.config.address import Address
@@ -15,7 +16,10 @@ from wsproxy.config.model import Config
 from wsproxy.config.settings import Settings
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.dataplane.plan import build_plan, tell_of_transports, warn_of_unusable
+from wsproxy.dataplane.witness import Witness
+from wsproxy.pluginlog.writer import PluginLog
 from wsproxy.process.listeners import ListenerSet, open_listeners, plan_listeners
+from wsproxy.process.plugin_log import on_log_signal, open_plugin_log
 from wsproxy.process.supervisor import OnReady, Supervisor
 from wsproxy.process.system import count_usable_cpus, raise_open_files_limit, set_process_name
 
@@ -39,7 +43,7 @@ def run_proxy(
     Runs until it is told to stop; returns the exit code.
 
     Raises:
-        StartError: there is nothing to listen on.
+        StartError: there is nothing to listen on, or the log cannot be written.
     """
     set_process_name("wsproxy")
     open_files = raise_open_files_limit()
@@ -75,10 +79,18 @@ def run_supervisor(
         state.open_client_counts(len(listeners.by_worker))
     # Before the first fork: slots and locks in the shared state are made once, by one process.
     plan = build_plan(config, settings, state)
+    log_plan = open_plugin_log(config, settings)
+    make_witness = Witness if log_plan is None else partial(PluginLog, log_plan, plan)
     warn_of_unusable(config)
     tell_of_transports(plan)
 
     def run_one(worker_id: int, bound: tuple[BoundListener, ...], on_ready: OnReady) -> int:
-        return run_worker(WorkerContext(worker_id, plan, bound), on_ready)
+        return run_worker(WorkerContext(worker_id, plan, bound, make_witness), on_ready)
 
-    return Supervisor(listeners, state, run_one, settings.timeouts.shutdown_s).run()
+    return Supervisor(
+        listeners,
+        state,
+        run_one,
+        settings.timeouts.shutdown_s,
+        partial(on_log_signal, state=state, plan=log_plan),
+    ).run()

@@ -41,9 +41,10 @@ EXIT_CLEAN = 0
 EXIT_FAILED = 1
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_HANDLED_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP, signal.SIGCHLD)
-# A terminal sends these to the whole group; only the supervisor acts on them.
-_IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGHUP)
+_LOG_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+_HANDLED_SIGNALS = (*_STOP_SIGNALS, *_LOG_SIGNALS, signal.SIGHUP, signal.SIGCHLD)
+# A terminal sends these to the whole group, log rotation to all processes of a name; only the supervisor acts on them.
+_IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGHUP, *_LOG_SIGNALS)
 
 OnReady = Callable[[], None]
 RunWorker = Callable[[int, tuple[BoundListener, ...], OnReady], int]
@@ -90,8 +91,10 @@ class Supervisor:
         ledger: WorkerLedger,
         run_worker: RunWorker,
         shutdown_s: float,
+        on_log_signal: Callable[[signal.Signals], None],
     ) -> None:
-        """One worker for each row of ``listeners``, which ``run`` closes."""
+        """One worker for each row of ``listeners``, which ``run`` closes; ``on_log_signal`` gets SIGUSR1 and SIGUSR2."""
+        self._on_log_signal = on_log_signal
         self._workers = [_Worker(worker_id) for worker_id in range(len(listeners.by_worker))]
         self._listeners = listeners
         self._ledger = ledger
@@ -158,6 +161,8 @@ class Supervisor:
     def _on_signal(self, number: signal.Signals) -> None:
         if number == signal.SIGHUP:
             logger.warning("SIGHUP: reload does not exist yet; nothing was done")
+        elif number in _LOG_SIGNALS:
+            self._on_log_signal(number)
         elif number in _STOP_SIGNALS and self._phase is Phase.RUNNING:
             logger.info("%s: stopping; running requests get %g s", number.name, self._shutdown_s)
             self._stop()
