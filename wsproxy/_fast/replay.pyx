@@ -123,7 +123,7 @@ cdef class ReplayedRequest:
         return self.found.cookie[:self.found.cookie_len]
 
     def remember(self, int server, int64_t now_ms) -> None:
-        """The log says that the request's session has moved to this server: the next ``choose`` knows it, and no later one."""
+        """The log says that the request's session has moved to this server: the next ``choose`` knows it, no later one."""
         cdef RequestHead* head = self.fill_head()
         cdef Cluster cluster
         cdef uint64_t key

@@ -23,7 +23,8 @@ Asked = namedtuple(
     "host port path target method minor route uri_group uri vhost_group vhost score exact vhost_score vhost_exact"
     " cookie url_id values clone_ids",
 )
-# ``server`` empty: none was found. ``is_down`` without ``retries``: a last chance, before its interval is over. ``inflight`` without this request; ``most``: MaxConnections, -1 no limit.
+# ``server`` empty: none was found. ``is_down`` without ``retries``: a last chance, before its interval is over.
+# ``inflight`` without this request; ``most``: MaxConnections, -1 no limit.
 Chosen = namedtuple(
     "Chosen", "server by_affinity remembered is_down retries left_s inflight most weight clone_id passed"
 )
@@ -68,7 +69,8 @@ cdef object describe_choice(Cluster cluster, Choice* choice):
         seen = NULL if cluster.sight == NULL else find_seen(cluster.sight, server, &choice.tried)
         chosen = Chosen(
             cluster.server_names[server], bool(choice.by_affinity), bool(choice.remembered),
-            seen != NULL and bool(seen.is_down), seen != NULL and seen.verdict == PROBE, 0 if seen == NULL else seconds_of(seen),
+            seen != NULL and bool(seen.is_down), seen != NULL and seen.verdict == PROBE,
+            0 if seen == NULL else seconds_of(seen),
             max(total_inflight(cluster.servers[server]) - 1, 0),
             cluster.servers[server].max_connections if cluster.servers[server].max_connections > 0 else -1,
             cluster.servers[server].weight,
