@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -98,10 +98,12 @@ async def test_connection_that_ended_counts_no_longer() -> None:
         await fill(stack, proxy, MOST - 1)
         for _ in range(2 * MOST):
             await until_another_is_served(proxy)
-        async with await Client.connect(proxy.port, source=SOURCE) as client:
-            await client.send(get("/one/x", "Connection: close"))
-            assert (await client.answer()).closes
-            assert await client.rest() == b""
+        while True:  # until the proxy has seen the end of the one before
+            async with await Client.connect(proxy.port, source=SOURCE) as client:
+                with suppress(IncompleteError, OSError):
+                    assert (await client.ask(get("/one/x", "Connection: close"))).closes
+                    assert await client.rest() == b""
+                    break
         async with await Client.connect(proxy.port, source=SOURCE) as client:
             assert await is_served(client)
             client.reset()

@@ -157,9 +157,10 @@ async def test_answer_split_at_every_byte(shared: Shared) -> None:
     """Wherever a packet ends, the client gets the same answer; the server's connection stays in use."""
     lane = shared.lane()
     for reply in (
-        b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 4\r\n\r\nbody",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(b"bo", b"dy"),
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody",
+        b"HTTP/1.1 200 OK\r\nX-A: b\r\nDate: now\r\nContent-Length: 4\r\n\r\nbody",
+        b"HTTP/1.1 200 OK\r\nDate: now\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + chunks(b"bo", b"dy"),
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 4\r\n\r\nbody",
     ):
         lane.origin.connections.clear()
 

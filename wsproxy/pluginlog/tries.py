@@ -135,7 +135,7 @@ class Tries:
         elif retries:
             if until == 0 or until > now_ms:
                 self._set_down_until(place, now_ms - _LONG_OVER_MS)
-        elif until <= now_ms:
+        elif until <= now_ms or left_s == 0:  # 0: somebody else is trying it
             self._set_down_until(place, now_ms + max(left_s, 1) * 1000)
 
     def note_full(self, request: LoggedRequest, server: bytes, *, is_full: bool) -> None:

@@ -466,8 +466,9 @@ class PluginLog(Witness):
         self._end_try(downstream, pool.name)
 
     def _write_body(self, downstream: Downstream) -> None:
-        """How much of a body there was: whether the request may be sent again depends on it."""
-        if length := downstream.facts.body_bytes:
+        """How much of a body there was, if any was sent: whether the request may be sent again depends on it."""
+        facts = downstream.facts
+        if (length := facts.body_bytes) and facts.bytes_sent:
             self._write(downstream, shape_of(Code.CONTENT), length=length)
 
     def moved_on(self, downstream: Downstream, pool: Pool) -> None:
