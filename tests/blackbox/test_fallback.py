@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.support.client import Client, IncompleteError, ask, get, request
+from tests.support.client import Answer, Client, IncompleteError, ask, get, request
 from tests.support.origin import Origin, field, keep_answering
 from tests.support.proxy import Proxy, lane, running_proxy
 
@@ -18,6 +18,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 MIB = 1024 * 1024
 BIG = os.urandom(MIB) * 8
 SHORT_S = 0.6
+
+
+def undated(answer: Answer) -> list[tuple[bytes, bytes]]:
+    """Its fields without Date, which another second may have changed."""
+    return [field for field in answer.fields if field[0] != b"date"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -69,7 +74,7 @@ async def test_file_is_served(files: Proxy, target: str, body: bytes, kind: byte
         assert (answer.status, answer.body, answer.get(b"content-type")) == (200, body, kind)
         assert answer.get(b"last-modified")
         head = await client.ask(request("HEAD", target), head_only=True)
-        assert head.fields == answer.fields
+        assert undated(head) == undated(answer)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +173,7 @@ async def test_no_route_is_404_by_default() -> None:
         assert (answer.status, answer.closes) == (404, False)
         assert answer.get(b"cache-control") == b"no-store"
         head = await client.ask(request("HEAD", "/nowhere"), head_only=True)
-        assert head.fields == answer.fields
+        assert undated(head) == undated(answer)
         await proxy.line("404: no route for /nowhere$")
         assert not [line for line in proxy.lines if "secret" in line or "password" in line]
 
