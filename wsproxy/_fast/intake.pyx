@@ -306,8 +306,7 @@ cdef class Intake(Client):
         self.upstream = upstream
         self.phase = RELAYING
         self.await_client()
-        upstream.begin(self)
-        return 0
+        return upstream.begin(self)
 
     cdef Py_ssize_t take_body(self, const char* data, Py_ssize_t length, Py_ssize_t* forward, End* end) except? -1:
         """How much of these bytes belongs to the body (or -HeadError) and how much of that goes on as it is."""

@@ -15,13 +15,17 @@ import msgspec
 from wsproxy._fast.balance import NoServer, Verdict
 from wsproxy._fast.engine import Engine
 from wsproxy._fast.head import HEAD_ERRORS, read_request
-from wsproxy._fast.match import Match
+from wsproxy._fast.match import Match, RouteTable
 from wsproxy._fast.replay import ReplayedRequest, Rule
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import now_ms
 from wsproxy.config.model import Config, Route, ServerCluster
+from wsproxy.dataplane.plan import members_of
 from wsproxy.errors import RequestRefusedError
-from wsproxy.routing.table import NONE, CompiledRoutes, build_group_tables
+from wsproxy.routing.table import CompiledRoutes, build_group_tables, first_by_name
+
+Role = Literal["primary", "backup", "out of service", "ClusterAddress"]
+_Won = tuple[int, int, int, int, bytes, bytes]  # as ``ReplayedRequest.match`` has it
 
 PORTS = {"http": 80, "https": 443}
 
@@ -63,7 +67,7 @@ class ServerStep(msgspec.Struct):
     """One server of the cluster, before the request."""
 
     name: str
-    role: Literal["primary", "backup", "out of service", "ClusterAddress"]
+    role: Role
     clone_id: str
     weight: int
     max_connections: int
@@ -131,20 +135,21 @@ class Explainer:
         self._routes = routes
         self._engine = engine
         self._hosts, self._uris = build_group_tables(config)
-        self._host_at = _first(group.name for group in config.virtual_host_groups)
-        self._uri_at = _first(group.name for group in config.uri_groups)
+        self._host_at = first_by_name(config.virtual_host_groups)
+        self._uri_at = first_by_name(config.uri_groups)
 
     def explain(self, asked: Asked) -> Explanation:
         """The decision that this request would meet now; it is not sent, and no server's place is kept."""
         request = ReplayedRequest(self._engine, asked.host, asked.port, asked.target, asked.cookies)
         won = request.match()
+        path = request.path
         explanation = Explanation(
             asked.method,
             asked.host.decode("latin-1"),
             asked.port,
-            request.path.decode("latin-1"),
+            _text(path),
             [
-                self._route(at, route, request, NONE if won is None else won[0])
+                self._route(at, route, request, path, won)
                 for at, route in enumerate(self._routes.routes)
             ],
             *("", "", "", [], [], "", ""),
@@ -164,8 +169,8 @@ class Explainer:
         now = now_ms()
         pools = service.secure_pools if asked.scheme == "https" else service.pools
         explanation.servers = [
-            _server(service.cluster, cluster, index, f"{pool.host}:{pool.port}", now)
-            for index, pool in enumerate(pools)
+            _server(service.cluster, cluster, index, role, f"{pool.host}:{pool.port}", now)
+            for index, (pool, role) in enumerate(zip(pools, _roles(cluster), strict=False))
         ]
         explanation.clone_ids = [
             _clone(service.cluster, clone_id, explanation.servers)
@@ -180,8 +185,9 @@ class Explainer:
             explanation.transport = explanation.servers[server].address
         return explanation
 
-    def _route(self, at: int, route: Route, request: ReplayedRequest, winner: int) -> RouteStep:
-        path = request.path
+    def _route(
+        self, at: int, route: Route, request: ReplayedRequest, path: bytes, won: _Won | None
+    ) -> RouteStep:
         found = self._routes.table.match_route(at, request.host, request.port, path)
         host = self._part(self._hosts, self._host_at, route.virtual_host_group, request, b"/")
         uri = self._part(self._uris, self._uri_at, route.uri_group, request, path)
@@ -196,31 +202,26 @@ class Explainer:
             outcome="no match",
             why="",
         )
-        if found is not None:
-            step.outcome = "wins" if at == winner else "loses"
-            step.why = self._compare(at, found, request, winner)
+        if found is not None and won is not None:
+            step.outcome = "wins" if at == won[0] else "loses"
+            step.why = _compare(at, found, won)
         elif host is None and route.virtual_host_group is not None:
             step.why = f"no VirtualHost of {route.virtual_host_group} takes {_text(request.host)}:{request.port}"
         else:
             step.why = f"no Uri of {route.uri_group} takes {_text(path)}"
         return step
 
-    def _compare(self, at: int, found: Match, request: ReplayedRequest, winner: int) -> str:
-        best = self._routes.table.match_route(winner, request.host, request.port, request.path)
-        if at == winner or best is None:
-            return "the best match"
-        if (best.score, best.exact) == (found.score, found.exact):
-            return "as good as the best match, which stands before it in the file"
-        return f"{found.score}/{found.exact} is less than {best.score}/{best.exact}"
-
     @staticmethod
     def _part(
-        table: Any, at: dict[str, int], name: str | None, request: ReplayedRequest, path: bytes
+        table: RouteTable,
+        at: dict[str, int],
+        name: str | None,
+        request: ReplayedRequest,
+        path: bytes,
     ) -> Match | None:
-        if name is None:
-            return None
-        found: Match | None = table.match_route(at[name], request.host, request.port, path)
-        return found
+        return (
+            None if name is None else table.match_route(at[name], request.host, request.port, path)
+        )
 
     def _host_words(self, route: Route, found: Match | None) -> tuple[str, str]:
         if found is None:
@@ -235,11 +236,13 @@ class Explainer:
         return group.uris[found.uri].name, f"{found.score}/{found.exact}"
 
 
-def _first(names: Any) -> dict[str, int]:
-    at: dict[str, int] = {}
-    for index, name in enumerate(names):
-        at.setdefault(name, index)
-    return at
+def _compare(at: int, found: Match, won: _Won) -> str:
+    score, exact = won[2:4]
+    if at == won[0]:
+        return "the best match"
+    if (score, exact) == (found.score, found.exact):
+        return "as good as the best match, which stands before it in the file"
+    return f"{found.score}/{found.exact} is less than {score}/{exact}"
 
 
 def _text(data: bytes) -> str:
@@ -247,19 +250,14 @@ def _text(data: bytes) -> str:
 
 
 def _server(
-    live: Cluster, cluster: ServerCluster, index: int, address: str, now: int
+    live: Cluster, cluster: ServerCluster, index: int, role: Role, address: str, now: int
 ) -> ServerStep:
     state = live.server_state(index)
-    if index == len(cluster.servers):
-        role, clone_id = "ClusterAddress", ""
-    else:
-        server = cluster.servers[index]
-        clone_id = server.clone_id or ""
-        role = _role(cluster, server.name)
+    clone_id = cluster.servers[index].clone_id if index < len(cluster.servers) else None
     return ServerStep(
         live.server_names[index],
-        role,  # type: ignore[arg-type]
-        clone_id,
+        role,
+        clone_id or "",
         state["start_weight"],
         state["max_connections"],
         state["inflight"],
@@ -268,13 +266,15 @@ def _server(
     )
 
 
-def _role(cluster: ServerCluster, name: str) -> str:
-    if cluster.primary_servers is None and cluster.backup_servers is None:
-        return "primary"
-    if any(ref.name == name for ref in cluster.primary_servers or ()):
-        return "primary"
-    is_backup = any(ref.name == name for ref in cluster.backup_servers or ())
-    return "backup" if is_backup else "out of service"
+def _roles(cluster: ServerCluster) -> list[Role]:
+    """Of each server, and last of the ClusterAddress, which not every cluster has."""
+    roles: list[Role] = ["out of service"] * len(cluster.servers)
+    primaries, backups = members_of(cluster)
+    for at in primaries:
+        roles[at] = "primary"
+    for at in backups:
+        roles[at] = "backup"
+    return [*roles, "ClusterAddress"]
 
 
 def _clone(live: Cluster, clone_id: bytes, servers: list[ServerStep]) -> CloneStep:

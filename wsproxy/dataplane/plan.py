@@ -105,8 +105,8 @@ def _check_names(config: Config, settings: Settings) -> None:
             )
 
 
-def _members(cluster: ServerCluster) -> tuple[list[int], list[int]]:
-    """Indices of primaries and backups; a server in neither list is out of service (PLUGIN.md 1.11)."""
+def members_of(cluster: ServerCluster) -> tuple[list[int], list[int]]:
+    """Indices of primaries and backups, in their order; a server in neither list is out of service (PLUGIN.md 1.11)."""
     index = {server.name: at for at, server in reversed(list(enumerate(cluster.servers)))}
     if cluster.primary_servers is None and cluster.backup_servers is None:
         return list(range(len(cluster.servers))), []
@@ -123,7 +123,7 @@ def _servers(cluster: ServerCluster) -> list[Server]:
 
 
 def _build_cluster(cluster: ServerCluster, settings: Settings, state: SharedState) -> Cluster:
-    primaries, backups = _members(cluster)
+    primaries, backups = members_of(cluster)
     return Cluster(
         state,
         cluster.name,

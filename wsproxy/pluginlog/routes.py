@@ -6,6 +6,7 @@ Driven by ``replay``. Lines repeat themselves (hosts, paths), so what a line say
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from wsproxy._fast.loglines import LogLine
@@ -87,32 +88,18 @@ class RouteReader:
         found = read_fields(Code.VHOST_MATCH, line.text, line.at)
         if found is None:
             return None
-        pattern, subject, group = (text_of(found[name]) for name in ("pattern", "subject", "group"))
+        pattern, group = text_of(found["pattern"]), text_of(found["group"])
         host, port = split_host(found["subject"])
-        said = (int(found["score"]), int(found["exact"]))
-        logged = _said(group, pattern, subject, said)
         ours = self._world.match_vhost(group, pattern, host, port)
-        return Matched(
-            logged,
-            logged if ours == said else _said(group, pattern, subject, ours),
-            host,
-            port,
-        )
+        return _compared(found, ours, host, port)
 
     def _read_uri(self, line: LogLine) -> Matched | None:
         found = read_fields(Code.URI_MATCH, line.text, line.at)
         if found is None:
             return None
-        pattern, subject, group = (text_of(found[name]) for name in ("pattern", "subject", "group"))
-        said = (int(found["score"]), int(found["exact"]))
-        logged = _said(group, pattern, subject, said)
+        pattern, group = text_of(found["pattern"]), text_of(found["group"])
         ours = self._world.match_uri(group, pattern, found["subject"])
-        return Matched(
-            logged,
-            logged if ours == said else _said(group, pattern, subject, ours),
-            found["subject"],
-            UNKNOWN_PORT,
-        )
+        return _compared(found, ours, found["subject"], UNKNOWN_PORT)
 
     @staticmethod
     def _read_group(line: LogLine) -> Grouped | None:
@@ -164,6 +151,18 @@ class RouteReader:
     def name_of(self, cluster: int) -> str:
         """Of the cluster with this index; empty for none."""
         return self._world.config.server_clusters[cluster].name if cluster >= 0 else ""
+
+
+def _compared(
+    found: re.Match[bytes], ours: tuple[int, int] | str, host: bytes, port: int
+) -> Matched:
+    """What a ``Found a match`` line says beside what the live matcher says."""
+    pattern, subject, group = (text_of(found[name]) for name in ("pattern", "subject", "group"))
+    said = (int(found["score"]), int(found["exact"]))
+    logged = _said(group, pattern, subject, said)
+    return Matched(
+        logged, logged if ours == said else _said(group, pattern, subject, ours), host, port
+    )
 
 
 def _said(group: str, pattern: str, subject: str, score: tuple[int, int] | str) -> str:

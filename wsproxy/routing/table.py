@@ -7,6 +7,7 @@ Driven by ``dataplane`` at start and at each reload, and by explain and replay. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -45,9 +46,9 @@ def build_route_table(config: Config, *, exact_first: bool = False) -> CompiledR
     A Route that names a missing group or cluster is left out (the plug-in's PK12350); where a name is defined
     twice, the first definition counts.
     """
-    clusters = _first_by_name(config.server_clusters)
-    vhost_groups = _first_by_name(config.virtual_host_groups)
-    uri_groups = _first_by_name(config.uri_groups)
+    clusters = first_by_name(config.server_clusters)
+    vhost_groups = first_by_name(config.virtual_host_groups)
+    uri_groups = first_by_name(config.uri_groups)
     kept: list[Route] = []
     rows: list[tuple[int, int, int]] = []
     for route in config.routes:
@@ -82,8 +83,8 @@ def build_group_tables(config: Config) -> tuple[RouteTable, RouteTable]:
     )
 
 
-def _first_by_name(items: tuple[_NamedT, ...]) -> dict[str, int]:
-    """Name -> index of its first definition."""
+def first_by_name(items: Sequence[_NamedT]) -> dict[str, int]:
+    """Name -> index of its first definition, which is the one that counts."""
     indices: dict[str, int] = {}
     for index, item in enumerate(items):
         indices.setdefault(item.name, index)
