@@ -1,9 +1,11 @@
 # A client's connection from request to request.
 
 from libc.stdint cimport int64_t
+from wsproxy._fast.access_log cimport Entry
 from wsproxy._fast.exchange cimport Body, Exchange
 from wsproxy._fast.decide cimport Choice
 from wsproxy._fast.engine cimport Service
+from wsproxy._fast.head cimport RequestHead
 from wsproxy._fast.rewrite cimport Origin
 from wsproxy._fast.stream cimport Buffer
 from wsproxy._fast.upstream cimport Upstream
@@ -48,6 +50,8 @@ cdef class Client(Exchange):
     cdef object ledger              # of its failed tries, made by the slow path; None: none failed
     cdef long long number           # of the request in this worker: with the worker's pid its id in all logs
     cdef int noted                  # Noted
+    cdef Entry* entry               # of the access log; NULL: none is begun, as always without such a log
+    cdef int64_t head_began_us      # when the head began that is not whole yet; 0: with what was read last
     # The connection that failed last:
     cdef Py_ssize_t held            # bytes that it had not sent yet
     cdef bint was_reused
@@ -70,7 +74,13 @@ cdef class Client(Exchange):
     cdef int process_pending(self) except -1
     # The client has body_s where it is its turn to go on.
     cdef void await_client(self) noexcept
-    cdef void forget_request(self) noexcept
+    # `data`: what is here of a request that could not be read.
+    cdef int forget_request(self, const char* data, Py_ssize_t length) except -1
+    # The line of the access log: begun with the request (head NULL: it could not be read), told of the answer, ended.
+    cdef int begin_entry(self, RequestHead* head, const char* data, Py_ssize_t length) except -1
+    cdef int enter_answer(self, int status, Py_ssize_t head_len) except -1
+    cdef int enter_server(self, Entry* entry) except -1
+    cdef int end_entry(self, int status_of_none, bint whole) except -1
     cdef int begin_answer(self, str question, tuple details) except -1
     cdef int ask_slow(self, str question, tuple details) except -1
     # Tells the witness; whatever comes of that, the exchange goes on.

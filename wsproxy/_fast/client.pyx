@@ -8,8 +8,13 @@ until ``finish``, and gives it back on every way out: answered, refused, cut, th
 import logging
 
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy
+from wsproxy._fast.access_log cimport MOST_SERVER, Ending, Entry, ws_now_us
+from wsproxy._fast.decide cimport port_of
 from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.exchange cimport Exchange
+from wsproxy._fast.head cimport RequestHead
 from wsproxy._fast.loglines cimport DETAIL
 from wsproxy._fast.state cimport ws_count, ws_now_ms
 from wsproxy._fast.stream cimport Stream, buffer_clear
@@ -20,6 +25,10 @@ log = logging.getLogger("wsproxy.connection")
 cdef enum:
     # A connection that waited in the listen queue when the worker was told to stop has so long for its first request.
     FIRST_REQUEST_MS = 1000
+    # In the access log: the client left, or was given up, before an answer began. It is nginx's number; httpd has none.
+    LEFT_STATUS = 499
+    # The same, but the fault is ours.
+    DROPPED_STATUS = 500
 
 
 cdef class Client(Exchange):
@@ -37,6 +46,9 @@ cdef class Client(Exchange):
         buffer_clear(&self.sent)
         buffer_clear(&self.session)
         buffer_clear(&self.trailers)
+        if self.entry != NULL:
+            buffer_clear(&self.entry.text)
+            free(self.entry)
 
     cdef bint serves_client(self) noexcept:
         return True
@@ -63,11 +75,16 @@ cdef class Client(Exchange):
         else:
             self.deadline_ms = 0
 
-    cdef void forget_request(self) noexcept:
+    cdef int forget_request(self, const char* data, Py_ssize_t length) except -1:
         """What the request before said must not shape the answer to one that could not be read."""
+        self.engine.requests += 1
+        self.number = self.engine.requests
         self.http10 = False
         self.head_only = False
         self.service = None
+        if self.engine.access is not None:
+            self.begin_entry(NULL, data, length)
+        return 0
 
     cdef int begin_answer(self, str question, tuple details) except -1:
         """The slow path answers from here on; the client owes nothing but to read."""
@@ -90,6 +107,46 @@ cdef class Client(Exchange):
         except Exception:
             log.exception("internal error: %s could not be logged", what)
         return 0
+
+    # --- the access log ----------------------------------------------------------------------------------------------
+
+    cdef int begin_entry(self, RequestHead* head, const char* data, Py_ssize_t length) except -1:
+        cdef Engine engine = self.engine
+        cdef int port = self.local_port if head == NULL else port_of(engine, head, self.local_port, self.default_port)
+        self.entry = engine.access.begin(head, data, length, &self.origin, port, self.number)
+        self.entry.began_us = self.head_began_us or ws_now_us()
+        self.entry.given = self.given
+        self.head_began_us = 0
+        return 0
+
+    cdef int enter_answer(self, int status, Py_ssize_t head_len) except -1:
+        """An answer begins: its server's where one is taken, else our own. A later one counts instead."""
+        self.entry.status = status
+        self.entry.body_from = self.given + head_len
+        self.entry.server_len = 0
+        return self.enter_server(self.entry)
+
+    cdef int enter_server(self, Entry* entry) except -1:
+        cdef bytes address
+        if self.choice.server >= 0:
+            address = self.service.pool_of(self.choice.server, self.secure).address
+            entry.server_len = min(<Py_ssize_t>len(address), MOST_SERVER)
+            memcpy(entry.server, <const char*>address, entry.server_len)
+        return 0
+
+    cdef int end_entry(self, int status_of_none, bint whole) except -1:
+        """The request's line is written; ``status_of_none``: where no answer began."""
+        cdef Entry* entry = self.entry
+        cdef Ending ending
+        self.entry = NULL
+        ending.given = self.given
+        ending.connection = c"X" if not whole else c"+" if self.keep_alive and self.request_done else c"-"
+        ending.status = entry.status
+        if not entry.status or not self.response_started:
+            entry.status = 0
+            ending.status = status_of_none
+            self.enter_server(entry)  # who had the request then
+        return self.engine.access.end(entry, &ending)
 
     # --- the exchange ends ------------------------------------------------------------------------------------------
 
@@ -137,7 +194,7 @@ cdef class Client(Exchange):
             self.ask_slow("answer_began", (status,))
         return 0
 
-    cdef int answer_begins(self) except -1:
+    cdef int answer_begins(self, Py_ssize_t head_len) except -1:
         """
         An answer proves that the server lives (PLUGIN 5.2); what was kept for a retry is not needed any more.
 
@@ -153,12 +210,16 @@ cdef class Client(Exchange):
             self.choice.probe = False
         if self.noted:
             self.note_answer(status)
+        if self.entry != NULL:
+            self.enter_answer(status, head_len)
         buffer_clear(&self.sent)
         self.replayable = False
         return 0
 
     cdef int finish(self) except -1:
         """The answer is handed over: next request, or close."""
+        if self.entry != NULL:
+            self.end_entry(LEFT_STATUS, True)
         self.release()
         buffer_clear(&self.sent)
         if self.closing:
@@ -226,6 +287,8 @@ cdef class Client(Exchange):
         return not self.half_closed and self.half_close()
 
     cdef int end_tunnel(self, bint clean) except -1:
+        if self.entry != NULL:
+            self.end_entry(LEFT_STATUS, clean)
         self.release()
         self.phase = CLOSED
         return self.close() if clean else self.reset()
@@ -258,6 +321,8 @@ cdef class Client(Exchange):
     cdef int lost(self, object error) except -1:
         cdef int phase = self.phase
         self.phase = CLOSED
+        if self.entry != NULL:
+            self.end_entry(LEFT_STATUS, False)
         self.leave_upstream()
         self.release()
         buffer_clear(&self.pending)
@@ -323,7 +388,7 @@ cdef class Client(Exchange):
         if self.closing:
             self.abort()
         elif self.phase == IDLE and self.pending.length:
-            self.forget_request()
+            self.forget_request(self.pending.data, self.pending.length)
             self.keep_alive = False
             self.begin_answer("timed_out", ())
         elif self.phase == IDLE:
@@ -364,6 +429,8 @@ cdef class Client(Exchange):
 
     cdef int drop(self) except -1:
         """Ends the exchange and the connection without an answer."""
+        if self.entry != NULL:
+            self.end_entry(DROPPED_STATUS, False)
         self.leave_upstream()
         self.release()
         return self.abort()

@@ -507,6 +507,8 @@ cdef class Downstream(Intake):
         if self.phase == CONNECTING:
             self.release()
             self.phase = ANSWERING
+        if self.entry != NULL and not (self.response_started and self.entry.status):
+            self.enter_answer(int(data[9:12]), data.find(b"\r\n\r\n") + 4)
         self.response_started = True
         self.send(<const char*>data, len(data), NULL, 0)
         return not self.write_paused

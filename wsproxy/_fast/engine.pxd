@@ -1,6 +1,7 @@
 # What the connections of one worker share: routes, services, pools, limits.
 
 from libc.stdint cimport int64_t
+from wsproxy._fast.access_log cimport AccessLog
 from wsproxy._fast.affinity cimport CloneIds
 from wsproxy._fast.client_counts cimport ClientCounts
 from wsproxy._fast.fields cimport Limits
@@ -29,6 +30,7 @@ cdef class Engine(Hub):
     cdef public object witness      # is told what is decided: see dataplane.witness
     # loglines.LogLevel of what it is told of requests that go well; 0: nothing. The one thing that they are asked for it.
     cdef int witness_level
+    cdef AccessLog access           # gets a line for each request; None: nobody does. Set once: see `log_access`
     cdef bint vhost_matching_compat
     cdef bint passes_trailers       # http.trailers
     cdef bytes via                  # our name in the Via of requests; empty: none
@@ -76,6 +78,7 @@ cdef class Pool:
     cdef readonly str name          # of the server
     cdef readonly str host
     cdef readonly int port
+    cdef bytes address              # host:port
     cdef readonly object tls        # how connections are secured: see dataplane.upstream_tls; None: they are not
     cdef readonly double connect_timeout_s
     cdef readonly int64_t io_timeout_ms

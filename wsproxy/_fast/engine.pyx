@@ -6,6 +6,7 @@ Made by ``dataplane.worker`` before the first connection; read by every request.
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t
+from wsproxy._fast.access_log cimport AccessLog
 from wsproxy._fast.client_counts cimport ClientCounts
 from wsproxy._fast.match cimport RouteTable
 from wsproxy._fast.select cimport Cluster
@@ -104,6 +105,12 @@ cdef class Engine(Hub):
             if service is not None:
                 (<Service>service).cluster.show_sight(self.witness_level > 0)
 
+    def log_access(self, AccessLog access not None) -> None:
+        """From now on each request leaves a line there; once, before the first connection."""
+        if self.access is not None:
+            raise RuntimeError("the engine has an access log")
+        self.access = access
+
     @property
     def limits_clients(self) -> bool:
         """Whether there is a limit for the connections of a client."""
@@ -172,6 +179,7 @@ cdef class Pool:
         self.name = name
         self.host = host
         self.port = port
+        self.address = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
         self.tls = tls
         self.connect_timeout_s = connect_timeout_s
         self.io_timeout_ms = <int64_t>(io_timeout_s * 1000)

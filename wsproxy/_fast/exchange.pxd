@@ -51,8 +51,8 @@ cdef class Exchange(Stream):
     cdef int edit_answer(self, ResponseHead* head) noexcept
     # A final answer has a partition table or its version.
     cdef int note_partitions(self, Fields* fields) except -1
-    # The head of a final answer is here: the server lives and there will be no retry.
-    cdef int answer_begins(self) except -1
+    # The head of a final answer is here, so long as it is sent on: the server lives and there will be no retry.
+    cdef int answer_begins(self, Py_ssize_t head_len) except -1
     # The answer was handed over whole.
     cdef int finish(self) except -1
     # The server said 100 (Continue): a body that waits for that is sent.

@@ -25,7 +25,7 @@ cdef class Exchange(Stream):
     cdef int note_partitions(self, Fields* fields) except -1:
         raise NotImplementedError
 
-    cdef int answer_begins(self) except -1:
+    cdef int answer_begins(self, Py_ssize_t head_len) except -1:
         raise NotImplementedError
 
     cdef int finish(self) except -1:

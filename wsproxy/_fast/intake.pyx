@@ -11,6 +11,7 @@ reading of the other. How exchanges and connections end is ``client``'s part.
 
 from libc.stdint cimport int64_t
 from libc.string cimport memset
+from wsproxy._fast.access_log cimport ws_now_us
 from wsproxy._fast.chunked cimport CHUNK_DONE, begin_chunks
 from wsproxy._fast.client cimport CONNECTING, IDLE, IS_WITNESSED, LINGERING, RELAYING, TUNNELLING, Client
 from wsproxy._fast.decide cimport decide_server, decide_service, port_of
@@ -122,18 +123,19 @@ cdef class Intake(Client):
         if size == 0:
             if self.scanned == 0:
                 self.deadline_ms = ws_now_ms() + self.engine.head_timeout_ms
+                if self.engine.access is not None:
+                    self.head_began_us = ws_now_us()
             self.scanned = length
             return 0
         self.scanned = 0
         if size < 0:
+            self.forget_request(data, length)
             self.refuse(<int>-size)
             return length
         return self.start(data, length)
 
     cdef int refuse(self, int error) except -1:
         """A head or body that cannot be trusted: answered and closed, nothing after it is read."""
-        if self.phase == IDLE:
-            self.forget_request()
         self.keep_alive = False
         self.request_done = False
         return self.begin_answer("refuse", (error,))
@@ -160,6 +162,8 @@ cdef class Intake(Client):
         self.takes_trailers = engine.passes_trailers and head.fields.te_trailers
         self.keep_alive = head.keep_alive and not engine.draining
         self.body.seen = 0
+        if engine.access is not None:
+            self.begin_entry(head, data, length)
         if head.fields.chunked:
             self.body.kind = CHUNKED_BODY
             begin_chunks(&self.body.chunks)

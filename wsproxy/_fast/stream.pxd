@@ -75,6 +75,7 @@ cdef class Stream:
     cdef bint closing
     cdef bint buffered              # the transport was given bytes; it may have sent them since
     cdef Py_ssize_t unsent          # what it held when last looked at: less now means that the peer reads
+    cdef int64_t given              # bytes that were to be sent, since the connection began
     cdef bint write_paused          # more of them than it wants
     cdef bint write_broken
     cdef bint was_reset             # a send was told so, and no read will be

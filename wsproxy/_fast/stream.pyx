@@ -288,6 +288,7 @@ cdef class Stream:
         cdef Py_ssize_t sent = 0
         if self.closing or self.write_broken or a_len + b_len == 0:
             return 0
+        self.given += a_len + b_len
         if self.secure:
             return self.send_encrypted(a, a_len, b, b_len)
         if self.buffered and self.transport.get_write_buffer_size() == 0:

@@ -276,7 +276,7 @@ cdef class Upstream(Stream):
         cdef Py_ssize_t used = length
         cdef bint done = False
         if head_len:
-            downstream.answer_begins()
+            downstream.answer_begins(head_len)
         if self.body.kind == NO_BODY:
             downstream.send(self.engine.out, head_len, NULL, 0)
             used = 0

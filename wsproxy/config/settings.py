@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from wsproxy.config.access_format import DEFAULT
+
 # Shortest time-out: below 50 ms a healthy client on a lossy line (one retransmission: 200 ms) would be cut off for
 # nothing; the tests need the short ones. Longest: a day, so that a typing error is not a time-out that never comes.
 SHORTEST_S = 0.05
@@ -29,6 +31,8 @@ FallbackMode = Literal["404", "directory", "upstream"]
 BackupUse = Literal["ordered", "balanced"]
 # Of log.plugin; anything else is a file.
 PLUGIN_AUTO, PLUGIN_OFF = PLUGIN_WORDS = ("auto", "off")
+# Of log.access; anything else is a file.
+ACCESS_OFF = "off"
 PluginDates = Literal["new", "old"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 SentProxyProtocol = Literal["none", "v1", "v2"]
@@ -453,6 +457,24 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='dates in http_plugin.log: "new" as the plug-in writes them since 8.5, "old" as before'
         ),
     ] = "new"
+    access: Annotated[
+        str,
+        Meta(
+            description='access log: "off" none, else the file; relative to the folder of wsproxy.toml'
+        ),
+    ] = ACCESS_OFF
+    access_format: Annotated[
+        str,
+        Meta(
+            description='what a line of the access log says: "common", "combined", or text with directives of Apache\'s LogFormat'
+        ),
+    ] = DEFAULT
+    access_sessions: Annotated[
+        bool,
+        Meta(
+            description="true: session ids and cookies stand in the access log as they came; false: masked, clone ids stay"
+        ),
+    ] = False
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):

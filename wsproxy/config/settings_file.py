@@ -19,9 +19,10 @@ import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from wsproxy._fast.upgrade import is_protocol
+from wsproxy.config.access_format import parse_format
 from wsproxy.config.address import parse_address
 from wsproxy.config.problems import nearest
-from wsproxy.config.settings import PLUGIN_WORDS, Settings
+from wsproxy.config.settings import ACCESS_OFF, PLUGIN_WORDS, LogSettings, Settings
 from wsproxy.config.settings_tls import (
     absolute,
     check_listener,
@@ -238,6 +239,7 @@ def _check_together(settings: Settings, problems: _Problems) -> None:
     for name, text in check_upstream(settings.upstream.tls):
         problems.add(("upstream", "tls", name), f"upstream.tls.{name}: {text}")
     _check_protocols(settings, problems)
+    _check_access_log(settings.log, problems)
     if limits.target_bytes > limits.head_bytes:
         problems.add(
             ("limits", "target_bytes"),
@@ -277,6 +279,18 @@ def _check_protocols(settings: Settings, problems: _Problems) -> None:
             )
 
 
+def _check_access_log(log: LogSettings, problems: _Problems) -> None:
+    if not log.access or log.access.startswith("|"):
+        problems.add(
+            ("log", "access"),
+            f'log.access: found "{log.access}"; allowed is a file, or "{ACCESS_OFF}": wsproxy pipes to no program',
+        )
+    try:
+        parse_format(log.access_format)
+    except ValueError as error:
+        problems.add(("log", "access_format"), f"log.access_format: {error}")
+
+
 def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
     """The same settings; files and folders in it no longer depend on where wsproxy was started."""
     listeners = tuple(with_absolute_files(each, path.parent) for each in settings.listeners)
@@ -295,6 +309,10 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
         log = msgspec.structs.replace(
             settings.log, plugin=absolute(settings.log.plugin, path.parent)
         )
+        settings = msgspec.structs.replace(settings, log=log)
+    access = settings.log.access
+    if access and access != ACCESS_OFF and not access.startswith("|"):
+        log = msgspec.structs.replace(settings.log, access=absolute(access, path.parent))
         settings = msgspec.structs.replace(settings, log=log)
     if not settings.fallback.directory:
         return settings

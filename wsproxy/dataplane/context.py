@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from wsproxy.dataplane.access_log import AccessKeeper
 from wsproxy.dataplane.introduction import Network
 from wsproxy.dataplane.listener_tls import ListenerTls
 from wsproxy.dataplane.plan import Plan
@@ -31,3 +32,4 @@ class WorkerContext:
     plan: Plan  # made before the fork: its clusters stand on the shared state
     listeners: tuple[BoundListener, ...]
     make_witness: Callable[[], Witness] = Witness  # called in the worker
+    make_access_keeper: Callable[[], AccessKeeper] = AccessKeeper  # the same

@@ -25,6 +25,7 @@ from wsproxy._fast.engine import Engine
 from wsproxy._fast.poller import Door, Poller
 from wsproxy.config.settings import LONGEST_S
 from wsproxy.dataplane import tasks
+from wsproxy.dataplane.access_log import AccessKeeper
 from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.dataplane.files import FileFallback
@@ -88,6 +89,8 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     witness = context.make_witness()
     engine, slow = build_engine(context.plan, context.worker_id, witness)
+    access = context.make_access_keeper()
+    access.attach_to(engine)
     engine.poller = Poller(engine)
     if slow.room.is_needed:
         slow.room.listen(context.plan.state.bell(context.worker_id))
@@ -95,7 +98,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     servers = [
         await _open_door(engine, listener, timeouts.head_s) for listener in context.listeners
     ]
-    tasks.spawn(_sweep(engine, slow.room, witness), "sweep")
+    tasks.spawn(_sweep(engine, slow.room, witness, access), "sweep")
     # One [[listener]] may have several addresses.
     for tls in {id(each.tls): each.tls for each in context.listeners if each.tls}.values():
         tasks.spawn(tls.watch(), "certificates")
@@ -109,6 +112,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     await _drain(engine, timeouts.shutdown_s)
     await tasks.end_all()
     witness.close()
+    access.close()
 
 
 async def _open_door(
@@ -208,13 +212,16 @@ async def _accept_queued(
     await asyncio.gather(*handshakes, return_exceptions=True)
 
 
-async def _sweep(engine: Engine, room: WaitingRoom, witness: Witness) -> None:
+async def _sweep(
+    engine: Engine, room: WaitingRoom, witness: Witness, access: AccessKeeper
+) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         while engine.sweep(SWEEP_COUNT):  # noqa: ASYNC110  # waits for nothing: requests have their turn
             await asyncio.sleep(0)
         room.sweep()
         witness.sweep()
+        access.sweep()
 
 
 async def _drain(engine: Engine, shutdown_s: float) -> None:

@@ -22,6 +22,8 @@ _LINE = re.compile(
 _COMBINED = re.compile(rb" \"(?:[^\"\\]|\\.)*\" \"(?:[^\"\\]|\\.)*\"")
 _SESSION = re.compile(rb"\bJSESSIONID=\"?(?P<value>[^\s\";,]+)")
 _SERVER = re.compile(rb"\bWAS=\"?(?P<server>[^\s\";,]+)")
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_CONTROLS = {b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"r": b"\r"}
 _MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
 # What httpd writes for a variable or cookie that is not there.
 _ABSENT = b"-"
@@ -44,16 +46,22 @@ class AccessRecord:
 def read_record(number: int, line: bytes, log_format: str) -> AccessRecord | None:
     """The request of one line; None: it is none of this format."""
     found = _LINE.match(line)
-    if found is None or (log_format == "combined" and not _COMBINED.search(found["rest"])):
+    if found is None:
         return None
-    parts = found["request"].split(b" ")
+    rest = found["rest"]
+    if log_format == "combined":
+        fields = _COMBINED.search(rest)
+        if fields is None:
+            return None
+        rest = rest[: fields.start()] + rest[fields.end() :]
+    parts = _unescaped(found["request"]).split(b" ")
     if len(parts) < 2 or not parts[1].startswith(b"/"):
         return None
     time_us = _time_us(found)
     if time_us < 0:
         return None
-    # not from the request itself, where a client may write what it likes
-    session, server = _SESSION.search(found["rest"]), _SERVER.search(found["rest"])
+    # not from the request itself, Referer or User-Agent, where a client may write what it likes
+    session, server = _SESSION.search(rest), _SERVER.search(rest)
     return AccessRecord(
         number,
         time_us,
@@ -63,6 +71,16 @@ def read_record(number: int, line: bytes, log_format: str) -> AccessRecord | Non
         int(found["status"]),
         session["value"] if session and session["value"] != _ABSENT else b"",
         server["server"] if server and server["server"] != _ABSENT else b"",
+    )
+
+
+def _unescaped(value: bytes) -> bytes:
+    """What was escaped by httpd, or by wsproxy."""
+    if b"\\" not in value:
+        return value
+    return _ESCAPE.sub(
+        lambda found: bytes([int(found[1], 16)]) if found[1] else _CONTROLS.get(found[2], found[2]),
+        value,
     )
 
 

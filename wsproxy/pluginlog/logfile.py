@@ -1,7 +1,7 @@
 """
-The file of http_plugin.log: lines in, whole lines written behind the requests' back, rotation noticed, memory bounded.
+A log's file: lines in, whole lines written behind the requests' back, rotation noticed, memory bounded.
 
-Driven by ``writer``, one for each worker; all workers write to the same file. Must not know what a line says, and must never
+Driven by ``writer`` and ``process.access_log``, one for each worker and log; all workers write to the same file. Must not know what a line says, and must never
 make the event loop wait: a thread of its own writes.
 """
 
@@ -45,15 +45,16 @@ class LogFile:
     Each write is a number of whole lines and appends (O_APPEND), so the lines of several workers do not mix.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, name: str = "plugin-log") -> None:
         """Nothing is opened before the first line: make it after the fork."""
         self._path = path
+        self._name = name
         self._lines: list[str] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._queue: SimpleQueue[str | None] = SimpleQueue()
+        self._queue: SimpleQueue[str | bytes | None] = SimpleQueue()
         self._thread: Thread | None = None
-        self._handed = 0  # characters given to the thread; only the loop counts here
+        self._handed = 0  # characters, or bytes, given to the thread; only the loop counts here
         self._done = 0  # of these it is rid; only the thread does here
         self._dropped = 0  # lines for which there was no room
         self._lost = 0  # lines that the disk did not take; only the thread counts here
@@ -93,9 +94,19 @@ class LogFile:
         data = "".join(self._lines)
         self._lines.clear()
         self._size = 0
+        self._hand(data)
+
+    def hand_over(self, lines: bytes, count: int) -> None:
+        """Takes so many lines at once for the thread to write, or drops them where too much waits already."""
+        if len(lines) + self._handed - self._done > MOST_WAITING:
+            self._dropped += count
+        else:
+            self._hand(lines)
+
+    def _hand(self, data: str | bytes) -> None:
         self._handed += len(data)
         if self._thread is None:
-            self._thread = Thread(target=self._run, name="plugin-log", daemon=True)
+            self._thread = Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         self._queue.put(data)
 
@@ -114,7 +125,9 @@ class LogFile:
 
     def _run(self) -> None:
         while (data := self._queue.get()) is not None:
-            self._write(data.encode("utf-8", "surrogateescape"))
+            self._write(
+                data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
+            )
             self._done += len(data)
         if self._fd >= 0:
             os.close(self._fd)

@@ -1,12 +1,14 @@
 """
 What of a head may stand in a log: below Trace no session id, and at no level a password.
 
-Driven by ``writer``. Pure. Clone ids stay: they say where a request went, and nobody gets into a session with one.
+Driven by ``writer``; ``_fast.access_text`` does the same for the access log. Pure. Clone ids stay: they say where a request went, and nobody gets into a session with one.
 """
 
 from __future__ import annotations
 
 import re
+
+from wsproxy.config.model import Config
 
 MASKED = b"***"
 # Of a value: the cache id, which is a version and no secret (PLUGIN 3.1).
@@ -17,6 +19,12 @@ _PASSWORD_FIELDS = (b"authorization", b"proxy-authorization")
 _CACHE_ID = re.compile(rb"00\d\d.")  # a number that is counted up from 0 for each session
 _PARAM = re.compile(rb";([^=;/?]*)=([^;/?]*)")
 _SEPARATORS = (b":", b"+")
+
+
+def affinity_cookies(config: Config) -> frozenset[bytes]:
+    """Names of the cookies whose clone ids a log shows."""
+    uris = (uri for group in config.uri_groups for uri in group.uris)
+    return frozenset(uri.affinity_cookie.encode() for uri in uris) | {b"SSLJSESSION"}
 
 
 def mask_value(value: bytes, separator: bytes = b":") -> bytes:

@@ -25,7 +25,7 @@ from wsproxy._fast.witness import Asked, Chosen, Passed
 from wsproxy.dataplane.plan import FALLBACK_CLUSTER, Plan
 from wsproxy.dataplane.witness import Witness
 from wsproxy.pluginlog.logfile import LogFile, open_log
-from wsproxy.pluginlog.masking import mask_field, mask_params, mask_target, mask_value
+from wsproxy.pluginlog.masking import affinity_cookies, mask_field, mask_params, mask_target, mask_value
 from wsproxy.pluginlog.messages import Code, Shape, shape_of
 from wsproxy.routing.retry import Failure, Next, Ruling
 
@@ -139,9 +139,7 @@ class PluginLog(Witness):
         self._reopens = plan.state.log_reopens
         self._groups = plan.routes.virtual_host_groups
         self._uri_groups = plan.routes.uri_groups
-        self._cookies = frozenset(
-            uri.affinity_cookie.encode() for group in plan.config.uri_groups for uri in group.uris
-        ) | {b"SSLJSESSION"}
+        self._cookies = affinity_cookies(plan.config)
         self._route_clusters = [route.server_cluster for route in plan.routes.routes]
         self._separators = {
             cluster.name: cluster.clone_separator.encode()

@@ -1,5 +1,5 @@
 """
-Where http_plugin.log goes, decided once at start; and what SIGUSR1 and SIGUSR2 do to it.
+Where http_plugin.log goes, decided once at start; and what SIGUSR1 and SIGUSR2 do to the logs.
 
 Driven by ``process.start``. What is written is ``pluginlog.writer``'s part.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from wsproxy._fast.loglines import LogLevel
 from wsproxy._fast.state import SharedState
 from wsproxy.config.model import Config, Log
-from wsproxy.config.settings import PLUGIN_AUTO, PLUGIN_OFF, Settings
+from wsproxy.config.settings import ACCESS_OFF, PLUGIN_AUTO, PLUGIN_OFF, Settings
 from wsproxy.errors import StartError
 from wsproxy.pluginlog.writer import LEVELS, LogPlan
 
@@ -58,13 +58,18 @@ def open_plugin_log(config: Config, settings: Settings) -> LogPlan | None:
     return plan
 
 
-def on_log_signal(number: signal.Signals, state: SharedState, plan: LogPlan | None) -> None:
-    """SIGUSR1: the file is opened anew; SIGUSR2: LogLevel Trace, and the second time the configured one again."""
-    if plan is None:
-        logger.warning("%s: no http_plugin.log is written; nothing was done", number.name)
-    elif number == signal.SIGUSR1:
+def on_log_signal(
+    number: signal.Signals, state: SharedState, plan: LogPlan | None, access_path: str = ACCESS_OFF
+) -> None:
+    """SIGUSR1: the files are opened anew; SIGUSR2: LogLevel Trace, and the second time the configured one again."""
+    paths = [] if plan is None else [plan.path]
+    if access_path != ACCESS_OFF:
+        paths.append(access_path)
+    if number == signal.SIGUSR1 and paths:
         state.reopen_logs()
-        logger.info("SIGUSR1: %s is opened anew", plan.path)
+        logger.info("SIGUSR1: %s is opened anew", " and ".join(paths))
+    elif plan is None:
+        logger.warning("%s: no http_plugin.log is written; nothing was done", number.name)
     else:
         state.log_level = 0 if state.log_level else LogLevel.TRACE
         level = state.log_level or plan.level

@@ -14,10 +14,12 @@ from wsproxy._fast.state import SharedState
 from wsproxy.config.address import Address
 from wsproxy.config.model import Config
 from wsproxy.config.settings import Settings
+from wsproxy.dataplane.access_log import AccessKeeper
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.dataplane.plan import build_plan, tell_of_transports, warn_of_unusable
 from wsproxy.dataplane.witness import Witness
 from wsproxy.pluginlog.writer import PluginLog
+from wsproxy.process.access_log import AccessWriter, open_access_log
 from wsproxy.process.listeners import ListenerSet, open_listeners, plan_listeners
 from wsproxy.process.plugin_log import on_log_signal, open_plugin_log
 from wsproxy.process.supervisor import OnReady, Supervisor
@@ -81,16 +83,18 @@ def run_supervisor(
     plan = build_plan(config, settings, state)
     log_plan = open_plugin_log(config, settings)
     make_witness = Witness if log_plan is None else partial(PluginLog, log_plan, plan)
+    access_plan = open_access_log(config, settings)
+    make_keeper = AccessKeeper if access_plan is None else partial(AccessWriter, access_plan, state)
     warn_of_unusable(config)
     tell_of_transports(plan)
 
     def run_one(worker_id: int, bound: tuple[BoundListener, ...], on_ready: OnReady) -> int:
-        return run_worker(WorkerContext(worker_id, plan, bound, make_witness), on_ready)
+        return run_worker(WorkerContext(worker_id, plan, bound, make_witness, make_keeper), on_ready)
 
     return Supervisor(
         listeners,
         state,
         run_one,
         settings.timeouts.shutdown_s,
-        partial(on_log_signal, state=state, plan=log_plan),
+        partial(on_log_signal, state=state, plan=log_plan, access_path=settings.log.access),
     ).run()
