@@ -212,9 +212,7 @@ async def _accept_queued(
     await asyncio.gather(*handshakes, return_exceptions=True)
 
 
-async def _sweep(
-    engine: Engine, room: WaitingRoom, witness: Witness, access: AccessKeeper
-) -> None:
+async def _sweep(engine: Engine, room: WaitingRoom, witness: Witness, access: AccessKeeper) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         while engine.sweep(SWEEP_COUNT):  # noqa: ASYNC110  # waits for nothing: requests have their turn

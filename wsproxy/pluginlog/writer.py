@@ -25,7 +25,13 @@ from wsproxy._fast.witness import Asked, Chosen, Passed
 from wsproxy.dataplane.plan import FALLBACK_CLUSTER, Plan
 from wsproxy.dataplane.witness import Witness
 from wsproxy.pluginlog.logfile import LogFile, open_log
-from wsproxy.pluginlog.masking import affinity_cookies, mask_field, mask_params, mask_target, mask_value
+from wsproxy.pluginlog.masking import (
+    affinity_cookies,
+    mask_field,
+    mask_params,
+    mask_target,
+    mask_value,
+)
 from wsproxy.pluginlog.messages import Code, Shape, shape_of
 from wsproxy.routing.retry import Failure, Next, Ruling
 

@@ -89,7 +89,9 @@ def run_supervisor(
     tell_of_transports(plan)
 
     def run_one(worker_id: int, bound: tuple[BoundListener, ...], on_ready: OnReady) -> int:
-        return run_worker(WorkerContext(worker_id, plan, bound, make_witness, make_keeper), on_ready)
+        return run_worker(
+            WorkerContext(worker_id, plan, bound, make_witness, make_keeper), on_ready
+        )
 
     return Supervisor(
         listeners,
