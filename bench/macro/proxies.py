@@ -50,9 +50,11 @@ def _httpd_values() -> dict[str, str]:
     return {"modules": str(found), "user_line": render.httpd_user_lines()}
 
 
-def _log_values(level: str = "Error", name: str = "http_plugin.log") -> dict[str, str]:
-    """How much wsproxy writes into its http_plugin.log, beside plugin-cfg.xml; no name: none is written."""
-    return {"log_level": level, "log_name": name}
+def _log_values(
+    level: str = "Error", name: str = "http_plugin.log", access: str = "off"
+) -> dict[str, str]:
+    """How much wsproxy writes into its http_plugin.log, beside plugin-cfg.xml (no name: none is written), and its access log."""
+    return {"log_level": level, "log_name": name, "access_log": access}
 
 
 def _no_values() -> dict[str, str]:
@@ -122,7 +124,7 @@ HTTPD = Proxy(
     _httpd_values,
 )
 
-# What http_plugin.log costs: compare with wsproxy itself. Measured only where it is asked for by name.
+# What the logs cost: compare with wsproxy itself. Measured only where it is asked for by name.
 ONLY_ASKED = ("",)
 LOG_VARIANTS = (
     replace(
@@ -130,6 +132,13 @@ LOG_VARIANTS = (
         name="wsproxy-nolog",
         note="as wsproxy, without http_plugin.log",
         values=partial(_log_values, name=""),
+        only_in=ONLY_ASKED,
+    ),
+    replace(
+        WSPROXY,
+        name="wsproxy-access",
+        note="as wsproxy, with an access log in its default format",
+        values=partial(_log_values, access="access.log"),
         only_in=ONLY_ASKED,
     ),
     *(

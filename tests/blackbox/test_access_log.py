@@ -19,6 +19,7 @@ from tests.support.client import Client, ask, get, request
 from tests.support.origin import keep_answering
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
+from wsproxy.config.access_format import DEFAULT
 
 VHOSTS = '<VirtualHostGroup Name="v"><VirtualHost Name="*:9080"/><VirtualHost Name="shop.example:9080"/></VirtualHostGroup>'
 SESSION = "QWERTZUIOPASDFGHJKLYX"
@@ -69,15 +70,19 @@ async def logging_proxy(
         )
 
 
+def _lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
 def lines_of(folder: Path) -> list[str]:
-    return (folder / "access.log").read_text().splitlines()
+    return _lines_of(folder / "access.log")
 
 
 async def line_count(path: Path, count: int) -> list[str]:
     """The lines of the file once there are so many; a file says nothing when it grows."""
     deadline = asyncio.get_running_loop().time() + WAIT_S
     while True:
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = _lines_of(path)
         if len(lines) >= count:
             return lines
         assert asyncio.get_running_loop().time() < deadline, "\n".join(lines)
@@ -97,7 +102,7 @@ async def test_the_default_line(tmp_path: Path) -> None:
 async def test_no_log_is_written_unless_it_is_asked_for(tmp_path: Path) -> None:
     async with logging_proxy(tmp_path, settings="") as proxy:
         await ask(proxy.port, get("/a/x"))
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["plugin-cfg.xml", "wsproxy.toml"]
+    assert sorted(os.listdir(tmp_path)) == ["plugin-cfg.xml", "wsproxy.toml"]
 
 
 async def test_each_request_leaves_one_line(tmp_path: Path) -> None:
@@ -229,24 +234,26 @@ async def test_answers_that_are_not_whole(tmp_path: Path) -> None:
 
 async def test_a_tunnel_is_told_of_at_its_end(tmp_path: Path) -> None:
     cluster = lane("a")
-    async with logging_proxy(tmp_path, cluster) as proxy:
-        async with await Client.connect(proxy.port) as client:
-            await client.send(get("/a/x", *UPGRADE))
-            server = await cluster.origin.accept()
-            await server.answer(SWITCH)
-            assert (await client.head()).status == 101
-            await server.send(b"seven b")
-            await client.exactly(7)
-            assert lines_of(tmp_path) == []
-            server.close()
-            assert await client.is_cut()
+    async with (
+        logging_proxy(tmp_path, cluster) as proxy,
+        await Client.connect(proxy.port) as client,
+    ):
+        await client.send(get("/a/x", *UPGRADE))
+        server = await cluster.origin.accept()
+        await server.answer(SWITCH)
+        assert (await client.head()).status == 101
+        await server.send(b"seven b")
+        await client.exactly(7)
+        assert lines_of(tmp_path) == []
+        server.close()
+        assert await client.is_cut()
     (line,) = lines_of(tmp_path)
     assert re.match(r'"GET /a/x HTTP/1.1" 101 7 \d+ - WAS=127', line), line
 
 
 @pytest.mark.parametrize("level", ["", "Stats", "Trace"])
 async def test_ids_are_those_of_http_plugin_log(level: str, tmp_path: Path) -> None:
-    """pid and tid of its columns; without that log requests are counted all the same."""
+    """Pid and tid of its columns; without that log requests are counted all the same."""
     async with logging_proxy(tmp_path, level=level) as proxy:
         (worker,) = proxy.workers()
         for _ in range(5):
@@ -267,15 +274,17 @@ async def test_clients_put_nothing_into_the_log(shows: str, tmp_path: Path) -> N
     log_format = '"%r" "%{Referer}i" "%{User-Agent}i" %{Cookie}i|%{JSESSIONID}C|%{theme}C|%{Authorization}i|%U|%q|%v'
     settings = settings_of(log_format, f"access_sessions = {shows}")
     target = f'/a/x;jsessionid=0000{SESSION}:c1?q="\\x'
-    async with logging_proxy(tmp_path, settings=settings) as proxy:
-        async with await Client.connect(proxy.port) as client:
-            await client.send(
-                f"GET {target} HTTP/1.1\r\nHost: shop.example:9080\r\nReferer: http://h{target}\r\n"
-                f'User-Agent: a" 200 1 \\\t\xfc\r\n{COOKIE}; theme=dark\r\nAuthorization: Basic eHl6\r\n\r\n'.encode(
-                    "latin-1"
-                )
+    async with (
+        logging_proxy(tmp_path, settings=settings) as proxy,
+        await Client.connect(proxy.port) as client,
+    ):
+        await client.send(
+            f"GET {target} HTTP/1.1\r\nHost: shop.example:9080\r\nReferer: http://h{target}\r\n"
+            f'User-Agent: a" 200 1 \\\t\xfc\r\n{COOKIE}; theme=dark\r\nAuthorization: Basic eHl6\r\n\r\n'.encode(
+                "latin-1"
             )
-            assert (await client.answer()).status == 200
+        )
+        assert (await client.answer()).status == 200
     (line,) = lines_of(tmp_path)
     session = f"0000{SESSION}" if shows == "true" else "0000***"
     path = f"/a/x;jsessionid={session}:c1"
@@ -345,25 +354,29 @@ async def test_a_full_disk_drops_lines_and_no_request(tmp_path: Path) -> None:
         assert "/a/y" in (await line_count(log, 1))[-1]
 
 
-async def test_what_it_wrote_replays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("vhost", ["", "%v:%p "])
+async def test_what_it_wrote_replays(vhost: str, tmp_path: Path) -> None:
     """`wsproxy replay` understands every line of the default format, masked as it is, and finds no difference."""
-    settings = '[log]\naccess = "access.log"\n'
-    async with logging_proxy(tmp_path, settings=settings) as proxy:
-        async with await Client.connect(proxy.port) as client:
-            for number in range(20):
-                await client.ask(
-                    get(
-                        f'/a/x{number}?q="',
-                        f"Cookie: JSESSIONID=0000{SESSION}:c{number % 2}",
-                        'User-Agent: WAS=evil:1 "JSESSIONID=evil:c1',
-                    )
+    settings = settings_of(vhost + DEFAULT)
+    host = () if vhost else ("--host", "shop.example:9080")
+    async with (
+        logging_proxy(tmp_path, settings=settings) as proxy,
+        await Client.connect(proxy.port) as client,
+    ):
+        for number in range(20):
+            await client.ask(
+                get(
+                    f'/a/x{number}?q="',
+                    f"Cookie: JSESSIONID=0000{SESSION}:c{number % 2}",
+                    'User-Agent: WAS=evil:1 "JSESSIONID=evil:c1',
                 )
-            await client.ask(get("/nowhere"))
+            )
+        await client.ask(get("/nowhere"))
     replayed = await asyncio.to_thread(
         subprocess.run,
         [
             *(sys.executable, "-P", "-m", "wsproxy", "replay", str(tmp_path / "access.log")),
-            *("--format", "combined", "--host", "shop.example:9080"),
+            *("--format", "combined", *host),
             *("--config", str(tmp_path / "plugin-cfg.xml"), "--json"),
         ],
         capture_output=True, text=True, check=False,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from wsproxy._fast import (
+    access_text,
     affinity,
     balance,
     changes,
@@ -47,6 +48,7 @@ print("not seen")
 @pytest.mark.parametrize(
     "module",
     [
+        access_text,
         affinity,
         balance,
         changes,

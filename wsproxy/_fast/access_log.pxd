@@ -6,7 +6,7 @@ from wsproxy._fast.head cimport RequestHead
 from wsproxy._fast.rewrite cimport Origin
 from wsproxy._fast.stream cimport Buffer
 
-cdef enum:
+cpdef enum:
     MOST_ITEMS = 64         # of a format; httpd's longest examples have twenty directives with a text before each
     MOST_LATE = 32          # of these: what only the end of a request knows
     MOST_SERVER = 272       # host:port; DNS allows 253 characters
@@ -87,7 +87,7 @@ cdef class AccessLog:
     cdef int put_early(self, Buffer* out, Part* part, RequestHead* head, Origin* origin) except -1
     cdef int put_field(self, Buffer* out, Part* part, Fields* fields) except -1
     cdef int put_cookie(self, Buffer* out, Part* part, Fields* fields) except -1
-    cdef int put_address(self, Buffer* out, const char* p, Py_ssize_t length) except -1
+    cdef int put_path(self, Buffer* out, const char* p, Py_ssize_t length) except -1
     cdef int put_time(self, Buffer* out) except -1
     # The line is whole; the entry is not the caller's any more.
     cdef int end(self, Entry* entry, Ending* ending) except -1

@@ -1,6 +1,9 @@
 from collections.abc import Callable
 from enum import IntEnum
 
+MOST_ITEMS: int
+MOST_LATE: int
+
 class Item(IntEnum):
     TEXT = 0
     ADDRESS = 1

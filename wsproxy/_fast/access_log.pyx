@@ -11,7 +11,7 @@ import os
 
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memchr, memcmp, memset
+from libc.string cimport memchr, memcmp
 from wsproxy._fast.access_text cimport (
     MOST_VALUE,
     put_address,
@@ -77,6 +77,7 @@ cdef enum Rule:
     IS_SESSION
     IS_SECRET               # nothing of it, whatever the settings say
 
+cdef const char* HEX_DIGITS = "0123456789abcdef"
 cdef frozenset PASSWORD_FIELDS = frozenset((b"authorization", b"proxy-authorization"))
 
 
@@ -103,7 +104,7 @@ cdef int put_hex(Buffer* out, uint32_t number) except -1:
     cdef char digits[8]
     cdef int i
     for i in range(8):
-        digits[7 - i] = b"0123456789abcdef"[number & 15]
+        digits[7 - i] = HEX_DIGITS[number & 15]
         number >>= 4
     return buffer_append(out, digits, 8)
 
@@ -278,7 +279,7 @@ cdef class AccessLog:
         elif part.kind == METHOD:
             put_escaped(out, head.method, head.method_len)
         elif part.kind == PATH:
-            self.put_address(out, head.target, min(head.path_len, MOST_VALUE))
+            self.put_path(out, head.target, min(head.path_len, MOST_VALUE))
         elif part.kind == QUERY:
             put_escaped(out, head.target + head.path_len, min(head.target_len - head.path_len, MOST_VALUE))
             if out.length == before:
@@ -291,7 +292,7 @@ cdef class AccessLog:
             self.put_cookie(out, part, &head.fields)
         return buffer_append(out, "-", 1) if out.length == before else 0
 
-    cdef int put_address(self, Buffer* out, const char* p, Py_ssize_t length) except -1:
+    cdef int put_path(self, Buffer* out, const char* p, Py_ssize_t length) except -1:
         return put_address(out, p, length) if self.masks else put_escaped(out, p, length)
 
     cdef int put_field(self, Buffer* out, Part* part, Fields* fields) except -1:

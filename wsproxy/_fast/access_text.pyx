@@ -34,7 +34,7 @@ cdef const char* HEX_DIGITS = "0123456789abcdef"
 
 
 cdef int put_escaped(Buffer* out, const char* p, Py_ssize_t length) except -1:
-    """As ap_escape_logitem: C's letters for known controls, \\xhh for other bytes outside ASCII, a backslash before the rest."""
+    """As ap_escape_logitem: C letters for some controls, \\xhh for other bytes outside ASCII, or a backslash before it."""
     cdef char escape[4]
     cdef int size
     cdef unsigned char c

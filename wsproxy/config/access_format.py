@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from wsproxy._fast.access_log import Item
+from wsproxy._fast.access_log import MOST_ITEMS, MOST_LATE, Item
 
 COMMON = '%h %l %u %t "%r" %>s %b'
 COMBINED = COMMON + ' "%{Referer}i" "%{User-Agent}i"'
@@ -97,6 +97,11 @@ def parse_format(text: str) -> Parsed:
     _add_text(parsed, text[at:])
     if not parsed:
         raise ValueError(f"found nothing; allowed is {ALLOWED}")
+    late = sum(kind >= Item.STATUS for kind, _ in parsed)
+    if len(parsed) > MOST_ITEMS:
+        raise ValueError(f"found {len(parsed)} directives and texts; allowed are {MOST_ITEMS}")
+    if late > MOST_LATE:
+        raise ValueError(f"found {late} directives about the answer; allowed are {MOST_LATE}")
     return parsed
 
 

@@ -60,6 +60,21 @@ def test_session_and_server_are_found_behind_the_request() -> None:
     assert (absent.session, absent.server) == (b"", b"")
 
 
+def test_what_the_client_sent_with_it_is_neither_session_nor_server() -> None:
+    """Referer and User-Agent of a combined line may say what they like."""
+    line = COMMON + b' "JSESSIONID=evil:k1" "WAS=evil:1" WAS=h1:9443 JSESSIONID=0000***:k1'
+    record = read_record(1, line, "combined")
+    assert record
+    assert (record.session, record.server) == (b"0000***:k1", b"h1:9443")
+
+
+def test_what_was_escaped_is_read_as_it_came() -> None:
+    line = COMMON.replace(b"x=1", b'\\x=\"1\xfc\t')
+    record = read_record(1, line, "common")
+    assert record
+    assert record.target == b'/shop/a?\x="1\xfc\t'.replace(b"\xfc", b"ü").replace(b"\t", b"	")
+
+
 def test_request_that_went_where_its_session_is_is_the_same() -> None:
     found = outcome(COMMON + b' JSESSIONID="0000a:k1" WAS=h1:9443')
     assert (found.result, found.server, found.by_affinity, found.group) == (
