@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from wsproxy._fast import (
+    access_log,
     access_text,
     affinity,
     balance,
@@ -48,6 +49,7 @@ print("not seen")
 @pytest.mark.parametrize(
     "module",
     [
+        access_log,
         access_text,
         affinity,
         balance,

@@ -11,7 +11,7 @@ import os
 
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memchr, memcmp
+from libc.string cimport memchr, memcmp, memset
 from wsproxy._fast.access_text cimport (
     MOST_VALUE,
     put_address,
@@ -20,8 +20,8 @@ from wsproxy._fast.access_text cimport (
     put_request_line,
     put_session,
 )
-from wsproxy._fast.fields cimport FIELD_COOKIE, Field, Fields, equals_ignoring_case
-from wsproxy._fast.head cimport RequestHead
+from wsproxy._fast.fields cimport FIELD_COOKIE, MAX_FIELDS, Field, Fields, Limits, equals_ignoring_case
+from wsproxy._fast.head cimport ExactCopy, RequestHead, parse_request
 from wsproxy._fast.rewrite cimport Origin
 from wsproxy._fast.stream cimport Buffer, buffer_append, buffer_clear
 
@@ -174,6 +174,27 @@ cdef class AccessLog:
             self.on_block(data, lines)
         except Exception:
             log.exception("internal error: %d lines of the access log are lost", lines)
+
+    def line_of(self, bytes data not None, bytes peer not None=b"192.0.2.1") -> bytes:
+        """The line of this request, or of what is none, answered with 200 by nobody; for tests."""
+        cdef ExactCopy copy = ExactCopy(data)
+        cdef Limits limits = Limits(1 << 20, 65536, MAX_FIELDS, True, False)
+        cdef RequestHead head
+        cdef Origin origin
+        cdef Ending ending = Ending(0, 200, c"+")
+        cdef Entry* entry
+        cdef bint is_whole = parse_request(copy.at, copy.length, &limits, &head) > 0
+        memset(&origin, 0, sizeof(origin))
+        origin.peer = <const char*>peer
+        origin.peer_len = len(peer)
+        origin.local_host = <const char*>peer
+        origin.local_host_len = len(peer)
+        entry = self.begin(&head if is_whole else NULL, copy.at, copy.length, &origin, 80, self.lines)
+        entry.began_us = ws_now_us()
+        self.end(entry, &ending)
+        line = self.block.data[:self.block.length]
+        self.block.length = 0
+        return line
 
     # --- entries ------------------------------------------------------------------------------------------------------
 

@@ -69,10 +69,10 @@ def test_what_the_client_sent_with_it_is_neither_session_nor_server() -> None:
 
 
 def test_what_was_escaped_is_read_as_it_came() -> None:
-    line = COMMON.replace(b"x=1", b'\\x=\"1\xfc\t')
+    line = COMMON.replace(b"x=1", rb"\\x=\"1\xfc\t")
     record = read_record(1, line, "common")
     assert record
-    assert record.target == b'/shop/a?\x="1\xfc\t'.replace(b"\xfc", b"ü").replace(b"\t", b"	")
+    assert record.target == b'/shop/a?\\x="1\xfc\t'
 
 
 def test_request_that_went_where_its_session_is_is_the_same() -> None:

@@ -1,0 +1,96 @@
+"""A line of the access log has what an oracle finds in the request's head."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.support.oracles import access_text as oracle
+from wsproxy._fast.access_log import AccessLog
+from wsproxy.config.access_format import parse_format
+
+pytestmark = pytest.mark.asan
+
+FORMAT = '%a|%r|%m|%U|%q|%H|%v|%s|%b|%B|%O|%X|%{WAS}e|%{Referer}i|%{X-A}i|%{Cookie}i|%{Authorization}i|%{JSESSIONID}C|%{theme}C|"'
+NAMES = frozenset((b"JSESSIONID",))
+BYTES = st.sampled_from([bytes((c,)) for c in range(0x20, 0x7F)] + [b"\t", b"\x80", b"\xff"])
+VALUES = st.lists(
+    st.one_of(st.sampled_from([b"JSESSIONID=", b"theme=", b"; ", b";", b"0000abc:k1", b"=", b";jsessionid="]), BYTES),
+    max_size=8,
+).map(b"".join)  # fmt: skip
+FIELDS = st.lists(
+    st.tuples(st.sampled_from([b"Referer", b"X-A", b"x-a", b"Cookie", b"cookie", b"Authorization", b"X-AB"]), VALUES),
+    max_size=6,
+)  # fmt: skip
+TARGETS = st.lists(
+    st.sampled_from([b"/", b"a", b";jsessionid=0001xyz:k1", b";p=q", b"?", b'"', b"%3B", b"="]),
+    max_size=6,
+).map(lambda pieces: b"/" + b"".join(pieces))
+
+
+def found(fields: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    return [value.strip(b" \t") for key, value in fields if key.lower() == name]
+
+
+def cookie(fields: list[tuple[bytes, bytes]], name: bytes) -> bytes:
+    for value in found(fields, b"cookie"):
+        for each in value.split(b";"):
+            key, equals, rest = each.lstrip(b" \t").partition(b"=")
+            if key == name and equals:
+                return rest.rstrip(b" \t")
+    return b""
+
+
+def expected(target: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
+    path, mark, query = target.partition(b"?")
+    referers = [oracle.mask_address(value) for value in found(fields, b"referer")]
+    cookies = [oracle.mask_cookies(value, NAMES) for value in found(fields, b"cookie")]
+    session = cookie(fields, b"JSESSIONID")
+    parts = [
+        b"192.0.2.1",
+        oracle.mask_request_line(b"GET " + target + b" HTTP/1.1"),
+        b"GET",
+        oracle.mask_address(path),
+        oracle.escape(mark + query),
+        b"HTTP/1.1",
+        b"h.example",
+        *(b"200", b"-", b"0", b"0", b"+", b"-"),
+        b", ".join(referers) or b"-",
+        b", ".join(oracle.escape(value) for value in found(fields, b"x-a")) or b"-",
+        b", ".join(cookies) or b"-",
+        b", ".join(b"***" for _ in found(fields, b"authorization")) or b"-",
+        oracle.mask_session(session) if session else b"-",
+        b"***" if cookie(fields, b"theme") else b"-",
+        b'"\n',
+    ]
+    return b"|".join(parts)
+
+
+@given(TARGETS, FIELDS)
+@example(b"/", [(b"Cookie", b"a=b; JSESSIONID=0000abc:k1 ; theme=dark")])
+@example(b"/", [(b"Cookie", b"JSESSIONID"), (b"Cookie", b"JSESSIONID=")])
+def test_lines_are_the_oracles(target: bytes, fields: list[tuple[bytes, bytes]]) -> None:
+    log = AccessLog(parse_format(FORMAT), lambda lines, count: None, cookies=NAMES)
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
+    head = b"GET " + target + b" HTTP/1.1\r\nHost: h.example\r\n" + lines + b"\r\n"
+    for _ in range(2):  # the second one in the memory of the first
+        assert log.line_of(head) == expected(target, fields)
+
+
+@given(st.binary(max_size=60))
+@example(b"")
+@example(b"\r\n")
+@example(b"\n")
+def test_what_is_no_request_has_its_first_line(data: bytes) -> None:
+    log = AccessLog(parse_format("%r|%U|%{X}i"), lambda lines, count: None)
+    first, newline, _ = data.partition(b"\n")
+    if newline and first.endswith(b"\r"):
+        first = first[:-1]
+    assert log.line_of(data) == (oracle.mask_request_line(first) or b"-") + b"|-|-\n"
+
+
+def test_long_values_are_cut_and_long_lines_leave_no_memory_behind() -> None:
+    log = AccessLog(parse_format("%r"), lambda lines, count: None)
+    assert len(log.line_of(b"\xff" * 100_000)) == 4 * 16384 + 1
+    assert log.line_of(b"x\n") == b"x\n"
