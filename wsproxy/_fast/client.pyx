@@ -306,6 +306,8 @@ cdef class Client(Exchange):
         self.held = (<Upstream>upstream).held
         self.was_reused = (<Upstream>upstream).reused
         if self.closing:
+            if self.entry != NULL:
+                self.enter_server(self.entry)
             return self.release()  # the client is gone: nobody waits, and the server is not to blame
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
         if self.response_started:
