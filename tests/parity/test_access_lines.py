@@ -44,7 +44,7 @@ def cookie(fields: list[tuple[bytes, bytes]], name: bytes) -> bytes:
 
 def expected(target: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
     path, mark, query = target.partition(b"?")
-    referers = [oracle.mask_address(value) for value in found(fields, b"referer")]
+    addresses = [oracle.mask_address(value) for value in found(fields, b"referer")]
     cookies = [oracle.mask_cookies(value, NAMES) for value in found(fields, b"cookie")]
     session = cookie(fields, b"JSESSIONID")
     parts = [
@@ -56,7 +56,7 @@ def expected(target: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
         b"HTTP/1.1",
         b"h.example",
         *(b"200", b"-", b"0", b"0", b"+", b"-"),
-        b", ".join(referers) or b"-",
+        b", ".join(addresses) or b"-",
         b", ".join(oracle.escape(value) for value in found(fields, b"x-a")) or b"-",
         b", ".join(cookies) or b"-",
         b", ".join(b"***" for _ in found(fields, b"authorization")) or b"-",
