@@ -68,6 +68,7 @@ cdef class Client(Exchange):
         self.http10 = False
         self.head_only = False
         self.service = None
+        self.explained = None
 
     cdef int begin_answer(self, str question, tuple details) except -1:
         """The slow path answers from here on; the client owes nothing but to read."""

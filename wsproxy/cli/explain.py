@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -23,12 +22,12 @@ from wsproxy.config.problems import nearest, printable
 from wsproxy.config.settings_file import read_settings
 from wsproxy.config.xml import load_config
 from wsproxy.dataplane.explain import (
-    PORTS,
     Explainer,
     Explanation,
     RouteStep,
     ServerStep,
     read_asked,
+    split_url,
 )
 from wsproxy.errors import ConfigRefusedError, RequestRefusedError, StartError
 from wsproxy.pluginlog.world import Place, Process, World
@@ -87,7 +86,7 @@ def explain(
         )
         process = world.new_process()
         _put_into_state(process, down, drained, full)
-        asked = read_asked(method, *_split(url), [*headers, *_cookie_line(cookies)])
+        asked = read_asked(method, *split_url(url), [*headers, *_cookie_line(cookies)])
         explanation = Explainer(world.config, world.routes, process.engine).explain(asked)
     except (ConfigRefusedError, RequestRefusedError, StartError, click.UsageError) as error:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
@@ -102,16 +101,6 @@ def explain(
 
 def _cookie_line(cookies: tuple[str, ...]) -> list[str]:
     return [f"Cookie: {'; '.join(cookies)}"] if cookies else []
-
-
-def _split(url: str) -> tuple[str, str, str]:
-    """(scheme, authority, target) of an http or https URL; its fragment is never sent."""
-    parts = urlsplit(url)
-    if parts.scheme not in PORTS or not parts.netloc or "@" in parts.netloc:
-        msg = f"URL: found {url}; allowed is http://HOST[:PORT]/PATH or https://..."
-        raise click.UsageError(msg)
-    target = url.partition("://")[2].partition("#")[0][len(parts.netloc) :]
-    return parts.scheme, parts.netloc, target if target.startswith("/") else f"/{target}"
 
 
 def _put_into_state(

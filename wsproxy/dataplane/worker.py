@@ -27,6 +27,7 @@ from wsproxy.config.settings import LONGEST_S
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.context import BoundListener, WorkerContext
+from wsproxy.dataplane.explained import Decisions
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.introduction import IntroducingListener, reset
 from wsproxy.dataplane.plan import Plan
@@ -74,6 +75,7 @@ def build_engine(
         plan.clusters,
         settings.queue,
         witness,
+        Decisions(plan.config, plan.routes, settings.explain.trusted),
     )
     engine = make_engine(plan, worker_id, slow)
     slow.engine = engine
