@@ -193,7 +193,10 @@ class Explainer:
         now = now_ms()
         pools = service.secure_pools if asked.scheme == "https" else service.pools
         explanation.servers = [
-            _server(service.cluster, cluster, index, role, f"{pool.host}:{pool.port}", now)
+            _server(
+                *(service.cluster, cluster, index, role, f"{pool.host}:{pool.port}", now),
+                is_live=self._is_live,
+            )
             for index, (pool, role) in enumerate(zip(pools, roles_of(cluster), strict=False))
         ]
         explanation.clone_ids = [
@@ -282,9 +285,22 @@ def _text(data: bytes) -> str:
 
 
 def _server(
-    live: Cluster, cluster: ServerCluster, index: int, role: Role, address: str, now: int
+    live: Cluster,
+    cluster: ServerCluster,
+    index: int,
+    role: Role,
+    address: str,
+    now: int,
+    *,
+    is_live: bool,
 ) -> ServerStep:
     state = live.server_state(index)
+    verdict = Verdict(live.judge_server(index, now))
+    words = VERDICTS[verdict]
+    left_ms = state["down_until_ms"] - now
+    if verdict == Verdict.DOWN and is_live:
+        # Over, and still down: the one request that may try it is on its way.
+        words += f", for {left_ms / 1000:.0f} s more" if left_ms > 0 else ", being tried again"
     clone_id = cluster.servers[index].clone_id if index < len(cluster.servers) else None
     return ServerStep(
         live.server_names[index],
@@ -293,7 +309,7 @@ def _server(
         state["start_weight"],
         state["max_connections"],
         state["inflight"],
-        VERDICTS[Verdict(live.judge_server(index, now))],
+        words,
         address,
     )
 
