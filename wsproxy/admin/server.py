@@ -119,6 +119,12 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except web.HTTPRequestEntityTooLarge:
         text = f"body: found more than {MOST_BODY_BYTES} bytes; allowed is that many"
         return _json(ErrorAnswer(text), 413, {"Connection": "close"})
+    except web.RequestPayloadError as error:
+        return _json(
+            ErrorAnswer(f"body: {error}; allowed is one of the length that is announced"), 400
+        )
+    except ConnectionError:
+        return web.Response()  # to nobody: whoever asked has left
     except web.HTTPException as error:
         return _json(ErrorAnswer(error.reason), error.status)
     except Exception:

@@ -142,6 +142,8 @@ def read_asked(method: str, scheme: str, authority: str, target: str, lines: lis
     if isinstance(found, int):
         status, words = HEAD_ERRORS[-found] if found else (400, "the head is not whole")
         raise RequestRefusedError(f"this request is refused with {status}: {words}")
+    if found["size"] != len(head):
+        raise RequestRefusedError("this request is refused with 400: a header line is empty")
     port = PORTS[scheme] if found["port"] < 0 else found["port"]
     cookies = [row[1] for row in found["fields"] if row[0].lower() == b"cookie"]
     return Asked(method, scheme, found["host"], port, found["target"], cookies)
