@@ -190,8 +190,8 @@ def test_every_field_is_documented() -> None:
     for struct in (LiveExplanation, Live, RouteStep, CloneStep, ServerStep):
         for field in msgspec.structs.fields(struct):
             assert f"`{field.encode_name}`" in text or f".{field.encode_name}`" in text, field.name
-    for struct in (Status, WorkerStatus, ExplainAnswer, ErrorAnswer):
-        for field in msgspec.structs.fields(struct):
+    for answer in (Status, WorkerStatus, ExplainAnswer, ErrorAnswer):
+        for field in msgspec.structs.fields(answer):
             assert f"`{field.encode_name}`" in admin, field.name
     for name in (SERVER, ROUTE, SCORE, AFFINITY, RULE, TRIES, REQUEST_ID):
         assert f"`{name}`" in text

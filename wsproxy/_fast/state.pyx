@@ -141,7 +141,7 @@ cdef class SharedState:
 
     def copy_to(self, SharedState other not None) -> None:
         """
-        What stands here now, into the state of a plan that was built in the same order: who looks ahead there changes nothing.
+        What stands here now, into the state of a plan that was built in the same order: looking ahead there changes nothing.
 
         Takes no lock, so it never waits and nobody waits for it: values that changed meanwhile are the old or the new ones.
         Who waits in queues is not copied.

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,15 +47,19 @@ class AdminSocket:
             return
 
 
-def runtime_folder() -> Path:
-    """Where this user's proxies have their sockets: systemd's RuntimeDirectory, /run/wsproxy, or the user's own."""
-    if given := os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
+def runtime_folder(environ: Mapping[str, str], uid: int) -> Path:
+    """Where the proxies of ``uid`` have their sockets: systemd's RuntimeDirectory, /run/wsproxy, or the user's own."""
+    if given := environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
         return Path(given)
-    if os.getuid() == 0:
+    if uid == 0:
         return _SYSTEM_FOLDER
-    if given := os.environ.get("XDG_RUNTIME_DIR", ""):
+    if given := environ.get("XDG_RUNTIME_DIR", ""):
         return Path(given, "wsproxy")
-    return Path(f"/tmp/wsproxy-{os.getuid()}")  # noqa: S108  # `_make_folder` looks whose it is
+    return _last_resort(uid)
+
+
+def _last_resort(uid: int) -> Path:
+    return Path(f"/tmp/wsproxy-{uid}")  # noqa: S108  # `_make_folder` and `_own_files` look whose it is
 
 
 def open_socket(path: str) -> AdminSocket:
@@ -75,7 +79,7 @@ def open_own_socket() -> AdminSocket:
     Raises:
         StartError: it cannot be made.
     """
-    folder = runtime_folder()
+    folder = runtime_folder(os.environ, os.getuid())
     what = f"the run-time folder {folder}"
     try:
         _make_folder(folder)
@@ -90,7 +94,8 @@ def open_own_socket() -> AdminSocket:
 
 def find_sockets() -> list[Path]:
     """The sockets in the folders where proxies of this user, or of the system, put theirs. # I/O."""
-    folders = [runtime_folder(), _SYSTEM_FOLDER, Path(f"/tmp/wsproxy-{os.getuid()}")]  # noqa: S108
+    uid = os.getuid()
+    folders = [runtime_folder(os.environ, uid), _SYSTEM_FOLDER, _last_resort(uid)]
     return [path for folder in dict.fromkeys(folders) for path in _own_files(folder)]
 
 
