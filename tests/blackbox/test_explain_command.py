@@ -13,8 +13,10 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from wsproxy.cli.explain import explain
-from wsproxy.dataplane.explain import CloneStep, Explanation, RouteStep, ServerStep
+from wsproxy.admin.messages import ErrorAnswer, ExplainAnswer, Status, WorkerStatus
+from wsproxy.cli.explain import Live, LiveExplanation, explain
+from wsproxy.dataplane.explain import CloneStep, RouteStep, ServerStep
+from wsproxy.dataplane.explained import AFFINITY, REQUEST_ID, ROUTE, RULE, SCORE, SERVER, TRIES
 
 DOCS = Path(__file__).parents[2] / "docs" / "explain.md"
 
@@ -184,8 +186,14 @@ def test_tree_for_people(config: str) -> None:
 
 def test_every_field_is_documented() -> None:
     text = DOCS.read_text()
-    for struct in (Explanation, RouteStep, CloneStep, ServerStep):
+    admin = (DOCS.parent / "admin.md").read_text()
+    for struct in (LiveExplanation, Live, RouteStep, CloneStep, ServerStep):
         for field in msgspec.structs.fields(struct):
             assert f"`{field.encode_name}`" in text or f".{field.encode_name}`" in text, field.name
+    for answer in (Status, WorkerStatus, ExplainAnswer, ErrorAnswer):
+        for field in msgspec.structs.fields(answer):
+            assert f"`{field.encode_name}`" in admin, field.name
+    for name in (SERVER, ROUTE, SCORE, AFFINITY, RULE, TRIES, REQUEST_ID):
+        assert f"`{name}`" in text
     for option in (each for each in explain.params if each.opts[0].startswith("--")):
         assert option.opts[0] in text

@@ -200,3 +200,23 @@ def test_control_character_is_found_wherever_it_stands(length: int) -> None:
             assert outcome in (HeadError.NUL_OR_CONTROL, HeadError.BARE_CR)
         good = b"GET / HTTP/1.1\r\nHost: a\r\nX: a" + filler * length + b"\r\n\r\n"
         assert isinstance(check_request(good), dict)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                [b"X-Wsproxy-Explain", b"x-wsproxy-EXPLAIN", b"X-Wsproxy-Explai", b"X-Wsproxy-Explaim",
+                 b"X_Wsproxy_Explain", b"X-Wsproxy-", b"X-Wsproxy-S", b"Transfer-Encodinx", b"X-Forwarded-Host"]
+            ),
+            st.sampled_from([b":1", b": 1\t ", b":", b": 0", b": 11", b": 1,1", b": true"]),
+        ).map(b"".join),
+        max_size=4,
+    )
+)  # fmt: skip
+def test_question_for_the_decision_is_read_alike(lines: list[bytes]) -> None:
+    """Whatever stands beside it: one field of exactly this name and value asks."""
+    outcome = check_request(b"\r\n".join([b"GET / HTTP/1.1", b"Host: h", *lines, b"", b""]))
+    assert isinstance(outcome, dict)
+    asks = {line.lower().replace(b" ", b"").strip() for line in lines}
+    assert outcome["asks_why"] is (b"x-wsproxy-explain:1" in asks)

@@ -17,7 +17,8 @@ DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 PRIVATE = [b"$WSIS", b"$WSSC", b"$WSPR", b"$WSRA", b"$WSRH", b"$WSSN", b"$WSSP", b"_WS_HAPRT_WLMVERSION",
            b"$WSRU", b"$WSAT", b"$WSFO", b"_WS_HAPRT_OTHER", b"$wsra", b"$ws", b"_ws_", b"_WS", b"$W"]  # fmt: skip
 NAMES = [b"Connection", b"connection", b"Keep-Alive", b"Proxy-Connection", b"TE", b"Trailer", b"Upgrade", b"Cookie",
-         b"Content-Type", b"X-One", b"x-one", b"Accept", b"Close", b"Date", b"Via", b"Expect", b"X-Forwarded-For", *PRIVATE]  # fmt: skip
+         b"Content-Type", b"X-One", b"x-one", b"Accept", b"Close", b"Date", b"Via", b"Expect", b"X-Forwarded-For",
+         b"X-Wsproxy-Explain", b"x-wsproxy-server", b"X-WSPROXY-", b"X-Wsproxy", b"X-Wsproxz-Server", *PRIVATE]  # fmt: skip
 VALUES = [b"", b"x", b" a b ", b"close", b"keep-alive", b"upgrade", b"X-One", b"x-one, $WSRA", b"cookie,accept",
           b"Content-Length, Host", b"$WSIS, _WS_HAPRT_WLMVERSION", b"expect", b"100-continue", b"\xff\t;"]  # fmt: skip
 field = st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)).map(b": ".join)

@@ -22,10 +22,12 @@ HEAD_ONLY = [
     *(b"If-Match", b"Range", b"Max-Forwards", b"Cache-Control", b"Location", b"Age", b"VARY", b"Via", b"Forwarded"),
     *(b"X-Forwarded-For", b"x-forwarded-proto", b"X-Real-IP", b"Keep-Alive", b"Proxy-Connection", b"Origin"),
     *(b"Sec-WebSocket-Key", b"Access-Control-Allow-Origin", b"Strict-Transport-Security", b"Retry-After"),
+    *(b"X-Wsproxy-Explain", b"x-WSPROXY-server"),
 ]  # fmt: skip
 ORDINARY = [
     *(b"X-Checksum", b"Server-Timing", b"grpc-status", b"Digest", b"Content-Digest", b"content-MD5", b"ETag", b"x"),
     *(b"If", b"If-", b"Sec", b"Content", b"Agee", b"Ag", b"Hosts", b"Viaa", b"X-Forwarded", b"Cookies", b"$W", b"_WS"),
+    *(b"X-Wsproxy", b"X-Wsproxy-", b"X-Wsproxyish"),
 ]  # fmt: skip
 names = st.sampled_from(HEAD_ONLY + ORDINARY)
 values = st.sampled_from([b"", b" ", b" a b\t", b"\xff;=", b" 1, 2", b" " + b"x" * 80])

@@ -82,6 +82,7 @@ cdef class Client(Exchange):
         self.http10 = False
         self.head_only = False
         self.service = None
+        self.explained = None
         if self.engine.access is not None:
             self.begin_entry(NULL, data, length)
         return 0

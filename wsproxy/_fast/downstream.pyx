@@ -17,6 +17,7 @@ from wsproxy._fast.client_counts cimport COUNTED, NOT_ASKED, REFUSED, UNCOUNTED
 from wsproxy._fast.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, Choice, decide_again, decide_waited
 from wsproxy._fast.engine cimport Engine, Pool
 from wsproxy._fast.exchange cimport CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, NO_BODY
+from wsproxy._fast.explained cimport add_explained
 from wsproxy._fast.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
 from wsproxy._fast.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.intake cimport Intake
@@ -190,6 +191,11 @@ cdef class Downstream(Intake):
     def request_number(self) -> int:
         """Of the request in this worker: with the worker's pid its id in all logs."""
         return self.number
+
+    @property
+    def decision(self) -> object:
+        """What was decided, kept for a client that asked and may know it (see ``explained``); None: nobody asked."""
+        return self.explained
 
     @property
     def is_secure(self) -> bool:
@@ -409,13 +415,17 @@ cdef class Downstream(Intake):
         cdef Cluster cluster = self.service.cluster
         cdef Room room = Room(self.engine.edits, 0, OUT_SIZE)
         cdef Completion completion
-        if not self.service.completes_clone_ids or not self.cookie_len:
-            return 0
-        completion = Completion(
-            self.cookie, self.cookie_len, cluster.clone_ids[self.choice.server], cluster.clone_id_lens[self.choice.server],
-            cluster.separator, self.session.data, self.session.length if self.session_in_cookie else 0, self.origin.secure,
-        )
-        return complete_cookies(&room, head, &completion)
+        if self.service.completes_clone_ids and self.cookie_len and (head.fields.has_set_cookie or self.session.length):
+            completion = Completion(
+                self.cookie, self.cookie_len, cluster.clone_ids[self.choice.server],
+                cluster.clone_id_lens[self.choice.server], cluster.separator,
+                self.session.data, self.session.length if self.session_in_cookie else 0, self.origin.secure,
+            )
+            if complete_cookies(&room, head, &completion) < 0:
+                return -1
+        if self.explained is not None:
+            add_explained(self.explained, self, &room, head)
+        return 0
 
     cdef int reread_session(self) except -1:
         """The clone ids of the request into ``engine.ids``: from the head that was sent, or what was kept beforehand."""

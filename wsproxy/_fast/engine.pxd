@@ -33,6 +33,7 @@ cdef class Engine(Hub):
     cdef AccessLog access           # gets a line for each request; None: nobody does. Set once: see `log_access`
     cdef bint vhost_matching_compat
     cdef bint passes_trailers       # http.trailers
+    cdef bint explains              # [explain] trusts somebody
     cdef bytes via                  # our name in the Via of requests; empty: none
     cdef bint on_503                # [retry] on_503
     cdef bint errors_mark_down      # [retry] server_errors

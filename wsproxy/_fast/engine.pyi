@@ -28,6 +28,7 @@ class Engine(Hub):
         refuse_ambiguous: bool = False,
         via: bytes = b"",
         trailers: bool = False,
+        explains: bool = False,
         vhost_matching_compat: bool = False,
         port_of_listener: bool = False,
         trusted_proxies: frozenset[bytes] = frozenset(),

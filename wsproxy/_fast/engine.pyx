@@ -38,6 +38,7 @@ cdef class Engine(Hub):
         bint refuse_ambiguous=False,
         bytes via not None=b"",
         bint trailers=False,
+        bint explains=False,
         bint vhost_matching_compat=False,
         bint port_of_listener=False,
         frozenset trusted_proxies=frozenset(),
@@ -73,6 +74,7 @@ cdef class Engine(Hub):
         self.limits.refuse_ambiguous = refuse_ambiguous
         self.via = via
         self.passes_trailers = trailers
+        self.explains = explains
         self.vhost_matching_compat = vhost_matching_compat
         self.port_of_listener = port_of_listener
         self.trusted_proxies = trusted_proxies

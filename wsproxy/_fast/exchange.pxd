@@ -45,9 +45,11 @@ cdef class Exchange(Stream):
     cdef Buffer session
     cdef int expect                 # Expectation
     cdef frozenset upgrades         # names of the protocols that the request asks for on this connection, and may; or None
+    cdef object explained           # the decision, for a client that asked and may know it; None: nobody asked
     cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 
-    # Completes the session cookie of a final answer that sets cookies, or whose `session` is kept; 0, or -1: no room.
+    # Completes the session cookie of a final answer that sets cookies, or whose `session` is kept, and adds the decision
+    # where it is `explained`; 0, or -1: no room.
     cdef int edit_answer(self, ResponseHead* head) noexcept
     # A final answer has a partition table or its version.
     cdef int note_partitions(self, Fields* fields) except -1

@@ -32,6 +32,7 @@ cdef enum FieldKind:
     FIELD_DATE
     FIELD_TE
     FIELD_TRAILER
+    FIELD_OWN                   # X-Wsproxy-...: between a client and wsproxy, forwarded in neither direction
 
 cdef enum:
     PRIVATE_FAILOVER = 256      # Fields.private_seen: $WSFO
@@ -114,6 +115,7 @@ cdef struct Fields:
     bint chunked
     bint has_expect
     bint expect_continue
+    bint asks_why               # X-Wsproxy-Explain: 1
     Py_ssize_t rewritten        # bytes of all lines that were rewritten
     const char* more            # lines that are written after those that came
     Py_ssize_t more_len

@@ -142,6 +142,9 @@ cdef inline int field_kind(const char* name, uint32_t length) noexcept nogil:
         return FIELD_PRIVATE
     if name[0] == c"_" and length >= 4 and equals_ignoring_case(name, "_ws_", 4):
         return FIELD_PRIVATE
+    # The third letter spares X-Forwarded-For and its like the comparison.
+    if first == c"x" and length > 10 and (name[2] | 0x20) == c"w" and equals_ignoring_case(name, "x-wsproxy-", 10):
+        return FIELD_OWN
     return FIELD_OTHER
 
 
@@ -349,6 +352,13 @@ cdef HeadError note_field(Fields* fields, Field* field) noexcept nogil:
         fields.has_expect = True
     elif field.kind == FIELD_PRIVATE:
         fields.private_seen |= field.private_bit
+    elif field.kind == FIELD_OWN:
+        fields.asks_why = fields.asks_why or (
+            field.name_len == 17
+            and equals_ignoring_case(field.line, "x-wsproxy-explain", 17)
+            and field.value_len == 1
+            and field.value[0] == c"1"
+        )
     return HEAD_OK
 
 

@@ -466,6 +466,7 @@ def read_request(
         "expect_continue": bool(head.fields.expect_continue),
         "hops": head.hops,
         "te_trailers": bool(head.fields.te_trailers),
+        "asks_why": bool(head.fields.asks_why),
         "nominates_others": bool(head.fields.nominates_others),
         "fields": field_rows(&head.fields),
     }

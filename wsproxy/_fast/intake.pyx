@@ -18,6 +18,7 @@ from wsproxy._fast.decide cimport decide_server, decide_service, port_of
 from wsproxy._fast.edits cimport edit_request
 from wsproxy._fast.engine cimport Engine
 from wsproxy._fast.exchange cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY
+from wsproxy._fast.explained cimport begin_explained, decide_explained, explain_route
 from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PRIVATE_FAILOVER
 from wsproxy._fast.head cimport RequestHead, find_head_end, parse_request
 from wsproxy._fast.loglines cimport DETAIL
@@ -151,6 +152,8 @@ cdef class Intake(Client):
         cdef Upstream upstream
         engine.requests += 1
         self.number = engine.requests
+        if head.fields.asks_why or self.explained is not None:
+            self.explained = begin_explained(engine, head, self)
         self.was_used = True
         self.timeout_retries = 0
         self.pardoned = False
@@ -188,6 +191,11 @@ cdef class Intake(Client):
             engine, head, self.origin.local_host, self.origin.local_host_len, self.local_port, self.default_port,
             &found,
         )
+        if self.explained is not None:
+            explain_route(
+                self.explained, engine, head, self.origin.local_host, self.origin.local_host_len,
+                port_of(engine, head, self.local_port, self.default_port), &found,
+            )
         if self.service is None:
             used = head.size  # `head` is the engine's: good only until another request is read
             if engine.witness_level:
@@ -202,7 +210,10 @@ cdef class Intake(Client):
         self.cookie_len = found.cookie_len
         self.url_id = found.url_id
         self.url_id_len = found.url_id_len
-        decide_server(engine, self.service, head, &found, &self.choice)
+        if self.explained is None:
+            decide_server(engine, self.service, head, &found, &self.choice)
+        else:
+            decide_explained(self.explained, engine, self.service, head, &found, &self.choice)
         # A head without its clone list cannot tell the session later, should the server fail: it is kept beforehand.
         if engine.ids.value_len and (not self.choice.by_affinity or self.service.strips_clone_ids):
             self.keep_session()

@@ -14,6 +14,7 @@ from wsproxy._fast.fields cimport (
     FIELD_EXPECT,
     FIELD_HOP_BY_HOP,
     FIELD_HOST,
+    FIELD_OWN,
     FIELD_PRIVATE,
     FIELD_REWRITTEN,
     FIELD_TE,
@@ -88,6 +89,7 @@ cdef inline char* put_fields(
             or field.kind == FIELD_CONNECTION
             or field.kind == FIELD_HOP_BY_HOP
             or field.kind == FIELD_TE
+            or field.kind == FIELD_OWN
         ):
             goes_on = False
         elif field.kind == FIELD_TRAILER:

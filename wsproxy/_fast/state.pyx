@@ -15,6 +15,7 @@ import mmap
 import os
 
 from libc.stdint cimport int32_t, uint64_t
+from libc.string cimport memcpy
 from posix.unistd cimport write
 from wsproxy._fast.changes cimport ChangeRing, read_changes
 from wsproxy._fast.client_counts cimport ClientCounts
@@ -137,6 +138,30 @@ cdef class SharedState:
     def reopen_logs(self) -> None:
         """All workers open the file anew, within a moment. Only the supervisor calls this."""
         ws_store32(&self.log_wishes[1], ws_load32(&self.log_wishes[1]) + 1)
+
+    def copy_to(self, SharedState other not None) -> None:
+        """
+        What stands here now, into the state of a plan that was built in the same order: looking ahead there changes nothing.
+
+        Takes no lock, so it never waits and nobody waits for it: values that changed meanwhile are the old or the new ones.
+        Who waits in queues is not copied.
+
+        Raises: ValueError where ``other`` has a server or a cluster at another place.
+        """
+        cdef Py_ssize_t index
+        cdef int32_t cluster
+        for mine, its in ((self.server_index, other.server_index), (self.cluster_index, other.cluster_index)):
+            if any(mine.get(key) != at for key, at in its.items()):
+                raise ValueError("found other servers or clusters; allowed are those of the same plan")
+        for index in range(len(other.server_index)):
+            cluster = other.servers[index].cluster
+            memcpy(&other.servers[index], &self.servers[index], sizeof(ws_server_slot))
+            other.servers[index].cluster = cluster
+        for index in range(len(other.cluster_index)):
+            other.clusters[index].cursor = self.clusters[index].cursor
+            other.clusters[index].backup_cursor = self.clusters[index].backup_cursor
+            other.clusters[index].random = self.clusters[index].random
+        self.takeovers.copy_to(other.takeovers)
 
     cdef WaitingLine waiting_line(self, Py_ssize_t cluster):
         if cluster not in self.lines:

@@ -80,6 +80,8 @@ cdef class TakeoverTable:
     # Whether that is a new server for the session.
     cdef bint remember(self, uint64_t key, int32_t server, int64_t now_ms, int64_t until_ms) noexcept nogil
     cdef void forget(self, uint64_t key) noexcept nogil
+    # All that is remembered here, in place of what `other` remembered.
+    cdef int copy_to(self, TakeoverTable other) except -1
     cdef ClusterSessions cluster_sessions(self, Py_ssize_t cluster)
 
 

@@ -137,6 +137,15 @@ cdef class TakeoverTable:
             if ws_takeover_load(&bucket[way].check) ^ value == key:
                 ws_takeover_store(&bucket[way].value, 0)
 
+    cdef int copy_to(self, TakeoverTable other) except -1:
+        if other.bucket_mask != self.bucket_mask:
+            raise ValueError("found another number of buckets; allowed is the same")
+        other.secret_0 = self.secret_0
+        other.secret_1 = self.secret_1
+        memcpy(other.entries, self.entries, (self.bucket_mask + 1) * WAYS * sizeof(ws_takeover))
+        other.live_until_ms[0] = ws_takeover_load(self.live_until_ms)
+        return 0
+
     cdef ClusterSessions cluster_sessions(self, Py_ssize_t cluster):
         """The same for all that ask for this cluster's slot; made by the supervisor, before the fork."""
         if cluster not in self.sessions:

@@ -253,7 +253,10 @@ cdef class Upstream(Stream):
         if not downstream.request_done or self.body.kind == UNTIL_CLOSE or unchunk or self.engine.draining:
             downstream.keep_alive = False
         downstream.ends_by_close = unchunk or self.body.kind == UNTIL_CLOSE
-        if (head.fields.has_set_cookie or downstream.session.length) and downstream.edit_answer(head) < 0:
+        if (
+            (head.fields.has_set_cookie or downstream.session.length or downstream.explained is not None)
+            and downstream.edit_answer(head) < 0
+        ):
             return -1
         if not head.fields.has_date and self.body.kind != TUNNEL:
             date = date_line_now()  # RFC 9110 6.6.1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -19,18 +18,21 @@ from rich.tree import Tree
 
 from wsproxy._fast.replay import set_inflight
 from wsproxy._fast.state import now_ms
+from wsproxy.admin.client import ask_explanation, find_proxy
+from wsproxy.admin.messages import ExplainQuestion, digest_of
+from wsproxy.config.model import Config
 from wsproxy.config.problems import nearest, printable
 from wsproxy.config.settings_file import read_settings
 from wsproxy.config.xml import load_config
 from wsproxy.dataplane.explain import (
-    PORTS,
     Explainer,
     Explanation,
     RouteStep,
     ServerStep,
     read_asked,
+    split_url,
 )
-from wsproxy.errors import ConfigRefusedError, RequestRefusedError, StartError
+from wsproxy.errors import WsproxyError
 from wsproxy.pluginlog.world import Place, Process, World
 
 EXIT_NO_SERVER = 1
@@ -39,6 +41,22 @@ UNLIMITED = 100_000
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _OUTCOMES = {"wins": "bold green", "loses": "yellow", "no match": "dim"}
+
+
+class Live(msgspec.Struct):
+    """The proxy that answered; ``is_same_config``: FILE says the same as what it runs."""
+
+    pid: int
+    started_at: str
+    version: str
+    config: str
+    is_same_config: bool
+
+
+class LiveExplanation(Explanation, kw_only=True):
+    """The decision that a running proxy would take now."""
+
+    live: Live
 
 
 @click.command(
@@ -62,6 +80,17 @@ _OUTCOMES = {"wins": "bold green", "loses": "yellow", "no match": "dim"}
 @click.option("--drained", multiple=True, metavar="SERVER", help="A server that is drained.")
 @click.option("--full", multiple=True, metavar="SERVER", help="A server at its MaxConnections.")
 @click.option("--settings", "settings_file", type=_FILE, metavar="FILE", help="A wsproxy.toml.")
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Ask the running proxy: its configuration, and its servers as they are now.",
+)
+@click.option(
+    "--socket",
+    type=_FILE,
+    metavar="PATH",
+    help="With --live: the admin socket of the proxy to ask. Without: of the one that runs here.",
+)
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 def explain(
     config_file: Path,
@@ -73,23 +102,33 @@ def explain(
     drained: tuple[str, ...],
     full: tuple[str, ...],
     settings_file: Path | None,
+    live: bool,
+    socket: Path | None,
     is_json: bool,
 ) -> None:
     """
     Show how a request for URL is decided, and why.
 
     Each Route with its scores, the session's clone ids in order, each server's state, and the server that takes it. Nothing is
-    sent. Without --down, --drained and --full every server is up and idle.
+    sent. Without --down, --drained and --full every server is up and idle; with --live it is as the running proxy has it.
     """
+    lines = [*headers, *_cookie_line(cookies)]
+    explanation: Explanation
     try:
-        world = World(
-            load_config(config_file).config, read_settings(settings_file) if settings_file else None
-        )
-        process = world.new_process()
-        _put_into_state(process, down, drained, full)
-        asked = read_asked(method, *_split(url), [*headers, *_cookie_line(cookies)])
-        explanation = Explainer(world.config, world.routes, process.engine).explain(asked)
-    except (ConfigRefusedError, RequestRefusedError, StartError, click.UsageError) as error:
+        config = load_config(config_file).config
+        if live:
+            _refuse_assumptions(
+                {"--down": down, "--drained": drained, "--full": full, "--settings": settings_file}
+            )
+            explanation = _ask_live(config, socket, ExplainQuestion(method, url, lines))
+        else:
+            _refuse_assumptions({"--socket": socket}, "it needs --live")
+            world = World(config, read_settings(settings_file) if settings_file else None)
+            process = world.new_process()
+            _put_into_state(process, down, drained, full)
+            asked = read_asked(method, *split_url(url), lines)
+            explanation = Explainer(world.config, world.routes, process.engine).explain(asked)
+    except (WsproxyError, click.UsageError) as error:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
         click.echo(printable(text), err=True)
         sys.exit(EXIT_UNUSABLE)
@@ -104,14 +143,22 @@ def _cookie_line(cookies: tuple[str, ...]) -> list[str]:
     return [f"Cookie: {'; '.join(cookies)}"] if cookies else []
 
 
-def _split(url: str) -> tuple[str, str, str]:
-    """(scheme, authority, target) of an http or https URL; its fragment is never sent."""
-    parts = urlsplit(url)
-    if parts.scheme not in PORTS or not parts.netloc or "@" in parts.netloc:
-        msg = f"URL: found {url}; allowed is http://HOST[:PORT]/PATH or https://..."
-        raise click.UsageError(msg)
-    target = url.partition("://")[2].partition("#")[0][len(parts.netloc) :]
-    return parts.scheme, parts.netloc, target if target.startswith("/") else f"/{target}"
+def _refuse_assumptions(
+    options: dict[str, object], why: str = "--live shows what is, not what would be"
+) -> None:
+    for name, given in options.items():
+        if given:
+            raise click.UsageError(f"found {name}; {why}")
+
+
+def _ask_live(config: Config, socket: Path | None, question: ExplainQuestion) -> LiveExplanation:
+    digest = digest_of(config)
+    answer = ask_explanation(socket or find_proxy(digest), question)
+    proxy = answer.proxy
+    live = Live(
+        proxy.pid, proxy.started_at, proxy.version, proxy.config, proxy.config_digest == digest
+    )
+    return LiveExplanation(**msgspec.structs.asdict(answer.explanation), live=live)
 
 
 def _put_into_state(
@@ -173,6 +220,13 @@ def _tree(explanation: Explanation) -> Tree:
             "bold",
         )
     )
+    if isinstance(explanation, LiveExplanation):
+        live = explanation.live
+        words = f"live: wsproxy {live.version}, pid {live.pid}, runs {live.config} since {live.started_at}"
+        now = tree.add(_line(words))
+        if not live.is_same_config:
+            text = "the FILE given here says something else; what follows is the running one, with its line numbers"
+            now.add(_line(text, "bold yellow"))
     routes = tree.add(_line("Routes, in file order"))
     for route in explanation.routes:
         routes.add(_line(_route_words(route), _OUTCOMES[route.outcome]))

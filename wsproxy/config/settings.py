@@ -29,6 +29,8 @@ MOST_WAITING = 4096
 
 FallbackMode = Literal["404", "directory", "upstream"]
 BackupUse = Literal["ordered", "balanced"]
+# Of admin.socket; anything else is a file.
+SOCKET_AUTO, SOCKET_OFF = SOCKET_WORDS = ("auto", "off")
 # Of log.plugin; anything else is a file.
 PLUGIN_AUTO, PLUGIN_OFF = PLUGIN_WORDS = ("auto", "off")
 # Of log.access; anything else is a file.
@@ -477,6 +479,28 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
 
 
+class ExplainSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[explain]``: who may be told what was decided for a request, in fields of its answer."""
+
+    trusted: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="addresses and networks whose requests with X-Wsproxy-Explain: 1 get their decision in the answer's fields"
+        ),
+    ] = ()
+
+
+class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[admin]``: what the running proxy can be asked."""
+
+    socket: Annotated[
+        str,
+        Meta(
+            description='Unix socket that the proxy answers on: "auto" a file of its own in the run-time folder, "off" none, else the file; relative to the folder of wsproxy.toml'
+        ),
+    ] = "auto"
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """wsproxy.toml; ``Settings()`` is what holds without one."""
 
@@ -502,3 +526,5 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     queue: QueueSettings = QueueSettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()
+    explain: ExplainSettings = ExplainSettings()
+    admin: AdminSettings = AdminSettings()

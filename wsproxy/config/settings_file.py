@@ -22,7 +22,13 @@ from wsproxy._fast.upgrade import is_protocol
 from wsproxy.config.access_format import parse_format
 from wsproxy.config.address import parse_address
 from wsproxy.config.problems import nearest
-from wsproxy.config.settings import ACCESS_OFF, PLUGIN_WORDS, LogSettings, Settings
+from wsproxy.config.settings import (
+    ACCESS_OFF,
+    PLUGIN_WORDS,
+    SOCKET_WORDS,
+    LogSettings,
+    Settings,
+)
 from wsproxy.config.settings_tls import (
     absolute,
     check_listener,
@@ -217,7 +223,7 @@ def _check_network(text: str, at: KeyPath, problems: _Problems) -> None:
     except ValueError as error:
         problems.add(
             at,
-            f'listener.proxy_protocol: found "{text}" ({error}); allowed is an address or a network like 10.0.0.0/8',
+            f'{_dotted(at)}: found "{text}" ({error}); allowed is an address or a network like 10.0.0.0/8',
         )
 
 
@@ -236,6 +242,8 @@ def _check_together(settings: Settings, problems: _Problems) -> None:
             _check_network(text, ("listener", index, "proxy_protocol"), problems)
         for name, text in check_listener(listener):
             problems.add(("listener", index, name), f"listener.{name}: {text}")
+    for text in settings.explain.trusted:
+        _check_network(text, ("explain", "trusted"), problems)
     for name, text in check_upstream(settings.upstream.tls):
         problems.add(("upstream", "tls", name), f"upstream.tls.{name}: {text}")
     _check_protocols(settings, problems)
@@ -314,6 +322,11 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
     if access and access != ACCESS_OFF and not access.startswith("|"):
         log = msgspec.structs.replace(settings.log, access=absolute(access, path.parent))
         settings = msgspec.structs.replace(settings, log=log)
+    if settings.admin.socket and settings.admin.socket not in SOCKET_WORDS:
+        admin = msgspec.structs.replace(
+            settings.admin, socket=absolute(settings.admin.socket, path.parent)
+        )
+        settings = msgspec.structs.replace(settings, admin=admin)
     if not settings.fallback.directory:
         return settings
     directory = str((path.parent / settings.fallback.directory).resolve())

@@ -74,20 +74,28 @@ def send_methods(downstream: Downstream) -> None:
     facts = downstream.facts
     connection = connection_line(keep_alive=facts.keep_alive, http10=facts.http10)
     head = f"HTTP/1.1 200 OK\r\n{date_line()}{ALLOW}Content-Length: 0\r\n{connection}\r\n"
-    downstream.write(head.encode())
+    downstream.write(with_decision(downstream, head.encode()))
     downstream.answered()
+
+
+def with_decision(downstream: Downstream, answer: bytes) -> bytes:
+    """An answer of ours, with what was decided where its client asked for that and may know it."""
+    if downstream.decision is None:
+        return answer
+    head, end, body = answer.partition(b"\r\n\r\n")
+    lines: bytes = downstream.decision.of_own_answer(downstream)
+    return b"".join((head, b"\r\n", lines, b"\r\n" if end else b"", body))
 
 
 def send(downstream: Downstream, status: int, extra: str = "") -> None:
     """Answers the exchange with the page for ``status`` and ends it."""
     facts = downstream.facts
-    downstream.write(
-        answer(
-            status,
-            keep_alive=facts.keep_alive,
-            head_only=facts.head_only,
-            http10=facts.http10,
-            extra=extra,
-        )
+    whole = answer(
+        status,
+        keep_alive=facts.keep_alive,
+        head_only=facts.head_only,
+        http10=facts.http10,
+        extra=extra,
     )
+    downstream.write(with_decision(downstream, whole))
     downstream.answered()

@@ -26,6 +26,7 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
         trace=http.trace,
         refuse_ambiguous=plan.settings.routing.ambiguous_paths == "refuse",
         trailers=http.trailers,
+        explains=bool(plan.settings.explain.trusted),
         via=http.via.encode(),
         vhost_matching_compat=config.vhost_matching_compat,
         port_of_listener=config.app_server_port_preference == "WebserverPort",

@@ -1,7 +1,7 @@
 """
 One request's decision, step by step, with the reason of each step: every Route, every clone id, every server.
 
-Driven by ``cli.explain``. Asks the functions that live traffic uses (``_fast.replay``) and puts their answers side by side;
+Driven by ``cli.explain`` and ``admin.api``. Asks the functions that live traffic uses (``_fast.replay``) and puts their answers side by side;
 must not decide anything itself.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -107,6 +108,26 @@ class Asked:
     cookies: list[bytes]
 
 
+def split_url(url: str) -> tuple[str, str, str]:
+    """
+    (scheme, authority, target) of an http or https URL; its fragment is never sent.
+
+    Raises:
+        RequestRefusedError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise RequestRefusedError(
+            f"URL: found {url} ({error}); allowed is http://HOST[:PORT]/PATH or https://..."
+        ) from None
+    if parts.scheme not in PORTS or not parts.netloc or "@" in parts.netloc:
+        msg = f"URL: found {url}; allowed is http://HOST[:PORT]/PATH or https://..."
+        raise RequestRefusedError(msg)
+    target = url.partition("://")[2].partition("#")[0][len(parts.netloc) :]
+    return parts.scheme, parts.netloc, target if target.startswith("/") else f"/{target}"
+
+
 def read_asked(method: str, scheme: str, authority: str, target: str, lines: list[str]) -> Asked:
     """
     The request that a client would send for this URL; ``lines`` are more header fields, and may have a Host of their own.
@@ -121,6 +142,8 @@ def read_asked(method: str, scheme: str, authority: str, target: str, lines: lis
     if isinstance(found, int):
         status, words = HEAD_ERRORS[-found] if found else (400, "the head is not whole")
         raise RequestRefusedError(f"this request is refused with {status}: {words}")
+    if found["size"] != len(head):
+        raise RequestRefusedError("this request is refused with 400: a header line is empty")
     port = PORTS[scheme] if found["port"] < 0 else found["port"]
     cookies = [row[1] for row in found["fields"] if row[0].lower() == b"cookie"]
     return Asked(method, scheme, found["host"], port, found["target"], cookies)
@@ -129,8 +152,11 @@ def read_asked(method: str, scheme: str, authority: str, target: str, lines: lis
 class Explainer:
     """Explains requests to one configuration with the servers' state as it is."""
 
-    def __init__(self, config: Config, routes: CompiledRoutes, engine: Engine) -> None:
-        """``engine``: whose services and state decide."""
+    def __init__(
+        self, config: Config, routes: CompiledRoutes, engine: Engine, *, is_live: bool = False
+    ) -> None:
+        """``engine``: whose services and state decide; ``is_live``: a running proxy's, so that whose turn it is is known."""
+        self._is_live = is_live
         self._config = config
         self._routes = routes
         self._engine = engine
@@ -169,8 +195,11 @@ class Explainer:
         now = now_ms()
         pools = service.secure_pools if asked.scheme == "https" else service.pools
         explanation.servers = [
-            _server(service.cluster, cluster, index, role, f"{pool.host}:{pool.port}", now)
-            for index, (pool, role) in enumerate(zip(pools, _roles(cluster), strict=False))
+            _server(
+                *(service.cluster, cluster, index, role, f"{pool.host}:{pool.port}", now),
+                is_live=self._is_live,
+            )
+            for index, (pool, role) in enumerate(zip(pools, roles_of(cluster), strict=False))
         ]
         explanation.clone_ids = [
             _clone(service.cluster, clone_id, explanation.servers)
@@ -178,11 +207,19 @@ class Explainer:
         ]
         server, rule = request.choose(now, -1)
         request.finish()
-        explanation.rule = _why(rule, server, cluster, explanation)
-        explanation.status = 503 if server < 0 else None
-        if server >= 0:
-            explanation.server = explanation.servers[server].name
-            explanation.transport = explanation.servers[server].address
+        if server < 0:
+            explanation.rule = words_of_none(is_full=server == NoServer.ALL_FULL)
+            explanation.status = 503
+            return explanation
+        picked = explanation.servers[server]
+        explanation.server = picked.name
+        explanation.transport = picked.address
+        explanation.status = None
+        explanation.rule = words_of_rule(
+            rule, cluster, picked.role, picked.verdict, has_clone_ids=bool(explanation.clone_ids)
+        )
+        if not self._is_live and _is_by_turn(rule, cluster, picked):
+            explanation.rule += "; where its turn begins is random"
         return explanation
 
     def _route(
@@ -250,9 +287,22 @@ def _text(data: bytes) -> str:
 
 
 def _server(
-    live: Cluster, cluster: ServerCluster, index: int, role: Role, address: str, now: int
+    live: Cluster,
+    cluster: ServerCluster,
+    index: int,
+    role: Role,
+    address: str,
+    now: int,
+    *,
+    is_live: bool,
 ) -> ServerStep:
     state = live.server_state(index)
+    verdict = Verdict(live.judge_server(index, now))
+    words = VERDICTS[verdict]
+    left_ms = state["down_until_ms"] - now
+    if verdict == Verdict.DOWN and is_live:
+        # Over, and still down: the one request that may try it is on its way.
+        words += f", for {left_ms / 1000:.0f} s more" if left_ms > 0 else ", being tried again"
     clone_id = cluster.servers[index].clone_id if index < len(cluster.servers) else None
     return ServerStep(
         live.server_names[index],
@@ -261,12 +311,22 @@ def _server(
         state["start_weight"],
         state["max_connections"],
         state["inflight"],
-        VERDICTS[Verdict(live.judge_server(index, now))],
+        words,
         address,
     )
 
 
-def _roles(cluster: ServerCluster) -> list[Role]:
+def _is_by_turn(rule: int, cluster: ServerCluster, picked: ServerStep) -> bool:
+    """Whether another start of the round robin could have meant another server."""
+    return (
+        rule == Rule.BALANCED
+        and cluster.load_balance != "Random"
+        and picked.role == "primary"
+        and picked.verdict == VERDICTS[Verdict.USABLE]
+    )
+
+
+def roles_of(cluster: ServerCluster) -> list[Role]:
     """Of each server, and last of the ClusterAddress, which not every cluster has."""
     roles: list[Role] = ["out of service"] * len(cluster.servers)
     primaries, backups = members_of(cluster)
@@ -284,22 +344,24 @@ def _clone(live: Cluster, clone_id: bytes, servers: list[ServerStep]) -> CloneSt
     return CloneStep(_text(clone_id), servers[index].name, servers[index].verdict)
 
 
-def _why(rule: int, server: int, cluster: ServerCluster, explanation: Explanation) -> str:
+def words_of_none(*, is_full: bool) -> str:
+    """Why no server was chosen; ``is_full``: because of MaxConnections."""
+    return "every usable server is at MaxConnections" if is_full else "no server is usable"
+
+
+def words_of_rule(
+    rule: int, cluster: ServerCluster, role: Role, verdict: str, *, has_clone_ids: bool
+) -> str:
+    """The rule that chose a server, which had this ``role`` and ``verdict``; ``has_clone_ids``: the request."""
     if rule == Rule.AFFINITY:
         return "session affinity: the first clone id whose server is usable"
     if rule == Rule.REMEMBERED:
         return "session affinity: the session moved there a moment ago"
-    if server == NoServer.ALL_FULL:
-        return "every usable server is at MaxConnections"
-    if server < 0:
-        return "no server is usable"
-    picked = explanation.servers[server]
-    unmet = "none of its clone ids has a usable server, so " if explanation.clone_ids else ""
-    if picked.role == "ClusterAddress":
+    unmet = "none of its clone ids has a usable server, so " if has_clone_ids else ""
+    if role == "ClusterAddress":
         return f"{unmet}the ClusterAddress takes requests without affinity"
-    if picked.role == "backup":
+    if role == "backup":
         return f"{unmet}no primary is usable: a backup"
-    if picked.verdict != VERDICTS[Verdict.USABLE]:
-        return f"{unmet}a server gets its chance: {picked.verdict}"
-    begins = "" if cluster.load_balance == "Random" else "; where its turn begins is random"
-    return f"{unmet}regular balancing ({cluster.load_balance}) among the usable servers{begins}"
+    if verdict != VERDICTS[Verdict.USABLE]:
+        return f"{unmet}a server gets its chance: {verdict}"
+    return f"{unmet}regular balancing ({cluster.load_balance}) among the usable servers"

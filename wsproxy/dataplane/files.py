@@ -96,7 +96,7 @@ class FileFallback:
             f"Content-Type: {opened.kind}\r\nContent-Length: {opened.size}\r\n"
             f"Last-Modified: {formatdate(opened.changed_s, usegmt=True)}\r\n{connection}\r\n"
         )
-        room = downstream.write(head.encode())
+        room = downstream.write(answers.with_decision(downstream, head.encode()))
         left = 0 if facts.head_only else opened.size
         while left and downstream.is_open:
             if not room:

@@ -25,6 +25,7 @@ from wsproxy._fast.select import Cluster
 from wsproxy.config.settings import QueueSettings, RetrySettings
 from wsproxy.dataplane import answers
 from wsproxy.dataplane.connect import open_upstream
+from wsproxy.dataplane.explained import Decision, Decisions
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.queue import WaitingRoom
 from wsproxy.dataplane.refusals import Refusals
@@ -82,12 +83,14 @@ class SlowPath:
         clusters: Sequence[Cluster | None],
         queue: QueueSettings,
         witness: Witness | None = None,
+        decisions: Decisions | None = None,
     ) -> None:
         """
         ``files`` answers where no route matches (None: 404); ``clusters`` may have queues, as ``queue`` says.
 
-        ``witness`` is told of each failure, and of what follows.
+        ``witness`` is told of each failure, and of what follows. ``decisions`` tells clients who may know what was decided.
         """
+        self._decisions = decisions
         self._resolver = resolver
         self._files = files
         self._retry = retry
@@ -101,6 +104,10 @@ class SlowPath:
     def client_refused(self, peer: str) -> None:
         """A client wanted more connections than limits.client_connections allows."""
         self._refusals.note(peer, asyncio.get_running_loop().time())
+
+    def begin_explained(self, downstream: Downstream) -> Decision | None:
+        """A request asks for its decision: what keeps it; None where the client may not know."""
+        return None if self._decisions is None else self._decisions.begin(downstream.facts.peer)
 
     def connect(self, downstream: Downstream) -> None:
         """No warm connection to the server that was taken."""
@@ -274,6 +281,8 @@ class SlowPath:
     def _answer(self, downstream: Downstream, status: int, why: str = "") -> None:
         ledger, downstream.tries = downstream.tries, None
         if ledger is not None:
+            if downstream.decision is not None:
+                downstream.decision.attempts = ledger.attempts
             self._log_ledger(
                 downstream, ledger, f"answered {status} by wsproxy{why and f', {why},'}"
             )

@@ -28,6 +28,7 @@ from wsproxy.dataplane import tasks
 from wsproxy.dataplane.access_log import AccessKeeper
 from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.context import BoundListener, WorkerContext
+from wsproxy.dataplane.explained import Decisions
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.introduction import IntroducingListener, reset
 from wsproxy.dataplane.plan import Plan
@@ -75,6 +76,7 @@ def build_engine(
         plan.clusters,
         settings.queue,
         witness,
+        Decisions(plan.config, plan.routes, settings.explain.trusted),
     )
     engine = make_engine(plan, worker_id, slow)
     slow.engine = engine

@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from wsproxy.dataplane.explained import ASK_HEADER, SERVER
 from wsproxy.pluginlog.outcome import text_of
 from wsproxy.pluginlog.requests import LoggedRequest
 from wsproxy.pluginlog.summary import SentJson
@@ -28,9 +29,6 @@ ASSUMED_METHOD = b"GET"
 # Requests that wait for their answer at once: enough for any pace of one log, and no flood where the proxy hangs.
 MOST_AT_ONCE = 256
 ANSWER_S = 60.0
-# What a wsproxy that trusts this client tells of its decision.
-ASK_HEADER = "X-Wsproxy-Explain"
-SERVER_HEADER = "X-Wsproxy-Server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +157,7 @@ async def _send(
             text_of(request.method), url, headers=headers, allow_redirects=False
         ) as response:
             await response.read()
-            status, server = response.status, response.headers.get(SERVER_HEADER, "")
+            status, server = response.status, response.headers.get(SERVER, "")
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         answers.failed += 1
         _note(answers, request, "failed", str(request.status), f"{type(error).__name__}: {error}")

@@ -6,21 +6,28 @@ Driven by ``cli``. Must not parse arguments or files.
 
 from __future__ import annotations
 
+import importlib
 import logging
+import os
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 from wsproxy._fast.state import SharedState
+from wsproxy.admin.live import ProxyFacts
+from wsproxy.admin.place import open_own_socket, open_socket
 from wsproxy.config.address import Address
 from wsproxy.config.model import Config
-from wsproxy.config.settings import Settings
+from wsproxy.config.settings import SOCKET_AUTO, SOCKET_OFF, Settings
 from wsproxy.dataplane.access_log import AccessKeeper
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.dataplane.plan import build_plan, tell_of_transports, warn_of_unusable
 from wsproxy.dataplane.witness import Witness
+from wsproxy.errors import StartError
 from wsproxy.pluginlog.writer import PluginLog
 from wsproxy.process.access_log import AccessWriter, open_access_log
 from wsproxy.process.listeners import ListenerSet, open_listeners, plan_listeners
+from wsproxy.process.on_demand import OnDemand
 from wsproxy.process.plugin_log import on_log_signal, open_plugin_log
 from wsproxy.process.supervisor import OnReady, Supervisor
 from wsproxy.process.system import count_usable_cpus, raise_open_files_limit, set_process_name
@@ -93,10 +100,43 @@ def run_supervisor(
             WorkerContext(worker_id, plan, bound, make_witness, make_keeper), on_ready
         )
 
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    facts = ProxyFacts(os.getpid(), started_at, len(listeners.by_worker), plan, log_plan)
     return Supervisor(
         listeners,
         state,
         run_one,
         settings.timeouts.shutdown_s,
         partial(on_log_signal, state=state, plan=log_plan, access_path=settings.log.access),
+        make_admin(settings, facts),
     ).run()
+
+
+def make_admin(settings: Settings, facts: ProxyFacts) -> OnDemand | None:
+    """
+    The process that answers on the admin socket, which listens already; None: there is none. # I/O.
+
+    Raises:
+        StartError: the socket that ``admin.socket`` names cannot be made.
+    """
+    wanted = settings.admin.socket
+    if wanted in ("", SOCKET_OFF):
+        return None
+    try:
+        opened = open_own_socket() if wanted == SOCKET_AUTO else open_socket(wanted)
+    except StartError as error:
+        if wanted != SOCKET_AUTO:
+            raise
+        logger.warning(
+            '%s; `wsproxy explain --live` cannot ask this proxy (admin.socket in wsproxy.toml names a file, or "off")',
+            error,
+        )
+        return None
+
+    def run() -> int:
+        # Here and not above: what answers (aiohttp) is 15 MB that neither supervisor nor workers need.
+        server = importlib.import_module("wsproxy.admin.server")
+        exit_code: int = server.run_admin(facts, opened.sock)
+        return exit_code
+
+    return OnDemand("admin", opened, run)

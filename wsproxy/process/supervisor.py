@@ -3,7 +3,7 @@ Starts the workers, keeps them running, stops them.
 
 Driven by ``process.start``; drives ``run_worker`` in each child. Must not run an event loop, start threads or touch requests:
 it forks, and a fork copies whatever lock another thread holds. Everything it waits for (signals, the end of a child, a worker
-that became ready) arrives at one selector, so it never polls.
+that became ready, who wants to ask the admin process) arrives at one selector, so it never polls.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import NoReturn, Protocol
 
 from wsproxy.dataplane.context import BoundListener
 from wsproxy.process.listeners import ListenerSet
+from wsproxy.process.on_demand import (
+    FIRST_BACKOFF_S,
+    HEALTHY_AFTER_S,
+    LAST_BACKOFF_S,
+    OnDemand,
+)
 from wsproxy.process.system import end_with_parent, notify_systemd, set_process_name
 
 logger = logging.getLogger(__name__)
 
-# A worker that lived this long was healthy: its end is an accident, and it is started again at once.
-HEALTHY_AFTER_S = 5.0
-# Between the starts of a worker that keeps dying: doubles from the first to the last, so that a crash loop costs no CPU.
-FIRST_BACKOFF_S = 0.1
-LAST_BACKOFF_S = 5.0
 # Starts in a row that end before the worker accepts connections, for every worker: then the cause is not an accident.
 MAX_FAILED_STARTS = 5
 # Workers end by themselves after shutdown_s; this long after that something hangs.
@@ -92,8 +94,14 @@ class Supervisor:
         run_worker: RunWorker,
         shutdown_s: float,
         on_log_signal: Callable[[signal.Signals], None],
+        admin: OnDemand | None = None,
     ) -> None:
-        """One worker for each row of ``listeners``, which ``run`` closes; ``on_log_signal`` gets SIGUSR1 and SIGUSR2."""
+        """
+        One worker for each row of ``listeners``; ``on_log_signal`` gets SIGUSR1 and SIGUSR2.
+
+        ``run`` closes ``listeners`` and the socket of ``admin``.
+        """
+        self._admin = admin
         self._on_log_signal = on_log_signal
         self._workers = [_Worker(worker_id) for worker_id in range(len(listeners.by_worker))]
         self._listeners = listeners
@@ -124,8 +132,9 @@ class Supervisor:
         gc.collect()
         gc.freeze()  # what exists now is shared with the workers; a collection there must not copy its pages
         try:
-            while self._phase is Phase.RUNNING or self._running():
+            while self._phase is Phase.RUNNING or self._pids():
                 self._start_due_workers()
+                self._watch_admin()
                 self._wait()
                 self._reap()
                 self._kill_when_due()
@@ -134,6 +143,8 @@ class Supervisor:
                 signal.signal(number, handler)
             signal.set_wakeup_fd(old_wakeup_fd)
             self._listeners.close()
+            if self._admin is not None:
+                self._admin.socket.close()
             self._selector.close()
             os.close(read_fd)
             os.close(write_fd)
@@ -143,11 +154,19 @@ class Supervisor:
     def _running(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.pid is not None]
 
+    def _pids(self) -> list[int]:
+        """All children that run; not reaped yet, so each pid is still its own."""
+        admin = None if self._admin is None else self._admin.pid
+        pids = (*(worker.pid for worker in self._workers), admin)
+        return [pid for pid in pids if pid is not None]
+
     # waiting
 
     def _wait(self) -> None:
         """Sleeps until a signal, word from a worker or the next deadline."""
         deadlines = [worker.start_at for worker in self._workers if worker.start_at is not None]
+        if self._admin is not None and self._admin.watch_at is not None:
+            deadlines.append(self._admin.watch_at)
         if self._phase is not Phase.RUNNING:
             deadlines = [self._kill_at] if self._kill_at is not None else []
         timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
@@ -155,6 +174,8 @@ class Supervisor:
             if key.data is None:
                 for number in os.read(key.fd, 4096):
                     self._on_signal(signal.Signals(number))
+            elif isinstance(key.data, OnDemand):
+                self._start_admin(key.data)
             else:
                 self._on_word(key.data)
 
@@ -202,6 +223,22 @@ class Supervisor:
             pid, status = os.waitpid(worker.pid, os.WNOHANG)
             if pid:
                 self._on_end(worker, os.waitstatus_to_exitcode(status))
+        if self._admin is not None and self._admin.pid is not None:
+            pid, status = os.waitpid(self._admin.pid, os.WNOHANG)
+            if pid:
+                self._on_admin_end(self._admin, pid, os.waitstatus_to_exitcode(status))
+
+    def _on_admin_end(self, admin: OnDemand, pid: int, exit_code: int) -> None:
+        """Workers do not notice; the next who asks has it started again."""
+        delay_s = admin.note_end(time.monotonic())
+        if self._phase is Phase.RUNNING:
+            logger.error(
+                "%s process (pid %d) %s; started again when it is asked, not before %g s",
+                admin.name,
+                pid,
+                _describe_end(exit_code),
+                delay_s,
+            )
 
     def _on_end(self, worker: _Worker, exit_code: int) -> None:
         now = time.monotonic()
@@ -248,10 +285,13 @@ class Supervisor:
         self._kill_at = time.monotonic() + self._shutdown_s + KILL_GRACE_S
         notify_systemd("STOPPING=1")
         self._listeners.close()
-        self._signal_workers(signal.SIGTERM)
+        if self._admin is not None:
+            self._unwatch(self._admin)
+            self._admin.socket.close()
+        self._signal_all(signal.SIGTERM)
 
     def _kill_when_due(self) -> None:
-        if self._kill_at is not None and self._running() and time.monotonic() >= self._kill_at:
+        if self._kill_at is not None and self._pids() and time.monotonic() >= self._kill_at:
             logger.warning("workers still run %g s after they should have ended", KILL_GRACE_S)
             self._kill()
 
@@ -259,14 +299,13 @@ class Supervisor:
         self._phase = Phase.KILLING
         self._kill_at = None
         self._exit_code = EXIT_FAILED
-        pids = [worker.pid for worker in self._running()]
+        pids = self._pids()
         logger.warning("killing %d workers: pid %s", len(pids), ", ".join(map(str, pids)))
-        self._signal_workers(signal.SIGKILL)
+        self._signal_all(signal.SIGKILL)
 
-    def _signal_workers(self, number: signal.Signals) -> None:
-        for worker in self._running():
-            assert worker.pid is not None
-            os.kill(worker.pid, number)  # not reaped yet, so the pid is still its own
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in self._pids():
+            os.kill(pid, number)
 
     # starting
 
@@ -279,31 +318,16 @@ class Supervisor:
                 self._start(worker)
 
     def _start(self, worker: _Worker) -> None:
-        """Forks. Signals wait meanwhile: one that came between fork and reset would run the parent's handler in the child."""
         read_fd, write_fd = os.pipe()
-        parent_pid = os.getpid()
         self._ledger.worker_started(worker.worker_id)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED_SIGNALS)
-        try:
-            pid = os.fork()
-        except OSError as error:  # too many processes, no memory: may pass
-            signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
-            os.close(read_fd)
-            os.close(write_fd)
-            worker.start_at = time.monotonic() + LAST_BACKOFF_S
-            logger.error(
-                "worker %d cannot be forked: %s; tried again in %g s",
-                worker.worker_id,
-                error.strerror,
-                LAST_BACKOFF_S,
-            )
-            return
-        if pid == 0:
-            self._be_worker(worker, write_fd, (read_fd, *self._signal_fds), old_mask, parent_pid)
-        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+        pid = self._fork(
+            f"worker {worker.worker_id}", partial(self._be_worker, worker, read_fd, write_fd)
+        )
         os.close(write_fd)
+        if pid is None:
+            os.close(read_fd)
+            worker.start_at = time.monotonic() + LAST_BACKOFF_S
+            return
         worker.pid = pid
         worker.started_at = time.monotonic()
         worker.start_at = None
@@ -311,13 +335,73 @@ class Supervisor:
         worker.ready_fd = read_fd
         self._selector.register(read_fd, selectors.EVENT_READ, worker)
 
+    def _watch_admin(self) -> None:
+        """Waits for who wants to ask, where the time for that has come."""
+        admin = self._admin
+        if admin is None or admin.watch_at is None or self._phase is not Phase.RUNNING:
+            return
+        if admin.watch_at <= time.monotonic():
+            admin.watch_at = None
+            self._selector.register(admin.socket.sock, selectors.EVENT_READ, admin)
+
+    def _unwatch(self, admin: OnDemand) -> None:
+        if admin.socket.sock in self._selector.get_map():
+            self._selector.unregister(admin.socket.sock)
+
+    def _start_admin(self, admin: OnDemand) -> None:
+        """Somebody has connected; who it is, and what is wanted, is the process's part."""
+        if self._phase is not Phase.RUNNING:
+            return  # a signal came in the same moment
+        self._unwatch(admin)
+        pid = self._fork(admin.name, partial(self._be_admin, admin))
+        if pid is None:
+            admin.watch_at = time.monotonic() + LAST_BACKOFF_S
+        else:
+            admin.note_start(pid, time.monotonic())
+
+    def _fork(self, what: str, run: Callable[[], int]) -> int | None:
+        """
+        The pid of a child that does ``run``; None: there is no room for one now, which was logged.
+
+        Signals wait meanwhile: one that came between fork and reset would run the parent's handler in the child.
+        """
+        parent_pid = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED_SIGNALS)
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes, no memory: may pass
+            signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+            logger.error(
+                "%s cannot be forked: %s; tried again in %g s", what, error.strerror, LAST_BACKOFF_S
+            )
+            return None
+        if pid == 0:
+            self._be_child(what, run, old_mask, parent_pid)
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+        return pid
+
     # below: in the child
 
-    def _be_worker(
+    def _be_worker(self, worker: _Worker, read_fd: int, ready_fd: int) -> int:
+        os.close(read_fd)
+        self._listeners.keep_only(worker.worker_id)
+        if self._admin is not None:
+            self._admin.socket.sock.close()
+        set_process_name(f"wsproxy-{worker.worker_id}")
+        listeners = self._listeners.by_worker[worker.worker_id]
+        return self._run_worker(worker.worker_id, listeners, _ready_writer(ready_fd))
+
+    def _be_admin(self, admin: OnDemand) -> int:
+        self._listeners.close()
+        set_process_name(f"wsproxy-{admin.name}")
+        return admin.run()
+
+    def _be_child(
         self,
-        worker: _Worker,
-        ready_fd: int,
-        not_ours: tuple[int, ...],
+        what: str,
+        run: Callable[[], int],
         signal_mask: set[int | signal.Signals],
         parent_pid: int,
     ) -> NoReturn:
@@ -331,20 +415,16 @@ class Supervisor:
                 )
             signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
             self._selector.close()
-            for fd in not_ours:
-                os.close(fd)
-            for other in self._workers:
-                if other.ready_fd is not None and other is not worker:
-                    os.close(other.ready_fd)
-            self._listeners.keep_only(worker.worker_id)
-            set_process_name(f"wsproxy-{worker.worker_id}")
+            ready_fds = (worker.ready_fd for worker in self._workers)
+            for fd in (*self._signal_fds, *ready_fds):
+                if fd is not None:
+                    os.close(fd)
             if end_with_parent(signal.SIGTERM, parent_pid):
-                listeners = self._listeners.by_worker[worker.worker_id]
-                exit_code = self._run_worker(worker.worker_id, listeners, _ready_writer(ready_fd))
+                exit_code = run()
         except SystemExit as leaving:
             exit_code = leaving.code if isinstance(leaving.code, int) else EXIT_FAILED
         except BaseException:
-            logger.exception("worker %d failed", worker.worker_id)
+            logger.exception("%s failed", what)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -47,6 +47,7 @@ KINDS = {
     b"date": 11,
 }
 PRIVATE = 8
+OWN = 14
 # Connection cannot take these away: a message whose framing is lost is another message.
 OWN_OPTIONS = {b"close", b"keep-alive", b"upgrade"}  # mean something themselves, name no field
 NEVER_DROPPED = {b"host", b"content-length", b"transfer-encoding"}
@@ -87,6 +88,8 @@ def welcomes_trailers(fields: Fields) -> bool:
 def kind_of(name: bytes) -> int:
     if name.startswith((b"$ws", b"_ws_")):
         return PRIVATE
+    if name.startswith(b"x-wsproxy-") and name != b"x-wsproxy-":
+        return OWN
     return KINDS.get(name, 0)
 
 
@@ -307,6 +310,9 @@ def parse_request(
         "expect_continue": minor == 1 and bool(expected),
         "hops": hops,
         "te_trailers": minor == 1 and welcomes_trailers(fields),
+        "asks_why": any(
+            name.lower() == b"x-wsproxy-explain" and value == b"1" for name, value in fields.rows
+        ),
         "nominates_others": bool(set(fields.options) - OWN_OPTIONS - {b"te"}),
         "fields": fields.as_rows(),
     }

@@ -41,6 +41,11 @@ def rewritten_names(*, keep_trailer: bool) -> set[bytes]:
     return REWRITTEN - {b"trailer"} if keep_trailer else REWRITTEN
 
 
+def is_own(name: bytes) -> bool:
+    """Between a client and wsproxy: neither side's goes on to the other."""
+    return name.startswith(b"x-wsproxy-") and name != b"x-wsproxy-"
+
+
 def is_private(name: bytes) -> bool:
     return name.startswith((b"$ws", b"_ws_"))
 
@@ -86,7 +91,7 @@ def request(
         name = name_of(line)
         if name in rewritten or (name in dropped and not is_private(name)):
             continue  # Connection takes no private field away: a trusted proxy's word would be lost
-        if is_private(name) and not keep_private:
+        if (is_private(name) and not keep_private) or is_own(name):
             continue
         if name == b"expect" and minor == 0:
             continue
@@ -141,7 +146,7 @@ def response(
     out = [b"HTTP/1.1 " + (status_text if len(status_text) > 3 else status_text + b" ")]
     for line in fields:
         name = name_of(line)
-        if name in rewritten or name in dropped or is_private(name):
+        if name in rewritten or name in dropped or is_private(name) or is_own(name):
             continue
         if name == b"content-length" and drop_length:
             continue

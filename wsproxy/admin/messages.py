@@ -1,0 +1,70 @@
+"""
+What goes over the admin socket, as JSON: questions, answers, errors.
+
+Read and written by ``admin.server`` and ``admin.client``; docs/admin.md names every field. Must not hold a secret: no session
+id, no password, no key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from wsproxy.config.model import Config
+from wsproxy.dataplane.explain import Explanation
+
+EXPLAIN_PATH = "/v1/explain"
+STATUS_PATH = "/v1/status"
+
+# Of a question's body: a head of `limits.head_bytes` at its default, twice over for JSON's escapes.
+MOST_BODY_BYTES = 131_072
+
+
+class ExplainQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """A request as a client would send it; ``headers`` are whole lines, ``NAME: VALUE``."""
+
+    method: str
+    url: str
+    headers: list[str] = []
+
+
+class WorkerStatus(msgspec.Struct):
+    """A worker that runs now."""
+
+    id: int
+    pid: int
+
+
+class Status(msgspec.Struct):
+    """Which proxy answers; ``pid`` of its supervisor, ``plugin_log`` empty where none is written."""
+
+    version: str
+    pid: int
+    started_at: str
+    config: str
+    config_digest: str
+    worker_count: int
+    workers: list[WorkerStatus]
+    plugin_log: str
+    plugin_log_level: str
+
+
+class ExplainAnswer(msgspec.Struct):
+    """The decision that the request would meet now, and who says so."""
+
+    proxy: Status
+    explanation: Explanation
+
+
+class ErrorAnswer(msgspec.Struct):
+    """What was wrong with the question: what was found, and what is allowed."""
+
+    error: str
+
+
+def digest_of(config: Config) -> str:
+    """Equal for two files that say the same in the same lines; wherever they are."""
+    said = msgspec.to_builtins(config)
+    said.pop("path")
+    return hashlib.sha256(msgspec.json.encode(said)).hexdigest()

@@ -1,0 +1,185 @@
+"""
+The decision for a live request in the fields of its answer, for clients that ask for it and may know.
+
+Made by ``dataplane.worker``; a request that asks is told of by ``_fast.explained``, which fills its ``Decision`` from what was
+decided. Must not decide anything, and must not let a byte into a field that is not printable ASCII: names come from
+plugin-cfg.xml, clone ids from the client.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from wsproxy._fast.balance import Verdict
+from wsproxy._fast.downstream import Downstream
+from wsproxy._fast.replay import Rule
+from wsproxy._fast.witness import Asked, Chosen, Passed
+from wsproxy.config.model import Config
+from wsproxy.config.problems import printable
+from wsproxy.dataplane.explain import VERDICTS, roles_of, words_of_none, words_of_rule
+from wsproxy.dataplane.introduction import is_listed
+from wsproxy.routing.ledger import Attempt
+from wsproxy.routing.table import CompiledRoutes, first_by_name
+
+# What asks, and what answers; servers' own fields of these names end at wsproxy.
+ASK_HEADER = "X-Wsproxy-Explain"
+SERVER, ROUTE, SCORE, AFFINITY, RULE, TRIES, REQUEST_ID = (
+    f"X-Wsproxy-{name}"
+    for name in ("Server", "Route", "Score", "Affinity", "Rule", "Tries", "Request-Id")
+)
+# Of one value: a cookie can bring thousands of clone ids, and clients refuse answers with heads of some ten KiB.
+MOST_CHARS = 1000
+NOTHING = "none"
+
+
+def request_id(number: int) -> str:
+    """The id of this worker's request in all logs: pid and number, as http_plugin.log has them."""
+    return f"{os.getpid():08x}-{number & 0xFFFFFFFF:08x}"
+
+
+class Decisions:
+    """Who may know, and the words; one a worker."""
+
+    def __init__(self, config: Config, routes: CompiledRoutes, trusted: Sequence[str]) -> None:
+        """``trusted``: addresses and networks of clients that may know."""
+        self._cluster_at = first_by_name(config.server_clusters)
+        self._routes = routes
+        self._trusted = tuple(map(ipaddress.ip_network, trusted))
+
+    def begin(self, peer: str) -> Decision | None:
+        """What keeps the decision for a client at this address; None where it may not know."""
+        return Decision(self) if is_listed(peer, self._trusted) else None
+
+    def route_of(self, asked: Asked) -> tuple[str, str]:
+        """The Route with its groups, and its scores."""
+        if asked.route < 0:
+            return NOTHING, NOTHING
+        route = self._routes.routes[asked.route]
+        hosts = "any host" if route.virtual_host_group is None else route.virtual_host_group
+        uris = "any URI" if route.uri_group is None else route.uri_group
+        return f"{hosts} / {uris} -> {route.server_cluster}", f"{asked.score}/{asked.exact}"
+
+    def rule_of(self, asked: Asked | None, chosen: Chosen, clone_ids: list[bytes]) -> str:
+        """Why this server, or none."""
+        if not chosen.server:
+            return words_of_none(is_full=any(each.full for each in chosen.passed))
+        if asked is None or asked.route < 0:
+            return "no Route matches: the fallback takes it"
+        cluster = self._routes.clusters[
+            self._cluster_at[self._routes.routes[asked.route].server_cluster]
+        ]
+        every = cluster.servers
+        if cluster.cluster_address is not None:
+            every = (*every, cluster.cluster_address)
+        at = next(at for at, server in enumerate(every) if server.name == chosen.server)
+        rule = Rule.BALANCED
+        if chosen.by_affinity:
+            rule = Rule.AFFINITY
+        elif chosen.remembered:
+            rule = Rule.REMEMBERED
+        verdict = Verdict.USABLE
+        if chosen.is_down:
+            verdict = Verdict.PROBE if chosen.retries else Verdict.DOWN
+        return words_of_rule(
+            rule,
+            cluster,
+            roles_of(cluster)[at],
+            VERDICTS[verdict],
+            has_clone_ids=bool(clone_ids),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Decision:
+    """What was decided for one request; ``_fast.explained`` fills it, None and empty where it did not come that far."""
+
+    words: Decisions
+    asked: Asked | None = None
+    chosen: Chosen | None = None
+    clone_ids: list[bytes] = field(default_factory=list)
+    attempts: Sequence[Attempt] = ()  # that failed, where the answer is ours
+
+    def of_answer(self, downstream: Downstream) -> bytes:
+        """Field lines for a server's answer."""
+        chosen = downstream.describe_choice()
+        ledger = downstream.tries
+        attempts = () if ledger is None else tuple(each for each in ledger.attempts if each.failure)
+        first = self.chosen
+        if first is not None and first.server == chosen.server and not attempts:
+            # What it was before this request: by now it may have been marked up.
+            chosen = chosen._replace(is_down=first.is_down, retries=first.retries)
+        rule = self.words.rule_of(self.asked, chosen, self.clone_ids)
+        if first is not None and not first.server:
+            rule = f"after waiting in the queue: {rule}"
+        if attempts:
+            rule = f"after {len(attempts)} failed: {rule}"
+        return self._lines(downstream, chosen, attempts, rule)
+
+    def of_own_answer(self, downstream: Downstream) -> bytes:
+        """Field lines for an answer that wsproxy gives itself."""
+        attempts = tuple(each for each in self.attempts if each.failure)
+        rule = ""
+        if self.chosen is not None and not self.chosen.server:
+            rule = self.words.rule_of(self.asked, self.chosen, self.clone_ids)
+        elif attempts:
+            rule = f"after {len(attempts)} failed: wsproxy answers"
+        elif self.asked is not None and self.asked.route < 0:
+            rule = "no Route matches: the fallback answers"
+        return self._lines(downstream, None, attempts, rule)
+
+    def _lines(
+        self,
+        downstream: Downstream,
+        served: Chosen | None,
+        attempts: Sequence[Attempt],
+        rule: str,
+    ) -> bytes:
+        rows = {REQUEST_ID: request_id(downstream.request_number)}
+        if self.asked is not None:
+            rows[ROUTE], rows[SCORE] = self.words.route_of(self.asked)
+        if served is not None:
+            rows[SERVER] = served.server
+        if self.chosen is not None:
+            rows[AFFINITY] = self._affinity(served)
+            passed = (f"{each.server} ({_why_passed(each)})" for each in self.chosen.passed)
+            failed = (f"{each.server} ({_in_short(each.failure)})" for each in attempts)
+            last = () if served is None else (served.server,)
+            rows[TRIES] = ", ".join((*passed, *failed, *last)) or NOTHING
+        if rule:
+            rows[RULE] = rule
+        return b"".join(
+            b"%b: %b\r\n" % (name.encode(), _value(text)) for name, text in rows.items()
+        )
+
+    def _affinity(self, served: Chosen | None) -> str:
+        if not self.clone_ids:
+            return NOTHING
+        brought = ", ".join(clone_id.decode("latin-1") for clone_id in self.clone_ids)
+        if served is not None and served.by_affinity:
+            return f"by clone id {served.clone_id.decode('latin-1')}"
+        if served is not None and served.remembered:
+            return f"by the memory of sessions that moved, instead of clone id {brought}"
+        return f"broken: clone id {brought}"
+
+
+def _why_passed(passed: Passed) -> str:
+    if passed.drained:
+        return VERDICTS[Verdict.DRAINED]
+    if passed.full:
+        return VERDICTS[Verdict.FULL]
+    return VERDICTS[Verdict.DOWN]
+
+
+def _in_short(failure: str) -> str:
+    """Without the system's words, in which addresses stand."""
+    return failure.partition(": ")[0]
+
+
+def _value(text: str) -> bytes:
+    """The text as a field's value: printable ASCII, cut to a readable length."""
+    if len(text) > MOST_CHARS:
+        text = f"{text[: MOST_CHARS - 3]}..."
+    return printable(text).encode("ascii", "backslashreplace").strip() or b"-"
