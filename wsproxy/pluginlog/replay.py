@@ -39,6 +39,7 @@ _LEAST_DEBUG = int(LogLevel.DEBUG)
 # What stands before the value of the two most common lines with one.
 _PARSING = len("Parsing clone ids from '")
 _COOKIE = len("Cookie:")
+_SET_COOKIE = len("Set-Cookie:")
 # So much earlier than the first line may another one be: ten years.
 EARLIER_MS = 10 * 366 * 86_400_000
 _INFORMATIONAL = 200  # statuses below are no answer yet
@@ -109,6 +110,7 @@ class Replay:
             (Code.IS_SECURE, self._on_secure),
             (Code.SCHEME, self._on_secure),
             (Code.STATUS_LINE, self._on_status),
+            (Code.SET_COOKIE, self._on_set_cookie),
             (Code.CONTENT, self._on_content),
             (Code.CONNECT_FAILED, self._on_failure),
             (Code.CONNECT_TIMEOUT, self._on_failure),
@@ -394,6 +396,12 @@ class Replay:
         if not request.attempt.is_decided:
             self._decide(request, line)
         self._tries.on_status(request, int(status), line.number)
+
+    def _on_set_cookie(self, line: LogLine) -> None:
+        request = self._open.get(line.key)
+        if request is not None:
+            request.last = line.number
+            request.set_cookies += (line.text[line.at + _SET_COOKIE :].strip(),)
 
     # --- failures -------------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ class LoggedRequest:
     end_us: int = 0  # of the last line that tells how far it is; 0: none does
     failed_at: tuple[str, ...] = ()  # servers of the tries that failed
     marked: tuple[str, ...] = ()  # servers that it marked down
+    set_cookies: tuple[bytes, ...] = ()  # of its answer
 
     def __init__(
         self,
