@@ -136,10 +136,12 @@ class Routing:
             session = self._session(session_id, clones)
             for value in request.set_cookies:
                 if value.startswith(cookie + b"="):
-                    replayed.bring([value.partition(b";")[0]])
-                    new, new_clones = read_affinity(replayed)
-                    if new != session_id:
-                        born = self._session(new, new_clones)
+                    # with a clone id in any case: not every server writes its own
+                    stem = value.partition(b";")[0].rstrip().replace(b'"', b"")
+                    replayed.bring([stem + self.heads[head].separator + _STAND_ALONE])
+                    new = read_affinity(replayed)[0]
+                    if new and new != session_id:
+                        born = self._session(new, ())
             if born != NONE:
                 self.births.add(self.key(cluster, born))
         self.route.append(head)

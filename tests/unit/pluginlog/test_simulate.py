@@ -276,12 +276,15 @@ def answered(log: PluginLog, session: str = "", server: int = 1, begun: str = ""
     log.write(Code.END)
 
 
-def test_sessions_that_begin_in_the_log_begin_by_the_new_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written_as", ["{}:k1", '"{}:k1"', "{}"])
+def test_sessions_that_begin_in_the_log_begin_by_the_new_weights(
+    written_as: str, tmp_path: Path
+) -> None:
     """The log shows their Set-Cookie: all began at n_s1, and half of them would not."""
     log = PluginLog()
     for number in range(20):
         session = f"0000ABCDEFGHIJKLMNOPQRSTU{number:02d}:k1"
-        answered(log, begun=session)
+        answered(log, begun=written_as.format(session.removesuffix(":k1")))
         for _ in range(3):
             log.second += 1
             answered(log, session)
