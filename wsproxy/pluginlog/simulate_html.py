@@ -27,6 +27,7 @@ def write_simulation(result: SimulationJson, sides: Sides) -> str:
         _servers(result),
         _totals(result),
         *(_charts("Requests by server", drawn, "requests")),
+        *(_charts("Most requests in flight", drawn, "in_flight")),
         *(_charts("Requests by affinity", drawn, "affinity")),
         "<h2>Failed tries and servers marked down</h2>",
         *(f"<p>{name}</p>{events(side.series, _EVENTS)}" for name, side in drawn),

@@ -43,11 +43,12 @@ class ServerJson(msgspec.Struct):
 
 
 class TimelineJson(msgspec.Struct):
-    """Requests that began at each server, in steps; ``start`` is when the first step begins."""
+    """Each server in steps: requests that began, most in flight; ``start`` is when the first step begins."""
 
     start: str
     step_s: int
-    servers: dict[str, list[int]]
+    requests: dict[str, list[int]]
+    in_flight: dict[str, list[int]]
 
 
 class SideJson(msgspec.Struct):
@@ -172,7 +173,7 @@ class Side:
         row.by_affinity += by_affinity
         row.in_flight += 1
         row.peak_in_flight = max(row.peak_in_flight, row.in_flight)
-        self.series.count_request(now_us, row.label, by_affinity, status, SAME)
+        self.series.count_request(now_us, row.label, by_affinity, status, SAME, row.in_flight)
         self._count_status(status)
 
     def end(self, row: Row) -> None:
@@ -245,9 +246,10 @@ class Side:
         series = self.series
         first = series.first_us // 1_000_000 // series.step_s
         count = series.last_us // 1_000_000 // series.step_s - first + 1 if series.points else 0
-        servers: dict[str, list[int]] = {}
-        for row in self.rows.values():
-            servers[row.label] = [0] * count
+        requests = {row.label: [0] * count for row in self.rows.values()}
+        in_flight = {row.label: [0] * count for row in self.rows.values()}
         for (step, label), point in series.points.items():
-            servers[label][step - first] = point.requests
-        return TimelineJson(time_text(first * series.step_s * 1_000_000), series.step_s, servers)
+            requests[label][step - first] = point.requests
+            in_flight[label][step - first] = point.in_flight
+        start = time_text(first * series.step_s * 1_000_000)
+        return TimelineJson(start, series.step_s, requests, in_flight)

@@ -202,10 +202,9 @@ def test_the_same_seed_gives_the_same_bytes(log: AccessLog) -> None:
         clone = f":k{rng.randrange(3) + 1}" if second % 3 else ""
         log.add(second, clone and f"{SID}{rng.randrange(60)}{clone}", took_s=rng.random() * 5)
     xml = make_xml("", "", 'MaxConnections="2"', cluster='LoadBalance="Random"')
-    options = {"down": ("s2@10:02+20s",), "max_connections": ("s1=2",)}
 
     def run(seed: int) -> tuple[bytes, str]:
-        found = simulated(log, xml, seed=seed, **options)
+        found = simulated(log, xml, seed=seed, down=("s2@10:02+20s",), max_connections=("s1=2",))
         return msgspec.json.encode(found.result), write_simulation(found.result, found.sides)
 
     assert run(7) == run(7)
@@ -241,15 +240,17 @@ def test_charts_and_timeline_add_up(log: AccessLog) -> None:
     found = simulated(log, down=("s1@10:10+10m",))
     for side in (found.before, found.after):
         line = side.timeline
-        assert {name: sum(counts) for name, counts in line.servers.items()} == found.requests(side)
-        assert max(len(counts) for counts in line.servers.values()) <= 480
+        assert {name: sum(counts) for name, counts in line.requests.items()} == found.requests(side)
+        assert max(len(counts) for counts in line.requests.values()) <= 480
+        peaks = {name: max(counts) for name, counts in line.in_flight.items()}
+        assert peaks == {each.server: each.peak_in_flight for each in side.servers}
     # nothing at s1 while it was away, but for the tries
     step = found.after.timeline.step_s
-    away = found.after.timeline.servers["s1"][600 // step + 1 : 1200 // step]
+    away = found.after.timeline.requests["s1"][600 // step + 1 : 1200 // step]
     assert away
     assert sum(away) == 0
     page = write_simulation(found.result, found.sides)
-    assert page.count("<svg viewBox") == 3  # nothing by affinity, and nothing failed before
+    assert page.count("<svg viewBox") == 5  # nothing by affinity, and nothing failed before
     assert "<script" not in page
     assert "http-equiv" in page
 
