@@ -23,12 +23,12 @@ class Recording:
         self.side = Side("log", traffic.ambiguous_names())
         # Clone ids of servers that are not in the new configuration are known only from the old one.
         self.side.knows_clones = traffic.old is not None
-        self._clone_of = {
-            (cluster.name, server.name): server.clone_id.encode()
-            for cluster in self._routing.world.config.server_clusters
-            for server in cluster.servers
-            if server.clone_id is not None
-        }
+        self._clone_of: dict[tuple[str, str], bytes] = {}
+        for cluster in self._routing.world.config.server_clusters:
+            for server in cluster.servers:
+                self.side.row(cluster.name, server.name)  # in this order
+                if server.clone_id is not None:
+                    self._clone_of[cluster.name, server.name] = server.clone_id.encode()
         self._ends: list[tuple[int, int, Row]] = []
 
     def run(self, show: Show) -> Side:
