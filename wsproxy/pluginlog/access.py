@@ -10,20 +10,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 FORMATS = ("common", "combined")
 
 _LINE = re.compile(
     rb"(?:(?P<vhost>[^\s\"]+:\d+) )?(?P<client>\S+) \S+ (?P<user>\S+|\"[^\"]*\") "
-    rb"\[(?P<day>\d\d)/(?P<month>[A-Z][a-z]{2})/(?P<year>\d{4}):(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
-    rb"(?: (?P<zone>[+-]\d{4}))?\] "
+    rb"\[(?P<stamp>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?: [+-]\d{4})?)\] "
     rb"\"(?P<request>(?:[^\"\\]|\\.)*)\" (?P<status>\d{3}) (?P<size>\d+|-)(?P<rest>.*)"
+)
+_STAMP = re.compile(
+    rb"(?P<day>\d\d)/(?P<month>[A-Z][a-z]{2})/(?P<year>\d{4}):(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+    rb"(?: (?P<zone>[+-]\d{4}))?"
 )
 _COMBINED = re.compile(rb" \"(?:[^\"\\]|\\.)*\" \"(?:[^\"\\]|\\.)*\"")
 _SESSION = re.compile(rb"\bJSESSIONID=\"?(?P<value>[^\s\";,]+)")
 _SERVER = re.compile(rb"\bWAS=\"?(?P<server>[^\s\";,]+)")
 # %D of httpd: how long it took, in microseconds. Nothing else tells a bare number from others.
-_DURATION = re.compile(rb"\bD=\"?(?P<duration>\d{1,15})\b")
+_DURATION = re.compile(rb"(?:^|\s)D=\"?(?P<duration>\d{1,15})\"?(?:\s|$)")
 _MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
 # What httpd writes for a variable or cookie that is not there.
 _ABSENT = b"-"
@@ -52,7 +56,7 @@ def read_record(number: int, line: bytes, log_format: str) -> AccessRecord | Non
     parts = found["request"].split(b" ")
     if len(parts) < 2 or not parts[1].startswith(b"/"):
         return None
-    time_us = _time_us(found)
+    time_us = _time_us(found["stamp"])
     if time_us < 0:
         return None
     # not from the request itself, where a client may write what it likes
@@ -71,8 +75,11 @@ def read_record(number: int, line: bytes, log_format: str) -> AccessRecord | Non
     )
 
 
-def _time_us(found: re.Match[bytes]) -> int:
+@lru_cache(maxsize=4096)  # the lines of a second stand together
+def _time_us(stamp: bytes) -> int:
     """-1: no date."""
+    found = _STAMP.fullmatch(stamp)
+    assert found is not None
     month = _MONTHS.find(found["month"])
     zone = found["zone"]
     offset = timedelta()

@@ -99,7 +99,7 @@ class Simulation:
             int, tuple[bytes, ...]
         ] = {}  # key -> clone ids that its browser has
         self._ends: list[tuple[int, int, _Running]] = []
-        order = list(traffic.order)
+        order = traffic.order
         self._first_us = traffic.begin_us[order[0]] if order else 0
         last_us = traffic.begin_us[order[-1]] if order else 0
         self._away = _Away()

@@ -99,7 +99,7 @@ def result_json(
     has_queue: bool,
 ) -> SimulationJson:
     """All of it; ``names``: of the logs, of the new and of the old configuration."""
-    order = list(traffic.order)
+    order = traffic.order
     return SimulationJson(
         logs=names[0],
         config=names[1],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median_low
 
@@ -17,7 +17,6 @@ from wsproxy._fast.replay import ReplayedRequest
 from wsproxy._fast.simulate import read_affinity
 from wsproxy.pluginlog.masking import MASKED
 from wsproxy.pluginlog.requests import LoggedRequest
-from wsproxy.pluginlog.routes import UNKNOWN_PORT
 from wsproxy.pluginlog.world import Process, World
 
 # Service time where no request of the log tells one: what a page of an application takes, in round numbers.
@@ -115,15 +114,13 @@ class Routing:
                     return server
         return NONE
 
-    def add(self, request: LoggedRequest, port: int) -> None:
+    def add(self, request: LoggedRequest, replayed: ReplayedRequest) -> None:
         """
-        One more request.
+        One more request; ``replayed`` is the same as routed by this configuration.
 
         Raises:
             ValueError: live traffic would have refused it.
         """
-        assert request.uri is not None
-        replayed = ReplayedRequest(self.process.engine, request.host, port, request.uri, [])
         match = replayed.match()
         session = born = NONE
         clones: tuple[bytes, ...] = ()
@@ -208,7 +205,7 @@ class Traffic:
         self.place = array("i")
         self.places: list[tuple[str, str]] = []  # (cluster, server)
         self.failures: dict[int, tuple[str, tuple[str, ...], tuple[str, ...]]] = {}
-        self.order: Iterable[int] = ()
+        self.order: Sequence[int] = ()
         self.left_out = 0
         self.assumed = 0
         self.assumed_us = 0  # of requests whose server is not known, or tells no time
@@ -233,11 +230,16 @@ class Traffic:
         if request.uri is None or request.replayed is None:
             self.left_out += 1
             return
-        port = request.port if request.port != UNKNOWN_PORT else request.replayed.port
+        read = request.replayed
         try:
-            self.new.add(request, port)
-            if self.old is not None:
-                self.old.add(request, port)
+            if self.old is None:
+                self.new.add(request, read)
+            else:
+                self.old.add(request, read)
+                engine = self.new.process.engine
+                self.new.add(
+                    request, ReplayedRequest(engine, read.host, read.port, read.target, [])
+                )
         except ValueError:
             self._trim()
             self.left_out += 1
@@ -280,11 +282,11 @@ class Traffic:
             del routing.clones[len(self) :], routing.born[len(self) :]
 
     def _assume(self) -> None:
-        by_place: dict[int, list[int]] = {}
+        by_place: dict[int, array[int]] = {}
         for place, service_us in zip(self.place, self.service_us, strict=True):
             if service_us >= 0:
-                by_place.setdefault(place, []).append(service_us)
-        known = [each for times in by_place.values() for each in times]
+                by_place.setdefault(place, array("q")).append(service_us)
+        known = array("q", (each for times in by_place.values() for each in times))
         self.assumed_us = median_low(known) if known else ASSUMED_SERVICE_US
         medians = {place: median_low(times) for place, times in by_place.items()}
         del known, by_place
@@ -293,7 +295,7 @@ class Traffic:
                 self.service_us[at] = medians.get(self.place[at], self.assumed_us)
                 self.assumed += 1
 
-    def _spread(self, order: Iterable[int]) -> None:
+    def _spread(self, order: Sequence[int]) -> None:
         """A clock of whole seconds lets all requests of a second begin at once: they are spread evenly over it."""
         same: list[int] = []
         for at in order:
