@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from wsproxy._fast.replay import ReplayedRequest
-from wsproxy.cli.replay import MOST_UNCOLLECTED
+from wsproxy.cli.reading import MOST_UNCOLLECTED
 from wsproxy.config.xml import parse_config
 from wsproxy.pluginlog.reader import Reading, read_logs
 from wsproxy.pluginlog.replay import Replay

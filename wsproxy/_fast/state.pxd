@@ -122,5 +122,6 @@ cdef class SharedState:
     cdef ws_cluster_slot* cluster_slot(self, bytes key) except NULL
 
 
+cdef void start_turns(ws_cluster_slot* slot, uint64_t random) noexcept nogil
 cdef int check_worker(int worker_id) except -1
 cdef int32_t total_inflight(ws_server_slot* slot) noexcept nogil

@@ -33,6 +33,13 @@ cdef int32_t total_inflight(ws_server_slot* slot) noexcept nogil:
     return total
 
 
+cdef void start_turns(ws_cluster_slot* slot, uint64_t random) noexcept nogil:
+    """Where its round robins begin, and what its random choices come from."""
+    slot.random = random | 1
+    slot.cursor = <int32_t>(slot.random >> 33)
+    slot.backup_cursor = <int32_t>(slot.random >> 1 & 0x7FFFFFFF)
+
+
 cdef int check_worker(int worker_id) except -1:
     """Raises for a number that has no row of in-flight counts."""
     if not 0 <= worker_id < MAX_WORKERS:
@@ -112,9 +119,7 @@ cdef class SharedState:
             if ws_mutex_init(&self.clusters[index].lock):
                 raise OSError("cannot make a process-shared robust mutex")
             self.cluster_index[key] = index
-            self.clusters[index].random = int.from_bytes(os.urandom(8), "little") | 1
-            self.clusters[index].cursor = <int32_t>(self.clusters[index].random >> 33)
-            self.clusters[index].backup_cursor = <int32_t>(self.clusters[index].random >> 1 & 0x7FFFFFFF)
+            start_turns(&self.clusters[index], int.from_bytes(os.urandom(8), "little"))
         return &self.clusters[index]
 
     def changes(self, uint64_t since=0) -> list[Change]:

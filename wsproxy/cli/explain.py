@@ -17,11 +17,12 @@ from rich.text import Text
 from rich.tree import Tree
 
 from wsproxy._fast.replay import set_inflight
+from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import now_ms
 from wsproxy.admin.client import ask_explanation, find_proxy
 from wsproxy.admin.messages import ExplainQuestion, digest_of
 from wsproxy.config.model import Config
-from wsproxy.config.problems import nearest, printable
+from wsproxy.config.problems import printable
 from wsproxy.config.settings_file import read_settings
 from wsproxy.config.xml import load_config
 from wsproxy.dataplane.explain import (
@@ -33,7 +34,7 @@ from wsproxy.dataplane.explain import (
     split_url,
 )
 from wsproxy.errors import WsproxyError
-from wsproxy.pluginlog.world import Place, Process, World
+from wsproxy.pluginlog.world import Process, World, find_server
 
 EXIT_NO_SERVER = 1
 EXIT_UNUSABLE = 2
@@ -125,7 +126,7 @@ def explain(
             _refuse_assumptions({"--socket": socket}, "it needs --live")
             world = World(config, read_settings(settings_file) if settings_file else None)
             process = world.new_process()
-            _put_into_state(process, down, drained, full)
+            _put_into_state(world, process, down, drained, full)
             asked = read_asked(method, *split_url(url), lines)
             explanation = Explainer(world.config, world.routes, process.engine).explain(asked)
     except (WsproxyError, click.UsageError) as error:
@@ -162,47 +163,34 @@ def _ask_live(config: Config, socket: Path | None, question: ExplainQuestion) ->
 
 
 def _put_into_state(
-    process: Process, down: tuple[str, ...], drained: tuple[str, ...], full: tuple[str, ...]
+    world: World,
+    process: Process,
+    down: tuple[str, ...],
+    drained: tuple[str, ...],
+    full: tuple[str, ...],
 ) -> None:
     now = now_ms()
     for name in down:
-        place = _find(process, name)
-        place.cluster.set_down(place.index, 0, now, detail=b"--down")
+        cluster, index = _find(world, process, name)
+        cluster.set_down(index, 0, now, detail=b"--down")
     for name in drained:
-        place = _find(process, name)
-        place.cluster.set_drained(place.index, True)
+        cluster, index = _find(world, process, name)
+        cluster.set_drained(index, True)
     for name in full:
-        place = _find(process, name)
-        if place.max_connections < 0:
+        cluster, index = _find(world, process, name)
+        most = cluster.server_state(index)["max_connections"]
+        if most <= 0:
             msg = f"--full: found {name}, which has no MaxConnections; allowed is a server that has"
             raise click.UsageError(msg)
-        set_inflight(place.cluster, place.index, place.max_connections)
+        set_inflight(cluster, index, most)
 
 
-def _find(process: Process, text: str) -> Place:
+def _find(world: World, process: Process, text: str) -> tuple[Cluster, int]:
     """The server that SERVER or CLUSTER/SERVER names."""
-    by_name = {
-        name: place
-        for server, places in process.places.items()
-        for place in places
-        for name in (
-            f"{place.cluster.name}/{server.decode()}",
-            *([server.decode()] if len(places) == 1 else ()),
-        )
-    }
-    if text in by_name:
-        return by_name[text]
-    several = [name for name in by_name if name.endswith(f"/{text}")]
-    likely = nearest(text, list(by_name))
-    hint = (
-        f"allowed is one of {', '.join(several)}"
-        if several
-        else f"did you mean {likely}?"
-        if likely
-        else (f"allowed: {', '.join(sorted(by_name))}")
-    )
-    msg = f"found server {text}; {hint}"
-    raise click.UsageError(msg)
+    at, index = find_server(world.config, text)
+    cluster = process.clusters[at]
+    assert cluster is not None
+    return cluster, index
 
 
 def _print(explanation: Explanation) -> None:

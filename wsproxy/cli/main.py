@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "read a plugin-cfg.xml and report every problem in it",
     "explain": "show how one request is decided, step by step, and why",
     "replay": "take each decision of an http_plugin.log again and report every difference",
+    "simulate": "let the requests of a log run through another configuration, or with a server away",
     "demo": "run the proxy in front of an embedded cluster of three app servers",
 }
 

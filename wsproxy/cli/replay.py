@@ -6,33 +6,29 @@ Driven by ``cli.main``. Must not judge anything: ``pluginlog`` does. What it pri
 
 from __future__ import annotations
 
-import gc
 import io
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from wsproxy._fast.loglines import LogLine
+from wsproxy.cli.reading import PLUGIN, read_all
 from wsproxy.config.problems import printable
 from wsproxy.config.settings_file import read_settings
 from wsproxy.config.xml import load_config
 from wsproxy.errors import ConfigRefusedError, LogRefusedError, StartError
-from wsproxy.pluginlog.access import FORMATS, read_record
+from wsproxy.pluginlog.access import FORMATS
 from wsproxy.pluginlog.against import Answered, Sending, SentRequest, send_all, sent_request
 from wsproxy.pluginlog.html import write_report
 from wsproxy.pluginlog.outcome import DIFFERS, SAME, UNDECIDED, RequestOutcome, text_of
-from wsproxy.pluginlog.reader import Reading, read_logs, read_plain
+from wsproxy.pluginlog.reader import Reading
 from wsproxy.pluginlog.replay import Replay, time_text
-from wsproxy.pluginlog.routes import UNKNOWN_PORT, split_host
 from wsproxy.pluginlog.summary import SummaryJson, summary_json
 from wsproxy.pluginlog.world import World
 
@@ -45,8 +41,6 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _STYLES = {SAME: "green", DIFFERS: "bold red", UNDECIDED: "yellow"}
 # Differences that are kept for the report: above, nobody reads them one by one.
 MOST_KEPT = 1000
-# Objects between two looks for cycles.
-MOST_UNCOLLECTED = 100_000
 # Columns of a table that goes to a file: names of generated servers have up to 60.
 PIPED_WIDTH = 160
 
@@ -63,12 +57,8 @@ class ForeignJson(msgspec.Struct, kw_only=True, tag_field="type", tag="foreign")
 class _Run:
     """What one run of the command works on."""
 
-    logs: tuple[str, ...]
     reading: Reading
     replay: Replay
-    log_format: str
-    host: bytes
-    port: int
     others: list[RequestOutcome] = field(default_factory=list)
     to_send: list[SentRequest] = field(default_factory=list)
     requests: int = 0
@@ -101,7 +91,7 @@ class _Run:
     "--undecided", is_flag=True, help="Print those too of which the log does not tell enough."
 )
 @click.option(
-    "--format", "log_format", type=click.Choice(["plugin", *FORMATS]), default="plugin", show_default=True,
+    "--format", "log_format", type=click.Choice([PLUGIN, *FORMATS]), default=PLUGIN, show_default=True,
     help="What LOG is: http_plugin.log, or an access log with JSESSIONID= and WAS= (PLUGIN: %{WAS}e).",
 )  # fmt: skip
 @click.option(
@@ -149,8 +139,8 @@ def replay(
     try:
         settings = read_settings(settings_file) if settings_file else None
         world = World(load_config(config_file).config, settings)
-        run = _prepare(logs, world, log_format, host, state, against=against, flags=flags)
-        _read(run)
+        run = _prepare(world, state, against=against, flags=flags)
+        read_all(run.replay, run.reading, logs, log_format, host)
     except (ConfigRefusedError, LogRefusedError, StartError) as error:
         click.echo(f"wsproxy: {printable(str(error))}", err=True)
         sys.exit(EXIT_UNUSABLE)
@@ -176,10 +166,7 @@ def replay(
         sys.exit(EXIT_DIFFERENCES)
 
 
-def _prepare(
-    logs: tuple[str, ...], world: World, log_format: str, host: str, state: str,
-    *, against: str | None, flags: dict[str, bool],
-) -> _Run:  # fmt: skip
+def _prepare(world: World, state: str, *, against: str | None, flags: dict[str, bool]) -> _Run:
     reading = Reading()
     is_json = flags["is_json"]
 
@@ -205,72 +192,8 @@ def _prepare(
         on_foreign=keep_foreign if is_json else None,
         on_end=(lambda request: run.to_send.extend(sent_request(request))) if against else None,
     )
-    name, port = split_host(host.encode())
-    run = _Run(logs, reading, made, log_format, name, port)
+    run = _Run(reading, made)
     return run
-
-
-def _read(run: _Run) -> None:
-    """
-    All of the logs, with a progress bar where somebody looks. # I/O.
-
-    Raises:
-        LogRefusedError: a log cannot be read, or holds nothing of what it is said to be.
-    """
-    gc.freeze()  # what exists now stays, and requests are in no cycles: collections would only cost
-    gc.set_threshold(MOST_UNCOLLECTED)
-    with _progress(run.reading) as advance:
-        if run.log_format == "plugin":
-            for lines in read_logs(run.logs, run.reading, wanted_only=True):
-                run.replay.take(lines)
-                advance()
-        else:
-            for rows in read_plain(run.logs, run.reading):
-                _take_access(run, rows)
-                advance()
-    run.replay.end()
-    if run.reading.records == 0:
-        what = "http_plugin.log" if run.log_format == "plugin" else f"{run.log_format} access log"
-        raise LogRefusedError(f"{', '.join(run.logs)}: no line of {what} in it")
-
-
-def _take_access(run: _Run, rows: list[tuple[int, bytes]]) -> None:
-    for number, text in rows:
-        if not text.strip():
-            run.reading.blank += 1
-            continue
-        record = read_record(number, text, run.log_format)
-        if record is None:
-            run.reading.foreign += 1
-            continue
-        run.reading.records += 1
-        run.replay.take_access(record, run.host, run.port if run.host else UNKNOWN_PORT)
-
-
-@contextmanager
-def _progress(reading: Reading) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, if that is a terminal; what it yields is called after each block."""
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task("reading", total=None)
-
-        def advance() -> None:
-            bar.update(
-                task,
-                completed=reading.bytes_read,
-                total=reading.size or None,
-                description=printable(reading.path),
-            )
-
-        yield advance
 
 
 def _print_json(value: object) -> None:

@@ -14,7 +14,7 @@ from wsproxy._fast.access_log import MOST_ITEMS, MOST_LATE, Item
 COMMON = '%h %l %u %t "%r" %>s %b'
 COMBINED = COMMON + ' "%{Referer}i" "%{User-Agent}i"'
 # combined, and behind it what takes part in replays and joins the logs. Readers of combined ignore what follows.
-DEFAULT = COMBINED + " %D WAS=%{WAS}e JSESSIONID=%{JSESSIONID}C id=%L"
+DEFAULT = COMBINED + " D=%D WAS=%{WAS}e JSESSIONID=%{JSESSIONID}C id=%L"
 NAMED = {"common": COMMON, "combined": COMBINED}
 
 _PLAIN: dict[str, tuple[Item, bytes]] = {

@@ -1,7 +1,7 @@
 """
 The report of a replay as one HTML file: tables, and charts as inline SVG. No script, nothing is loaded.
 
-Driven by ``cli.replay --html``. Pure: returns the text. Everything that comes from a log is escaped.
+Driven by ``cli.replay --html``; its page and charts also by ``simulate_html``. Pure: returns the text. Everything that comes from a log is escaped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _COLOURS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2",
     "#7f7f7f", "#bcbd22", "#17becf", "#393b79", "#637939", "#8c6d31",
 )  # fmt: skip
-_FAILED, _MARKED, _DIFFERS = "#d62728", "#000000", "#d62728"
+FAILED, MARKED, _DIFFERS = "#d62728", "#000000", "#d62728"
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1000px;padding:0 1rem;color:#222;background:#fff}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
@@ -39,24 +39,30 @@ def write_report(
     """The whole page."""
     verdict = f"{summary.same} same, {summary.differs} differ, {summary.undecided} not decidable from the log"
     body = [
-        "<h1>wsproxy replay</h1>",
         f"<p>{escape(', '.join(logs))}: {summary.requests} requests of {summary.processes} processes: {escape(verdict)}</p>",
         _decisions(summary),
         "<h2>Requests by server</h2>",
-        _chart(series, "requests"),
+        chart(series, "requests"),
         "<h2>Requests by affinity</h2>",
-        _chart(series, "affinity"),
+        chart(series, "affinity"),
         "<h2>Failed tries and servers marked down</h2>",
-        _events(series, (("failures", "failed tries", _FAILED), ("marks", "marked down", _MARKED))),
+        events(series, (("failures", "failed tries", FAILED), ("marks", "marked down", MARKED))),
         "<h2>Requests that differ</h2>",
-        _events(series, (("differences", "requests that differ", _DIFFERS),)),
+        events(series, (("differences", "requests that differ", _DIFFERS),)),
         _servers(summary),
         _listed(others),
     ]
+    return page("wsproxy replay", body)
+
+
+def page(title: str, body: list[str]) -> str:
+    """The whole file; ``body`` is HTML."""
     return (
-        "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>wsproxy replay</title>"
+        f"<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
         "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<style>{_STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+        f"<style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
     )
 
 
@@ -114,7 +120,7 @@ def _steps(series: Summary) -> tuple[int, int]:
     return first, series.last_us // 1_000_000 // series.step_s - first + 1
 
 
-def _chart(series: Summary, field: str) -> str:
+def chart(series: Summary, field: str) -> str:
     """Stacked bars, a colour a server; the busiest have their own, the rest share grey."""
     totals = series.servers()
     busiest = sorted(totals, key=lambda name: -getattr(totals[name], field))
@@ -143,7 +149,8 @@ def _chart(series: Summary, field: str) -> str:
     return _figure(drawn, most, series, legend)
 
 
-def _events(series: Summary, rows: tuple[tuple[str, str, str], ...]) -> str:
+def events(series: Summary, rows: tuple[tuple[str, str, str], ...]) -> str:
+    """Bars side by side: for each of ``rows`` its count in (name of the field, title, colour)."""
     first, count = _steps(series)
     sums: dict[int, Series] = {}
     for (step, _), point in series.points.items():

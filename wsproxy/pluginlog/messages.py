@@ -42,6 +42,7 @@ class Code(IntEnum):
     IS_SECURE = auto()
     SCHEME = auto()
     STATUS_LINE = auto()
+    SET_COOKIE = auto()
     CONTENT = auto()
     CONNECT_FAILED = auto()
     CONNECT_TIMEOUT = auto()
@@ -284,6 +285,8 @@ SHAPES: tuple[Shape, ...] = (
     Shape(Code.SCHEME, _DETAIL, "", "", "$WSSC: {value}"),
     Shape(Code.STATUS_LINE, _DETAIL, "", "", "HTTP/1.{minor:d} {status:d} {reason}"),
     Shape(Code.STATUS_LINE, _DETAIL, "", "", "HTTP/1.{minor:d} {status:d}"),
+    Shape(Code.SET_COOKIE, _DETAIL, "", "", "Set-Cookie: {value}"),
+    Shape(Code.SET_COOKIE, _DETAIL, "", "", "set-cookie: {value}"),
     Shape(
         Code.CONTENT,
         _TRACE,

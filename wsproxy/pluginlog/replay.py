@@ -39,6 +39,7 @@ _LEAST_DEBUG = int(LogLevel.DEBUG)
 # What stands before the value of the two most common lines with one.
 _PARSING = len("Parsing clone ids from '")
 _COOKIE = len("Cookie:")
+_SET_COOKIE = len("Set-Cookie:")
 # So much earlier than the first line may another one be: ten years.
 EARLIER_MS = 10 * 366 * 86_400_000
 _INFORMATIONAL = 200  # statuses below are no answer yet
@@ -109,6 +110,7 @@ class Replay:
             (Code.IS_SECURE, self._on_secure),
             (Code.SCHEME, self._on_secure),
             (Code.STATUS_LINE, self._on_status),
+            (Code.SET_COOKIE, self._on_set_cookie),
             (Code.CONTENT, self._on_content),
             (Code.CONNECT_FAILED, self._on_failure),
             (Code.CONNECT_TIMEOUT, self._on_failure),
@@ -161,6 +163,7 @@ class Replay:
             host, port = split_host(record.vhost)
         request.host, request.port, request.uri = host, port, record.target
         request.method, request.status_seen = record.method, record.status
+        request.end_us = record.time_us + record.duration_us if record.duration_us >= 0 else 0
         if self._rebuild(request, What.GROUP, "", record.number) is None:
             self._finish(request)
             return
@@ -389,9 +392,16 @@ class Replay:
         if not status.isdigit() or int(status) < _INFORMATIONAL:
             return
         request = self._request(line)
+        request.end_us = self._time_us
         if not request.attempt.is_decided:
             self._decide(request, line)
         self._tries.on_status(request, int(status), line.number)
+
+    def _on_set_cookie(self, line: LogLine) -> None:
+        request = self._open.get(line.key)
+        if request is not None:
+            request.last = line.number
+            request.set_cookies += (line.text[line.at + _SET_COOKIE :].strip(),)
 
     # --- failures -------------------------------------------------------------------------------------------------------
 
@@ -405,6 +415,8 @@ class Replay:
             self._tries.name_server(request, found["server"])
             self._decide(request, line)
             self._tries.end_failed(request, self._now_ms, line.number)
+            request.try_us = self._time_us
+            request.failed_at += (text_of(found["server"]),)
             self.summary.count_failure(self._time_us, text_of(found["server"]))
 
     def _on_marking(self, line: LogLine) -> None:
@@ -416,6 +428,7 @@ class Replay:
         if request is not None:
             process, cluster = request.process, request.cluster
             request.last = line.number
+            request.marked += (text_of(found["server"]),)
             if not request.attempt.server:
                 self._tries.name_server(request, found["server"])
             if request.attempt.server == found["server"]:
@@ -445,6 +458,7 @@ class Replay:
         if found is None:
             return
         request = self._request(line)
+        request.end_us = self._time_us
         if not request.attempt.server and not request.attempt.is_decided:
             self._tries.name_server(request, found["server"])
         if not request.attempt.is_decided and request.attempt.server == found["server"]:
@@ -455,6 +469,7 @@ class Replay:
         request = self._open.get(line.key)
         if request is not None:
             request.last = line.number
+            request.end_us = self._time_us
             self._close(request)
 
     def _close(self, request: LoggedRequest) -> None:

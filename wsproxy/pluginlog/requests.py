@@ -52,6 +52,11 @@ class LoggedRequest:
     has_debug: bool = False  # it has lines of LogLevel Debug: what is not there did not happen
     status_seen: int = 0
     same_count: int = 0
+    try_us: int = 0  # when its last try began, after one that failed; 0: with the request
+    end_us: int = 0  # of the last line that tells how far it is; 0: none does
+    failed_at: tuple[str, ...] = ()  # servers of the tries that failed
+    marked: tuple[str, ...] = ()  # servers that it marked down
+    set_cookies: tuple[bytes, ...] = ()  # of its answer
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class Series:
     failures: int = 0
     marks: int = 0
     differences: int = 0
+    in_flight: int = 0  # most at once
 
     def add(self, other: Series) -> None:
         """Both together."""
@@ -36,6 +37,7 @@ class Series:
         self.failures += other.failures
         self.marks += other.marks
         self.differences += other.differences
+        self.in_flight = max(self.in_flight, other.in_flight)
 
 
 @dataclass(slots=True)
@@ -69,9 +71,15 @@ class Summary:
         return sum(counts[DIFFERS] for counts in self.checks.values())
 
     def count_request(
-        self, time_us: int, server: str, by_affinity: bool, status: int, result: Result
+        self,
+        time_us: int,
+        server: str,
+        by_affinity: bool,
+        status: int,
+        result: Result,
+        in_flight: int = 0,
     ) -> None:
-        """One request more."""
+        """One request more; ``in_flight`` at its server, where that is known."""
         self.requests += 1
         self.results[result] += 1
         self.statuses[status] = self.statuses.get(status, 0) + 1
@@ -79,6 +87,8 @@ class Summary:
         point.requests += 1
         point.affinity += by_affinity
         point.differences += result is DIFFERS
+        if in_flight > point.in_flight:
+            point.in_flight = in_flight
 
     def count_failure(self, time_us: int, server: str) -> None:
         """A try that failed."""

@@ -15,10 +15,12 @@ from wsproxy._fast.match import RouteTable
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import SharedState
 from wsproxy.config.model import Config, Transport
+from wsproxy.config.problems import nearest
 from wsproxy.config.settings import Settings, UpstreamTlsSettings
 from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.plan import Plan, build_plan, plan_again
 from wsproxy.dataplane.upstream_tls import TransportSecurity
+from wsproxy.errors import StartError
 from wsproxy.routing.table import ANY_PORT, NONE
 
 
@@ -150,6 +152,36 @@ class World:
         # one more of each: a cluster may have an address besides its servers
         servers = sum(len(cluster.servers) + 1 for cluster in config.server_clusters)
         return SharedState(servers + 1, len(config.server_clusters) + 1)
+
+
+def find_server(config: Config, text: str) -> tuple[int, int]:
+    """
+    Index of the cluster and, in it, of the server that SERVER or CLUSTER/SERVER names.
+
+    Raises:
+        StartError: it names none, or several.
+    """
+    by_name: dict[str, tuple[int, int]] = {}
+    bare: dict[str, list[str]] = {}
+    for at, cluster in enumerate(config.server_clusters):
+        address = [cluster.cluster_address] if cluster.cluster_address else []
+        for index, server in enumerate([*cluster.servers, *address]):
+            full = f"{cluster.name}/{server.name}"
+            if full not in by_name:
+                by_name[full] = (at, index)
+                bare.setdefault(server.name, []).append(full)
+    by_name.update((name, by_name[full[0]]) for name, full in bare.items() if len(full) == 1)
+    if text in by_name:
+        return by_name[text]
+    likely = nearest(text, list(by_name))
+    hint = (
+        f"allowed is one of {', '.join(bare[text])}"
+        if text in bare
+        else f"did you mean {likely}?"
+        if likely
+        else f"allowed: {', '.join(sorted(by_name))}"
+    )
+    raise StartError(f"found server {text}; {hint}")
 
 
 def _missing(noun: str, group: str, pattern: str, known: dict[tuple[str, str], int]) -> str:

@@ -75,6 +75,19 @@ def test_what_was_escaped_is_read_as_it_came() -> None:
     assert record.target == b'/shop/a?\\x="1\xfc\t'
 
 
+@pytest.mark.parametrize(
+    ("rest", "duration_us"),
+    [
+        (b"", -1), (b" D=1500", 1500), (b' D="1500" WAS=h1:1', 1500), (b" D=- x", -1), (b" 1500", -1),
+        (b' "http://h/?D=7" "a D=7;"', -1), (b" WAS=h1:1 D=0", 0),
+    ],
+)  # fmt: skip
+def test_how_long_it_took_is_told_by_name(rest: bytes, duration_us: int) -> None:
+    record = read_record(1, COMMON + rest, "common")
+    assert record
+    assert record.duration_us == duration_us
+
+
 def test_request_that_went_where_its_session_is_is_the_same() -> None:
     found = outcome(COMMON + b' JSESSIONID="0000a:k1" WAS=h1:9443')
     assert (found.result, found.server, found.by_affinity, found.group) == (

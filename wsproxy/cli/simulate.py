@@ -1,0 +1,206 @@
+"""
+``wsproxy simulate LOG... --config NEW.xml``: the traffic of a log through another configuration, or with a server away.
+
+Driven by ``cli.main``. Must not decide anything: ``pluginlog`` does. What it prints is described in docs/simulate.md.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wsproxy.cli.reading import PLUGIN, progress, read_all
+from wsproxy.config.model import Config
+from wsproxy.config.problems import printable
+from wsproxy.config.settings import Settings
+from wsproxy.config.settings_file import read_settings
+from wsproxy.config.xml import load_config
+from wsproxy.errors import ConfigRefusedError, LogRefusedError, StartError
+from wsproxy.pluginlog.access import FORMATS
+from wsproxy.pluginlog.reader import Reading
+from wsproxy.pluginlog.replay import Replay
+from wsproxy.pluginlog.simulate import Scenario
+from wsproxy.pluginlog.simulate_html import write_simulation
+from wsproxy.pluginlog.simulate_options import (
+    MAX_CONNECTIONS,
+    WEIGHT,
+    change_servers,
+    read_outage,
+    read_rate,
+)
+from wsproxy.pluginlog.simulate_result import (
+    COLUMNS,
+    OptionsJson,
+    Sides,
+    SimulationJson,
+    cell,
+    paired,
+    result_json,
+    simulate_all,
+    totals,
+    without_queue,
+)
+from wsproxy.pluginlog.simulate_traffic import Traffic
+from wsproxy.pluginlog.world import World
+
+EXIT_WORSE = 1
+EXIT_UNUSABLE = (
+    2  # a log or a configuration cannot be used; click uses the same for a wrong command line
+)
+# Columns of a table that goes to a file: names of generated servers have up to 60.
+PIPED_WIDTH = 160
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(
+    epilog="SERVER is a Server's Name, or CLUSTER/SERVER where several clusters use it. "
+    "Exit code: 0 nothing fails that did not before, 1 more requests are refused or unrouted, or more sessions broken, "
+    "2 a log, a configuration or an argument cannot be used. What every name in the output means: docs/simulate.md."
+)
+@click.argument("logs", metavar="LOG...", nargs=-1, required=True)
+@click.option("--config", "config_file", type=_FILE, required=True, metavar="NEW.xml",
+              help="The plugin-cfg.xml to be tried.")  # fmt: skip
+@click.option(
+    "--before", "before_file", type=_FILE, metavar="OLD.xml",
+    help="The plugin-cfg.xml that was in force when LOG was written: the log is read with it, and it is simulated too.",
+)  # fmt: skip
+@click.option("--settings", "settings_file", type=_FILE, metavar="FILE",
+              help="A wsproxy.toml; without it: its defaults.")  # fmt: skip
+@click.option(
+    "--down", multiple=True, metavar="SERVER@TIME+DURATION",
+    help="The server cannot be reached for that long: s1@10:32+5m. TIME is HH:MM[:SS] of the log's day, or a full date; "
+    "DURATION a number with s, m or h. Repeatable.",
+)  # fmt: skip
+@click.option("--weight", multiple=True, metavar="SERVER=NUMBER",
+              help="Another LoadBalanceWeight. Repeatable.")  # fmt: skip
+@click.option("--max-connections", multiple=True, metavar="SERVER=NUMBER",
+              help="Another MaxConnections. Repeatable.")  # fmt: skip
+@click.option("--rate", default="x1", show_default=True, metavar="xN",
+              help="N times as many requests a second, each taking as long as before.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+              help="Where round robins begin and what Random draws: the same seed gives the same result.")  # fmt: skip
+@click.option("--format", "log_format", type=click.Choice([PLUGIN, *FORMATS]), default=PLUGIN, show_default=True,
+              help="What LOG is: http_plugin.log, or an access log with JSESSIONID=, WAS= and D= (PLUGIN: D=%D).")  # fmt: skip
+@click.option("--host", metavar="HOST[:PORT]", default="",
+              help="Of requests in an access log without virtual host.")  # fmt: skip
+@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
+@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Also write a report with charts: one file, no network.")  # fmt: skip
+def simulate(
+    logs: tuple[str, ...],
+    config_file: Path,
+    before_file: Path | None,
+    settings_file: Path | None,
+    log_format: str,
+    host: str,
+    html_file: Path | None,
+    is_json: bool,
+    rate: str,
+    seed: int,
+    **changes: tuple[str, ...],
+) -> None:
+    """
+    Let the requests of LOG run through another configuration in virtual time, and compare with what LOG says happened.
+
+    LOG is what `wsproxy replay` reads, best at LogLevel Trace. The code that decides is that of live traffic; how long each
+    request takes is in the log. Nothing is sent.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        settings = read_settings(settings_file) if settings_file else Settings()
+        config = load_config(config_file).config
+        scenario = Scenario(
+            tuple(read_outage(each, config) for each in changes["down"]), read_rate(rate), seed
+        )
+        config = _changed(config, changes)
+        old = load_config(before_file).config if before_file else None
+        traffic = Traffic(
+            World(config, without_queue(settings)),
+            None if old is None else World(old, without_queue(settings)),
+        )
+        _read(traffic, logs, log_format, host)
+        with progress() as show:
+            sides = simulate_all(traffic, scenario, show)
+    except (ConfigRefusedError, LogRefusedError, StartError) as error:
+        _refuse(str(error))
+    names = (logs, str(config_file), str(before_file) if before_file else None)
+    options = OptionsJson(
+        changes["down"], changes["weight"], changes["max_connections"], scenario.rate, seed
+    )
+    result = result_json(sides, traffic, options, names, has_queue=settings.queue.size > 0)
+    _print(result, is_json=is_json)
+    if html_file is not None:
+        _write(html_file, result, sides)
+    if result.is_worse:
+        sys.exit(EXIT_WORSE)
+
+
+def _changed(config: Config, changes: dict[str, tuple[str, ...]]) -> Config:
+    config = change_servers(config, "--weight", WEIGHT, changes["weight"])
+    return change_servers(config, "--max-connections", MAX_CONNECTIONS, changes["max_connections"])
+
+
+def _read(traffic: Traffic, logs: tuple[str, ...], log_format: str, host: str) -> None:
+    reading = Reading()
+    replay = Replay(traffic.read_by.world, reading, on_end=traffic.add)
+    read_all(replay, reading, logs, log_format, host)
+    traffic.close()
+    if not len(traffic):
+        raise LogRefusedError(
+            f"{', '.join(logs)}: found no request with its URI; allowed is a log of LogLevel Detail, Debug or Trace"
+        )
+
+
+def _write(path: Path, result: SimulationJson, sides: Sides) -> None:
+    try:
+        path.write_text(write_simulation(result, sides), encoding="utf-8")
+    except OSError as error:
+        _refuse(f"{path}: {error.strerror}")
+
+
+def _refuse(why: str) -> NoReturn:
+    click.echo(f"wsproxy: {printable(why)}", err=True)
+    sys.exit(EXIT_UNUSABLE)
+
+
+def _print(result: SimulationJson, *, is_json: bool) -> None:
+    if is_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    servers = Table(title="Servers, before -> after", title_justify="left")
+    servers.add_column("server")
+    for title, _ in COLUMNS:
+        servers.add_column(title, justify="right")
+    for name, before, after in paired(result):
+        servers.add_row(
+            printable(name),
+            *(f"{cell(before, field)} -> {cell(after, field)}" for _, field in COLUMNS),
+        )
+    console.print(servers)
+    sides = [("before", result.before), ("after", result.after)]
+    if result.modelled is not None:
+        sides.insert(1, ("modelled", result.modelled))
+    table = Table(title="Totals", title_justify="left")
+    table.add_column("")
+    numbers = [totals(side) for _, side in sides]
+    for name, _ in sides:
+        table.add_column(name, justify="right")
+    for what in numbers[0]:
+        table.add_row(what, *(number[what] for number in numbers))
+    console.print(table)
+    for note in result.notes:
+        console.print(Text(f"note: {note}"))
+    console.print(f"{result.requests} requests, {result.first} to {result.last}")
