@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml scripts/bootstrap
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.installed setup.py $(SOURCES)
-	$(BIN)/python setup.py --quiet build_ext --inplace --parallel 2
+	$(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
 build-debug: $(VENV)/.installed ## extensions with bounds checks and asserts, in place

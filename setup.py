@@ -55,4 +55,6 @@ setup(
             "freethreading_compatible": False,
         },
     ),
+    # here rather than on a command line, so that pip has it, too
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
 )

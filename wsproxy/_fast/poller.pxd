@@ -13,6 +13,7 @@ cdef class Poller:
     cdef bint running               # `run` is on the stack and will bury the dead itself
     cdef bint awaits_burial         # `bury` is on the loop's list
 
+    cdef Door open_door(self, object sock, object make, object give)
     cdef int die(self, PlainTransport transport) except -1
     cdef int bury_all(self) except -1
 
@@ -52,7 +53,8 @@ cdef class PlainTransport(Channel):
 
 cdef class Door(Channel):
     cdef object sock
-    cdef object make
+    cdef object make                # () -> the Stream that the poller adopts the socket for; or
+    cdef object give                # (descriptor) -> None: somebody else's from now on
     cdef double silent_until        # on the loop's clock: when it says again that it cannot accept
 
     cdef int take(self, int fd) except -1

@@ -153,8 +153,15 @@ cdef class Poller:
             transport.kill(error)
 
     def listen(self, object sock not None, object make not None) -> Door:
-        """Accepts on a listening socket; ``make()`` is the Stream of a connection."""
-        cdef Door door = Door(self, sock, make)
+        """Accepts on a listening socket, which becomes the door's; ``make()`` is the Stream of a connection."""
+        return self.open_door(sock, make, None)
+
+    def accept(self, object sock not None, object take not None) -> Door:
+        """The same for who does not adopt at once: ``take(fd)`` owns the connected socket, which does not block."""
+        return self.open_door(sock, None, take)
+
+    cdef Door open_door(self, object sock, object make, object give):
+        cdef Door door = Door(self, sock, make, give)
         self.doors.append(door)  # the set has only its address
         return door
 
@@ -394,12 +401,13 @@ cdef class PlainTransport(Channel):
 
 
 cdef class Door(Channel):
-    """A listening socket; made by ``Poller.listen``."""
+    """A listening socket; made by ``Poller.listen`` and ``Poller.accept``."""
 
-    def __init__(self, Poller poller not None, object sock not None, object make not None):
+    def __init__(self, Poller poller not None, object sock not None, object make, object give):
         self.poller = poller
         self.sock = sock
         self.make = make
+        self.give = give
         self.fd = sock.fileno()
         self.silent_until = 0
         cdef int number = self.watch(EPOLLIN)
@@ -425,6 +433,12 @@ cdef class Door(Channel):
 
     cdef int take(self, int fd) except -1:
         cdef Stream stream
+        if self.give is not None:
+            try:
+                self.give(fd)
+            except Exception:
+                log.exception("internal error with a new connection; it is dropped")
+            return 0
         try:
             stream = self.make()
         except Exception:

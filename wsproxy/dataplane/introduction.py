@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 
+from wsproxy._fast.poller import Poller
 from wsproxy.config.address import unmapped
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.proxy_protocol import (
@@ -31,50 +32,38 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Serve = Callable[[socket.socket, ProxyHeader | None], Awaitable[None]]
 
 PEEK_BYTES = MOST_V2_BYTES + 16
-# Descriptors ran out: accept would fail again at once, for as long as clients wait.
-PAUSE_S = 0.1
 
 
 class IntroducingListener:
     """Accepts until ``close``; ``serve`` gets each connection once its header is read."""
 
     def __init__(
-        self, sock: socket.socket, senders: Sequence[Network], head_s: float, serve: Serve
+        self,
+        poller: Poller,
+        sock: socket.socket,
+        senders: Sequence[Network],
+        head_s: float,
+        serve: Serve,
     ) -> None:
         """``senders`` must begin with a header, whole within ``head_s``; begins at once."""
-        self._sock = sock
         self._senders = tuple(senders)
         self._head_s = head_s
         self._serve = serve
-        self._loop = asyncio.get_running_loop()
-        self._waiting: asyncio.TimerHandle | None = None
-        self._loop.add_reader(sock, self._accept)
+        self._door = poller.accept(sock, self._take)
 
     def close(self) -> None:
-        """Accepts no more; the socket stays the caller's."""
-        self._loop.remove_reader(self._sock)
-        if self._waiting is not None:
-            self._waiting.cancel()
+        """Accepts no more and closes the socket."""
+        self._door.close()
 
-    def take(self, sock: socket.socket, peer: str) -> None:
-        """Serves an accepted connection."""
-        sock.setblocking(False)
+    def _take(self, fd: int) -> None:
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)  # it does not block; Python must know, too
+        try:
+            peer = sock.getpeername()[0]
+        except OSError:  # gone already
+            sock.close()
+            return
         tasks.spawn(self._introduce(sock, peer), "proxy header")
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, address = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                log.error("cannot accept connections: %s", error)
-                self._loop.remove_reader(self._sock)
-                self._waiting = self._loop.call_later(
-                    PAUSE_S, self._loop.add_reader, self._sock, self._accept
-                )
-                return
-            self.take(sock, address[0])
 
     async def _introduce(self, sock: socket.socket, peer: str) -> None:
         is_served = False

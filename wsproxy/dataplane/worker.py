@@ -125,10 +125,9 @@ async def _open_door(
     is_counted = listener.tls is not None and engine.limits_clients
     if listener.senders or is_counted:
         serve = partial(_serve, engine, listener, head_s)
-        return IntroducingListener(listener.sock, listener.senders, head_s, serve)
+        return IntroducingListener(engine.poller, listener.sock, listener.senders, head_s, serve)
     make = partial(DownstreamProtocol, engine)
     if listener.tls is None:
-        listener.sock.listen(BACKLOG)
         door: Door = engine.poller.listen(listener.sock, make)
         return door
     return await loop.create_server(make, sock=listener.sock, backlog=BACKLOG, **options)

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
 from tests.support.origin import listening_socket
 from tests.support.process import WAIT_S
+from wsproxy._fast.poller import Poller
+from wsproxy._fast.stream import Hub
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.introduction import IntroducingListener, Network, is_listed
 from wsproxy.dataplane.proxy_protocol import ProxyHeader, write_v1, write_v2
@@ -30,8 +32,15 @@ def door() -> Iterator[socket.socket]:
     sock.close()
 
 
+@pytest.fixture
+async def poller() -> AsyncIterator[Poller]:
+    poller = Poller(Hub())
+    yield poller
+    poller.close()
+
+
 async def introduced(
-    door: socket.socket, pieces: list[bytes], senders: Sequence[Network] = LOCAL
+    poller: Poller, door: socket.socket, pieces: list[bytes], senders: Sequence[Network] = LOCAL
 ) -> tuple[ProxyHeader | None, bytes]:
     """What the served connection was told, and the first bytes that it reads."""
     loop = asyncio.get_running_loop()
@@ -40,7 +49,7 @@ async def introduced(
     async def serve(sock: socket.socket, header: ProxyHeader | None) -> None:
         await served.put((sock, header))
 
-    listener = IntroducingListener(door, senders, WAIT_S, serve)
+    listener = IntroducingListener(poller, door, senders, WAIT_S, serve)
     client = socket.socket()
     client.setblocking(False)
     try:
@@ -60,33 +69,35 @@ async def introduced(
 
 
 @pytest.mark.parametrize("written", [write_v1(SOURCE, DESTINATION), write_v2(SOURCE, DESTINATION)])
-async def test_header_is_taken_and_nothing_behind_it(door: socket.socket, written: bytes) -> None:
+async def test_header_is_taken_and_nothing_behind_it(
+    poller: Poller, door: socket.socket, written: bytes
+) -> None:
     """HTTP or a TLS handshake may follow in the same segment."""
-    header, data = await introduced(door, [written + b"GET / HTTP/1.1"])
+    header, data = await introduced(poller, door, [written + b"GET / HTTP/1.1"])
     assert header is not None
     assert (header.source, header.destination) == (SOURCE, DESTINATION)
     assert data == b"GET / HTTP/1.1"
 
 
-async def test_header_that_comes_byte_by_byte_is_read(door: socket.socket) -> None:
+async def test_header_that_comes_byte_by_byte_is_read(poller: Poller, door: socket.socket) -> None:
     """Waiting for more costs no CPU and loses nothing."""
     written = write_v1(SOURCE, DESTINATION) + b"GET"
     pieces = [written[at : at + 1] for at in range(len(written))]
-    header, data = await introduced(door, pieces)
+    header, data = await introduced(poller, door, pieces)
     assert header is not None
     assert header.source == SOURCE
     assert b"GET".startswith(data)
 
 
-async def test_who_is_not_listed_is_served_as_it_is(door: socket.socket) -> None:
+async def test_who_is_not_listed_is_served_as_it_is(poller: Poller, door: socket.socket) -> None:
     """A client that writes such a line itself gains nothing: it reaches the HTTP parser."""
     written = write_v1(SOURCE, DESTINATION)
-    assert await introduced(door, [written], NOBODY) == (None, written)
+    assert await introduced(poller, door, [written], NOBODY) == (None, written)
 
 
 @pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 1.2.3.4", b""])
 async def test_sender_without_a_whole_header_is_dropped(
-    door: socket.socket, sent: bytes, caplog: pytest.LogCaptureFixture
+    poller: Poller, door: socket.socket, sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is listed as one that speaks for others; a guess would make it speak for itself."""
     loop = asyncio.get_running_loop()
@@ -94,7 +105,7 @@ async def test_sender_without_a_whole_header_is_dropped(
     async def serve(_sock: socket.socket, _header: ProxyHeader | None) -> None:
         raise AssertionError
 
-    listener = IntroducingListener(door, LOCAL, WAIT_S, serve)
+    listener = IntroducingListener(poller, door, LOCAL, WAIT_S, serve)
     client = socket.socket()
     client.setblocking(False)
     try:
@@ -111,14 +122,16 @@ async def test_sender_without_a_whole_header_is_dropped(
         await tasks.end_all()
 
 
-async def test_sender_that_says_nothing_is_dropped_in_time(door: socket.socket) -> None:
+async def test_sender_that_says_nothing_is_dropped_in_time(
+    poller: Poller, door: socket.socket
+) -> None:
     """Slow senders do not pile up."""
     loop = asyncio.get_running_loop()
 
     async def serve(_sock: socket.socket, _header: ProxyHeader | None) -> None:
         raise AssertionError
 
-    listener = IntroducingListener(door, LOCAL, 0.05, serve)
+    listener = IntroducingListener(poller, door, LOCAL, 0.05, serve)
     client = socket.socket()
     client.setblocking(False)
     try:
