@@ -300,6 +300,72 @@ async def test_answers_of_files_have_it(tmp_path: Path) -> None:
         assert (answer.status, answer.body, told(answer)["route"]) == (200, b"page", "none")
 
 
+async def test_session_that_moved_and_request_that_waited() -> None:
+    """What the memory of takeovers and the queue do is told as such."""
+    farm = lane("farm", 2, attributes='RetryInterval="3600"', server='MaxConnections="1"')
+    settings = f'[explain]\ntrusted = ["{TRUSTED}"]\n[queue]\nsize = 5\nwait_s = 30\n'
+    session = "Cookie: JSESSIONID=0000abc:c0"
+    held, release = asyncio.Event(), asyncio.Event()
+
+    async def hold_one(connection: OriginConnection) -> None:
+        while True:
+            message = await connection.request()
+            if b"/held" in message:
+                held.set()
+                await release.wait()
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    first, second = (member.origin for member in farm.members)
+    first.refuse()
+    async with running_proxy([farm], settings=settings) as proxy, second.serving(hold_one):
+        await ask(proxy.port, get("/farm/x", session))
+        moved = told(await ask(proxy.port, get("/farm/x", ASK, session)))
+        assert moved["affinity"] == "by the memory of sessions that moved, instead of clone id c0"
+        assert moved["rule"] == "session affinity: the session moved there a moment ago"
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask(proxy.port, get("/farm/held")))
+            await held.wait()
+            waiting = await Client.connect(proxy.port)
+            await waiting.send(get("/farm/x", ASK))
+            # Read after the one before it on another connection: it stands in the queue then.
+            assert (await ask(proxy.port, get("/nowhere"))).status == 404
+            release.set()
+            async with waiting:
+                waited = told(await waiting.answer())
+    assert waited["server"] == "s1"
+    assert waited["rule"].startswith("after waiting in the queue: ")
+    assert waited["tries"] == "s0 (marked down), s1 (at MaxConnections), s1"
+
+
+async def test_log_of_requests_that_ask_replays_without_a_difference(tmp_path: Path) -> None:
+    """Who was passed over is told to the client and to the log: neither takes it from the other."""
+    farm = lane("farm", 3, attributes='RetryInterval="3600"')
+    farm.members[0].origin.refuse()
+    log = '<Log Name="http_plugin.log" LogLevel="Trace"/>'
+    origins = [member.origin for member in farm.members]
+    async with (
+        running_proxy([farm], settings=SETTINGS, routes=log, folder=tmp_path) as proxy,
+        origins[1].serving(keep_answering),
+        origins[2].serving(keep_answering),
+    ):
+        for number in range(6):
+            lines = [ASK, "Cookie: JSESSIONID=0000abc:c0"][: 1 + number % 2]
+            assert "server" in told(await ask(proxy.port, get("/farm/x", *lines)))
+    text = (tmp_path / "http_plugin.log").read_text()
+    assert re.search(r"TRACE: .*: Server s0 is marked down; retry in 3[56]", text)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [
+            *(sys.executable, "-m", "wsproxy", "replay", str(tmp_path / "http_plugin.log")),
+            *("--config", str(tmp_path / "plugin-cfg.xml"), "--json"),
+        ],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout
+
+
 async def test_replay_against_compares_servers(tmp_path: Path) -> None:
     """``replay --against`` asks with this field: an answer from another server than the log's is a difference."""
     farm = lane("farm", 2)

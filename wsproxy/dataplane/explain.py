@@ -209,6 +209,8 @@ class Explainer:
         request.finish()
         if server < 0:
             explanation.rule = words_of_none(is_full=server == NoServer.ALL_FULL)
+            if server == NoServer.ALL_FULL and service.cluster.has_queue:
+                explanation.rule += ": it may wait in the queue first ([queue] in wsproxy.toml)"
             explanation.status = 503
             return explanation
         picked = explanation.servers[server]

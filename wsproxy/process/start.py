@@ -134,7 +134,7 @@ def make_admin(settings: Settings, facts: ProxyFacts) -> OnDemand | None:
         return None
 
     def run() -> int:
-        # Here and not above: what answers (aiohttp) is 15 MB that neither supervisor nor workers need.
+        # Here and not above: what answers (aiohttp) is 12 MB that neither supervisor nor workers need.
         server = importlib.import_module("wsproxy.admin.server")
         exit_code: int = server.run_admin(facts, opened.sock)
         return exit_code
