@@ -156,7 +156,7 @@ def paired(result: SimulationJson) -> list[tuple[str, ServerJson, ServerJson]]:
     is_long = len({cluster for cluster, _ in keys}) > 1
     return [
         (
-            f"{cluster}/{server or '(not in the log)'}" if is_long or not server else server,
+            f"{cluster}/{server or '(unknown)'}" if is_long or not server else server,
             before.get((cluster, server), _nothing(cluster, server)),
             after.get((cluster, server), _nothing(cluster, server)),
         )

@@ -160,7 +160,7 @@ class Side:
         if row is None:
             label = f"{cluster}/{server}" if server in self._ambiguous else server
             row = self.rows[cluster, server] = Row(
-                cluster, server, label if server else f"{cluster}/(not in the log)"
+                cluster, server, label if server else f"{cluster}/(unknown)"
             )
         return row
 
@@ -251,5 +251,5 @@ class Side:
         for (step, label), point in series.points.items():
             requests[label][step - first] = point.requests
             in_flight[label][step - first] = point.in_flight
-        start = time_text(first * series.step_s * 1_000_000)
+        start = time_text(first * series.step_s * 1_000_000) if series.points else ""
         return TimelineJson(start, series.step_s, requests, in_flight)

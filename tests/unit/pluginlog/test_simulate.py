@@ -110,6 +110,20 @@ def test_sessions_of_a_full_server_overflow(log: AccessLog) -> None:
     assert found.requests() == {"s1": 2, "s2": 2}
     # away at 10:00:01, at s2 by its own clone id at :03, back at :09
     assert found.after.moves == {"back": 1, "down": 0, "full": 1, "other": 0}
+    queue = msgspec.structs.replace(Settings(), queue=QueueSettings(size=100))
+    again = simulated(log, max_connections=("s1=1",), settings=queue)
+    assert again.after == found.after
+
+
+def test_a_server_that_answers_again_gets_its_share_again(log: AccessLog) -> None:
+    """Requests of five seconds: a server that is only tried would have one at a time."""
+    for second in range(60):
+        log.add(second, took_s=5)
+    found = simulated(log, make_xml("", "", cluster='RetryInterval="1"'), down=("s1@10:00:03+4s",))
+    s1 = found.server("s1")
+    assert s1.failed_tries == 3
+    assert s1.requests > 20
+    assert s1.peak_in_flight > 2
 
 
 def test_a_faster_rate_puts_more_in_flight(log: AccessLog) -> None:
@@ -338,6 +352,47 @@ def test_service_times_are_those_of_the_log(tmp_path: Path) -> None:
     assert [us // 1_000_000 for us in found.traffic.service_us] == [20, 10, 0]
 
 
+def test_requests_come_in_the_order_of_their_beginnings(tmp_path: Path) -> None:
+    """The log is in the order of its lines; a request is known when it ends."""
+    log = PluginLog()
+    for tid in (1, 2, 3):
+        log.routed("/shop/a", tid=tid)
+        log.named(f"n_s{tid}", tid=tid)
+        log.second += 10
+    for tid in (2, 3, 1):
+        log.served(f"n_s{tid}", f"h{tid}", tid=tid)
+        log.write(Code.END, tid=tid)
+        log.second += 1
+    traffic = simulated(written(log, tmp_path), CONFIG).traffic
+    assert [traffic.places[traffic.place[at]][1] for at in traffic.order] == [
+        "n_s1", "n_s2", "n_s3",
+    ]  # fmt: skip
+
+
+def test_a_server_that_is_gone_is_known_by_its_sessions(tmp_path: Path) -> None:
+    """Without the old configuration a session's second request at it is affinity, its first may not be."""
+    log = PluginLog()
+    for _ in range(4):
+        answered(log, f"{SID}:k1", 2)
+    new = CONFIG.replace("n_s2", "n_other").replace('"k2"', '"k8"')
+    found = simulated(written(log, tmp_path), new)
+    assert found.server("n_s2", found.before).requests == 4
+    assert found.before.by_affinity == 3
+    assert found.before.moves["other"] == 1  # the clone id says n_s1
+    assert found.after.by_affinity == 4
+
+
+def test_a_session_that_gets_its_cookie_again_is_not_a_new_one(tmp_path: Path) -> None:
+    """A server that took it over sends it with the next cache id and one more clone id."""
+    log = PluginLog()
+    answered(log, f"{SID}:k1", 2, begun=f"0001{SID[4:]}:k1:k2")
+    answered(log, f"0001{SID[4:]}:k1:k2", 1)
+    found = simulated(written(log, tmp_path), CONFIG)
+    assert (found.after.sessions, found.after.sessions_born, found.after.by_affinity) == (1, 0, 2)
+    assert found.server("n_s1").requests == 2
+    assert found.before.moves == {"back": 1, "down": 0, "full": 0, "other": 1}
+
+
 def test_failures_of_the_log_stand_on_its_own_side(tmp_path: Path) -> None:
     """n_s1 failed for the log's request: it is up where nothing is said of it."""
     log = PluginLog()
@@ -373,7 +428,7 @@ def test_masked_sessions_are_not_taken_for_one(tmp_path: Path) -> None:
     found = simulated(written(log, tmp_path), CONFIG)
     assert (found.after.sessions, found.after.sessions_moved) == (0, 0)
     assert {name: found.requests()[name] for name in ("n_s1", "n_s2")} == {"n_s1": 1, "n_s2": 1}
-    assert found.after.by_affinity == 2
+    assert (found.before.by_affinity, found.after.by_affinity) == (2, 2)
     assert any("2 requests bring clone ids and no session" in note for note in found.result.notes)
 
 
