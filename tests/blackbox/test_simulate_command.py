@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.support.proxy import lane, running_proxy
 from tests.support.simulated import TWO, AccessLog
 
 SHARED = Path(__file__).parents[2].parent / "shared"
+SEED = sorted((SHARED / "seeds").glob("004*"))
 CORPUS = SHARED / "corpus" / "logs" / "14.log"
 VHOSTS = '<VirtualHostGroup Name="v"><VirtualHost Name="*:9080"/></VirtualHostGroup>'
 
@@ -131,6 +133,29 @@ def test_a_log_of_the_corpus(tmp_path: Path) -> None:
     assert (found["requests"], found["assumed_service_times"], after["served"]) == (2, 2, 2)
     assert [each["requests"] for each in after["servers"]] == [0, 2]
     assert (after["by_affinity"], after["sessions"], after["sessions_moved"]) == (2, 1, 0)
+
+
+@pytest.mark.skipif(not SEED, reason="no seeds")
+def test_the_excerpt_in_a_web_page_is_given_as_it_is(tmp_path: Path) -> None:
+    """Its one request goes where it went, and where that server is away to the other."""
+    rows = "".join(
+        f'<Server Name="dlpProdAppSrv{at}node_dlpProdmember{at}" CloneID="16qjggb2{at + 7}">'
+        '<Transport Hostname="h" Port="9080"/></Server>'
+        for at in (1, 2)
+    )
+    text = re.sub(r"<Server .*?</ServerCluster>", f"{rows}</ServerCluster>", TWO)
+    text = text.replace("/a/*", "/Saba/*").replace("*:80", "*:443")
+    (tmp_path / "plugin-cfg.xml").write_text(text)
+    arguments = (SEED[0], "--config", tmp_path / "plugin-cfg.xml", "--json")
+    found = result(run(*arguments))
+    for side in (found["before"], found["after"]):
+        counts = {each["server"]: each["requests"] for each in side["servers"] if each["requests"]}
+        assert counts == {"dlpProdAppSrv1node_dlpProdmember1": 1}
+        assert (side["by_affinity"], side["sessions"]) == (1, 1)
+    down = "dlpProdAppSrv1node_dlpProdmember1@2012-10-03T22:18+1h"
+    after = result(run(*arguments, "--down", down))["after"]
+    assert [each["requests"] for each in after["servers"]] == [0, 1]
+    assert (after["sessions_moved"], after["moves"]["down"], after["failed_tries"]) == (1, 1, 1)
 
 
 async def test_a_log_that_wsproxy_wrote(tmp_path: Path) -> None:

@@ -246,9 +246,7 @@ class Traffic:
             return
         begin_us = request.try_us or request.time_us
         knows = request.has_begun and request.end_us >= begin_us and not request.gave_up
-        cluster = request.group
-        if not cluster and request.cluster >= 0:
-            cluster = self.read_by.world.config.server_clusters[request.cluster].name
+        cluster = self._cluster_of(request)
         self.begin_us.append(request.time_us)
         self.service_us.append(request.end_us - begin_us if knows and request.end_us else NONE)
         self.status.append(request.status_seen)
@@ -262,6 +260,16 @@ class Traffic:
         self.place.append(self._place((cluster, request.server_name)) if said == SERVED else NONE)
         if request.failed_at or request.marked:
             self.failures[len(self.begin_us) - 1] = (cluster, request.failed_at, request.marked)
+
+    def _cluster_of(self, request: LoggedRequest) -> str:
+        """The cluster of its server: as the log calls it, unless the configuration's has a server of that name."""
+        routed = ""
+        if request.cluster >= 0:
+            cluster = self.read_by.world.config.server_clusters[request.cluster]
+            routed = cluster.name
+            if any(server.name == request.server_name for server in cluster.servers):
+                return routed
+        return request.group or routed
 
     def close(self) -> None:
         """The log is over: puts the requests in order, and decides on times that it does not tell."""
