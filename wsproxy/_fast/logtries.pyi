@@ -1,0 +1,33 @@
+from collections.abc import Callable
+from typing import Any
+
+from wsproxy._fast.logfields import FieldReader
+from wsproxy._fast.logged import LoggedRequest
+
+class LogTries:
+    readers: list[FieldReader | None]
+    read_tolerantly: Callable[[int, bytes, int], tuple[Any, ...] | None]
+    routes: Any
+    tries: Any
+    same: dict[str, int]
+    keeps_same: bool
+    time_us: int
+    def now_ms(self) -> int: ...
+    def rebuild(self, request: LoggedRequest, what: str, group: str, line: int) -> str | None: ...
+    def check(
+        self,
+        request: LoggedRequest,
+        what: str,
+        logged: str,
+        ours: str,
+        line: int,
+        note: str = "",
+        result: str | None = None,
+    ) -> None: ...
+    def name_server(self, request: LoggedRequest, server: bytes) -> None: ...
+    def leave_attempt(self, request: LoggedRequest) -> None: ...
+    def decide_try(self, request: LoggedRequest, line: int) -> None: ...
+    def decide(self, request: LoggedRequest, line: int) -> None: ...
+    def bring_session(self, request: LoggedRequest) -> None: ...
+    def name_of(self, request: LoggedRequest, server: int) -> str: ...
+    def check_transport(self, request: LoggedRequest) -> None: ...
