@@ -55,7 +55,7 @@ cdef class FieldReader:
         cdef Piece* piece
         self.count = len(numbers)
         if self.count > MOST_FIELDS or len(words) != self.count + 1:
-            raise ValueError(f"found {len(words)} words for {self.count} fields; allowed are {MOST_FIELDS}, one word more than fields")
+            raise ValueError(f"found {self.count} fields, {len(words)} words; allowed are {MOST_FIELDS} and one more")
         self.keep = list(words)
         following = self.keep[0]
         self.begin = PyBytes_AS_STRING(following)
@@ -66,6 +66,8 @@ cdef class FieldReader:
             piece.words = PyBytes_AS_STRING(following)
             piece.length = len(following)
             piece.before_blank = following.find(b" ")
+            if not following and i < self.count - 1:
+                raise ValueError("found two fields with nothing between them; allowed are words between all fields")
             if numbers[i]:
                 piece.kind = NUMBER
                 if following[:1].isdigit():

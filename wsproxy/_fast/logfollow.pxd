@@ -30,6 +30,7 @@ cdef class LogFollower(LogTries):
     cdef int take_line(self, LogLine line) except -1
     cpdef Process process_of(self, pid)
     cdef LoggedRequest begin(self, LogLine line, bint has_begun)
+    cdef int finish_oldest(self) except -1
     cpdef LoggedRequest request_of(self, LogLine line)
     cdef int on_begin(self, LogLine line) except -1
     cdef int on_request_is(self, LogLine line) except -1

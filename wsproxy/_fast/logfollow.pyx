@@ -1,16 +1,16 @@
 """
-Follows the lines of a log request by request, and takes the decisions that nearly every request has again, with the live code.
+Follows the lines of a log request by request, and has the decisions that nearly every request needs taken again.
 
-Driven by ``pluginlog.replay``, whose ``Replay`` derives from this and has what is rare: failed tries, processes, texts of
-what differs. A decision that comes out the same is counted here and nothing else; no text is made for it.
+Driven by ``pluginlog.replay``, whose ``Replay`` derives from this and has what is rare. Routes are asked here, servers in
+``logtries``. Must not make text of what comes out the same: it is only counted.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp
 from wsproxy._fast.logfields cimport (
-    BEGIN, CHECKING, CLONE, COOKIE, COUNTERS, END, GROUP, HOST, IS_DOWN, IS_SECURE, MAX_CONNECTIONS, MOVED, NEW_STREAM, PARSING,
-    PICKED, REQUEST_IS, REQUEST_LINE, REUSED, SCHEME, STATUS_LINE, TRANSPORT, URI_MATCH, VHOST_MATCH,
+    BEGIN, CHECKING, CLONE, COOKIE, COUNTERS, END, GROUP, HOST, IS_DOWN, IS_SECURE, MAX_CONNECTIONS, MOVED, NEW_STREAM,
+    PARSING, PICKED, REQUEST_IS, REQUEST_LINE, REUSED, SCHEME, STATUS_LINE, TRANSPORT, URI_MATCH, VHOST_MATCH,
 )
 from wsproxy._fast.logged cimport UNKNOWN_PORT, Attempt, LoggedRequest, Place, Process
 from wsproxy._fast.loglines cimport DEBUG, FOREIGN, LogLine
@@ -22,11 +22,16 @@ from wsproxy._fast.state cimport ws_load64
 cdef enum:
     # Texts whose meaning is kept: hosts, transports, patterns. Above, all are forgotten and the common ones come back.
     MOST_KEPT = 4096
+    LONGEST_KEPT = 1024
     LEAST_FINAL = 200       # statuses below are no answer yet
     # Of one server; what a log says beyond is nonsense, and must fit the slot's 32 bits.
     MOST_INFLIGHT = 1000000
     # So many seconds are a server's longest pause; more must not overflow.
     MOST_SECONDS = 1000000000
+    MOST_DIGITS = 12
+    # Requests that are open at a time. Below LogLevel Trace no line tells that a request is over, and wsproxy gives each
+    # an id of its own. Above, the older half is judged by what is there. Far above the requests in flight of one host.
+    MOST_OPEN = 32768
 
 # What stands before the value of the two most common lines with one.
 cdef Py_ssize_t LEN_PARSING = len("Parsing clone ids from '")
@@ -47,12 +52,21 @@ cdef bytes rest_of(LogLine line, Py_ssize_t skipped):
     return PyBytes_FromStringAndSize(p + start, end - start) if end > start else b""
 
 
-cdef int64_t seconds_of(bytes text):
+cdef int64_t seconds_of(bytes text) except? -1:
     """0: no number stands there."""
     cdef bytes digits = text[1:] if text.startswith(b"-") else text
-    if not digits.isdigit():
+    if not digits.isdigit() or len(digits) > MOST_DIGITS:
         return 0
-    return max(-MOST_SECONDS, min(int(text), MOST_SECONDS))
+    return max(-MOST_SECONDS, min(<int64_t>int(text), MOST_SECONDS))
+
+
+cdef int keep(dict kept, object text, Py_ssize_t length, object meaning) except -1:
+    """Keeps what a text of this length means; few have thousands of bytes, and those are not worth it."""
+    if length <= LONGEST_KEPT:
+        if len(kept) >= MOST_KEPT:
+            kept.clear()
+        kept[text] = meaning
+    return 0
 
 
 cdef inline bint is_text(bytes text, const char* p, Py_ssize_t length) noexcept:
@@ -145,8 +159,17 @@ cdef class LogFollower(LogTries):
         cdef LoggedRequest request = LoggedRequest(
             self.process_of(line.pid), line.key, self.reading.path, line.number, self.time_us, has_begun=has_begun
         )
+        if len(self.open) >= MOST_OPEN:
+            self.finish_oldest()
         self.open[line.key] = request
         return request
+
+    cdef int finish_oldest(self) except -1:
+        cdef LoggedRequest request
+        for request in list(self.open.values())[:MOST_OPEN // 2]:
+            del self.open[request.key]
+            self.finish(request)
+        return 0
 
     cpdef LoggedRequest request_of(self, LogLine line):
         """The request that the line belongs to; one whose beginning is not in the log is begun here."""
@@ -180,9 +203,8 @@ cdef class LogFollower(LogTries):
         request.uri = fields[1]
         where = self.hosts.get(fields[0])
         if where is None:
-            if len(self.hosts) >= MOST_KEPT:
-                self.hosts.clear()
-            where = self.hosts[fields[0]] = self.split_host(fields[0])
+            where = self.split_host(fields[0])
+            keep(self.hosts, fields[0], len(fields[0]), where)
         request.host = where[0]
         request.port = where[1]
         return 0
@@ -224,12 +246,11 @@ cdef class LogFollower(LogTries):
         return 0
 
     cdef int route_of_uri(self, bytes group, bytes pattern) except -2:
-        key = (group, pattern)
+        cdef tuple key = (group, pattern)
         at = self.uri_at.get(key)
         if at is None:
-            if len(self.uri_at) >= MOST_KEPT:
-                self.uri_at.clear()
-            at = self.uri_at[key] = self.find_uri(text_of(group), text_of(pattern))
+            at = self.find_uri(text_of(group), text_of(pattern))
+            keep(self.uri_at, key, len(group) + len(pattern), at)
         return at
 
     cdef int on_group(self, LogLine line) except -1:
@@ -356,9 +377,7 @@ cdef class LogFollower(LogTries):
             fields = self.read(TRANSPORT, line)
             if fields is not None:
                 said = f"{text_of(fields[1]).strip('[]')}:{fields[2]}"
-                if len(self.transports) >= MOST_KEPT:
-                    self.transports.clear()
-                self.transports[line.text] = said
+                keep(self.transports, line.text, len(line.text), said)
         if said is not None:
             request.attempt.transport = said
             request.attempt.transport_line = line.number

@@ -80,9 +80,8 @@ cdef class LoggedRequest:
     cdef public bint declined
     cdef public bint has_debug          # it has lines of LogLevel Debug: what is not there did not happen
     cdef public int status_seen
-    # When its last try began, after one that failed, 0: with the request; and of the last line that tells how far it is, 0: none.
-    cdef public int64_t try_us
-    cdef public int64_t end_us
+    cdef public int64_t try_us          # when its last try began, after one that failed; 0: with the request
+    cdef public int64_t end_us          # of the last line that tells how far it is; 0: none
     cdef public tuple failed_at         # servers of the tries that failed
     cdef public tuple marked            # servers that it marked down
     cdef int64_t meetings               # of its process when it began alone; -1: it did not
@@ -90,5 +89,4 @@ cdef class LoggedRequest:
     cdef inline bint was_alone(self) noexcept:
         return self.meetings == self.process.meetings
 
-    # Whether all clone ids of the request are known by now: below Debug, they come with its Cookie lines.
     cpdef bint knows_session(self)

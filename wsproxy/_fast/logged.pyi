@@ -1,9 +1,10 @@
-from typing import Any
+from typing import Any, final
 
 from wsproxy._fast.engine import Engine, Pool, Service
 from wsproxy._fast.replay import ReplayedRequest
 from wsproxy._fast.select import Cluster
 
+@final
 class Place:
     cluster: Cluster
     service: Service
@@ -19,6 +20,7 @@ class Place:
     def addresses(self) -> tuple[str, str]: ...
     def pool(self, *, secure: bool) -> Pool: ...
 
+@final
 class Process:
     engine: Engine
     clusters: tuple[Cluster | None, ...]
@@ -35,6 +37,7 @@ class Process:
     ) -> None: ...
     def find(self, server: bytes, cluster: int = -1) -> Place | None: ...
 
+@final
 class Attempt:
     server: bytes
     is_decided: bool
@@ -48,6 +51,7 @@ class Attempt:
     status_line: int
     marked_line: int
 
+@final
 class LoggedRequest:
     process: Process
     key: tuple[int, int]

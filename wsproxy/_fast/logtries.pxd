@@ -20,7 +20,8 @@ cdef class LogTries:
     cdef public dict same               # decision -> how many checks came out the same
     cdef public bint keeps_same         # as checks of their requests
     cdef public int64_t time_us         # of the last line that has one
-    cdef int64_t base_ms                # what down marks and sessions do not count: the memory of sessions has 40 bits for a time
+    # What down marks and sessions do not count of the time: the memory of sessions has 40 bits for it.
+    cdef int64_t base_ms
 
     cdef tuple read(self, int code, LogLine line)
     cpdef int64_t now_ms(self)

@@ -276,7 +276,8 @@ cdef class LogTries:
                 result, note = "undecided", "other requests of this process are not in the log"
             self.check(
                 request, "counters", f"{now[0]}/{now[1]}/{now[2]}",
-                f"{before[0] + is_failure_line}/{before[1] + expected}/{before[2] + (not is_failure_line)}", line, note, result,
+                f"{before[0] + is_failure_line}/{before[1] + expected}/{before[2] + (not is_failure_line)}",
+                line, note, result,
             )
         elif self.keeps_same:
             # lines of requests that run beside each other need not be written in the order of their counting

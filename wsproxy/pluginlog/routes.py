@@ -7,6 +7,7 @@ Driven by ``replay``. Lines repeat themselves (hosts, paths), so what a line say
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from wsproxy._fast.loglines import LogLine
 from wsproxy._fast.replay import ReplayedRequest
@@ -19,6 +20,8 @@ from wsproxy.pluginlog.world import World
 MOST_KEPT = 32_768
 LONGEST_KEPT = 1024
 UNKNOWN_PORT = -1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +60,29 @@ class RouteReader:
         try:
             return self.matched[line.text]
         except KeyError:
-            return self._keep(line, self._read_vhost(line))
+            return self._keep(self.matched, line.text, self._read_vhost(line))
 
     def uri(self, line: LogLine) -> Matched | None:
         """What a Uri match says."""
         try:
             return self.matched[line.text]
         except KeyError:
-            return self._keep(line, self._read_uri(line))
+            return self._keep(self.matched, line.text, self._read_uri(line))
 
     def group(self, line: LogLine) -> Grouped | None:
         """What the choice of a Route says."""
         try:
             return self.grouped[line.text]
         except KeyError:
-            found = self._read_group(line)
-            if len(self.grouped) >= MOST_KEPT:
-                self.grouped.clear()
-            self.grouped[line.text] = found
-            return found
+            return self._keep(self.grouped, line.text, self._read_group(line))
 
-    def _keep(self, line: LogLine, found: Matched | None) -> Matched | None:
-        if len(line.text) > LONGEST_KEPT:
+    @staticmethod
+    def _keep(kept: dict[bytes, T], text: bytes, found: T) -> T:
+        if len(text) > LONGEST_KEPT:
             return found
-        if len(self.matched) >= MOST_KEPT:
-            self.matched.clear()
-        self.matched[line.text] = found
+        if len(kept) >= MOST_KEPT:
+            kept.clear()
+        kept[text] = found
         return found
 
     def _read_vhost(self, line: LogLine) -> Matched | None:

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.plugin_log import CONFIG, PluginLog, Replayed, Traffic, make_world, replay_path
 from wsproxy.pluginlog.messages import Code
+from wsproxy.pluginlog.reader import Reading, read_logs
+from wsproxy.pluginlog.replay import Replay
 
 SHARED = Path(__file__).parents[3].parent / "shared"
 SEED = sorted((SHARED / "seeds").glob("004*"))
@@ -332,3 +334,34 @@ def test_a_decision_swapped_in_such_a_log_is_found(tmp_path: Path) -> None:
             )
     others = replayed(log, tmp_path).others()
     assert ("server", swapped[victim.server], victim.server) in others
+
+
+def test_requests_without_an_end_do_not_pile_up(tmp_path: Path) -> None:
+    """LogLevel Detail: no line tells that a request is over, and each has a tid of its own."""
+    log = PluginLog()
+    count = 40_000
+    for tid in range(count):
+        log.write(Code.REQUEST_IS, host="www.example.com:443", uri="/shop/a", tid=tid)
+    path = tmp_path / "http_plugin.log"
+    path.write_text(log.text())
+    reading, most = Reading(), 0
+    replay = Replay(make_world(), reading)
+    for lines in read_logs([str(path)], reading, wanted_only=True):
+        for line in lines:
+            replay.take([line])
+            most = max(most, len(replay.open))
+    replay.end()
+    assert replay.summary.requests == count
+    assert 30_000 < most <= 32_768
+
+
+@pytest.mark.parametrize("seconds", ["--", "--5", "-5", "7", "1e3", "9" * 5000])
+def test_seconds_of_any_kind_are_survived(log: PluginLog, tmp_path: Path, seconds: str) -> None:
+    log.routed("/shop/a")
+    log.write(
+        Code.CHECKING, server="n_s1", ignore=0, down=1, retry=0, seconds=seconds, allows=0, full=0
+    )
+    log.named("n_s2")
+    log.served("n_s2", "h2")
+    log.write(Code.END)
+    assert replayed(log, tmp_path).others() == []
