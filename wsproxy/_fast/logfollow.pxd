@@ -9,7 +9,7 @@ from wsproxy._fast.match cimport RouteTable
 cdef class LogFollower(LogTries):
     # All of these are set by `pluginlog.replay`.
     cdef public object world            # pluginlog.world.World
-    cdef public object reading          # pluginlog.reader.Reading
+    cdef public str path                # of the lines that are taken
     cdef public object split_host       # (text) -> (host, port)
     cdef public RouteTable uris         # each Uri as a route of its own
     cdef public object find_uri         # (group, pattern) -> the Uri's route in `uris`; -1: there is none
@@ -21,6 +21,7 @@ cdef class LogFollower(LogTries):
     cdef public object shared           # one state for all processes; None: not known yet
     cdef public bint has_start          # of the processes
 
+    cdef object first_pid
     cdef readonly dict open             # (pid, tid) -> LoggedRequest
     cdef readonly dict processes        # by pid
     cdef dict hosts                     # what `split_host` says

@@ -8,7 +8,7 @@ from wsproxy._fast.match import RouteTable
 
 class LogFollower(LogTries):
     world: Any
-    reading: Any
+    path: str
     split_host: Callable[[bytes], tuple[bytes, int]]
     uris: RouteTable
     find_uri: Callable[[str, str], int]

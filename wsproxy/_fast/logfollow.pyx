@@ -77,6 +77,7 @@ cdef class LogFollower(LogTries):
     """What of a replay nearly every line needs. ``pluginlog.replay.Replay`` is the only one to derive from this."""
 
     def __cinit__(self, *_arguments, **_named):
+        self.path = ""
         self.open = {}
         self.processes = {}
         self.hosts = {}
@@ -150,6 +151,10 @@ cdef class LogFollower(LogTries):
         """The process with this pid; of a log that wsproxy wrote, there is one."""
         key = 0 if self.shared else pid
         cdef Process process = self.processes.get(key)
+        if self.shared:
+            if self.first_pid is None:
+                self.first_pid = pid
+            self.has_workers = self.has_workers or pid != self.first_pid
         if process is None:
             process = self.processes[key] = self.world.new_process()
             process.knows_start = self.has_start
@@ -157,7 +162,7 @@ cdef class LogFollower(LogTries):
 
     cdef LoggedRequest begin(self, LogLine line, bint has_begun):
         cdef LoggedRequest request = LoggedRequest(
-            self.process_of(line.pid), line.key, self.reading.path, line.number, self.time_us, has_begun=has_begun
+            self.process_of(line.pid), line.key, self.path, line.number, self.time_us, has_begun=has_begun
         )
         if len(self.open) >= MOST_OPEN:
             self.finish_oldest()

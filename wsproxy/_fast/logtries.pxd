@@ -20,6 +20,7 @@ cdef class LogTries:
     cdef public dict same               # decision -> how many checks came out the same
     cdef public bint keeps_same         # as checks of their requests
     cdef public int64_t time_us         # of the last line that has one
+    cdef readonly bint has_workers      # several processes share one state, and change it within the same microseconds
     # What down marks and sessions do not count of the time: the memory of sessions has 40 bits for it.
     cdef int64_t base_ms
 
@@ -35,6 +36,7 @@ cdef class LogTries:
     cpdef leave_attempt(self, LoggedRequest request)
     cpdef decide_try(self, LoggedRequest request, int64_t line)
     cpdef decide(self, LoggedRequest request, int64_t line)
+    cpdef bint is_raced(self, LoggedRequest request)
     cpdef bring_session(self, LoggedRequest request)
     cpdef str name_of(self, LoggedRequest request, int server)
     cdef int compare_clone_ids(self, LoggedRequest request, int64_t line) except -1

@@ -180,9 +180,15 @@ cdef class LogTries:
         note = RULES[<int>rule]
         if result == "differs" and not request.knows_affinity:
             result, note = "undecided", "the log tells no cookies"
+        elif result == "differs" and server < 0 and self.is_raced(request):
+            result, note = "undecided", self.tries.raced
         elif place is None:
             note = "no server of this name in the configuration"
         self.check(request, "server", logged, ours, line, note, result)
+
+    cpdef bint is_raced(self, LoggedRequest request):
+        """Whether a server may have been down or full for one worker and not for the other: their lines do not tell the order."""
+        return self.has_workers and not request.was_alone()
 
     cpdef bring_session(self, LoggedRequest request):
         """Clone ids come from the Cookie lines, else from the values that the log says it has parsed."""

@@ -9,8 +9,10 @@ decide anything by itself: ``tries`` and ``routes`` ask ``_fast`` and ``routing.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from wsproxy._fast.logfollow import LogFollower
 from wsproxy._fast.loglines import LogLine
@@ -34,6 +36,11 @@ from wsproxy.pluginlog.world import World
 
 # In a line ``Webserver:``, at the start of a log that wsproxy wrote: its workers share one state.
 OWN_NAME = b"wsproxy"
+
+# Workers write their lines in blocks, each of a tenth of a second, and a busy machine is late with them.
+WORKERS_APART_US = 1_000_000
+
+_TIME = attrgetter("time_us")
 
 Listener = Callable[[RequestOutcome], None]
 
@@ -60,7 +67,11 @@ class Replay(LogFollower):
         ``on_end`` each request as it was put together.
         """
         self.world = world
-        self.reading = reading
+        self.path = reading.path
+        self._reading = reading
+        self._waiting: list[
+            LogLine
+        ] = []  # of workers that share a state, up to where others may still come before them
         self.summary = Summary()
         self.same = self.summary.same
         self.keeps_same = listener is not None and not only_other
@@ -91,8 +102,34 @@ class Replay(LogFollower):
             )
         }
 
+    def take(self, lines: list[LogLine]) -> None:
+        """The next lines of the log; those of workers that share a state are put in the order of their times."""
+        if self._reading.path != self.path:
+            self._take_waiting()
+            self.path = self._reading.path
+            self._look_for_web_server(lines)
+        if not self.shared or min(map(_TIME, lines), default=0) <= 0:  # or some have none
+            self._take_waiting()
+            super().take(lines)
+            return
+        waiting = sorted(self._waiting + lines, key=_TIME)
+        until = bisect_right(waiting, waiting[-1].time_us - WORKERS_APART_US, key=_TIME)
+        self._waiting = waiting[until:]
+        super().take(waiting[:until])
+
+    def _take_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        super().take(waiting)
+
+    def _look_for_web_server(self, lines: list[LogLine]) -> None:
+        """At the start of a file: the lines there are to be in order, too."""
+        for line in lines:
+            if line.code == Code.WEB_SERVER:
+                self._on_web_server(line)
+
     def end(self) -> None:
         """The log is over: requests without an end are judged by what is there."""
+        self._take_waiting()
         for request in list(self.open.values()):
             self.finish(request)
         self.open.clear()
@@ -104,7 +141,7 @@ class Replay(LogFollower):
         request = LoggedRequest(
             self.process_of(0),
             (0, 0),
-            self.reading.path,
+            self._reading.path,
             record.number,
             record.time_us,
             has_begun=True,

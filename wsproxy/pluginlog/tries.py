@@ -13,7 +13,7 @@ from wsproxy._fast.logtries import LogTries
 from wsproxy._fast.replay import Rule
 from wsproxy._fast.select import Cluster
 from wsproxy.pluginlog.messages import Code
-from wsproxy.pluginlog.outcome import DIFFERS, SAME, UNDECIDED, What, text_of
+from wsproxy.pluginlog.outcome import DIFFERS, SAME, UNDECIDED, Result, What, text_of
 from wsproxy.pluginlog.requests import Attempt, LoggedRequest
 from wsproxy.pluginlog.world import Place, World
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
@@ -31,6 +31,7 @@ FAILURES = {
 class Tries:
     """One for a replay."""
 
+    raced = "another worker changed the state of servers at the same moment"
     # Of ``choose``, where it finds none.
     no_server: ClassVar = {-1: "none can be reached", -2: "none: all are at MaxConnections"}
 
@@ -148,11 +149,14 @@ class Tries:
         server, _ = replayed.choose(self._replay.now_ms(), -1)
         ours = "none" if server < 0 else self._replay.name_of(request, server)
         note = self.no_server.get(server, "")
+        result: Result | None = None
         if server >= 0:
             replayed.fail()
             if not request.knows_session():
                 note = "as far as the log tells"
-        self._check(request, What.SERVER, "none", ours, line, note)
+            elif self._replay.is_raced(request):
+                note, result = self.raced, UNDECIDED
+        self._check(request, What.SERVER, "none", ours, line, note, result)
 
     def check_first(self, request: LoggedRequest, now: tuple[int, int, int], line: int) -> None:
         """The first counters of a server, (failed, affinity, total): what they must be at least."""
