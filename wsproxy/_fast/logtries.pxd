@@ -37,6 +37,7 @@ cdef class LogTries:
     cpdef decide_try(self, LoggedRequest request, int64_t line)
     cpdef decide(self, LoggedRequest request, int64_t line)
     cpdef bint is_raced(self, LoggedRequest request)
+    cdef bint is_down(self, Place place)
     cpdef bring_session(self, LoggedRequest request)
     cpdef str name_of(self, LoggedRequest request, int server)
     cdef int compare_clone_ids(self, LoggedRequest request, int64_t line) except -1

@@ -180,15 +180,18 @@ cdef class LogTries:
         note = RULES[<int>rule]
         if result == "differs" and not request.knows_affinity:
             result, note = "undecided", "the log tells no cookies"
-        elif result == "differs" and server < 0 and self.is_raced(request):
+        elif result == "differs" and self.is_raced(request) and (server < 0 or is_ours and self.is_down(place)):
             result, note = "undecided", self.tries.raced
         elif place is None:
             note = "no server of this name in the configuration"
         self.check(request, "server", logged, ours, line, note, result)
 
     cpdef bint is_raced(self, LoggedRequest request):
-        """Whether a server may have been down or full for one worker and not for the other: their lines do not tell the order."""
+        """Whether a server may have been down or full for one worker and not for another, whatever their lines say."""
         return self.has_workers and not request.was_alone()
+
+    cdef bint is_down(self, Place place):
+        return ws_load64(&place.cluster.servers[place.index].down_until_ms) > self.now_ms()
 
     cpdef bring_session(self, LoggedRequest request):
         """Clone ids come from the Cookie lines, else from the values that the log says it has parsed."""
