@@ -40,7 +40,7 @@ OWN_NAME = b"wsproxy"
 _SET_COOKIE = len("Set-Cookie:")
 
 # Workers write their lines in blocks, each of a tenth of a second, and a busy machine is late with them.
-WORKERS_APART_US = 1_000_000
+WORKERS_APART_US = 500_000
 
 _TIME = attrgetter("time_us")
 
@@ -115,14 +115,17 @@ class Replay(LogFollower):
             self._take_waiting()
             super().take(lines)
             return
-        waiting = sorted(self._waiting + lines, key=_TIME)
+        self._waiting += lines
+        if 0 <= lines[-1].time_us - self._waiting[0].time_us < 2 * WORKERS_APART_US:
+            return  # so that a line is sorted twice at most
+        waiting = sorted(self._waiting, key=_TIME)
         until = bisect_right(waiting, waiting[-1].time_us - WORKERS_APART_US, key=_TIME)
         self._waiting = waiting[until:]
         super().take(waiting[:until])
 
     def _take_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        super().take(waiting)
+        super().take(sorted(waiting, key=_TIME))
 
     def _look_for_web_server(self, lines: list[LogLine]) -> None:
         """At the start of a file: the lines there are to be in order, too."""
