@@ -2,8 +2,8 @@
 Prints how fast a plug-in log is read, and how many decisions a second are taken again.
 
 Run by hand: ``python -m bench.micro.plugin_log [requests]``. Must not judge: the figures depend on the machine. CPU time of this
-process counts, not the clock. The log is one that it makes up: LogLevel Trace, 17 lines a request, each fifth URI seen for the first
-time.
+process counts, not the clock. The logs are made up: what the plug-in writes at LogLevel Debug, and what wsproxy writes at Trace and
+at Detail, which is the same without some lines. Each fifth URI is seen for the first time. A decision is a check of docs/replay.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REQUESTS = 30_000
 CLUSTERS, SERVERS, PAGES = 5, 3, 1200
 REPEATS = 3  # the fastest counts: anything slower was disturbed
 
-LINES = [
+PLUGIN_DEBUG = [
     "DEBUG: ws_common: websphereBeginRequest: Beginning a client request",
     "DETAIL: ws_common: websphereBeginRequest: Request is: host='www.example.com'; uri='{uri}'",
     "DEBUG: ws_common: websphereVhostMatch: Found a match '*:443' to 'www.example.com:443' in VhostGroup: default_host with score 1, exact match 0",
@@ -47,8 +47,44 @@ LINES = [
     "TRACE: ws_common: websphereEndRequest: Ending the request",
 ]
 
+OWN_TRACE = [
+    "DEBUG: ws_common: websphereBeginRequest: Beginning a client request",
+    "DETAIL: ws_common: websphereBeginRequest: Request is: host='www.example.com:443'; uri='{uri}'",
+    "TRACE: ws_common: websphereShouldHandleRequest: trying to match a route for: vhost='www.example.com:443'; uri='{uri}'",
+    *PLUGIN_DEBUG[2:5],
+    "TRACE: ws_common: websphereHandleSessionAffinity: Checking for session affinity",
+    "TRACE: ws_common: websphereHandleSessionAffinity: Checking the cookie affinity: JSESSIONID",
+    "TRACE: ws_common: websphereHandleSessionAffinity: Checking the url rewrite affinity: jsessionid",
+    PLUGIN_DEBUG[5],
+    "TRACE: ws_common: websphereParseCloneID: Adding clone id 'clone{k}'",
+    PLUGIN_DEBUG[6],
+    "STATS: ws_server_group: serverGroupCheckServerStatus: Checking status of node_s{k}, ignoreWeights 1, markedDown 0, retryNow 0, retryInSec --, wlbAllows 1 reachedMaxConnectionsLimit 0",
+    "TRACE: ws_server_group: serverGroupFindClone: Match for clone 'node_s{k}'",
+    "TRACE: ws_server_group: lockedServerGroupUseServer: Server node_s{k} picked, weight 0.",
+    PLUGIN_DEBUG[7],
+    "TRACE: ws_common: websphereGetStream: Reusing existing stream from queue, socket = 0",
+    PLUGIN_DEBUG[8],
+    "DETAIL:    GET {uri} HTTP/1.1",
+    *PLUGIN_DEBUG[9:13],
+    "DETAIL:    $WSIS: true",
+    "DETAIL:    $WSSC: https",
+    "DETAIL:    $WSRA: 192.0.2.7",
+    "DETAIL:    $WSRH: 192.0.2.7",
+    "DETAIL:    $WSPR: HTTP/1.1",
+    "DETAIL:    $WSSN: www.example.com",
+    "DETAIL:    $WSSP: 443",
+    "TRACE: lib_htresponse: htresponseRead: Reading the response",
+    *PLUGIN_DEBUG[13:],
+]
+OWN_DETAIL = [line for line in OWN_TRACE if line.startswith(("DETAIL", "STATS"))]
+LOGS = {
+    "plug-in, Debug": PLUGIN_DEBUG,
+    "wsproxy, Trace": OWN_TRACE,
+    "wsproxy, Detail": OWN_DETAIL,
+}
 
-def write_log(path: Path, requests: int) -> None:
+
+def write_log(path: Path, requests: int, lines: list[str]) -> None:
     """A log of so many requests, all by affinity."""
     rng = random.Random(1)
     counts = [0] * (CLUSTERS * SERVERS)
@@ -60,9 +96,10 @@ def write_log(path: Path, requests: int) -> None:
             counts[k] += 1
             second = number // 100
             clock = f"{second // 3600 % 24:02d}:{second // 60 % 60:02d}:{second % 60:02d}.{number % 100:05d}"
-            stamp = f"[21/Nov/2026:{clock}] 0000018a {0x679F3640 + number % 7:08x} - "
+            tid = 0x679F3640 + number % 7 if lines is PLUGIN_DEBUG else number
+            stamp = f"[21/Nov/2026:{clock}] 0000018a {tid:08x} - "
             fields = {"uri": f"/app{n}/page{m}.jsp", "n": n, "m": m % 10000, "k": k, "i": counts[k]}
-            file.writelines(f"{stamp}{line.format(**fields)}\n" for line in LINES)
+            file.writelines(f"{stamp}{line.format(**fields)}\n" for line in lines)
 
 
 def make_config() -> bytes:
@@ -122,19 +159,20 @@ def main() -> None:
     gc.freeze()  # as the command does
     gc.set_threshold(MOST_UNCOLLECTED)
     world = World(parse_config(make_config(), "plugin-cfg.xml").config)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "http_plugin.log")
-        write_log(path, requests)
-        size = path.stat().st_size
-        read = min(read_seconds(path) for _ in range(REPEATS))
-        replay, decisions = min(replay_seconds(path, world, requests) for _ in range(REPEATS))
-    choice = min(choice_seconds(world, 100_000) for _ in range(REPEATS))
     print(f"{platform.machine()}, Python {platform.python_version()}, CPU time, best of {REPEATS}")
-    print(f"log                  {size / 1e6:10.1f} MB, {requests} requests")
-    print(f"read                 {size / read / 1e6:10.0f} MB/s")
-    print(f"read and replay      {size / replay / 1e6:10.0f} MB/s")
-    print(f"requests             {requests / replay:10.0f} a second")
-    print(f"decisions compared   {decisions / replay:10.0f} a second")
+    for name, lines in LOGS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "http_plugin.log")
+            write_log(path, requests, lines)
+            size = path.stat().st_size
+            read = min(read_seconds(path) for _ in range(REPEATS))
+            replay, decisions = min(replay_seconds(path, world, requests) for _ in range(REPEATS))
+        print(f"{name}: {size / 1e6:.1f} MB, {requests} requests of {len(lines)} lines")
+        print(f"  read               {size / read / 1e6:10.0f} MB/s")
+        print(f"  read and replay    {size / replay / 1e6:10.0f} MB/s")
+        print(f"  requests           {requests / replay:10.0f} a second")
+        print(f"  decisions compared {decisions / replay:10.0f} a second")
+    choice = min(choice_seconds(world, 100_000) for _ in range(REPEATS))
     print(f"route and server     {100_000 / choice:10.0f} a second, without a log")
 
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.micro.plugin_log import make_config, write_log
+from bench.micro.plugin_log import PLUGIN_DEBUG, make_config, write_log
 from wsproxy.cli.reading import MOST_UNCOLLECTED
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import parse_config
@@ -65,7 +65,7 @@ def main() -> None:
     gc.set_threshold(MOST_UNCOLLECTED)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "http_plugin.log"
-        write_log(path, requests)
+        write_log(path, requests, PLUGIN_DEBUG)
         runs = []
         for _ in range(REPEATS):
             reading, traffic = read_seconds(path)

@@ -25,6 +25,7 @@ from wsproxy.config.xml import load_config
 from wsproxy.pluginlog.outcome import DIFFERS, RequestOutcome, What
 from wsproxy.pluginlog.reader import Reading, read_logs
 from wsproxy.pluginlog.replay import Replay
+from wsproxy.pluginlog.tries import Tries
 from wsproxy.pluginlog.world import World
 
 VHOSTS = '<VirtualHostGroup Name="v"><VirtualHost Name="*:9080"/><VirtualHost Name="shop.example:9080"/></VirtualHostGroup>'
@@ -464,16 +465,22 @@ def described(outcomes: list[RequestOutcome]) -> str:
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_the_replay_of_its_own_trace_differs_nowhere(seed: int, tmp_path: Path) -> None:
-    """Thousands of random requests while servers fail and return; each decision in the log is the one that replay takes."""
+@pytest.mark.parametrize(("seed", "workers"), [(1, 1), (2, 1), (3, 2), (4, 2)])
+async def test_the_replay_of_its_own_trace_differs_nowhere(
+    seed: int, workers: int, tmp_path: Path
+) -> None:
+    """
+    Thousands of random requests while servers fail and return; each decision in the log is the one that replay takes.
+
+    Workers write in blocks, and a state that one changes while another reads it cannot be told from their lines.
+    """
     rng = random.Random(seed)
     lanes = _lanes(rng)
     servers = [cast("Unsteady", member.origin) for each in lanes for member in each.members]
     for server in servers:
         await server.start()
     routes = VHOSTS + log_element("Trace")
-    async with running_proxy(lanes, routes=routes, folder=tmp_path) as proxy:
+    async with running_proxy(lanes, routes=routes, folder=tmp_path, workers=workers) as proxy:
         trouble = asyncio.ensure_future(_trouble(servers, rng))
         try:
             statuses = sum(
@@ -493,6 +500,10 @@ async def test_the_replay_of_its_own_trace_differs_nowhere(seed: int, tmp_path: 
     assert {200, 404, 500, 502, 503} <= set(statuses), statuses
     replay, outcomes = replay_own(tmp_path)
     assert replay.summary.requests == REPLAYED_REQUESTS
-    assert replay.summary.differences == 0, described(outcomes)[:4000]
+    # what a worker says of a server is read after the choice: another one may have marked it in between
+    most = 2 if workers > 1 else 0
+    assert replay.summary.differences <= most, described(outcomes)[:4000]
+    raced = [check for each in outcomes for check in each.checks if check.note == Tries.raced]
+    assert len(raced) <= (REPLAYED_REQUESTS // 50 if workers > 1 else 0), raced
     for what in (What.SERVER, What.MARK_DOWN, What.COUNTERS, What.STATUS, What.TRANSPORT):
         assert replay.summary.same[what] > REPLAYED_REQUESTS // 100, what

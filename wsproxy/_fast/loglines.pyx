@@ -518,6 +518,15 @@ cdef inline int bucket_of(const char* function, Py_ssize_t length) noexcept nogi
     return h & 255
 
 
+def are_records(list lines not None) -> bool:
+    """Whether each of them is a record, none foreign or blank."""
+    cdef LogLine line
+    for line in lines:
+        if line.level <= BLANK:
+            return False
+    return True
+
+
 def read_lines(bytes data not None, list shapes not None) -> list[LogLine]:
     """All lines of ``data``, read from memory of exactly its size; for tests."""
     cdef ExactCopy copy = ExactCopy(data)

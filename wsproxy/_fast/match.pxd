@@ -25,3 +25,6 @@ cdef class RouteTable:
     # Fills `out`; answers out.route. Never fails, never allocates.
     cdef int match(self, const char* host, Py_ssize_t host_len, int port,
                    const char* path, Py_ssize_t path_len, MatchResult* out) noexcept nogil
+    # The same for one route alone, which must be one of the table's.
+    cdef int match_alone(self, int route, const char* host, Py_ssize_t host_len, int port,
+                         const char* path, Py_ssize_t path_len, MatchResult* out) noexcept nogil

@@ -385,6 +385,12 @@ cdef class RouteTable:
     ) noexcept nogil:
         return search(<Tables*>self.tables, host, host_len, port, path, path_len, -1, out)
 
+    cdef int match_alone(
+        self, int route, const char* host, Py_ssize_t host_len, int port,
+        const char* path, Py_ssize_t path_len, MatchResult* out,
+    ) noexcept nogil:
+        return search(<Tables*>self.tables, host, host_len, port, path, path_len, route, out)
+
     def match_path(self, bytes host not None, int port, bytes path not None):
         """The Match of live traffic for this request; None where no Route matches."""
         cdef MatchResult found
@@ -396,7 +402,7 @@ cdef class RouteTable:
         cdef MatchResult found
         if not 0 <= route < (<Tables*>self.tables).route_count:
             raise ValueError(f"found route {route}; allowed is 0 to {(<Tables*>self.tables).route_count - 1}")
-        search(<Tables*>self.tables, host, len(host), port, path, len(path), route, &found)
+        self.match_alone(route, host, len(host), port, path, len(path), &found)
         return match_of(&found)
 
     def count_matches(self, list queries not None, int rounds):

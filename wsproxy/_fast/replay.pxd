@@ -30,5 +30,15 @@ cdef class ReplayedRequest:
     cdef bint counted               # in flight in the shared state
 
     cdef RequestHead* fill_head(self) except NULL
+    # What `choose` does; the answer is the server or a negative constant.
+    cpdef bring(self, list cookies)
+    cpdef list clone_ids(self)
+    cpdef list clone_ids_in(self, list cookies)
+    cdef int choose_server(self, int64_t now_ms, int logged, Rule* rule) except? -9
+    cpdef fail(self)
+    cpdef finish(self)
     cdef int choose_as_logged(self, Cluster cluster, int64_t now_ms, int logged) except -1
     cdef int leave(self) except -1
+
+
+cdef int put_inflight(Cluster cluster, int server, int count) except -1

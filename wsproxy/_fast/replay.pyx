@@ -84,13 +84,16 @@ cdef class ReplayedRequest:
             found.cookie[:found.cookie_len], found.url_id[:found.url_id_len],
         )
 
-    def bring(self, list cookies not None) -> None:
+    cpdef bring(self, list cookies):
         """Its Cookie fields became known after its route: their name depends on that."""
-        if len(cookies) > MAX_FIELDS or not all(isinstance(value, bytes) for value in cookies):
+        cdef bint is_fit = len(cookies) <= MAX_FIELDS
+        for value in cookies:
+            is_fit = is_fit and isinstance(value, bytes)
+        if not is_fit:
             raise ValueError(f"found {cookies!r}; allowed are up to {MAX_FIELDS} values of Cookie fields, as bytes")
         self.cookies = cookies
 
-    def clone_ids(self) -> list[bytes]:
+    cpdef list clone_ids(self):
         """The clone ids that its cookies and path bring, in the order in which they are tried."""
         cdef RequestHead* head = self.fill_head()
         cdef Engine engine = self.engine
@@ -103,7 +106,7 @@ cdef class ReplayedRequest:
         )
         return [engine.ids.at[i].start[:engine.ids.at[i].length] for i in range(engine.ids.count)]
 
-    def clone_ids_in(self, list cookies not None) -> list[bytes]:
+    cpdef list clone_ids_in(self, list cookies):
         """The same, had it these Cookie fields."""
         cdef list before = self.cookies
         self.bring(cookies)
@@ -145,10 +148,16 @@ cdef class ReplayedRequest:
 
         ``logged``: the server that the log names, -1 none. It is the answer where regular balancing may choose it.
         """
+        cdef Rule rule = NONE
+        cdef int server = self.choose_server(now_ms, logged, &rule)
+        return server, rule
+
+    cdef int choose_server(self, int64_t now_ms, int logged, Rule* rule) except? -9:
         cdef RequestHead* head = self.fill_head()
         cdef Cluster cluster
+        rule[0] = NONE
         if self.service is None:
-            return -1, NONE
+            return -1
         cluster = self.service.cluster
         self.leave()
         if not self.was_chosen:
@@ -166,14 +175,19 @@ cdef class ReplayedRequest:
         self.server = self.choice.server
         self.counted = self.server >= 0
         if self.choice.by_affinity:
-            return self.server, AFFINITY
+            rule[0] = AFFINITY
+            return self.server
         if self.choice.remembered:
-            return self.server, REMEMBERED
+            rule[0] = REMEMBERED
+            return self.server
         if 0 <= logged < cluster.count and logged != self.server:
             self.choose_as_logged(cluster, now_ms, logged)
             if self.server == logged:
-                return self.server, ALLOWED
-        return self.choice.server, BALANCED if self.server >= 0 else NONE
+                rule[0] = ALLOWED
+                return self.server
+        if self.server >= 0:
+            rule[0] = BALANCED
+        return self.choice.server
 
     cdef int choose_as_logged(self, Cluster cluster, int64_t now_ms, int logged) except -1:
         """
@@ -239,20 +253,25 @@ cdef class ReplayedRequest:
         self.choice.server = server
         self.counted = True
 
-    def fail(self) -> None:
+    cpdef fail(self):
         """Its server failed: the next ``choose`` is for another one."""
         if self.choice.server >= 0:  # it may have been given back already
             set_tried(&self.choice.tried, self.choice.server)
         self.leave()
 
-    def finish(self) -> None:
+    cpdef finish(self):
         """It is no longer in flight."""
         self.leave()
 
 
+cdef int put_inflight(Cluster cluster, int server, int count) except -1:
+    ws_store32(&cluster.servers[cluster.check_server(server)].inflight[WORKER], count)
+    return 0
+
+
 def set_inflight(Cluster cluster not None, int server, int count) -> None:
     """The log says that so many requests are in flight at the server."""
-    ws_store32(&cluster.servers[cluster.check_server(server)].inflight[WORKER], count)
+    put_inflight(cluster, server, count)
 
 
 def is_failure(Engine engine not None, int status) -> bool:

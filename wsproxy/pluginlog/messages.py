@@ -9,52 +9,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import IntEnum, auto
+from typing import Any
 
+from wsproxy._fast.logfields import Code, FieldReader
 from wsproxy._fast.loglines import LogLevel
 
+__all__ = [
+    "SHAPES",
+    "Code",
+    "Fields",
+    "Shape",
+    "read_fields",
+    "read_tolerantly",
+    "shape_of",
+    "wanted",
+]
 
-class Code(IntEnum):
-    """What a message tells; 0 is everything else."""
-
-    LOADED = auto()
-    WEB_SERVER = auto()
-    RELOADED = auto()
-    BEGIN = auto()
-    REQUEST_IS = auto()
-    VHOST_MATCH = auto()
-    URI_MATCH = auto()
-    NO_ROUTE = auto()
-    GROUP = auto()
-    PARSING = auto()
-    CLONE = auto()
-    CHECKING = auto()
-    IS_DOWN = auto()
-    MAX_CONNECTIONS = auto()
-    MOVED = auto()
-    PICKED = auto()
-    TRANSPORT = auto()
-    REUSED = auto()
-    NEW_STREAM = auto()
-    REQUEST_LINE = auto()
-    HOST = auto()
-    COOKIE = auto()
-    IS_SECURE = auto()
-    SCHEME = auto()
-    STATUS_LINE = auto()
-    SET_COOKIE = auto()
-    CONTENT = auto()
-    CONNECT_FAILED = auto()
-    CONNECT_TIMEOUT = auto()
-    NO_STREAM = auto()
-    IO_TIMEOUT = auto()
-    BAD_RESPONSE = auto()
-    FAILED_TRY = auto()
-    MARKING = auto()
-    NO_SERVER = auto()
-    FAILED = auto()
-    COUNTERS = auto()
-    END = auto()
+# Of a message, in their order: texts as bytes, numbers as int.
+Fields = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +42,12 @@ class Shape:
     component: str
     function: str
     template: str
-    fast: re.Pattern[bytes] = field(init=False, repr=False)  # as it is nearly always
+    reader: FieldReader = field(init=False, repr=False)  # as it is nearly always
     pattern: re.Pattern[bytes] = field(init=False, repr=False)  # whatever may be in a field
 
     def __post_init__(self) -> None:
         """Compiles the template."""
-        object.__setattr__(self, "fast", _compile_fast(self.template))
+        object.__setattr__(self, "reader", make_reader(self.template))
         object.__setattr__(self, "pattern", _compile(self.template))
 
     @property
@@ -111,20 +83,13 @@ def _compile(template: str) -> re.Pattern[bytes]:
     return re.compile(pattern + _literal(template[at:]) + rb"\s*", re.DOTALL)
 
 
-def _compile_fast(template: str) -> re.Pattern[bytes]:
-    """The same for fields without quotes and blanks: five times as quick."""
-    pattern = b""
-    at = 0
-    for found in _FIELD.finditer(template):
-        pattern += re.escape(template[at : found.start()].encode())
-        at = found.end()
-        text = (
-            rb"-?\d{1,12}" if found[2] else rb"[^';]*" if template[at : at + 1] in "';" else rb"\S+"
-        )
-        if at == len(template) and not found[2]:
-            text = rb".*\S"
-        pattern += rb"(?P<%b>%b)" % (found[1].encode(), text)
-    return re.compile(pattern + re.escape(template[at:].encode()))
+def make_reader(template: str) -> FieldReader:
+    """The same for fields without quotes and blanks: twenty times as quick."""
+    found = list(_FIELD.finditer(template))
+    ends = [0, *(each.end() for each in found)]
+    starts = [*(each.start() for each in found), len(template)]
+    words = [template[end:start].encode() for end, start in zip(ends, starts, strict=True)]
+    return FieldReader(words, [each[2] is not None for each in found])
 
 
 def _literal(text: str) -> bytes:
@@ -379,8 +344,8 @@ _BY_CODE: dict[int, tuple[Shape, ...]] = {
 }
 
 
-# The usual wording of each code, ready to be asked.
-_FAST = {code: shapes[0].fast.fullmatch for code, shapes in _BY_CODE.items()}
+# The usual wording of each code; by code.
+READERS: list[FieldReader | None] = [None, *(_BY_CODE[code][0].reader for code in Code)]
 
 
 def wanted() -> list[tuple[bytes, bytes, int]]:
@@ -397,15 +362,24 @@ def shape_of(code: Code) -> Shape:
     return _BY_CODE[code][0]
 
 
-def read_fields(code: int, text: bytes, at: int) -> re.Match[bytes] | None:
+def read_fields(code: int, text: bytes, at: int) -> Fields | None:
     """The fields of a message that ``LineScanner`` gave this code; None: its rest has another shape."""
-    found = _FAST[code](text, at)
-    if found is not None:
-        return found
+    reader = READERS[code]
+    assert reader is not None
+    found = reader.read(text, at)
+    return read_tolerantly(code, text, at) if found is None else found
+
+
+def read_tolerantly(code: int, text: bytes, at: int) -> Fields | None:
+    """The same for a message that does not have the usual wording."""
     if len(text) > MOST_TOLERATED:
         return None
     for shape in _BY_CODE[code]:
         found = shape.pattern.fullmatch(text, at)
         if found is not None:
-            return found
+            kinds = _FIELD.findall(shape.template)
+            return tuple(
+                int(value) if is_number else value
+                for value, (_, is_number) in zip(found.groups(), kinds, strict=True)
+            )
     return None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from wsproxy._fast.loglines import LineScanner, LogLevel, LogLine
+from wsproxy._fast.loglines import LineScanner, LogLevel, LogLine, are_records
 from wsproxy.errors import LogRefusedError
 from wsproxy.pluginlog.messages import read_fields, wanted
 
@@ -177,6 +177,10 @@ class Unwrapper:
     def feed(self, lines: list[LogLine]) -> list[LogLine]:
         """``lines`` with what belongs together as one; the last record is held back."""
         out: list[LogLine] = []
+        if lines and not self._broken and are_records(lines):  # any log that no page has broken
+            self._settle(out)
+            self._record = lines[-1]
+            return out + lines[:-1]
         for line in lines:
             if line.level > 1 and not self._broken:
                 if self._parts:
@@ -278,13 +282,18 @@ def _count_own(scanner: LineScanner, record: LogLine, parts: list[LogLine]) -> i
     As many as make it a message that is known; or, where it has no known end (a header line, a message of another release),
     as many as follow a line that ends with a colon, a semicolon or a comma.
     """
-    if record.code and read_fields(record.code, record.text, record.at):
+    if _is_whole(record):
         return _count_open(record, parts)
     for count in range(1, min(len(parts), MOST_BROKEN) + 1):
         joined = scanner.join(record, b" ".join(part.text for part in parts[:count]))
-        if joined.code and read_fields(joined.code, joined.text, joined.at):
+        if _is_whole(joined):
             return count + _count_open(parts[count - 1], parts[count:])
     return _count_open(record, parts)
+
+
+def _is_whole(record: LogLine) -> bool:
+    """Whether it is a known message with all its fields."""
+    return bool(record.code) and read_fields(record.code, record.text, record.at) is not None
 
 
 def _count_open(last: LogLine, parts: list[LogLine]) -> int:

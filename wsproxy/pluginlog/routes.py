@@ -6,12 +6,12 @@ Driven by ``replay``. Lines repeat themselves (hosts, paths), so what a line say
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from typing import TypeVar
 
 from wsproxy._fast.loglines import LogLine
 from wsproxy._fast.replay import ReplayedRequest
-from wsproxy.pluginlog.messages import Code, read_fields
+from wsproxy.pluginlog.messages import Code, Fields, read_fields
 from wsproxy.pluginlog.outcome import text_of
 from wsproxy.pluginlog.requests import LoggedRequest
 from wsproxy.pluginlog.world import World
@@ -20,6 +20,8 @@ from wsproxy.pluginlog.world import World
 MOST_KEPT = 32_768
 LONGEST_KEPT = 1024
 UNKNOWN_PORT = -1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,10 @@ class Grouped:
     """A ``Setting the server group`` line."""
 
     group: str
-    score: str
-    names: str
+    score: int
+    exact: int
+    cookie: bytes
+    url: bytes
 
 
 class RouteReader:
@@ -47,70 +51,61 @@ class RouteReader:
     def __init__(self, world: World) -> None:
         """``world``: whose matcher is asked."""
         self._world = world
-        self._matched: dict[bytes, Matched | None] = {}
-        self._grouped: dict[bytes, Grouped | None] = {}
-        self._names: dict[tuple[bytes, bytes], str] = {}
+        # By the text of the line; ``_fast.logfollow`` looks here before it asks.
+        self.matched: dict[bytes, Matched | None] = {}
+        self.grouped: dict[bytes, Grouped | None] = {}
 
     def vhost(self, line: LogLine) -> Matched | None:
         """What a VirtualHost match says; None where the line is cut."""
         try:
-            return self._matched[line.text]
+            return self.matched[line.text]
         except KeyError:
-            return self._keep(line, self._read_vhost(line))
+            return self._keep(self.matched, line.text, self._read_vhost(line))
 
     def uri(self, line: LogLine) -> Matched | None:
         """What a Uri match says."""
         try:
-            return self._matched[line.text]
+            return self.matched[line.text]
         except KeyError:
-            return self._keep(line, self._read_uri(line))
+            return self._keep(self.matched, line.text, self._read_uri(line))
 
     def group(self, line: LogLine) -> Grouped | None:
         """What the choice of a Route says."""
         try:
-            return self._grouped[line.text]
+            return self.grouped[line.text]
         except KeyError:
-            found = self._read_group(line)
-            if len(self._grouped) >= MOST_KEPT:
-                self._grouped.clear()
-            self._grouped[line.text] = found
-            return found
+            return self._keep(self.grouped, line.text, self._read_group(line))
 
-    def _keep(self, line: LogLine, found: Matched | None) -> Matched | None:
-        if len(line.text) > LONGEST_KEPT:
+    @staticmethod
+    def _keep(kept: dict[bytes, T], text: bytes, found: T) -> T:
+        if len(text) > LONGEST_KEPT:
             return found
-        if len(self._matched) >= MOST_KEPT:
-            self._matched.clear()
-        self._matched[line.text] = found
+        if len(kept) >= MOST_KEPT:
+            kept.clear()
+        kept[text] = found
         return found
 
     def _read_vhost(self, line: LogLine) -> Matched | None:
         found = read_fields(Code.VHOST_MATCH, line.text, line.at)
         if found is None:
             return None
-        pattern, group = text_of(found["pattern"]), text_of(found["group"])
-        host, port = split_host(found["subject"])
-        ours = self._world.match_vhost(group, pattern, host, port)
+        host, port = split_host(found[1])
+        ours = self._world.match_vhost(text_of(found[2]), text_of(found[0]), host, port)
         return _compared(found, ours, host, port)
 
     def _read_uri(self, line: LogLine) -> Matched | None:
         found = read_fields(Code.URI_MATCH, line.text, line.at)
         if found is None:
             return None
-        pattern, group = text_of(found["pattern"]), text_of(found["group"])
-        ours = self._world.match_uri(group, pattern, found["subject"])
-        return _compared(found, ours, found["subject"], UNKNOWN_PORT)
+        ours = self._world.match_uri(text_of(found[2]), text_of(found[0]), found[1])
+        return _compared(found, ours, found[1], UNKNOWN_PORT)
 
     @staticmethod
     def _read_group(line: LogLine) -> Grouped | None:
         found = read_fields(Code.GROUP, line.text, line.at)
         if found is None:
             return None
-        return Grouped(
-            text_of(found["group"]),
-            f"{int(found['score'])}/{int(found['exact'])}",
-            f"{text_of(found['cookie'])}/{text_of(found['url'])}",
-        )
+        return Grouped(text_of(found[0]), *found[1:])
 
     def rebuild(self, request: LoggedRequest, group: str = "") -> str:
         """
@@ -141,24 +136,15 @@ class RouteReader:
         request.cluster = chosen[0]
         return "" if len(outcomes) == 1 else f"the log tells no port; with port {port}"
 
-    def names_text(self, cookie: bytes, url: bytes) -> str:
-        """Both affinity names as a replay shows them; there are as many as in the configuration."""
-        text = self._names.get((cookie, url))
-        if text is None:
-            text = self._names[cookie, url] = f"{text_of(cookie)}/{text_of(url)}"
-        return text
-
     def name_of(self, cluster: int) -> str:
         """Of the cluster with this index; empty for none."""
         return self._world.config.server_clusters[cluster].name if cluster >= 0 else ""
 
 
-def _compared(
-    found: re.Match[bytes], ours: tuple[int, int] | str, host: bytes, port: int
-) -> Matched:
+def _compared(found: Fields, ours: tuple[int, int] | str, host: bytes, port: int) -> Matched:
     """What a ``Found a match`` line says beside what the live matcher says."""
-    pattern, subject, group = (text_of(found[name]) for name in ("pattern", "subject", "group"))
-    said = (int(found["score"]), int(found["exact"]))
+    pattern, subject, group = (text_of(text) for text in found[:3])
+    said = found[3:]
     logged = _said(group, pattern, subject, said)
     return Matched(
         logged, logged if ours == said else _said(group, pattern, subject, ours), host, port

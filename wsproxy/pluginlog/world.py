@@ -6,13 +6,10 @@ Driven by ``replay``. Everything that decides is live code (``dataplane.plan``, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import msgspec
 
-from wsproxy._fast.engine import Engine, Pool, Service
+from wsproxy._fast.logged import Place, Process
 from wsproxy._fast.match import RouteTable
-from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import SharedState
 from wsproxy.config.model import Config, Transport
 from wsproxy.config.problems import nearest
@@ -23,54 +20,14 @@ from wsproxy.dataplane.upstream_tls import TransportSecurity
 from wsproxy.errors import StartError
 from wsproxy.routing.table import ANY_PORT, NONE
 
+__all__ = ["Place", "Process", "World"]
+
 
 class _TrustingSecurity(TransportSecurity):
     """Every keyring is taken for a good one: those of the log's machine are not here, and its requests went to https."""
 
     def of(self, transport: Transport) -> None:
         """No context: nothing is sent."""
-
-
-@dataclass(slots=True)
-class Place:
-    """A server of a cluster in one process: what its name in a log stands for."""
-
-    cluster: Cluster
-    service: Service
-    index: int
-    name: str
-    max_connections: int  # -1: no limit
-    addresses: tuple[str, str] = ("", "")  # host:port for https requests, and for http requests
-
-    def pool(self, *, secure: bool) -> Pool:
-        """Where requests of this scheme go."""
-        return (self.service.secure_pools if secure else self.service.pools)[self.index]
-
-
-@dataclass(slots=True)
-class Process:
-    """One process of a log: down marks, weights and requests in flight are its own."""
-
-    engine: Engine
-    clusters: tuple[Cluster | None, ...]
-    places: dict[bytes, list[Place]]  # by the server's name
-    # (pid, server) -> (failed, affinity, total) of its last line of counters
-    counters: dict[tuple[int, bytes], tuple[int, int, int]] = field(default_factory=dict)
-    knows_start: bool = False  # its start is in the log, so that its counters begin at 0
-    running: int = 0  # requests whose end is not in the log yet
-    meetings: int = 0  # how often a request began while another ran
-
-    def find(self, server: bytes, cluster: int = -1) -> Place | None:
-        """The server of this name, of this cluster if it has one so called."""
-        places = self.places.get(server)
-        if not places:
-            return None
-        if len(places) > 1 and cluster >= 0:
-            wanted = self.clusters[cluster]
-            for place in places:
-                if place.cluster is wanted:
-                    return place
-        return places[0]
 
 
 class World:
@@ -118,14 +75,8 @@ class World:
                 *([cluster.cluster_address] if cluster.cluster_address else []),
             ]
             for index, server in enumerate(rows):
-                place = Place(
-                    built, service, index, server.name, max(server.max_connections, 0) or -1
-                )
-                pools = (place.pool(secure=True), place.pool(secure=False))
-                place.addresses = (
-                    f"{pools[0].host}:{pools[0].port}",
-                    f"{pools[1].host}:{pools[1].port}",
-                )
+                most = max(server.max_connections, 0) or -1
+                place = Place(built, service, index, server.name, most)
                 places.setdefault(server.name.encode(), []).append(place)
         return Process(engine, plan.clusters, places)
 
@@ -141,11 +92,15 @@ class World:
 
     def match_uri(self, group: str, pattern: str, path: bytes) -> tuple[int, int] | str:
         """(score, exact match) of this Uri for this path; or why there is none."""
-        at = self._uri_at.get((group, pattern))
-        if at is None:
+        at = self.find_uri(group, pattern)
+        if at < 0:
             return _missing("Uri", group, pattern, self._uri_at)
         found = self.uris.match_route(at, b"", ANY_PORT, path)
         return "no match" if found is None else (found.score, found.exact)
+
+    def find_uri(self, group: str, pattern: str) -> int:
+        """Which route of ``uris`` stands for this Uri; -1: there is none."""
+        return self._uri_at.get((group, pattern), -1)
 
     @staticmethod
     def _new_state(config: Config) -> SharedState:

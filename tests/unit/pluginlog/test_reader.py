@@ -88,8 +88,7 @@ def test_client_and_path_before_the_component_are_passed_over(tmp_path: Path) ->
     (line,), _ = read_text(tmp_path, text)
     assert line.code == Code.FAILED
     found = read_fields(line.code, line.text, line.at)
-    assert found
-    assert found["rc"] == b"10"
+    assert found == (10,)
 
 
 def test_text_that_is_no_utf_8_stays_as_it_is(tmp_path: Path) -> None:
@@ -114,8 +113,7 @@ def test_message_over_several_lines_is_one(tmp_path: Path) -> None:
     lines, reading = read_text(tmp_path, text)
     (record,) = (line for line in lines if line.level > 1)
     found = read_fields(record.code, record.text, record.at)
-    assert found
-    assert (found["group"], found["score"], found["url"]) == (b"c", b"7", b"jsessionid")
+    assert found == (b"c", 7, 6, b"JSESSIONID", b"jsessionid")
     assert (record.number, reading.continued, reading.foreign, reading.blank) == (1, 3, 2, 1)
 
 
@@ -215,9 +213,11 @@ def test_every_message_that_is_written_is_read_back(tmp_path: Path, shape: Any) 
     (line,), _ = read_text(tmp_path, f"{prefix}{text}\n")
     assert line.code == shape.code
     found = read_fields(line.code, line.text, line.at)
-    assert found
+    assert found is not None
     if shape is shape_of(shape.code):
-        assert found.groupdict() == {name: str(value).encode() for name, value in fields.items()}
+        assert found == tuple(
+            value if isinstance(value, int) else str(value).encode() for value in fields.values()
+        )
 
 
 LOGS = Path(__file__).parents[3].parent / "shared"

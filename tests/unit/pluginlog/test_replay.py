@@ -8,6 +8,10 @@ import pytest
 
 from tests.support.plugin_log import CONFIG, PluginLog, Replayed, Traffic, make_world, replay_path
 from wsproxy.pluginlog.messages import Code
+from wsproxy.pluginlog.outcome import RequestOutcome
+from wsproxy.pluginlog.reader import Reading, read_logs
+from wsproxy.pluginlog.replay import Replay
+from wsproxy.pluginlog.tries import Tries
 
 SHARED = Path(__file__).parents[3].parent / "shared"
 SEED = sorted((SHARED / "seeds").glob("004*"))
@@ -332,3 +336,92 @@ def test_a_decision_swapped_in_such_a_log_is_found(tmp_path: Path) -> None:
             )
     others = replayed(log, tmp_path).others()
     assert ("server", swapped[victim.server], victim.server) in others
+
+
+def test_requests_without_an_end_do_not_pile_up(tmp_path: Path) -> None:
+    """LogLevel Detail: no line tells that a request is over, and each has a tid of its own."""
+    log = PluginLog()
+    count = 40_000
+    for tid in range(count):
+        log.write(Code.REQUEST_IS, host="www.example.com:443", uri="/shop/a", tid=tid)
+    path = tmp_path / "http_plugin.log"
+    path.write_text(log.text())
+    reading, most = Reading(), 0
+    replay = Replay(make_world(), reading)
+    for lines in read_logs([str(path)], reading, wanted_only=True):
+        for line in lines:
+            replay.take([line])
+            most = max(most, len(replay.open))
+    replay.end()
+    assert replay.summary.requests == count
+    assert 30_000 < most <= 32_768
+
+
+@pytest.mark.parametrize("seconds", ["--", "--5", "-5", "7", "1e3", "9" * 5000])
+def test_seconds_of_any_kind_are_survived(log: PluginLog, tmp_path: Path, seconds: str) -> None:
+    log.routed("/shop/a")
+    log.write(
+        Code.CHECKING, server="n_s1", ignore=0, down=1, retry=0, seconds=seconds, allows=0, full=0
+    )
+    log.named("n_s2")
+    log.served("n_s2", "h2")
+    log.write(Code.END)
+    assert replayed(log, tmp_path).others() == []
+
+
+def test_lines_of_workers_are_put_in_the_order_of_their_times(tmp_path: Path) -> None:
+    """Workers write in blocks: a mark of one stands behind what the other decided after it."""
+    log = PluginLog()
+    log.lines.append("[21/Nov/2026:00:00:00.00000] 00000001 00000000 - PLUGIN: Webserver: wsproxy")
+    log.pid, log.second = 2, 1
+    log.simple("n_s2", "h2", clone="k1")  # its own server is down
+    late = PluginLog(pid=1, lines=log.lines, tid=7)
+    late.routed("/shop/b")
+    late.write(Code.PARSING, value="0000sessionsession:k1")
+    late.named("n_s1")
+    late.failed("n_s1", "h1")
+    late.named("n_s2")
+    late.served("n_s2", "h2")
+    late.write(Code.END)
+    found = replayed(log, tmp_path)
+    assert found.others() == []
+    assert found.undecided() == []
+    assert found.replay.summary.requests == 2
+    # a process of the plug-in knows nothing of the others' marks
+    assert replayed(log, tmp_path, shared=False).others() == [("server", "n_s2", "n_s1")]
+
+
+@pytest.mark.parametrize("is_beside", [True, False])
+def test_what_workers_change_at_the_same_moment_is_undecided(
+    tmp_path: Path, is_beside: bool
+) -> None:
+    """For one worker there was no server, for the other there was; without others it is a difference."""
+    log = PluginLog()
+    log.lines.append("[21/Nov/2026:00:00:00.00000] 00000001 00000000 - PLUGIN: Webserver: wsproxy")
+    other = PluginLog(pid=2, lines=log.lines, tid=7)
+    other.simple()
+    if is_beside:
+        other.routed("/shop/b")
+    log.routed("/shop/a")
+    log.write(Code.NO_SERVER)
+    log.write(Code.FAILED)
+    found = replayed(log, tmp_path)
+    assert len(found.others()) == (not is_beside)
+    assert ("server", Tries.raced) in found.undecided() or not is_beside
+
+
+def test_files_of_workers_keep_their_names(tmp_path: Path) -> None:
+    """Lines that wait for others are not told of the next file."""
+    paths = [str(tmp_path / name) for name in ("a.log", "b.log")]
+    for path in paths:
+        log = PluginLog(second=5)
+        log.lines.append("[21/Nov/2026:00:00:05.00000] 1 0 - PLUGIN: Webserver: wsproxy")
+        log.simple()
+        Path(path).write_text(log.text())
+    outcomes: list[RequestOutcome] = []
+    reading = Reading()
+    replay = Replay(make_world(), reading, outcomes.append, only_other=False)
+    for lines in read_logs(paths, reading, wanted_only=True):
+        replay.take(lines)
+    replay.end()
+    assert [outcome.file for outcome in outcomes] == paths

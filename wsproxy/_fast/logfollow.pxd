@@ -1,0 +1,55 @@
+# Follows the lines of a log request by request, and takes the common decisions of each again.
+
+from wsproxy._fast.logged cimport LoggedRequest, Process
+from wsproxy._fast.loglines cimport LogLine
+from wsproxy._fast.logtries cimport LogTries
+from wsproxy._fast.match cimport RouteTable
+
+
+cdef class LogFollower(LogTries):
+    # All of these are set by `pluginlog.replay`.
+    cdef public object world            # pluginlog.world.World
+    cdef public str path                # of the lines that are taken
+    cdef public object split_host       # (text) -> (host, port)
+    cdef public RouteTable uris         # each Uri as a route of its own
+    cdef public object find_uri         # (group, pattern) -> the Uri's route in `uris`; -1: there is none
+    cdef public tuple cluster_names
+    cdef public dict matched            # text of a `Found a match` line -> routes.Matched
+    cdef public dict grouped            # the same for the choice of a Route -> routes.Grouped
+    cdef public dict rare               # code -> handler, of messages that are not handled here
+    cdef public object on_foreign       # gets lines that no plug-in writes; None: nobody wants them
+    cdef public object shared           # one state for all processes; None: not known yet
+    cdef public bint has_start          # of the processes
+
+    cdef object first_pid
+    cdef readonly dict open             # (pid, tid) -> LoggedRequest
+    cdef readonly dict processes        # by pid
+    cdef dict hosts                     # what `split_host` says
+    cdef dict transports                # text of a line -> host:port
+    cdef dict uri_at                    # what `find_uri` says, by (group, pattern)
+
+    cdef int take_line(self, LogLine line) except -1
+    cpdef Process process_of(self, pid)
+    cdef LoggedRequest begin(self, LogLine line, bint has_begun)
+    cdef int finish_oldest(self) except -1
+    cpdef LoggedRequest request_of(self, LogLine line)
+    cdef int on_begin(self, LogLine line) except -1
+    cdef int on_request_is(self, LogLine line) except -1
+    cdef int on_vhost(self, LogLine line) except -1
+    cdef int on_uri(self, LogLine line) except -1
+    cdef int route_of_uri(self, bytes group, bytes pattern) except -2
+    cdef int on_group(self, LogLine line) except -1
+    cdef int on_parsing(self, LogLine line) except -1
+    cdef int on_cookie(self, LogLine line) except -1
+    cdef int on_checking(self, LogLine line) except -1
+    cdef int on_is_down(self, LogLine line) except -1
+    cdef int on_max_connections(self, LogLine line) except -1
+    cdef int on_picked(self, LogLine line) except -1
+    cdef int on_transport(self, LogLine line) except -1
+    cdef int on_request_line(self, LogLine line) except -1
+    cdef int on_secure(self, LogLine line) except -1
+    cdef int on_status(self, LogLine line) except -1
+    cdef int on_set_cookie(self, LogLine line) except -1
+    cdef int on_counters(self, LogLine line) except -1
+    cdef int on_end(self, LogLine line) except -1
+    cpdef finish(self, LoggedRequest request)

@@ -1,0 +1,46 @@
+# The tries of a logged request, decided again.
+
+from libc.stdint cimport int64_t
+from wsproxy._fast.logged cimport Attempt, LoggedRequest, Place
+from wsproxy._fast.loglines cimport LogLine
+
+cdef enum:
+    LEAST_ERROR = 500
+
+# For people: what is not UTF-8 is escaped.
+cdef str text_of(bytes value)
+
+
+cdef class LogTries:
+    # Decisions and results are named as in `pluginlog.outcome`. All of these are set by `pluginlog.replay`.
+    cdef public list readers            # logfields.FieldReader by code
+    cdef public object read_tolerantly  # (code, text, at) -> fields of a message in another wording, or None
+    cdef public object routes           # pluginlog.routes.RouteReader
+    cdef public object tries            # pluginlog.tries.Tries
+    cdef public dict same               # decision -> how many checks came out the same
+    cdef public bint keeps_same         # as checks of their requests
+    cdef public int64_t time_us         # of the last line that has one
+    cdef readonly bint has_workers      # several processes share one state, and change it within the same microseconds
+    # What down marks and sessions do not count of the time: the memory of sessions has 40 bits for it.
+    cdef int64_t base_ms
+
+    cdef tuple read(self, int code, LogLine line)
+    cpdef int64_t now_ms(self)
+    cpdef str rebuild(self, LoggedRequest request, str what, str group, int64_t line)
+    cdef int count_same(self, LoggedRequest request, str what) except -1
+    cpdef check(self, LoggedRequest request, str what, str logged, str ours, int64_t line, str note=*, str result=*)
+    cdef int note_state(self, Place place, bint is_down, int64_t left_s, bint retries) except -1
+    cdef int set_down_until(self, Place place, int64_t until_ms) except -1
+    cdef int note_full(self, Place place, bint is_full) except -1
+    cpdef name_server(self, LoggedRequest request, bytes server)
+    cpdef leave_attempt(self, LoggedRequest request)
+    cpdef decide_try(self, LoggedRequest request, int64_t line)
+    cpdef decide(self, LoggedRequest request, int64_t line)
+    cpdef bint is_raced(self, LoggedRequest request)
+    cdef bint is_down(self, Place place)
+    cpdef bring_session(self, LoggedRequest request)
+    cpdef str name_of(self, LoggedRequest request, int server)
+    cdef int compare_clone_ids(self, LoggedRequest request, int64_t line) except -1
+    cpdef check_transport(self, LoggedRequest request)
+    cdef int check_rise(self, LoggedRequest request, tuple before, tuple now, int64_t line) except -1
+    cdef int check_status(self, LoggedRequest request, Attempt attempt) except -1

@@ -1,0 +1,312 @@
+"""
+The tries of a logged request: which server each goes to and over which transport, decided again by the live code.
+
+Driven by ``logfollow``; ``pluginlog.tries`` has what is rare. Servers are chosen by ``replay``: here what the log says is put
+beside what it says. Where both are the same it is counted and nothing else; no text is made for it.
+"""
+
+from libc.stdint cimport int64_t
+from wsproxy._fast.logfields cimport FieldReader
+from wsproxy._fast.logged cimport UNKNOWN_PORT, Attempt, LoggedRequest, Place
+from wsproxy._fast.loglines cimport LogLine
+from wsproxy._fast.replay cimport NONE, REMEMBERED, ReplayedRequest, Rule, put_inflight
+from wsproxy._fast.select cimport Cluster
+from wsproxy._fast.state cimport total_inflight, ws_load64, ws_server_slot
+
+cdef enum:
+    HTTP_PORT = 80
+    HTTPS_PORT = 443
+    # A mark whose interval is over; not just now, because marks of one moment are moved apart.
+    LONG_OVER_MS = 10000
+
+# So much earlier than the first line may another one be: ten years.
+cdef int64_t EARLIER_MS = <int64_t>10 * 366 * 86400000
+
+# By replay.Rule: why the server is the same.
+cdef tuple RULES = (
+    "by clone id",
+    "the session moved there",
+    "by regular balancing",
+    "regular balancing may choose it; where its turn began is not in a log",
+    "",
+)
+
+
+cdef str text_of(bytes value):
+    return value.decode("utf-8", "backslashreplace")
+
+
+cdef inline Cluster cluster_of(LoggedRequest request):
+    return <Cluster>request.process.clusters[request.cluster] if request.cluster >= 0 else None
+
+
+cdef class LogTries:
+    """What of a replay has to do with servers."""
+
+    def __cinit__(self, *_arguments, **_named):
+        self.time_us = 1000000
+
+    # --- what every decision needs ----------------------------------------------------------------------------------------
+
+    cdef tuple read(self, int code, LogLine line):
+        """The fields of the message; None: it is cut."""
+        cdef tuple found = (<FieldReader>self.readers[code]).read_text(line.text, line.at)
+        return self.read_tolerantly(code, line.text, line.at) if found is None else found
+
+    cpdef int64_t now_ms(self):
+        """Of the present line, for what keeps down marks."""
+        cdef int64_t now_ms = self.time_us // 1000
+        if not self.base_ms:
+            self.base_ms = max(now_ms - EARLIER_MS, 1)
+        return now_ms - self.base_ms
+
+    cpdef str rebuild(self, LoggedRequest request, str what, str group, int64_t line):
+        """A note; None where the request cannot be routed again, which is noted then."""
+        cdef str why = "the log tells no URI"
+        if request.uri is not None:
+            try:
+                if request.port == UNKNOWN_PORT:
+                    return self.routes.rebuild(request, group)
+                request.replayed = ReplayedRequest(request.process.engine, request.host, request.port, request.uri, [])
+                request.cluster = request.replayed.found.cluster if request.replayed.found.route >= 0 else -1
+                return ""
+            except ValueError as error:
+                why = str(error)
+                request.uri = None
+        self.check(request, what, group, "", line, why, "undecided")
+        return None
+
+    cdef int count_same(self, LoggedRequest request, str what) except -1:
+        self.same[what] += 1
+        request.same_count += 1
+        return 0
+
+    cpdef check(self, LoggedRequest request, str what, str logged, str ours, int64_t line, str note="", str result=None):
+        """Notes a check; without ``result`` it is the same where both texts are."""
+        if result is None:
+            result = "same" if logged == ours else "differs"
+        if result == "same":
+            self.count_same(request, what)
+            if not self.keeps_same:
+                return
+        self.keep_check(request, what, result, logged, ours, line, note)
+
+    # --- what the log says of servers -------------------------------------------------------------------------------------
+
+    cdef int note_state(self, Place place, bint is_down, int64_t left_s, bint retries) except -1:
+        """The log says whether the server is marked down: what we have may be older than the log."""
+        cdef int64_t until = ws_load64(&place.cluster.servers[place.index].down_until_ms)
+        cdef int64_t now_ms = self.now_ms()
+        if not is_down:
+            if until:
+                place.cluster.set_up(place.index)
+        elif retries:
+            if until == 0 or until > now_ms:
+                self.set_down_until(place, now_ms - LONG_OVER_MS)
+        elif until <= now_ms or left_s == 0:  # 0: somebody else is trying it
+            self.set_down_until(place, now_ms + max(left_s, 1) * 1000)
+        return 0
+
+    cdef int set_down_until(self, Place place, int64_t until_ms) except -1:
+        place.cluster.set_down(place.index, 0, until_ms - place.cluster.retry_interval_ms)
+        return 0
+
+    cdef int note_full(self, Place place, bint is_full) except -1:
+        """The log says whether the server, which has a limit, is at MaxConnections."""
+        cdef ws_server_slot* slot = place.cluster.servers[place.index]
+        cdef int inflight = total_inflight(slot)
+        if is_full:
+            return put_inflight(place.cluster, place.index, max(inflight, place.max_connections))
+        return put_inflight(place.cluster, place.index, min(inflight, place.max_connections - 1))
+
+    # --- the choice -------------------------------------------------------------------------------------------------------
+
+    cpdef name_server(self, LoggedRequest request, bytes server):
+        """The log names the server of the present try, or of the next one where that has its server already."""
+        if request.attempt.is_decided and request.attempt.server != server:
+            self.leave_attempt(request)
+        request.attempt.server = server
+
+    cpdef leave_attempt(self, LoggedRequest request):
+        """The next lines are of another try."""
+        self.check_transport(request)
+        if request.replayed is not None:
+            request.replayed.fail()
+        request.failures += 1
+        request.attempt = Attempt.__new__(Attempt)
+
+    cpdef decide_try(self, LoggedRequest request, int64_t line):
+        """The choice of the server of this try, unless it was made already."""
+        if request.attempt.is_decided:
+            return
+        if request.replayed is None and request.uri is not None:
+            self.rebuild(request, "server", request.group, line)
+        if request.attempt.server or self.tries.name_by_transport(request):
+            self.decide(request, line)
+
+    cpdef decide(self, LoggedRequest request, int64_t line):
+        """Takes the choice of this try again."""
+        cdef Attempt attempt = request.attempt
+        cdef Place place = request.process.find_place(attempt.server, request.cluster)
+        cdef ReplayedRequest replayed = request.replayed
+        cdef str logged = text_of(attempt.server) if place is None else place.name
+        cdef str ours, note, result
+        cdef Rule rule = NONE
+        cdef bint is_ours
+        cdef int server
+        attempt.is_decided = True
+        attempt.place = place
+        request.server_name = logged
+        if replayed is None:
+            self.check(request, "server", logged, "", line, "the log tells no host and URI", "undecided")
+            return
+        if not request.failures:
+            self.bring_session(request)
+        is_ours = place is not None and place.cluster is cluster_of(request)
+        if attempt.moved and is_ours:
+            replayed.remember(place.index, self.now_ms())
+        server = replayed.choose_server(self.now_ms(), place.index if is_ours else -1, &rule)
+        request.by_affinity = rule <= REMEMBERED
+        request.knows_affinity = request.knows_session()
+        if is_ours and server == place.index and request.goes_on and not self.keeps_same:
+            self.count_same(request, "server")
+            return
+        ours = self.name_of(request, server)
+        if is_ours:
+            replayed.go_to(place.index)
+            if not request.goes_on:
+                ours = "nowhere: the client gets an error"
+        result = "same" if ours == logged else "differs"
+        note = RULES[<int>rule]
+        if result == "differs" and not request.knows_affinity:
+            result, note = "undecided", "the log tells no cookies"
+        elif result == "differs" and self.is_raced(request) and (server < 0 or is_ours and self.is_down(place)):
+            result, note = "undecided", self.tries.raced
+        elif place is None:
+            note = "no server of this name in the configuration"
+        self.check(request, "server", logged, ours, line, note, result)
+
+    cpdef bint is_raced(self, LoggedRequest request):
+        """Whether a server may have been down or full for one worker and not for another, whatever their lines say."""
+        return self.has_workers and not request.was_alone()
+
+    cdef bint is_down(self, Place place):
+        return ws_load64(&place.cluster.servers[place.index].down_until_ms) > self.now_ms()
+
+    cpdef bring_session(self, LoggedRequest request):
+        """Clone ids come from the Cookie lines, else from the values that the log says it has parsed."""
+        cdef ReplayedRequest replayed = request.replayed
+        cdef list cookies = request.cookies
+        cdef bytes name, value
+        if not cookies and request.values:
+            name = replayed.found.cookie[:replayed.found.cookie_len]
+            cookies = []
+            for value in request.values:
+                if value not in replayed.target:
+                    cookies.append(name + b"=" + value)
+        if cookies:
+            replayed.bring(cookies)
+            if request.values:
+                request.clone_ids = b" ".join(replayed.clone_ids())
+
+    cpdef str name_of(self, LoggedRequest request, int server):
+        """Of a server of the request's cluster, or why there is none."""
+        cdef Cluster cluster
+        if request.cluster < 0:
+            return "none: no route"
+        cluster = cluster_of(request)
+        if server < 0 or cluster is None:
+            return self.tries.no_server.get(server, "none")
+        return cluster.server_names[server]
+
+    cdef int compare_clone_ids(self, LoggedRequest request, int64_t line) except -1:
+        """The Cookie line came after the choice: it must bring the ids that the choice was made with."""
+        cdef bytes found
+        cdef str ours, logged
+        if request.replayed is None or not request.attempt.is_decided or request.failures:
+            return 0
+        found = b" ".join(request.replayed.clone_ids_in(request.cookies))
+        if not found and not request.clone_ids:
+            return 0
+        if found == request.clone_ids and not self.keeps_same:
+            return self.count_same(request, "clone_ids")
+        ours = logged = text_of(found)
+        if found != request.clone_ids:
+            logged = text_of(request.clone_ids) if request.values else "none"
+        self.check(request, "clone_ids", logged, ours, line, "as parsed from the Cookie line")
+        return 0
+
+    # --- how it ended -----------------------------------------------------------------------------------------------------
+
+    cpdef check_transport(self, LoggedRequest request):
+        """Whether the try went to the server's Transport for the request's scheme."""
+        cdef Attempt attempt = request.attempt
+        cdef Place place = attempt.place
+        cdef str logged = attempt.transport
+        cdef int64_t line = attempt.transport_line
+        cdef object secure = request.is_secure
+        cdef str ours, why
+        cdef bint is_listed
+        if logged is None:
+            return
+        if place is None:
+            why = "the log does not name the server" if not attempt.server else "no such server"
+            self.check(request, "transport", logged, "", line, why, "undecided")
+            return
+        if secure is None and (request.port == HTTP_PORT or request.port == HTTPS_PORT):
+            secure = request.port == HTTPS_PORT
+        is_listed = logged == place.secure_address or logged == place.plain_address
+        if secure is not None or place.secure_address == place.plain_address:
+            ours = place.plain_address if secure is False else place.secure_address
+            if logged != ours and request.is_secure is None and is_listed:
+                why = "by the port it would be the other scheme; $WSSC is not in the log"
+                self.check(request, "transport", logged, ours, line, why, "undecided")
+            else:
+                self.check(request, "transport", logged, ours, line)
+        elif is_listed:
+            why = "one of http and https; which the request was is not in the log"
+            self.check(request, "transport", logged, logged, line, why)
+        else:
+            self.check(request, "transport", logged, f"{place.secure_address} or {place.plain_address}", line)
+
+    cdef int check_rise(self, LoggedRequest request, tuple before, tuple now, int64_t line) except -1:
+        cdef int64_t failed = <int64_t>now[0] - <int64_t>before[0]
+        cdef int64_t affinity = <int64_t>now[1] - <int64_t>before[1]
+        cdef int64_t total = <int64_t>now[2] - <int64_t>before[2]
+        cdef bint is_failure_line = failed > 0
+        cdef bint expected = request.by_affinity
+        cdef str logged, note, result
+        if request.was_alone() and (
+            failed > 1 or failed < 0 or total != (not is_failure_line)
+            or (affinity != expected if request.knows_affinity else not 0 <= affinity <= 1)
+        ):
+            result, note = "differs", "failed/affinity/total"
+            if min(failed, affinity, total) >= 0 and (failed + affinity + total > 1 or not request.knows_affinity):
+                result, note = "undecided", "other requests of this process are not in the log"
+            self.check(
+                request, "counters", f"{now[0]}/{now[1]}/{now[2]}",
+                f"{before[0] + is_failure_line}/{before[1] + expected}/{before[2] + (not is_failure_line)}",
+                line, note, result,
+            )
+        elif self.keeps_same:
+            # lines of requests that run beside each other need not be written in the order of their counting
+            note = "failed/affinity/total" if request.was_alone() else "other requests ran beside it"
+            logged = f"{now[0]}/{now[1]}/{now[2]}"
+            self.check(request, "counters", logged, logged, line, note)
+        else:
+            self.count_same(request, "counters")
+        return 0
+
+    cdef int check_status(self, LoggedRequest request, Attempt attempt) except -1:
+        """An answer goes to the client, unless it sends the request to another server."""
+        cdef str logged
+        if request.replayed is not None and attempt.status >= LEAST_ERROR and (
+            request.process.engine.is_failure(attempt.status)
+        ):
+            self.tries.judge_error(request)
+        elif self.keeps_same:
+            logged = str(attempt.status)
+            self.check(request, "status", logged, logged, attempt.status_line)
+        else:
+            self.count_same(request, "status")
+        return 0
