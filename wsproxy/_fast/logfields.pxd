@@ -29,19 +29,19 @@ cpdef enum Code:
     IS_SECURE = 23
     SCHEME = 24
     STATUS_LINE = 25
-    CONTENT = 26
-    CONNECT_FAILED = 27
-    CONNECT_TIMEOUT = 28
-    NO_STREAM = 29
-    IO_TIMEOUT = 30
-    BAD_RESPONSE = 31
-    FAILED_TRY = 32
-    MARKING = 33
-    NO_SERVER = 34
-    FAILED = 35
-    COUNTERS = 36
-    END = 37
-    SET_COOKIE = 38
+    SET_COOKIE = 26
+    CONTENT = 27
+    CONNECT_FAILED = 28
+    CONNECT_TIMEOUT = 29
+    NO_STREAM = 30
+    IO_TIMEOUT = 31
+    BAD_RESPONSE = 32
+    FAILED_TRY = 33
+    MARKING = 34
+    NO_SERVER = 35
+    FAILED = 36
+    COUNTERS = 37
+    END = 38
 
 cdef enum:
     # The longest message has seven.

@@ -49,6 +49,7 @@ cdef class LogFollower(LogTries):
     cdef int on_request_line(self, LogLine line) except -1
     cdef int on_secure(self, LogLine line) except -1
     cdef int on_status(self, LogLine line) except -1
+    cdef int on_set_cookie(self, LogLine line) except -1
     cdef int on_counters(self, LogLine line) except -1
     cdef int on_end(self, LogLine line) except -1
     cpdef finish(self, LoggedRequest request)

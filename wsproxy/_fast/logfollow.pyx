@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp
 from wsproxy._fast.logfields cimport (
     BEGIN, CHECKING, CLONE, COOKIE, COUNTERS, END, GROUP, HOST, IS_DOWN, IS_SECURE, MAX_CONNECTIONS, MOVED, NEW_STREAM,
-    PARSING, PICKED, REQUEST_IS, REQUEST_LINE, REUSED, SCHEME, STATUS_LINE, TRANSPORT, URI_MATCH, VHOST_MATCH,
+    PARSING, PICKED, REQUEST_IS, REQUEST_LINE, REUSED, SCHEME, SET_COOKIE, STATUS_LINE, TRANSPORT, URI_MATCH, VHOST_MATCH,
 )
 from wsproxy._fast.logged cimport UNKNOWN_PORT, Attempt, LoggedRequest, Place, Process
 from wsproxy._fast.loglines cimport DEBUG, FOREIGN, LogLine
@@ -33,9 +33,10 @@ cdef enum:
     # an id of its own. Above, the older half is judged by what is there. Far above the requests in flight of one host.
     MOST_OPEN = 32768
 
-# What stands before the value of the two most common lines with one.
+# What stands before the value of the most common lines with one.
 cdef Py_ssize_t LEN_PARSING = len("Parsing clone ids from '")
 cdef Py_ssize_t LEN_COOKIE = len("Cookie:")
+cdef Py_ssize_t LEN_SET_COOKIE = len("Set-Cookie:")
 cdef Py_ssize_t LEN_VERSION = len("HTTP/1.1 ")
 
 cdef inline bint is_blank(char c) noexcept nogil:
@@ -50,6 +51,15 @@ cdef bytes rest_of(LogLine line, Py_ssize_t skipped):
     while end > start and is_blank(p[end - 1]):
         end -= 1
     return PyBytes_FromStringAndSize(p + start, end - start) if end > start else b""
+
+
+cdef bytes value_of(LogLine line, Py_ssize_t skipped):
+    """Of a field whose name and colon are this long, without blanks around it."""
+    cdef const char* p = PyBytes_AS_STRING(line.text)
+    cdef Py_ssize_t start = line.at + skipped
+    while start < PyBytes_GET_SIZE(line.text) and is_blank(p[start]):
+        start += 1
+    return rest_of(line, start - line.at)
 
 
 cdef int64_t seconds_of(bytes text) except? -1:
@@ -135,6 +145,8 @@ cdef class LogFollower(LogTries):
             return self.on_secure(line)
         if code == STATUS_LINE:
             return self.on_status(line)
+        if code == SET_COOKIE:
+            return self.on_set_cookie(line)
         if code == COUNTERS:
             return self.on_counters(line)
         if code == END:
@@ -302,11 +314,7 @@ cdef class LogFollower(LogTries):
 
     cdef int on_cookie(self, LogLine line) except -1:
         cdef LoggedRequest request = self.request_of(line)
-        cdef const char* p = PyBytes_AS_STRING(line.text)
-        cdef Py_ssize_t start = line.at + LEN_COOKIE
-        while start < PyBytes_GET_SIZE(line.text) and is_blank(p[start]):
-            start += 1
-        request.cookies.append(rest_of(line, start - line.at))
+        request.cookies.append(value_of(line, LEN_COOKIE))
         return self.compare_clone_ids(request, line.number)
 
     cdef int on_checking(self, LogLine line) except -1:
@@ -431,6 +439,14 @@ cdef class LogFollower(LogTries):
         if attempt.place is not None and (status < LEAST_ERROR or not request.process.engine.is_failure(status)):
             if ws_load64(&attempt.place.cluster.servers[attempt.place.index].down_until_ms):
                 attempt.place.cluster.set_up(attempt.place.index)
+        return 0
+
+    cdef int on_set_cookie(self, LogLine line) except -1:
+        """No request begins with one: where none is open, nobody wants it."""
+        cdef LoggedRequest request = self.open.get(line.key)
+        if request is not None:
+            request.last = line.number
+            request.set_cookies.append(value_of(line, LEN_SET_COOKIE))
         return 0
 
     # --- the end --------------------------------------------------------------------------------------------------------

@@ -66,6 +66,7 @@ class LoggedRequest:
     method: bytes
     values: list[bytes]
     cookies: list[bytes]
+    set_cookies: list[bytes]
     checks: list[Any]
     same_count: int
     attempt: Attempt

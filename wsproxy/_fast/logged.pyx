@@ -92,6 +92,7 @@ cdef class LoggedRequest:
         self.failed_at = self.marked = self.set_cookies = ()
         self.values = []
         self.cookies = []
+        self.set_cookies = []
         self.checks = []
         self.attempt = Attempt.__new__(Attempt)
         process.running += 1

@@ -36,8 +36,6 @@ from wsproxy.pluginlog.world import World
 
 # In a line ``Webserver:``, at the start of a log that wsproxy wrote: its workers share one state.
 OWN_NAME = b"wsproxy"
-# What stands before a value.
-_SET_COOKIE = len("Set-Cookie:")
 
 # Workers write their lines in blocks, each of a tenth of a second, and a busy machine is late with them.
 WORKERS_APART_US = 500_000
@@ -199,12 +197,6 @@ class Replay(LogFollower):
         found = read_fields(Code.CONTENT, line.text, line.at)
         if found is not None:
             self.request_of(line).body = found[0]
-
-    def _on_set_cookie(self, line: LogLine) -> None:
-        request = self.open.get(line.key)
-        if request is not None:
-            request.last = line.number
-            request.set_cookies += (line.text[line.at + _SET_COOKIE :].strip(),)
 
     # --- failures -------------------------------------------------------------------------------------------------------
 
