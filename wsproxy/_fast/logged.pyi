@@ -92,7 +92,6 @@ class LoggedRequest:
     end_us: int
     failed_at: tuple[str, ...]
     marked: tuple[str, ...]
-    set_cookies: tuple[bytes, ...]
     def __new__(
         cls,
         process: Process,

@@ -89,7 +89,7 @@ cdef class LoggedRequest:
         self.port = UNKNOWN_PORT
         self.cluster = -1
         self.goes_on = True
-        self.failed_at = self.marked = self.set_cookies = ()
+        self.failed_at = self.marked = ()
         self.values = []
         self.cookies = []
         self.set_cookies = []

@@ -94,7 +94,6 @@ class Replay(LogFollower):
                 (Code.RELOADED, self._on_reloaded),
                 (Code.NO_ROUTE, self._on_no_route),
                 (Code.CONTENT, self._on_content),
-                (Code.SET_COOKIE, self._on_set_cookie),
                 *((code, self._on_failure) for code in FAILURES),
                 (Code.FAILED_TRY, self._on_failed_try),
                 (Code.MARKING, self._on_marking),
