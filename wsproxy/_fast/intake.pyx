@@ -143,13 +143,21 @@ cdef class Intake(Client):
 
     cdef Py_ssize_t start(self, const char* data, Py_ssize_t length) except -1:
         """Routes and sends the request whose head is ``engine.request``; bytes used of head and body."""
-        cdef Engine engine = self.engine
-        cdef RequestHead* head = &engine.request
+        cdef RequestHead* head = &self.engine.request
+        cdef Py_ssize_t size = head.size  # `head` is the engine's: good only until another request is read
         cdef MatchResult found
-        cdef Py_ssize_t used, forward, out_len
-        cdef bint waits
-        cdef End end
-        cdef Upstream upstream
+        self.begin_request(head, data, length)
+        if head.hops == 0:
+            self.service = None
+            self.begin_answer("last_hop", (bool(head.is_options),))
+            return size
+        if not self.find_service(head, &found):
+            return size
+        return self.send_on(head, &found, data, length)
+
+    cdef int begin_request(self, RequestHead* head, const char* data, Py_ssize_t length) except -1:
+        """What the head says of connection and body; nothing is left of the request before."""
+        cdef Engine engine = self.engine
         engine.requests += 1
         self.number = engine.requests
         if head.fields.asks_why or self.explained is not None:
@@ -181,66 +189,61 @@ cdef class Intake(Client):
         self.upgrades = None
         if head.fields.connection_upgrade and self.request_done and not head.is_head:
             self.upgrades = pass_upgrade(&head.fields, engine.upgrades)
+        return 0
 
-        if head.hops == 0:
-            used = head.size
-            self.service = None
-            self.begin_answer("last_hop", (bool(head.is_options),))
-            return used
+    cdef bint find_service(self, RequestHead* head, MatchResult* found) except -1:
+        """Finds the Route; False: none takes the request, or not a body of this size, and the slow path answers."""
+        cdef Engine engine = self.engine
         self.service = decide_service(
-            engine, head, self.origin.local_host, self.origin.local_host_len, self.local_port, self.default_port,
-            &found,
+            engine, head, self.origin.local_host, self.origin.local_host_len, self.local_port, self.default_port, found,
         )
         if self.explained is not None:
             explain_route(
                 self.explained, engine, head, self.origin.local_host, self.origin.local_host_len,
-                port_of(engine, head, self.local_port, self.default_port), &found,
+                port_of(engine, head, self.local_port, self.default_port), found,
             )
         if self.service is None:
-            used = head.size  # `head` is the engine's: good only until another request is read
             if engine.witness_level:
-                self.tell_start(&found, 0, False)
+                self.tell_start(found, 0, False)
             self.begin_answer("no_route", (head.method[:head.method_len], head.target[:head.target_len]))
-            return used
+            return False
         if self.service.post_size_limit >= 0 and head.fields.content_length > self.service.post_size_limit:
-            used = head.size
             self.begin_answer("too_large", ())
-            return used
+            return False
+        return True
+
+    cdef Py_ssize_t send_on(
+        self, RequestHead* head, MatchResult* found, const char* data, Py_ssize_t length
+    ) except -1:
+        """Chooses the server and sends what is there of the request; bytes used of head and body."""
+        cdef Engine engine = self.engine
+        cdef Py_ssize_t size = head.size
+        cdef Py_ssize_t used, forward, out_len
+        cdef End end
         self.cookie = found.cookie
         self.cookie_len = found.cookie_len
         self.url_id = found.url_id
         self.url_id_len = found.url_id_len
         if self.explained is None:
-            decide_server(engine, self.service, head, &found, &self.choice)
+            decide_server(engine, self.service, head, found, &self.choice)
         else:
-            decide_explained(self.explained, engine, self.service, head, &found, &self.choice)
+            decide_explained(self.explained, engine, self.service, head, found, &self.choice)
         # A head without its clone list cannot tell the session later, should the server fail: it is kept beforehand.
         if engine.ids.value_len and (not self.choice.by_affinity or self.service.strips_clone_ids):
             self.keep_session()
         self.phase = CONNECTING  # until an upstream has it
-        used = self.take_body(data + head.size, length - head.size, &forward, &end)
+        used = self.take_body(data + size, length - size, &forward, &end)
         if used < 0:
             self.release()
             self.refuse(<int>-used)
             return length
         if 0 <= self.service.post_size_limit < self.body.seen:
-            used += head.size
             if engine.witness_level:
-                self.tell_start(&found, 0, False)
+                self.tell_start(found, 0, False)
             self.release()
             self.begin_answer("too_large", ())
-            return used
-        self.origin.keep_private = self.trusted or not self.service.remove_special_headers
-        self.origin.port = head.port if head.port >= 0 else self.default_port
-        if engine.port_of_listener:
-            self.origin.port = self.local_port
-        self.failover_marked = self.origin.keep_private and head.fields.private_seen & PRIVATE_FAILOVER
-        out_len = -1
-        if (
-            not (self.service.edits_requests or head.hops > 0)
-            or edit_request(engine, self.service, head, &self.origin, &found) == 0
-        ):
-            out_len = write_request(engine.out, OUT_SIZE, head, &self.origin)
+            return size + used
+        out_len = self.write_head(head, found)
         if out_len < 0:
             self.release()
             self.refuse(<int>HEAD_TOO_LARGE)
@@ -249,33 +252,52 @@ cdef class Intake(Client):
         self.replayable = True
         buffer_append(&self.sent, engine.out, out_len)
         if forward:
-            self.keep_sent(data + head.size, forward)
+            self.keep_sent(data + size, forward)
         if end.length:
             self.keep_sent(end.data, end.length)
-        used += head.size
+        self.dispatch(found, out_len, data + size, forward, &end)
+        return size + used
+
+    cdef Py_ssize_t write_head(self, RequestHead* head, MatchResult* found) except? -2:
+        """The head as the server gets it, into ``engine.out``; its length, -1: no room."""
+        cdef Engine engine = self.engine
+        self.origin.keep_private = self.trusted or not self.service.remove_special_headers
+        self.origin.port = head.port if head.port >= 0 else self.default_port
+        if engine.port_of_listener:
+            self.origin.port = self.local_port
+        self.failover_marked = self.origin.keep_private and head.fields.private_seen & PRIVATE_FAILOVER
+        if (self.service.edits_requests or head.hops > 0) and edit_request(
+            engine, self.service, head, &self.origin, found
+        ) != 0:
+            return -1
+        return write_request(engine.out, OUT_SIZE, head, &self.origin)
+
+    cdef int dispatch(
+        self, MatchResult* found, Py_ssize_t out_len, const char* body, Py_ssize_t body_len, End* end
+    ) except -1:
+        """Gives the head in ``engine.out`` and the body behind it to a warm connection, or to the slow path."""
+        cdef Engine engine = self.engine
+        cdef bint waits = self.service.waits_for_continue and self.body.kind != NO_BODY
+        cdef Upstream upstream = None
         self.began_ms = ws_now_ms()
-        waits = self.service.waits_for_continue and self.body.kind != NO_BODY
-        upstream = None
         if self.choice.server >= 0 and not waits:
             upstream = <Upstream>self.service.pool_of(self.choice.server, self.secure).take(self.began_ms)
         if engine.witness_level:
-            self.tell_start(&found, out_len, upstream is not None)
+            self.tell_start(found, out_len, upstream is not None)
         if upstream is None:
             if not self.replayable:
-                self.keep_unsent(engine.out, out_len, data + head.size, forward, &end)
+                self.keep_unsent(engine.out, out_len, body, body_len, end)
             self.await_client()
             if not self.request_done:
                 self.pause_reading()
             if self.choice.server < 0:
-                self.ask_slow("no_server", (self.choice.server == ALL_FULL,))  # it may wait in the queue
-            else:
-                self.ask_slow("send_kept" if waits else "connect", ())
-            return used
+                return self.ask_slow("no_server", (self.choice.server == ALL_FULL,))  # it may wait in the queue
+            return self.ask_slow("send_kept" if waits else "connect", ())
         self.hand_over(upstream)
-        upstream.send(engine.out, out_len, data + head.size, forward)
+        upstream.send(engine.out, out_len, body, body_len)
         if end.length:
             upstream.send(end.data, end.length, NULL, 0)
-        return used
+        return 0
 
     cdef int tell_start(self, MatchResult* found, Py_ssize_t out_len, bint is_warm) except -1:
         """The witness hears what was decided, and what of it goes to a connection that is there already."""
