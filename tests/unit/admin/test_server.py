@@ -91,11 +91,13 @@ async def test_end_waits_for_nobody(live: LiveProxy, tmp_path: Path, sent: bytes
     """A client that hangs does not keep the process, which the supervisor would have to kill, and call that a failure."""
     async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as group:
         serving = group.create_task(serve(live, listening(tmp_path / "a.sock"), 10 * WAIT_S))
-        for data in (sent, STATUS):  # the answer to the second says that the first was read
-            reader, writer = await asyncio.open_unix_connection(tmp_path / "a.sock")
-            writer.write(data)
-            group.create_task(finished(writer, serving))
-        await reader.readuntil(b"}")
+        _, hanging = await asyncio.open_unix_connection(tmp_path / "a.sock")
+        hanging.write(sent)
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "a.sock")
+        writer.write(STATUS)
+        for each in (hanging, writer):
+            group.create_task(finished(each, serving))
+        await reader.readuntil(b"}")  # what the first sent was read by then, too
         os.kill(os.getpid(), signal.SIGTERM)
 
 
