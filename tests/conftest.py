@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -22,3 +23,11 @@ def _what_was_left_behind() -> Iterator[None]:
     """What a module's tests left open is found in that module, not in whichever test runs next."""
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_runtime_folder() -> Iterator[None]:
+    """Proxies of this session do not meet those of another where `--live` looks for them; short, as socket paths are."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNTIME_DIRECTORY", folder)
+        yield

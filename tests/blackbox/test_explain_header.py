@@ -254,6 +254,22 @@ async def test_head_that_comes_byte_by_byte(bed: Bed) -> None:
         assert told(await client.answer())["server"] == "s0"
 
 
+@pytest.mark.parametrize("clone_id", [b"c9", b"\xe9" * 400, b"x" * 4000])
+async def test_values_are_printable_and_not_long(bed: Bed, clone_id: bytes) -> None:
+    """Escapes do not make more of it: clients refuse heads of some ten KiB."""
+    origins = [member.origin for member in bed.farm.members]
+    async with origins[0].serving(keep_answering), origins[1].serving(keep_answering):
+        head = get("/farm/x", ASK, "Cookie: JSESSIONID=0000abc:IDS")
+        answer = await bed.ask(head.replace(b"IDS", b":".join([clone_id] * 3)))
+    assert answer.status == 200
+    fields = told(answer)
+    assert fields["affinity"].startswith("broken: clone id ")
+    for value in fields.values():
+        assert len(value) <= 1000
+        assert value.isascii()
+        assert value.isprintable()
+
+
 async def test_names_cannot_split_a_head(bed: Bed) -> None:
     """A line break in a Server's Name or what a client says ends as text in its own field."""
     async with bed.odd.origin.serving(keep_answering):

@@ -94,3 +94,8 @@ def test_long_values_are_cut_and_long_lines_leave_no_memory_behind() -> None:
     log = AccessLog(parse_format("%r"), lambda lines, count: None)
     assert len(log.line_of(b"\xff" * 100_000)) == 4 * 16384 + 1
     assert log.line_of(b"x\n") == b"x\n"
+    for directive in ("%v", "%{Host}i", "%U", "%q"):
+        log = AccessLog(parse_format(directive), lambda lines, count: None)
+        path = b"/" + b"x" * 30_000
+        head = b"GET %b?%b HTTP/1.1\r\nHost: %b\r\n\r\n" % (path, path, b"h" * 30_000)
+        assert len(log.line_of(head)) == 16384 + 1

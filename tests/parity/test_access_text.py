@@ -49,6 +49,22 @@ def test_request_lines_are_the_oracles(value: bytes) -> None:
     assert access_text.mask_request_line(value) == oracle.mask_request_line(value)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET\t/a;jsessionid=QWERTZ HTTP/1.1",
+        b"GET /my file;jsessionid=QWERTZ",
+        b"GET /my file;jsessionid=QWERTZ HTTP/1.1",
+        b"/a;jsessionid=QWERTZ GET HTTP/1.1",
+        b"/a;jsessionid=QWERTZ",
+    ],
+)
+def test_line_that_is_no_request_line_tells_no_session(line: bytes) -> None:
+    masked = access_text.mask_request_line(line)
+    assert b"QWERTZ" not in masked
+    assert b";jsessionid=***" in masked
+
+
 @given(VALUES)
 def test_sessions_are_the_oracles(value: bytes) -> None:
     assert access_text.mask_session(value) == oracle.mask_session(value)

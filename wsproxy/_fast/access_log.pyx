@@ -289,6 +289,7 @@ cdef class AccessLog:
         elif part.kind == HOST:
             host = head.host if head != NULL and head.host != NULL else origin.local_host
             host_len = head.host_len if head != NULL and head.host != NULL else origin.local_host_len
+            host_len = min(host_len, MOST_VALUE)
             if host_len and memchr(host, c":", host_len) != NULL:
                 buffer_append(out, "[", 1)
                 put_escaped(out, host, host_len)

@@ -134,19 +134,23 @@ cdef int put_address(Buffer* out, const char* p, Py_ssize_t length) except -1:
 
 
 cdef int put_request_line(Buffer* out, const char* p, Py_ssize_t length) except -1:
+    """All three parts as addresses: in a line that is none (a tab, a blank too many) the address may stand in any."""
     cdef Py_ssize_t begin = 0
     cdef Py_ssize_t end = length
     while begin < length and p[begin] != c" ":
         begin += 1
+    put_address(out, p, begin)
+    if begin >= length:
+        return 0
+    buffer_append(out, " ", 1)
+    begin += 1
     while end > begin and p[end - 1] != c" ":
         end -= 1
-    if end <= begin + 1:
-        end = length + 1  # one blank, or none: all behind it is an address
-    if begin >= length:
-        return put_address(out, p, length)
-    put_escaped(out, p, begin + 1)
-    put_address(out, p + begin + 1, end - 1 - (begin + 1))
-    return put_escaped(out, p + end - 1, length - (end - 1)) if end <= length else 0
+    if end <= begin:
+        return put_address(out, p + begin, length - begin)  # one blank: all behind it is an address
+    put_address(out, p + begin, end - 1 - begin)
+    buffer_append(out, " ", 1)
+    return put_address(out, p + end, length - end)
 
 
 cdef int put_cookies(Buffer* out, const char* p, Py_ssize_t length, frozenset names) except -1:

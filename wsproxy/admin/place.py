@@ -26,6 +26,7 @@ CONNECT_S = 1.0
 MOST_PATH_BYTES = 107
 
 _SYSTEM_FOLDER = Path("/run/wsproxy")
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _OWN_FILE = re.compile(r"(\d+)\.sock")
 
 
@@ -107,7 +108,7 @@ def _own_files(folder: Path) -> Iterator[Path]:
     except OSError:
         return
     is_ours = found.st_uid in (os.getuid(), 0) or folder == _SYSTEM_FOLDER
-    if not (stat.S_ISDIR(found.st_mode) and is_ours) or found.st_mode & stat.S_IWOTH:
+    if not (stat.S_ISDIR(found.st_mode) and is_ours) or found.st_mode & _WRITABLE_BY_OTHERS:
         return
     for name in names:
         path = folder / name
@@ -119,7 +120,7 @@ def _make_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    if not is_ours or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not is_ours or found.st_mode & _WRITABLE_BY_OTHERS:
         # In /tmp anybody may have been faster: whoever owns the folder could answer in our place.
         raise PermissionError(
             0, "is not this user's alone; allowed is a folder that nobody else can write to"

@@ -30,6 +30,8 @@ log = logging.getLogger("wsproxy.admin")
 
 # A question takes milliseconds. A connection that is older is cut, whether it drips its head, its body or its reading.
 CONNECTION_S = 20.0
+# At the end, for what a cut connection leaves running: nothing that takes longer. Not 0, which aiohttp takes for "no limit".
+SHUTDOWN_S = 0.1
 # More come from no person and no monitoring; each costs a descriptor and some KiB.
 MOST_CONNECTIONS = 64
 
@@ -56,7 +58,10 @@ async def serve(proxy: LiveProxy, sock: socket.socket, connection_s: float = CON
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    runner = web.AppRunner(_make_app(proxy), access_log=None, shutdown_timeout=0.0)
+    # A compressed question is none that can be read: what unpacks it would log whatever a client sends.
+    runner = web.AppRunner(
+        _make_app(proxy), access_log=None, shutdown_timeout=SHUTDOWN_S, auto_decompress=False
+    )
     await runner.setup()
     server = runner.server
     assert server is not None
@@ -73,6 +78,8 @@ async def serve(proxy: LiveProxy, sock: socket.socket, connection_s: float = CON
         await stop.wait()
     finally:
         listener.close()
+        for handler in server.connections:
+            _cut(handler)
         await runner.cleanup()
 
 

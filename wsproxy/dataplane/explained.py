@@ -180,6 +180,8 @@ def _in_short(failure: str) -> str:
 
 def _value(text: str) -> bytes:
     """The text as a field's value: printable ASCII, cut to a readable length."""
-    if len(text) > MOST_CHARS:
-        text = f"{text[: MOST_CHARS - 3]}..."
-    return printable(text).encode("ascii", "backslashreplace").strip() or b"-"
+    # Escapes make it longer: cut before, so that no megabyte is escaped, and after.
+    value = printable(text[: MOST_CHARS + 1]).encode("ascii", "backslashreplace").strip()
+    if len(value) > MOST_CHARS:
+        value = value[: MOST_CHARS - 3] + b"..."
+    return value or b"-"

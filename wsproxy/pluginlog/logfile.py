@@ -33,9 +33,12 @@ def open_log(path: str) -> int:
     A descriptor that appends to ``path``; the file is made where there is none, its folder is not. # I/O.
 
     Raises:
-        OSError: it cannot be.
+        OSError: it cannot be; also where it is a pipe that nobody reads, which would be waited for without end.
     """
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    fd = os.open(path, flags, MODE)
+    os.set_blocking(fd, True)
+    return fd
 
 
 class LogFile:

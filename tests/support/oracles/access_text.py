@@ -29,8 +29,8 @@ def mask_request_line(value: bytes) -> bytes:
         return mask_address(value)
     target, last, version = rest.rpartition(b" ")
     if not last:
-        return escape(method) + b" " + mask_address(rest)
-    return escape(method) + b" " + mask_address(target) + b" " + escape(version)
+        return mask_address(method) + b" " + mask_address(rest)
+    return mask_address(method) + b" " + mask_address(target) + b" " + mask_address(version)
 
 
 def mask_cookies(value: bytes, names: frozenset[bytes]) -> bytes:

@@ -53,6 +53,9 @@ def test_folder_that_others_can_write_to_is_not_used(folder: Path, mode: int) ->
     folder.chmod(mode)
     with pytest.raises(StartError, match="allowed is a folder that nobody else can write to"):
         open_own_socket()
+    with socket.socket(socket.AF_UNIX) as forged:
+        forged.bind(str(folder / "1.sock"))
+        assert folder / "1.sock" not in find_sockets()
 
 
 def test_link_in_place_of_the_folder_is_not_followed(folder: Path, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from wsproxy.config.xml import load_config
 from wsproxy.dataplane.plan import Plan, build_plan
 
 SHORT_S = 0.3
+STATUS = b"GET /v1/status HTTP/1.1\r\nHost: h\r\n\r\n"
+HALF_BODY = b"POST /v1/explain HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{"
 XML = """<Config><ServerCluster Name="farm"{more}>
 <Server Name="s1" CloneID="c1"><Transport Hostname="127.0.0.1" Port="1"/></Server>
 <Server Name="s2" CloneID="c2"><Transport Hostname="127.0.0.1" Port="2"/></Server>
@@ -42,16 +44,20 @@ def live(plan: Plan) -> LiveProxy:
     return LiveProxy(ProxyFacts(os.getpid(), "2026-11-21T10:00:00+00:00", 1, plan, None))
 
 
+def listening(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    sock.listen()
+    sock.setblocking(False)
+    return sock
+
+
 @pytest_asyncio.fixture
 async def path(live: LiveProxy, tmp_path: Path) -> AsyncIterator[str]:
     """Where it answers; ended as the supervisor ends it."""
     found = str(tmp_path / "a.sock")
-    sock = socket.socket(socket.AF_UNIX)
-    sock.bind(found)
-    sock.listen()
-    sock.setblocking(False)
     async with asyncio.TaskGroup() as group:
-        group.create_task(serve(live, sock, SHORT_S))
+        group.create_task(serve(live, listening(tmp_path / "a.sock"), SHORT_S))
         reader, writer = await asyncio.open_unix_connection(
             found
         )  # it answers: its handler is there
@@ -67,8 +73,8 @@ async def path(live: LiveProxy, tmp_path: Path) -> AsyncIterator[str]:
     [
         b"",
         b"POST /v1/explain HT",
-        b"POST /v1/explain HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{",
-        b"GET /v1/status HTTP/1.1\r\nHost: h\r\n\r\n",
+        HALF_BODY,
+        STATUS,
     ],
     ids=["nothing", "half a head", "half a body", "kept open"],
 )
@@ -78,6 +84,39 @@ async def test_connection_lasts_so_long_and_no_longer(path: str, sent: bytes) ->
     with contextlib.suppress(ConnectionResetError):
         await asyncio.wait_for(reader.read(), WAIT_S)
     writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", HALF_BODY], ids=["nothing", "half a body"])
+async def test_end_waits_for_nobody(live: LiveProxy, tmp_path: Path, sent: bytes) -> None:
+    """A client that hangs does not keep the process, which the supervisor would have to kill, and call that a failure."""
+    async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as group:
+        serving = group.create_task(serve(live, listening(tmp_path / "a.sock"), 10 * WAIT_S))
+        _, hanging = await asyncio.open_unix_connection(tmp_path / "a.sock")
+        hanging.write(sent)
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "a.sock")
+        writer.write(STATUS)
+        for each in (hanging, writer):
+            group.create_task(finished(each, serving))
+        await reader.readuntil(b"}")  # what the first sent was read by then, too
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def finished(writer: asyncio.StreamWriter, serving: asyncio.Task[None]) -> None:
+    await asyncio.shield(serving)
+    writer.close()
+
+
+async def test_compressed_question_is_refused_and_logged_nowhere(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_unix_connection(path)
+    head = "POST /v1/explain HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\nConnection: close\r\n"
+    writer.write(f"{head}\r\nxxxx".encode())
+    answer = await asyncio.wait_for(reader.read(), WAIT_S)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"question: " in answer
+    assert not caplog.records
 
 
 async def test_client_that_does_not_read_is_cut(path: str) -> None:

@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 from wsproxy.pluginlog import logfile
 from wsproxy.pluginlog.logfile import LogFile, open_log
 from wsproxy.pluginlog.writer import Stamp
@@ -68,6 +70,22 @@ async def test_a_line_that_was_written_in_part_is_ended_first(tmp_path: Path) ->
     file.add("whole\n")
     file.close()
     assert path.read_text() == "half a li\nwhole\n"
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
+    """It would never end, before the proxy has said a word; with a reader it is a file like others, which blocks."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="No such device"):
+        open_log(str(pipe))
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = open_log(str(pipe))
+    try:
+        assert os.get_blocking(writer)
+    finally:
+        os.close(writer)
+        os.close(reader)
 
 
 def test_both_dates_with_five_digits_of_a_second() -> None:
