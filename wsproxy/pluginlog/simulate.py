@@ -1,7 +1,7 @@
 """
 Lets the requests of a log run through the live decisions in virtual time.
 
-Driven by ``cli.simulate`` with the ``Traffic`` of the logs. Servers are chosen by ``_fast.replay``, failures judged by
+Driven by ``simulate_result`` with the ``Traffic`` of the logs. Servers are chosen by ``_fast.replay``, failures judged by
 ``routing.retry``; here is only what stands for the world: a clock, servers that take their time and may be away, browsers that
 bring the cookie they got last. Must not decide anything, read a clock or be random: the same seed gives the same counts.
 """
