@@ -551,6 +551,6 @@ cdef class LogFollower(LogTries):
         if request.replayed is not None:
             request.replayed.finish()
         if not request.checks and not request.same_count:
-            why = "its lines are not in the log" if request.has_begun else "its beginning is not in the log"
+            why = self.notes.no_lines if request.has_begun else self.notes.no_beginning
             self.check(request, "server", "", "", 0, why, "undecided")
         self.hand_over(request)

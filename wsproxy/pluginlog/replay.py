@@ -18,6 +18,7 @@ from wsproxy._fast.logfollow import LogFollower
 from wsproxy._fast.loglines import LogLevel, LogLine
 from wsproxy.pluginlog.access import AccessRecord
 from wsproxy.pluginlog.messages import READERS, Code, read_fields, read_tolerantly
+from wsproxy.pluginlog.notes import Notes
 from wsproxy.pluginlog.outcome import (
     DIFFERS,
     SAME,
@@ -92,6 +93,7 @@ class Replay(LogFollower):
         self.cluster_names = tuple(cluster.name for cluster in world.config.server_clusters)
         self.routes = RouteReader(world)
         self.matched, self.grouped = self.routes.matched, self.routes.grouped
+        self.notes = Notes
         self.tries = Tries(world, self)
         self._listener = listener
         self._on_end = on_end
