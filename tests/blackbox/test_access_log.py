@@ -36,7 +36,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0
 SHORT = '"%r" %>s %B %O %X WAS=%{WAS}e %L'
 DEFAULT_LINE = re.compile(
     r"127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] \"GET /a/x HTTP/1\.1\" 200 \d+ "
-    r"\"http://h/\" \"curl/8\" \d+ WAS=127\.0\.0\.1:\d+ JSESSIONID=0000\*\*\*:c1 id=[0-9a-f]{8}-00000001"
+    r"\"http://h/\" \"curl/8\" D=\d+ WAS=127\.0\.0\.1:\d+ JSESSIONID=0000\*\*\*:c1 id=[0-9a-f]{8}-00000001"
 )
 
 

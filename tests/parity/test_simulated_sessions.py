@@ -14,10 +14,11 @@ from tests.support.oracles.clone_ids import (
     split_clone_ids,
 )
 from tests.support.simulated import TWO, make_xml, read_xml
+from wsproxy._fast.logged import Process
 from wsproxy._fast.replay import ReplayedRequest
 from wsproxy._fast.simulate import read_affinity
 from wsproxy.pluginlog.simulate_traffic import Head
-from wsproxy.pluginlog.world import Process, World
+from wsproxy.pluginlog.world import World
 
 pytestmark = pytest.mark.asan
 

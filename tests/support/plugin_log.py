@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wsproxy._fast.logged import Process
 from wsproxy._fast.loglines import read_lines
 from wsproxy._fast.replay import ReplayedRequest
 from wsproxy.config.xml import parse_config
@@ -18,7 +19,7 @@ from wsproxy.pluginlog.messages import SHAPES, Code, Shape, shape_of
 from wsproxy.pluginlog.outcome import RequestOutcome
 from wsproxy.pluginlog.reader import Reading, read_logs
 from wsproxy.pluginlog.replay import Replay
-from wsproxy.pluginlog.world import Process, World
+from wsproxy.pluginlog.world import World
 
 CONFIG = """<?xml version="1.0" encoding="ISO-8859-1"?>
 <Config>

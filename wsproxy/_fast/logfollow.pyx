@@ -440,7 +440,9 @@ cdef class LogFollower(LogTries):
         cdef Py_ssize_t length = PyBytes_GET_SIZE(line.text) - line.at
         cdef const char* blank = <const char*>memchr(p, c" ", length)
         request.method = PyBytes_FromStringAndSize(p, length if blank == NULL else blank - p)
-        request.cookies.clear()  # it may be sent again, with all its fields
+        # it may be sent again, with all its fields; then no client saw the answer before
+        request.cookies.clear()
+        request.set_cookies.clear()
         return 0
 
     cdef int on_secure(self, LogLine line) except -1:

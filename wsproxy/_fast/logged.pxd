@@ -60,7 +60,7 @@ cdef class LoggedRequest:
     cdef public bytes method
     cdef public list values             # that clone ids were parsed from
     cdef public list cookies
-    cdef public list set_cookies        # of its answer
+    cdef public list set_cookies        # of its last answer
     cdef public list checks             # those that are kept
     cdef public int64_t same_count      # and how many came out the same
     cdef public Attempt attempt         # the present one

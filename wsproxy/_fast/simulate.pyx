@@ -1,8 +1,8 @@
 """
 What a simulation of a log needs besides ``replay``: a known start of everything random, and the session of a request.
 
-Driven by ``pluginlog.simulate`` and ``pluginlog.simulate_traffic``. Decides nothing:
-servers are chosen by ``replay.ReplayedRequest``.
+Driven by ``pluginlog.simulate`` and ``pluginlog.simulate_traffic``. Decides nothing: servers are chosen by
+``replay.ReplayedRequest``.
 """
 
 from libc.stdint cimport uint64_t

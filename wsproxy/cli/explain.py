@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from wsproxy._fast.logged import Process
 from wsproxy._fast.replay import set_inflight
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.state import now_ms
@@ -34,7 +35,7 @@ from wsproxy.dataplane.explain import (
     split_url,
 )
 from wsproxy.errors import WsproxyError
-from wsproxy.pluginlog.world import Process, World, find_server
+from wsproxy.pluginlog.world import World, find_server
 
 EXIT_NO_SERVER = 1
 EXIT_UNUSABLE = 2

@@ -15,6 +15,7 @@ from wsproxy._fast.logfields import Code, FieldReader
 from wsproxy._fast.loglines import LogLevel
 
 __all__ = [
+    "READERS",
     "SHAPES",
     "Code",
     "Fields",

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 
 from wsproxy._fast.logfollow import LogFollower
+from wsproxy._fast.logged import LoggedRequest
 from wsproxy._fast.loglines import LogLevel, LogLine
 from wsproxy.pluginlog.access import AccessRecord
 from wsproxy.pluginlog.messages import READERS, Code, read_fields, read_tolerantly
@@ -30,7 +31,6 @@ from wsproxy.pluginlog.outcome import (
     text_of,
 )
 from wsproxy.pluginlog.reader import Reading
-from wsproxy.pluginlog.requests import LoggedRequest
 from wsproxy.pluginlog.routes import RouteReader, split_host
 from wsproxy.pluginlog.summary import Summary
 from wsproxy.pluginlog.tries import FAILURES, Tries

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median_low
 
+from wsproxy._fast.logged import LoggedRequest, Process
 from wsproxy._fast.replay import ReplayedRequest
 from wsproxy._fast.simulate import read_affinity
 from wsproxy.pluginlog.masking import MASKED
-from wsproxy.pluginlog.requests import LoggedRequest
-from wsproxy.pluginlog.world import Process, World
+from wsproxy.pluginlog.world import World
 
 # Service time where no request of the log tells one: what a page of an application takes, in round numbers.
 ASSUMED_SERVICE_US = 100_000

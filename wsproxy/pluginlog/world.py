@@ -20,8 +20,6 @@ from wsproxy.dataplane.upstream_tls import TransportSecurity
 from wsproxy.errors import StartError
 from wsproxy.routing.table import ANY_PORT, NONE
 
-__all__ = ["Place", "Process", "World"]
-
 
 class _TrustingSecurity(TransportSecurity):
     """Every keyring is taken for a good one: those of the log's machine are not here, and its requests went to https."""

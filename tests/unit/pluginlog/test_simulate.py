@@ -8,10 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.support.plugin_log import CONFIG, PluginLog
+from tests.support.plugin_log import CONFIG, PluginLog, make_world
 from tests.support.simulated import TWO, AccessLog, make_xml, simulated
 from wsproxy.config.settings import QueueSettings, Settings
 from wsproxy.pluginlog.messages import Code
+from wsproxy.pluginlog.reader import Reading, read_logs
+from wsproxy.pluginlog.replay import Replay
 from wsproxy.pluginlog.simulate_html import write_simulation
 from wsproxy.pluginlog.simulate_result import paired
 
@@ -289,6 +291,50 @@ def answered(log: PluginLog, session: str = "", server: int = 1, begun: str = ""
     if begun:
         log.write(Code.SET_COOKIE, value=f"JSESSIONID={begun}; Path=/")
     log.write(Code.END)
+
+
+def set_cookies_of(path: Path) -> list[list[bytes]]:
+    """Of each request, in the order in which they end."""
+    found: list[list[bytes]] = []
+    reading = Reading()
+    replay = Replay(make_world(), reading, on_end=lambda request: found.append(request.set_cookies))
+    for lines in read_logs([str(path)], reading, wanted_only=True):
+        replay.take(lines)
+    replay.end()
+    return found
+
+
+def test_cookies_that_an_answer_sets_stay_with_its_request(tmp_path: Path) -> None:
+    """Fields may be written in small letters; where no request is open, none begins with one."""
+    log = PluginLog()
+    for tid in (1, 2):
+        log.routed("/shop/a", tid=tid)
+        log.named("n_s1", tid=tid)
+        log.served("n_s1", "h1", tid=tid)
+    log.raw("DETAIL", "   Set-Cookie: JSESSIONID=one; Path=/", 1)
+    log.raw("DETAIL", "   set-cookie:\t JSESSIONID=two  ", 2)
+    log.raw("DETAIL", "   Set-Cookie:", 2)
+    log.raw("DETAIL", "   Set-Cookie: other=1", 1)
+    log.write(Code.END, tid=1)
+    log.write(Code.END, tid=2)
+    log.write(Code.SET_COOKIE, value="JSESSIONID=late", tid=1)
+    assert set_cookies_of(written(log, tmp_path)) == [
+        [b"JSESSIONID=one; Path=/", b"other=1"],
+        [b"JSESSIONID=two", b""],
+    ]
+
+
+def test_cookies_of_an_answer_that_no_client_saw_begin_no_session(tmp_path: Path) -> None:
+    """Its status sent the request to another server: what counts is the answer of that one."""
+    log = PluginLog()
+    log.routed("/shop/a")
+    for server, status, session in ((1, 503, "lost"), (2, 200, "kept")):
+        log.named(f"n_s{server}")
+        log.write(Code.REQUEST_LINE, target="/shop/a", minor=1)
+        log.served(f"n_s{server}", f"h{server}", status=status)
+        log.write(Code.SET_COOKIE, value=f"JSESSIONID={session}")
+    log.write(Code.END)
+    assert set_cookies_of(written(log, tmp_path)) == [[b"JSESSIONID=kept"]]
 
 
 @pytest.mark.parametrize("written_as", ["{}:k1", '"{}:k1"', "{}"])
