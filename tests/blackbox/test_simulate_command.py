@@ -19,6 +19,7 @@ from tests.support.origin import OriginConnection
 from tests.support.plugin_log import CONFIG, PluginLog
 from tests.support.proxy import lane, running_proxy
 from tests.support.simulated import TWO, AccessLog
+from wsproxy.pluginlog.messages import Code
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 SEED = sorted((SHARED / "seeds").glob("004*"))
@@ -26,9 +27,11 @@ CORPUS = SHARED / "corpus" / "logs" / "14.log"
 VHOSTS = '<VirtualHostGroup Name="v"><VirtualHost Name="*:9080"/></VirtualHostGroup>'
 
 
-def run(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str | Path, stdin: bytes = b"", command: str = "simulate"
+) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "wsproxy", "simulate", *map(str, arguments)],
+        [sys.executable, "-m", "wsproxy", command, *map(str, arguments)],
         capture_output=True,
         input=stdin,
         timeout=60,
@@ -203,3 +206,19 @@ async def test_a_log_that_wsproxy_wrote(tmp_path: Path) -> None:
     assert found["notes"] == []
     found = result(run(*arguments, "--weight", "s0=0", "--json"))
     assert [each["requests"] for each in found["after"]["servers"]] == [0, 400]
+
+
+def test_names_of_a_log_are_no_markup(tmp_path: Path) -> None:
+    """The tables took ``[/x]`` for the end of a style, and let a log write to the terminal what it liked."""
+    log = PluginLog()
+    log.routed("/shop/a", cluster="[/b]\x1b[2J")
+    log.write(Code.PICKED, server="[/x]:smile:\x1b[31m", weight=1)
+    log.served("", "h1")
+    (tmp_path / "http_plugin.log").write_text(log.text())
+    (tmp_path / "plugin-cfg.xml").write_text(CONFIG)
+    for command in ("simulate", "replay"):
+        done = run(
+            tmp_path / "http_plugin.log", "--config", tmp_path / "plugin-cfg.xml", command=command
+        )
+        assert "[/x]:smile:\\x1b[31m" in done.stdout
+        assert "\x1b" not in done.stdout

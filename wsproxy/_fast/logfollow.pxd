@@ -1,5 +1,6 @@
 # Follows the lines of a log request by request, and takes the common decisions of each again.
 
+from libc.stdint cimport int64_t
 from wsproxy._fast.logged cimport LoggedRequest, Process
 from wsproxy._fast.loglines cimport LogLine
 from wsproxy._fast.logtries cimport LogTries
@@ -24,12 +25,15 @@ cdef class LogFollower(LogTries):
     cdef object first_pid
     cdef readonly dict open             # (pid, tid) -> LoggedRequest
     cdef readonly dict processes        # by pid
+    cdef readonly int64_t forgotten     # processes that were in `processes`
+    cdef int64_t begun                  # requests
     cdef dict hosts                     # what `split_host` says
     cdef dict transports                # text of a line -> host:port
     cdef dict uri_at                    # what `find_uri` says, by (group, pattern)
 
     cdef int take_line(self, LogLine line) except -1
     cpdef Process process_of(self, pid)
+    cdef int forget_processes(self) except -1
     cdef LoggedRequest begin(self, LogLine line, bint has_begun)
     cdef int finish_oldest(self) except -1
     cpdef LoggedRequest request_of(self, LogLine line)

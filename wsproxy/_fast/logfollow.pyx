@@ -5,9 +5,12 @@ Driven by ``pluginlog.replay``, whose ``Replay`` derives from this and has what 
 ``logtries``. Must not make text of what comes out the same: it is only counted.
 """
 
+from operator import attrgetter
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp
+from wsproxy._fast.fields cimport MAX_FIELDS
 from wsproxy._fast.logfields cimport (
     BEGIN, CHECKING, CLONE, COOKIE, COUNTERS, END, GROUP, HOST, IS_DOWN, IS_SECURE, MAX_CONNECTIONS, MOVED, NEW_STREAM,
     PARSING, PICKED, REQUEST_IS, REQUEST_LINE, REUSED, SCHEME, SET_COOKIE, STATUS_LINE, TRANSPORT, URI_MATCH, VHOST_MATCH,
@@ -32,12 +35,18 @@ cdef enum:
     # Requests that are open at a time. Below LogLevel Trace no line tells that a request is over, and wsproxy gives each
     # an id of its own. Above, the older half is judged by what is there. Far above the requests in flight of one host.
     MOST_OPEN = 32768
+    # Processes whose state is kept, each with an engine and shared memory of its own: more than httpd runs at a time, but not
+    # all that it ran in a week. Above, the half that began no request for the longest time is forgotten.
+    MOST_PROCESSES = 512
 
 # What stands before the value of the most common lines with one.
 cdef Py_ssize_t LEN_PARSING = len("Parsing clone ids from '")
 cdef Py_ssize_t LEN_COOKIE = len("Cookie:")
 cdef Py_ssize_t LEN_SET_COOKIE = len("Set-Cookie:")
 cdef Py_ssize_t LEN_VERSION = len("HTTP/1.1 ")
+
+cdef object _USED = attrgetter("used")
+
 
 cdef inline bint is_blank(char c) noexcept nogil:
     return c == c" " or c"\t" <= c <= c"\r"
@@ -76,6 +85,13 @@ cdef int keep(dict kept, object text, Py_ssize_t length, object meaning) except 
         if len(kept) >= MOST_KEPT:
             kept.clear()
         kept[text] = meaning
+    return 0
+
+
+cdef int append_some(list values, bytes value) except -1:
+    """As many as the fields that a live request may have; a request without an end must not take all memory."""
+    if len(values) < MAX_FIELDS:
+        values.append(value)
     return 0
 
 
@@ -168,9 +184,29 @@ cdef class LogFollower(LogTries):
                 self.first_pid = pid
             self.has_workers = self.has_workers or pid != self.first_pid
         if process is None:
+            if len(self.processes) >= MOST_PROCESSES:
+                self.forget_processes()
             process = self.processes[key] = self.world.new_process()
             process.knows_start = self.has_start
+        self.begun += 1
+        process.used = self.begun
         return process
+
+    cdef int forget_processes(self) except -1:
+        """Most of them have ended; what is open there will not be heard of again."""
+        cdef LoggedRequest request
+        cdef Process process
+        cdef list used = sorted(map(_USED, self.processes.values()))
+        cdef int64_t least = used[len(used) // 2]
+        for key, process in list(self.processes.items()):
+            if process.used < least:
+                del self.processes[key]
+                self.forgotten += 1
+        for request in list(self.open.values()):
+            if request.process.used < least:
+                del self.open[request.key]
+                self.finish(request)
+        return 0
 
     cdef LoggedRequest begin(self, LogLine line, bint has_begun):
         cdef LoggedRequest request = LoggedRequest(
@@ -309,12 +345,12 @@ cdef class LogFollower(LogTries):
     cdef int on_parsing(self, LogLine line) except -1:
         cdef bytes value = rest_of(line, LEN_PARSING)
         if value.endswith(b"'"):
-            self.request_of(line).values.append(value[:len(value) - 1])
+            append_some(self.request_of(line).values, value[:len(value) - 1])
         return 0
 
     cdef int on_cookie(self, LogLine line) except -1:
         cdef LoggedRequest request = self.request_of(line)
-        request.cookies.append(value_of(line, LEN_COOKIE))
+        append_some(request.cookies, value_of(line, LEN_COOKIE))
         return self.compare_clone_ids(request, line.number)
 
     cdef int on_checking(self, LogLine line) except -1:
@@ -448,7 +484,7 @@ cdef class LogFollower(LogTries):
         cdef LoggedRequest request = self.open.get(line.key)
         if request is not None:
             request.last = line.number
-            request.set_cookies.append(value_of(line, LEN_SET_COOKIE))
+            append_some(request.set_cookies, value_of(line, LEN_SET_COOKIE))
         return 0
 
     # --- the end --------------------------------------------------------------------------------------------------------
@@ -463,6 +499,11 @@ cdef class LogFollower(LogTries):
         if fields is None:
             return 0
         request = self.request_of(line)
+        if request.counted and request.uri is None and request.attempt.is_decided:
+            # LogLevel Stats has no other line of a request: this is the next one's
+            del self.open[line.key]
+            self.finish(request)
+            request = self.begin(line, False)
         request.end_us = self.time_us
         server = fields[0]
         if not request.attempt.server and not request.attempt.is_decided:
@@ -472,7 +513,7 @@ cdef class LogFollower(LogTries):
         now = fields[2:]
         key = (line.pid, server)
         before = request.process.counters.get(key)
-        request.process.counters[key] = now
+        keep(request.process.counters, key, len(server), now)
         if before is None:
             self.tries.check_first(request, now, line.number)
         else:
@@ -512,6 +553,6 @@ cdef class LogFollower(LogTries):
         if request.replayed is not None:
             request.replayed.finish()
         if not request.checks and not request.same_count:
-            why = "its lines are not in the log" if request.has_begun else "its beginning is not in the log"
+            why = self.notes.no_lines if request.has_begun else self.notes.no_beginning
             self.check(request, "server", "", "", 0, why, "undecided")
         self.hand_over(request)

@@ -25,6 +25,7 @@ cdef class Process:
     cdef readonly dict places           # by the server's name
     cdef public dict counters           # (pid, server) -> (failed, affinity, total) of its last line of counters
     cdef public bint knows_start        # its start is in the log, so that its counters begin at 0
+    cdef public int64_t used            # when it began its last request: a number that grows
     cdef public int64_t running         # requests whose end is not in the log yet
     cdef public int64_t meetings        # how often a request began while another ran
 

@@ -27,6 +27,7 @@ class Process:
     places: dict[bytes, list[Place]]
     counters: dict[tuple[int, bytes], tuple[int, int, int]]
     knows_start: bool
+    used: int
     running: int
     meetings: int
     def __init__(

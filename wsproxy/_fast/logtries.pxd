@@ -16,6 +16,7 @@ cdef class LogTries:
     cdef public list readers            # logfields.FieldReader by code
     cdef public object read_tolerantly  # (code, text, at) -> fields of a message in another wording, or None
     cdef public object routes           # pluginlog.routes.RouteReader
+    cdef public object notes            # pluginlog.notes.Notes
     cdef public object tries            # pluginlog.tries.Tries
     cdef public dict same               # decision -> how many checks came out the same
     cdef public bint keeps_same         # as checks of their requests

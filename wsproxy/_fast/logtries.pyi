@@ -8,6 +8,7 @@ class LogTries:
     readers: list[FieldReader | None]
     read_tolerantly: Callable[[int, bytes, int], tuple[Any, ...] | None]
     routes: Any
+    notes: Any
     tries: Any
     same: dict[str, int]
     keeps_same: bool

@@ -22,15 +22,6 @@ cdef enum:
 # So much earlier than the first line may another one be: ten years.
 cdef int64_t EARLIER_MS = <int64_t>10 * 366 * 86400000
 
-# By replay.Rule: why the server is the same.
-cdef tuple RULES = (
-    "by clone id",
-    "the session moved there",
-    "by regular balancing",
-    "regular balancing may choose it; where its turn began is not in a log",
-    "",
-)
-
 
 cdef str text_of(bytes value):
     return value.decode("utf-8", "backslashreplace")
@@ -62,7 +53,7 @@ cdef class LogTries:
 
     cpdef str rebuild(self, LoggedRequest request, str what, str group, int64_t line):
         """A note; None where the request cannot be routed again, which is noted then."""
-        cdef str why = "the log tells no URI"
+        cdef str why = None
         if request.uri is not None:
             try:
                 if request.port == UNKNOWN_PORT:
@@ -73,7 +64,7 @@ cdef class LogTries:
             except ValueError as error:
                 why = str(error)
                 request.uri = None
-        self.check(request, what, group, "", line, why, "undecided")
+        self.check(request, what, group, "", line, why or self.notes.no_uri, "undecided")
         return None
 
     cdef int count_same(self, LoggedRequest request, str what) except -1:
@@ -158,7 +149,7 @@ cdef class LogTries:
         attempt.place = place
         request.server_name = logged
         if replayed is None:
-            self.check(request, "server", logged, "", line, "the log tells no host and URI", "undecided")
+            self.check(request, "server", logged, "", line, self.notes.no_host, "undecided")
             return
         if not request.failures:
             self.bring_session(request)
@@ -175,15 +166,15 @@ cdef class LogTries:
         if is_ours:
             replayed.go_to(place.index)
             if not request.goes_on:
-                ours = "nowhere: the client gets an error"
+                ours = self.notes.gets_error
         result = "same" if ours == logged else "differs"
-        note = RULES[<int>rule]
+        note = self.notes.rules[<int>rule]
         if result == "differs" and not request.knows_affinity:
-            result, note = "undecided", "the log tells no cookies"
+            result, note = "undecided", self.notes.no_cookies
         elif result == "differs" and self.is_raced(request) and (server < 0 or is_ours and self.is_down(place)):
             result, note = "undecided", self.tries.raced
         elif place is None:
-            note = "no server of this name in the configuration"
+            note = self.notes.unknown_server
         self.check(request, "server", logged, ours, line, note, result)
 
     cpdef bint is_raced(self, LoggedRequest request):
@@ -213,7 +204,7 @@ cdef class LogTries:
         """Of a server of the request's cluster, or why there is none."""
         cdef Cluster cluster
         if request.cluster < 0:
-            return "none: no route"
+            return self.notes.no_route
         cluster = cluster_of(request)
         if server < 0 or cluster is None:
             return self.tries.no_server.get(server, "none")
@@ -233,7 +224,7 @@ cdef class LogTries:
         ours = logged = text_of(found)
         if found != request.clone_ids:
             logged = text_of(request.clone_ids) if request.values else "none"
-        self.check(request, "clone_ids", logged, ours, line, "as parsed from the Cookie line")
+        self.check(request, "clone_ids", logged, ours, line, self.notes.from_cookie)
         return 0
 
     # --- how it ended -----------------------------------------------------------------------------------------------------
@@ -250,7 +241,7 @@ cdef class LogTries:
         if logged is None:
             return
         if place is None:
-            why = "the log does not name the server" if not attempt.server else "no such server"
+            why = self.notes.unnamed_server if not attempt.server else self.notes.no_such_server
             self.check(request, "transport", logged, "", line, why, "undecided")
             return
         if secure is None and (request.port == HTTP_PORT or request.port == HTTPS_PORT):
@@ -259,12 +250,12 @@ cdef class LogTries:
         if secure is not None or place.secure_address == place.plain_address:
             ours = place.plain_address if secure is False else place.secure_address
             if logged != ours and request.is_secure is None and is_listed:
-                why = "by the port it would be the other scheme; $WSSC is not in the log"
+                why = self.notes.other_scheme
                 self.check(request, "transport", logged, ours, line, why, "undecided")
             else:
                 self.check(request, "transport", logged, ours, line)
         elif is_listed:
-            why = "one of http and https; which the request was is not in the log"
+            why = self.notes.either_scheme
             self.check(request, "transport", logged, logged, line, why)
         else:
             self.check(request, "transport", logged, f"{place.secure_address} or {place.plain_address}", line)
@@ -280,9 +271,9 @@ cdef class LogTries:
             failed > 1 or failed < 0 or total != (not is_failure_line)
             or (affinity != expected if request.knows_affinity else not 0 <= affinity <= 1)
         ):
-            result, note = "differs", "failed/affinity/total"
+            result, note = "differs", self.notes.counts
             if min(failed, affinity, total) >= 0 and (failed + affinity + total > 1 or not request.knows_affinity):
-                result, note = "undecided", "other requests of this process are not in the log"
+                result, note = "undecided", self.notes.missing_requests
             self.check(
                 request, "counters", f"{now[0]}/{now[1]}/{now[2]}",
                 f"{before[0] + is_failure_line}/{before[1] + expected}/{before[2] + (not is_failure_line)}",
@@ -290,7 +281,7 @@ cdef class LogTries:
             )
         elif self.keeps_same:
             # lines of requests that run beside each other need not be written in the order of their counting
-            note = "failed/affinity/total" if request.was_alone() else "other requests ran beside it"
+            note = self.notes.counts if request.was_alone() else self.notes.others_beside
             logged = f"{now[0]}/{now[1]}/{now[2]}"
             self.check(request, "counters", logged, logged, line, note)
         else:

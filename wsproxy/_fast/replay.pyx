@@ -272,8 +272,3 @@ cdef int put_inflight(Cluster cluster, int server, int count) except -1:
 def set_inflight(Cluster cluster not None, int server, int count) -> None:
     """The log says that so many requests are in flight at the server."""
     put_inflight(cluster, server, count)
-
-
-def is_failure(Engine engine not None, int status) -> bool:
-    """Whether an answer with this status sends the request to another server."""
-    return status >= 500 and engine.is_failure(status)

@@ -78,7 +78,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar on standard error, if that is a terminal; what it yields takes a word, how much is done and of how much."""
     console = Console(stderr=True)
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),

@@ -201,7 +201,8 @@ def _print_json(value: object) -> None:
 
 
 def _print_for_people(summary: SummaryJson, run: _Run, show: int, answers: list[Answered]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    # names of a log or a configuration are no markup
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     for outcome in run.others[:show]:
@@ -211,8 +212,8 @@ def _print_for_people(summary: SummaryJson, run: _Run, show: int, answers: list[
             Text(f"... and {len(run.others) - show} more (--show N, --html FILE)", style="dim")
         )
     for answer in answers[:show]:
-        console.print(Text(f"{answer.file}:{answer.line}: {answer.method} {answer.uri}: {answer.what}: "
-                           f"log {answer.logged}, proxy {answer.answered}", style="red"))  # fmt: skip
+        console.print(Text(f"{printable(answer.file)}:{answer.line}: {printable(answer.method)} {printable(answer.uri)}: {answer.what}: "
+                           f"log {printable(answer.logged)}, proxy {printable(answer.answered)}", style="red"))  # fmt: skip
     table = Table(title="Decisions", title_justify="left")
     for name in ("decision", "same", "differs", "not decidable"):
         table.add_column(name, justify="left" if name == "decision" else "right")
@@ -228,7 +229,7 @@ def _print_for_people(summary: SummaryJson, run: _Run, show: int, answers: list[
         servers.add_column(name, justify="left" if name == "server" else "right")
     for each in summary.servers:
         servers.add_row(
-            each.server or "(none)", str(each.requests), str(each.by_affinity),
+            printable(each.server) or "(none)", str(each.requests), str(each.by_affinity),
             str(each.failed_tries), str(each.marked_down), str(each.differences),
         )  # fmt: skip
     console.print(servers)

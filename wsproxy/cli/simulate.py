@@ -177,7 +177,8 @@ def _print(result: SimulationJson, *, is_json: bool) -> None:
     if is_json:
         click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
         return
-    console = Console(highlight=False, soft_wrap=True)
+    # names of a log or a configuration are no markup
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     servers = Table(title="Servers, before -> after", title_justify="left")

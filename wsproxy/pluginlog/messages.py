@@ -63,8 +63,7 @@ class Shape:
         return f"{where}: {message}" if where else message
 
 
-# Longest text whose fields may hold anything. These patterns take the square of the length where a client repeats pieces of
-# the message in its URI.
+# Longest text whose fields may hold anything: real ones end with a URI.
 MOST_TOLERATED = 4096
 
 # Word processors have turned some of the quotes in published logs into curled ones.
@@ -73,15 +72,25 @@ _FIELD = re.compile(r"\{(\w+)(:d)?\}")
 
 
 def _compile(template: str) -> re.Pattern[bytes]:
-    """The template as a pattern that a whole message matches."""
-    pattern = b""
+    """
+    The template as a pattern that a whole message matches.
+
+    A text ends where what follows it stands first. It is atomic with that: a later one fits no better, because the next text
+    may hold anything. Otherwise a client that repeats pieces of the message in its URI has all ways to divide it tried.
+    """
+    parts = [b""]  # each but the first begins with a text
     at = 0
     for found in _FIELD.finditer(template):
-        pattern += _literal(template[at : found.start()])
+        parts[-1] += _literal(template[at : found.start()])
         name = found[1].encode()
-        pattern += rb"(?P<%b>-?\d{1,12})" % name if found[2] else rb"(?P<%b>.*?)" % name
+        if found[2]:
+            parts[-1] += rb"(?P<%b>-?\d{1,12})" % name
+        else:
+            parts.append(rb"(?P<%b>.*?)" % name)
         at = found.end()
-    return re.compile(pattern + _literal(template[at:]) + rb"\s*", re.DOTALL)
+    parts[-1] += _literal(template[at:]) + rb"\s*"
+    atomic = [rb"(?>%b)" % part for part in parts[1:-1]]
+    return re.compile(b"".join([parts[0], *atomic, *parts[1:][-1:]]), re.DOTALL)
 
 
 def make_reader(template: str) -> FieldReader:

@@ -23,6 +23,8 @@ from wsproxy.pluginlog.messages import read_fields, wanted
 STANDARD_INPUT = "-"
 # What is read at once; more gains nothing once a block holds thousands of lines.
 BLOCK = 1 << 20
+# A line of an access log without end is cut here, as `_fast.loglines` does with one of a plug-in log.
+MOST_LINE = 1 << 20
 GZIP = b"\x1f\x8b"
 # Lines of a page that may belong to the record before them: a Cookie of 4 KiB broken at 72 columns has 57.
 MOST_CONTINUED = 64
@@ -103,6 +105,9 @@ def read_plain(paths: Iterable[str], reading: Reading) -> Iterator[list[tuple[in
         for block in _blocks(path, reading):
             lines = (rest + block).split(b"\n")
             rest = lines.pop()
+            if len(rest) > MOST_LINE:
+                lines.append(rest)
+                rest = b""
             yield [(number + at, line) for at, line in enumerate(lines, 1)]
             number += len(lines)
             reading.lines += len(lines)

@@ -16,10 +16,12 @@ from operator import attrgetter
 
 from wsproxy._fast.logfollow import LogFollower
 from wsproxy._fast.logged import LoggedRequest
-from wsproxy._fast.loglines import LogLine
+from wsproxy._fast.loglines import LogLevel, LogLine
 from wsproxy.pluginlog.access import AccessRecord
 from wsproxy.pluginlog.messages import READERS, Code, read_fields, read_tolerantly
+from wsproxy.pluginlog.notes import Notes
 from wsproxy.pluginlog.outcome import (
+    DIFFERS,
     SAME,
     Check,
     RequestOutcome,
@@ -39,6 +41,14 @@ OWN_NAME = b"wsproxy"
 
 # Workers write their lines in blocks, each of a tenth of a second, and a busy machine is late with them.
 WORKERS_APART_US = 500_000
+
+# Lines that wait for others to be put in order. No second has as many, unless the clock of a log stands still.
+MOST_WAITING = 1_000_000
+# Of one request: failed tries that are told apart (no cluster has as many servers), and checks that are kept.
+MOST_TRIES = 256
+MOST_CHECKS = 1024
+# The last moment that has a date: a log may say 23:59:60 then, and a simulation goes on after its log.
+LAST_US = int(datetime.max.replace(tzinfo=UTC).timestamp()) * 1_000_000 - 1
 
 _TIME = attrgetter("time_us")
 
@@ -83,6 +93,7 @@ class Replay(LogFollower):
         self.cluster_names = tuple(cluster.name for cluster in world.config.server_clusters)
         self.routes = RouteReader(world)
         self.matched, self.grouped = self.routes.matched, self.routes.grouped
+        self.notes = Notes
         self.tries = Tries(world, self)
         self._listener = listener
         self._on_end = on_end
@@ -113,6 +124,9 @@ class Replay(LogFollower):
             super().take(lines)
             return
         self._waiting += lines
+        if len(self._waiting) > MOST_WAITING:
+            self._take_waiting()
+            return
         if 0 <= lines[-1].time_us - self._waiting[0].time_us < 2 * WORKERS_APART_US:
             return  # so that a line is sorted twice at most
         waiting = sorted(self._waiting, key=_TIME)
@@ -136,7 +150,7 @@ class Replay(LogFollower):
         for request in list(self.open.values()):
             self.finish(request)
         self.open.clear()
-        self.summary.processes = len(self.processes)
+        self.summary.processes = len(self.processes) + self.forgotten
 
     def take_access(self, record: AccessRecord, host: bytes, port: int) -> None:
         """A request of an access log: one line tells all there is; ``host`` and ``port`` where it has no vhost."""
@@ -166,18 +180,19 @@ class Replay(LogFollower):
 
     # --- the process --------------------------------------------------------------------------------------------------
 
-    def _on_loaded(self, _line: LogLine) -> None:
-        self.has_start = True
+    def _on_loaded(self, line: LogLine) -> None:
+        self.has_start = self.has_start or line.level == LogLevel.PLUGIN
 
     def _on_web_server(self, line: LogLine) -> None:
-        if self.shared is None and OWN_NAME in line.text.lower():
+        # a client may send a header field of this name, which is logged at another level
+        if self.shared is None and line.level == LogLevel.PLUGIN and OWN_NAME in line.text.lower():
             self.shared = True
 
     def _on_reloaded(self, line: LogLine) -> None:
         """Dynamic state starts fresh (PLUGIN 5.9); counters go on."""
         old = self.process_of(line.pid)
         new = self.world.new_process()
-        new.counters, new.knows_start = old.counters, old.knows_start
+        new.counters, new.knows_start, new.used = old.counters, old.knows_start, old.used
         self.processes[0 if self.shared else line.pid] = new
 
     # --- routing ------------------------------------------------------------------------------------------------------
@@ -211,7 +226,8 @@ class Replay(LogFollower):
             self.tries.end_failed(request)
             server = text_of(found[0])
             request.try_us = self.time_us
-            request.failed_at += (server,)
+            if len(request.failed_at) < MOST_TRIES:
+                request.failed_at += (server,)
             self.summary.count_failure(self.time_us, server)
 
     def _on_marking(self, line: LogLine) -> None:
@@ -223,7 +239,8 @@ class Replay(LogFollower):
         if request is not None:
             process, cluster = request.process, request.cluster
             request.last = line.number
-            request.marked += (text_of(found[0]),)
+            if len(request.marked) < MOST_TRIES:
+                request.marked += (text_of(found[0]),)
             if not request.attempt.server:
                 self.name_server(request, found[0])
             if request.attempt.server == found[0]:
@@ -298,10 +315,15 @@ class Replay(LogFollower):
         """Keeps a check with its request, and counts it unless it is the same, which is counted. Called by ``check``."""
         if result != SAME:
             self.summary.checks[what][result] += 1
-        request.checks.append(Check(what, result, logged, ours, line, note))
+        check = Check(what, result, logged, ours, line, note)
+        if len(request.checks) < MOST_CHECKS:
+            request.checks.append(check)
+        elif result == DIFFERS:
+            request.checks[-1] = check  # that it differs must not be lost
 
 
 def time_text(time_us: int) -> str:
     """As the newer plug-in writes it, without its brackets."""
+    time_us = min(time_us, LAST_US)
     moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_us % 1_000_000:06d}"

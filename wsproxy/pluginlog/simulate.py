@@ -1,7 +1,7 @@
 """
 Lets the requests of a log run through the live decisions in virtual time.
 
-Driven by ``cli.simulate`` with the ``Traffic`` of the logs. Servers are chosen by ``_fast.replay``, failures judged by
+Driven by ``simulate_result`` with the ``Traffic`` of the logs. Servers are chosen by ``_fast.replay``, failures judged by
 ``routing.retry``; here is only what stands for the world: a clock, servers that take their time and may be away, browsers that
 bring the cookie they got last. Must not decide anything, read a clock or be random: the same seed gives the same counts.
 """
@@ -16,6 +16,7 @@ from wsproxy._fast.balance import NoServer, Verdict
 from wsproxy._fast.replay import ReplayedRequest, Rule
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.simulate import start_cluster
+from wsproxy.errors import StartError
 from wsproxy.pluginlog.simulate_options import Outage
 from wsproxy.pluginlog.simulate_side import (
     BACK,
@@ -33,6 +34,8 @@ from wsproxy.routing.retry import Failure, Next, Try, decide_retry, decide_statu
 
 # The virtual clock begins here: 0 would say "up" in a down mark.
 BASE_MS = 1000
+# The longest that it may run: the years of a log have four digits, and milliseconds must fit 64 bits.
+MOST_US = 10_000 * 366 * 86_400 * 1_000_000
 # Clone ids that a session keeps: as many as are looked at in one request (MAX_CLONE_IDS of _fast.affinity).
 MOST_CLONES = 64
 _LAST_AFFINITY = int(Rule.REMEMBERED)
@@ -87,7 +90,7 @@ class Simulation:
         Everything up and idle, the clock at the first request.
 
         Raises:
-            StartError: a server is to be down when the log has no requests.
+            StartError: a server is to be down when the log has no requests, or the clock would run too long.
         """
         self._traffic = traffic
         self._routing = routing
@@ -102,6 +105,10 @@ class Simulation:
         order = traffic.order
         self._first_us = traffic.begin_us[order[0]] if order else 0
         last_us = traffic.begin_us[order[-1]] if order else 0
+        if (last_us - self._first_us) / scenario.rate > MOST_US:
+            raise StartError(
+                f"--rate: found x{scenario.rate:g}; allowed is one with which the log's requests come within 10000 years"
+            )
         self._away = _Away()
         for outage in scenario.outages:
             begin_us = self._virtual_us(outage.begin_us(self._first_us, last_us))

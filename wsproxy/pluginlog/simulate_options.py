@@ -13,7 +13,7 @@ from typing import Literal
 
 from wsproxy.config.model import METADATA_KEY, AttributeSpec, Config, Server
 from wsproxy.errors import StartError
-from wsproxy.pluginlog.replay import time_text
+from wsproxy.pluginlog.replay import LAST_US, time_text
 from wsproxy.pluginlog.world import find_server
 
 _RATE = re.compile(r"x(\d{1,6}(?:\.\d{1,6})?)")
@@ -21,6 +21,7 @@ _DURATION = re.compile(r"(\d{1,9})(s|m|h)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 _CLOCK = re.compile(r"(?:(\d{4})-(\d\d)-(\d\d)[T ])?(\d\d):(\d\d)(?::(\d\d))?")
 _DAY = timedelta(days=1)
+_LAST = datetime.max.replace(tzinfo=UTC)
 _DOWN_ALLOWED = (
     "SERVER@TIME+DURATION, as s1@10:32+5m; TIME is HH:MM[:SS] or YYYY-MM-DDTHH:MM[:SS] of the log's clock,"
     " DURATION a number with s, m or h"
@@ -56,7 +57,11 @@ class Outage:
             else first.replace(hour=0, minute=0, second=0, microsecond=0)
         )
         moment = day + timedelta(seconds=self.clock_s)
-        if self.date is None and _microseconds(moment) + self.duration_s * 1_000_000 < first_us:
+        if (
+            self.date is None
+            and _microseconds(moment) + self.duration_s * 1_000_000 < first_us
+            and moment <= _LAST - _DAY
+        ):
             moment += _DAY  # a log that goes on after midnight
         begin_us = _microseconds(moment)
         if begin_us > last_us or begin_us + self.duration_s * 1_000_000 < first_us:
@@ -68,7 +73,7 @@ class Outage:
 
 
 def _moment(time_us: int) -> datetime:
-    return datetime.fromtimestamp(time_us // 1_000_000, UTC)
+    return datetime.fromtimestamp(min(time_us, LAST_US) // 1_000_000, UTC)
 
 
 def _microseconds(moment: datetime) -> int:

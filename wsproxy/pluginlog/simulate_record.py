@@ -1,7 +1,7 @@
 """
 What the log itself says happened: the side of a simulation that nothing is simulated on.
 
-Driven by ``cli.simulate``. Must not decide anything: servers, failures and statuses are the log's, and a server has a request
+Driven by ``simulate_result``. Must not decide anything: servers, failures and statuses are the log's, and a server has a request
 from its beginning for as long as it took.
 """
 

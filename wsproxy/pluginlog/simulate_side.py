@@ -249,7 +249,8 @@ class Side:
         requests = {row.label: [0] * count for row in self.rows.values()}
         in_flight = {row.label: [0] * count for row in self.rows.values()}
         for (step, label), point in series.points.items():
-            requests[label][step - first] = point.requests
-            in_flight[label][step - first] = point.in_flight
+            if label in requests:  # not the rest of a log that names thousands
+                requests[label][step - first] = point.requests
+                in_flight[label][step - first] = point.in_flight
         start = time_text(first * series.step_s * 1_000_000) if series.points else ""
         return TimelineJson(start, series.step_s, requests, in_flight)

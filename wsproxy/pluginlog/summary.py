@@ -17,6 +17,9 @@ RESULTS: tuple[Result, ...] = (SAME, DIFFERS, UNDECIDED)
 # Seconds of one point; doubled whenever there would be more points than a chart has pixels.
 FIRST_STEP_S = 1
 MOST_POINTS = 480
+# Names of servers that are told apart; a configuration has fewer, but any text may stand in a log.
+MOST_NAMES = 4096
+OTHERS = "(others)"
 
 
 @dataclass(slots=True)
@@ -57,7 +60,7 @@ class Summary:
     last_us: int = 0
     step_s: int = FIRST_STEP_S
     points: dict[tuple[int, str], Series] = field(default_factory=dict)  # (step, server)
-    _steps: set[int] = field(default_factory=set)
+    _names: set[str] = field(default_factory=set)
 
     @property
     def decisions(self) -> int:
@@ -113,20 +116,30 @@ class Summary:
         key = (second // self.step_s, server)
         point = self.points.get(key)
         if point is None:
-            point = self.points[key] = Series()
-            self._steps.add(key[0])
-            if len(self._steps) > MOST_POINTS:
+            if self._steps() > MOST_POINTS:
                 self._coarsen()
                 return self._point(time_us, server)
+            if server not in self._names:
+                if len(self._names) >= MOST_NAMES:
+                    return self.points.setdefault((key[0], OTHERS), Series())
+                self._names.add(server)
+            point = self.points[key] = Series()
         return point
 
+    def _steps(self) -> int:
+        """From the first to the last, those in which nothing happened, too: a chart and a timeline have them."""
+        first_s, last_s = self.first_us // 1_000_000, self.last_us // 1_000_000
+        return last_s // self.step_s - first_s // self.step_s + 1
+
     def _coarsen(self) -> None:
-        """Two steps become one."""
+        """Several steps become one."""
         old, self.points = self.points, {}
-        self.step_s *= 2
+        before = self.step_s
+        while self._steps() > MOST_POINTS:
+            self.step_s *= 2
         for (step, server), point in old.items():
-            self.points.setdefault((step // 2, server), Series()).add(point)
-        self._steps = {step for step, _ in self.points}
+            key = (step // (self.step_s // before), server)
+            self.points.setdefault(key, Series()).add(point)
 
 
 class CountsJson(msgspec.Struct):
