@@ -1,6 +1,6 @@
 # The last changes of servers' states, each with its evidence: a ring in shared memory.
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from wsproxy._fast.lock cimport pthread_mutex_t
 
 cdef enum:
@@ -25,13 +25,16 @@ cdef struct Evidence:
     Py_ssize_t detail_len
     const char* head        # of the request, from its first byte; only method and visible path are kept
     Py_ssize_t head_len
+    uint64_t request_number # of the worker; 0: no request did it, or it is not known which
 
 cdef struct ChangeRecord:
-    uint64_t number         # 0: being written
+    int64_t number          # 0: being written
     int64_t wall_ms
     int32_t kind
     int32_t worker
     int32_t error
+    int32_t pid             # with the next one the request's id in all logs; 0: not known
+    uint32_t tid
     char cluster[NAME_BYTES]
     char server[NAME_BYTES]
     char detail[TEXT_BYTES]
@@ -47,7 +50,7 @@ cdef struct ChangeRing:
 cdef uint64_t record_change(
     ChangeRing* ring, int kind, const char* cluster, const char* server, const Evidence* evidence
 ) noexcept nogil
-# Those that are still here with a number above `since`, oldest first.
+# Those that are still here with a number above `since`, oldest first. Takes no lock: writers never wait for a reader.
 cdef list read_changes(ChangeRing* ring, uint64_t since)
 # Length of the path in a request target up to whatever may begin parameters.
 cdef Py_ssize_t visible_length(const char* target, Py_ssize_t length) noexcept nogil

@@ -19,5 +19,7 @@ class Change(NamedTuple):
     error: int
     detail: str
     request: str
+    pid: int
+    tid: int
 
 def visible_path(target: bytes) -> str: ...

@@ -7,17 +7,23 @@ belongs to a session: of a request only method and visible path are kept, never 
 
 from collections import namedtuple
 
-from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy, strlen
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
-from wsproxy._fast.lock cimport ws_lock, ws_unlock
+from posix.unistd cimport getpid
+from wsproxy._fast.lock cimport ws_fence, ws_lock, ws_unlock
 
-cdef enum:
-    # Records copied out under one lock (32 KiB): a reader must not keep the writers waiting for all 2 MiB.
-    AT_ONCE = 64
+cdef extern from *:
+    """
+    #include <stdint.h>
+    static inline int64_t ws_number(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+    static inline void ws_set_number(int64_t *p, int64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+    """
+    int64_t ws_number(const int64_t* p) noexcept nogil
+    void ws_set_number(int64_t* p, int64_t v) noexcept nogil
 
-Change = namedtuple("Change", "number wall_ms kind cluster server worker error detail request")
+# ``pid`` and ``tid``: the request's id in all logs; 0: none did it, or it is not known which.
+Change = namedtuple("Change", "number wall_ms kind cluster server worker error detail request pid tid")
 
 
 cdef uint64_t record_change(
@@ -29,18 +35,21 @@ cdef uint64_t record_change(
     ws_lock(&ring.lock)
     number = ring.last + 1
     record = &ring.records[number % MOST_CHANGES]
-    record.number = 0  # a writer that dies now leaves the oldest record broken, and readers see that
+    ws_set_number(&record.number, 0)  # a writer that dies now leaves the oldest record broken, and readers see that
+    ws_fence()
     clock_gettime(CLOCK_REALTIME, &now)
     record.wall_ms = <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1_000_000
     record.kind = kind
     record.worker = evidence.worker
     record.error = evidence.error
+    record.pid = getpid() if evidence.request_number else 0
+    record.tid = <uint32_t>evidence.request_number
     copy_text(record.cluster, NAME_BYTES, cluster, strlen(cluster))
     copy_text(record.server, NAME_BYTES, server, strlen(server))
     copy_text(record.detail, TEXT_BYTES, evidence.detail, evidence.detail_len)
     copy_text(record.request, TEXT_BYTES, evidence.head, visible_start(evidence.head, evidence.head_len))
-    record.number = number
-    ring.last = number
+    ws_set_number(&record.number, <int64_t>number)
+    ws_set_number(<int64_t*>&ring.last, <int64_t>number)
     ws_unlock(&ring.lock)
     return number
 
@@ -95,33 +104,22 @@ def visible_path(bytes target not None) -> str:
 
 
 cdef list read_changes(ChangeRing* ring, uint64_t since):
-    cdef ChangeRecord* copies = <ChangeRecord*>malloc(AT_ONCE * sizeof(ChangeRecord))
-    cdef uint64_t number, last
-    cdef int count, i
+    cdef ChangeRecord copy
+    cdef ChangeRecord* record
+    cdef uint64_t last = <uint64_t>ws_number(<int64_t*>&ring.last)
+    cdef uint64_t number = since + 1
     cdef list found = []
-    if copies == NULL:
-        raise MemoryError
-    try:
-        while True:
-            ws_lock(&ring.lock)
-            last = ring.last
-            number = since + 1
-            if last >= MOST_CHANGES and number <= last - MOST_CHANGES:
-                number = last - MOST_CHANGES + 1  # older ones are overwritten
-            count = 0
-            while number <= last and count < AT_ONCE:
-                copies[count] = ring.records[number % MOST_CHANGES]
-                since = number
-                number += 1
-                count += 1
-            ws_unlock(&ring.lock)
-            for i in range(count):
-                if copies[i].number:
-                    found.append(change_of(&copies[i]))
-            if number > last:
-                return found
-    finally:
-        free(copies)
+    if last >= MOST_CHANGES and number <= last - MOST_CHANGES:
+        number = last - MOST_CHANGES + 1  # older ones are overwritten
+    while 0 < number <= last:
+        record = &ring.records[number % MOST_CHANGES]
+        if ws_number(&record.number) == <int64_t>number:
+            memcpy(&copy, record, sizeof(ChangeRecord))
+            ws_fence()
+            if ws_number(&record.number) == <int64_t>number:  # else it was overwritten meanwhile, by a newer one
+                found.append(change_of(&copy))
+        number += 1
+    return found
 
 
 cdef object change_of(ChangeRecord* record):
@@ -135,4 +133,6 @@ cdef object change_of(ChangeRecord* record):
         record.error,
         (<bytes>record.detail).decode("utf-8", "replace"),
         (<bytes>record.request).decode("ascii", "backslashreplace"),
+        record.pid,
+        record.tid,
     )

@@ -7,7 +7,7 @@ until ``finish``, and gives it back on every way out: answered, refused, cut, th
 
 import logging
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 from wsproxy._fast.access_log cimport MOST_SERVER, Ending, Entry, ws_now_us
@@ -206,7 +206,8 @@ cdef class Client(Exchange):
         if status < 500 or not self.engine.is_failure(status):
             # The head is gone with a body that was too large to keep.
             self.service.cluster.mark_up(
-                self.choice.server, self.engine.worker_id, self.sent.data, self.sent_head if self.sent.length else 0
+                self.choice.server, self.engine.worker_id, self.sent.data, self.sent_head if self.sent.length else 0,
+                <uint64_t>self.number,
             )
             self.choice.probe = False
         if self.noted:

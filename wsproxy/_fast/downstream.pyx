@@ -292,6 +292,7 @@ cdef class Downstream(Intake):
         evidence.detail_len = len(words)
         evidence.head = self.sent.data
         evidence.head_len = self.sent_head if self.sent.length else 0
+        evidence.request_number = self.number
         self.choice.probe = False  # the mark ends it: one that begins now is another request's
         return self.service.cluster.mark_down(self.choice.server, ws_now_ms(), &evidence)
 

@@ -21,7 +21,9 @@ cdef class Cluster(Balancer):
     cdef int pick(self, int worker, int64_t now_ms, Tried* tried, bint* probe) noexcept nogil
     cdef void release(self, int server, int worker, bint probe) noexcept nogil
     cdef bint mark_down(self, int server, int64_t now_ms, const Evidence* evidence) noexcept nogil
-    cdef void mark_up(self, int server, int worker, const char* head, Py_ssize_t head_len) noexcept nogil
+    cdef void mark_up(
+        self, int server, int worker, const char* head, Py_ssize_t head_len, uint64_t request_number
+    ) noexcept nogil
     cdef void count_affinity(self, int server) noexcept nogil
     cdef void enter(self, int server, int worker, int64_t now_ms, bint probe) noexcept nogil
     cdef void begin_probe(self, int server, int worker, int64_t now_ms) noexcept nogil

@@ -168,7 +168,9 @@ cdef class Cluster(Balancer):
         ws_unlock(&self.slot.lock)
         return is_news
 
-    cdef void mark_up(self, int server, int worker, const char* head, Py_ssize_t head_len) noexcept nogil:
+    cdef void mark_up(
+        self, int server, int worker, const char* head, Py_ssize_t head_len, uint64_t request_number
+    ) noexcept nogil:
         """Back in service for all workers: any answer proves it (PLUGIN 5.2); ``head``: of the request that got it."""
         cdef ws_server_slot* slot = self.servers[server]
         cdef Evidence evidence
@@ -179,6 +181,7 @@ cdef class Cluster(Balancer):
                 evidence.worker = worker
                 evidence.head = head
                 evidence.head_len = head_len
+                evidence.request_number = request_number
                 self.record(server, UP, &evidence)
                 ws_store64(&slot.down_until_ms, 0)
                 ws_store32(&slot.probe_by, 0)
@@ -414,11 +417,12 @@ cdef class Cluster(Balancer):
         evidence.detail_len = len(detail)
         evidence.head = head
         evidence.head_len = len(head)
+        evidence.request_number = 0
         self.mark_down(self.check_server(server), now_ms, &evidence)
 
     def set_up(self, int server, int worker=-1, bytes head=b"") -> None:
         """Clears the down mark."""
-        self.mark_up(self.check_server(server), worker, <const char*>head, len(head))
+        self.mark_up(self.check_server(server), worker, <const char*>head, len(head), 0)
 
     def set_drained(self, int server, bint drained) -> None:
         """A drained server gets no requests at all."""

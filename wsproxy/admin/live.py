@@ -8,19 +8,24 @@ weight, no count, no probe, no session's place. So each question is decided on a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from wsproxy._fast.changes import Change
 from wsproxy._fast.state import SharedState
 from wsproxy.admin.messages import (
+    ChangesAnswer,
     ExplainAnswer,
     ExplainQuestion,
+    ServerChange,
     Status,
     WorkerStatus,
     digest_of,
 )
 from wsproxy.dataplane.connections import make_engine
 from wsproxy.dataplane.explain import Explainer, read_asked, split_url
+from wsproxy.dataplane.explained import request_id
 from wsproxy.dataplane.plan import Plan, plan_again
 from wsproxy.pluginlog.writer import LEVELS, LogPlan
 
@@ -63,6 +68,11 @@ class LiveProxy:
         self._facts.plan.state.copy_to(self._copy)
         return ExplainAnswer(self.status(), self._explainer.explain(asked))
 
+    def changes(self, since: int) -> ChangesAnswer:
+        """What became of servers' states after change number ``since``, as far as it is kept."""
+        found = [_change_of(change) for change in self._facts.plan.state.changes(since)]
+        return ChangesAnswer(found, found[-1].number if found else since)
+
     def status(self) -> Status:
         """Who answers, and which workers run. # I/O."""
         facts = self._facts
@@ -79,6 +89,21 @@ class LiveProxy:
             plugin_log="" if log is None else log.path,
             plugin_log_level=level,
         )
+
+
+def _change_of(change: Change) -> ServerChange:
+    return ServerChange(
+        change.number,
+        datetime.fromtimestamp(change.wall_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        change.kind.name.lower(),
+        change.cluster,
+        change.server,
+        change.worker,
+        change.error,
+        change.detail,
+        change.request,
+        request_id(change.tid, change.pid) if change.pid else "",
+    )
 
 
 def _level_name(level: int) -> str:

@@ -16,6 +16,7 @@ from wsproxy.dataplane.explain import Explanation
 
 EXPLAIN_PATH = "/v1/explain"
 STATUS_PATH = "/v1/status"
+CHANGES_PATH = "/v1/changes"
 
 # Of a question's body: a head of `limits.head_bytes` at its default, twice over for JSON's escapes.
 MOST_BODY_BYTES = 131_072
@@ -55,6 +56,28 @@ class ExplainAnswer(msgspec.Struct):
 
     proxy: Status
     explanation: Explanation
+
+
+class ServerChange(msgspec.Struct):
+    """A server's state changed; ``request_id`` as in http_plugin.log and the access log, empty: no request is known to have done it."""
+
+    number: int
+    time: str
+    kind: str
+    cluster: str
+    server: str
+    worker: int
+    error: int
+    detail: str
+    request: str
+    request_id: str
+
+
+class ChangesAnswer(msgspec.Struct):
+    """The last changes of servers' states, oldest first; ``last``: what to ask for with ``since`` next time."""
+
+    changes: list[ServerChange]
+    last: int
 
 
 class ErrorAnswer(msgspec.Struct):

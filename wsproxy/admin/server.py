@@ -18,6 +18,7 @@ from aiohttp import web
 
 from wsproxy.admin.live import LiveProxy, ProxyFacts
 from wsproxy.admin.messages import (
+    CHANGES_PATH,
     EXPLAIN_PATH,
     MOST_BODY_BYTES,
     STATUS_PATH,
@@ -34,6 +35,9 @@ CONNECTION_S = 20.0
 SHUTDOWN_S = 0.1
 # More come from no person and no monitoring; each costs a descriptor and some KiB.
 MOST_CONNECTIONS = 64
+
+# Of a change's number: what 64 bits hold.
+MOST_DIGITS = 18
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -103,9 +107,17 @@ def _make_app(proxy: LiveProxy) -> web.Application:
     async def status(_request: web.Request) -> web.Response:
         return _json(proxy.status())
 
+    async def changes(request: web.Request) -> web.Response:
+        since = request.query.get("since", "0")
+        if not (since.isascii() and since.isdecimal() and len(since) <= MOST_DIGITS):
+            text = f"since: found {since[:80]!r}; allowed is the number of a change, 0 for all that are kept"
+            return _json(ErrorAnswer(text), 400)
+        return _json(proxy.changes(int(since)))
+
     app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_json])
     app.router.add_post(EXPLAIN_PATH, explain)
     app.router.add_get(STATUS_PATH, status)
+    app.router.add_get(CHANGES_PATH, changes)
     return app
 
 
@@ -121,7 +133,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         )
         return _json(answer, error.status, {"Allow": allowed})
     except web.HTTPNotFound:
-        allowed = f"POST {EXPLAIN_PATH}, GET {STATUS_PATH}"
+        allowed = f"POST {EXPLAIN_PATH}, GET {STATUS_PATH}, GET {CHANGES_PATH}"
         return _json(ErrorAnswer(f"path: found {request.path}; allowed is {allowed}"), 404)
     except web.HTTPRequestEntityTooLarge:
         text = f"body: found more than {MOST_BODY_BYTES} bytes; allowed is that many"

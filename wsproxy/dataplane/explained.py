@@ -35,9 +35,9 @@ MOST_CHARS = 1000
 NOTHING = "none"
 
 
-def request_id(number: int) -> str:
-    """The id of this worker's request in all logs: pid and number, as http_plugin.log has them."""
-    return f"{os.getpid():08x}-{number & 0xFFFFFFFF:08x}"
+def request_id(number: int, pid: int = 0) -> str:
+    """The id of a worker's request in all logs: pid and number, as http_plugin.log has them; without ``pid``: of this worker."""
+    return f"{pid or os.getpid():08x}-{number & 0xFFFFFFFF:08x}"
 
 
 class Decisions:

@@ -48,7 +48,7 @@ def test_life_of_a_failure_is_told_from_mark_to_return() -> None:
     changes = state.changes()
     after = datetime.now(UTC).timestamp() * 1000
     request = "GET /shop/cart"
-    assert [change[2:] for change in changes] == [
+    assert [change[2:9] for change in changes] == [
         (ChangeKind.MARKED_DOWN, "c", "s1", 3, 111, "could not connect: refused", request),
         (ChangeKind.PROBED, "c", "s1", 2, 0, "", ""),
         (ChangeKind.STILL_DOWN, "c", "s1", 2, 110, "ConnectTimeout", request),
