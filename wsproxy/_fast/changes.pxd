@@ -25,7 +25,7 @@ cdef struct Evidence:
     Py_ssize_t detail_len
     const char* head        # of the request, from its first byte; only method and visible path are kept
     Py_ssize_t head_len
-    uint64_t request_number # of the worker; 0: no request did it, or it is not known which
+    uint64_t request_number  # of the worker; 0: no request did it, or it is not known which
 
 cdef struct ChangeRecord:
     int64_t number          # 0: being written
