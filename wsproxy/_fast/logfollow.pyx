@@ -19,7 +19,6 @@ from wsproxy._fast.logged cimport UNKNOWN_PORT, Attempt, LoggedRequest, Place, P
 from wsproxy._fast.loglines cimport DEBUG, FOREIGN, LogLine
 from wsproxy._fast.logtries cimport LEAST_ERROR, LogTries, text_of
 from wsproxy._fast.match cimport MatchResult
-from wsproxy._fast.replay cimport put_inflight
 from wsproxy._fast.state cimport ws_load64
 
 cdef enum:
@@ -130,6 +129,10 @@ cdef class LogFollower(LogTries):
             return 0
         if line.time_us > 0:
             self.time_us = line.time_us
+        if self.shared:
+            if line.pid != self.newest_pid:
+                self.newest_pid, self.other_us = line.pid, self.newest_us
+            self.newest_us = self.time_us
         if code == CHECKING:
             return self.on_checking(line)
         if code == BEGIN:
@@ -365,9 +368,10 @@ cdef class LogFollower(LogTries):
         place = request.process.find_place(fields[0], request.cluster)
         if place is not None:
             is_longer = len(fields) > 5
-            self.note_state(place, fields[2] != 0, seconds_of(fields[4]) if is_longer else 0, fields[3] != 0)
-            if is_longer and place.max_connections > 0:
-                self.note_full(place, fields[6] != 0)
+            self.state(
+                request, place, fields[2] != 0, seconds_of(fields[4]) if is_longer else 0, fields[3] != 0,
+                fields[6] != 0 if is_longer and place.max_connections > 0 else -1,
+            )
         return 0
 
     cdef int on_is_down(self, LogLine line) except -1:
@@ -379,7 +383,7 @@ cdef class LogFollower(LogTries):
         request = self.request_of(line)
         place = request.process.find_place(fields[0], request.cluster)
         if place is not None:
-            self.note_state(place, True, max(-MOST_SECONDS, min(fields[1], MOST_SECONDS)), False)
+            self.state(request, place, True, max(-MOST_SECONDS, min(fields[1], MOST_SECONDS)), False, -1)
         return 0
 
     cdef int on_max_connections(self, LogLine line) except -1:
@@ -402,7 +406,7 @@ cdef class LogFollower(LogTries):
         else:
             self.check(request, "max_connections", str(most), str(place.max_connections), line.number)
         if place.max_connections > 0:
-            put_inflight(place.cluster, place.index, <int>min(max(current, 0), MOST_INFLIGHT))
+            self.state_inflight(request, place, <int>min(max(current, 0), MOST_INFLIGHT))
         return 0
 
     cdef int on_picked(self, LogLine line) except -1:

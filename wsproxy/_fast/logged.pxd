@@ -86,6 +86,7 @@ cdef class LoggedRequest:
     cdef public int64_t end_us          # of the last line that tells how far it is; 0: none
     cdef public tuple failed_at         # servers of the tries that failed
     cdef public tuple marked            # servers that it marked down
+    cdef list stated                    # what it saw of servers before its next choice: see `LogTries.state`; None: not kept
     cdef int64_t meetings               # of its process when it began alone; -1: it did not
 
     cdef inline bint was_alone(self) noexcept:

@@ -6,6 +6,10 @@ from wsproxy._fast.loglines cimport LogLine
 
 cdef enum:
     LEAST_ERROR = 500
+    # Of one try: twice the servers of the largest clusters. A request without an end must not take all memory.
+    MOST_STATED = 512
+    # A worker writes its line after it changed a state; on a busy machine others see the change so long before.
+    RACE_US = 50_000
 
 # For people: what is not UTF-8 is escaped.
 cdef str text_of(bytes value)
@@ -22,6 +26,9 @@ cdef class LogTries:
     cdef public bint keeps_same         # as checks of their requests
     cdef public int64_t time_us         # of the last line that has one
     cdef readonly bint has_workers      # several processes share one state, and change it within the same microseconds
+    cdef object newest_pid              # of the last line
+    cdef int64_t newest_us
+    cdef int64_t other_us               # time of the last line before of any other process
     # What down marks and sessions do not count of the time: the memory of sessions has 40 bits for it.
     cdef int64_t base_ms
 
@@ -30,6 +37,10 @@ cdef class LogTries:
     cpdef str rebuild(self, LoggedRequest request, str what, str group, int64_t line)
     cdef int count_same(self, LoggedRequest request, str what) except -1
     cpdef check(self, LoggedRequest request, str what, str logged, str ours, int64_t line, str note=*, str result=*)
+    cdef int state(self, LoggedRequest request, Place place, bint is_down, int64_t left_s, bint retries, int full) except -1
+    cdef int state_inflight(self, LoggedRequest request, Place place, int count) except -1
+    cdef int keep_stated(self, LoggedRequest request, tuple said) except -1
+    cpdef restate(self, LoggedRequest request)
     cdef int note_state(self, Place place, bint is_down, int64_t left_s, bint retries) except -1
     cdef int set_down_until(self, Place place, int64_t until_ms) except -1
     cdef int note_full(self, Place place, bint is_full) except -1

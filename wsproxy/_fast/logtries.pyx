@@ -84,6 +84,47 @@ cdef class LogTries:
 
     # --- what the log says of servers -------------------------------------------------------------------------------------
 
+    cdef int state(self, LoggedRequest request, Place place, bint is_down, int64_t left_s, bint retries, int full) except -1:
+        """What the request saw of a server that it looked at; ``full`` -1: the log does not say, or there is no limit."""
+        self.note_state(place, is_down, left_s, retries)
+        if full >= 0:
+            self.note_full(place, full)
+        return self.keep_stated(request, (place, is_down, left_s, retries, full))
+
+    cdef int state_inflight(self, LoggedRequest request, Place place, int count) except -1:
+        put_inflight(place.cluster, place.index, count)
+        return self.keep_stated(request, (place, count))
+
+    cdef int keep_stated(self, LoggedRequest request, tuple said) except -1:
+        if self.has_workers:
+            if request.stated is None:
+                request.stated = []
+            if len(request.stated) < MOST_STATED:
+                request.stated.append(said)
+        return 0
+
+    cpdef restate(self, LoggedRequest request):
+        """
+        Puts the servers into the states that the request saw, before its choice is taken again.
+
+        Lines of other workers may stand between these and its choice: of the same microseconds, and of a state that it did
+        not have before it.
+        """
+        cdef list stated = request.stated
+        cdef Place place
+        cdef tuple said
+        if stated is None:
+            return
+        request.stated = None
+        for said in stated:
+            place = said[0]
+            if len(said) == 2:
+                put_inflight(place.cluster, place.index, <int>said[1])
+                continue
+            self.note_state(place, said[1], said[2], said[3])
+            if said[4] >= 0:
+                self.note_full(place, said[4])
+
     cdef int note_state(self, Place place, bint is_down, int64_t left_s, bint retries) except -1:
         """The log says whether the server is marked down: what we have may be older than the log."""
         cdef int64_t until = ws_load64(&place.cluster.servers[place.index].down_until_ms)
@@ -154,6 +195,7 @@ cdef class LogTries:
         if not request.failures:
             self.bring_session(request)
         is_ours = place is not None and place.cluster is cluster_of(request)
+        self.restate(request)
         if attempt.moved and is_ours:
             replayed.remember(place.index, self.now_ms())
         server = replayed.choose_server(self.now_ms(), place.index if is_ours else -1, &rule)
@@ -179,7 +221,7 @@ cdef class LogTries:
 
     cpdef bint is_raced(self, LoggedRequest request):
         """Whether a server may have been down or full for one worker and not for another, whatever their lines say."""
-        return self.has_workers and not request.was_alone()
+        return self.has_workers and (not request.was_alone() or self.time_us - self.other_us < RACE_US)
 
     cdef bint is_down(self, Place place):
         return ws_load64(&place.cluster.servers[place.index].down_until_ms) > self.now_ms()

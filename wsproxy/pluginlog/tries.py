@@ -146,6 +146,7 @@ class Tries:
         if not request.goes_on:
             self._check(request, What.SERVER, "none", "none", line, "the request is given up")
             return
+        self._replay.restate(request)
         server, _ = replayed.choose(self._replay.now_ms(), -1)
         ours = "none" if server < 0 else self._replay.name_of(request, server)
         note = self.no_server.get(server, "")
@@ -186,8 +187,20 @@ class Tries:
             attempt.failure = Failure.SERVER_ERROR
         ours = logged = str(attempt.status)
         if self._rule(request, attempt, attempt.place).next is Next.OTHER_SERVER:
+            self._replay.restate(request)
             replayed.fail()
             server, _ = replayed.choose(self._replay.now_ms(), -1)
             if server >= 0:
                 ours = f"that of another server: {self._replay.name_of(request, server)}"
+                if self._replay.is_raced(request):
+                    self._check(
+                        request,
+                        What.STATUS,
+                        logged,
+                        ours,
+                        attempt.status_line,
+                        self.raced,
+                        UNDECIDED,
+                    )
+                    return
         self._check(request, What.STATUS, logged, ours, attempt.status_line)

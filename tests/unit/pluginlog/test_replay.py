@@ -195,6 +195,7 @@ def test_a_full_server_is_passed_over(log: PluginLog, tmp_path: Path) -> None:
 def test_processes_have_their_own_state_unless_told(tmp_path: Path, log: PluginLog) -> None:
     log.write(Code.MARKING, server="n_s1")
     log.pid += 1
+    log.second += 1
     log.simple("n_s1", "h1")
     assert replayed(log, tmp_path).others() == []
     assert replayed(log, tmp_path, shared=True).others() == [("server", "n_s1", "n_s2")]
@@ -402,6 +403,8 @@ def test_what_workers_change_at_the_same_moment_is_undecided(
     other.simple()
     if is_beside:
         other.routed("/shop/b")
+    else:
+        log.second += 1
     log.routed("/shop/a")
     log.write(Code.NO_SERVER)
     log.write(Code.FAILED)
