@@ -413,6 +413,25 @@ def test_what_workers_change_at_the_same_moment_is_undecided(
     assert ("server", Tries.raced) in found.undecided() or not is_beside
 
 
+def test_choice_is_taken_with_the_states_that_its_own_worker_saw(tmp_path: Path) -> None:
+    """Another worker gets an answer of the server between the look at it and the choice of the next one."""
+    log = PluginLog()
+    log.lines.append("[21/Nov/2026:00:00:00.00000] 00000001 00000000 - PLUGIN: Webserver: wsproxy")
+    other = PluginLog(pid=2, lines=log.lines, tid=7)
+    log.routed("/shop/a")
+    log.write(Code.PARSING, value="0000sessionsession:k1")
+    log.write(
+        Code.CHECKING, server="n_s1", ignore=0, down=1, retry=0, seconds="9", allows=1, full=0
+    )
+    other.simple()
+    log.named("n_s2")
+    log.served("n_s2", "h2", cookie="JSESSIONID=0000sessionsession:k1")
+    log.write(Code.END)
+    found = replayed(log, tmp_path)
+    assert found.others() == []
+    assert found.undecided() == []
+
+
 def test_files_of_workers_keep_their_names(tmp_path: Path) -> None:
     """Lines that wait for others are not told of the next file."""
     paths = [str(tmp_path / name) for name in ("a.log", "b.log")]
