@@ -19,7 +19,6 @@ cdef class LogFollower(LogTries):
     cdef public dict grouped            # the same for the choice of a Route -> routes.Grouped
     cdef public dict rare               # code -> handler, of messages that are not handled here
     cdef public object on_foreign       # gets lines that no plug-in writes; None: nobody wants them
-    cdef public object shared           # one state for all processes; None: not known yet
     cdef public bint has_start          # of the processes
 
     cdef object first_pid

@@ -25,6 +25,7 @@ cdef class LogTries:
     cdef public dict same               # decision -> how many checks came out the same
     cdef public bint keeps_same         # as checks of their requests
     cdef public int64_t time_us         # of the last line that has one
+    cdef public object shared           # one state for all processes; None: not known yet
     cdef readonly bint has_workers      # several processes share one state, and change it within the same microseconds
     cdef object newest_pid              # of the last line
     cdef int64_t newest_us

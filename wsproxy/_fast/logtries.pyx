@@ -96,7 +96,7 @@ cdef class LogTries:
         return self.keep_stated(request, (place, count))
 
     cdef int keep_stated(self, LoggedRequest request, tuple said) except -1:
-        if self.has_workers:
+        if self.shared:
             if request.stated is None:
                 request.stated = []
             if len(request.stated) < MOST_STATED:

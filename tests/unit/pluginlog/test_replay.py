@@ -423,7 +423,13 @@ def test_choice_is_taken_with_the_states_that_its_own_worker_saw(tmp_path: Path)
     log.write(
         Code.CHECKING, server="n_s1", ignore=0, down=1, retry=0, seconds="9", allows=1, full=0
     )
-    other.simple()
+    other.routed("/shop/b")
+    other.write(
+        Code.CHECKING, server="n_s1", ignore=0, down=0, retry=0, seconds="--", allows=1, full=0
+    )
+    other.named("n_s1")
+    other.served("n_s1", "h1")
+    other.write(Code.END)
     log.named("n_s2")
     log.served("n_s2", "h2", cookie="JSESSIONID=0000sessionsession:k1")
     log.write(Code.END)
