@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.client import Client, ask, get, request
+from tests.support.logfiles import lines_of, lines_with
 from tests.support.origin import answering, keep_answering
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
@@ -73,33 +74,14 @@ async def logging_proxy(
         )
 
 
-def _lines_of(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def lines_of(folder: Path) -> list[str]:
-    return _lines_of(folder / "access.log")
-
-
-async def line_count(path: Path, count: int) -> list[str]:
-    """The lines of the file once there are so many; a file says nothing when it grows."""
-    deadline = asyncio.get_running_loop().time() + WAIT_S
-    while True:
-        lines = _lines_of(path)
-        if len(lines) >= count:
-            return lines
-        assert asyncio.get_running_loop().time() < deadline, "\n".join(lines)
-        await asyncio.sleep(0.02)
-
-
 async def test_the_default_line(tmp_path: Path) -> None:
     """Combined, and behind it time, server, session without its secret, and id; written while the proxy runs."""
     settings = '[log]\naccess = "access.log"\n'
     async with logging_proxy(tmp_path, settings=settings) as proxy:
         await ask(proxy.port, get("/a/x", COOKIE, "Referer: http://h/", "User-Agent: curl/8"))
-        (line,) = await line_count(tmp_path / "access.log", 1)
+        (line,) = await lines_with(tmp_path / "access.log", count=1)
     assert DEFAULT_LINE.fullmatch(line), line
-    assert len(lines_of(tmp_path)) == 1
+    assert len(lines_of(tmp_path / "access.log")) == 1
 
 
 async def test_no_log_is_written_unless_it_is_asked_for(tmp_path: Path) -> None:
@@ -122,7 +104,7 @@ async def test_each_request_leaves_one_line(tmp_path: Path) -> None:
         for bad in (b"GET /\x01 HTTP/1.1\r\n\r\n", b"\x16\x03\x01\r\n\r\n"):
             assert (await ask(proxy.port, bad)).status == 400
         assert (await ask(proxy.port, get("/a/x", "Expect: more"))).status == 417
-    lines = lines_of(tmp_path)
+    lines = lines_of(tmp_path / "access.log")
     size = len(whole.head) + 4 + len(whole.body)
     assert [re.sub(r" WAS=\S+ \S+$", "", line) for line in lines[:4]] == [
         f'"GET /a/x?q=1 HTTP/1.1" 200 {len(whole.body)} {size} +',
@@ -166,7 +148,7 @@ async def test_over_tls_bytes_are_those_of_the_messages(tmp_path: Path) -> None:
         old = await client.ask(get("/a/x", version="1.0"))
     assert (served.body, old.body, len(file.body)) == (b"hello", b"hello", 1_000_000)
     heads = [len(each.head) + 4 for each in (served, file, old)]
-    assert lines_of(tmp_path) == [
+    assert lines_of(tmp_path / "access.log") == [
         f"/a/x 200 15 {heads[0] + 15} 9080",
         f"/big.txt 200 1000000 {heads[1] + 1_000_000} 9080",
         f"/a/x 200 5 {heads[2] + 5} 9080",
@@ -188,7 +170,7 @@ async def test_requests_that_are_cut_at_the_end_of_the_proxy_have_their_line(
         proxy.stop()
         assert await client.is_cut()
         await asyncio.wait_for(proxy.watch.exited.wait(), WAIT_S)
-    (line,) = lines_of(tmp_path)
+    (line,) = lines_of(tmp_path / "access.log")
     assert line.startswith(f'"GET /a/x HTTP/1.1" 499 0 0 X WAS=127.0.0.1:{cluster.origin.port} ')
 
 
@@ -203,7 +185,7 @@ async def test_a_request_that_comes_too_slowly_is_a_408(tmp_path: Path) -> None:
                 assert (await client.answer()).status == 408
         async with await Client.connect(proxy.port) as client:
             assert await client.is_cut()
-    assert [line.split(" 408 ")[0] for line in lines_of(tmp_path)] == [
+    assert [line.split(" 408 ")[0] for line in lines_of(tmp_path / "access.log")] == [
         '"GET /a/x HTTP/1.1"',
         '"G"',
         '"POST /a/b HTTP/1.1"',
@@ -222,7 +204,7 @@ async def test_servers_that_fail_are_not_the_ones_that_answered(tmp_path: Path) 
         good.refuse()
         proxy.expected.append("Exception")
         assert (await ask(proxy.port, get("/a/x"))).status == 503
-    lines = lines_of(tmp_path)
+    lines = lines_of(tmp_path / "access.log")
     assert [re.sub(r" \S+$", "", line.partition("WAS=")[2]) for line in lines] == [
         f"127.0.0.1:{good.port}",
         f"127.0.0.1:{good.port}",
@@ -273,7 +255,7 @@ async def test_answers_that_are_not_whole(tmp_path: Path) -> None:
     address = f"WAS=127.0.0.1:{cluster.origin.port}"
     found = [
         re.sub(r'^"GET (\S+) HTTP/1.1" (\d+) (\d+) \d+ (.) (\S+) \S+$', r"\1 \2 \3 \4 \5", line)
-        for line in lines_of(tmp_path)
+        for line in lines_of(tmp_path / "access.log")
     ]
     size = len(page.body)
     assert found == [
@@ -297,10 +279,10 @@ async def test_a_tunnel_is_told_of_at_its_end(tmp_path: Path) -> None:
         assert (await client.head()).status == 101
         await server.send(b"seven b")
         await client.exactly(7)
-        assert lines_of(tmp_path) == []
+        assert lines_of(tmp_path / "access.log") == []
         server.close()
         assert await client.is_cut()
-    (line,) = lines_of(tmp_path)
+    (line,) = lines_of(tmp_path / "access.log")
     assert re.match(r'"GET /a/x HTTP/1.1" 101 7 \d+ - WAS=127', line), line
 
 
@@ -311,7 +293,7 @@ async def test_ids_are_those_of_http_plugin_log(level: str, tmp_path: Path) -> N
         (worker,) = proxy.workers()
         for _ in range(5):
             await ask(proxy.port, get("/a/x", COOKIE))
-    ids = [line.split()[-1] for line in lines_of(tmp_path)]
+    ids = [line.split()[-1] for line in lines_of(tmp_path / "access.log")]
     assert ids == [f"{worker:08x}-{number:08x}" for number in range(1, 6)]
     if level:
         told = re.findall(
@@ -338,7 +320,7 @@ async def test_clients_put_nothing_into_the_log(shows: str, tmp_path: Path) -> N
             )
         )
         assert (await client.answer()).status == 200
-    (line,) = lines_of(tmp_path)
+    (line,) = lines_of(tmp_path / "access.log")
     session = f"0000{SESSION}" if shows == "true" else "0000***"
     path = f"/a/x;jsessionid={session}:c1"
     query = '?q=\\"\\\\x'
@@ -355,16 +337,16 @@ async def test_a_file_that_was_moved_or_removed_is_made_anew(tmp_path: Path) -> 
     log = tmp_path / "access.log"
     async with logging_proxy(tmp_path, workers=2) as proxy:
         await ask(proxy.port, get("/a/1"))
-        await line_count(log, 1)
+        await lines_with(log, count=1)
         log.rename(tmp_path / "old")
         await ask(proxy.port, get("/a/2"))
-        await line_count(log, 1)
+        await lines_with(log, count=1)
         log.rename(tmp_path / "older")
         log.touch()
         os.kill(proxy.pid, signal.SIGUSR1)
         await proxy.line("SIGUSR1: .*access.log is opened anew")
         await ask(proxy.port, get("/a/3"))
-        await line_count(log, 1)
+        await lines_with(log, count=1)
     assert [
         line.split()[1] for name in ("old", "older", "access.log") for line in (tmp_path / name).read_text().splitlines()
     ] == ["/a/1", "/a/2", "/a/3"]  # fmt: skip
@@ -384,7 +366,7 @@ async def test_workers_share_the_file_line_by_line(tmp_path: Path) -> None:
 
         await asyncio.gather(*(ask_many() for _ in range(16)))
     whole = re.compile(r'"GET /a/x HTTP/1.1" 200 "x{3000}" ([0-9a-f]{8})-[0-9a-f]{8}')
-    lines = lines_of(tmp_path)
+    lines = lines_of(tmp_path / "access.log")
     found = [whole.fullmatch(line) for line in lines]
     assert all(found)
     assert len(set(lines)) == 1600
@@ -404,7 +386,7 @@ async def test_a_full_disk_drops_lines_and_no_request(tmp_path: Path) -> None:
         log.unlink()
         await ask(proxy.port, get("/a/y"))
         await proxy.line("access.log: is written again")
-        assert "/a/y" in (await line_count(log, 1))[-1]
+        assert "/a/y" in (await lines_with(log, count=1))[-1]
 
 
 @pytest.mark.parametrize("vhost", ["", "%v:%p "])

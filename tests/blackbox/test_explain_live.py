@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.support.admin import talk
 from tests.support.client import ask, get
 from tests.support.forks import start_child, wait_for
 from tests.support.origin import OriginConnection, keep_answering
@@ -89,20 +90,6 @@ async def run(
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout if code < 2 else done.stderr
-
-
-async def talk(path: Path, data: bytes) -> tuple[int, dict[str, Any]]:
-    """Status and JSON of the answer to these bytes, sent as they are."""
-    reader, writer = await asyncio.open_unix_connection(str(path))
-    try:
-        writer.write(data)
-        answer = await asyncio.wait_for(reader.read(), WAIT_S)
-    finally:
-        writer.close()
-        await writer.wait_closed()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"application/json" in head
-    return int(head.split()[1]), json.loads(body)
 
 
 def posted(body: bytes, *lines: str, path: str = "/v1/explain") -> bytes:

@@ -17,8 +17,8 @@ from typing import cast
 import pytest
 
 from tests.support.client import Client, IncompleteError, ask, get, request
+from tests.support.logfiles import lines_with
 from tests.support.origin import Origin, keep_answering, listening_socket
-from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Member, Proxy, lane, running_proxy
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import load_config
@@ -50,21 +50,6 @@ OLD_DATE = re.compile(
 
 def log_element(level: str, name: str = "http_plugin.log") -> str:
     return f'<Log Name="{name}" LogLevel="{level}"/>'
-
-
-def _lines_of(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
-
-
-async def lines_with(path: Path, pattern: str, count: int = 1) -> list[str]:
-    """The lines of the file once so many of them match; they are written a moment later."""
-    deadline = asyncio.get_running_loop().time() + WAIT_S
-    while True:
-        lines = _lines_of(path)
-        if sum(bool(re.search(pattern, line)) for line in lines) >= count:
-            return lines
-        assert asyncio.get_running_loop().time() < deadline, "\n".join(lines)
-        await asyncio.sleep(0.02)  # a file says nothing when it grows
 
 
 @asynccontextmanager

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.support.command import run_command
 from tests.support.origin import OriginConnection, field, keep_answering
 from tests.support.plugin_log import CONFIG, PluginLog
 from tests.support.proxy import lane, running_proxy
@@ -25,17 +24,7 @@ ACCESS = b'h - - [13/Jun/2015:10:32:04 -0400] "GET /shop/a HTTP/1.1" 200 5 JSESS
 
 
 def run(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "wsproxy", "replay", *map(str, arguments)],
-        capture_output=True,
-        input=stdin,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-    )
-    out, err = done.stdout.decode(), done.stderr.decode()
-    assert "Traceback" not in out + err, err
-    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+    return run_command("replay", *arguments, stdin=stdin)
 
 
 def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:

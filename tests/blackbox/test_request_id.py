@@ -6,9 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from tests.blackbox.test_access_log import line_count
-from tests.blackbox.test_explain_live import talk
+from tests.support.admin import talk
 from tests.support.client import Client, ask, get
+from tests.support.logfiles import lines_with
 from tests.support.origin import keep_answering
 from tests.support.proxy import lane, running_proxy
 
@@ -39,9 +39,9 @@ async def test_id_of_the_request_that_met_a_dead_server_is_everywhere(tmp_path: 
         fields = dict(answer.fields)
         request_id = fields[b"x-wsproxy-request-id"].decode()
         assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{8}", request_id)
-        assert (await line_count(tmp_path / "access.log", 1)) == [f"200 {request_id}"]
+        assert (await lines_with(tmp_path / "access.log", count=1)) == [f"200 {request_id}"]
         pid, tid = request_id.split("-")
-        lines = await line_count(tmp_path / "http_plugin.log", 10)
+        lines = await lines_with(tmp_path / "http_plugin.log", count=10)
         assert any(f"{pid} {tid} - ERROR" in line for line in lines)
         status, found = await talk(tmp_path / "admin.sock", CHANGES % b"0")
         assert status == 200

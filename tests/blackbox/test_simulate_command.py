@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.client import Client, get
+from tests.support.command import run_command
 from tests.support.origin import OriginConnection
 from tests.support.plugin_log import CONFIG, PluginLog
 from tests.support.proxy import lane, running_proxy
@@ -30,17 +29,7 @@ VHOSTS = '<VirtualHostGroup Name="v"><VirtualHost Name="*:9080"/></VirtualHostGr
 def run(
     *arguments: str | Path, stdin: bytes = b"", command: str = "simulate"
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "wsproxy", command, *map(str, arguments)],
-        capture_output=True,
-        input=stdin,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-    )
-    out, err = done.stdout.decode(), done.stderr.decode()
-    assert "Traceback" not in out + err, err
-    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+    return run_command(command, *arguments, stdin=stdin)
 
 
 def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -184,46 +184,40 @@ cdef int put_cookies(Buffer* out, const char* p, Py_ssize_t length, frozenset na
 
 # --- for tests --------------------------------------------------------------------------------------------------------
 
+ctypedef int (*Put)(Buffer*, const char*, Py_ssize_t) except -1
+
 cdef bytes taken(Buffer* out):
     cdef bytes text = out.data[:out.length] if out.length else b""
     buffer_clear(out)
     return text
 
 
-def escape(bytes value not None) -> bytes:
-    """The value as the log has it."""
+cdef bytes text_by(Put put, bytes value):
     cdef Buffer out
     cdef ExactCopy copy = ExactCopy(value)
     memset(&out, 0, sizeof(Buffer))
-    put_escaped(&out, copy.at, copy.length)
+    put(&out, copy.at, copy.length)
     return taken(&out)
+
+
+def escape(bytes value not None) -> bytes:
+    """The value as the log has it."""
+    return text_by(put_escaped, value)
 
 
 def mask_address(bytes value not None) -> bytes:
     """A path or an address as the log has it."""
-    cdef Buffer out
-    cdef ExactCopy copy = ExactCopy(value)
-    memset(&out, 0, sizeof(Buffer))
-    put_address(&out, copy.at, copy.length)
-    return taken(&out)
+    return text_by(put_address, value)
 
 
 def mask_request_line(bytes value not None) -> bytes:
     """A request line as the log has it."""
-    cdef Buffer out
-    cdef ExactCopy copy = ExactCopy(value)
-    memset(&out, 0, sizeof(Buffer))
-    put_request_line(&out, copy.at, copy.length)
-    return taken(&out)
+    return text_by(put_request_line, value)
 
 
 def mask_session(bytes value not None) -> bytes:
     """An affinity cookie's value as the log has it."""
-    cdef Buffer out
-    cdef ExactCopy copy = ExactCopy(value)
-    memset(&out, 0, sizeof(Buffer))
-    put_session(&out, copy.at, copy.length)
-    return taken(&out)
+    return text_by(put_session, value)
 
 
 def mask_cookies(bytes value not None, frozenset names not None) -> bytes:

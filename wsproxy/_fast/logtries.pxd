@@ -12,7 +12,7 @@ cdef enum:
     RACE_US = 50_000
 
 # For people: what is not UTF-8 is escaped.
-cdef str text_of(bytes value)
+cpdef str text_of(bytes value)
 
 
 cdef class LogTries:
@@ -42,6 +42,7 @@ cdef class LogTries:
     cdef int state_inflight(self, LoggedRequest request, Place place, int count) except -1
     cdef int keep_stated(self, LoggedRequest request, tuple said) except -1
     cpdef restate(self, LoggedRequest request)
+    cdef int put_state(self, Place place, bint is_down, int64_t left_s, bint retries, int full) except -1
     cdef int note_state(self, Place place, bint is_down, int64_t left_s, bint retries) except -1
     cdef int set_down_until(self, Place place, int64_t until_ms) except -1
     cdef int note_full(self, Place place, bint is_full) except -1

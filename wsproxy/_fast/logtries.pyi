@@ -4,6 +4,8 @@ from typing import Any
 from wsproxy._fast.logfields import FieldReader
 from wsproxy._fast.logged import LoggedRequest
 
+def text_of(value: bytes) -> str: ...
+
 class LogTries:
     readers: list[FieldReader | None]
     read_tolerantly: Callable[[int, bytes, int], tuple[Any, ...] | None]

@@ -6,6 +6,7 @@ beside what it says. Where both are the same it is counted and nothing else; no 
 """
 
 from libc.stdint cimport int64_t
+from wsproxy._fast.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT
 from wsproxy._fast.logfields cimport FieldReader
 from wsproxy._fast.logged cimport UNKNOWN_PORT, Attempt, LoggedRequest, Place
 from wsproxy._fast.loglines cimport LogLine
@@ -14,8 +15,6 @@ from wsproxy._fast.select cimport Cluster
 from wsproxy._fast.state cimport total_inflight, ws_load64, ws_server_slot
 
 cdef enum:
-    HTTP_PORT = 80
-    HTTPS_PORT = 443
     # A mark whose interval is over; not just now, because marks of one moment are moved apart.
     LONG_OVER_MS = 10000
 
@@ -23,7 +22,8 @@ cdef enum:
 cdef int64_t EARLIER_MS = <int64_t>10 * 366 * 86400000
 
 
-cdef str text_of(bytes value):
+cpdef str text_of(bytes value):
+    """For people: what is not UTF-8 is escaped."""
     return value.decode("utf-8", "backslashreplace")
 
 
@@ -86,9 +86,7 @@ cdef class LogTries:
 
     cdef int state(self, LoggedRequest request, Place place, bint is_down, int64_t left_s, bint retries, int full) except -1:
         """What the request saw of a server that it looked at; ``full`` -1: the log does not say, or there is no limit."""
-        self.note_state(place, is_down, left_s, retries)
-        if full >= 0:
-            self.note_full(place, full)
+        self.put_state(place, is_down, left_s, retries, full)
         return self.keep_stated(request, (place, is_down, left_s, retries, full))
 
     cdef int state_inflight(self, LoggedRequest request, Place place, int count) except -1:
@@ -120,10 +118,12 @@ cdef class LogTries:
             place = said[0]
             if len(said) == 2:
                 put_inflight(place.cluster, place.index, <int>said[1])
-                continue
-            self.note_state(place, said[1], said[2], said[3])
-            if said[4] >= 0:
-                self.note_full(place, said[4])
+            else:
+                self.put_state(place, said[1], said[2], said[3], said[4])
+
+    cdef int put_state(self, Place place, bint is_down, int64_t left_s, bint retries, int full) except -1:
+        self.note_state(place, is_down, left_s, retries)
+        return self.note_full(place, full) if full >= 0 else 0
 
     cdef int note_state(self, Place place, bint is_down, int64_t left_s, bint retries) except -1:
         """The log says whether the server is marked down: what we have may be older than the log."""
@@ -286,8 +286,8 @@ cdef class LogTries:
             why = self.notes.unnamed_server if not attempt.server else self.notes.no_such_server
             self.check(request, "transport", logged, "", line, why, "undecided")
             return
-        if secure is None and (request.port == HTTP_PORT or request.port == HTTPS_PORT):
-            secure = request.port == HTTPS_PORT
+        if secure is None and (request.port == DEFAULT_PORT or request.port == DEFAULT_TLS_PORT):
+            secure = request.port == DEFAULT_TLS_PORT
         is_listed = logged == place.secure_address or logged == place.plain_address
         if secure is not None or place.secure_address == place.plain_address:
             ours = place.plain_address if secure is False else place.secure_address

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsproxy._fast.loglines import LogLine
+from wsproxy._fast.logtries import text_of
 from wsproxy.cli.reading import PLUGIN, read_all
 from wsproxy.config.problems import printable
 from wsproxy.config.settings_file import read_settings
@@ -26,7 +27,7 @@ from wsproxy.errors import ConfigRefusedError, LogRefusedError, StartError
 from wsproxy.pluginlog.access import FORMATS
 from wsproxy.pluginlog.against import Answered, Sending, SentRequest, send_all, sent_request
 from wsproxy.pluginlog.html import write_report
-from wsproxy.pluginlog.outcome import DIFFERS, SAME, UNDECIDED, RequestOutcome, text_of
+from wsproxy.pluginlog.outcome import DIFFERS, SAME, UNDECIDED, RequestOutcome
 from wsproxy.pluginlog.reader import Reading
 from wsproxy.pluginlog.replay import Replay, time_text
 from wsproxy.pluginlog.summary import SummaryJson, summary_json

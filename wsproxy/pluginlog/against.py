@@ -18,8 +18,8 @@ import msgspec
 from yarl import URL
 
 from wsproxy._fast.logged import LoggedRequest
+from wsproxy._fast.logtries import text_of
 from wsproxy.dataplane.explained import ASK_HEADER, SERVER
-from wsproxy.pluginlog.outcome import text_of
 from wsproxy.pluginlog.summary import SentJson
 
 # RFC 9110 9.2.1: methods that ask for nothing to be changed.

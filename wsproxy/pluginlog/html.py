@@ -1,7 +1,8 @@
 """
 The report of a replay as one HTML file: tables, and charts as inline SVG. No script, nothing is loaded.
 
-Driven by ``cli.replay --html``; its page and charts also by ``simulate_html``. Pure: returns the text. Everything that comes from a log is escaped.
+Driven by ``cli.replay --html``; its page and charts also by ``simulate_html``. Pure: returns the text. Everything
+that comes from a log is escaped.
 """
 
 from __future__ import annotations

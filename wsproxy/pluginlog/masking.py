@@ -1,7 +1,8 @@
 """
 What of a head may stand in a log: below Trace no session id, and at no level a password.
 
-Driven by ``writer``; ``_fast.access_text`` does the same for the access log. Pure. Clone ids stay: they say where a request went, and nobody gets into a session with one.
+Driven by ``writer``; ``_fast.access_text`` does the same for the access log. Pure. Clone ids stay: they say where a request
+went, and nobody gets into a session with one.
 """
 
 from __future__ import annotations

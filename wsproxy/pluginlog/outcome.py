@@ -73,11 +73,6 @@ class RequestOutcome(msgspec.Struct, kw_only=True):
     checks: list[Check]
 
 
-def text_of(value: bytes) -> str:
-    """For people: what is not UTF-8 is escaped."""
-    return value.decode("utf-8", "backslashreplace")
-
-
 def result_of(checks: list[Check]) -> Result:
     """The worst of them; a request without any check is undecided."""
     worst = SAME if checks else UNDECIDED

@@ -17,6 +17,7 @@ from operator import attrgetter
 from wsproxy._fast.logfollow import LogFollower
 from wsproxy._fast.logged import LoggedRequest
 from wsproxy._fast.loglines import LogLevel, LogLine
+from wsproxy._fast.logtries import text_of
 from wsproxy.pluginlog.access import AccessRecord
 from wsproxy.pluginlog.messages import READERS, Code, read_fields, read_tolerantly
 from wsproxy.pluginlog.notes import Notes
@@ -28,7 +29,6 @@ from wsproxy.pluginlog.outcome import (
     Result,
     What,
     result_of,
-    text_of,
 )
 from wsproxy.pluginlog.reader import Reading
 from wsproxy.pluginlog.routes import RouteReader, split_host

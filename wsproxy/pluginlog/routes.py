@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from wsproxy._fast.logged import LoggedRequest
 from wsproxy._fast.loglines import LogLine
+from wsproxy._fast.logtries import text_of
 from wsproxy._fast.replay import ReplayedRequest
 from wsproxy.pluginlog.messages import Code, Fields, read_fields
-from wsproxy.pluginlog.outcome import text_of
 from wsproxy.pluginlog.world import World
 
 # Texts whose meaning is kept; a busy site has some thousand paths. Above, all are forgotten and the common ones come back.

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from wsproxy._fast.logged import Attempt, LoggedRequest, Place
-from wsproxy._fast.logtries import LogTries
+from wsproxy._fast.logtries import LogTries, text_of
 from wsproxy._fast.replay import Rule
 from wsproxy._fast.select import Cluster
 from wsproxy.pluginlog.messages import Code
-from wsproxy.pluginlog.outcome import DIFFERS, SAME, UNDECIDED, Result, What, text_of
+from wsproxy.pluginlog.outcome import DIFFERS, SAME, UNDECIDED, Result, What
 from wsproxy.pluginlog.world import World
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 

@@ -1,0 +1,24 @@
+"""Questions to the admin socket, as bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.process import WAIT_S
+
+
+async def talk(path: Path, data: bytes) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of the answer to these bytes, sent as they are."""
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    try:
+        writer.write(data)
+        answer = await asyncio.wait_for(reader.read(), WAIT_S)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"application/json" in head
+    return int(head.split()[1]), json.loads(body)
