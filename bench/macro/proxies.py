@@ -50,11 +50,29 @@ def _httpd_values() -> dict[str, str]:
     return {"modules": str(found), "user_line": render.httpd_user_lines()}
 
 
-def _log_values(
-    level: str = "Error", name: str = "http_plugin.log", access: str = "off"
+def _wsproxy_values(
+    level: str = "Error",
+    name: str = "http_plugin.log",
+    access: str = "off",
+    *,
+    splices: bool = True,
 ) -> dict[str, str]:
     """How much wsproxy writes into its http_plugin.log, beside plugin-cfg.xml (no name: none is written), and its access log."""
-    return {"log_level": level, "log_name": name, "access_log": access}
+    return {
+        "log_level": level,
+        "log_name": name,
+        "access_log": access,
+        "splice": str(splices).lower(),
+    }
+
+
+def _haproxy_values(*, splices: bool = False) -> dict[str, str]:
+    options = ("    option splice-request", "    option splice-response")
+    return {
+        "splice_lines": "\n".join(options)
+        if splices
+        else "    # splicing: off, as it is by default"
+    }
 
 
 def _no_values() -> dict[str, str]:
@@ -98,7 +116,7 @@ WSPROXY = Proxy(
     "plugin-cfg.xml",
     _wsproxy,
     "one worker, all settings at their defaults, LogLevel Error as generated files have it",
-    _log_values,
+    _wsproxy_values,
     more_templates=(SETTINGS_TEMPLATE,),
 )
 NGINX = Proxy(
@@ -114,6 +132,7 @@ HAPROXY = Proxy(
     "haproxy.cfg",
     _haproxy,
     "one thread; sends header names in lower case",
+    _haproxy_values,
 )
 HTTPD = Proxy(
     "httpd",
@@ -124,21 +143,28 @@ HTTPD = Proxy(
     _httpd_values,
 )
 
-# What the logs cost: compare with wsproxy itself. Measured only where it is asked for by name.
+# What the logs cost, and what splicing saves: compare with wsproxy itself. Measured only where it is asked for by name.
 ONLY_ASKED = ("",)
-LOG_VARIANTS = (
+OWN_VARIANTS = (
+    replace(
+        WSPROXY,
+        name="wsproxy-copies",
+        note="as wsproxy, with upstream.splice = false",
+        values=partial(_wsproxy_values, splices=False),
+        only_in=ONLY_ASKED,
+    ),
     replace(
         WSPROXY,
         name="wsproxy-nolog",
         note="as wsproxy, without http_plugin.log",
-        values=partial(_log_values, name=""),
+        values=partial(_wsproxy_values, name=""),
         only_in=ONLY_ASKED,
     ),
     replace(
         WSPROXY,
         name="wsproxy-access",
         note="as wsproxy, with an access log in its default format",
-        values=partial(_log_values, access="access.log"),
+        values=partial(_wsproxy_values, access="access.log"),
         only_in=ONLY_ASKED,
     ),
     *(
@@ -146,7 +172,7 @@ LOG_VARIANTS = (
             WSPROXY,
             name=f"wsproxy-{level.lower()}",
             note=f"as wsproxy, with http_plugin.log at LogLevel {level}",
-            values=partial(_log_values, level),
+            values=partial(_wsproxy_values, level),
             only_in=ONLY_ASKED,
         )
         for level in ("Stats", "Detail", "Trace")
@@ -156,6 +182,7 @@ LOG_VARIANTS = (
 # The peers' default buffers are smaller than a 64-KiB answer, and each can be told to use larger ones. Measured without
 # that, nginx and httpd need twice the CPU: a comparison with the defaults alone would flatter us.
 LARGE_BODIES = ("64k", "1m", "upload")
+SPLICED_BODIES = ("1m", "upload")  # for 64 KiB it changes nothing
 VARIANTS = (
     replace(
         NGINX,
@@ -173,9 +200,16 @@ VARIANTS = (
     replace(
         HAPROXY,
         name="haproxy-buffers",
-        note="as haproxy, with buffers that hold a whole 64-KiB answer (splicing was measured: no better)",
+        note="as haproxy, with buffers that hold a whole 64-KiB answer",
         buffer_lines=("    tune.bufsize 98304",),
         only_in=LARGE_BODIES,
+    ),
+    replace(
+        HAPROXY,
+        name="haproxy-splice",
+        note="as haproxy, with splicing in both directions",
+        values=partial(_haproxy_values, splices=True),
+        only_in=SPLICED_BODIES,
     ),
     replace(
         HTTPD,
@@ -187,7 +221,7 @@ VARIANTS = (
 )
 
 PROXIES = {
-    proxy.name: proxy for proxy in (WSPROXY, NGINX, HAPROXY, HTTPD, *LOG_VARIANTS, *VARIANTS)
+    proxy.name: proxy for proxy in (WSPROXY, NGINX, HAPROXY, HTTPD, *OWN_VARIANTS, *VARIANTS)
 }
 
 

@@ -1,6 +1,7 @@
 from wsproxy._fast.access_log import AccessLog
 from wsproxy._fast.client_counts import ClientCounts
 from wsproxy._fast.match import RouteTable
+from wsproxy._fast.pipe import Pipe
 from wsproxy._fast.select import Cluster
 from wsproxy._fast.stream import Hub
 
@@ -43,6 +44,7 @@ class Engine(Hub):
         takeover_s: float = 60,
         client_counts: ClientCounts | None = None,
         most_of_client: int = 0,
+        pipe: Pipe | None = None,
     ) -> None: ...
     def log_access(self, access: AccessLog) -> None: ...
     @property

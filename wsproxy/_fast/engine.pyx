@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t
 from wsproxy._fast.access_log cimport AccessLog
 from wsproxy._fast.client_counts cimport ClientCounts
 from wsproxy._fast.match cimport RouteTable
+from wsproxy._fast.pipe cimport Pipe
 from wsproxy._fast.select cimport Cluster
 from wsproxy._fast.state cimport ws_now_ms
 from wsproxy._fast.stream cimport OUT_SIZE, Hub, Stream
@@ -53,6 +54,7 @@ cdef class Engine(Hub):
         double takeover_s=60,
         ClientCounts client_counts=None,
         int64_t most_of_client=0,
+        Pipe pipe=None,
     ):
         for service in services:
             if service is not None and not isinstance(service, Service):
@@ -60,6 +62,7 @@ cdef class Engine(Hub):
         if client_counts is not None and not 0 <= worker_id < client_counts.workers:
             raise ValueError(f"found worker {worker_id}; allowed is one of the {client_counts.workers} that are counted for")
         self.worker_id = worker_id
+        self.pipe = pipe
         self.client_counts = client_counts
         self.most_of_client = most_of_client
         self.routes = routes

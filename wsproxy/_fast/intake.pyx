@@ -23,10 +23,11 @@ from wsproxy._fast.fields cimport HEAD_TOO_LARGE, PRIVATE_FAILOVER
 from wsproxy._fast.head cimport RequestHead, find_head_end, parse_request
 from wsproxy._fast.loglines cimport DETAIL
 from wsproxy._fast.match cimport MatchResult
+from wsproxy._fast.pipe cimport WORTH_PIPING
 from wsproxy._fast.rewrite cimport write_request
 from wsproxy._fast.select cimport ALL_FULL
 from wsproxy._fast.state cimport ws_now_ms
-from wsproxy._fast.stream cimport OUT_SIZE, Buffer, buffer_append, buffer_clear, buffer_drop
+from wsproxy._fast.stream cimport NOT_PUMPED, OUT_SIZE, Buffer, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.trailers cimport End, pass_chunks
 from wsproxy._fast.upgrade cimport pass_upgrade
 from wsproxy._fast.upstream cimport Upstream
@@ -42,6 +43,24 @@ cdef enum:
 
 cdef class Intake(Client):
     """A client's connection as what receives its requests; those sent ahead wait."""
+
+    cdef Py_ssize_t pump(self) except -3:
+        """Bytes of a request's body, from socket to socket; none that may have to be sent again."""
+        cdef Py_ssize_t count
+        if (
+            self.phase != RELAYING or self.request_done or self.replayable or self.body.kind != LENGTH_BODY
+            or self.body.left < WORTH_PIPING or not self.fills_pipe() or not self.upstream.takes_pipe()
+        ):
+            return NOT_PUMPED
+        count = self.fill_pipe(self.body.left)
+        if count > 0:
+            self.body.left -= count
+            self.body.seen += count
+            self.request_done = self.body.left == 0
+            self.await_client()
+            self.upstream.touch()
+            self.upstream.send_piped(NULL, 0, NULL, 0)
+        return count
 
     cdef int received(self, const char* data, Py_ssize_t length) except -1:
         cdef Py_ssize_t used = 0

@@ -17,7 +17,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, ECONNABORTED, ECONNRESET, EINTR, EPROTO, errno
 from libc.stdint cimport uint32_t
 from libc.string cimport memmove
-from wsproxy._fast.stream cimport READ_SIZE, Hub, Stream, buffer_append, buffer_clear
+from wsproxy._fast.stream cimport NOT_PUMPED, Hub, Stream, buffer_append, buffer_clear
 
 log = logging.getLogger("wsproxy.connection")
 
@@ -253,9 +253,12 @@ cdef class PlainTransport(Channel):
         cdef Py_ssize_t length
         if not self.reads or self.closing or self.dead:
             return False
-        length = recv(self.fd, self.poller.hub.read_data, READ_SIZE, 0)
+        length = self.stream.pump()
+        if length == NOT_PUMPED:
+            length = recv(self.fd, self.poller.hub.read_data, self.stream.read_limit(), 0)
+            if length > 0:
+                self.stream.feed(length)
         if length > 0:
-            self.stream.feed(length)
             return True
         if length == 0:
             if self.send_error == ECONNRESET or self.stream.was_reset:

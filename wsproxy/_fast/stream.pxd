@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
+from wsproxy._fast.pipe cimport Pipe
 
 cdef enum:
     # One read takes at most this much: what uvloop itself uses; a 64 KiB answer comes in one or two reads.
@@ -10,6 +11,8 @@ cdef enum:
     # A rewritten head: the received one (1 MiB at most, see limits.head_bytes), its host up to three times more, and what
     # is added. Pages that no head touches cost nothing.
     OUT_SIZE = 4 * 1048576 + 4096
+    # What `pump` says where bytes must be read.
+    NOT_PUMPED = -2
 
 cdef struct Buffer:
     char* data
@@ -56,6 +59,7 @@ cdef class Hub:
     cdef object read_view           # memoryview handed to every transport
     cdef char* read_data
     cdef char* out                  # where heads are rewritten
+    cdef readonly Pipe pipe         # for bodies that nobody looks at; None: they are copied
     cdef void* first                # the intrusive list of open streams: each counted as one reference
     cdef void* to_sweep             # where a walk over them goes on; NULL: at the first
     cdef readonly int open_streams
@@ -85,9 +89,23 @@ cdef class Stream:
     cdef void* previous
 
     cdef int send(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
+    # `send`, and behind it what is in the hub's pipe.
+    cdef int send_piped(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
+    cdef int push(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len, bint more) except -1
+    cdef bint takes_directly(self) except -1
+    # Whether bytes of this connection can go into the hub's pipe; whether what is in it can be sent here.
+    cdef bint fills_pipe(self) noexcept
+    cdef bint takes_pipe(self) except -1
+    cdef int note_broken(self, bint by_reset) except -1
+    cdef Py_ssize_t read_on(self, Py_ssize_t at) except -1
+    cdef Py_ssize_t fill_pipe(self, int64_t most) except -2
     cdef int send_encrypted(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
     # What the transport says: so many bytes are in the hub's buffer; the peer sends no more (True: the stream goes on).
     cdef int feed(self, Py_ssize_t length) except -1
+    # Asked before a read: what arrived has gone to where it belongs, unseen. As `recv`, or NOT_PUMPED.
+    cdef Py_ssize_t pump(self) except -3
+    # Bytes for one read.
+    cdef Py_ssize_t read_limit(self) noexcept
     cdef bint peer_ended(self) except -1
     cdef int received(self, const char* data, Py_ssize_t length) except -1
     cdef int opened(self) except -1

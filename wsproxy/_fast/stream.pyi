@@ -1,8 +1,11 @@
 import asyncio
 from typing import Any
 
+from wsproxy._fast.pipe import Pipe
+
 class Hub:
     open_streams: int
+    pipe: Pipe | None
     def sweep(self, most: int = ...) -> bool: ...
     poller: Any  # a Poller, or None
     def streams(self) -> list[Stream]: ...

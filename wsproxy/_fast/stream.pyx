@@ -12,7 +12,7 @@ Borrowed memory: what ``received`` is given lies in the hub's buffer and is over
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport ECONNRESET
+from libc.errno cimport EAGAIN, ECONNRESET, EINTR, errno
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from wsproxy._fast.state cimport ws_now_ms
@@ -35,19 +35,20 @@ cdef extern from *:
     #include <sys/uio.h>
 
     /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken; -3 by a reset. */
-    static inline ssize_t ws_send2(int fd, const char *a, size_t a_len, const char *b, size_t b_len) {
+    static inline ssize_t ws_send2(int fd, const char *a, size_t a_len, const char *b, size_t b_len, int more) {
+        int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);
         ssize_t sent;
         do {
             if (b_len == 0) {
-                sent = send(fd, a, a_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+                sent = send(fd, a, a_len, flags);
             } else if (a_len == 0) {
-                sent = send(fd, b, b_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+                sent = send(fd, b, b_len, flags);
             } else {
                 struct iovec parts[2] = {{(void *)a, a_len}, {(void *)b, b_len}};
                 struct msghdr message = {0};
                 message.msg_iov = parts;
                 message.msg_iovlen = 2;
-                sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+                sent = sendmsg(fd, &message, flags);
             }
         } while (sent < 0 && errno == EINTR);
         if (sent >= 0) return sent;
@@ -81,7 +82,10 @@ cdef extern from *:
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     }
     """
-    Py_ssize_t ws_send2(int fd, const char* a, size_t a_len, const char* b, size_t b_len) nogil
+    enum:
+        MSG_DONTWAIT
+    Py_ssize_t recv(int fd, void* data, size_t room, int flags)
+    Py_ssize_t ws_send2(int fd, const char* a, size_t a_len, const char* b, size_t b_len, bint more) nogil
     bint ws_is_quiet(int fd) noexcept nogil
     Py_ssize_t ws_unacknowledged(int fd) noexcept nogil
     int64_t ws_acknowledged(int fd) noexcept nogil
@@ -265,6 +269,12 @@ cdef class Stream:
     cdef int ended(self) except -1:
         return 0
 
+    cdef Py_ssize_t pump(self) except -3:
+        return NOT_PUMPED
+
+    cdef Py_ssize_t read_limit(self) noexcept:
+        return READ_SIZE
+
     cdef int on_deadline(self, int64_t now_ms) except -1:
         return 0
 
@@ -285,27 +295,26 @@ cdef class Stream:
 
     cdef int send(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:
         """Sends ``a`` then ``b``; what the kernel does not take now is copied to the transport."""
+        return self.push(a, a_len, b, b_len, False)
+
+    cdef int push(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len, bint more) except -1:
+        """``more``: the rest follows at once, so that the kernel may wait for it with a packet that is not full."""
         cdef Py_ssize_t sent = 0
         if self.closing or self.write_broken or a_len + b_len == 0:
             return 0
         self.given += a_len + b_len
         if self.secure:
             return self.send_encrypted(a, a_len, b, b_len)
-        if self.buffered and self.transport.get_write_buffer_size() == 0:
-            self.buffered = False
-        if self.fd >= 0 and not self.buffered:
+        if self.takes_directly():
             if a == self.hub.out and 0 < b_len <= FEW_BYTES and a_len + b_len <= OUT_SIZE:
                 memcpy(self.hub.out + a_len, b, b_len)  # a plain send costs the kernel less than two parts do
                 a_len += b_len
                 b_len = 0
-            sent = ws_send2(self.fd, a, a_len, b, b_len)  # I/O
+            sent = ws_send2(self.fd, a, a_len, b, b_len, more)  # I/O
             if sent == a_len + b_len:
                 return 0
             if sent < -1:
-                # Not aborted here: the peer may have answered before it closed. Reading tells.
-                self.write_broken = True
-                self.was_reset = sent == -3
-                return 0
+                return self.note_broken(sent == -3)
             if sent < 0:
                 sent = 0
         self.buffered = True
@@ -316,6 +325,58 @@ cdef class Stream:
             self.transport.write(PyBytes_FromStringAndSize(b + (sent - a_len), b_len - (sent - a_len)))
         self.unsent = self.count_unsent()
         return 0
+
+    cdef bint takes_directly(self) except -1:
+        """Whether bytes can go to the socket: it is plain, and nothing waits before them."""
+        if self.buffered and self.transport.get_write_buffer_size() == 0:
+            self.buffered = False
+        return self.fd >= 0 and not self.buffered
+
+    cdef int note_broken(self, bint by_reset) except -1:
+        # Not aborted here: the peer may have answered before it closed. Reading tells.
+        self.write_broken = True
+        self.was_reset = by_reset
+        return 0
+
+    cdef bint fills_pipe(self) noexcept:
+        return self.fd >= 0 and self.hub.pipe is not None and not self.hub.pipe.is_refused
+
+    cdef bint takes_pipe(self) except -1:
+        return not self.closing and not self.write_broken and self.takes_directly()
+
+    cdef int send_piped(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:
+        """Sends both parts, and behind them what is in the hub's pipe, which is empty afterwards."""
+        cdef Pipe pipe = self.hub.pipe
+        cdef Py_ssize_t count
+        self.push(a, a_len, b, b_len, True)
+        if self.takes_pipe():
+            count = pipe.drain(self.fd)  # I/O
+            if count < 0:
+                self.note_broken(count == -3)
+            else:
+                self.given += count
+        while pipe.length:
+            count = pipe.take(self.hub.read_data, READ_SIZE)
+            if count <= 0:
+                raise OSError(errno, "the pipe gave back less than went into it")
+            self.send(self.hub.read_data, count, NULL, 0)
+        return 0
+
+    cdef Py_ssize_t read_on(self, Py_ssize_t at) except -1:
+        """What has arrived by now, behind the first ``at`` bytes in the hub's buffer; its length."""
+        cdef Py_ssize_t count = recv(self.fd, self.hub.read_data + at, READ_SIZE - at, MSG_DONTWAIT)
+        if count >= 0:
+            return count  # 0, the end, is told again
+        if errno != EAGAIN and errno != EINTR:
+            self.was_reset = True  # an error is told once
+        return 0
+
+    cdef Py_ssize_t fill_pipe(self, int64_t most) except -2:
+        """The same into the hub's pipe; -1 where nothing came."""
+        cdef Py_ssize_t count = self.hub.pipe.fill(self.fd, min(most, <int64_t>READ_SIZE))
+        if count < 0 and errno != EAGAIN:
+            self.was_reset = True
+        return count
 
     cdef int send_encrypted(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:
         """Both parts in one write: the cipher makes as few records of them as it can."""

@@ -12,6 +12,7 @@ cdef class Upstream(Stream):
     cdef readonly Pool pool
     cdef Exchange downstream        # None: idle in the pool
     cdef bint awaits_head
+    cdef bint is_cut                # what was read with the head ended where it had to: more is there
     cdef bint ended_tunnel          # the server sends no more through its tunnel
     cdef bint keep_alive
     cdef int interims               # 1xx heads of this exchange
@@ -29,6 +30,8 @@ cdef class Upstream(Stream):
     cdef int keep_head(self, const char* data, Py_ssize_t length) except -1
     cdef bint is_upgraded(self, ResponseHead* head) except -1
     cdef Py_ssize_t write_head(self, Exchange downstream) noexcept
+    # Whether bytes of this answer's body, of which so many are still to come, can go through the pipe.
+    cdef bint can_pipe(self, int64_t left) except -1
     cdef int relay(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except -1
     cdef Py_ssize_t relay_chunks(self, const char* data, Py_ssize_t length, Py_ssize_t head_len) except? -1
     cdef int relay_unchunked(self, const char* data, Py_ssize_t length) except -1

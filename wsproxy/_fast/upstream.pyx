@@ -38,15 +38,18 @@ from wsproxy._fast.fields cimport (
     equals_ignoring_case,
 )
 from wsproxy._fast.head cimport ResponseHead, parse_response
+from wsproxy._fast.pipe cimport WORTH_PIPING
 from wsproxy._fast.rewrite cimport write_response
 from wsproxy._fast.state cimport ws_now_ms
-from wsproxy._fast.stream cimport OUT_SIZE, Stream, buffer_append, buffer_clear, buffer_drop
+from wsproxy._fast.stream cimport NOT_PUMPED, OUT_SIZE, READ_SIZE, Stream, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.trailers cimport End, pass_chunks
 from wsproxy._fast.upgrade cimport pass_upgrade
 
 log = logging.getLogger("wsproxy.connection")
 
 cdef enum:
+    # Of an answer with a small body this is all.
+    FIRST_READ = 8192
     # 1xx heads before an answer: a server may send a 100, some 103 and a 102 now and then. An endless row of them would
     # restart ServerIOTimeout for ever.
     MOST_INTERIMS = 100
@@ -133,6 +136,33 @@ cdef class Upstream(Stream):
         else:
             self.deadline_ms = 0
 
+    cdef Py_ssize_t read_limit(self) noexcept:
+        """A head is read without a large body behind it: that can go through the pipe."""
+        return FIRST_READ if self.awaits_head and self.engine.pipe is not None else READ_SIZE
+
+    cdef bint can_pipe(self, int64_t left) except -1:
+        return (
+            self.body.kind == LENGTH_BODY and left >= WORTH_PIPING and self.fills_pipe() and self.downstream.takes_pipe()
+        )
+
+    cdef Py_ssize_t pump(self) except -3:
+        """Bytes of an answer's body, from socket to socket."""
+        cdef Exchange downstream = self.downstream
+        cdef Py_ssize_t count
+        if self.awaits_head or downstream is None or not self.can_pipe(self.body.left):
+            return NOT_PUMPED
+        count = self.fill_pipe(self.body.left)
+        if count <= 0:
+            return count
+        self.touch()
+        self.body.left -= count
+        downstream.send_piped(NULL, 0, NULL, 0)
+        if downstream.write_broken:
+            downstream.abort()
+        elif self.body.left == 0:
+            self.complete(True)
+        return count
+
     cdef int received(self, const char* data, Py_ssize_t length) except -1:
         cdef Py_ssize_t size
         if self.downstream is None:
@@ -141,7 +171,9 @@ cdef class Upstream(Stream):
         self.touch()
         if not self.awaits_head:
             return self.relay(data, length, 0)
+        self.is_cut = length == FIRST_READ and self.engine.pipe is not None and self.fd >= 0
         if self.pending.length:
+            self.is_cut = False
             buffer_append(&self.pending, data, length)
             data = self.pending.data
             length = self.pending.length
@@ -152,6 +184,8 @@ cdef class Upstream(Stream):
             data += size
             length -= size
             if not self.awaits_head:
+                if self.is_cut and not self.can_pipe(self.body.left - length):
+                    length += self.read_on(data - self.engine.read_data + length)
                 if self.engine.response.status >= 500 and self.engine.is_failure(self.engine.response.status):
                     if self.downstream.is_refused(self.engine.response.status):
                         return self.discard(data, length)
@@ -277,6 +311,7 @@ cdef class Upstream(Stream):
         """Passes on body bytes (after ``head_len`` bytes of head in ``engine.out``), as far as the framing goes."""
         cdef Exchange downstream = self.downstream
         cdef Py_ssize_t used = length
+        cdef Py_ssize_t piped = 0
         cdef bint done = False
         if head_len:
             downstream.answer_begins(head_len)
@@ -288,7 +323,13 @@ cdef class Upstream(Stream):
             if used > self.body.left:
                 used = <Py_ssize_t>self.body.left
             self.body.left -= used
-            downstream.send(self.engine.out, head_len, data, used)
+            if head_len and self.is_cut and self.can_pipe(self.body.left):
+                piped = self.fill_pipe(self.body.left)
+            if piped > 0:
+                self.body.left -= piped
+                downstream.send_piped(self.engine.out, head_len, data, used)
+            else:
+                downstream.push(self.engine.out, head_len, data, used, used == 0 and self.body.left >= WORTH_PIPING)
             done = self.body.left == 0
         elif self.body.kind == UNTIL_CLOSE:
             downstream.send(self.engine.out, head_len, data, length)

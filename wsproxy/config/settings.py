@@ -261,6 +261,12 @@ class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="how long a resolved host name is used; 0: resolved for each new connection",
         ),
     ] = 60.0
+    splice: Annotated[
+        bool,
+        Meta(
+            description="large bodies between plain connections pass inside the kernel, without being copied; false: they are read and sent"
+        ),
+    ] = True
     proxy_protocol: Annotated[
         SentProxyProtocol,
         Meta(
