@@ -487,7 +487,8 @@ async def test_the_replay_of_its_own_trace_differs_nowhere(
     assert replay.summary.requests == REPLAYED_REQUESTS
     assert replay.summary.differences == 0, described(outcomes)[:4000]
     raced = [check for each in outcomes for check in each.checks if check.note == Tries.raced]
-    assert len(raced) <= (REPLAYED_REQUESTS // 50 if workers > 1 else 0), raced
+    # More where the machine is busy; but not most.
+    assert len(raced) <= (REPLAYED_REQUESTS // 10 if workers > 1 else 0), raced
     for what in (What.SERVER, What.MARK_DOWN, What.COUNTERS, What.STATUS, What.TRANSPORT):
         # how many servers are marked depends on chance and time: once it was 28, on a busy machine
         assert replay.summary.same[what] > REPLAYED_REQUESTS // 300, what

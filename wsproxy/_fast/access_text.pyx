@@ -102,35 +102,44 @@ cdef int put_session(Buffer* out, const char* p, Py_ssize_t length) except -1:
     return put_escaped(out, p + at, length - at)
 
 
+cdef Py_ssize_t size_of(const char* p, const char* end, char plain, char coded) noexcept nogil:
+    """Length of this character, as it is (1) or as %3h (3); 0: it is another."""
+    if p[0] == plain:
+        return 1
+    return 3 if end - p >= 3 and p[0] == c"%" and p[1] == c"3" and (p[2] | 0x20) == coded else 0
+
+
 cdef int put_address(Buffer* out, const char* p, Py_ssize_t length) except -1:
+    cdef const char* last = p + length
+    cdef const char* end = last
     cdef const char* query
-    cdef Py_ssize_t path_len = length
-    cdef Py_ssize_t begin = 0
-    cdef Py_ssize_t i = 0
-    cdef Py_ssize_t at
-    if length == 0 or memchr(p, c";", length) == NULL:
+    cdef const char* begin = p
+    cdef const char* value
+    cdef Py_ssize_t size
+    if length == 0 or memchr(p, c";", length) == NULL and memchr(p, c"%", length) == NULL:
         return put_escaped(out, p, length)
     query = <const char*>memchr(p, c"?", length)
     if query != NULL:
-        path_len = query - p
-    while i < path_len:
-        if p[i] != c";":
-            i += 1
+        end = query
+    while p < end:
+        size = size_of(p, end, c";", c"b")
+        if size == 0:
+            p += 1
             continue
-        at = i + 1
-        while at < path_len and p[at] != c"=" and p[at] != c";" and p[at] != c"/":
-            at += 1
-        if at == path_len or p[at] != c"=":
-            i = at
+        p += size
+        while p < end and p[0] != c"/" and not size_of(p, end, c"=", c"d") and not size_of(p, end, c";", c"b"):
+            p += 1
+        size = size_of(p, end, c"=", c"d") if p < end else 0
+        if size == 0:
             continue
-        at += 1
-        put_escaped(out, p + begin, at - begin)
-        i = at
-        while i < path_len and p[i] != c";" and p[i] != c"/":
-            i += 1
-        put_session(out, p + at, i - at)
-        begin = i
-    return put_escaped(out, p + begin, length - begin)
+        p += size
+        put_escaped(out, begin, p - begin)
+        value = p
+        while p < end and p[0] != c"/" and not size_of(p, end, c";", c"b"):
+            p += 1
+        put_session(out, value, p - value)
+        begin = p
+    return put_escaped(out, begin, last - begin)
 
 
 cdef int put_request_line(Buffer* out, const char* p, Py_ssize_t length) except -1:

@@ -18,7 +18,8 @@ _COOKIE_FIELDS = (b"cookie", b"set-cookie")
 _ADDRESS_FIELDS = (b"referer", b"location", b"content-location")
 _PASSWORD_FIELDS = (b"authorization", b"proxy-authorization")
 _CACHE_ID = re.compile(rb"00\d\d.")  # a number that is counted up from 0 for each session
-_PARAM = re.compile(rb";([^=;/?]*)=([^;/?]*)")
+# Percent-encoded, ``;`` begins no parameter for a server that decodes after it looked; the id in it is as good.
+_PARAM = re.compile(rb"(;|%3[Bb])((?:(?!%3[BbDd])[^=;/?])*)(=|%3[Dd])((?:(?!%3[Bb])[^;/?])*)")
 _SEPARATORS = (b":", b"+")
 
 
@@ -42,7 +43,7 @@ def mask_value(value: bytes, separator: bytes = b":") -> bytes:
 
 def mask_params(path: bytes) -> bytes:
     """A path whose parameters keep their clone ids only."""
-    return _PARAM.sub(lambda found: b";" + found[1] + b"=" + _mask_any(found[2]), path)
+    return _PARAM.sub(lambda found: found[1] + found[2] + found[3] + _mask_any(found[4]), path)
 
 
 def mask_target(target: bytes) -> bytes:

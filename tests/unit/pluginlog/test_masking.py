@@ -28,6 +28,9 @@ def test_a_session_keeps_cache_id_and_clone_ids(value: bytes, shown: bytes) -> N
 def test_paths_lose_sessions_and_queries() -> None:
     assert mask_params(b"/a;jsessionid=0000ABC:c1/b;x") == b"/a;jsessionid=0000***:c1/b;x"
     assert mask_params(b"/a;jsessionid=0000ABC+c1") == b"/a;jsessionid=0000***+c1"
+    assert mask_params(b"/a%3Bjsessionid=0000ABC:c1/b") == b"/a%3Bjsessionid=0000***:c1/b"
+    assert mask_params(b"/a%3bjsessionid%3DABC%3BS%3dXYZ") == b"/a%3bjsessionid%3D***%3BS%3d***"
+    assert mask_params(b"/a;s=1:c1%3Bjsessionid=ABC") == b"/a;s=***:c1%3Bjsessionid=***"
     assert mask_target(b"/a;s=1?token=2") == b"/a;s=***"
 
 
