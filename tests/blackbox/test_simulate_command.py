@@ -59,16 +59,20 @@ COMMON = ("--format", "common", "--host", "www:80")
 def test_people_see_both_sides(config: Path, access: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     done = run(
-        access, "--config", config, *COMMON, "--down", "s1@10:00:30+10s", "--html", page
+        access, "--config", config, *COMMON, "--down", "s1@10:00:20+10s", "--html", page
     )  # fmt: skip
     assert done.returncode == 0
-    assert "60 -> 30" in done.stdout  # s1 fails at 10:00:30, and is marked down for a minute
-    assert "0 -> 30" in done.stdout
-    assert "50.0%" in done.stdout
+    assert "60 -> 20" in done.stdout  # s1 fails at 10:00:20, and is marked down for a minute
+    assert "0 -> 40" in done.stdout
+    assert "33.3%" in done.stdout
     assert "note: 10 of 10 sessions began before the log" in done.stdout
     text = page.read_text()
-    assert "--down s1@10:00:30+10s" in text
+    assert "--down s1@10:00:20+10s" in text
     assert "ABCDEFGHIJ" not in text + done.stdout
+    colours = {(name, colour) for colour, name in re.findall(r"fill='(#\w+)'/></svg> (s\d) ", text)}
+    assert {name for name, _ in colours} == {"s1", "s2"}
+    # The same in each chart, and another for each server.
+    assert len(colours) == len({colour for _, colour in colours}) == 2
 
 
 def test_json_is_one_document_and_always_the_same(config: Path, access: Path) -> None:

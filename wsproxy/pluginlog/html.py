@@ -7,6 +7,7 @@ that comes from a log is escaped.
 
 from __future__ import annotations
 
+from collections import Counter
 from html import escape
 
 from wsproxy.pluginlog.outcome import SAME, RequestOutcome
@@ -22,7 +23,7 @@ _COLOURS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2",
     "#7f7f7f", "#bcbd22", "#17becf", "#393b79", "#637939", "#8c6d31",
 )  # fmt: skip
-FAILED, MARKED, _DIFFERS = "#d62728", "#000000", "#d62728"
+FAILED, MARKED, _DIFFERS = "#d62728", "#6a3d9a", "#d62728"  # seen on white and on black
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1000px;padding:0 1rem;color:#222;background:#fff}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
@@ -38,14 +39,15 @@ def write_report(
     summary: SummaryJson, series: Summary, others: list[RequestOutcome], logs: list[str]
 ) -> str:
     """The whole page."""
+    busiest = busiest_of(series)
     verdict = f"{summary.same} same, {summary.differs} differ, {summary.undecided} not decidable from the log"
     body = [
         f"<p>{escape(', '.join(logs))}: {summary.requests} requests of {summary.processes} processes: {escape(verdict)}</p>",
         _decisions(summary),
         "<h2>Requests by server</h2>",
-        chart(series, "requests"),
+        chart(series, "requests", busiest),
         "<h2>Requests by affinity</h2>",
-        chart(series, "affinity"),
+        chart(series, "affinity", busiest),
         "<h2>Failed tries and servers marked down</h2>",
         events(series, (("failures", "failed tries", FAILED), ("marks", "marked down", MARKED))),
         "<h2>Requests that differ</h2>",
@@ -121,20 +123,26 @@ def _steps(series: Summary) -> tuple[int, int]:
     return first, series.last_us // 1_000_000 // series.step_s - first + 1
 
 
-def chart(series: Summary, field: str) -> str:
-    """Stacked bars, a colour a server; the busiest have their own, the rest share grey."""
+def busiest_of(*sides: Summary) -> list[str]:
+    """The servers that have a colour of their own, the same in each chart of a page."""
+    requests: Counter[str] = Counter()
+    for series in sides:
+        requests.update({name: total.requests for name, total in series.servers().items()})
+    return [name for name, _ in requests.most_common(MOST_SERVERS)]
+
+
+def chart(series: Summary, field: str, busiest: list[str]) -> str:
+    """Stacked bars, a colour a server; those that are not among the ``busiest`` share grey."""
     totals = series.servers()
-    busiest = sorted(totals, key=lambda name: -getattr(totals[name], field))
-    named = [name for name in busiest[:MOST_SERVERS] if getattr(totals[name], field)]
-    if not named:
+    if not any(getattr(total, field) for total in totals.values()):
         return "<p>None.</p>"
+    colours = dict(zip(busiest, _COLOURS, strict=False))
     first, count = _steps(series)
     bars: dict[int, list[tuple[str, int]]] = {}
     for (step, server), point in sorted(series.points.items()):
         number = getattr(point, field)
         if number:
-            colour = _COLOURS[named.index(server)] if server in named else "#bbbbbb"
-            bars.setdefault(step - first, []).append((colour, number))
+            bars.setdefault(step - first, []).append((colours.get(server, "#bbbbbb"), number))
     most = max(sum(number for _, number in bar) for bar in bars.values())
     drawn = []
     for step, bar in bars.items():
@@ -143,9 +151,10 @@ def chart(series: Summary, field: str) -> str:
             drawn.append(_bar(step, count, base, number, most, colour))
             base += number
     legend = "".join(
-        f"<span><svg width='10' height='10'><rect width='10' height='10' fill='{_COLOURS[at]}'/></svg> "
+        f"<span><svg width='10' height='10'><rect width='10' height='10' fill='{colour}'/></svg> "
         f"{escape(name or '(none)')} {getattr(totals[name], field)}</span> "
-        for at, name in enumerate(named)
+        for name, colour in colours.items()
+        if name in totals and getattr(totals[name], field)
     )
     return _figure(drawn, most, series, legend)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from html import escape
 
-from wsproxy.pluginlog.html import FAILED, MARKED, chart, events, page
+from wsproxy.pluginlog.html import FAILED, MARKED, busiest_of, chart, events, page
 from wsproxy.pluginlog.simulate_result import COLUMNS, Sides, SimulationJson, cell, paired, totals
 from wsproxy.pluginlog.simulate_side import Side
 
@@ -74,7 +74,8 @@ def _totals(result: SimulationJson) -> str:
 
 
 def _charts(title: str, drawn: list[tuple[str, Side]], field: str) -> list[str]:
+    busiest = busiest_of(*(side.series for _, side in drawn))
     return [
         f"<h2>{title}</h2>",
-        *(f"<p>{name}</p>{chart(side.series, field)}" for name, side in drawn),
+        *(f"<p>{name}</p>{chart(side.series, field, busiest)}" for name, side in drawn),
     ]
