@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -250,3 +251,29 @@ async def test_the_head_of_an_answer_does_not_wait_for_its_body() -> None:
         head = await asyncio.wait_for(client.head(), WAIT_S)
         await server.send(body_of(MIB))
         assert (await client.body(head)).body == body_of(MIB)
+
+
+@SPLICE
+@pytest.mark.parametrize("direction", ["upload", "answer"])
+async def test_an_urgent_byte_stops_no_body(direction: str, splice: str) -> None:
+    """It is not part of the body; splice(2) stops before it for ever, with more behind it that can be read."""
+    one = lane("one", attributes='PostBufferSize="0"')
+    async with proxy_of(one, splice) as proxy, await Client.connect(proxy.port) as client:
+        if direction == "upload":
+            await client.send(request("POST", "/one/x", f"Content-Length: {MIB}"))
+        else:
+            await client.send(get("/one/x"))
+        server = await one.origin.accept()
+        await server.head()
+        if direction == "answer":
+            await server.send(HEAD % MIB)
+            await client.head()
+        source, sink = (client, server) if direction == "upload" else (server, client)
+        await source.send(body_of(MIB)[:KIB])
+        assert await sink.exactly(KIB) == body_of(MIB)[:KIB]
+        source.sock.send(b"!", socket.MSG_OOB)
+        await source.send(body_of(MIB)[KIB:])
+        assert await sink.exactly(MIB - KIB) == body_of(MIB)[KIB:]
+        if direction == "upload":
+            await server.send(HEAD % 0)
+            assert (await client.answer()).status == 200

@@ -371,12 +371,15 @@ cdef class Stream:
             self.was_reset = True  # an error is told once
         return 0
 
-    cdef Py_ssize_t fill_pipe(self, int64_t most) except -2:
-        """The same into the hub's pipe; -1 where nothing came."""
+    cdef Py_ssize_t fill_pipe(self, int64_t most) except -3:
+        """The same into the hub's pipe; NOT_PUMPED where nothing came, -1: see errno."""
         cdef Py_ssize_t count = self.hub.pipe.fill(self.fd, min(most, <int64_t>READ_SIZE))
-        if count < 0 and errno != EAGAIN:
-            self.was_reset = True
-        return count
+        if count > 0:
+            return count
+        if count == 0 or errno == EAGAIN:
+            return NOT_PUMPED  # not the last word: splice(2) goes no further than to an urgent byte, recv(2) past it
+        self.was_reset = True
+        return -1
 
     cdef int send_encrypted(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:
         """Both parts in one write: the cipher makes as few records of them as it can."""
