@@ -34,7 +34,7 @@ cdef extern from *:
     #include <sys/socket.h>
     #include <sys/uio.h>
 
-    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken; -3 by a reset. */
+    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken; -3 by what is told once, as a reset. */
     static inline ssize_t ws_send2(int fd, const char *a, size_t a_len, const char *b, size_t b_len, int more) {
         int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);
         ssize_t sent;
@@ -53,7 +53,7 @@ cdef extern from *:
         } while (sent < 0 && errno == EINTR);
         if (sent >= 0) return sent;
         if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) return -1;
-        return errno == ECONNRESET ? -3 : -2;
+        return errno == EPIPE ? -2 : -3;
     }
 
     /* Whether nothing has arrived and the peer has not closed. */
@@ -335,7 +335,7 @@ cdef class Stream:
     cdef int note_broken(self, bint by_reset) except -1:
         # Not aborted here: the peer may have answered before it closed. Reading tells.
         self.write_broken = True
-        self.was_reset = by_reset
+        self.was_reset = self.was_reset or by_reset  # a read may have been told
         return 0
 
     cdef bint fills_pipe(self) noexcept:

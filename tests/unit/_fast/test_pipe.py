@@ -160,3 +160,35 @@ def test_its_descriptors_end_with_it() -> None:
     assert len(set(os.listdir("/proc/self/fd")) - before) == 2
     del pipe
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_reset_that_was_read_is_no_end_because_a_send_fails_too() -> None:
+    """Read behind the first 8 KiB: the next send is told EPIPE, the next read 0, and the answer ends with its connection."""
+    origin = Origin()
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    async with Bed(config_of(server("s", origin.port))) as bed:
+        client = await bed.client()
+        await client.send(POST % 2 + b"a")
+        upstream, _ = await origin.accept_request()
+        upstream.send_now(head + bytes(FIRST_READ - len(head)))
+        upstream.reset()
+        client.send_now(b"b")  # served after the answer, in the same round
+        with pytest.raises(ConnectionResetError):
+            await client.read_to_end()
+
+
+async def test_an_answer_whose_exchange_is_dropped_goes_nowhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The slow path fails just when the answer begins: of the exchange nothing is left to send to."""
+    gone, origin = Origin(), Origin()
+    gone.close()
+    async with Bed(config_of(server("gone", gone.port), server("s", origin.port))) as bed:
+        bed.slow.answer_began = None  # type: ignore[method-assign,assignment]
+        client = await bed.client()
+        await client.send(GET)
+        upstream, _ = await origin.accept_request()
+        await upstream.send(OK % MIB + b"x" * MIB)
+        assert await client.is_ended()
+        assert "internal error in answer_began" in caplog.text
+        assert passed(bed) == 0
