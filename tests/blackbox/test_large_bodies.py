@@ -382,3 +382,5 @@ async def test_a_server_that_has_an_upload_and_falls_silent_is_given_up(splice: 
         await client.send(bytes(64 * KIB))
         await server.exactly(64 * KIB)
         assert (await client.answer()).status >= 500
+        sent = await proxy.line(r"ServerIOTimeout.*?; (\d+) bytes were sent")
+        assert int(sent[1]) == len(server.received)
