@@ -321,12 +321,10 @@ async def test_the_access_log_counts_them(splice: str, tmp_path: Path) -> None:
         one.origin.serving(answering(HEAD % (3 * MIB) + body_of(3 * MIB))),
         await Client.connect(proxy.port) as client,
     ):
-        for _ in range(2):
-            answer = await client.ask(get("/one/x"))
-            assert answer.body == body_of(3 * MIB)
-        whole = len(answer.head) + 4 + 3 * MIB
+        answers = [await client.ask(get("/one/x")) for _ in range(2)]
         lines = await lines_with(tmp_path / "access.log", count=2)
-        assert lines == [f"/one/x {3 * MIB} {whole}"] * 2
+        assert [each.body for each in answers] == [body_of(3 * MIB)] * 2
+        assert lines == [f"/one/x {3 * MIB} {len(each.head) + 4 + 3 * MIB}" for each in answers]
 
 
 @SPLICE

@@ -34,7 +34,7 @@ cdef extern from *:
     #include <sys/socket.h>
     #include <sys/uio.h>
 
-    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken; -3 by what is told once, as a reset. */
+    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken; -3 by what is told once. */
     static inline ssize_t ws_send2(int fd, const char *a, size_t a_len, const char *b, size_t b_len, int more) {
         int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);
         ssize_t sent;
