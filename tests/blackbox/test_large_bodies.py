@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.support.client import Client, IncompleteError, get, request
 from tests.support.flow import push
-from tests.support.origin import OriginConnection
+from tests.support.logfiles import lines_with
+from tests.support.origin import OriginConnection, answering
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 
@@ -240,7 +243,7 @@ async def test_a_server_that_leaves_within_an_upload() -> None:
 
 
 async def test_the_head_of_an_answer_does_not_wait_for_its_body() -> None:
-    """It may be held back for a moment, for the body to come with it; not for longer (tcp(7): 200 ms)."""
+    """It may be held back for a moment, for the body to come with it; not for ever (on loopback: 200 ms)."""
     one = lane("one")
     async with proxy_of(one) as proxy, await Client.connect(proxy.port) as client:
         await client.send(get("/one/x"))
@@ -250,3 +253,132 @@ async def test_the_head_of_an_answer_does_not_wait_for_its_body() -> None:
         head = await asyncio.wait_for(client.head(), WAIT_S)
         await server.send(body_of(MIB))
         assert (await client.body(head)).body == body_of(MIB)
+
+
+@SPLICE
+@pytest.mark.parametrize("direction", ["upload", "answer"])
+async def test_an_urgent_byte_stops_no_body(direction: str, splice: str) -> None:
+    """It is not part of the body; splice(2) stops before it for ever, with more behind it that can be read."""
+    one = lane("one", attributes='PostBufferSize="0"')
+    async with proxy_of(one, splice) as proxy, await Client.connect(proxy.port) as client:
+        if direction == "upload":
+            await client.send(request("POST", "/one/x", f"Content-Length: {MIB}"))
+        else:
+            await client.send(get("/one/x"))
+        server = await one.origin.accept()
+        await server.head()
+        if direction == "answer":
+            await server.send(HEAD % MIB)
+            await client.head()
+        source, sink = (client, server) if direction == "upload" else (server, client)
+        await source.send(body_of(MIB)[:KIB])
+        assert await sink.exactly(KIB) == body_of(MIB)[:KIB]
+        source.sock.send(b"!", socket.MSG_OOB)
+        await source.send(body_of(MIB)[KIB:])
+        assert await sink.exactly(MIB - KIB) == body_of(MIB)[KIB:]
+        if direction == "upload":
+            await server.send(HEAD % 0)
+            assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize("size", [FIRST_READ - 64, FIRST_READ, WORTH_PIPING + FIRST_READ, MIB])
+async def test_a_large_page_of_a_busy_server_reaches_nobody(size: int) -> None:
+    """The next server answers instead, and nothing of the page is left for anybody."""
+    pair = lane("pair", 2)
+    busy = b"HTTP/1.1 503 Busy\r\nContent-Length: %d\r\n\r\n" % size + b"B" * size
+
+    async def script(server: OriginConnection) -> None:
+        try:
+            while True:
+                await server.answer(busy)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # nobody reads a page to its end that is not wanted
+
+    good, other = (member.origin for member in pair.members)
+    async with (
+        proxy_of(pair) as proxy,
+        good.serving(script),
+        other.serving(answering(HEAD % MIB + body_of(MIB))),
+        await Client.connect(proxy.port) as client,
+    ):
+        for _ in range(4):
+            answer = await client.ask(get("/pair/x"))
+            assert (answer.status, answer.body) == (200, body_of(MIB))
+        assert good.requests
+        if size < WORTH_PIPING:  # read to its end, although its head came with a part of it
+            assert good.accepted == 1
+            assert len(good.requests) > 1
+
+
+@SPLICE
+async def test_the_access_log_counts_them(splice: str, tmp_path: Path) -> None:
+    one = lane("one")
+    settings = (
+        f"[upstream]\nsplice = {splice}\n[log]\naccess = 'access.log'\naccess_format = '%U %B %O'\n"
+    )
+    async with (
+        running_proxy([one], settings=settings, folder=tmp_path) as proxy,
+        one.origin.serving(answering(HEAD % (3 * MIB) + body_of(3 * MIB))),
+        await Client.connect(proxy.port) as client,
+    ):
+        answers = [await client.ask(get("/one/x")) for _ in range(2)]
+        lines = await lines_with(tmp_path / "access.log", count=2)
+        assert [each.body for each in answers] == [body_of(3 * MIB)] * 2
+        assert lines == [f"/one/x {3 * MIB} {len(each.head) + 4 + 3 * MIB}" for each in answers]
+
+
+@SPLICE
+async def test_servers_and_clients_that_are_slow_but_alive_have_the_time_they_need(
+    splice: str,
+) -> None:
+    """ServerIOTimeout and body_s count from the last bytes, also where nobody looks at them."""
+    one = lane("one", attributes='PostBufferSize="0"', server='ServerIOTimeout="1"')
+    settings = f"[upstream]\nsplice = {splice}\n[timeouts]\nbody_s = 1.0\n"
+    async with (
+        running_proxy([one], settings=settings) as proxy,
+        await Client.connect(proxy.port) as client,
+    ):
+        await client.send(request("POST", "/one/x", f"Content-Length: {MIB}"))
+        server = await one.origin.accept()
+        await server.head()
+        for at in range(0, MIB, MIB // 8):
+            await client.send(body_of(MIB)[at : at + MIB // 8])
+            await server.exactly(MIB // 8)
+            await asyncio.sleep(0.3)
+        await server.send(HEAD % MIB)
+        await client.head()
+        for at in range(0, MIB, MIB // 8):
+            await server.send(body_of(MIB)[at : at + MIB // 8])
+            assert await client.exactly(MIB // 8) == body_of(MIB)[at : at + MIB // 8]
+            await asyncio.sleep(0.3)
+
+
+@SPLICE
+async def test_a_server_that_falls_silent_within_an_answer_is_given_up(splice: str) -> None:
+    one = lane("one", server='ServerIOTimeout="1"')
+    async with proxy_of(one, splice) as proxy, await Client.connect(proxy.port) as client:
+        await client.send(get("/one/x"))
+        server = await one.origin.accept()
+        await server.head()
+        await server.send(HEAD % MIB + body_of(MIB)[: MIB // 2])
+        head = await client.head()
+        with pytest.raises(IncompleteError) as caught:
+            await client.body(head)
+        assert len(caught.value.incomplete) == MIB // 2
+
+
+@SPLICE
+async def test_a_server_that_has_an_upload_and_falls_silent_is_given_up(splice: str) -> None:
+    """The time begins with the last bytes, which it got through the pipe."""
+    one = lane("one", attributes='PostBufferSize="0"', server='ServerIOTimeout="1"')
+    async with proxy_of(one, splice) as proxy, await Client.connect(proxy.port) as client:
+        await client.send(request("POST", "/one/x", f"Content-Length: {4 * KIB + 64 * KIB}"))
+        server = await one.origin.accept()
+        await server.head()
+        await client.send(bytes(4 * KIB))
+        await server.exactly(4 * KIB)
+        await client.send(bytes(64 * KIB))
+        await server.exactly(64 * KIB)
+        assert (await client.answer()).status >= 500
+        sent = await proxy.line(r"ServerIOTimeout.*?; (\d+) bytes were sent")
+        assert int(sent[1]) == len(server.received)

@@ -14,7 +14,7 @@ cdef class Pipe:
 
     # What has arrived on the socket, into the pipe; > 0, 0: the peer has ended, -1: see errno, as of `recv`.
     cdef Py_ssize_t fill(self, int fd, Py_ssize_t most) noexcept
-    # As much as the socket takes now; bytes, or -2: it is broken, -3: by a reset.
+    # As much as the socket takes now; bytes, or -2: it is broken, -3: by what is told once, as a reset.
     cdef Py_ssize_t drain(self, int fd) noexcept
     # What is in it, into memory; bytes.
     cdef Py_ssize_t take(self, char* data, Py_ssize_t room) noexcept

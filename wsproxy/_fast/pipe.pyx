@@ -8,7 +8,7 @@ Measured in docs/decisions/0004.
 
 import os
 
-from libc.errno cimport ECONNRESET, EPIPE, errno
+from libc.errno cimport EAGAIN, ENOBUFS, ENOMEM, EPIPE, errno
 
 cdef extern from *:
     """
@@ -79,11 +79,11 @@ cdef class Pipe:
             self.length -= count
             self.passed += count
         if self.length and count < 0:
-            if errno == ECONNRESET:
-                return -3
             if errno == EPIPE:
                 return -2
-        return whole - self.length  # what is left is copied, and any other error told then
+            if errno != EAGAIN and errno != ENOBUFS and errno != ENOMEM:
+                return -3
+        return whole - self.length  # what is left is copied
 
     cdef Py_ssize_t take(self, char* data, Py_ssize_t room) noexcept:
         cdef Py_ssize_t count = c_read(self.exit, data, min(room, self.length))

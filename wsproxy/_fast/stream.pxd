@@ -98,7 +98,7 @@ cdef class Stream:
     cdef bint takes_pipe(self) except -1
     cdef int note_broken(self, bint by_reset) except -1
     cdef Py_ssize_t read_on(self, Py_ssize_t at) except -1
-    cdef Py_ssize_t fill_pipe(self, int64_t most) except -2
+    cdef Py_ssize_t fill_pipe(self, int64_t most) except -3
     cdef int send_encrypted(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
     # What the transport says: so many bytes are in the hub's buffer; the peer sends no more (True: the stream goes on).
     cdef int feed(self, Py_ssize_t length) except -1

@@ -34,7 +34,7 @@ cdef extern from *:
     #include <sys/socket.h>
     #include <sys/uio.h>
 
-    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken; -3 by a reset. */
+    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken; -3 by what is told once. */
     static inline ssize_t ws_send2(int fd, const char *a, size_t a_len, const char *b, size_t b_len, int more) {
         int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);
         ssize_t sent;
@@ -53,7 +53,7 @@ cdef extern from *:
         } while (sent < 0 && errno == EINTR);
         if (sent >= 0) return sent;
         if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) return -1;
-        return errno == ECONNRESET ? -3 : -2;
+        return errno == EPIPE ? -2 : -3;
     }
 
     /* Whether nothing has arrived and the peer has not closed. */
@@ -335,7 +335,7 @@ cdef class Stream:
     cdef int note_broken(self, bint by_reset) except -1:
         # Not aborted here: the peer may have answered before it closed. Reading tells.
         self.write_broken = True
-        self.was_reset = by_reset
+        self.was_reset = self.was_reset or by_reset  # a read may have been told
         return 0
 
     cdef bint fills_pipe(self) noexcept:
@@ -371,12 +371,15 @@ cdef class Stream:
             self.was_reset = True  # an error is told once
         return 0
 
-    cdef Py_ssize_t fill_pipe(self, int64_t most) except -2:
-        """The same into the hub's pipe; -1 where nothing came."""
+    cdef Py_ssize_t fill_pipe(self, int64_t most) except -3:
+        """The same into the hub's pipe; NOT_PUMPED where nothing came, -1: see errno."""
         cdef Py_ssize_t count = self.hub.pipe.fill(self.fd, min(most, <int64_t>READ_SIZE))
-        if count < 0 and errno != EAGAIN:
-            self.was_reset = True
-        return count
+        if count > 0:
+            return count
+        if count == 0 or errno == EAGAIN:
+            return NOT_PUMPED  # not the last word: splice(2) goes no further than to an urgent byte, recv(2) past it
+        self.was_reset = True
+        return -1
 
     cdef int send_encrypted(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:
         """Both parts in one write: the cipher makes as few records of them as it can."""

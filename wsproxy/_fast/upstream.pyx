@@ -315,6 +315,8 @@ cdef class Upstream(Stream):
         cdef bint done = False
         if head_len:
             downstream.answer_begins(head_len)
+            if self.downstream is None:
+                return 0  # dropped, by an error of the slow path
         if self.body.kind == NO_BODY:
             downstream.send(self.engine.out, head_len, NULL, 0)
             used = 0

@@ -102,11 +102,15 @@ async def test_without_it_bodies_are_copied() -> None:
         assert await client.read_answer() == (200, b"x" * MIB)
 
 
-def forbid_splice() -> None:
-    """In this thread, for ever: a sandbox that answers ENOSYS (seccomp(2), x86-64 and arm64)."""
-    number = {"x86_64": 275, "aarch64": 76}[platform.machine()]
+SPLICE = {"x86_64": 275, "aarch64": 76}
+SENDTO = {"x86_64": 44, "aarch64": 206}
+
+
+def fail_calls(numbers: dict[str, int], error: int) -> None:
+    """In this thread, for ever: a sandbox that answers this system call with an error (seccomp(2))."""
+    number = numbers[platform.machine()]
     load, jump, give_back = 0x20, 0x15, 0x06
-    allow, refuse = 0x7FFF0000, 0x00050000 | errno.ENOSYS
+    allow, refuse = 0x7FFF0000, 0x00050000 | error
     steps = [
         (load, 0, 0, 0),
         (jump, 0, 1, number),
@@ -134,7 +138,7 @@ def test_where_splice_is_forbidden_bodies_are_copied() -> None:
             assert passed(bed) == 0
 
     def run() -> None:
-        forbid_splice()
+        fail_calls(SPLICE, errno.ENOSYS)
         asyncio.run(exchange())
 
     with ThreadPoolExecutor(1) as pool:
@@ -160,3 +164,57 @@ def test_its_descriptors_end_with_it() -> None:
     assert len(set(os.listdir("/proc/self/fd")) - before) == 2
     del pipe
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_reset_that_was_read_is_no_end_because_a_send_fails_too() -> None:
+    """Read behind the first 8 KiB: the next send is told EPIPE, the next read 0, and the answer ends with its connection."""
+    origin = Origin()
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    async with Bed(config_of(server("s", origin.port))) as bed:
+        client = await bed.client()
+        await client.send(POST % 2 + b"a")
+        upstream, _ = await origin.accept_request()
+        upstream.send_now(head + bytes(FIRST_READ - len(head)))
+        upstream.reset()
+        client.send_now(b"b")  # served after the answer, in the same round
+        with pytest.raises(ConnectionResetError):
+            await client.read_to_end()
+
+
+async def test_an_answer_whose_exchange_is_dropped_goes_nowhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The slow path fails just when the answer begins: of the exchange nothing is left to send to."""
+    gone, origin = Origin(), Origin()
+    gone.close()
+    async with Bed(config_of(server("gone", gone.port), server("s", origin.port))) as bed:
+        bed.slow.answer_began = None  # type: ignore[method-assign,assignment]
+        client = await bed.client()
+        await client.send(GET)
+        upstream, _ = await origin.accept_request()
+        await upstream.send(OK % MIB + b"x" * MIB)
+        assert await client.is_ended()
+        assert "internal error in answer_began" in caplog.text
+        assert passed(bed) == 0
+
+
+def test_an_error_that_a_send_was_told_is_no_end() -> None:
+    """What the kernel says once it does not say to who reads: an answer that ends with its connection is not whole."""
+
+    async def exchange() -> None:
+        origin = Origin()
+        async with Bed(config_of(server("s", origin.port))) as bed:
+            client = await bed.client()
+            await client.send(POST % 3 + b"a")
+            upstream, _ = await origin.accept_request()
+            await upstream.read_exactly(1)
+            await upstream.send(b"HTTP/1.1 200 OK\r\n\r\npart")
+            await client.read_until(b"part")
+            client.send_now(b"b")
+            upstream.end_sending()
+            fail_calls(SENDTO, errno.ETIMEDOUT)
+            with pytest.raises(ConnectionResetError):
+                await client.read_to_end()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, exchange()).result()
