@@ -12,15 +12,7 @@ from libc.string cimport memchr, memcpy, strlen
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport getpid
 from wsproxy._fast.lock cimport ws_fence, ws_lock, ws_unlock
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    static inline int64_t ws_number(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
-    static inline void ws_set_number(int64_t *p, int64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
-    """
-    int64_t ws_number(const int64_t* p) noexcept nogil
-    void ws_set_number(int64_t* p, int64_t v) noexcept nogil
+from wsproxy._fast.state cimport ws_load64, ws_store64
 
 # ``pid`` and ``tid``: the request's id in all logs; 0: none did it, or it is not known which.
 Change = namedtuple("Change", "number wall_ms kind cluster server worker error detail request pid tid")
@@ -35,7 +27,7 @@ cdef uint64_t record_change(
     ws_lock(&ring.lock)
     number = ring.last + 1
     record = &ring.records[number % MOST_CHANGES]
-    ws_set_number(&record.number, 0)  # a writer that dies now leaves the oldest record broken, and readers see that
+    ws_store64(&record.number, 0)  # a writer that dies now leaves the oldest record broken, and readers see that
     ws_fence()
     clock_gettime(CLOCK_REALTIME, &now)
     record.wall_ms = <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1_000_000
@@ -48,8 +40,8 @@ cdef uint64_t record_change(
     copy_text(record.server, NAME_BYTES, server, strlen(server))
     copy_text(record.detail, TEXT_BYTES, evidence.detail, evidence.detail_len)
     copy_text(record.request, TEXT_BYTES, evidence.head, visible_start(evidence.head, evidence.head_len))
-    ws_set_number(&record.number, <int64_t>number)
-    ws_set_number(<int64_t*>&ring.last, <int64_t>number)
+    ws_store64(&record.number, <int64_t>number)
+    ws_store64(<int64_t*>&ring.last, <int64_t>number)
     ws_unlock(&ring.lock)
     return number
 
@@ -106,17 +98,17 @@ def visible_path(bytes target not None) -> str:
 cdef list read_changes(ChangeRing* ring, uint64_t since):
     cdef ChangeRecord copy
     cdef ChangeRecord* record
-    cdef uint64_t last = <uint64_t>ws_number(<int64_t*>&ring.last)
+    cdef uint64_t last = <uint64_t>ws_load64(<int64_t*>&ring.last)
     cdef uint64_t number = since + 1
     cdef list found = []
     if last >= MOST_CHANGES and number <= last - MOST_CHANGES:
         number = last - MOST_CHANGES + 1  # older ones are overwritten
     while 0 < number <= last:
         record = &ring.records[number % MOST_CHANGES]
-        if ws_number(&record.number) == <int64_t>number:
+        if ws_load64(&record.number) == <int64_t>number:
             memcpy(&copy, record, sizeof(ChangeRecord))
             ws_fence()
-            if ws_number(&record.number) == <int64_t>number:  # else it was overwritten meanwhile, by a newer one
+            if ws_load64(&record.number) == <int64_t>number:  # else it was overwritten meanwhile, by a newer one
                 found.append(change_of(&copy))
         number += 1
     return found

@@ -138,7 +138,7 @@ cdef class Upstream(Stream):
 
     cdef Py_ssize_t read_limit(self) noexcept:
         """A head is read without a large body behind it: that can go through the pipe."""
-        return FIRST_READ if self.awaits_head and self.engine.pipe is not None else READ_SIZE
+        return FIRST_READ if self.awaits_head and self.fills_pipe() else READ_SIZE
 
     cdef bint can_pipe(self, int64_t left) except -1:
         return (
@@ -171,9 +171,8 @@ cdef class Upstream(Stream):
         self.touch()
         if not self.awaits_head:
             return self.relay(data, length, 0)
-        self.is_cut = length == FIRST_READ and self.engine.pipe is not None and self.fd >= 0
+        self.is_cut = length == FIRST_READ and not self.pending.length and self.fills_pipe()
         if self.pending.length:
-            self.is_cut = False
             buffer_append(&self.pending, data, length)
             data = self.pending.data
             length = self.pending.length

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-
 from wsproxy._fast.engine import Engine
 from wsproxy._fast.pipe import Pipe
 from wsproxy.dataplane.plan import Plan, build_services, socket_address
 
-log = logging.getLogger("wsproxy.worker")
 
+def make_engine(plan: Plan, worker_id: int, slow: object, pipe: Pipe | None = None) -> Engine:
+    """
+    The engine of one worker; ``slow`` answers its rare questions (see ``dataplane.slowpath``).
 
-def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
-    """The engine of one worker; ``slow`` answers its rare questions (see ``dataplane.slowpath``)."""
+    ``pipe``: for large bodies, as ``upstream.splice`` says; who serves nobody needs none.
+    """
     config = plan.config
     limits = plan.settings.limits
     timeouts = plan.settings.timeouts
@@ -46,14 +46,5 @@ def make_engine(plan: Plan, worker_id: int, slow: object) -> Engine:
         takeover_s=plan.settings.affinity.takeover_s,
         client_counts=plan.state.client_counts if limits.client_connections else None,
         most_of_client=limits.client_connections,
-        pipe=_open_pipe() if plan.settings.upstream.splice else None,
+        pipe=pipe,
     )
-
-
-def _open_pipe() -> Pipe | None:
-    """None where there is none to be had: bodies are copied then."""
-    try:
-        return Pipe()
-    except OSError as error:
-        log.warning("upstream.splice: no pipe (%s): bodies are copied", error)
-        return None

@@ -22,6 +22,7 @@ import uvloop
 
 from wsproxy._fast.downstream import DownstreamProtocol
 from wsproxy._fast.engine import Engine
+from wsproxy._fast.pipe import Pipe
 from wsproxy._fast.poller import Door, Poller
 from wsproxy.config.settings import LONGEST_S
 from wsproxy.dataplane import tasks
@@ -78,10 +79,19 @@ def build_engine(
         witness,
         Decisions(plan.config, plan.routes, settings.explain.trusted),
     )
-    engine = make_engine(plan, worker_id, slow)
+    engine = make_engine(plan, worker_id, slow, _open_pipe() if settings.upstream.splice else None)
     slow.engine = engine
     witness.attach_to(engine)
     return engine, slow
+
+
+def _open_pipe() -> Pipe | None:
+    """None where there is none to be had: bodies are copied then."""
+    try:
+        return Pipe()
+    except OSError as error:
+        log.warning("upstream.splice: no pipe (%s): bodies are copied", error)
+        return None
 
 
 async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:

@@ -20,15 +20,16 @@ def write_simulation(result: SimulationJson, sides: Sides) -> str:
     drawn = [("Before", sides.before), ("After", sides.after)]
     if sides.modelled is not None:
         drawn.insert(1, ("Modelled before", sides.modelled))
+    busiest = busiest_of(*(side.series for _, side in drawn))
     body = [
         f"<p>{escape(', '.join(result.logs))}: {result.requests} requests, {result.first} to {result.last}; "
         f"before: {escape(result.before_config or 'as the log says')}, after: {escape(result.config)}{escape(_options(result))}</p>",
         *(f"<p>{escape(note)}</p>" for note in result.notes),
         _servers(result),
         _totals(result),
-        *(_charts("Requests by server", drawn, "requests")),
-        *(_charts("Most requests in flight", drawn, "in_flight")),
-        *(_charts("Requests by affinity", drawn, "affinity")),
+        *(_charts("Requests by server", drawn, "requests", busiest)),
+        *(_charts("Most requests in flight", drawn, "in_flight", busiest)),
+        *(_charts("Requests by affinity", drawn, "affinity", busiest)),
         "<h2>Failed tries and servers marked down</h2>",
         *(f"<p>{name}</p>{events(side.series, _EVENTS)}" for name, side in drawn),
     ]
@@ -73,8 +74,7 @@ def _totals(result: SimulationJson) -> str:
     return f"<h2>Totals</h2><table><tr><th></th>{head}</tr>{rows}</table>"
 
 
-def _charts(title: str, drawn: list[tuple[str, Side]], field: str) -> list[str]:
-    busiest = busiest_of(*(side.series for _, side in drawn))
+def _charts(title: str, drawn: list[tuple[str, Side]], field: str, busiest: list[str]) -> list[str]:
     return [
         f"<h2>{title}</h2>",
         *(f"<p>{name}</p>{chart(side.series, field, busiest)}" for name, side in drawn),
