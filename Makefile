@@ -2,17 +2,18 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SOURCES := $(wildcard wsproxy/_fast/*.pyx wsproxy/_fast/*.pxd)
+SOURCES := $(wildcard wsproxy/_fast/*/*.pyx wsproxy/_fast/*/*.pxd)
 
-.PHONY: help run test build build-debug test-asan fuzz lint bench bench-smoke ci clean
+.PHONY: help run test build wheel build-debug test-asan fuzz lint bench bench-smoke ci clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 run: build       ## wsproxy in front of an embedded demo cluster of three app servers
 	$(BIN)/wsproxy demo
 
+# Three at a time keep two cores busy: many tests wait for a process or for a limit of time.
 test: build      ## all tests (lint and AddressSanitizer runs: make ci)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 build: $(VENV)/.built ## .venv/ with .venv/bin/wsproxy in it
 
@@ -28,11 +29,15 @@ build-debug: $(VENV)/.installed ## extensions with bounds checks and asserts, in
 	WSPROXY_DEBUG=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
 	@rm -f $(VENV)/.built
 
-test-asan: $(VENV)/.installed ## parser tests under AddressSanitizer
+wheel:           ## dist/*.whl that works on any glibc Linux since 2014, without a compiler there
+	scripts/wheel $(PYTHON)
+
+test-asan: $(VENV)/.installed ## parsers, and whole proxies, under AddressSanitizer
 	scripts/test-asan $(BIN)/python
 
-fuzz: $(VENV)/.installed ## parsers under libFuzzer and ASAN: TIME=60 (s each), TARGET=name (one)
-	scripts/fuzz $(BIN)/python $(if $(TIME),--time $(TIME)) $(if $(TARGET),--target $(TARGET))
+fuzz: $(VENV)/.installed ## parsers under libFuzzer, and traffic, with ASAN: TIME=60 (s each), TARGET=name (one)
+	scripts/fuzz $(BIN)/python $(if $(TIME),--time $(TIME)) $(if $(TARGET),--target $(TARGET)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES)) $(if $(VARIANT),--variant $(VARIANT))
 
 lint: build      ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check .

@@ -289,6 +289,12 @@ def lab(*, secure: bool = False, settings: str = "") -> Iterator[Lab]:
         yield Lab(port, worker, app, context)
 
 
+def _worker_of(supervisor: int) -> int:
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    names = {Path(f"/proc/{child}/comm").read_text().strip(): int(child) for child in children}
+    return names["wsproxy-0"]
+
+
 @contextlib.contextmanager
 def _running(arguments: list[str], log: Path) -> Iterator[tuple[int, int]]:
     """``wsproxy run ARGUMENTS``: port, and the worker's pid. Its log is a file: reading a pipe would take time from clients."""
@@ -304,8 +310,7 @@ def _running(arguments: list[str], log: Path) -> Iterator[tuple[int, int]]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"cannot begin: wsproxy did not start:\n{log.read_text()}")
             time.sleep(POLL_S)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        yield int(ready[1]), int(children.split()[0])
+        yield int(ready[1]), _worker_of(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -1,14 +1,19 @@
-"""How much hypothesis tries: ``fast`` in CI, ``HYPOTHESIS_PROFILE=deep pytest --timeout 0 tests/parity`` by hand."""
+"""How much hypothesis tries: ``fast`` in CI, ``HYPOTHESIS_PROFILE=deep pytest --timeout 0 tests/unit/_fast`` by hand."""
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Where the environment forbids it, each of the thousand proxies that tests start would compile all modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # No deadline: two CPUs are shared, and under AddressSanitizer everything is slow.
 BASE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -17,11 +17,11 @@ import msgspec
 from rich.console import Console
 
 from bench.macro import report
-from bench.macro.machine import PROJECT, TooFewCoresError, assign_cores
+from bench.macro.machine import PROJECT, TooFewCoresError, assign_cores, commit
 from bench.macro.measure import Plan, programs_needed, run_scenario
 from bench.macro.processes import StartError
 from bench.macro.programs import MissingProgramsError, ensure
-from bench.macro.proxies import PROXIES, choose
+from bench.macro.proxies import OURS, PROXIES, choose, of_checkout
 from bench.macro.results import Results
 from bench.macro.scenarios import SCENARIOS, Scenario
 
@@ -51,6 +51,11 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
 )
 @click.option("--only", metavar="NAMES", help=f"comma-separated, of: {', '.join(PROXIES)}")
 @click.option(
+    "--against",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    help="another checkout of wsproxy, built there: measured beside ours, as wsproxy-against",
+)
+@click.option(
     "--smoke", is_flag=True, help="one short round to see that everything works; keeps no results"
 )
 @click.option(
@@ -71,6 +76,7 @@ def main(
     rounds: int | None,
     seconds: int | None,
     only: str | None,
+    against: Path | None,
     smoke: bool,
     directory: Path,
     show: Path | None,
@@ -83,11 +89,16 @@ def main(
         return
     chosen = names or ((SMOKE_SCENARIO,) if smoke else tuple(SCENARIOS))
     try:
-        proxies = {name: choose(only, name) for name in chosen}
+        proxies = {
+            name: choose(OURS if only is None and against else only, name) for name in chosen
+        }
     except KeyError as error:
         msg = f"no proxy is called {error}; there are: {', '.join(PROXIES)}"
         raise click.BadParameter(msg, param_hint="--only") from error
 
+    if against is not None:
+        other = of_checkout(against, commit(against))
+        proxies = {name: [*several, other] for name, several in proxies.items()}
     signal.signal(signal.SIGTERM, _leave)  # so that what we started is ended on SIGTERM too
     is_good = True
     try:

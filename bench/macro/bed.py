@@ -141,9 +141,9 @@ def _start_proxy(
     script.write_text(render.render("request.lua", render.wrk_values(scenario, port)))
     argv = proxy.command(_path(proxy.program), config)
     # the same file for all of them, and none where OpenSSL's defaults are meant
-    environment = (
-        {"OPENSSL_CONF": str(workdir / NO_TICKETS)} if scenario.has_full_handshakes else {}
-    )
+    environment = dict(proxy.environment)
+    if scenario.has_full_handshakes:
+        environment["OPENSSL_CONF"] = str(workdir / NO_TICKETS)
     service = stack.enter_context(
         running(proxy.name, argv, {cores.proxy}, directory / "output.log", (port,), environment)
     )

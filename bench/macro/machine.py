@@ -62,11 +62,11 @@ def describe() -> Machine:
     )
 
 
-def commit() -> str:
-    """The commit that is measured, with ``-dirty`` where files differ from it. I/O."""
+def commit(of: Path = PROJECT) -> str:
+    """The commit of a checkout, ours as a rule: what is measured, with ``-dirty`` where files differ from it. I/O."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=PROJECT,
+        cwd=of,
         capture_output=True,
         text=True,
         timeout=GIT_S,

@@ -6,7 +6,8 @@ Driven by ``bed``. Pure, but for looking up where httpd keeps its modules.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,9 +28,9 @@ HTTPD_MODULE_DIRS = (
 SETTINGS_TEMPLATE = "wsproxy.toml"
 
 
-def _wsproxy(program: Path, config: Path) -> list[str]:
-    settings = config.with_name(SETTINGS_TEMPLATE)
-    return [str(program), "run", str(config), "--settings", str(settings), "--workers", "1"]
+def _wsproxy(program: Path, config: Path, *, more: tuple[str, ...] = ()) -> list[str]:
+    settings = str(config.with_name(SETTINGS_TEMPLATE))
+    return [str(program), *more, "run", str(config), "--settings", settings, "--workers", "1"]
 
 
 def _nginx(program: Path, config: Path) -> list[str]:
@@ -97,6 +98,7 @@ class Proxy:
     buffer_lines: tuple[str, ...] = ()
     only_in: tuple[str, ...] = ()
     more_templates: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def config_name(self) -> str:
@@ -223,6 +225,23 @@ VARIANTS = (
 PROXIES = {
     proxy.name: proxy for proxy in (WSPROXY, NGINX, HAPROXY, HTTPD, *OWN_VARIANTS, *VARIANTS)
 }
+
+
+def of_checkout(path: Path, commit: str) -> Proxy:
+    """
+    Another checkout's wsproxy, to be compared with ours, round by round.
+
+    Python and the libraries are ours, so that nothing else differs; the extensions are built there, in place.
+    """
+    return replace(
+        WSPROXY,
+        name=f"{OURS}-against",
+        program=Program("python", (sys.executable,), None, ("--version",)),
+        command=partial(_wsproxy, more=("-m", OURS)),
+        note=f"as wsproxy, of {path} at {commit}",
+        # Not from the working directory: ours is there.
+        environment={"PYTHONPATH": str(path), "PYTHONSAFEPATH": "1"},
+    )
 
 
 def choose(only: str | None, scenario: str) -> list[Proxy]:

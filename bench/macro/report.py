@@ -40,7 +40,7 @@ FIGURES = (
     Figure("core busy %", lambda m: 100 * m.core_busy, 0),
 )
 RATIOS = (
-    Figure("CPU", lambda m: m.cpu_us, 2),
+    Figure("CPU", lambda m: m.cpu_us, 3),
     Figure("requests/s", lambda m: m.requests_per_second, 2),
     Figure("p50", lambda m: m.p50_us, 2),
     Figure("p99", lambda m: m.p99_us, 2),
@@ -62,12 +62,18 @@ def rows(results: Results) -> list[list[str]]:
 def ratio_rows(results: Results) -> list[list[str]]:
     """Our ratio to each peer, one row a peer; empty where we were not measured."""
     ours = results.of(OURS)
-    table = []
-    for peer in results.proxies:
-        if ours and peer != OURS:
-            ratios = [paired_ratios(ours, results.of(peer), figure.value) for figure in RATIOS]
-            table.append([peer, *("-" if ratio is None else show(ratio, 2) for ratio in ratios)])
-    return table
+    if not ours:
+        return []
+    return [
+        [peer, *(_ratio(ours, results.of(peer), figure) for figure in RATIOS)]
+        for peer in results.proxies
+        if peer != OURS
+    ]
+
+
+def _ratio(ours: list[Measurement], theirs: list[Measurement], figure: Figure) -> str:
+    ratio = paired_ratios(ours, theirs, figure.value)
+    return "-" if ratio is None else show(ratio, figure.decimals)
 
 
 def show(value: Spread, decimals: int) -> str:

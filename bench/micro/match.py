@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable
 
-from wsproxy._fast.match import RouteTable
+from wsproxy._fast.decide.match import RouteTable
 
 HOSTS = 1000
 CLUSTERS = 500

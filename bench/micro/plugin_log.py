@@ -16,12 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from wsproxy._fast.replay import ReplayedRequest
+from wsproxy._fast.logs.replay import ReplayedRequest
 from wsproxy.cli.reading import MOST_UNCOLLECTED
 from wsproxy.config.xml import parse_config
-from wsproxy.pluginlog.reader import Reading, read_logs
-from wsproxy.pluginlog.replay import Replay
-from wsproxy.pluginlog.world import World
+from wsproxy.logs.plugin_reader import Reading, read_logs
+from wsproxy.replay.replay import Replay
+from wsproxy.replay.world import World
 
 REQUESTS = 30_000
 CLUSTERS, SERVERS, PAGES = 5, 3, 1200
@@ -142,11 +142,16 @@ def replay_seconds(path: Path, world: World, requests: int) -> tuple[float, int]
 
 def choice_seconds(world: World, count: int) -> float:
     """CPU seconds for so many routes and choices by the live code, without any log."""
-    engine = world.new_process().engine
+    process = world.new_process()
     start = time.process_time()
     for number in range(count):
         request = ReplayedRequest(
-            engine, b"www.example.com", 443, b"/app1/page", [b"JSESSIONID=0000a:clone4"]
+            process.decider,
+            process.view,
+            b"www.example.com",
+            443,
+            b"/app1/page",
+            [b"JSESSIONID=0000a:clone4"],
         )
         request.choose(number + 1, -1)
         request.finish()

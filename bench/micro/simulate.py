@@ -18,12 +18,12 @@ from bench.micro.plugin_log import PLUGIN_DEBUG, make_config, write_log
 from wsproxy.cli.reading import MOST_UNCOLLECTED
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import parse_config
-from wsproxy.pluginlog.reader import Reading, read_logs
-from wsproxy.pluginlog.replay import Replay
-from wsproxy.pluginlog.simulate import Scenario, Simulation
-from wsproxy.pluginlog.simulate_record import Recording
-from wsproxy.pluginlog.simulate_traffic import Traffic
-from wsproxy.pluginlog.world import World
+from wsproxy.logs.plugin_reader import Reading, read_logs
+from wsproxy.replay.replay import Replay
+from wsproxy.replay.world import World
+from wsproxy.simulate.record import Recording
+from wsproxy.simulate.simulation import Scenario, Simulation
+from wsproxy.simulate.traffic import Traffic
 
 REQUESTS = 30_000
 REPEATS = 3  # the fastest counts: anything slower was disturbed

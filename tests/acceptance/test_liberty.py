@@ -133,6 +133,37 @@ async def test_private_headers_of_a_client_are_not_believed(
     assert "6.6.6.6" not in json.dumps(said.headers)
 
 
+async def test_folder_of_each_servers_own_file_is_followed(
+    liberty: LibertyCluster, tmp_path: Path
+) -> None:
+    """Nobody merges anything: what each server wrote by itself is served as one, while one comes and one goes."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+
+    def put(name: str) -> None:
+        write(parts / f"{name}.xml", liberty.member(name).plugin_cfg.read_text())
+
+    async def serving(port: int) -> set[str]:
+        return {each.member for each in await new_sessions(port, liberty.host, SESSIONS)}
+
+    put("s1")
+    put("s2")
+    async with proxy_for(parts) as proxy:
+        assert await serving(proxy.port) == {"s1", "s2"}
+        of_s2 = Visitor(proxy.port, liberty.host)
+        while not of_s2.history or of_s2.member != "s2":
+            of_s2 = Visitor(proxy.port, liberty.host)
+            await of_s2.call()
+        put("s3")
+        await proxy.line("generation 2 of the configuration is in use")
+        assert await serving(proxy.port) == {"s1", "s2", "s3"}
+        (parts / "s1.xml").unlink()
+        await proxy.line("generation 3 of the configuration is in use")
+        assert await serving(proxy.port) == {"s2", "s3"}
+        await of_s2.call()
+        assert (of_s2.member, of_s2.count) == ("s2", 2), "a session of a server that stayed"
+
+
 UNBELIEVABLE = (
     "",
     ":",

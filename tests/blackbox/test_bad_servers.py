@@ -92,7 +92,7 @@ async def test_answer_that_breaks_off_is_incomplete_for_the_client(
         with pytest.raises(IncompleteError):
             await client.body(head)
     await shared.proxy.line(
-        rf"server s?\w+ of cluster {lane.name}: connection closed within an answer"
+        rf"GET /{lane.name}/x: cut off within the answer after a failure in cluster {lane.name}: .*connection closed, within its answer"
     )
 
 

@@ -13,6 +13,7 @@ import pytest_asyncio
 from tests.support.client import Client, ask, get
 from tests.support.jsessionids import CORPUS, session_values
 from tests.support.origin import OK, Origin, OriginConnection, Script
+from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Member, Proxy, lane, running_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -235,7 +236,7 @@ async def test_max_connections_holds_over_all_workers(workers: int) -> None:
 
 @WORKERS
 async def test_full_affinity_server_hands_over(workers: int) -> None:
-    """A session whose server is at MaxConnections goes to another one."""
+    """A session whose server is at MaxConnections goes to another one, and back when there is room."""
     two = lane("two", 2)
     first, second = two.members
     first.attributes += ' MaxConnections="1"'
@@ -251,9 +252,12 @@ async def test_full_affinity_server_hands_over(workers: int) -> None:
         assert await server_of(proxy.port, "/two/x", cookie) == "s1"
         gate.open.set()
         assert (await held).body == b"ok"
-        # There is room again, but the session is at the other server now, until its cookie says so.
-        assert {await server_of(proxy.port, "/two/x", cookie) for _ in range(9)} == {"s1"}
-        assert await server_of(proxy.port, "/two/x", cookie + ":c1") == "ok"
+        # There is room again, and its cookie names that server. An answer may be here before its worker has given the place
+        # back, and another worker sees it taken for that moment.
+        async with asyncio.timeout(WAIT_S):
+            for _ in range(9):
+                while await server_of(proxy.port, "/two/x", cookie) != "ok":
+                    pass
 
 
 async def test_room_is_given_back_however_a_request_ends() -> None:

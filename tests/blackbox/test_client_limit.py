@@ -27,7 +27,11 @@ TARGET = ("127.0.0.1", 80)
 
 @asynccontextmanager
 async def limited(
-    workers: int = 2, settings: str = "", folder: Path | None = None, **options: str
+    workers: int = 2,
+    settings: str = "",
+    folder: Path | None = None,
+    config: str = "",
+    routes: str = "",
 ) -> AsyncIterator[Proxy]:
     """A proxy with the limit, before a server that answers everything."""
     one = lane("one")
@@ -38,7 +42,8 @@ async def limited(
             settings=LIMIT + settings,
             listen=None if settings else "127.0.0.1:0",
             folder=folder,
-            **options,
+            config=config,
+            routes=routes,
         ) as proxy,
         one.origin.serving(keep_answering),
     ):

@@ -10,12 +10,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.demo_cluster import Client, ask, started_cluster
+from tests.support.demo_command import GUIDE_END, read_line, started_demo
 from tests.support.process import WAIT_S, wait_for_end
 from wsproxy.demo.cluster import DemoCluster, ServerSpec
 from wsproxy.errors import StartError
@@ -110,33 +111,6 @@ with DemoCluster(Path(sys.argv[1])) as cluster:
 # wsproxy demo
 
 
-@contextmanager
-def started_demo(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """``wsproxy demo`` on a free port with its files under ``directory``; its children end with it."""
-    command = [sys.executable, "-m", "wsproxy", "demo", "--listen", "127.0.0.1:0", *arguments]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "TMPDIR": str(directory), "PYTHONUNBUFFERED": "1"},
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def read_line(process: subprocess.Popen[str], pattern: str, seen: list[str]) -> re.Match[str]:
-    """The next line of its output that matches; fails with what it said when it ends without."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        seen.append(line)
-        if found := re.search(pattern, line):
-            return found
-    raise AssertionError(f"{pattern!r} did not come; it said:\n{''.join(seen)}")
-
-
 def pids_of_demo(process: subprocess.Popen[str]) -> list[int]:
     """Its children and theirs: app servers, proxy, workers."""
     pids, waiting = [], [process.pid]
@@ -153,10 +127,10 @@ def test_the_demo_does_what_it_tells_people_to_try(tmp_path: Path) -> None:
     """The printed commands, filled in as printed: ask twice, kill the owner, ask again, see it return."""
     with started_demo(tmp_path, "--workers", "2", "--return-after", "1") as demo:
         seen: list[str] = []
-        url = read_line(demo, r"^wsproxy is at (http://\S+)/app/", seen)[1]
+        url = read_line(demo, r"^wsproxy is at (http://\S+)/ in front", seen)[1]
         jar = Path(read_line(demo, r"curl -s -b (\S+) ", seen)[1])
         pid = int(read_line(demo, r"kill -9 (\d+)", seen)[1])
-        read_line(demo, r"sort \| uniq -c", seen)
+        read_line(demo, GUIDE_END, seen)
         client = Client(cookie=jar.read_text().split("\t")[-1].strip())
 
         before = [client.ask(url), client.ask(url)]
@@ -186,7 +160,7 @@ def test_the_demo_ends_all_its_children_and_removes_its_files(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     with started_demo(tmp_path, "--workers", "1") as demo, ExitStack() as stack:
-        read_line(demo, r"uniq -c", [])
+        read_line(demo, GUIDE_END, [])
         pids = pids_of_demo(demo)
         pidfds = [os.pidfd_open(pid) for pid in pids]
         for pidfd in pidfds:
@@ -201,7 +175,7 @@ def test_the_demo_ends_all_its_children_and_removes_its_files(
 @needs_run
 def test_no_child_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:
     with started_demo(tmp_path, "--workers", "1") as demo, ExitStack() as stack:
-        read_line(demo, r"uniq -c", [])
+        read_line(demo, GUIDE_END, [])
         pidfds = [os.pidfd_open(pid) for pid in pids_of_demo(demo)]
         for pidfd in pidfds:
             stack.callback(os.close, pidfd)
@@ -213,7 +187,7 @@ def test_no_child_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:
 def test_the_demo_ends_when_its_proxy_dies(tmp_path: Path) -> None:
     with started_demo(tmp_path, "--workers", "1") as demo:
         seen: list[str] = []
-        read_line(demo, r"uniq -c", seen)
+        read_line(demo, GUIDE_END, seen)
         servers = {int(pid) for pid in re.findall(r"http://\S+  pid (\d+)", "".join(seen))}
         direct = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()
         (proxy,) = {int(pid) for pid in direct} - servers

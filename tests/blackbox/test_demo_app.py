@@ -140,7 +140,7 @@ def test_the_page_shows_count_and_headers_but_not_the_session(s1: DemoServer) ->
     answer = ask(s1.url, "/app/", cookie=cookie, headers={"$WSRA": "<192.0.2.7>"})
     page = answer.body.decode()
     assert answer.headers["Content-Type"].startswith("text/html")
-    assert '<p class="count">2</p>' in page
+    assert '<p class="count" id="count">2</p>' in page
     assert "<tr><th>$WSRA</th><td>&lt;192.0.2.7&gt;</td></tr>" in page
     assert session_of(cookie) not in page
     assert "*" * 19 + session_of(cookie)[-4:] in page

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from wsproxy.admin.messages import ErrorAnswer, ExplainAnswer, Status, WorkerStatus
 from wsproxy.cli.explain import Live, LiveExplanation, explain
-from wsproxy.dataplane.explain import CloneStep, RouteStep, ServerStep
 from wsproxy.dataplane.explained import AFFINITY, REQUEST_ID, ROUTE, RULE, SCORE, SERVER, TRIES
+from wsproxy.explain.explain import CloneStep, RouteStep, ServerStep
 
 DOCS = Path(__file__).parents[2] / "docs" / "explain.md"
 
@@ -103,6 +103,51 @@ def test_clone_ids_are_told_in_order_with_what_became_of_each(config: str) -> No
     assert found["servers"][1]["in_flight"] == found["servers"][1]["max_connections"] == 3
 
 
+@pytest.mark.parametrize(
+    ("cookie", "path", "words"),
+    [
+        ("SHOPID=1111u2IiI5700ZEexr_IaEraiO_+c2", "", 'found "+c2" in SHOPID, and "c2" is the CloneID of server s2, but the separator is ":"'),
+        ("SHOPID=0000a%2bc2", "", 'found "+c2" in SHOPID'),
+        ("shopid=0000a:c2", "", 'found cookie "shopid"; AffinityCookie is "SHOPID"'),
+        ("a=b, Shopid = 0000a:c2", "", 'found cookie "Shopid"; AffinityCookie is "SHOPID"'),
+        ("SHOPID=0000a:C2", "", 'found clone id "C2" in SHOPID; "c2" is the CloneID of server s2'),
+        ("a=b", ";JSESSIONID=0000a:c2", 'found path parameter "JSESSIONID"; AffinityURLIdentifier is "jsessionid"'),
+        ("a=b", ";jsessionid=0000a+c2/x", 'found "+c2" in jsessionid'),
+    ],
+)  # fmt: skip
+def test_what_keeps_a_session_from_being_read(config: str, cookie: str, path: str, words: str) -> None:  # fmt: skip
+    """PM56332: the other separator; names and clone ids in another case. The tree has the same words."""
+    asked = (config, "GET", CART.replace("?", f"{path}?"), "--cookie", cookie)
+    found = explained(*asked)
+    [note] = found["notes"]
+    assert note.startswith(words)
+    assert "regular balancing" in found["rule"]
+    assert note in run(*asked)
+
+
+def test_session_that_is_read_has_no_notes(config: str) -> None:
+    """Nor one that names nobody, or another cookie with a name that is like it."""
+    for cookie in (
+        "SHOPID=0000a:c2",
+        "SHOPID=0000a:gone",
+        "SHOPID=0000a+gone",
+        "SHOPID2=0:c2",
+        "xshopid=0:c2",
+        "a=shopid=0:c2",
+    ):
+        assert explained(config, "GET", CART, "--cookie", cookie)["notes"] == []
+
+
+def test_route_that_is_a_clone_id_is_one(config: str) -> None:
+    """Tomcat's jvmRoute; in the cookie and in the path."""
+    found = explained(config, "GET", CART, "--cookie", "SHOPID=0A1B.c2")
+    assert [step["clone_id"] for step in found["clone_ids"]] == ["c2"]
+    assert found["server"] == "s2"
+    in_path = explained(config, "GET", CART.replace("?", ";jsessionid=0A1B.c2:c1?"))
+    assert [step["clone_id"] for step in in_path["clone_ids"]] == ["c2", "c1"]
+    assert explained(config, "GET", CART, "--cookie", "SHOPID=0A1B.t9")["clone_ids"] == []
+
+
 def test_scheme_chooses_the_transport(config: str) -> None:
     session = ("--cookie", "SHOPID=0000a:c1")
     assert explained(config, "GET", CART, *session)["transport"] == "h1:9443"
@@ -139,12 +184,30 @@ def test_nobody_takes_it(config: str) -> None:
         (("GET", "shop.example/cart"), "found shop.example/cart; allowed is http://HOST"),
         (("GET", "http://a@b/"), "found http://a@b/; allowed is http://HOST"),
         (("GE T", CART), "refused with 400: request line is not"),
-        (("GET", "http://h/a\nb"), "refused with 400"),
+        (("GET", "http://h/a\nb"), 'url: found LF in "http://h/a\\nb"; allowed is one line'),
         (("GET", CART, "--header", "Content-Length: x"), "refused with 400"),
     ],
 )
 def test_what_cannot_be_used_is_named(config: str, arguments: tuple[str, ...], said: str) -> None:
     assert said in run(config, *arguments, code=2)
+
+
+def test_a_broken_file_has_each_problem_on_a_line_of_its_own(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.xml"
+    broken.write_text('<Config RefreshInterval="x">\n<Route/>\n</Config>')
+    lines = run(str(broken), "GET", CART, code=2).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [f"{broken}:1", f"{broken}:2"]
+
+
+def test_nothing_of_the_settings_is_left_out(config: str, tmp_path: Path) -> None:
+    """Limits, what is refused and what is encoded are those of the file: as live traffic would be treated."""
+    settings = tmp_path / "wsproxy.toml"
+    settings.write_text('[routing]\nambiguous_paths = "refuse"\n[http]\nnon_ascii = "encode"\n')
+    with_settings = ("--settings", str(settings))
+    url = "https://shop.example/cart/"
+    assert "refused with 400" in run(config, "GET", f"{url}/x", *with_settings, code=2)
+    assert "refused with 400" in run(config, "GET", f"{url}\xfc", code=2)
+    assert explained(config, "GET", f"{url}\xfc", *with_settings)["path"] == "/cart/%C3%BC"
 
 
 def test_host_of_a_header_replaces_the_urls(config: str) -> None:

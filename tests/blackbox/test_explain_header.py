@@ -18,7 +18,7 @@ from tests.support.client import Answer, Client, ask, get, request
 from tests.support.origin import Origin, OriginConnection, keep_answering
 from tests.support.plugin_log import PluginLog
 from tests.support.proxy import Lane, Member, Proxy, lane, running_proxy
-from wsproxy.pluginlog.messages import Code
+from wsproxy.logs.messages import Code
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -140,7 +140,8 @@ async def test_answers_of_wsproxy_itself(bed: Bed) -> None:
     none = await bed.ask(get("/nowhere", ASK))
     assert none.status == 404
     fields = told(none)
-    assert (fields["route"], fields["rule"]) == ("none", "no Route matches: the fallback answers")
+    rule = "no Route matches: no Uri takes /nowhere; the fallback answers"
+    assert (fields["route"], fields["rule"]) == ("none", rule)
     assert "server" not in fields
     dead = bed.dead.members[1].origin
     dead.refuse()

@@ -100,6 +100,8 @@ SPOOFED = [
     "_WS_HAPRT_WLMVERSION: 7",
     "_WS_ANYTHING: x",
     "$WSanything: x",
+    "-WS-HAPRT-WLMVERSION: 7",
+    "_WS-HAPRT-WLMVERSION: 7",
 ]
 OWN = {
     b"$wsis": b"false",
@@ -115,7 +117,9 @@ OWN = {
 
 def private_fields(message: bytes) -> dict[bytes, bytes]:
     """Private headers of a request; each stands there once."""
-    pairs = [(name, value) for name, value in fields(message) if name.startswith((b"$ws", b"_ws_"))]
+    pairs = [
+        (name, value) for name, value in fields(message) if name[:3] in (b"$ws", b"_ws", b"-ws")
+    ]
     assert len({name for name, _ in pairs}) == len(pairs)
     return dict(pairs)
 
@@ -236,15 +240,18 @@ async def test_trusted_proxy_may_be_written_in_any_way(name: str) -> None:
 
 
 async def test_trusted_proxy_with_a_host_name_is_nobody() -> None:
-    """Names are not resolved; the log says so."""
+    """Names are not resolved; `wsproxy check` says so, and the start says that it does."""
     async with trusting("localhost") as (proxy, only), only.origin.serving(keep_answering):
-        await proxy.line('found TrustedProxy "localhost"; allowed is an IP address')
+        await proxy.line("1 warning; to list: wsproxy check")
         await ask(proxy.port, get("/only/x", *SPOOFED))
         assert private_fields(only.origin.requests[0]) == OWN
 
 
 BOTH_FORWARDED = "[forwarded]\nx_forwarded = true\nforwarded = true\n"
 CLAIMED = [
+    "X_Forwarded_For: 6.6.6.6",
+    "x-forwarded_proto: https",
+    "X_FORWARDED-HOST: evil.example",
     "x-forwarded-FOR: 6.6.6.6",
     "X-Forwarded-For: 10.0.0.1",
     "X-Forwarded-Proto: https",
@@ -256,6 +263,33 @@ CLAIMED = [
 
 def forwarded_fields(message: bytes) -> list[tuple[bytes, bytes]]:
     return [row for row in fields(message) if b"forwarded" in row[0]]
+
+
+LOOK_ALIKES = [
+    "Content_Length: 5",
+    "content_LENGTH: 5",
+    "Transfer_Encoding: chunked",
+    "Keep_Alive: 1",
+    "Proxy_Connection: close",
+    "X_Wsproxy_Explain: 1",
+    "X-Wsproxy_Server: s9",
+    "x_wsproxy-Rule: none",
+]
+
+
+async def test_what_looks_like_a_field_that_is_written_anew_ends_here(shared: Shared) -> None:
+    """For CGI-like servers "_" is "-"; names that nobody writes or strips go on as they came."""
+    lane = shared.lane()
+    kept = ["X_Other: 1", "X_Real_IP: 10.0.0.1", "X_Forwarded_For: 10.0.0.1", "user_agent: x"]
+    async with lane.origin.serving(keep_answering):
+        await ask(shared.port, get(f"/{lane.name}/x", *LOOK_ALIKES, *kept))
+    [message] = lane.origin.requests
+    assert [
+        row for row in fields(message) if b"_" in row[0] and not row[0].startswith(b"_ws_")
+    ] == [
+        (name.lower().encode(), value.encode())
+        for name, _, value in (each.partition(": ") for each in kept)
+    ]
 
 
 async def test_forwarded_fields_are_not_touched_by_default(shared: Shared) -> None:

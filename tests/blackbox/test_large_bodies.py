@@ -20,7 +20,7 @@ from tests.support.client import Client, IncompleteError, get, request
 from tests.support.flow import push
 from tests.support.logfiles import lines_with
 from tests.support.origin import OriginConnection, answering
-from tests.support.process import WAIT_S
+from tests.support.process import STEPS, WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 
 KIB = 1024
@@ -341,16 +341,16 @@ async def test_servers_and_clients_that_are_slow_but_alive_have_the_time_they_ne
         await client.send(request("POST", "/one/x", f"Content-Length: {MIB}"))
         server = await one.origin.accept()
         await server.head()
-        for at in range(0, MIB, MIB // 8):
-            await client.send(body_of(MIB)[at : at + MIB // 8])
-            await server.exactly(MIB // 8)
-            await asyncio.sleep(0.3)
+        for at in range(0, MIB, MIB // 16):
+            await client.send(body_of(MIB)[at : at + MIB // 16])
+            await server.exactly(MIB // 16)
+            await asyncio.sleep(1 / STEPS)
         await server.send(HEAD % MIB)
         await client.head()
-        for at in range(0, MIB, MIB // 8):
-            await server.send(body_of(MIB)[at : at + MIB // 8])
-            assert await client.exactly(MIB // 8) == body_of(MIB)[at : at + MIB // 8]
-            await asyncio.sleep(0.3)
+        for at in range(0, MIB, MIB // 16):
+            await server.send(body_of(MIB)[at : at + MIB // 16])
+            assert await client.exactly(MIB // 16) == body_of(MIB)[at : at + MIB // 16]
+            await asyncio.sleep(1 / STEPS)
 
 
 @SPLICE

@@ -249,7 +249,7 @@ async def test_local_answers_have_a_date(tmp_path: Path) -> None:
     since = now_s()
     (tmp_path / "a.txt").write_text("a")
     settings = f'[fallback]\nmode = "directory"\ndirectory = "{tmp_path}"\n'
-    async with running_proxy([], settings=settings) as proxy:
+    async with running_proxy([lane("any")], settings=settings) as proxy:
         for message, status in (
             (get("/a.txt"), 200),
             (get("/none"), 404),

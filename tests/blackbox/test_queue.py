@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from tests.support.client import Answer, Client, IncompleteError, ask, chunks, get, request
-from tests.support.origin import OK, OriginConnection, body_of, keep_answering
+from tests.support.origin import OK, OriginConnection, answering, body_of, keep_answering
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 
@@ -195,6 +195,41 @@ async def test_client_that_leaves_is_not_waited_for(how: str) -> None:
         gate.answer(2)
         assert [(await each).status for each in (first, last)] == [200, 200]
         assert gate.arrived == ["first", "last"]
+
+
+@pytest.mark.parametrize("how", ["ends", "hangs up", "resets"])
+async def test_client_that_leaves_within_its_body_is_not_waited_for(how: str) -> None:
+    """Nobody reads from it while it waits: that it left is seen when its turn comes. What it was given before it may still read."""
+    full, free, gate = limited(1), lane("free"), Gate()
+    page = b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n" + b"a" * 500_000
+    async with (
+        running_proxy([full, free], workers=1, settings=FOR_EVER) as proxy,
+        full.origin.serving(gate.script),
+        free.origin.serving(answering(page)),
+        await Client.connect(proxy.port, receive_buffer=4096) as leaver,
+    ):
+        waiting = Waiting(proxy)
+        first = asking(proxy, "/full/first")
+        await gate.has(1)
+        post = request("POST", "/full/leaver", "Content-Length: 300000")
+        await leaver.send(get("/free/x") + post)
+        await leaver.head()
+        await leaver.exactly(500_000 - 9000)  # the rest is in the kernels
+        await waiting.more()
+        await leaver.send(b"u" * 20_000)  # not read either
+        last = asking(proxy, "/full/last")
+        await waiting.more()
+        if how == "ends":
+            leaver.half_close()
+        else:
+            leaver.reset() if how == "resets" else leaver.sock.close()
+        gate.answer(2)  # before anybody looks
+        await proxy.line("left the queue of cluster full")
+        assert [(await each).status for each in (first, last)] == [200, 200]
+        assert gate.arrived == ["first", "last"]
+        if how == "ends":
+            assert await leaver.exactly(9000) == b"a" * 9000
+            assert await leaver.rest() == b""
 
 
 async def test_body_waits_with_its_request() -> None:

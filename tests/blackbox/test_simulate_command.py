@@ -18,7 +18,7 @@ from tests.support.origin import OriginConnection
 from tests.support.plugin_log import CONFIG, PluginLog
 from tests.support.proxy import lane, running_proxy
 from tests.support.simulated import TWO, AccessLog
-from wsproxy.pluginlog.messages import Code
+from wsproxy.logs.messages import Code
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 SEED = sorted((SHARED / "seeds").glob("004*"))
@@ -62,9 +62,19 @@ def test_people_see_both_sides(config: Path, access: Path, tmp_path: Path) -> No
         access, "--config", config, *COMMON, "--down", "s1@10:00:20+10s", "--html", page
     )  # fmt: skip
     assert done.returncode == 0
-    assert "60 -> 20" in done.stdout  # s1 fails at 10:00:20, and is marked down for a minute
-    assert "0 -> 40" in done.stdout
-    assert "33.3%" in done.stdout
+    # s1 fails at 10:00:20, and is marked down for a minute
+    rows = [
+        line.split()[:4] for line in done.stdout.splitlines() if re.match(r"(s\d |  ).*%", line)
+    ]
+    assert rows == [
+        ["s1", "before", "60", "100.0%"], ["after", "20", "33.3%", "20"],
+        ["s2", "before", "0", "0.0%"], ["after", "40", "66.7%", "30"],
+    ]  # fmt: skip
+    assert done.stdout.startswith(
+        "before:   what access.log says happened\n"
+        "after:    its requests through new.xml --down s1@10:00:20+10s, simulated\n"
+    )
+    assert done.stdout.splitlines()[-1] == "10 of 10 sessions move, none breaks."
     assert "note: 10 of 10 sessions began before the log" in done.stdout
     text = page.read_text()
     assert "--down s1@10:00:20+10s" in text
@@ -105,7 +115,10 @@ def test_the_exit_code_tells_whether_it_gets_worse(config: Path, access: Path) -
         assert says in done.stderr
     assert run(access, "--config", access, *COMMON).returncode == 2
     done = run(access, "--config", config)
-    assert (done.returncode, "no line of http_plugin.log in it" in done.stderr) == (2, True)
+    assert (done.returncode, "this is an access log: say --format common" in done.stderr) == (
+        3,
+        True,
+    )
 
 
 def test_a_log_without_uris_is_refused(tmp_path: Path) -> None:
@@ -114,8 +127,8 @@ def test_a_log_without_uris_is_refused(tmp_path: Path) -> None:
     log.counters("n_s1", 0, 1, 1)
     (tmp_path / "stats.log").write_text(log.text())
     done = run(tmp_path / "stats.log", "--config", tmp_path / "plugin-cfg.xml")
-    assert done.returncode == 2
-    assert "found no request with its URI; allowed is a log of LogLevel Detail" in done.stderr
+    assert done.returncode == 3
+    assert "nothing can be simulated: LogLevel Stats tells no URIs: set LogLevel" in done.stderr
 
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="no corpus")

@@ -12,17 +12,22 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import WAIT_S, WatchedProcess, ask, wait_for_end, watched_process
+from tests.support.proxy import processes_of
 
 # A connection lands on either worker by the hash of its ports: with this many, all on one is as good as impossible.
 MANY = 200
 
 
 def supervised(
-    mode: str, *, workers: int = 2, shutdown_s: float = 60.0, env: dict[str, str] | None = None
+    mode: str,
+    *,
+    workers: int = 2,
+    shutdown_s: float = 60.0,
+    hang_s: float = 0.0,
+    env: dict[str, str] | None = None,
 ) -> AbstractAsyncContextManager[WatchedProcess]:
-    return watched_process(
-        "-m", "tests.support.supervised", mode, str(workers), str(shutdown_s), env=env
-    )
+    numbers = map(str, (workers, shutdown_s, hang_s))
+    return watched_process("-m", "tests.support.supervised", mode, *numbers, env=env)
 
 
 async def ready_port(supervisor: WatchedProcess) -> int:
@@ -36,12 +41,13 @@ async def ready_port(supervisor: WatchedProcess) -> int:
 
 
 async def ask_until(port: int, question: str, answers: set[str], wanted: int) -> None:
-    """Adds answers until there are ``wanted`` different ones."""
-    for _ in range(MANY):
-        answers.add(await ask(port, question))
-        if len(answers) == wanted:
-            return
-    pytest.fail(f"found answers {answers}; wanted {wanted}")
+    """Adds answers until there are ``wanted`` different ones: one who is started anew gets connections when it is ready."""
+    try:
+        async with asyncio.timeout(WAIT_S):
+            while len(answers) < wanted:
+                answers.add(await ask(port, question))
+    except TimeoutError:
+        pytest.fail(f"found answers {answers}; wanted {wanted}")
 
 
 async def test_all_workers_get_connections_on_the_same_free_port() -> None:
@@ -144,8 +150,9 @@ async def test_crash_loop_gives_up() -> None:
         assert "started again in 1.6 s" in ends[-1]
 
 
-async def test_workers_end_with_a_killed_supervisor() -> None:
-    """No orphan keeps the port."""
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_workers_end_with_a_killed_supervisor(is_stopped: bool) -> None:
+    """No orphan keeps the port, not even one that SIGSTOP holds."""
     async with supervised("serve") as supervisor:
         port = await ready_port(supervisor)
         pids: set[str] = set()
@@ -154,6 +161,8 @@ async def test_workers_end_with_a_killed_supervisor() -> None:
             pidfds = [os.pidfd_open(int(pid)) for pid in pids]
             for pidfd in pidfds:
                 stack.callback(os.close, pidfd)
+            if is_stopped:
+                os.kill(int(next(iter(pids))), signal.SIGSTOP)
             supervisor.send(signal.SIGKILL)
             ended = [await asyncio.to_thread(wait_for_end, pidfd) for pidfd in pidfds]
         assert ended == [True, True]
@@ -161,12 +170,57 @@ async def test_workers_end_with_a_killed_supervisor() -> None:
             await ask(port, "pid")
 
 
+async def test_worker_that_hangs_ends_with_a_killed_supervisor() -> None:
+    """Not later than a supervisor would have killed it; no handler of Python would have run."""
+    async with supervised("stuck", workers=1, shutdown_s=0) as supervisor:
+        port = await ready_port(supervisor)
+        (worker,) = processes_of(supervisor.pid, r"wsproxy-\d+")
+        with ExitStack() as stack:
+            pidfd = os.pidfd_open(worker)
+            stack.callback(os.close, pidfd)
+            supervisor.send(signal.SIGKILL)
+            assert await asyncio.to_thread(wait_for_end, pidfd)
+        with pytest.raises(ConnectionRefusedError):
+            await ask(port, "pid")
+
+
+@pytest.mark.parametrize(
+    ("mode", "doing"),
+    [("spin", "runs without end"), ("block", "waits in a system call"), ("stubborn", "waits in")],
+)
+async def test_worker_that_hangs_is_killed_and_started_anew(mode: str, doing: str) -> None:
+    """It says where it hung; SIGKILL ends one that does not act on SIGABRT."""
+    async with supervised(mode, workers=1, hang_s=1.0) as supervisor:
+        await supervisor.line("state: started 0")
+        hung = await supervisor.line(
+            rf"ERROR .*worker 0 \(pid (\d+)\) makes no turn for 1\.\d s \(process\.hang_s\): it {doing}.*is killed"
+        )
+        if mode == "stubborn":
+            await supervisor.line(rf"worker 0 \(pid {hung[1]}\) did not end with SIGABRT; SIGKILL")
+        else:
+            await supervisor.line(rf"worker 0 \(pid {hung[1]}\): Fatal Python error: Aborted")
+            await supervisor.line(rf"worker 0 \(pid {hung[1]}\): .*hread .* in _{mode}\\n")
+        await supervisor.line("state: died 0")
+        await supervisor.line("state: started 0")
+        signal_name = "SIGKILL" if mode == "stubborn" else "SIGABRT"
+        assert [line for line in supervisor.lines if f"was killed by {signal_name} after" in line]
+
+
+async def test_stopped_worker_finishes_at_the_stop() -> None:
+    """SIGTERM alone would wait for somebody who sets it going."""
+    async with supervised("serve") as supervisor:
+        port = await ready_port(supervisor)
+        os.kill(int(await ask(port, "pid")), signal.SIGSTOP)
+        supervisor.send(signal.SIGTERM)
+        assert await supervisor.end() == 0
+
+
 async def test_hangup_changes_nothing() -> None:
-    """SIGHUP says that there is no reload yet; the proxy goes on."""
+    """Where no loader is, SIGHUP says so; the proxy goes on."""
     async with supervised("serve") as supervisor:
         port = await ready_port(supervisor)
         supervisor.send(signal.SIGHUP)
-        await supervisor.line("SIGHUP: reload does not exist yet")
+        await supervisor.line("SIGHUP: this proxy keeps the configuration of its start")
         assert int(await ask(port, "pid")) != supervisor.pid
 
 

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from tests.support.client import Client, get, request
 from tests.support.origin import OK, answering, keep_answering
+from tests.support.process import STEPS
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -19,7 +20,15 @@ HEAD_S = 0.5
 KEEPALIVE_S = 1.0
 BODY_S = 0.7
 HALF_CLOSED_S = 0.6
-SETTINGS = f"[timeouts]\nhead_s = {HEAD_S}\nkeepalive_s = {KEEPALIVE_S}\nbody_s = {BODY_S}\nhalf_closed_s = {HALF_CLOSED_S}\n"
+SERVER_HEAD_S = 0.8
+SETTINGS = f"""
+[timeouts]
+head_s = {HEAD_S}
+keepalive_s = {KEEPALIVE_S}
+body_s = {BODY_S}
+half_closed_s = {HALF_CLOSED_S}
+server_head_s = {SERVER_HEAD_S}
+"""
 
 
 @dataclass(slots=True)
@@ -106,9 +115,9 @@ async def test_each_request_begins_the_time_anew(hasty: Hasty) -> None:
     """A connection in use outlives all limits."""
     one = hasty.lanes.pop()
     async with one.origin.serving(keep_answering), await Client.connect(hasty.port) as client:
-        for _ in range(5):
+        for _ in range(12):
             assert (await client.ask(get(f"/{one.name}/x"))).status == 200
-            await asyncio.sleep(KEEPALIVE_S / 2)  # the behaviour under test is about time
+            await asyncio.sleep(KEEPALIVE_S / STEPS)  # the behaviour under test is about time
     assert one.origin.accepted == 1
 
 
@@ -132,9 +141,9 @@ async def test_body_that_moves_may_take_long(hasty: Hasty) -> None:
     """body_s counts from the last byte."""
     one = hasty.lanes.pop()
     async with one.origin.serving(keep_answering), await Client.connect(hasty.port) as client:
-        await client.send(request("POST", f"/{one.name}/x", "Content-Length: 5"))
-        for _ in range(5):
-            await asyncio.sleep(BODY_S / 2)  # the behaviour under test is about time
+        await client.send(request("POST", f"/{one.name}/x", "Content-Length: 12"))
+        for _ in range(12):
+            await asyncio.sleep(BODY_S / STEPS)  # the behaviour under test is about time
             await client.send(b"x")
         assert (await client.answer()).status == 200
 
@@ -184,3 +193,24 @@ async def test_half_closed_client_waits_so_long_and_no_longer(hasty: Hasty) -> N
         assert await server.end() == b""
         assert now() - began > HALF_CLOSED_S / 2
         assert await client.is_cut()
+
+
+async def test_head_of_an_answer_that_drips_is_504(hasty: Hasty) -> None:
+    """Each byte came in time for ServerIOTimeout; the head as a whole did not, and the log says which limit it was."""
+    one = hasty.lanes.pop()
+    async with await Client.connect(hasty.port) as client:
+        await client.send(get(f"/{one.name}/x"))
+        server = await one.origin.accept()
+        await server.head()
+        began = now()
+        await server.send(b"HTTP/1.1 200 OK\r\nX: ")
+        answering = asyncio.ensure_future(client.answer())
+        while not answering.done():
+            try:
+                await server.send(b"y")
+            except (BrokenPipeError, ConnectionResetError):
+                break
+            await asyncio.wait([answering], timeout=SERVER_HEAD_S / 10)
+        assert (await answering).status == 504
+        assert now() - began > SERVER_HEAD_S * 0.9
+    await hasty.proxy.line(r"timeouts\.server_head_s: the head of the answer is not whole")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import shutil
 import signal
 import ssl
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from tests.support.origin import field as field_of
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 from tests.support.tls_pipe import TlsClient, client_context
+from wsproxy.dataplane.tls import MOST_IN_HANDSHAKE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -174,6 +176,35 @@ async def test_certificate_follows_the_server_name(
 
 
 @VERSIONS
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="Python sends no such name")
+@pytest.mark.parametrize("name", [b"\xff\xfe.example", "sch\u00f6n.example".encode()])
+async def test_server_name_that_is_not_ascii_gets_the_first_certificate(
+    bench: Bench, version: ssl.TLSVersion, name: bytes
+) -> None:
+    """Whoever says it is served like one who says a name that is not known, and the next one is chosen for again."""
+    lane = bench.lane()
+    async with lane.origin.serving(keep_answering):
+        client = await asyncio.create_subprocess_exec(
+            *("openssl", "s_client", "-ign_eof", "-verify_return_error", "-servername", name),
+            *(
+                "-connect",
+                f"127.0.0.1:{bench.proxy.ports[OPEN]}",
+                "-CAfile",
+                bench.folder / "ca.pem",
+            ),
+            "-tls1_2" if version is TLS12 else "-tls1_3",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        question = f"GET /{lane.name}/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        said, _ = await asyncio.wait_for(client.communicate(question.encode()), WAIT_S)
+    assert b"subject=CN = shop.example" in said or b"subject=CN=shop.example" in said
+    assert b"\nHTTP/1.1 200 OK\r\n" in said.replace(b"\r\n---\r\n", b"\n").replace(b"---\n", b"\n")
+    async with await bench.open(name="other.example") as other:
+        assert other.pipe.ssl.getpeercert(binary_form=True) == bench.other.der
+
+
+@VERSIONS
 async def test_session_goes_on_at_every_worker(bench: Bench, version: ssl.TLSVersion) -> None:
     """Tickets of one worker are good at the other, and at one that was started after the ticket was made."""
     lane = bench.lane()
@@ -258,14 +289,48 @@ async def test_old_version_is_refused(bench: Bench) -> None:
 
 
 async def test_silent_client_is_dropped_in_the_handshake(bench: Bench) -> None:
-    """The handshake has head_s; plain HTTP on a TLS port ends at once."""
+    """The handshake has head_s."""
     async with await Client.connect(bench.proxy.ports[OPEN]) as silent:
         assert await silent.is_cut()
+
+
+async def test_handshake_in_too_many_records_is_refused(bench: Bench) -> None:
+    out = ssl.MemoryBIO()
+    begun = bench.context().wrap_bio(ssl.MemoryBIO(), out, server_hostname="shop.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        begun.do_handshake()
+    hello = out.read()
+    pieces = [hello[:3] + b"\0\1" + hello[at : at + 1] for at in range(5, len(hello))]
+    assert len(pieces) > MOST_IN_HANDSHAKE
+    async with await Client.connect(bench.proxy.ports[OPEN]) as client:
+        await client.send(b"".join(pieces))
+        assert await client.is_cut()
+    await bench.proxy.line("TLS with a client failed: too many records in the handshake")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "BREW"])
+async def test_plain_request_on_a_tls_port_is_told_so(bench: Bench, method: str) -> None:
+    """400 with a line that says what is wrong, whatever the method, the body and how the request comes in."""
+    listener = {"GET": OPEN, "POST": CLOSED}.get(method, NEW)
+    async with await Client.connect(bench.proxy.ports[listener]) as plain:
+        await plain.send(request(method, "/", body=b"x" * 300_000 if method == "POST" else b""))
+        answer = await plain.answer()
+        assert (answer.status, answer.closes) == (400, True)
+        assert b"This port speaks TLS: the address must begin with https://." in answer.body
+    await bench.proxy.line("a plain request on a TLS port is answered with 400")
+
+
+async def test_plain_head_request_on_a_tls_port_gets_no_body(bench: Bench) -> None:
     async with await Client.connect(bench.proxy.ports[OPEN]) as plain:
-        await plain.send(get("/"))
-        with pytest.raises((IncompleteError, ConnectionResetError)):
-            await plain.answer()
-    await bench.proxy.line("TLS with a client failed: HTTP_REQUEST")
+        assert (await plain.ask(request("HEAD", "/"), head_only=True)).status == 400
+
+
+async def test_tls_handshake_on_a_plain_port_is_refused_at_once(bench: Bench) -> None:
+    """Not after head_s, as a head that does not end; the log says what it was."""
+    start = len(bench.proxy.lines)
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await bench.open(PLAIN)
+    await bench.proxy.line(r"400: a TLS handshake on a port without certificates", start)
 
 
 async def test_large_answer_to_a_slow_client_is_whole(bench: Bench) -> None:

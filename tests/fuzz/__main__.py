@@ -1,9 +1,9 @@
 """
-Runs the targets under libFuzzer, one after the other, and says for each how much was tried and what was found.
+Runs the targets under libFuzzer, one after the other, then whole traffic; says for each how much was tried and what was found.
 
 Driven by ``scripts/fuzz`` (``make fuzz``), which builds the instrumented extensions first. Crashing inputs are written to
 tests/fuzz/corpus/TARGET, where ``test_replay`` picks them up; what libFuzzer learned stays in build/fuzz/TARGET for the
-next run. Exit status 1 where anything was found.
+next run. What traffic found is printed, with the command that plays it again. Exit status 1 where anything was found.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.fuzz.seeds import MAX_BYTES, dictionary, seeds
 from tests.fuzz.targets import MISSING, TARGETS
+from tests.fuzz.traffic.run import main as play_traffic
 
 PROJECT = Path(__file__).resolve().parents[2]
 BUILD = PROJECT / "build" / "fuzz"
@@ -36,6 +37,8 @@ MALLOC_MIB = 64
 GRACE_S = 600
 # Instead of the status of a child that did not end in time; none has it.
 DID_NOT_END = -1000
+# No parser and not under libFuzzer: whole proxies between clients and servers of `tests.fuzz.traffic`.
+TRAFFIC = "traffic"
 
 
 @dataclass(frozen=True)
@@ -148,16 +151,26 @@ def report(run: Run) -> bool:
 
 def main() -> int:
     """0 where nothing was found."""
+    targets = [*TARGETS, TRAFFIC]
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--time", type=int, default=60, help="seconds for each target")
-    parser.add_argument("--target", default="", help=f"only this one of {', '.join(TARGETS)}")
+    parser.add_argument("--target", default="", help=f"only this one of {', '.join(targets)}")
+    parser.add_argument("--seed", default="", help="of traffic; default: another one each time")
+    parser.add_argument(
+        "--cases", default="", help="of traffic: NUMBER or FIRST-LAST, again and again"
+    )
+    parser.add_argument("--variant", default="", help="of traffic: only this proxy")
     options = parser.parse_args()
     if options.target in MISSING:
         sys.exit(f"fuzz: no target {options.target}: {MISSING[options.target]}")
-    if options.target and options.target not in TARGETS:
-        sys.exit(f"fuzz: found target {options.target}; allowed is {', '.join(TARGETS)}")
-    chosen = [options.target] if options.target else list(TARGETS)
-    clean = [report(fuzz(target, options.time)) for target in chosen]
+    if options.target and options.target not in targets:
+        sys.exit(f"fuzz: found target {options.target}; allowed is {', '.join(targets)}")
+    chosen = [options.target] if options.target else targets
+    clean = [report(fuzz(target, options.time)) for target in chosen if target != TRAFFIC]
+    if TRAFFIC in chosen:
+        given = {"seed": options.seed, "cases": options.cases, "variant": options.variant}
+        more = [f"--{name}={value}" for name, value in given.items() if value]
+        clean.append(play_traffic([f"--time={options.time}", *more]) == 0)
     if not options.target:
         for target, why in MISSING.items():
             print(f"{target:14} not there: {why}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 # Python modules whose branches count too; the extensions count by themselves.
-PYTHON_UNDER_TEST = ["wsproxy.config", "wsproxy.routing", "wsproxy.pluginlog"]
+PYTHON_UNDER_TEST = ["wsproxy.config", "wsproxy.routing", "wsproxy.logs", "wsproxy.replay"]
 # Of one input, under AddressSanitizer. Ordinary ones take about 1 ms; a pattern that backtracks takes for ever.
 MOST_CPU_S = 2.0
 
@@ -35,7 +35,7 @@ def bounded(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
 
 def check_instrumented(build: Path) -> None:
     """Raises RuntimeError where the parsers or this process are not the instrumented ones."""
-    head = importlib.import_module("wsproxy._fast.head")
+    head = importlib.import_module("wsproxy._fast.http.head")
     path = Path(str(head.__file__)).resolve()
     if build.resolve() not in path.parents:
         msg = f"found {path}; allowed is a module in {build}"

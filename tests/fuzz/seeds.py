@@ -2,7 +2,7 @@
 What the fuzzer begins with for each target: inputs that reach far into the readers, and the words of their grammars.
 
 Driven by ``__main__`` (writes them to files for libFuzzer) and ``test_replay`` (each must pass its target). Takes what the
-repository has: raw requests of tests/parity, golden cases, sample configurations; and the shared corpus where there is one.
+repository has: raw requests of tests/corpus, golden cases, sample configurations; and the shared corpus where there is one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.plugin_log import PluginLog
 from wsproxy.config import model
 from wsproxy.config.attributes import specs_of
 from wsproxy.config.model import AttributeSpec
-from wsproxy.pluginlog.messages import SHAPES, Code, wanted
+from wsproxy.logs.messages import SHAPES, Code, wanted
 
 # Mutations of longer inputs tell little more and take longer; limits are met with small ones (targets set small limits).
 MAX_BYTES = {
@@ -29,6 +29,7 @@ MAX_BYTES = {
     "clone_ids": 512,
     "plugin_cfg": 6144,
     "plugin_log": 4096,
+    "told": 1024,
 }
 
 RESPONSES = (
@@ -118,6 +119,24 @@ def plugin_logs() -> Iterator[bytes]:
         yield path.read_bytes()
 
 
+def told_heads() -> Iterator[bytes]:
+    """Heads with sessions and passwords wherever they may be, and the raw requests."""
+    values = (
+        *(b"/a;jsessionid=0001ABC:c1/b?Sid=x", b"/a%3Bwsid%3DABC+c1", b"/a?b=%253Bjsessionid%253DX", b"http://u:p@h/?x=1"),
+        *(b"a=b; JSESSIONID=\"0000x:c1\"; c", b"%3A%2F%2Fu%3Ap%40h%2F", b"\x1b[31m\xc2\x9b\xe2\x80\xae\xff\\x41"),
+        *(b"0; url=/a;sid=x", b"[21/Nov/2026:16:17:21.30695] 1 1 - ERROR: x"),
+    )  # fmt: skip
+    for number, value in enumerate(values):
+        fields = b"".join(
+            b"%b: %b\r\n" % (name, value)
+            for name in (b"Referer", b"Cookie", b"Set-Cookie", b"X-Other", b"Authorization")
+        )
+        yield bytes([number % 4]) + b"GET %b HTTP/1.1\r\n%b\r\n" % (value, fields)
+        yield bytes([number % 4]) + b"HTTP/1.1 200 %b\r\n%b\r\n" % (value, fields)
+    for number, request in enumerate(raw_requests()):
+        yield bytes([number % 4]) + request
+
+
 SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "request_head": request_heads,
     "response_head": response_heads,
@@ -125,6 +144,7 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "clone_ids": clone_id_texts,
     "plugin_cfg": plugin_cfgs,
     "plugin_log": plugin_logs,
+    "told": told_heads,
 }
 
 
@@ -157,6 +177,11 @@ CHUNK_WORDS = (
 SESSION_WORDS = (
     *(b"JSESSIONID=", b"SSLJSESSION=", b"jsessionid=", b"J=", b"j=", b"x=", b"a-b_c=", b"%3A", b"%3a", b"%2B"),
     *(b"%2b", b":", b"+", b";", b"; ", b'"', b"/", b"\n", b"=", b"%", b"0000x:c1", b"\t", b" "),
+)  # fmt: skip
+TOLD_WORDS = (
+    *(b"\r\n", b"?", b"&", b"#", b"@", b"://", b"%3A%2F%2F", b"%40", b"%3B", b"%3D", b"%253D", b"wsid=", b"Sid="),
+    *(b"GET / HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n", b"Cookie: ", b"Set-Cookie: ", b"Referer: ", b"Authorization: "),
+    *(b"$WSPT: ", b"\xc2\x9b", b"\xe2\x80\xae", b"\xff", b"\\x41", b"[29/Jul/2014:", b"[Wed Oct 03 ", b"\x1b"),
 )  # fmt: skip
 LOG_WORDS = (
     *(
@@ -228,6 +253,7 @@ def words(target: str) -> list[bytes]:
         "plugin_log": lambda: iter(
             [*LOG_WORDS, *(row[1] for row in wanted()), *(row[0] for row in wanted())]
         ),
+        "told": lambda: iter([*SESSION_WORDS, *TOLD_WORDS]),
     }
     return [word for word in dict.fromkeys(found[target]()) if word]
 

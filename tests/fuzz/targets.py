@@ -15,24 +15,29 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.support.oracles import http_head, log_lines, rewrite
+from tests.support.oracles import mask as mask_oracle
 from tests.support.oracles.chunked import parse_chunked
 from tests.support.oracles.clone_ids import find_clone_ids
 from tests.support.oracles.errors import HeadError, RefusedError
 from tests.support.oracles.trailers import passed
 from tests.support.verdicts import Verdict, by_oracle, compiled
-from wsproxy._fast.affinity import read_clone_ids
-from wsproxy._fast.chunked import read_chunks
-from wsproxy._fast.head import has_head_end, read_request, read_response
-from wsproxy._fast.loglines import LineScanner, read_lines
-from wsproxy._fast.rewrite import rewrite_request, rewrite_response
-from wsproxy._fast.trailers import relay_chunks
+from wsproxy._fast.decide.affinity import read_clone_ids
+from wsproxy._fast.decide.edits import rewrite_request, rewrite_response
+from wsproxy._fast.http.chunked import read_chunks
+from wsproxy._fast.http.head import has_head_end, read_request, read_response
+from wsproxy._fast.http.trailers import relay_chunks
+from wsproxy._fast.logs.lines import LineScanner, read_lines
+from wsproxy._fast.tell.mask import SessionNames, mask, mask_head
+from wsproxy._fast.tell.readable import escape, unescape
+from wsproxy.config.fmt import format_config
+from wsproxy.config.write import write_config
 from wsproxy.config.xml import parse_config
 from wsproxy.errors import ConfigRefusedError
-from wsproxy.pluginlog.messages import wanted
-from wsproxy.pluginlog.outcome import RequestOutcome
-from wsproxy.pluginlog.reader import Reading, Unwrapper
-from wsproxy.pluginlog.replay import Replay
-from wsproxy.pluginlog.world import World
+from wsproxy.logs.messages import wanted
+from wsproxy.logs.plugin_reader import Reading, Unwrapper
+from wsproxy.replay.outcome import RequestOutcome
+from wsproxy.replay.replay import Replay
+from wsproxy.replay.world import World
 from wsproxy.routing.table import build_route_table
 
 PEER = b"192.0.2.1"
@@ -298,6 +303,10 @@ def plugin_cfg(data: bytes) -> None:
         for path in (b"/", b"/snoop/x;jsessionid=0000a:c1", b"//%2e"):
             match = compiled.table.match_path(b"localhost", 9080, path)
             assert match is None or 0 <= match.route < len(compiled.routes), match
+        canonical = format_config(data, "f")
+        assert format_config(canonical.encode(), "f") == canonical, canonical
+        written = write_config(loaded.config)
+        assert parse_config(written.encode(), "f").config == loaded.config, written
     in_utf_16 = data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data
     for problem in problems:
         assert str(problem).isprintable(), problem
@@ -353,7 +362,41 @@ def plugin_log(data: bytes) -> None:
             assert check.result != "undecided" or check.note, check
 
 
+MASKED_COOKIES, MASKED_PARAMS = frozenset((b"JSESSIONID", b"Sid")), frozenset((b"wsid",))
+SESSION_NAMES = SessionNames(MASKED_COOKIES, MASKED_PARAMS)
+
+
+def told(data: bytes) -> None:
+    """
+    What logs tell of a head: the oracle's, in the access log and in http_plugin.log, and that reads back.
+
+    The first byte says whether sessions are shown, and the separator.
+    """
+    options = data[0] if data else 0
+    head = data[1:]
+    shows, separator = bool(options & 1), b"+" if options & 2 else b":"
+    masker = mask_oracle.Masker(
+        MASKED_COOKIES, MASKED_PARAMS, mask_oracle.plain, separator, shows, not shows
+    )
+    line = mask_head(head, SESSION_NAMES, separator, shows_sessions=shows)
+    check_same(line, masker.head(head), "head")
+    written = escape(line.decode("utf-8", "surrogateescape"))
+    check_same(written.encode(), mask_oracle.readable(line), "line")
+    assert all(c >= " " and c != "\x7f" for c in written), written
+    check_same(unescape(written.encode()), line, "read back")
+    masker = mask_oracle.Masker(MASKED_COOKIES, MASKED_PARAMS, shows_sessions=shows)
+    for value in head.split(b"\r\n")[:50]:
+        request_line = mask(value, "request_line", SESSION_NAMES, shows_sessions=shows)
+        check_same(request_line, masker.request_line(value), "request line")
+        name, _, rest = value.partition(b": ")
+        if name.isascii():
+            field = mask(rest, name.decode(), SESSION_NAMES, shows_sessions=shows)
+            if name.decode() not in ("address", "query", "request_line", "session"):
+                check_same(field, masker.field(name, rest), "field")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
+    "told": told,
     "request_head": request_head,
     "response_head": response_head,
     "chunked": chunked,

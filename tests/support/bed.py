@@ -1,7 +1,7 @@
 """
 The data plane in this process: an engine from a Config, listening on loopback, swept like a worker does it.
 
-Driven by tests/unit/dataplane. Leaving the ``Bed`` checks what must hold after everything is closed: no request in flight
+Driven by tests/unit/_fast and tests/unit/dataplane. Leaving the ``Bed`` checks what must hold after everything is closed: no request in flight
 anywhere, no stream open, no task running, no connection object alive.
 """
 
@@ -17,12 +17,13 @@ from typing import Self
 
 from tests.support.origin import listening_socket
 from tests.support.wire import WAIT_S, Wire, close_all
-from wsproxy._fast.downstream import Downstream, DownstreamProtocol
-from wsproxy._fast.engine import Pool
-from wsproxy._fast.poller import Door, Poller
-from wsproxy._fast.state import SharedState, now_ms
-from wsproxy._fast.stream import Stream
-from wsproxy._fast.upstream import Upstream, UpstreamProtocol
+from wsproxy._fast.net.poller import Door, Poller
+from wsproxy._fast.net.stream import Stream
+from wsproxy._fast.proxy.downstream import Downstream
+from wsproxy._fast.proxy.http1 import Http1, Http1Protocol
+from wsproxy._fast.proxy.pool import Pool
+from wsproxy._fast.proxy.upstream import Upstream, UpstreamProtocol
+from wsproxy._fast.state.segment import SharedState, now_ms
 from wsproxy.config.model import (
     Config,
     Route,
@@ -37,8 +38,9 @@ from wsproxy.config.model import (
 )
 from wsproxy.config.settings import Settings
 from wsproxy.dataplane import tasks
-from wsproxy.dataplane.plan import build_plan
-from wsproxy.dataplane.worker import build_engine
+from wsproxy.dataplane.plan import Plan, build_plan
+from wsproxy.dataplane.witness import Witness
+from wsproxy.dataplane.worker import build_engine, take_plan
 
 ANY_HOST = VirtualHostGroup("any", (VirtualHost("*:*", "*", None),))
 APP = UriGroup("app", (Uri("/app/*"),))
@@ -76,23 +78,31 @@ class Bed:
     """``async with Bed(config, settings) as bed``."""
 
     def __init__(
-        self, config: Config, settings: Settings | None = None, tls: ssl.SSLContext | None = None
+        self,
+        config: Config,
+        settings: Settings | None = None,
+        tls: ssl.SSLContext | None = None,
+        make_witness: Callable[[Plan], Witness] | None = None,
     ) -> None:
-        """``tls``: what clients meet; None: plain HTTP."""
+        """``tls``: what clients meet; None: plain HTTP. ``make_witness``: whom the engine tells what it decides."""
         self.tls = tls
         self.state = SharedState(64, 16)
         if settings is not None and settings.limits.client_connections:
             self.state.open_client_counts(2)
         self.plan = build_plan(config, settings or Settings(), self.state)
-        self.engine, self.slow = build_engine(self.plan, 0)
-        if self.slow.room.is_needed:
-            self.state.open_bells(1)
+        self.plan.apply()
+        self._plans = [self.plan]
+        self.engine, self.slow = build_engine(
+            self.plan, 0, None if make_witness is None else make_witness(self.plan)
+        )
+        self.state.open_bells(1)
         self.port = 0
         self.connected = self.accepted = 0
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self.engine.poller = Poller(self.engine)
+        gc.freeze()  # what was there before is not looked through in the end: a session of tests has a million objects
         self.server: asyncio.AbstractServer | Door
         sock = listening_socket()
         self.port = sock.getsockname()[1]
@@ -101,8 +111,7 @@ class Bed:
         else:
             self.server = await loop.create_server(self._accept, sock=sock, ssl=self.tls)
         self.sweeper = loop.create_task(self._sweep())
-        if self.slow.room.is_needed:
-            self.slow.room.listen(self.state.bell(0))
+        self.slow.room.listen(self.state.bell(0))
         return self
 
     async def __aexit__(
@@ -112,38 +121,58 @@ class Bed:
         trace: TracebackType | None,
     ) -> None:
         self.server.close()
-        if self.slow.room.is_needed:
-            asyncio.get_running_loop().remove_reader(self.state.bell(0))
+        asyncio.get_running_loop().remove_reader(self.state.bell(0))
         close_all()
         self.engine.close_all()
         await tasks.end_all()
         try:
             await self.until(lambda: self.engine.open_streams == 0)
-            self.slow.room.look()  # as the next sweep would: forgets who has left
+            while self.slow.room.look():  # as the next sweep would: forgets who has left
+                pass
         finally:
             self.sweeper.cancel()
             await asyncio.gather(self.sweeper, return_exceptions=True)
         if isinstance(self.server, asyncio.AbstractServer):
             await self.server.wait_closed()
         self.engine.poller.close()
-        if kind is None:
-            self.check_nothing_left()
+        try:
+            if kind is None:
+                self.check_nothing_left()
+        finally:
+            gc.unfreeze()
 
-    def _accept(self) -> DownstreamProtocol:
+    def _accept(self) -> Http1Protocol:
         self.accepted += 1
-        return DownstreamProtocol(self.engine)
+        return Http1Protocol(self.engine)
 
     async def _sweep(self) -> None:
         while True:
             while self.engine.sweep(2):  # noqa: ASYNC110  # connections may end between two steps
                 await asyncio.sleep(0)
-            self.slow.room.sweep()
+            while self.slow.room.sweep():  # noqa: ASYNC110
+                await asyncio.sleep(0)
             await asyncio.sleep(NO_BYTES_S)
 
+    def take(self, config: Config, settings: Settings | None = None) -> None:
+        """Another configuration, as a worker takes it: for requests that begin from now on."""
+        self.plan = build_plan(config, settings or self.plan.settings, self.state)
+        self.plan.apply()
+        self._plans.append(self.plan)
+        take_plan(self.engine, self.plan)
+
     def check_nothing_left(self) -> None:
-        assert self.inflight() == [0] * len(self.plan.config.server_clusters[0].servers)
+        for plan in self._plans:
+            for cluster in plan.clusters:
+                if cluster is not None:
+                    states = [cluster.server_state(at) for at in range(len(cluster.server_names))]
+                    assert [(each["inflight"], each["granted"]) for each in states] == [
+                        (0, 0)
+                    ] * len(states)
+                    assert cluster.queue_length == 0
         gc.collect()
-        alive = [each for each in gc.get_objects() if isinstance(each, Downstream | Upstream)]
+        alive = [
+            each for each in gc.get_objects() if isinstance(each, Downstream | Http1 | Upstream)
+        ]
         assert alive == []
 
     async def client(self, *, receive_buffer: int = 0) -> Wire:

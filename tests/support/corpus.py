@@ -1,5 +1,5 @@
 """
-The raw request files of ``tests/parity/corpus`` and the ways to feed them.
+The raw request files of ``tests/corpus`` and the ways to feed them.
 
 ``EXPECTED.tsv`` beside them says for each file what must come of it; a file without a line or a line without a file is an
 error. The files are bytes as a client would send them: no editor may touch their line ends (.gitattributes).
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.oracles.errors import HeadError
-from wsproxy._fast.chunked import read_chunks
-from wsproxy._fast.head import has_head_end, read_request
+from wsproxy._fast.http.chunked import read_chunks
+from wsproxy._fast.http.head import has_head_end, read_request
 
-CORPUS = Path(__file__).parents[1] / "parity" / "corpus"
+CORPUS = Path(__file__).parents[1] / "corpus"
 HEAD_BYTES = 65536
 
 

@@ -37,9 +37,14 @@ class Answer:
 
 
 def ask(
-    url: str, path: str = "/app/json", *, cookie: str | None = None, headers: Mapping[str, str] = {}
+    url: str,
+    path: str = "/app/json",
+    *,
+    cookie: str | None = None,
+    headers: Mapping[str, str] = {},
+    method: str = "GET",
 ) -> Answer:
-    """GET on a connection of its own; ``cookie`` is the value of JSESSIONID."""
+    """A request on a connection of its own; ``cookie`` is the value of JSESSIONID."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     sent = dict(headers)
@@ -48,7 +53,7 @@ def ask(
     with closing(
         http.client.HTTPConnection(parts.hostname, parts.port, timeout=WAIT_S)
     ) as connection:
-        connection.request("GET", path, headers=sent)
+        connection.request(method, path, headers=sent)
         response = connection.getresponse()
         return Answer(response.status, dict(response.getheaders()), response.read())
 

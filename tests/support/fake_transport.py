@@ -11,7 +11,7 @@ import asyncio
 import socket
 from typing import Any
 
-from wsproxy._fast.stream import Stream
+from wsproxy._fast.net.stream import Stream
 
 HIGH = 65536
 LOW = 16384
@@ -86,15 +86,32 @@ class FakeTransport(asyncio.Transport):
     # --- what the test does ---------------------------------------------------------------------------------------
 
     def deliver(self, data: bytes) -> None:
-        """The peer sent this."""
+        """The peer sent this, and it was on its way: all of it is read."""
         assert self.is_reading_
         assert not self.is_closing_
-        while data:
-            view = self.protocol.get_buffer(-1)
-            count = min(len(view), len(data))
-            view[:count] = data[:count]
-            self.protocol.buffer_updated(count)
-            data = data[count:]
+        at = 0
+        while at < len(data):
+            at += self._read(data, at)
+
+    def offer(self, data: bytes) -> int:
+        """The peer sends this: so much is read before the protocol reads no more."""
+        at = 0
+        while at < len(data) and self.is_reading_ and not self.is_closing_:
+            at += self._read(data, at)
+        return at
+
+    def _read(self, data: bytes, at: int) -> int:
+        view = self.protocol.get_buffer(-1)
+        count = min(len(view), len(data) - at)
+        view[:count] = data[at : at + count]
+        self.protocol.buffer_updated(count)
+        return count
+
+    def end(self) -> None:
+        """The peer sends no more."""
+        assert self.is_reading_
+        if not self.protocol.eof_received():
+            self.close()
 
     def taken(self) -> bytes:
         """What the peer reads now from the kernel's buffer."""

@@ -24,7 +24,7 @@ _LABELLED = {
     "backup_servers",
     "cluster_address",
 }  # the others are known by their class
-_HIDDEN = {"line", "path", "unknown"}
+_HIDDEN = {"line", "path", "unknown", "extra", "written"}
 
 
 def split(text: str) -> tuple[str, str]:

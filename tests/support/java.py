@@ -1,7 +1,7 @@
 """
 Java for the acceptance tests: the tools, the servlet that runs in every server, and servers as processes.
 
-Driven by liberty.py and tomcat.py. Must not leave a process behind, and must not download anything itself.
+Driven by liberty.py, tomcat.py and embedded.py. Must not leave a process behind, and must not download anything itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.support.process import WAIT_S, Watch
 
 PROJECT = Path(__file__).parents[2]
-SERVLET = PROJECT / "tests" / "acceptance" / "app" / "Probe.java"
+SOURCES = PROJECT / "tests" / "acceptance" / "app"
 COMPILE_S = 60.0
 # A server starts in 4 s on two idle CPUs; here three start at once beside other tests.
 START_S = 120.0
@@ -39,17 +39,19 @@ def tool(name: str) -> str:
     return found
 
 
+def compile_java(classes: Path, class_path: str | Path, *names: str) -> None:
+    """These sources of tests/acceptance/app into a new folder. I/O."""
+    classes.mkdir(parents=True)
+    sources = [SOURCES / f"{name}.java" for name in names]
+    subprocess.run(
+        [tool("javac"), "-cp", class_path, "-d", classes, *sources], check=True, timeout=COMPILE_S
+    )
+
+
 def build_app(folder: Path, servlet_api: Path) -> Path:
     """The web application as an unpacked directory below ``folder``. I/O."""
-    app = folder / "app"
-    classes = app / "WEB-INF" / "classes"
-    classes.mkdir(parents=True)
-    subprocess.run(
-        [tool("javac"), "-cp", servlet_api, "-d", classes, SERVLET],
-        check=True,
-        timeout=COMPILE_S,
-    )
-    return app
+    compile_java(folder / "app" / "WEB-INF" / "classes", servlet_api, "Probe")
+    return folder / "app"
 
 
 @dataclass(slots=True)
@@ -87,6 +89,16 @@ class Jvm:
         """The line of its log that matches; waits for it."""
         assert self._watch is not None
         return (await self._watch.line(pattern, wait_s=START_S)).string
+
+    def pause(self) -> None:
+        """All of it stops; the kernel goes on accepting connections for it."""
+        assert self._transport is not None
+        os.killpg(self._transport.get_pid(), signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """After ``pause``."""
+        assert self._transport is not None
+        os.killpg(self._transport.get_pid(), signal.SIGCONT)
 
     async def kill(self) -> None:
         """``kill -9``; returns when it is gone, and so are its sockets."""

@@ -8,18 +8,14 @@ Must not edit what Liberty generated.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.macro.processes import free_ports
-from tests.support.java import JVM_OPTIONS, Jvm, NotHereError, build_app, tool
+from tests.support.java import JVM_OPTIONS, Jvm, build_app, tool
+from tests.support.maven import copy_jars, kept, run_maven
 
 LIBERTY = "io.openliberty:openliberty-runtime:25.0.0.6:zip"
 # Compiler and database are versions that run on Java 17 with this Liberty.
@@ -29,7 +25,6 @@ JARS = (
     "org.apache.derby:derbynet:10.14.2.0",
     "org.apache.derby:derbyclient:10.14.2.0",
 )
-MAVEN_S = 1200.0  # 343 MB on a slow line
 MERGE_S = 60.0
 CONTEXT_ROOT = "/app"
 # On two CPUs Liberty begins with so few that requests which tests hold on purpose keep all others out for tens of seconds.
@@ -57,12 +52,6 @@ SERVER_XML = """<server>
   <webApplication location="{app}" contextRoot="{context_root}"/>
 </server>
 """
-POM_XML = """<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>wsproxy</groupId><artifactId>acceptance</artifactId><version>1</version><packaging>pom</packaging>
-  <dependencies>{dependencies}</dependencies>
-</project>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,78 +74,21 @@ class Installation:
         return found
 
 
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base, "wsproxy", "acceptance")
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _maven(folder: Path, *arguments: str) -> None:
-    """Raises: NotHereError with what Maven said last, as there may be no network."""
-    command = [tool("mvn"), "--batch-mode", "--quiet", "-Dstyle.color=never", *arguments]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=MAVEN_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        msg = f"Maven did not get {arguments[0]} done in {MAVEN_S:.0f} s"
-        raise NotHereError(msg) from None
-    if done.returncode:
-        said = next((line for line in done.stdout.splitlines() if "ERROR" in line), done.stdout)
-        msg = f"Maven could not get Open Liberty: {said[:500]}"
-        raise NotHereError(msg)
-
-
 def install() -> Installation:
     """
     Open Liberty unpacked in the user's cache; the first time through Maven, which keeps the archive in its repository.
 
-    Safe beside other runs and after aborted ones: one unpacks at a time, and what is not whole never has its name.
     Raises: NotHereError. I/O, minutes the first time.
     """
     version = LIBERTY.split(":")[2]
-    cache = _cache()
-    cache.mkdir(parents=True, exist_ok=True)
-    made = Installation(cache / f"openliberty-{version}")
-    with _locked(cache / "lock"):
-        if made.folder.exists():
-            return made
-        for left in cache.glob("unpacking-*"):  # of a run that was killed: we hold the lock
-            shutil.rmtree(left)
-        with tempfile.TemporaryDirectory(prefix="unpacking-", dir=cache) as temporary:
-            fresh = Path(temporary, "liberty")
-            fresh.mkdir()
-            dependencies = "".join(
-                "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>".format(
-                    *each.split(":")
-                )
-                for each in JARS
-            )
-            (fresh / "pom.xml").write_text(POM_XML.format(dependencies=dependencies))
-            _maven(
-                fresh,
-                "dependency:copy-dependencies",
-                f"-DoutputDirectory={fresh / 'jars'}",
-                "-DexcludeTransitive=true",
-            )
-            _maven(
-                fresh, "dependency:unpack", f"-Dartifact={LIBERTY}", f"-DoutputDirectory={fresh}"
-            )
-            fresh.rename(made.folder)
-    return made
+
+    def fill(folder: Path) -> None:
+        copy_jars(JARS, folder / "jars", with_theirs=False)
+        run_maven(
+            folder, "dependency:unpack", f"-Dartifact={LIBERTY}", f"-DoutputDirectory={folder}"
+        )
+
+    return Installation(kept(f"openliberty-{version}", fill))
 
 
 @dataclass(slots=True)
@@ -212,11 +144,14 @@ def _write_server(
     return Member(name, f"clone{number}", port, jvm, server / "logs/state/plugin-cfg.xml")
 
 
-async def _merge(installation: Installation, members: list[Member], target: Path) -> None:
+async def run_merge(
+    installation: Installation, sources: Iterable[Path], target: Path
+) -> tuple[int | None, str]:
+    """``pluginUtility merge``: its exit code, and what it said."""
     process = await asyncio.create_subprocess_exec(
         installation.wlp / "bin" / "pluginUtility",
         "merge",
-        f"--sourcePath={','.join(str(each.plugin_cfg) for each in members)}",
+        f"--sourcePath={','.join(map(str, sources))}",
         f"--targetPath={target}",
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -224,7 +159,7 @@ async def _merge(installation: Installation, members: list[Member], target: Path
         start_new_session=True,
     )
     said, _ = await asyncio.wait_for(process.communicate(), MERGE_S)
-    assert process.returncode == 0, said.decode()
+    return process.returncode, said.decode()
 
 
 @asynccontextmanager
@@ -263,7 +198,8 @@ async def liberty_cluster(folder: Path, count: int = 3) -> AsyncIterator[Liberty
         await asyncio.gather(*(each.jvm.start() for each in members))
         await asyncio.gather(*(each.jvm.line("SRVE9103I") for each in members))
         merged = folder / "plugin-cfg.xml"
-        await _merge(installation, members, merged)
+        code, said = await run_merge(installation, (each.plugin_cfg for each in members), merged)
+        assert code == 0, said
         yield LibertyCluster(members, merged, f"shop.example:{ports[1]}")
     finally:
         for jvm in (*(each.jvm for each in members), database):

@@ -1,14 +1,14 @@
 """
 The Route of a request, found the way PLUGIN.md 2 tells it: every Route, every VirtualHost, every Uri, in turn.
 
-Driven by the parity tests, which hold ``wsproxy._fast.match`` against it. Must not share code or ideas with it.
+Driven by ``tests/unit/_fast/decide``, which holds ``match`` against it. Must not share code or ideas with it.
 """
 
 from __future__ import annotations
 
 import re
 
-from wsproxy._fast.match import Match
+from wsproxy._fast.decide.match import Match
 
 VhostRows = list[list[tuple[bytes, int]]]
 UriRows = list[list[tuple[bytes, bytes, bytes]]]
@@ -19,6 +19,8 @@ Score = tuple[int, int]  # score, exact match
 def vhost_score(host: bytes, port: int, vhost: tuple[bytes, int]) -> Score | None:
     """Score of one VirtualHost; None: no match."""
     wanted_host, wanted_port = vhost
+    if len(host) > 1:
+        host = host.removesuffix(b".")  # RFC 3986 3.2.2: the same name
     if wanted_host != b"*" and wanted_host.lower() != host.lower():
         return None
     if wanted_port != -1 and wanted_port != port:

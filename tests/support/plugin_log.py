@@ -1,5 +1,5 @@
 """
-Writes http_plugin.log as the plug-in does, for tests: the words are those of ``pluginlog.messages``.
+Writes http_plugin.log as the plug-in does, for tests: the words are those of ``logs.messages``.
 
 A ``PluginLog`` only writes what it is told; what ``drive`` writes comes from the live code, so its replay must find no
 difference.
@@ -11,15 +11,15 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wsproxy._fast.logged import Process
-from wsproxy._fast.loglines import read_lines
-from wsproxy._fast.replay import ReplayedRequest
+from wsproxy._fast.logs.lines import read_lines
+from wsproxy._fast.logs.replay import ReplayedRequest
+from wsproxy._fast.logs.request import Process
 from wsproxy.config.xml import parse_config
-from wsproxy.pluginlog.messages import SHAPES, Code, Shape, shape_of
-from wsproxy.pluginlog.outcome import RequestOutcome
-from wsproxy.pluginlog.reader import Reading, read_logs
-from wsproxy.pluginlog.replay import Replay
-from wsproxy.pluginlog.world import World
+from wsproxy.logs.messages import SHAPES, Code, Shape, shape_of
+from wsproxy.logs.plugin_reader import Reading, read_logs
+from wsproxy.replay.outcome import RequestOutcome
+from wsproxy.replay.replay import Replay
+from wsproxy.replay.world import World
 
 CONFIG = """<?xml version="1.0" encoding="ISO-8859-1"?>
 <Config>
@@ -239,7 +239,7 @@ class Traffic:
         cookies = [f"{name}={value}".encode()] if value else []
         self.log.routed(uri, cluster, f"/{cluster}/*", tid=tid)
         request = ReplayedRequest(
-            self.process.engine, b"www.example.com", 443, uri.encode(), cookies
+            self.process.decider, self.process.view, b"www.example.com", 443, uri.encode(), cookies
         )
         if value:
             self.log.write(Code.PARSING, value=value, tid=tid)

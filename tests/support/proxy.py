@@ -12,16 +12,19 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support import sanitized
 from tests.support.origin import Origin
 from tests.support.process import WAIT_S, Watch
 
 # No line of a healthy proxy's log has one of these.
-FORBIDDEN = re.compile(r"Traceback|internal error|task \w+ failed|Exception|was killed by")
+FORBIDDEN = re.compile(
+    r"Traceback|internal error|task \w+ failed|Exception|was killed by|ended with exit code [1-9]"
+)
 
 LISTEN = "0A"  # a state in /proc/net/tcp
 
@@ -34,6 +37,7 @@ class Member:
     name: str = "one"
     attributes: str = ""
     host: str = "127.0.0.1"
+    protocol: str = "http"
     is_backup: bool = False
 
 
@@ -53,7 +57,7 @@ class Lane:
     def xml(self) -> str:
         servers = "".join(
             f'<Server Name="{each.name}" {each.attributes}>'
-            f'<Transport Hostname="{each.host}" Port="{each.origin.port}" Protocol="http"/></Server>'
+            f'<Transport Hostname="{each.host}" Port="{each.origin.port}" Protocol="{each.protocol}"/></Server>'
             for each in self.members
         )
         primary, backup = (
@@ -108,21 +112,22 @@ class Proxy:
 
     def workers(self) -> list[int]:
         """Pids of the workers that run now."""
-        return [
-            int(pid)
-            for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        ]
+        return processes_of(self.pid, r"wsproxy-\d+")
 
     def resident_bytes(self) -> int:
         """Memory of all workers, shared pages counted each time."""
         pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers())
         return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
-    def holds_clients(self) -> bool:
-        """Whether a process has a client's connection open; what a kernel still sends for nobody has inode 0."""
+    def holds_clients(self, port: int = 0) -> bool:
+        """
+        Whether a process has a client's connection open; what a kernel still sends for nobody has inode 0.
+
+        ``port``: of a listener; 0: of the first.
+        """
         table = Path("/proc/net/tcp").read_text().splitlines()[1:]
         return any(
-            local.endswith(f":{self.port:04X}") and state != LISTEN and inode != "0"
+            local.endswith(f":{port or self.port:04X}") and state != LISTEN and inode != "0"
             for _, local, _, state, _, _, _, _, _, inode, *_ in map(str.split, table)
         )
 
@@ -152,18 +157,46 @@ class Proxy:
         assert not bad, "the log has:\n" + "\n".join(bad)
 
 
+def processes_of(supervisor: int, name: str) -> list[int]:
+    """Its children with such a name; one that was just forked has none of its own yet."""
+    found = []
+    for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+        with suppress(OSError):  # it has just ended
+            if re.fullmatch(name, Path(f"/proc/{pid}/comm").read_text().strip()):
+                found.append(int(pid))
+    return found
+
+
 def write(file: Path, text: str) -> Path:
     file.write_text(text)
     return file
 
 
 @asynccontextmanager
-async def proxy_process(*arguments: str) -> AsyncIterator[Proxy]:
-    """``wsproxy run ARGUMENTS``, ended with SIGTERM; fails where it does not end by itself with 0 and a clean log."""
+async def proxy_process(
+    *arguments: str, prefix: Sequence[str] = (), env: dict[str, str] | None = None
+) -> AsyncIterator[Proxy]:
+    """
+    ``wsproxy run ARGUMENTS``, ended with SIGTERM; fails where it does not end by itself with 0 and a clean log.
+
+    ``prefix``: a command that becomes the one behind it; ``env``: more of its environment. In ``make test-asan`` it is the
+    instrumented build, and a report of any of its processes is what fails.
+    """
+    with sanitized.environment() as more:
+        command = (*prefix, sys.executable, "-P", "-m", "wsproxy", "run", *arguments)
+        async with _running_process(command, {**os.environ, **(env or {}), **more}) as proxy:
+            yield proxy
+
+
+@asynccontextmanager
+async def _running_process(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> AsyncIterator[Proxy]:
     loop = asyncio.get_running_loop()
     transport, watch = await loop.subprocess_exec(
         Watch,
-        *(sys.executable, "-P", "-m", "wsproxy", "run", *arguments),
+        *command,
+        env=environment,
         stdin=None,
         stdout=None,
         start_new_session=True,  # so that the workers can be killed with it, whatever went wrong
@@ -177,7 +210,8 @@ async def proxy_process(*arguments: str) -> AsyncIterator[Proxy]:
         if not watch.exited.is_set():
             proxy.stop()
         await asyncio.wait_for(watch.exited.wait(), WAIT_S)
-        assert transport.get_returncode() == 0, "\n".join(proxy.lines)
+        ended = f"exit code {transport.get_returncode()}\n"
+        assert transport.get_returncode() == 0, ended + "\n".join(proxy.lines)
         proxy.check_log()
     finally:
         if not watch.exited.is_set():
@@ -196,24 +230,31 @@ async def running_proxy(
     routes: str = "",
     listen: str | None = "127.0.0.1:0",
     folder: Path | None = None,
+    prefix: Sequence[str] = (),
+    env: dict[str, str] | None = None,
 ) -> AsyncIterator[Proxy]:
     """
     A ``proxy_process`` on a free port before these lanes.
 
     ``config``: attributes of Config; ``routes``: more elements below it; ``listen`` None: [[listener]] of the settings.
-    ``folder``: where its files go, and stay.
+    ``folder``: where its files go, and stay. ``prefix``, ``env``: see ``proxy_process``.
     """
     with tempfile.TemporaryDirectory() as own:
         clusters = "".join(each.xml() for each in lanes)
         xml = write(
             Path(folder or own, "plugin-cfg.xml"), f"<Config {config}>{clusters}{routes}</Config>"
         )
+        # Tests wait for lines of their own: one that is summed comes ten seconds later.
+        if "[log]" not in settings:
+            settings += "\n[log]\nmost_a_second = 10_000\n"
         toml = write(Path(folder or own, "wsproxy.toml"), settings)
         try:
             async with proxy_process(
                 *(str(xml), "--settings", str(toml)),
                 *(("--listen", listen) if listen else ()),
                 *("--workers", str(workers)),
+                prefix=prefix,
+                env=env,
             ) as proxy:
                 yield proxy
         finally:

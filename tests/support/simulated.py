@@ -8,18 +8,18 @@ from pathlib import Path
 from wsproxy.config.model import Config
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import parse_config
-from wsproxy.pluginlog.access import read_record
-from wsproxy.pluginlog.reader import Reading, read_logs
-from wsproxy.pluginlog.replay import Replay
-from wsproxy.pluginlog.simulate import Scenario
-from wsproxy.pluginlog.simulate_options import (
+from wsproxy.logs.access_reader import read_record
+from wsproxy.logs.plugin_reader import Reading, read_logs
+from wsproxy.replay.replay import Replay
+from wsproxy.replay.world import World
+from wsproxy.simulate.options import (
     MAX_CONNECTIONS,
     WEIGHT,
     change_servers,
     read_outage,
     read_rate,
 )
-from wsproxy.pluginlog.simulate_result import (
+from wsproxy.simulate.result import (
     OptionsJson,
     Sides,
     SimulationJson,
@@ -27,9 +27,9 @@ from wsproxy.pluginlog.simulate_result import (
     simulate_all,
     without_queue,
 )
-from wsproxy.pluginlog.simulate_side import ServerJson, SideJson
-from wsproxy.pluginlog.simulate_traffic import Traffic
-from wsproxy.pluginlog.world import World
+from wsproxy.simulate.side import ServerJson, SideJson
+from wsproxy.simulate.simulation import Scenario
+from wsproxy.simulate.traffic import Traffic
 
 
 def make_xml(*servers: str, cluster: str = 'RetryInterval="60"') -> str:

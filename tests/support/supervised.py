@@ -1,31 +1,37 @@
 """
 The proxy's processes with a small line server as the worker, run as a process of its own by the supervisor's tests.
 
-    python -m tests.support.supervised {serve|crash|deaf} WORKERS SHUTDOWN_S
+    python -m tests.support.supervised {serve|crash|deaf|spin|block|stubborn|stuck} WORKERS SHUTDOWN_S [HANG_S]
 
 The worker answers ``pid`` and ``fds``; ``hold`` is a request that runs until ``release``. ``crash`` ends with exit code 3
-before it listens, ``deaf`` ignores SIGTERM.
+before it listens, ``deaf`` ignores SIGTERM. ``spin`` and ``block`` make no turn from the beginning, ``stubborn`` blocks and
+ignores SIGABRT, ``stuck`` spins in C, where no handler of Python runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import itertools
 import os
 import signal
 import socket
 import sys
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
-from wsproxy._fast.state import SharedState
+from wsproxy._fast.state.segment import SharedState
 from wsproxy.config.address import Address
 from wsproxy.config.model import Config
-from wsproxy.config.settings import Settings, TimeoutSettings
+from wsproxy.config.settings import ProcessSettings, Settings, TimeoutSettings
+from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.process.listeners import LISTEN_BACKLOG
+from wsproxy.process.log_pipe import LogPipe
 from wsproxy.process.logs import set_up_logging
 from wsproxy.process.start import run_proxy
-from wsproxy.process.supervisor import OnReady
+from wsproxy.process.workers import OnReady
 
 
 def say(text: str) -> None:
@@ -36,9 +42,9 @@ def say(text: str) -> None:
 class PrintingState(SharedState):
     """Also prints what the supervisor tells it, so that a test can read it."""
 
-    def worker_started(self, worker_id: int) -> None:
+    def worker_started(self, worker_id: int) -> bool:
         say(f"state: started {worker_id}")
-        super().worker_started(worker_id)
+        return super().worker_started(worker_id)
 
     def worker_died(self, worker_id: int) -> int:
         say(f"state: died {worker_id}")
@@ -89,25 +95,58 @@ async def _serve(listeners: tuple[BoundListener, ...], on_ready: OnReady) -> Non
         await asyncio.wait([task for task in running if task])
 
 
+def _spin() -> None:
+    while True:
+        pass
+
+
+def _block() -> None:
+    os.read(os.pipe()[0], 1)
+
+
+def _spin_in_c() -> None:
+    deque(itertools.repeat(None), maxlen=0)
+
+
 def main() -> int:
-    mode, workers, shutdown_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    mode, workers, shutdown_s, *hang_s = sys.argv[1], int(sys.argv[2]), *map(float, sys.argv[3:])
 
     def run_worker(context: WorkerContext, on_ready: OnReady) -> int:
         if mode == "crash":
             return 3
+        if mode == "stubborn":
+            faulthandler.disable()
+            signal.signal(signal.SIGABRT, signal.SIG_IGN)
+        if mode in ("spin", "block", "stubborn"):
+            on_ready()
+            _spin() if mode == "spin" else _block()
         if mode == "deaf":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             on_ready()
             while True:
                 signal.pause()
+        if mode == "stuck":
+            signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+            on_ready()
+            _spin_in_c()
         asyncio.run(_serve(context.listeners, on_ready))
         return 0
 
-    set_up_logging("debug")
-    settings = Settings(workers=workers, timeouts=TimeoutSettings(shutdown_s=shutdown_s))
-    return run_proxy(
-        Config(), settings, [Address("127.0.0.1", 0)], lambda _config: PrintingState(), run_worker
+    settings = Settings(
+        workers=workers,
+        timeouts=TimeoutSettings(shutdown_s=shutdown_s),
+        process=ProcessSettings(*hang_s),
     )
+    with LogPipe() as log_pipe:
+        set_up_logging("debug")
+        return run_proxy(
+            Config(),
+            LoadedSettings(settings),
+            [Address("127.0.0.1", 0)],
+            lambda _config: PrintingState(),
+            run_worker,
+            log_pipe,
+        )
 
 
 if __name__ == "__main__":

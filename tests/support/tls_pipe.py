@@ -6,8 +6,10 @@ Driven by ``tests.support`` clients and origins. An end without close_notify is 
 
 from __future__ import annotations
 
+import _ssl
 import asyncio
 import contextlib
+import ctypes
 import socket
 import ssl
 from pathlib import Path
@@ -17,6 +19,8 @@ from tests.support.origin import Origin, OriginConnection
 from tests.support.process import WAIT_S
 
 READ_BYTES = 262144
+
+_OPENSSL = ctypes.CDLL(_ssl.__file__)  # the very library that the ssl module uses
 
 
 class TruncatedError(Exception):
@@ -87,11 +91,30 @@ class TlsPipe:
             self.ssl.write(data[at : at + READ_BYTES])
             await self._flush()
 
-    async def end(self) -> None:
-        """Sends close_notify."""
+    def seal(self, *pieces: bytes) -> bytes:
+        """Records with these pieces, one for each of up to 16 KiB; the caller sends them, in this order."""
+        for piece in pieces:
+            self.ssl.write(piece)
+        return self._out.read()
+
+    def seal_key_updates(self, count: int) -> bytes:
+        """TLS 1.3: so many KeyUpdates that ask for one in return, a record each; the ssl module has no name for them."""
+        ssl_of = ctypes.c_void_p.from_address(id(self.ssl._sslobj) + object.__basicsize__ + 8)  # type: ignore[attr-defined]
+        for _ in range(count):
+            assert _OPENSSL.SSL_key_update(ssl_of, 1) == 1
+            assert _OPENSSL.SSL_do_handshake(ssl_of) == 1
+        return self._out.read()
+
+    def seal_end(self) -> bytes:
+        """close_notify; the caller sends it."""
         with contextlib.suppress(ssl.SSLError):  # the peer's own is not here yet
             self.ssl.unwrap()
-        await self._flush()
+        return self._out.read()
+
+    async def end(self) -> None:
+        """Sends close_notify."""
+        loop = asyncio.get_running_loop()
+        await asyncio.wait_for(loop.sock_sendall(self.sock, self.seal_end()), WAIT_S)
 
 
 class TlsClient(Client):
@@ -186,10 +209,13 @@ def client_context(
 
 
 def server_context(
-    certificate: tuple[Path, Path], *, client_ca: Path | None = None
+    certificate: tuple[Path, Path],
+    *,
+    client_ca: Path | None = None,
+    kind: type[ssl.SSLContext] = ssl.SSLContext,
 ) -> ssl.SSLContext:
     """A server with this chain and key; ``client_ca``: it wants a certificate of the client."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = kind(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     if client_ca is not None:
         context.load_verify_locations(cafile=client_ca)

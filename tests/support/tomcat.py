@@ -47,17 +47,25 @@ PLUGIN_CFG = """<Config>
   <Route ServerCluster="{cluster}" UriGroup="uris" VirtualHostGroup="hosts"/>
 </Config>
 """
-# No memory of takeovers: Tomcats share no sessions, and a cookie of before the failure is to lead to its own server again.
-SETTINGS = f'[affinity]\nstrip_clone_ids = ["{CLUSTER}"]\ntakeover_s = 0\n'
 
 
 @dataclass(slots=True)
 class TomcatPair:
-    """Running Tomcats by their jvmRoute, and the files for wsproxy."""
+    """Running Tomcats by their jvmRoute."""
 
     members: dict[str, Jvm]
-    plugin_cfg: Path
-    settings: Path
+    ports: dict[str, int]
+
+    def plugin_cfg(self, file: Path, clone_ids: dict[str, str]) -> Path:
+        """A file for wsproxy with these CloneIDs."""
+        servers = "".join(
+            f'<Server Name="{name}" CloneID="{clone_ids[name]}">'
+            f'<Transport Hostname="127.0.0.1" Port="{port}" Protocol="http"/></Server>'
+            for name, port in self.ports.items()
+        )
+        names = "".join(f'<Server Name="{name}"/>' for name in self.ports)
+        file.write_text(PLUGIN_CFG.format(cluster=CLUSTER, servers=servers, names=names))
+        return file
 
 
 @asynccontextmanager
@@ -89,17 +97,9 @@ async def tomcat_pair(folder: Path) -> AsyncIterator[TomcatPair]:
             ready=r"Server startup in",
             folder=base,
         )
-    plugin_cfg, settings = folder / "plugin-cfg.xml", folder / "wsproxy.toml"
-    servers = "".join(
-        f'<Server Name="{name}" CloneID="{name}"><Transport Hostname="127.0.0.1" Port="{port}" Protocol="http"/></Server>'
-        for name, port in ports.items()
-    )
-    names = "".join(f'<Server Name="{name}"/>' for name in ports)
-    plugin_cfg.write_text(PLUGIN_CFG.format(cluster=CLUSTER, servers=servers, names=names))
-    settings.write_text(SETTINGS)
     try:
         await asyncio.gather(*(each.start() for each in members.values()))
-        yield TomcatPair(members, plugin_cfg, settings)
+        yield TomcatPair(members, ports)
     finally:
         for jvm in members.values():
             await jvm.kill()

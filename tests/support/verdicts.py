@@ -1,7 +1,7 @@
 """
 What a parser of heads and its oracle say, in one form, so that they can be compared.
 
-Driven by ``tests/parity`` and ``tests/fuzz``. Must not judge by itself.
+Driven by ``tests/unit/_fast/http`` and ``tests/fuzz``. Must not judge by itself.
 """
 
 from __future__ import annotations

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.client import Answer, Client, get
 from tests.support.process import WAIT_S
 from tests.support.proxy import Proxy
-
-_COOKIE = re.compile(rb"JSESSIONID=([^;]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +34,11 @@ class Seen:
     headers: dict[str, list[str]]
 
 
-def seen(answer: Answer) -> Seen:
-    """What is in the answer, which must be a 200 of the servlet."""
+def seen(answer: Answer, cookie: str = "JSESSIONID") -> Seen:
+    """What is in the answer, which must be a 200 of the servlet; ``cookie``: name of the session's."""
     assert answer.status == 200, (answer.head, answer.body)
-    cookies = [
-        found[1].decode() for value in answer.all(b"set-cookie") if (found := _COOKIE.match(value))
-    ]
+    pairs = [value.decode().partition(";")[0].partition("=") for value in answer.all(b"set-cookie")]
+    cookies = [value for name, _, value in pairs if name == cookie]
     assert len(cookies) < 2, answer.head
     fields: dict[str, Any] = json.loads(answer.body)
     return Seen(answer, cookies[0] if cookies else None, **fields)
@@ -56,6 +52,8 @@ class Visitor:
     host: str
     cookie: str | None = None
     history: list[Seen] = field(default_factory=list)
+    name: str = "JSESSIONID"  # of the cookie
+    path: str = "/app/count"
 
     @property
     def member(self) -> str:
@@ -75,26 +73,28 @@ class Visitor:
 
     def request(self, path: str, *lines: str) -> bytes:
         """A GET with the cookie."""
-        own = [f"Cookie: JSESSIONID={self.cookie}"] if self.cookie is not None else []
+        own = [f"Cookie: {self.name}={self.cookie}"] if self.cookie is not None else []
         return get(path, *own, *lines).replace(b"shop.example:9080", self.host.encode())
 
-    async def visit(self, client: Client, path: str = "/app/count") -> Seen:
+    async def visit(self, client: Client, path: str = "") -> Seen:
         """What the application saw of one request on this connection; the cookie that it sets is kept."""
-        said = seen(await client.ask(self.request(path)))
+        said = seen(await client.ask(self.request(path or self.path)), self.name)
         if said.set_cookie is not None:
             self.cookie = said.set_cookie
         self.history.append(said)
         return said
 
-    async def call(self, path: str = "/app/count", *, source: str = "") -> Seen:
+    async def call(self, path: str = "", *, source: str = "") -> Seen:
         """The same on a connection of its own."""
         async with await Client.connect(self.port, source=source) as client:
             return await self.visit(client, path)
 
 
-async def new_sessions(port: int, host: str, count: int) -> list[Visitor]:
-    """Sessions in turn at all servers, each after its first visit."""
-    visitors = [Visitor(port, host) for _ in range(count)]
+async def new_sessions(
+    port: int, host: str, count: int, *, name: str = "JSESSIONID", path: str = "/app/count"
+) -> list[Visitor]:
+    """Sessions in turn at all servers, each after its first visit; ``name`` of their cookie."""
+    visitors = [Visitor(port, host, name=name, path=path) for _ in range(count)]
     for visitor in visitors:
         await visitor.call()
     return visitors

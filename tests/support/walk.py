@@ -1,7 +1,7 @@
 """
 Clients and origins that do anything at any time, and remember what must come out.
 
-Driven by ``tests/unit/dataplane/test_walk.py``: each method is one step that hypothesis may choose. Nothing here waits: a
+Driven by ``tests/unit/_fast/proxy/test_exchange_walk.py``: each method is one step that hypothesis may choose. Nothing here waits: a
 step does what the kernel allows at once. Every request has a number in its path, and all bytes follow from the number.
 """
 

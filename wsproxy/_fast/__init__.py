@@ -1,21 +1,34 @@
 """
 The fast path, all Cython. Imports nothing from the rest of wsproxy.
 
-Where to look first; within a group in the order in which a request meets them:
+Its floors, from the bottom up; each imports only those below it, and of its own floor what makes no circle
+(``tests/unit/_fast/test_floors.py`` reads every import). Within a floor the order is the one in which a request meets them:
 
-=================  ==================================================================================================
-sockets            ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies
-a request          ``intake`` takes it in, ``client`` is its connection and how it ends, ``downstream`` what the slow
-                   path may do with it; ``exchange`` is what ``upstream``, the server's side, sees of it; ``engine``
-                   has what all of them share
-HTTP               ``head``, ``fields``, ``paths`` and ``chunked`` read strictly; ``rewrite``, ``trailers``, ``upgrade``
-                   and ``dates`` write; ``edits``, ``lines``, ``forwarded`` and ``session_cookie`` change what goes on
-which cluster      ``match``; its tables come from ``match_draft`` and ``match_tables``
-which server       ``decide`` joins match, ``affinity`` (clone ids) and ``select`` (the cluster), which asks ``balance``;
-                   ``tried`` is what a request tried already, ``takeover`` where sessions went, ``waiting`` the queue
-over all workers   ``state`` (weights, down marks, counts), ``lock``, ``changes``, ``client_counts``
-told to people     ``witness`` and ``sight`` (http_plugin.log), ``access_log`` and ``access_text``, ``explained``
-logs read          ``loglines`` and ``logfields`` split them, ``logged`` is a request of theirs, ``logfollow``,
-                   ``logtries`` and ``replay`` take its decisions again, ``simulate`` other ones
-=================  ==================================================================================================
+==========  =========================================================================================================
+``base``    ``memory`` is where bytes of Python objects begin, ``borrowed`` checks that nobody keeps what was only lent,
+            ``buffer`` grows, ``exact`` has nothing behind it; ``chars``: what single characters are; ``clock``;
+            ``atomics`` and ``lock`` for shared memory; ``orphan`` ends a process whose parent is gone
+``http``    ``head``, ``fields``, ``paths`` and ``chunked`` read strictly; ``origin``: who the client is, also by the word
+            of a TrustedProxy; ``scratch`` has field lines that go on otherwise than they came, ``forwarded`` some of
+            these; ``rewrite``, ``trailers``, ``upgrade`` and ``dates`` write
+``state``   what all workers share: ``segment`` (weights, down marks, counts), ``changes``, ``client_counts``,
+            ``takeover`` (where sessions went), ``queue``, ``probed``: what active probes say, and ``tried``: where one
+            request was already; ``operator``: what people said of a server, ``seen``: how many sessions it has, ``board``:
+            what workers are asked of running requests
+``decide``  ``view`` is one configuration; which cluster: ``match``, its tables from ``match_draft`` and ``match_tables`` in
+            the one block of ``match_block``, which other processes map;
+            which server: ``decide`` joins ``affinity`` (clone ids) and ``cluster``, which asks ``balance``, and ``sight``
+            keeps who was passed over; ``probes``: what an active probe means for a server; ``operate``: words of operators; ``writers``: which servers write
+            clone ids themselves; ``session_cookie`` and ``edits``: what the decision changes in the request and in the answer
+``tell``    ``witness`` (http_plugin.log), ``access_line``; ``mask``: what no log may tell, ``readable``: its escapes
+``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
+            arrived of a TLS connection; ``sockets`` and ``epoll``: what they ask of the kernel
+``proxy``   ``engine`` has what all connections share, ``pool`` warm connections to a server, ``slow`` the questions that
+            Python answers. One request is an ``exchange``, as ``upstream``, the server's side, sees it: ``course`` is
+            what becomes of it, ``intake`` takes it in, ``downstream`` is what the slow path may do with it, ``explained``
+            tells a client that asks, ``running`` an operator. It is no socket: its answer goes to a ``sink``. ``http1`` is a
+            client's connection, ``linger`` its end, and ``answer`` the sink of its exchange
+``logs``    http_plugin.log: ``lines`` and ``fields`` split it, ``request`` is one of its requests, ``follow``, ``tries``
+            and ``replay`` take its decisions again, ``simulate`` other ones; ``heard`` is whom they ask and tell
+==========  =========================================================================================================
 """

@@ -1,7 +1,7 @@
 """
 Asks a running proxy through its admin socket.
 
-Driven by ``cli.explain``. Blocks, but never for long. Must not trust what answers: sizes are limited, and what is not the
+Driven by ``cli``. Blocks, but never for long. Must not trust what answers: sizes are limited, and what is not the
 JSON that was expected is an error.
 """
 
@@ -23,7 +23,7 @@ from wsproxy.admin.messages import (
     ExplainQuestion,
     Status,
 )
-from wsproxy.admin.place import find_sockets
+from wsproxy.admin.sockets import find_sockets
 from wsproxy.errors import WsproxyError
 
 # The process that answers may have to be started first, on a machine that is busy.
@@ -38,17 +38,21 @@ class AskError(WsproxyError):
     """No proxy could be asked, or it refused the question; the text says why."""
 
 
+class RefusedError(AskError):
+    """A proxy answered, and refused; the text says why."""
+
+
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_S)
+    def __init__(self, path: Path, answer_s: float) -> None:
+        super().__init__("localhost", timeout=answer_s)
         self._path = path
 
     def connect(self) -> None:
         """Connects to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(ANSWER_S)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(os.fspath(self._path))
 
 
@@ -59,7 +63,7 @@ def ask_status(path: Path) -> Status:
     Raises:
         AskError: nobody does.
     """
-    return _ask(path, "GET", STATUS_PATH, None, Status)
+    return ask(path, "GET", STATUS_PATH, Status)
 
 
 def ask_explanation(path: Path, question: ExplainQuestion) -> ExplainAnswer:
@@ -69,10 +73,10 @@ def ask_explanation(path: Path, question: ExplainQuestion) -> ExplainAnswer:
     Raises:
         AskError: nobody answers there, or the request is none that it would take.
     """
-    return _ask(path, "POST", EXPLAIN_PATH, msgspec.json.encode(question), ExplainAnswer)
+    return ask(path, "POST", EXPLAIN_PATH, ExplainAnswer, question)
 
 
-def find_proxy(digest: str) -> Path:
+def find_proxy(digest: str = "") -> Path:
     """
     The socket of the one proxy that runs here; of several, the one whose configuration has this digest. # I/O.
 
@@ -100,19 +104,33 @@ def find_proxy(digest: str) -> Path:
     return found[0][0]
 
 
-def _ask(
-    path: Path, method: str, target: str, body: bytes | None, kind: type[_AnswerT]
+def ask(
+    path: Path,
+    method: str,
+    target: str,
+    kind: type[_AnswerT],
+    question: msgspec.Struct | None = None,
+    *,
+    answer_s: float = ANSWER_S,
 ) -> _AnswerT:
-    connection = _UnixConnection(path)
+    """
+    What the proxy at ``path`` answers. # I/O.
+
+    Raises:
+        RefusedError: it refuses the question.
+        AskError: nobody answers there.
+    """
+    body = None if question is None else msgspec.json.encode(question)
+    connection = _UnixConnection(path, answer_s)
     try:
         connection.request(method, target, body, {"Connection": "close"})
         answer = connection.getresponse()
         data = answer.read(MOST_ANSWER_BYTES + 1)
         if answer.status != 200:
-            raise AskError(msgspec.json.decode(data, type=ErrorAnswer).error)
+            raise RefusedError(msgspec.json.decode(data, type=ErrorAnswer).error)
         return msgspec.json.decode(data, type=kind)
     except TimeoutError as error:
-        raise AskError(f"{path}: no answer within {ANSWER_S:g} s") from error
+        raise AskError(f"{path}: no answer within {answer_s:g} s") from error
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise AskError(f"{path}: no proxy answers there: {error.strerror}") from error
     except OSError as error:

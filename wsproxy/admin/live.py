@@ -8,12 +8,14 @@ weight, no count, no probe, no session's place. So each question is decided on a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from wsproxy._fast.changes import Change
-from wsproxy._fast.state import SharedState
+from wsproxy._fast.decide.decide import Decider
+from wsproxy._fast.state.changes import Change
+from wsproxy._fast.state.segment import SharedState
+from wsproxy.admin.control import Control
+from wsproxy.admin.control_messages import ConfigStatus, ServersAnswer
 from wsproxy.admin.messages import (
     ChangesAnswer,
     ExplainAnswer,
@@ -23,11 +25,12 @@ from wsproxy.admin.messages import (
     WorkerStatus,
     digest_of,
 )
-from wsproxy.dataplane.connections import make_engine
-from wsproxy.dataplane.explain import Explainer, read_asked, split_url
+from wsproxy.admin.wall_clock import iso_of
 from wsproxy.dataplane.explained import request_id
 from wsproxy.dataplane.plan import Plan, plan_again
-from wsproxy.pluginlog.writer import LEVELS, LogPlan
+from wsproxy.dataplane.view import make_view
+from wsproxy.explain.explain import Explainer, read_asked, split_url
+from wsproxy.logs.plugin_writer import LEVELS, LogPlan
 
 WORKER_NAME = "wsproxy-"
 
@@ -48,14 +51,77 @@ class LiveProxy:
 
     def __init__(self, facts: ProxyFacts) -> None:
         """Builds what decides; the state itself is copied anew for each question."""
-        plan = facts.plan
         self._facts = facts
-        self._copy = SharedState()
+        self.take_plan(facts.plan)
+
+    def take_plan(self, plan: Plan) -> None:
+        """From now on the proxy goes by this one."""
+        self._plan = plan
+        self._copy = plan.state.twin()
         again = plan_again(plan, self._copy)
-        engine = make_engine(again, 0, None)
-        self._explainer = Explainer(plan.config, plan.routes, engine, is_live=True)
-        self._digest = digest_of(plan.config)
+        again.apply()
+        view = make_view(again, with_pools=False)
+        self._control = Control(plan, self._facts.started_at)
+        self._explainer = Explainer(plan.routes, Decider(0), view, is_live=True)
+        self._digest = plan.digest or digest_of(plan.config)
+        if not self.is_behind:
+            self._control.settle()
         self._path = str(Path(plan.config.path).absolute()) if plan.config.path else ""
+
+    @property
+    def state(self) -> SharedState:
+        """What the workers share."""
+        return self._plan.state
+
+    @property
+    def control(self) -> Control:
+        """What operators do, by the configuration that this process knows."""
+        return self._control
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether another configuration holds than this process knows."""
+        return self._plan.state.generation > self._plan.generation
+
+    @property
+    def log_plan(self) -> LogPlan | None:
+        """Of http_plugin.log; None: none is written."""
+        return self._facts.log_plan
+
+    @property
+    def state_file(self) -> str:
+        """Where operators' words are kept over a restart; empty: nowhere."""
+        return self._facts.plan.settings.admin.state_file
+
+    @property
+    def has_words(self) -> bool:
+        """Whether anything that an operator said holds."""
+        return any(self._control.said())
+
+    def workers(self) -> list[WorkerStatus]:
+        """Those that run. # I/O."""
+        return _workers_of(self._facts.pid)
+
+    def servers(self, target: str = "") -> ServersAnswer:
+        """
+        The proxy and its servers, or those that ``target`` means. # I/O.
+
+        Raises:
+            StartError: it means none, or it is not clear which.
+        """
+        rows = self._control.rows(target)
+        status = self.status()
+        return ServersAnswer(
+            status.version,
+            status.pid,
+            status.started_at,
+            ConfigStatus(status.config, status.config_digest, self._plan.generation),
+            status.worker_count,
+            status.workers,
+            status.plugin_log,
+            status.plugin_log_level,
+            rows,
+        )
 
     def explain(self, question: ExplainQuestion) -> ExplainAnswer:
         """
@@ -64,20 +130,22 @@ class LiveProxy:
         Raises:
             RequestRefusedError: no request that live traffic would take.
         """
-        asked = read_asked(question.method, *split_url(question.url), question.headers)
-        self._facts.plan.state.copy_to(self._copy)
+        settings = self._plan.settings
+        url = split_url(question.url)
+        asked = read_asked(question.method, *url, question.headers, settings)
+        self._plan.state.copy_to(self._copy)
         return ExplainAnswer(self.status(), self._explainer.explain(asked))
 
     def changes(self, since: int) -> ChangesAnswer:
         """What became of servers' states after change number ``since``, as far as it is kept."""
-        found = [_change_of(change) for change in self._facts.plan.state.changes(since)]
+        found = [change_of(change) for change in self._plan.state.changes(since)]
         return ChangesAnswer(found, found[-1].number if found else since)
 
     def status(self) -> Status:
         """Who answers, and which workers run. # I/O."""
         facts = self._facts
-        log, state = facts.log_plan, facts.plan.state
-        level = "" if log is None else _level_name(state.log_level or log.level)
+        log, state = facts.log_plan, self._plan.state
+        level = "" if log is None else level_name(state.log_level or log.level)
         return Status(
             version=version("wsproxy"),
             pid=facts.pid,
@@ -91,10 +159,11 @@ class LiveProxy:
         )
 
 
-def _change_of(change: Change) -> ServerChange:
+def change_of(change: Change) -> ServerChange:
+    """As the admin socket tells it."""
     return ServerChange(
         change.number,
-        datetime.fromtimestamp(change.wall_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        iso_of(change.wall_ms, "milliseconds"),
         change.kind.name.lower(),
         change.cluster,
         change.server,
@@ -106,7 +175,8 @@ def _change_of(change: Change) -> ServerChange:
     )
 
 
-def _level_name(level: int) -> str:
+def level_name(level: int) -> str:
+    """Of a LogLevel, as plugin-cfg.xml has it."""
     return next(name for name, value in LEVELS.items() if value == level)
 
 

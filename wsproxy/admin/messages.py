@@ -12,7 +12,7 @@ import hashlib
 import msgspec
 
 from wsproxy.config.model import Config
-from wsproxy.dataplane.explain import Explanation
+from wsproxy.explain.explain import Explanation
 
 EXPLAIN_PATH = "/v1/explain"
 STATUS_PATH = "/v1/status"

@@ -12,11 +12,28 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
+from wsproxy.admin.control_desk import ControlDesk
+from wsproxy.admin.control_messages import (
+    HOLD_PATHS,
+    KILL_PATH,
+    LOG_LEVEL_PATH,
+    REQUESTS_PATH,
+    SERVERS_PATH,
+    SET_PATH,
+    WHY_PATH,
+    KillQuestion,
+    LogLevelQuestion,
+    Numbers,
+    Word,
+)
 from wsproxy.admin.live import LiveProxy, ProxyFacts
+from wsproxy.admin.loader_desk import ANSWER_S, LoaderDesk, who_asks
 from wsproxy.admin.messages import (
     CHANGES_PATH,
     EXPLAIN_PATH,
@@ -25,7 +42,12 @@ from wsproxy.admin.messages import (
     ErrorAnswer,
     ExplainQuestion,
 )
-from wsproxy.errors import RequestRefusedError
+from wsproxy.admin.reloads import HISTORY_PATH, RELOAD_PATH, ROLLBACK_PATH
+from wsproxy.dataplane.inbox import Inbox
+from wsproxy.dataplane.parcel import unpack
+from wsproxy.dataplane.steps import at_once
+from wsproxy.dataplane.tasks import keep_turning, log_loop_error
+from wsproxy.errors import RequestRefusedError, StartError
 
 log = logging.getLogger("wsproxy.admin")
 
@@ -51,20 +73,60 @@ class _Refusal(asyncio.Protocol):
         transport.abort()
 
 
-def run_admin(facts: ProxyFacts, sock: socket.socket) -> int:
-    """Answers on ``sock``, which listens, until SIGTERM; the exit code."""
-    asyncio.run(serve(LiveProxy(facts), sock))
+def run_admin(
+    facts: ProxyFacts,
+    sock: socket.socket,
+    on_turn: Callable[[], None],
+    box: socket.socket,
+    loader: socket.socket,
+    parcel: int,
+) -> int:
+    """
+    Answers on ``sock``, which listens, until SIGTERM; the exit code.
+
+    ``on_turn`` is called once a second. Later configurations come at ``box``; ``parcel`` is the one that holds already (-1: that of
+    the start does). At ``loader`` that process is asked.
+    """
+    if parcel >= 0:
+        facts = replace(facts, plan=at_once(unpack(parcel, facts.plan.state)))
+    asyncio.run(serve(LiveProxy(facts), sock, on_turn=on_turn, box=box, loader=loader))
     return 0
 
 
-async def serve(proxy: LiveProxy, sock: socket.socket, connection_s: float = CONNECTION_S) -> None:
+async def serve(
+    proxy: LiveProxy,
+    sock: socket.socket,
+    connection_s: float = CONNECTION_S,
+    on_turn: Callable[[], None] = lambda: None,
+    box: socket.socket | None = None,
+    loader: socket.socket | None = None,
+) -> None:
     """Answers until SIGTERM, which ends it at once: nothing here is worth waiting for."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    loop.set_exception_handler(log_loop_error)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
+    limits: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+
+    def limit(handler: web.RequestHandler, after_s: float) -> None:
+        if handler in limits:
+            limits[handler].cancel()
+        limits[handler] = loop.call_later(after_s, end, handler)
+
+    def end(handler: web.RequestHandler) -> None:
+        del limits[handler]
+        _cut(handler)
+
+    def more_time(request: web.Request) -> None:
+        """A question to the loader takes as long as that does."""
+        limit(request.protocol, connection_s + ANSWER_S)
+
     # A compressed question is none that can be read: what unpacks it would log whatever a client sends.
     runner = web.AppRunner(
-        _make_app(proxy), access_log=None, shutdown_timeout=SHUTDOWN_S, auto_decompress=False
+        _make_app(proxy, loader, more_time),
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_S,
+        auto_decompress=False,
     )
     await runner.setup()
     server = runner.server
@@ -74,9 +136,15 @@ async def serve(proxy: LiveProxy, sock: socket.socket, connection_s: float = CON
         if len(server.connections) >= MOST_CONNECTIONS:
             return _Refusal()
         handler = server()
-        loop.call_later(connection_s, _cut, handler)
+        limit(handler, connection_s)
         return handler
 
+    async def take(parcel: int) -> None:
+        proxy.take_plan(at_once(unpack(parcel, proxy.state)))
+
+    if box is not None:
+        Inbox(box, take)
+    keep_turning(on_turn)
     listener = await loop.create_server(accept, sock=sock)
     try:
         await stop.wait()
@@ -93,32 +161,122 @@ def _cut(handler: web.RequestHandler) -> None:
         transport.abort()
 
 
-def _make_app(proxy: LiveProxy) -> web.Application:
-    async def explain(request: web.Request) -> web.Response:
-        try:
-            question = msgspec.json.decode(await request.read(), type=ExplainQuestion)
-            return _json(proxy.explain(question))
-        except msgspec.DecodeError as error:
-            allowed = '{"method": "GET", "url": "http://HOST/PATH", "headers": ["NAME: VALUE"]}'
-            return _json(ErrorAnswer(f"question: {error}; allowed is {allowed}"), 400)
-        except RequestRefusedError as error:
-            return _json(ErrorAnswer(str(error)), 400)
+Answer = Callable[[web.Request], Awaitable[msgspec.Struct | list[msgspec.Struct]]]
+MoreTime = Callable[[web.Request], None]
+QuestionT = TypeVar("QuestionT", bound=msgspec.Struct)
 
-    async def status(_request: web.Request) -> web.Response:
-        return _json(proxy.status())
 
-    async def changes(request: web.Request) -> web.Response:
+class _QuestionError(Exception):
+    """The body is none of such a question."""
+
+
+async def _read(request: web.Request, kind: type[QuestionT], allowed: str) -> QuestionT:
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except msgspec.DecodeError as error:
+        raise _QuestionError(f"question: {error}; allowed is {allowed}") from error
+
+
+def _make_app(
+    proxy: LiveProxy, loader: socket.socket | None, more_time: MoreTime
+) -> web.Application:
+    app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_json])
+    _add_questions(app, proxy)
+    desk = ControlDesk(proxy)
+    app.on_startup.append(desk.begin)
+    _add_control(app, desk)
+    _add_loader(app, None if loader is None else LoaderDesk(loader), more_time)
+    return app
+
+
+def _add(app: web.Application, method: str, path: str, answer: Answer) -> None:
+    async def handle(request: web.Request) -> web.Response:
+        return _json(await answer(request))
+
+    app.router.add_route(method, path, handle)
+
+
+def _add_questions(app: web.Application, proxy: LiveProxy) -> None:
+    async def explain(request: web.Request) -> msgspec.Struct:
+        allowed = '{"method": "GET", "url": "http://HOST/PATH", "headers": ["NAME: VALUE"]}'
+        return proxy.explain(await _read(request, ExplainQuestion, allowed))
+
+    async def status(_request: web.Request) -> msgspec.Struct:
+        return proxy.status()
+
+    async def changes(request: web.Request) -> msgspec.Struct:
         since = request.query.get("since", "0")
         if not (since.isascii() and since.isdecimal() and len(since) <= MOST_DIGITS):
-            text = f"since: found {since[:80]!r}; allowed is the number of a change, 0 for all that are kept"
-            return _json(ErrorAnswer(text), 400)
-        return _json(proxy.changes(int(since)))
+            raise _QuestionError(
+                f"since: found {since[:80]!r}; allowed is the number of a change, 0 for all that are kept"
+            )
+        return proxy.changes(int(since))
 
-    app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_json])
-    app.router.add_post(EXPLAIN_PATH, explain)
-    app.router.add_get(STATUS_PATH, status)
-    app.router.add_get(CHANGES_PATH, changes)
-    return app
+    _add(app, "POST", EXPLAIN_PATH, explain)
+    _add(app, "GET", STATUS_PATH, status)
+    _add(app, "GET", CHANGES_PATH, changes)
+
+
+def _add_control(app: web.Application, desk: ControlDesk) -> None:
+    async def servers(request: web.Request) -> msgspec.Struct:
+        return await desk.servers(request.query.get("target", ""))
+
+    async def why(request: web.Request) -> list[msgspec.Struct]:
+        return [*await desk.why(request.query.get("target", ""))]
+
+    async def hold(request: web.Request) -> msgspec.Struct:
+        allowed = '{"target": "SERVER", "reason": "", "for_s": 0}'
+        verb = request.path.rpartition("/")[2]
+        return await desk.hold(verb, await _read(request, Word, allowed), who_asks(request))
+
+    async def set_numbers(request: web.Request) -> msgspec.Struct:
+        allowed = '{"target": "SERVER", "weight": 2, "max_connections": 100, "reason": ""}'
+        return await desk.set_numbers(await _read(request, Numbers, allowed), who_asks(request))
+
+    async def log_level(request: web.Request) -> msgspec.Struct:
+        question = None
+        if request.method == "POST":
+            question = await _read(request, LogLevelQuestion, '{"level": "Stats"}')
+        return await desk.set_log_level(question, who_asks(request))
+
+    async def requests(_request: web.Request) -> msgspec.Struct:
+        return await desk.requests()
+
+    async def kill(request: web.Request) -> msgspec.Struct:
+        allowed = '{"id": "0000107f-0000002a"}'
+        return await desk.kill(await _read(request, KillQuestion, allowed), who_asks(request))
+
+    _add(app, "GET", SERVERS_PATH, servers)
+    _add(app, "GET", WHY_PATH, why)
+    for path in HOLD_PATHS:
+        _add(app, "POST", path, hold)
+    _add(app, "POST", SET_PATH, set_numbers)
+    _add(app, "GET", LOG_LEVEL_PATH, log_level)
+    _add(app, "POST", LOG_LEVEL_PATH, log_level)
+    _add(app, "GET", REQUESTS_PATH, requests)
+    _add(app, "POST", KILL_PATH, kill)
+
+
+def _add_loader(app: web.Application, desk: LoaderDesk | None, more_time: MoreTime) -> None:
+    async def ask_loader(request: web.Request) -> web.Response:
+        if desk is None:
+            return _json(ErrorAnswer("this proxy has no process that reads configurations"), 404)
+        more_time(request)
+        try:
+            return _json(await desk.ask(request.path, await request.read(), who_asks(request)))
+        except msgspec.DecodeError as error:
+            allowed = '{"is_dry": true} for a reload, {"to": GENERATION} for a return'
+            return _json(ErrorAnswer(f"question: {error}; allowed is {allowed}, or nothing"), 400)
+        except LookupError as error:
+            return _json(ErrorAnswer(str(error)), 400)
+        except TimeoutError:
+            return _json(
+                ErrorAnswer("the loader does not answer; the log of the proxy says why"), 504
+            )
+
+    app.router.add_post(RELOAD_PATH, ask_loader)
+    app.router.add_post(ROLLBACK_PATH, ask_loader)
+    app.router.add_get(HISTORY_PATH, ask_loader)
 
 
 @web.middleware
@@ -126,6 +284,8 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     """Every answer is JSON, and an error says what would be right."""
     try:
         return await handler(request)
+    except (_QuestionError, RequestRefusedError, StartError) as error:
+        return _json(ErrorAnswer(str(error)), 400)
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         answer = ErrorAnswer(
@@ -133,7 +293,13 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         )
         return _json(answer, error.status, {"Allow": allowed})
     except web.HTTPNotFound:
-        allowed = f"POST {EXPLAIN_PATH}, GET {STATUS_PATH}, GET {CHANGES_PATH}"
+        routes = request.app.router.resources()
+        allowed = ", ".join(
+            f"{route.method} {each.canonical}"
+            for each in routes
+            for route in each
+            if route.method != "HEAD"
+        )
         return _json(ErrorAnswer(f"path: found {request.path}; allowed is {allowed}"), 404)
     except web.HTTPRequestEntityTooLarge:
         text = f"body: found more than {MOST_BODY_BYTES} bytes; allowed is that many"
@@ -152,7 +318,9 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 
 
 def _json(
-    answer: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None
+    answer: msgspec.Struct | list[msgspec.Struct],
+    status: int = 200,
+    headers: dict[str, str] | None = None,
 ) -> web.Response:
     return web.Response(
         body=msgspec.json.encode(answer),

@@ -13,6 +13,8 @@ from pathlib import Path
 import click
 
 from wsproxy.config.address import Address, parse_address
+from wsproxy.config.problems import printable_lines
+from wsproxy.demo.sessions import COOKIE_NAME
 from wsproxy.demo.show import DemoOptions, RunningDemo, run_demo
 from wsproxy.errors import WsproxyError
 
@@ -59,33 +61,51 @@ def demo(listen: Address, workers: int | None, return_after_s: float) -> None:
     try:
         run_demo(DemoOptions(listen, workers, return_after_s), print_guide, click.echo)
     except WsproxyError as error:
-        click.echo(f"wsproxy demo: {error}", err=True)
+        click.echo(f"wsproxy demo: {printable_lines(str(error))}", err=True)
         sys.exit(EXIT_FAILED)
     click.echo("stopped")
 
 
-def print_guide(running: RunningDemo) -> None:
-    """What runs where, and five things to try."""
-    click.echo(render_guide(running, _name_of_this_command()))
+def print_guide(running: RunningDemo) -> dict[str, str]:
+    """What runs where, and five things to try; the commands that the page shows too."""
+    wsproxy = _name_of_this_command()
+    click.echo(render_guide(running, wsproxy))
+    return commands_of(running, wsproxy)
+
+
+def commands_of(running: RunningDemo, wsproxy: str) -> dict[str, str]:
+    """What to do with the demo's own configuration and log, by title."""
+    config = shlex.quote(str(running.plugin_cfg))
+    log = shlex.quote(str(running.directory / "http_plugin.log"))
+    jar = shlex.quote(str(running.cookie_jar))
+    cookie = f"\"{COOKIE_NAME}=$(awk '/{COOKIE_NAME}/{{print $7}}' {jar})\""
+    down = f"{running.owner.name}@{running.began_at}+10m"
+    return {
+        "explain": f"{wsproxy} explain {config} GET {running.url}/app/ --cookie {cookie} --live",
+        "replay": f"{wsproxy} replay {log} --config {config}",
+        "simulate": f"{wsproxy} simulate {log} --config {config} --down {down}",
+    }
 
 
 def render_guide(running: RunningDemo, wsproxy: str) -> str:
     """The text of ``print_guide``; every command in it can be pasted as it is."""
     jar = shlex.quote(str(running.cookie_jar))
     ask = f"curl -s -b {jar} -c {jar} {running.url}/app/json"
+    commands = commands_of(running, wsproxy)
     servers = "\n".join(
         f"  {server.name}  CloneID {server.clone_id}  {server.url}  pid {server.pid}"
         for server in running.servers
     )
     owner = running.owner
     return f"""
-wsproxy is at {running.url}/app/ in front of
+wsproxy is at {running.url}/ in front of
 {servers}
 Their files: {running.directory} (plugin-cfg.xml, logs). Ctrl-C ends everything.
 
 Five things to try, in another terminal:
 
-1. Open {running.url}/app/ in a browser and reload: the count grows, the server stays.
+1. Open {running.url}/ in a browser. Kill the server of your session, return it, break its affinity, with the buttons;
+   the page shows what the proxy decided for each request.
 
 2. The same with curl, twice. The cookie jar holds a session that {owner.name} owns:
      {ask}
@@ -95,12 +115,12 @@ Five things to try, in another terminal:
      {ask}
    {owner.name} comes back after {running.return_after_s:g} s, and takes the session back within a few more: it is first in the list.
 
-4. See what an app server receives, private headers ($WSRA, $WSSN, ...) included:
-     curl -s {running.url}/app/headers
+4. Ask the running proxy why a request goes where it goes:
+     {commands["explain"]}
 
-5. Let wsproxy read the configuration; then 300 new sessions, counted by server:
-     {wsproxy} check {shlex.quote(str(running.plugin_cfg))}
-     seq 300 | xargs -P 8 -I{{}} curl -s '{running.url}/app/json?{{}}' | grep -o '"server": "s[0-9]*"' | sort | uniq -c
+5. Everything so far is in http_plugin.log. Take each of its decisions again; then let its requests run with {owner.name} away:
+     {commands["replay"]}
+     {commands["simulate"]}
 """
 
 

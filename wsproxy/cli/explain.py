@@ -1,7 +1,7 @@
 """
 ``wsproxy explain FILE METHOD URL``: how one request is decided, as a tree for people or (``--json``) for machines.
 
-Driven by ``cli.main``. Must not decide anything: ``dataplane.explain`` asks the live code. docs/explain.md names every field.
+Driven by ``cli.main``. Must not decide anything: ``explain.explain`` asks the live code. docs/explain.md names every field.
 """
 
 from __future__ import annotations
@@ -16,17 +16,22 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from wsproxy._fast.logged import Process
-from wsproxy._fast.replay import set_inflight
-from wsproxy._fast.select import Cluster
-from wsproxy._fast.state import now_ms
+from wsproxy._fast.decide.cluster import Cluster
+from wsproxy._fast.decide.operate import hold_server
+from wsproxy._fast.logs.replay import set_inflight
+from wsproxy._fast.logs.request import Process
+from wsproxy._fast.state.operator import Hold
+from wsproxy._fast.state.segment import now_ms
 from wsproxy.admin.client import ask_explanation, find_proxy
 from wsproxy.admin.messages import ExplainQuestion, digest_of
+from wsproxy.cli.json_text import json_text
+from wsproxy.config.find import find_server
 from wsproxy.config.model import Config
-from wsproxy.config.problems import printable
+from wsproxy.config.problems import printable, printable_lines
 from wsproxy.config.settings_file import read_settings
-from wsproxy.config.xml import load_config
-from wsproxy.dataplane.explain import (
+from wsproxy.config.several import load_several
+from wsproxy.errors import WsproxyError
+from wsproxy.explain.explain import (
     Explainer,
     Explanation,
     RouteStep,
@@ -34,14 +39,14 @@ from wsproxy.dataplane.explain import (
     read_asked,
     split_url,
 )
-from wsproxy.errors import WsproxyError
-from wsproxy.pluginlog.world import World, find_server
+from wsproxy.replay.world import World
 
 EXIT_NO_SERVER = 1
 EXIT_UNUSABLE = 2
 UNLIMITED = 100_000
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_NAMED = click.Path(path_type=Path)
 _OUTCOMES = {"wins": "bold green", "loses": "yellow", "no match": "dim"}
 
 
@@ -65,7 +70,7 @@ class LiveExplanation(Explanation, kw_only=True):
     epilog="Exit code: 0 a server takes the request, 1 none does, 2 something given here cannot be used. "
     "What every name in the output means: docs/explain.md."
 )
-@click.argument("config_file", type=_FILE, metavar="FILE")
+@click.argument("config_file", type=_NAMED, metavar="FILE")
 @click.argument("method")
 @click.argument("url", metavar="URL")
 @click.option(
@@ -79,7 +84,12 @@ class LiveExplanation(Explanation, kw_only=True):
     "--down", multiple=True, metavar="SERVER",
     help="A server that is marked down; CLUSTER/SERVER where several have the name. Repeatable.",
 )  # fmt: skip
-@click.option("--drained", multiple=True, metavar="SERVER", help="A server that is drained.")
+@click.option(
+    "--drained",
+    multiple=True,
+    metavar="SERVER",
+    help="A server that gets requests of its sessions only.",
+)
 @click.option("--full", multiple=True, metavar="SERVER", help="A server at its MaxConnections.")
 @click.option("--settings", "settings_file", type=_FILE, metavar="FILE", help="A wsproxy.toml.")
 @click.option(
@@ -111,13 +121,13 @@ def explain(
     """
     Show how a request for URL is decided, and why.
 
-    Each Route with its scores, the session's clone ids in order, each server's state, and the server that takes it. Nothing is
+    FILE is a plugin-cfg.xml, or a folder of them that are merged as `wsproxy run` does it. Each Route with its scores, the session's clone ids in order, each server's state, and the server that takes it. Nothing is
     sent. Without --down, --drained and --full every server is up and idle; with --live it is as the running proxy has it.
     """
     lines = [*headers, *_cookie_line(cookies)]
     explanation: Explanation
     try:
-        config = load_config(config_file).config
+        config = load_several([config_file]).config
         if live:
             _refuse_assumptions(
                 {"--down": down, "--drained": drained, "--full": full, "--settings": settings_file}
@@ -125,17 +135,18 @@ def explain(
             explanation = _ask_live(config, socket, ExplainQuestion(method, url, lines))
         else:
             _refuse_assumptions({"--socket": socket}, "it needs --live")
-            world = World(config, read_settings(settings_file) if settings_file else None)
+            settings = read_settings(settings_file) if settings_file else None
+            world = World(config, settings)
             process = world.new_process()
             _put_into_state(world, process, down, drained, full)
-            asked = read_asked(method, *split_url(url), lines)
-            explanation = Explainer(world.config, world.routes, process.engine).explain(asked)
+            asked = read_asked(method, *split_url(url), lines, settings)
+            explanation = Explainer(world.routes, process.decider, process.view).explain(asked)
     except (WsproxyError, click.UsageError) as error:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
-        click.echo(printable(text), err=True)
+        click.echo(printable_lines(text), err=True)
         sys.exit(EXIT_UNUSABLE)
     if is_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(explanation), indent=2).decode())
+        click.echo(json_text(explanation, indent=2))
     else:
         _print(explanation)
     sys.exit(0 if explanation.server else EXIT_NO_SERVER)
@@ -176,7 +187,7 @@ def _put_into_state(
         cluster.set_down(index, 0, now, detail=b"--down")
     for name in drained:
         cluster, index = _find(world, process, name)
-        cluster.set_drained(index, True)
+        hold_server(cluster, index, Hold.DRAIN)
     for name in full:
         cluster, index = _find(world, process, name)
         most = cluster.server_state(index)["max_connections"]
@@ -227,6 +238,8 @@ def _tree(explanation: Explanation) -> Tree:
             clones.add(_line(f"clone id {step.clone_id}{of}: {step.outcome}"))
         if not explanation.clone_ids:
             clones.add(_line("the request brings no clone id", "dim"))
+        for note in explanation.notes:
+            clones.add(_line(note, "yellow"))
         servers = tree.add(_line(f"Servers of {explanation.cluster}"))
         for server in explanation.servers:
             style = "bold green" if server.name == explanation.server else ""

@@ -1,7 +1,7 @@
 """
 The ``wsproxy`` command: a group that imports a subcommand only when it is called.
 
-Each subcommand is the function named like its module in ``wsproxy.cli``. Must not do anything but parse and print.
+Must not do anything but parse and print.
 """
 
 from __future__ import annotations
@@ -15,10 +15,41 @@ import click
 COMMANDS = {
     "run": "run the proxy as plugin-cfg.xml says",
     "check": "read a plugin-cfg.xml and report every problem in it",
+    "fmt": "write a plugin-cfg.xml in one order and one layout, for version control",
+    "schema": "print the grammar of plugin-cfg.xml for editors, as an XML Schema",
+    "merge": "make one plugin-cfg.xml of several that serves what all of them serve",
+    "diff": "say what a change of plugin-cfg.xml means, and whose requests go elsewhere",
     "explain": "show how one request is decided, step by step, and why",
+    "status": "show the servers of the running proxy: state, why, weight, requests, sessions",
+    "top": "the same, live",
+    "why": "show what became of a server, with the evidence",
+    "drain": "give a server, or a host's, no new sessions; wait until it is empty",
+    "resume": "end a drain",
+    "down": "give a server, or a host's, no requests at all",
+    "up": "end that, or a mark of failed requests",
+    "set": "give a server another weight, or another MaxConnections",
+    "loglevel": "show or change the LogLevel of http_plugin.log",
+    "requests": "list the requests that run",
+    "kill": "end one of them",
+    "reload": "read plugin-cfg.xml and wsproxy.toml again; say what changes",
+    "history": "list what was taken over, and what was refused",
+    "rollback": "return to the configuration before",
     "replay": "take each decision of an http_plugin.log again and report every difference",
     "simulate": "let the requests of a log run through another configuration, or with a server away",
     "demo": "run the proxy in front of an embedded cluster of three app servers",
+}
+# Those that stand with others in one module.
+_PLACES = {
+    "why": "status.why",
+    "drain": "hold.drain",
+    "resume": "hold.resume",
+    "down": "hold.down",
+    "up": "hold.up",
+    "set": "numbers.set_",
+    "loglevel": "numbers.loglevel",
+    "kill": "requests.kill",
+    "history": "reload.history",
+    "rollback": "reload.rollback",
 }
 
 
@@ -33,8 +64,10 @@ class LazyGroup(click.Group):
         """The command, imported; None where the name is unknown."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"wsproxy.cli.{cmd_name}")
-        return cast("click.Command", getattr(module, cmd_name))
+        module, _, name = _PLACES.get(cmd_name, f"{cmd_name}.{cmd_name}").partition(".")
+        return cast(
+            "click.Command", getattr(importlib.import_module(f"wsproxy.cli.{module}"), name)
+        )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in ``wsproxy --help``, without importing anything."""

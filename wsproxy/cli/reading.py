@@ -1,7 +1,7 @@
 """
 Reads the logs that a command names into a replay, with a progress bar where somebody looks.
 
-Driven by ``cli.replay`` and ``cli.simulate``. Must not interpret anything: ``pluginlog`` does.
+Driven by ``cli.replay``, ``cli.simulate`` and ``cli.diff``. Must not interpret anything: ``logs`` and ``replay`` do.
 """
 
 from __future__ import annotations
@@ -9,21 +9,36 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from wsproxy._fast.logs.lines import read_lines
+from wsproxy._fast.logs.request import split_host
+from wsproxy._fast.tell.witness import LogLevel
 from wsproxy.config.problems import printable
-from wsproxy.errors import LogRefusedError
-from wsproxy.pluginlog.access import read_record
-from wsproxy.pluginlog.reader import Reading, read_logs, read_plain
-from wsproxy.pluginlog.replay import Replay
-from wsproxy.pluginlog.routes import UNKNOWN_PORT, split_host
+from wsproxy.errors import LogRefusedError, NothingComparedError
+from wsproxy.logs.access_reader import FORMATS, read_record
+from wsproxy.logs.plugin_reader import Reading, read_logs, read_plain
+from wsproxy.replay.replay import Replay
+from wsproxy.replay.routes import UNKNOWN_PORT
 
 # What ``--format`` calls http_plugin.log.
 PLUGIN = "plugin"
+# Lines that tell what a log is, if it is not what it is said to be.
+LOOKED_AT = 20
 # Objects between two looks for cycles.
 MOST_UNCOLLECTED = 100_000
+
+# The option of each command that reads access logs.
+of_host = click.option(
+    "--host",
+    metavar="HOST[:PORT]",
+    default="",
+    help="Of requests in an access log without virtual host.",
+)
 
 
 def read_all(
@@ -34,23 +49,48 @@ def read_all(
 
     Raises:
         LogRefusedError: a log cannot be read, or holds nothing of what it is said to be.
+        NothingComparedError: it is a log of the other kind.
     """
     gc.freeze()  # what exists now stays, and requests are in no cycles: collections would only cost
     gc.set_threshold(MOST_UNCOLLECTED)
     name, port = split_host(host.encode())
+    begin: list[bytes] = []  # its first lines, up to the first one that is what it is said to be
     with progress() as show:
         if log_format == PLUGIN:
             for lines in read_logs(logs, reading, wanted_only=True):
+                if not reading.records and len(begin) < LOOKED_AT:
+                    begin += [line.text for line in lines[:LOOKED_AT]]
                 replay.take(lines)
                 show(printable(reading.path), reading.bytes_read, reading.size)
         else:
             for rows in read_plain(logs, reading):
+                if not reading.records and len(begin) < LOOKED_AT:
+                    begin += [text for _, text in rows[:LOOKED_AT]]
                 _take_access(replay, reading, rows, log_format, name, port)
                 show(printable(reading.path), reading.bytes_read, reading.size)
     replay.end()
     if reading.records == 0:
-        what = "http_plugin.log" if log_format == PLUGIN else f"{log_format} access log"
-        raise LogRefusedError(f"{', '.join(logs)}: no line of {what} in it")
+        _refuse(", ".join(logs), log_format, begin)
+
+
+def _refuse(logs: str, log_format: str, begin: list[bytes]) -> NoReturn:
+    if log_format == PLUGIN:
+        kind = next(
+            (
+                kind
+                for kind in reversed(FORMATS)
+                if any(read_record(1, line, kind) for line in begin)
+            ),
+            "",
+        )
+        if kind:
+            raise NothingComparedError(f"{logs}: this is an access log: say --format {kind}")
+        raise LogRefusedError(f"{logs}: no line of http_plugin.log in it")
+    if any(line.level > LogLevel.BLANK for line in read_lines(b"\n".join(begin), [])):
+        raise NothingComparedError(f"{logs}: this is an http_plugin.log: leave --format out")
+    if log_format == "combined" and any(read_record(1, line, "common") for line in begin):
+        raise NothingComparedError(f"{logs}: this is a common access log: say --format common")
+    raise LogRefusedError(f"{logs}: no line of {log_format} access log in it")
 
 
 def _take_access(

@@ -6,27 +6,39 @@ Must not do anything but parse arguments, load files and print.
 
 from __future__ import annotations
 
+import importlib
+import logging
+import os
+import shlex
 import sys
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import click
-import msgspec
 
-from wsproxy._fast.state import SharedState
+from wsproxy._fast.state.segment import SharedState
 from wsproxy.config.address import Address, parse_address
 from wsproxy.config.model import Config
-from wsproxy.config.settings import MAX_WORKERS, Settings
-from wsproxy.config.settings_file import read_settings
-from wsproxy.config.xml import load_config
+from wsproxy.config.problems import printable, printable_lines
+from wsproxy.config.settings import MAX_WORKERS
+from wsproxy.config.several import files_of
 from wsproxy.dataplane.worker import run_worker
-from wsproxy.errors import ConfigRefusedError, StartError
+from wsproxy.errors import Problem, StartError
+from wsproxy.process.check_start import check_start, load_files
+from wsproxy.process.listeners import LISTEN_CODE, OFFER
+from wsproxy.process.log_pipe import LogPipe
 from wsproxy.process.logs import set_up_logging
-from wsproxy.process.start import run_proxy
+from wsproxy.process.start import LoaderNeeds, run_proxy
+from wsproxy.reload.sources import Sources, look
+
+logger = logging.getLogger(__name__)
 
 EXIT_NOT_STARTED = 1
 EXIT_REFUSED = 2
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NAMED = click.Path(exists=True, path_type=Path)
 
 
 def parse_listen(
@@ -43,7 +55,7 @@ def parse_listen(
     epilog="Exit code: 0 stopped as told; 1 not started, or workers had to be killed; 2 a file or an argument was refused. "
     "SIGTERM and SIGINT stop after running requests have finished; a second one stops at once."
 )
-@click.argument("file", metavar="FILE", type=_FILE)
+@click.argument("named", metavar="FILE...", type=_NAMED, nargs=-1, required=True)
 @click.option(
     "--listen",
     multiple=True,
@@ -64,28 +76,89 @@ def parse_listen(
     help="A wsproxy.toml: listeners, limits, time-outs and what else FILE has no words for. Without it: the defaults.",
 )
 def run(
-    file: Path, listen: tuple[Address, ...], workers: int | None, settings_file: Path | None
+    named: tuple[Path, ...],
+    listen: tuple[Address, ...],
+    workers: int | None,
+    settings_file: Path | None,
 ) -> None:
-    """Run the proxy as FILE, a plugin-cfg.xml, says: in the foreground, with messages on standard error."""
-    try:
-        settings = read_settings(settings_file) if settings_file else Settings()
-        loaded = load_config(file)
-    except ConfigRefusedError as refused:
-        click.echo(refused, err=True)
-        sys.exit(EXIT_REFUSED)
-    if workers is not None:
-        settings = msgspec.structs.replace(settings, workers=workers)
-    if count := len(loaded.problems):
+    """
+    Run the proxy as FILE, a plugin-cfg.xml, says: in the foreground, with messages on standard error.
+
+    Several FILEs, or the *.xml of a folder, are merged as `wsproxy merge` does it, and merged again when one of them changes.
+    """
+    with LogPipe() as log_pipe:
+        sys.exit(_run(named, listen, workers, settings_file, log_pipe))
+
+
+def _run(
+    named: tuple[Path, ...],
+    listen: tuple[Address, ...],
+    workers: int | None,
+    settings_file: Path | None,
+    log_pipe: LogPipe,
+) -> int:
+    """The exit code."""
+    # Before they are read: what is changed meanwhile is a change.
+    seen = look(named if settings_file is None else (*named, settings_file))
+    files = load_files(named, settings_file)
+    if files.config is None or files.settings is None:
+        errors = [problem for problem in files.problems if problem.severity == "error"]
+        more = files.counts.errors - len(errors)
+        _say(log_pipe, errors, f"and {more} more errors" if more else "")
+        return EXIT_REFUSED
+    config, loaded = files.config.config, files.settings.with_workers(workers)
+    start = check_start(config, loaded, listen, is_trial=False, ignored=files.ignored)
+    if start.errors:
+        if all(each.code == LISTEN_CODE for each in start.errors):
+            # The ports that were left out are the reason why none is left.
+            _say(log_pipe, start.problems, OFFER)
+            return EXIT_NOT_STARTED
+        _say(log_pipe, start.errors)
+        return EXIT_REFUSED
+    if count := files.counts.warnings:
         warnings = "1 warning" if count == 1 else f"{count} warnings"
-        click.echo(f"{file}: {warnings}; to list: wsproxy check {file}", err=True)
-    set_up_logging(settings.log.level)
+        command = _check_command(named, settings_file, listen)
+        log_pipe.say(printable(f"{named[0]}: {warnings}; to list: {command}"))
+    log = loaded.settings.log
+    set_up_logging(log.level, log.most_a_second)
+    for problem in start.problems:
+        logger.warning("%s", problem)
     try:
-        sys.exit(run_proxy(loaded.config, settings, listen, make_state, run_worker))
+        loader = partial(
+            _run_loader,
+            sources=Sources(named, settings_file, listen, workers, seen),
+            history=os.memfd_create("wsproxy-history"),
+        )
+        return run_proxy(
+            config, loaded, listen, make_state, run_worker, log_pipe, start.security, loader
+        )
     except StartError as error:
-        click.echo(f"wsproxy: {error}", err=True)
-        sys.exit(EXIT_NOT_STARTED)
+        log_pipe.say(f"wsproxy: {printable(str(error))}")
+        return EXIT_NOT_STARTED
+
+
+def _run_loader(needs: LoaderNeeds, *, sources: Sources, history: int) -> int:
+    # Here and not above: what watches files is memory that neither supervisor nor workers need.
+    loader = importlib.import_module("wsproxy.reload.loader")
+    exit_code: int = loader.run_loader(needs, sources=sources, history=history)
+    return exit_code
+
+
+def _say(log_pipe: LogPipe, problems: Iterable[Problem], more: str = "") -> None:
+    lines = [*map(str, problems), *([more] if more else ())]
+    log_pipe.say(printable_lines("\n".join(lines)))
+
+
+def _check_command(
+    named: tuple[Path, ...], settings_file: Path | None, listen: tuple[Address, ...]
+) -> str:
+    """The ``wsproxy check`` that says the same; of several files one each."""
+    more = ["--settings", str(settings_file)] if settings_file else []
+    for address in listen:
+        more += ["--listen", str(address)]
+    return "; ".join(shlex.join(["wsproxy", "check", str(file), *more]) for file in files_of(named))
 
 
 def make_state(_config: Config) -> SharedState:
     """The segment that all workers share, before the first of them exists."""
-    return SharedState()
+    return SharedState(grows=True)

@@ -1,7 +1,7 @@
 """
 ``wsproxy simulate LOG... --config NEW.xml``: the traffic of a log through another configuration, or with a server away.
 
-Driven by ``cli.main``. Must not decide anything: ``pluginlog`` does. What it prints is described in docs/simulate.md.
+Driven by ``cli.main``. Must not decide anything: ``simulate`` does. What it prints is described in docs/simulate.md.
 """
 
 from __future__ import annotations
@@ -12,65 +12,70 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from wsproxy.cli.reading import PLUGIN, progress, read_all
+from wsproxy.cli.json_text import json_text
+from wsproxy.cli.reading import PLUGIN, of_host, progress, read_all
+from wsproxy.cli.tables import make_console, print_table, print_text
 from wsproxy.config.model import Config
-from wsproxy.config.problems import printable
+from wsproxy.config.problems import printable, printable_lines
 from wsproxy.config.settings import Settings
 from wsproxy.config.settings_file import read_settings
-from wsproxy.config.xml import load_config
-from wsproxy.errors import ConfigRefusedError, LogRefusedError, StartError
-from wsproxy.pluginlog.access import FORMATS
-from wsproxy.pluginlog.reader import Reading
-from wsproxy.pluginlog.replay import Replay
-from wsproxy.pluginlog.simulate import Scenario
-from wsproxy.pluginlog.simulate_html import write_simulation
-from wsproxy.pluginlog.simulate_options import (
+from wsproxy.config.several import load_several
+from wsproxy.errors import (
+    ConfigRefusedError,
+    LogRefusedError,
+    NothingComparedError,
+    StartError,
+)
+from wsproxy.logs.access_reader import FORMATS
+from wsproxy.logs.plugin_reader import Reading
+from wsproxy.logs.words import count_of, span_of
+from wsproxy.replay.replay import Replay
+from wsproxy.replay.verdict import why_nothing
+from wsproxy.replay.world import World
+from wsproxy.simulate.html import write_simulation
+from wsproxy.simulate.options import (
     MAX_CONNECTIONS,
     WEIGHT,
     change_servers,
     read_outage,
     read_rate,
 )
-from wsproxy.pluginlog.simulate_result import (
+from wsproxy.simulate.result import (
     COLUMNS,
     OptionsJson,
     Sides,
     SimulationJson,
+    by_server,
     cell,
-    paired,
     result_json,
     simulate_all,
     totals,
     without_queue,
 )
-from wsproxy.pluginlog.simulate_traffic import Traffic
-from wsproxy.pluginlog.world import World
+from wsproxy.simulate.simulation import Scenario
+from wsproxy.simulate.traffic import Traffic
 
 EXIT_WORSE = 1
 EXIT_UNUSABLE = (
     2  # a log or a configuration cannot be used; click uses the same for a wrong command line
 )
-# Columns of a table that goes to a file: names of generated servers have up to 60.
-PIPED_WIDTH = 160
+EXIT_NOTHING = 3  # the log could be read, and has no request that could be simulated
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NAMED = click.Path(exists=True, path_type=Path)
 
 
 @click.command(
     epilog="SERVER is a Server's Name, or CLUSTER/SERVER where several clusters use it. "
     "Exit code: 0 nothing fails that did not before, 1 more requests are refused or unrouted, or more sessions broken, "
-    "2 a log, a configuration or an argument cannot be used. What every name in the output means: docs/simulate.md."
+    "2 a log, a configuration or an argument cannot be used, 3 the log has no request that can be simulated. What every name in the output means: docs/simulate.md."
 )
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True)
-@click.option("--config", "config_file", type=_FILE, required=True, metavar="NEW.xml",
+@click.option("--config", "config_file", type=_NAMED, required=True, metavar="NEW.xml",
               help="The plugin-cfg.xml to be tried.")  # fmt: skip
 @click.option(
-    "--before", "before_file", type=_FILE, metavar="OLD.xml",
+    "--before", "before_file", type=_NAMED, metavar="OLD.xml",
     help="The plugin-cfg.xml that was in force when LOG was written: the log is read with it, and it is simulated too.",
 )  # fmt: skip
 @click.option("--settings", "settings_file", type=_FILE, metavar="FILE",
@@ -90,8 +95,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
               help="Where round robins begin and what Random draws: the same seed gives the same result.")  # fmt: skip
 @click.option("--format", "log_format", type=click.Choice([PLUGIN, *FORMATS]), default=PLUGIN, show_default=True,
               help="What LOG is: http_plugin.log, or an access log with JSESSIONID=, WAS= and D= (PLUGIN: D=%D).")  # fmt: skip
-@click.option("--host", metavar="HOST[:PORT]", default="",
-              help="Of requests in an access log without virtual host.")  # fmt: skip
+@of_host
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Also write a report with charts: one file, no network.")  # fmt: skip
@@ -118,12 +122,12 @@ def simulate(
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         settings = read_settings(settings_file) if settings_file else Settings()
-        config = load_config(config_file).config
+        config = load_several([config_file]).config
         scenario = Scenario(
             tuple(read_outage(each, config) for each in changes["down"]), read_rate(rate), seed
         )
         config = _changed(config, changes)
-        old = load_config(before_file).config if before_file else None
+        old = load_several([before_file]).config if before_file else None
         traffic = Traffic(
             World(config, without_queue(settings)),
             None if old is None else World(old, without_queue(settings)),
@@ -132,7 +136,9 @@ def simulate(
         with progress() as show:
             sides = simulate_all(traffic, scenario, show)
     except (ConfigRefusedError, LogRefusedError, StartError) as error:
-        _refuse(str(error))
+        _refuse(
+            str(error), EXIT_NOTHING if isinstance(error, NothingComparedError) else EXIT_UNUSABLE
+        )
     names = (logs, str(config_file), str(before_file) if before_file else None)
     options = OptionsJson(
         changes["down"], changes["weight"], changes["max_connections"], scenario.rate, seed
@@ -156,9 +162,8 @@ def _read(traffic: Traffic, logs: tuple[str, ...], log_format: str, host: str) -
     read_all(replay, reading, logs, log_format, host)
     traffic.close()
     if not len(traffic):
-        raise LogRefusedError(
-            f"{', '.join(logs)}: found no request with its URI; allowed is a log of LogLevel Detail, Debug or Trace"
-        )
+        why = why_nothing(replay, is_access=log_format != PLUGIN)
+        raise NothingComparedError(f"{', '.join(logs)}: nothing can be simulated: {why}")
 
 
 def _write(path: Path, result: SimulationJson, sides: Sides) -> None:
@@ -168,40 +173,33 @@ def _write(path: Path, result: SimulationJson, sides: Sides) -> None:
         _refuse(f"{path}: {error.strerror}")
 
 
-def _refuse(why: str) -> NoReturn:
-    click.echo(f"wsproxy: {printable(why)}", err=True)
-    sys.exit(EXIT_UNUSABLE)
+def _refuse(why: str, code: int = EXIT_UNUSABLE) -> NoReturn:
+    click.echo(f"wsproxy: {printable_lines(why)}", err=True)
+    sys.exit(code)
 
 
 def _print(result: SimulationJson, *, is_json: bool) -> None:
     if is_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
+        click.echo(json_text(result, indent=2))
         return
-    # names of a log or a configuration are no markup
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
-    servers = Table(title="Servers, before -> after", title_justify="left")
-    servers.add_column("server")
-    for title, _ in COLUMNS:
-        servers.add_column(title, justify="right")
-    for name, before, after in paired(result):
-        servers.add_row(
-            printable(name),
-            *(f"{cell(before, field)} -> {cell(after, field)}" for _, field in COLUMNS),
-        )
-    console.print(servers)
-    sides = [("before", result.before), ("after", result.after)]
-    if result.modelled is not None:
-        sides.insert(1, ("modelled", result.modelled))
-    table = Table(title="Totals", title_justify="left")
-    table.add_column("")
-    numbers = [totals(side) for _, side in sides]
-    for name, _ in sides:
-        table.add_column(name, justify="right")
-    for what in numbers[0]:
-        table.add_row(what, *(number[what] for number in numbers))
-    console.print(table)
+    console = make_console()
+    for name, meaning in result.meaning.items():
+        print_text(console, f"{name + ':':10}{printable(meaning)}", indent=" " * 10)
+    console.print()
+    head = ("server", "", *(title for title, _ in COLUMNS))
+    rows = [
+        (printable(name) if at == 0 else "", side, *(cell(server, field) for _, field in COLUMNS))
+        for name, sides in by_server(result)
+        for at, (side, server) in enumerate(sides)
+    ]
+    print_table(console, "Servers", head, rows, names=2)
+    numbers = [totals(side) for _, side in result.sides]
+    print_table(
+        console, "Totals", ("", *(name for name, _ in result.sides)),
+        [(what, *(number[what] for number in numbers)) for what in numbers[0]],
+    )  # fmt: skip
     for note in result.notes:
-        console.print(Text(f"note: {note}"))
-    console.print(f"{result.requests} requests, {result.first} to {result.last}")
+        print_text(console, f"note: {printable(note)}", indent="  ")
+    when = span_of(result.first, result.last) or "the log has no times"
+    print_text(console, f"{count_of(result.requests, 'request')}, {when}")
+    print_text(console, result.sentence, "bold red" if result.is_worse else "green")

@@ -1,5 +1,5 @@
 """
-The format of the access log: a part of Apache's LogFormat -> what ``_fast.access_log`` writes.
+The format of the access log: a part of Apache's LogFormat -> what ``_fast.tell.access_line`` writes.
 
 Used by ``config.settings_file`` to check ``log.access_format`` and by ``process.access_log``. Pure. What httpd would write and
 wsproxy does not know is refused, not left out: a column that is missing moves all behind it.
@@ -9,13 +9,35 @@ from __future__ import annotations
 
 import re
 
-from wsproxy._fast.access_log import MOST_ITEMS, MOST_LATE, Item
+from wsproxy._fast.tell.access_line import MOST_ITEMS, MOST_LATE, Item
 
 COMMON = '%h %l %u %t "%r" %>s %b'
 COMBINED = COMMON + ' "%{Referer}i" "%{User-Agent}i"'
 # combined, and behind it what takes part in replays and joins the logs. Readers of combined ignore what follows.
 DEFAULT = COMBINED + " D=%D WAS=%{WAS}e JSESSIONID=%{JSESSIONID}C id=%L"
 NAMED = {"common": COMMON, "combined": COMBINED}
+JSON = "json"
+# Of a line of JSON, in their order. docs/access-log.md names them; what is here stays here and means what it means.
+JSON_FIELDS: tuple[tuple[str, Item, bytes], ...] = (
+    ("time", Item.TIME, b""),
+    ("id", Item.REQUEST_ID, b""),
+    ("client", Item.ADDRESS, b""),
+    ("host", Item.HOST, b""),
+    ("port", Item.PORT, b""),
+    ("request", Item.REQUEST_LINE, b""),
+    ("method", Item.METHOD, b""),
+    ("path", Item.PATH, b""),
+    ("query", Item.QUERY, b""),
+    ("protocol", Item.PROTOCOL, b""),
+    ("status", Item.STATUS, b""),
+    ("body_bytes", Item.BODY_BYTES, b""),
+    ("duration_us", Item.MICROSECONDS, b""),
+    ("server", Item.SERVER, b""),
+    ("connection", Item.CONNECTION, b""),
+    ("jsessionid", Item.COOKIE, b"JSESSIONID"),
+    ("referer", Item.FIELD, b"Referer"),
+    ("user_agent", Item.FIELD, b"User-Agent"),
+)
 
 _PLAIN: dict[str, tuple[Item, bytes]] = {
     "h": (Item.ADDRESS, b""),
@@ -57,7 +79,7 @@ _OF_REQUEST = {"i": Item.FIELD, "C": Item.COOKIE}
 # Of these httpd has two where a request was redirected internally: here they are always the same.
 _ORIGINAL_OR_FINAL = "<>"
 ALLOWED = (
-    "common, combined, or text with "
+    "common, combined, json, or text with "
     + " ".join(f"%{name}" for name in _PLAIN)
     + " "
     + " ".join(f"%{{{name}}}{letter}" for name, letter in _NAMED)
@@ -81,6 +103,8 @@ def parse_format(text: str) -> Parsed:
     Raises:
         ValueError: ``found X; allowed is Y`` for the first thing in it that is not known.
     """
+    if text == JSON:
+        return _json_items()
     text = NAMED.get(text, text)
     if _CONTROL.search(text):
         raise ValueError("found a control character; allowed is one line")
@@ -103,6 +127,13 @@ def parse_format(text: str) -> Parsed:
     if late > MOST_LATE:
         raise ValueError(f"found {late} directives about the answer; allowed are {MOST_LATE}")
     return parsed
+
+
+def _json_items() -> Parsed:
+    items: Parsed = []
+    for name, kind, of in JSON_FIELDS:
+        items += [(int(Item.TEXT), f'{"," if items else "{"}"{name}":'.encode()), (int(kind), of)]
+    return [*items, (int(Item.TEXT), b"}")]
 
 
 def _item(found: re.Match[str]) -> tuple[Item, bytes]:

@@ -12,6 +12,11 @@ from dataclasses import dataclass
 
 MAX_PORT = 65535  # 16 bits in the TCP header
 
+# An IPv4 address as IPv6 has it (RFC 4291 2.5.5.2).
+_MAPPED = bytes(10) + b"\xff\xff"
+_MAPPED_BITS = 96
+_IPV4 = 4
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -59,3 +64,18 @@ def parse_address(text: str, *, is_listener: bool) -> Address:
 def unmapped(address: IPAddress) -> IPAddress:
     """The IPv4 address in an IPv4-mapped one, else the address: an IPv4 client on a dual-stack socket is an IPv4 client."""
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def trusted_network(name: str) -> tuple[bytes, int] | None:
+    """
+    Address and prefix of a TrustedProxy as ``TrustedProxies`` wants them; None where the name is neither address nor network.
+
+    Networks are more than the plug-in takes: the addresses of a cloud's load balancer change.
+    """
+    try:
+        network = ipaddress.ip_network(name.replace("[", "").replace("]", "").partition("%")[0])
+    except ValueError:
+        return None
+    if network.version == _IPV4:
+        return _MAPPED + network.network_address.packed, _MAPPED_BITS + network.prefixlen
+    return network.network_address.packed, network.prefixlen

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wsproxy.config.model import METADATA_KEY, AttributeSpec, Server, ServerCluster, Unknown
+from wsproxy.config.model import (
+    METADATA_KEY,
+    AttributeSpec,
+    Extra,
+    Server,
+    ServerCluster,
+    Transport,
+    TrustedProxy,
+    Unknown,
+    Uri,
+    VirtualHost,
+)
 from wsproxy.config.problems import ProblemList, quoted, shown
+from wsproxy.config.values import text_flaw
 
 INT_LIMIT = 2**31 - 1  # the plug-in keeps these numbers in a C int
 
@@ -21,6 +33,18 @@ INT_LIMIT = 2**31 - 1  # the plug-in keeps these numbers in a C int
 ALIASES: dict[type, dict[str, str]] = {Server: {"wsIdleTimeout": "wsServerIdleTimeout"}}
 # vendors' documents write these words their own way (PLUGIN.md 1.7): accepted with a warning
 LENIENT_WORDS = {(ServerCluster, "LoadBalance")}
+
+# texts whose blanks ``config.patterns``, ``config.values`` or ``config.check_cluster`` find
+JUDGED = {
+    (VirtualHost, "Name"),
+    (Uri, "Name"),
+    (Uri, "AffinityCookie"),
+    (Uri, "AffinityURLIdentifier"),
+    (Transport, "Hostname"),
+    (Transport, "HostnameAlias"),
+    (TrustedProxy, "Name"),
+    (Server, "CloneID"),
+}
 
 _INT = re.compile(r"-?[0-9]{1,10}\Z")
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
@@ -33,6 +57,7 @@ class _Attribute:
 
     field: str
     spec: AttributeSpec
+    is_judged: bool  # elsewhere, with more knowledge of what it is
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -52,23 +77,30 @@ class AttributeReader:
     has_placeholders: bool
     unknown: list[Unknown] = dataclasses.field(default_factory=list)
     tables: dict[type, _Table] = dataclasses.field(default_factory=dict)
+    written: dict[tuple[str, ...], tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def read(
-        self, cls: type, element: str, items: Iterable[tuple[str, str]], line: int
+        self, cls: type, element: str, items: Sequence[tuple[str, str]], line: int
     ) -> dict[str, Any]:
         """Field names and values for ``cls``; a field that is absent or wrong is left to its default."""
         table = self.tables.get(cls)
         if table is None:
             table = self.tables[cls] = _table_of(cls)
-        values: dict[str, Any] = {}
+        names = tuple([name for name, _ in items])
+        # nearly all elements of a class write the same names: kept once
+        values: dict[str, Any] = {"written": self.written.setdefault(names, names)}
+        unknown: list[tuple[str, str]] = []
         for name, text in items:
             attribute = table.by_name.get(name)
             if attribute is None:
                 self._report_unknown(table, element, name, text, line)
+                unknown.append((name, text))
                 continue
             if attribute.spec.kind == "str":
                 if self.has_placeholders and "${" in text:
                     self.report_placeholders(element, ((name, text),), line)
+                if text and not attribute.is_judged and (flaw := text_flaw(text)):
+                    self._report_flaw(element, (name, text), items, flaw, line)
                 values[attribute.field] = text
                 continue
             value = attribute.values.get(text, _MISSING)
@@ -80,6 +112,8 @@ class AttributeReader:
         for attribute in table.required:
             if not values.get(attribute.field):
                 self._report_missing(attribute, element, values, table, items, line)
+        if unknown:
+            values["extra"] = Extra(tuple(sorted(unknown)))
         return values
 
     def _report_unknown(self, table: _Table, element: str, name: str, text: str, line: int) -> None:
@@ -93,6 +127,21 @@ class AttributeReader:
             if likely
             else "an attribute that docs/plugin-cfg.md lists",
         )
+
+    def _report_flaw(
+        self,
+        element: str,
+        item: tuple[str, str],
+        items: Iterable[tuple[str, str]],
+        flaw: str,
+        line: int,
+    ) -> None:
+        found, _, allowed = flaw.partition("; allowed is ")
+        what = f"{shown(*item)} on {element}"
+        if item[0] == "Value":  # of a Property: it may be a password
+            name = next((text for name, text in items if name == "Name"), "")
+            what = f"a Value of Property {quoted(name)}"
+        self.problems.warning("value-blank", line, f"{what}{found}", allowed)
 
     def _convert(
         self, cls: type, attribute: _Attribute, element: str, text: str, line: int
@@ -189,7 +238,9 @@ def specs_of(cls: type) -> dict[str, AttributeSpec]:
 
 
 def _table_of(cls: type) -> _Table:
-    attributes = [_Attribute(name, spec) for name, spec in specs_of(cls).items()]
+    attributes = [
+        _Attribute(name, spec, (cls, spec.name) in JUDGED) for name, spec in specs_of(cls).items()
+    ]
     by_name = {attribute.spec.name: attribute for attribute in attributes}
     for alias, name in ALIASES.get(cls, {}).items():
         by_name[alias] = by_name[name]

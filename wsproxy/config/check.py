@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from wsproxy.config.check_cluster import check_cluster, check_key_databases
+from wsproxy.config.check_failover import check_failover
+from wsproxy.config.check_ids import check_shared_ids
 from wsproxy.config.check_overlap import check_overlaps
+from wsproxy.config.check_reach import check_reach
 from wsproxy.config.check_support import check_support
+from wsproxy.config.check_values import check_values
 from wsproxy.config.model import (
     Config,
     Route,
@@ -23,22 +27,25 @@ from wsproxy.config.model import (
 from wsproxy.config.problems import ProblemList, listed, quoted
 
 
-def check(config: Config, problems: ProblemList) -> None:
-    """Adds everything that is doubtful about the whole of ``config`` to ``problems``."""
+def check(config: Config, problems: ProblemList, *, is_part: bool = False) -> None:
+    """Adds everything that is doubtful about ``config`` to ``problems``; ``is_part``: other files may have what it lacks."""
     _check_duplicates(config, problems)
     _check_routes(config, problems)
     if config.routes:
         _check_unused(config, problems)
-    else:
-        _report_no_route(config, problems)
+    _check_any_route(config, problems, is_part=is_part)
     _check_virtual_hosts(config.virtual_host_groups, problems)
     _check_uris(config.uri_groups, problems)
-    check_overlaps(config, problems)
+    unreachable = check_reach(config, problems)
+    check_overlaps(config, problems, unreachable)
     routed = {route.server_cluster for route in config.routes}
     for cluster in config.server_clusters:
         check_cluster(cluster, problems, is_routed=cluster.name in routed)
     check_key_databases(config.server_clusters, problems)
+    check_failover(config, problems)
+    check_shared_ids(config, problems)
     _check_trusted_proxies(config, problems)
+    check_values(config, problems)
     check_support(config, problems)
 
 
@@ -94,7 +101,7 @@ def _check_routes(config: Config, problems: ProblemList) -> None:
 def _check_reference(
     route: Route, element: str, name: str | None, known: set[str], problems: ProblemList
 ) -> None:
-    # a warning: Liberty writes such a file when an endpoint is paused, and the other Routes are good
+    # a warning: Liberty writes such a file when an endpoint is paused, and other Routes are good
     if name is None or name in known or (element == "ServerCluster" and not name):
         return
     likely = problems.suggest(name, known)
@@ -109,13 +116,19 @@ def _check_reference(
 _CODE_WORDS = {"ServerCluster": "cluster", "UriGroup": "uris", "VirtualHostGroup": "hosts"}
 
 
-def _report_no_route(config: Config, problems: ProblemList) -> None:
-    clusters = len(config.server_clusters)
-    problems.warning(
+def _check_any_route(config: Config, problems: ProblemList, *, is_part: bool) -> None:
+    clusters = {cluster.name for cluster in config.server_clusters}
+    if any(route.server_cluster in clusters for route in config.routes):
+        return
+    count = len(config.server_clusters)
+    what = "no Route that leads to a ServerCluster of this file" if config.routes else "no Route"
+    # Liberty writes Routes that lead nowhere while its endpoint is paused: that passes, so it keeps nobody from starting.
+    add = problems.warning if config.routes or is_part else problems.error
+    add(
         "no-route",
         config.line,
-        f"no Route ({clusters} ServerCluster{'' if clusters == 1 else 's'}): no request is forwarded",
-        "a Route for each ServerCluster",
+        f"{what} ({count} ServerCluster{'' if count == 1 else 's'}): no request is forwarded",
+        "a Route to one ServerCluster at least",
     )
 
 

@@ -46,8 +46,7 @@ def _check_reachable(cluster: ServerCluster, problems: ProblemList, *, is_routed
     add = problems.error if is_routed else problems.warning
     if not cluster.servers:
         add("cluster-empty", cluster.line, f"{_of(cluster)} without Server", "one Server or more")
-    address = (cluster.cluster_address,) if cluster.cluster_address else ()
-    for server in (*cluster.servers, *address):
+    for server in cluster.all_servers:
         if not server.transports:
             add(
                 "server-no-transport",
@@ -120,7 +119,7 @@ def _check_lists(cluster: ServerCluster, problems: ProblemList) -> None:
                     "each Server in one of them",
                 )
         listed_names |= {ref.name for ref in refs or ()}
-    if primaries is None:
+    if primaries is None and backups is None:
         return
     for server in cluster.servers:
         if server.name and server.name not in listed_names:

@@ -7,6 +7,8 @@ equal scores, so the order in the file decides, which nobody means.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from wsproxy.config.model import Config, Route
 from wsproxy.config.problems import ProblemList, quoted
 
@@ -18,8 +20,15 @@ _ANY = "*"  # a Route that names no group: every host, every path
 _Claims = dict[tuple[str, int | None], Route]
 
 
-def check_overlaps(config: Config, problems: ProblemList) -> None:
-    """Adds one warning for each pair of Routes of which the later one loses something to the earlier one."""
+def check_overlaps(
+    config: Config, problems: ProblemList, unreachable: Collection[int] = ()
+) -> None:
+    """
+    Adds one warning for each pair of Routes of which the later one loses something to the earlier one.
+
+    ``unreachable``: the indices of Routes that lose everything, which was told.
+    """
+    told = {config.routes[at].line for at in unreachable}
     hosts: dict[str | None, list[tuple[str, int | None]]] = {
         group.name: [(host.host, host.port) for host in group.virtual_hosts]
         for group in config.virtual_host_groups
@@ -43,7 +52,8 @@ def check_overlaps(config: Config, problems: ProblemList) -> None:
                     (winner, route, first[2], first[3] + 1) if first else (winner, route, name, 1)
                 )
     for winner, loser, uri, count in lost.values():
-        _report(winner, loser, uri, count, problems)
+        if loser.line not in told:
+            _report(winner, loser, uri, count, problems)
 
 
 def _routes_by_uri(config: Config) -> dict[str, list[Route]]:

@@ -6,6 +6,8 @@ Used by ``config.check_cluster`` and ``config.keystore``. Pure.
 
 from __future__ import annotations
 
+from wsproxy.config.values import is_windows_path
+
 _SUFFIX = ".kdb"
 
 
@@ -16,12 +18,16 @@ def is_kdb(path: str) -> bool:
 
 def conversion_command(path: str) -> str:
     """
-    The command that makes a PKCS#12 file of a .kdb, for a machine with GSKit (IHS has it in its bin folder).
+    What makes a PKCS#12 file of a .kdb, on a machine with GSKit (IHS has it in its bin folder).
 
     ``-v1stash``: the password goes into a stash file of the first format, the only one that is known.
     """
     stem = path[: -len(_SUFFIX)]
-    return f'gskcapicmd -keydb -convert -db "{path}" -stashed -new_db "{stem}.p12" -new_format p12 -v1stash'
+    command = f'gskcapicmd -keydb -convert -db "{path}" -stashed -new_db "{stem}.p12" -new_format p12 -v1stash'
+    if not is_windows_path(path):
+        return command
+    name = stem.replace("\\", "/").rpartition("/")[2]
+    return f"on the Windows machine that has it {command}; then {name}.p12 and {name}.sth are copied here, and named"
 
 
 def kdb_refusal(path: str) -> str:

@@ -3,7 +3,10 @@ What a plugin-cfg.xml says, in frozen dataclasses named with its own nouns.
 
 Driven by ``config.xml`` (reads), ``config.check`` (judges) and ``routing.table`` (compiles). Must not read files,
 sockets or clocks. The XML name, kind, unit and range of each attribute stand beside its field in ``attribute(...)``:
-reader, checks and documentation all take them from there. Source of names, defaults and ranges: PLUGIN.md section 1.
+reader, writer, checks and documentation all take them from there. Source of names, defaults and ranges: PLUGIN.md section 1.
+
+Every class has ``line``, where it stands; ``extra``, what stands there and is not known; and ``written``, the names of the
+attributes that stand there, so that a default that was stated is written again. Equal objects mean the same, wherever they stand.
 """
 
 from __future__ import annotations
@@ -47,14 +50,43 @@ def attribute(
     return field(default=default, metadata={METADATA_KEY: spec}, repr=not is_secret)
 
 
+def place(default: Any = 0) -> Any:
+    """A dataclass field that tells where or how something stands in the file: two objects that differ only in it are equal."""
+    return field(default=default, compare=False, repr=default == 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """A subtree that is read whole but not interpreted: RequestMetrics, IntelligentManagement, and what is not known."""
+
+    name: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    children: tuple[Element, ...] = ()
+    line: int = place()
+    text: str = (
+        ""  # as it stands where there are no children; else the pieces between them, a line each
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What stands at an element and is not known, so that it can be written again; nothing else may use it."""
+
+    attributes: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may be passwords
+    elements: tuple[Element, ...] = field(default=(), repr=False)
+    lists: tuple[
+        tuple[str, Extra], ...
+    ] = ()  # of elements that are no objects: PrimaryServers and the like
+
+
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """An element or attribute that this reader does not know: kept and reported, never dropped silently."""
+    """An element or attribute that this reader does not know: reported; it is kept in the ``extra`` of where it stands."""
 
     element: str
     attribute: str | None
     value: str
-    line: int
+    line: int = place()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +95,9 @@ class Property:
 
     name: str = attribute("Name", "str", required=True, meaning="what is set")
     value: str = attribute("Value", "str", "", meaning="what it is set to")
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +114,9 @@ class Log:
         allowed=("Error", "Warn", "Stats", "Detail", "Debug", "Trace"),
         meaning="how much is written, in growing order",
     )
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +135,9 @@ class VirtualHost:
     )
     host: str = "*"
     port: int | None = 80
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +146,9 @@ class VirtualHostGroup:
 
     name: str = attribute("Name", "str", required=True, meaning="the name that a Route refers to")
     virtual_hosts: tuple[VirtualHost, ...] = ()
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +179,9 @@ class Transport:
         meaning="longest idle age of a pooled connection; -1 or 0: never reused",
     )
     properties: tuple[Property, ...] = ()
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +253,9 @@ class Server:
         "WaitForContinue", "bool", False, meaning="wait for 100 (Continue) before the body is sent"
     )
     transports: tuple[Transport, ...] = ()
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +265,9 @@ class ServerRef:
     name: str = attribute(
         "Name", "str", required=True, meaning="the name of a Server of the same ServerCluster"
     )
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +275,7 @@ class ServerCluster:
     """
     ``<ServerCluster>`` (V4: ServerGroup), PLUGIN.md 1.7.
 
-    ``primary_servers`` and ``backup_servers`` are None where the element is absent: then every Server is a primary.
+    ``primary_servers`` and ``backup_servers`` are None where the element is absent; where both are, every Server is a primary.
     """
 
     name: str = attribute("Name", "str", required=True, meaning="the name that a Route refers to")
@@ -295,12 +341,20 @@ class ServerCluster:
     cluster_address: Server | None = None
     primary_servers: tuple[ServerRef, ...] | None = None
     backup_servers: tuple[ServerRef, ...] | None = None
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
     @property
     def clone_separator(self) -> str:
         """The character before each clone id in the session cookie."""
         return "+" if self.clone_separator_change else ":"
+
+    @property
+    def all_servers(self) -> tuple[Server, ...]:
+        """Every server that a request may go to: those of the file, and last the ClusterAddress. Indices count in this order."""
+        address = self.cluster_address
+        return self.servers if address is None else (*self.servers, address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +373,9 @@ class Uri:
         "jsessionid",
         meaning="path parameter that carries the session id",
     )
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +384,9 @@ class UriGroup:
 
     name: str = attribute("Name", "str", required=True, meaning="the name that a Route refers to")
     uris: tuple[Uri, ...] = ()
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,30 +400,24 @@ class Route:
     virtual_host_group: str | None = attribute(
         "VirtualHostGroup", "str", None, meaning="which hosts; absent: all"
     )
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedProxy:
-    """``<TrustedProxy Name="address or host"/>``."""
+    """``<TrustedProxy Name="address or network"/>``; a host name is read, and trusts nobody."""
 
     name: str = attribute(
         "Name",
         "str",
         required=True,
-        meaning="address (IPv6 in brackets) or host name of a proxy whose private headers are kept",
+        meaning="address or network (IPv6 in brackets) of a proxy whose private headers are kept, and whose word on its client counts",
     )
-    line: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Element:
-    """A subtree that is read whole but not interpreted: RequestMetrics, IntelligentManagement."""
-
-    name: str
-    attributes: tuple[tuple[str, str], ...] = ()
-    children: tuple[Element, ...] = ()
-    line: int = 0
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,6 +543,8 @@ class Config:
     routes: tuple[Route, ...] = ()
     request_metrics: Element | None = None
     intelligent_management: Element | None = None
-    unknown: tuple[Unknown, ...] = ()
-    path: str = ""
-    line: int = 0
+    unknown: tuple[Unknown, ...] = place(())
+    path: str = place("")
+    line: int = place()
+    extra: Extra | None = None
+    written: tuple[str, ...] = place(())

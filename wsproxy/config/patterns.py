@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import quote
 
 DEFAULT_PORT = 80  # PLUGIN.md 1.5
 MAX_PORT = 65535  # 16 bits in the TCP header
@@ -16,6 +17,8 @@ MAX_PORT = 65535  # 16 bits in the TCP header
 _VIRTUAL_HOST_FORMS = "host:port, *:port, host:* or *:*"
 _NOT_IN_A_HOST = re.compile(r"[\s/?#@\[\]\\]")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
+_LOWER_HEX = re.compile(r"%(?=[0-9a-fA-F]{2})(?:[0-9A-F]?[a-f][0-9A-Fa-f]?)")
+_IN_A_PATH = "%/*!$&'()+,:=@~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ def parse_virtual_host(name: str) -> HostAndPort:
         port = int(port_text)
     else:
         raise ValueError(f"{_VIRTUAL_HOST_FORMS} with a port from 1 to {MAX_PORT}")
-    return HostAndPort(host.lower(), port)
+    # A last dot says that the name is whole (RFC 3986 3.2.2): the same host, in Host and here.
+    return HostAndPort(host.lower().removesuffix(".") or host, port)
 
 
 def _split(name: str) -> tuple[str, str | None]:
@@ -76,7 +80,19 @@ def virtual_host_doubt(parts: HostAndPort) -> tuple[str, str] | None:
             "a * inside a host name never matches",
             "a host name in full, or * alone for any host",
         )
+    if not parts.host.isascii():
+        return (
+            "clients send a name with such letters in its ASCII form (xn--...), so this never matches",
+            f'"{_ascii_name(parts.host)}", the name as clients send it',
+        )
     return None
+
+
+def _ascii_name(host: str) -> str:
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        return "xn--..."
 
 
 def uri_doubt(name: str) -> tuple[str, str] | None:
@@ -91,5 +107,17 @@ def uri_doubt(name: str) -> tuple[str, str] | None:
         return (
             "# and spaces never occur in a path, so this never matches",
             "a path as it is requested",
+        )
+    if ";" in name:
+        return "parameters (;...) are not compared, so this never matches", "a path without ;"
+    if not name.isascii():
+        return (
+            "clients send such letters encoded, so this never matches",
+            f'"{quote(name, safe=_IN_A_PATH)}", the path as clients send it',
+        )
+    if _LOWER_HEX.search(name):
+        return (
+            "clients write %XX with capital letters, and it is compared as it is written",
+            f'"{_LOWER_HEX.sub(lambda found: found[0].upper(), name)}"',
         )
     return None

@@ -12,23 +12,30 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from wsproxy.config.access_format import DEFAULT
+from wsproxy.config.settings_probe import ProbeSettings
+from wsproxy.config.settings_reload import ReloadSettings
+from wsproxy.config.settings_told import AdminSettings, CheckSettings
 
 # Shortest time-out: below 50 ms a healthy client on a lossy line (one retransmission: 200 ms) would be cut off for
 # nothing; the tests need the short ones. Longest: a day, so that a typing error is not a time-out that never comes.
 SHORTEST_S = 0.05
 LONGEST_S = 86400.0
+# Of process.hang_s: a worker makes four turns a second when it has nothing to do, and fewer on a busy machine.
+SHORTEST_HANG_S = 1.0
 
-MAX_WORKERS = (
-    128  # rows of the shared state; also where one process a core stops being the bottleneck
-)
+# Rows of the shared state; also where one process a core stops being the bottleneck.
+MAX_WORKERS = 128
 
 Prefer = Literal["score", "exact"]
 AmbiguousPaths = Literal["forward", "refuse"]
+NonAscii = Literal["refuse", "encode"]
 # Places that a cluster's queue has in shared memory, without those whose turn has come.
 MOST_WAITING = 4096
 
 FallbackMode = Literal["404", "directory", "upstream"]
 BackupUse = Literal["ordered", "balanced"]
+CloneIds = Literal["auto", "servers"]
+BelievedFields = Literal["x-forwarded", "forwarded", "none"]
 # Of admin.socket; anything else is a file.
 SOCKET_AUTO, SOCKET_OFF = SOCKET_WORDS = ("auto", "off")
 # Of log.plugin; anything else is a file.
@@ -139,8 +146,21 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0
 
 
+class ProcessSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[process]``: how the supervisor treats its processes."""
+
+    hang_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="a worker that makes no turn of its event loop for so long is killed and started anew; 0: none is",
+        ),
+    ] = 30.0
+
+
 class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[timeouts]``: how long a client may take."""
+    """``[timeouts]``: how long a client may take, and the head of an answer."""
 
     head_s: Annotated[
         float,
@@ -157,7 +177,7 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
             le=LONGEST_S,
             description="longest time that a connection may be idle between requests",
         ),
-    ] = 60.0
+    ] = 75.0
     body_s: Annotated[
         float,
         Meta(
@@ -166,6 +186,14 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="longest time without progress of a request body, or of a client that does not read its answer",
         ),
     ] = 60.0
+    linger_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="how long what a client still sends is thrown away after the last answer has reached it; 0: not at all",
+        ),
+    ] = 2.0
     half_closed_s: Annotated[
         float,
         Meta(
@@ -174,6 +202,14 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="longest time that a client which ended its sending waits for its answer to begin; 0: its request is cancelled at once",
         ),
     ] = LONGEST_S
+    server_head_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="longest time from the first byte of an answer's head to its last; 0: none",
+        ),
+    ] = 60.0
     tunnel_s: Annotated[
         float,
         Meta(
@@ -304,16 +340,22 @@ class AffinitySettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="how long a session's new server is remembered after a failover, until its cookie names it; 0: not at all",
         ),
     ] = 60.0
-    complete_clone_ids: Annotated[
-        bool,
+    clone_ids: Annotated[
+        CloneIds,
         Meta(
-            description="true: the answering server's CloneID is added to the affinity cookie where the server did not do it"
+            description='"auto": servers that write clone ids get their session cookies as they are; for others wsproxy adds the clone id and takes it away again; "servers": nothing is added or taken away'
         ),
-    ] = True
+    ] = "auto"
+    complete_clone_ids: Annotated[
+        bool | Literal["auto"],
+        Meta(
+            description='true: the CloneID is added where the cookie lacks it, and taken away again only for strip_clone_ids; false: never added; "auto": as clone_ids says'
+        ),
+    ] = "auto"
     strip_clone_ids: Annotated[
         tuple[str, ...],
         Meta(
-            description='ServerClusters whose servers get the session id without clone ids (Tomcat, Jetty); "*": all'
+            description='ServerClusters whose servers get no clone ids at all, not even of WebSphere\'s form; "*": all'
         ),
     ] = ()
 
@@ -331,6 +373,12 @@ class ForwardedSettings(Struct, frozen=True, forbid_unknown_fields=True):
         bool,
         Meta(description="true: Forwarded (RFC 7239) is written; false: a client's own goes on"),
     ] = False
+    trust: Annotated[
+        BelievedFields,
+        Meta(
+            description='which fields of a TrustedProxy say who its client is, for $WSRA, $WSSC, $WSSP, VirtualHosts and logs: "x-forwarded" -For, -Proto, -Port, -Host; "forwarded" Forwarded; "none" neither'
+        ),
+    ] = "x-forwarded"
 
 
 class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -396,6 +444,12 @@ class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="true: trailer fields of chunked bodies go on, but those of a head; to clients that ask for them; false: all are dropped"
         ),
     ] = False
+    non_ascii: Annotated[
+        NonAscii,
+        Meta(
+            description='bytes beyond ASCII in a request target, which no target may have: "refuse" with 400, "encode" as %XX before it is matched and forwarded'
+        ),
+    ] = "refuse"
 
 
 class RetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -453,6 +507,14 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     level: Annotated[
         LogLevel, Meta(description="least severe messages that are written to standard error")
     ] = "info"
+    most_a_second: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="messages of one kind that a process writes to standard error in a second; the rest are summed",
+        ),
+    ] = 10
     plugin: Annotated[
         str,
         Meta(
@@ -474,7 +536,7 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     access_format: Annotated[
         str,
         Meta(
-            description='what a line of the access log says: "common", "combined", or text with directives of Apache\'s LogFormat'
+            description='what a line of the access log says: "common", "combined", "json", or text with directives of Apache\'s LogFormat'
         ),
     ] = DEFAULT
     access_sessions: Annotated[
@@ -496,17 +558,6 @@ class ExplainSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
 
 
-class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[admin]``: what the running proxy can be asked."""
-
-    socket: Annotated[
-        str,
-        Meta(
-            description='Unix socket that the proxy answers on: "auto" a file of its own in the run-time folder, "off" none, else the file; relative to the folder of wsproxy.toml'
-        ),
-    ] = "auto"
-
-
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """wsproxy.toml; ``Settings()`` is what holds without one."""
 
@@ -519,11 +570,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 0
     listeners: tuple[ListenerSettings, ...] = field(default=(), name="listener")
+    process: ProcessSettings = ProcessSettings()
     limits: LimitSettings = LimitSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     upgrade: UpgradeSettings = UpgradeSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     balancing: BalancingSettings = BalancingSettings()
+    probe: ProbeSettings = ProbeSettings()
     routing: RoutingSettings = RoutingSettings()
     affinity: AffinitySettings = AffinitySettings()
     forwarded: ForwardedSettings = ForwardedSettings()
@@ -534,3 +587,5 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
     explain: ExplainSettings = ExplainSettings()
     admin: AdminSettings = AdminSettings()
+    reload: ReloadSettings = ReloadSettings()
+    check: CheckSettings = CheckSettings()

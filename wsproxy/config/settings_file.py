@@ -1,54 +1,66 @@
 """
 wsproxy.toml -> ``Settings``, or every problem in it with file and line.
 
-Driven by ``cli.run``. Must not know what a setting is for: names, types and ranges come from ``config.settings``; only what
-one setting demands of another is checked here. msgspec stops at its first problem, so each value is converted alone and the
-problems are collected.
+Driven by the commands, mostly through ``process.check_start``. Must not know what a setting is for: names, types and ranges
+come from ``config.settings``, what one setting demands of another from ``config.check_settings``. msgspec stops at its first
+problem, so each value is converted alone and the problems are collected.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from wsproxy._fast.upgrade import is_protocol
-from wsproxy.config.access_format import parse_format
 from wsproxy.config.address import parse_address
-from wsproxy.config.problems import nearest
-from wsproxy.config.settings import (
-    ACCESS_OFF,
-    PLUGIN_WORDS,
-    SOCKET_WORDS,
-    LogSettings,
-    Settings,
-)
-from wsproxy.config.settings_tls import (
-    absolute,
-    check_listener,
-    check_upstream,
-    with_absolute_files,
-)
-from wsproxy.errors import ConfigRefusedError
+from wsproxy.config.check_settings import KeyPath, check_together, text_doubt
+from wsproxy.config.problems import ProblemList, printable, split_sentence
+from wsproxy.config.settings import ACCESS_OFF, PLUGIN_WORDS, SOCKET_WORDS, Settings
+from wsproxy.config.settings_tls import absolute, with_absolute_files
+from wsproxy.errors import Counts, Problem, Severity
 
 _HEADER_LINE = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
 _KEY_LINE = re.compile(
     r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*="""
 )
 _NAME_PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
-# RFC 9110 7.6.3: a pseudonym, or a host with its port.
-_VIA = re.compile(r"(?=.{1,255}$)[A-Za-z0-9._-]+(:[0-9]{1,5})?")
 _INTEGER_RANGE = "a whole number from {} to {}"
 _FLOAT_RANGE = "a number from {:g} to {:g}"
+_FLOAT_ABOVE = "a number above {:g} to {:g}"
 
-# where a value stands: names of tables and keys, and the index among repeated tables
-KeyPath = tuple[str | int, ...]
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Settings that can be used, where each stands, and the warnings about them; ``file`` empty: all are defaults."""
+
+    settings: Settings = field(default_factory=Settings)
+    file: str = ""
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    counts: Counts = field(default_factory=Counts)
+
+    def with_workers(self, workers: int | None) -> LoadedSettings:
+        """``workers`` instead of its own; None: as they are."""
+        if workers is None:
+            return self
+        return replace(self, settings=msgspec.structs.replace(self.settings, workers=workers))
+
+    def line_of(self, at: KeyPath) -> int:
+        """Where the setting stands, or the nearest thing around it; 0 where there is no file."""
+        return _line_of(at, self.lines) if self.file else 0
+
+    def problem(self, severity: Severity, code: str, at: KeyPath, sentence: str) -> Problem:
+        """A problem of the setting ``at``, with its line: ``sentence`` is ``NAME: found X; allowed is Y``."""
+        found, allowed = split_sentence(sentence)
+        file = self.file or "default settings"
+        return Problem(severity, code, file, self.line_of(at), found, allowed, sentence)
 
 
 def read_settings(path: Path) -> Settings:
@@ -58,15 +70,32 @@ def read_settings(path: Path) -> Settings:
     Raises:
         ConfigRefusedError: the file cannot be read or used; lists every problem, one a line.
     """
+    return load_settings(path).settings
+
+
+def load_settings(path: Path) -> LoadedSettings:
+    """
+    The same, with the lines and the warnings; does I/O.
+
+    Raises:
+        ConfigRefusedError: the file cannot be read or used; lists every problem, one a line.
+    """
+    problems = ProblemList(str(path))
+    text = ""
     try:
         text = path.read_bytes().decode()
-    except OSError as error:
-        raise ConfigRefusedError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigRefusedError(
-            f"{path}: found byte {error.object[error.start]:#04x} at offset {error.start}; allowed is UTF-8"
-        ) from error
-    return parse_settings(text, path)
+    except (OSError, ValueError) as error:
+        problems.say("error", "settings-unreadable", 0, _why_unreadable(error))
+    problems.raise_if_errors()
+    return load_text(text, path)
+
+
+def _why_unreadable(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return (
+            f"found byte {error.object[error.start]:#04x} at offset {error.start}; allowed is UTF-8"
+        )
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
 def parse_settings(text: str, path: Path) -> Settings:
@@ -76,41 +105,54 @@ def parse_settings(text: str, path: Path) -> Settings:
     Raises:
         ConfigRefusedError: lists every problem, one a line, as ``file:line: found X; allowed is Y``.
     """
+    return load_text(text, path).settings
+
+
+def load_text(text: str, path: Path) -> LoadedSettings:
+    """The same, with the lines and the warnings."""
+    problems = _Problems(ProblemList(str(path)), _key_lines(text))
+    document: dict[str, Any] = {}
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigRefusedError(_syntax_problem(str(error), text, path)) from error
-    problems = _Problems(path, _key_lines(text))
+        line, sentence = _syntax_problem(str(error), text)
+        problems.found.say("error", "toml-malformed", line, sentence)
     _check_table(Settings, document, (), problems)
-    problems.raise_if_any()
+    problems.found.raise_if_errors()
     settings = msgspec.convert(document, Settings)
     settings = _with_absolute_paths(settings, path)
-    _check_together(settings, problems)
-    problems.raise_if_any()
-    return settings
+    problems.found.ignored = settings.check.ignore
+    check_together(settings, problems.say)
+    problems.found.raise_if_errors()
+    return LoadedSettings(
+        settings,
+        str(path),
+        problems.lines,
+        problems.found.in_file_order(),
+        problems.found.count(),
+    )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Problems:
-    """Collects ``file:line: text``, sorted by line in the end."""
+    """Collects problems by the setting that has them."""
 
-    path: Path
+    found: ProblemList
     lines: dict[KeyPath, int]
-    found: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, key_path: KeyPath, text: str) -> None:
+    def add(self, at: KeyPath, sentence: str, code: str = "setting-value") -> None:
+        """Adds an error."""
+        self.say("error", code, at, sentence)
+
+    def say(self, severity: Severity, code: str, at: KeyPath, sentence: str) -> None:
         """Adds a problem at the line of the key, or of the nearest thing around it that has a line."""
-        at = key_path
-        while at and at not in self.lines:
-            at = at[:-1]
-        self.found.append((self.lines.get(at, 1), text))
+        self.found.say(severity, code, _line_of(at, self.lines), sentence)
 
-    def raise_if_any(self) -> None:
-        """Raises ConfigRefusedError with all problems so far."""
-        if self.found:
-            raise ConfigRefusedError(
-                "\n".join(f"{self.path}:{line}: {text}" for line, text in sorted(self.found))
-            )
+
+def _line_of(at: KeyPath, lines: Mapping[KeyPath, int]) -> int:
+    while at and at not in lines:
+        at = at[:-1]
+    return lines.get(at, 1)
 
 
 def _key_lines(text: str) -> dict[KeyPath, int]:
@@ -168,7 +210,9 @@ def _check_table(
         here = (*at, key)
         info = known.get(key)
         if info is None:
-            problems.add(here, _unknown_key(key, at, list(known)))
+            problems.add(
+                here, _unknown_key(key, at, list(known), problems.found), "setting-unknown"
+            )
         elif inner := table_of(info):
             if isinstance(info.type, type):
                 _check_table(inner, value, here, problems)
@@ -200,6 +244,9 @@ def _check_tables(
         _check_table(struct, table, here, problems)
         if isinstance(table, dict) and name == "listener":
             _check_listener_address(table, here, problems)
+        if isinstance(table, dict) and name == "probe.cluster" and "name" not in table:
+            allowed = 'allowed is name = "CLUSTER", one of plugin-cfg.xml'
+            problems.add(here, f"probe.cluster: found no name; {allowed}")
 
 
 def _check_listener_address(table: dict[str, object], at: KeyPath, problems: _Problems) -> None:
@@ -207,7 +254,10 @@ def _check_listener_address(table: dict[str, object], at: KeyPath, problems: _Pr
     if address is None:
         problems.add(at, 'listener: found no address; allowed is address = "HOST:PORT"')
     elif isinstance(address, str):
-        _check_address(address, (*at, "address"), problems, is_listener=True)
+        try:
+            parse_address(address, is_listener=True)
+        except ValueError as error:
+            problems.add((*at, "address"), f"listener.address: {error}")
 
 
 def _check_value(info: FieldInfo, value: object, at: KeyPath, problems: _Problems) -> None:
@@ -215,88 +265,10 @@ def _check_value(info: FieldInfo, value: object, at: KeyPath, problems: _Problem
         msgspec.convert(value, info.type)
     except msgspec.ValidationError:
         problems.add(at, f"{_dotted(at)}: found {_shown(value)}; allowed is {allowed_values(info)}")
-
-
-def _check_network(text: str, at: KeyPath, problems: _Problems) -> None:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError as error:
-        problems.add(
-            at,
-            f'{_dotted(at)}: found "{text}" ({error}); allowed is an address or a network like 10.0.0.0/8',
-        )
-
-
-def _check_address(text: str, at: KeyPath, problems: _Problems, *, is_listener: bool) -> None:
-    try:
-        parse_address(text, is_listener=is_listener)
-    except ValueError as error:
-        problems.add(at, f"{_dotted(at)}: {error}")
-
-
-def _check_together(settings: Settings, problems: _Problems) -> None:
-    """Adds what one setting demands of another; each value alone is known to be good."""
-    fallback, limits = settings.fallback, settings.limits
-    for index, listener in enumerate(settings.listeners):
-        for text in listener.proxy_protocol:
-            _check_network(text, ("listener", index, "proxy_protocol"), problems)
-        for name, text in check_listener(listener):
-            problems.add(("listener", index, name), f"listener.{name}: {text}")
-    for text in settings.explain.trusted:
-        _check_network(text, ("explain", "trusted"), problems)
-    for name, text in check_upstream(settings.upstream.tls):
-        problems.add(("upstream", "tls", name), f"upstream.tls.{name}: {text}")
-    _check_protocols(settings, problems)
-    _check_access_log(settings.log, problems)
-    if limits.target_bytes > limits.head_bytes:
-        problems.add(
-            ("limits", "target_bytes"),
-            f"limits.target_bytes: found {limits.target_bytes}; allowed is at most limits.head_bytes, {limits.head_bytes}",
-        )
-    if fallback.upstream:
-        _check_address(fallback.upstream, ("fallback", "upstream"), problems, is_listener=False)
-    elif fallback.mode == "upstream":
-        problems.add(
-            ("fallback", "mode"),
-            'fallback.mode: found "upstream" without fallback.upstream; allowed with upstream = "HOST:PORT"',
-        )
-    if fallback.mode == "directory" and not fallback.directory:
-        problems.add(
-            ("fallback", "mode"),
-            'fallback.mode: found "directory" without fallback.directory; allowed with directory = "FOLDER"',
-        )
-    elif fallback.mode == "directory" and not Path(fallback.directory).is_dir():
-        problems.add(
-            ("fallback", "directory"),
-            f"fallback.directory: found {fallback.directory!r}, which is no folder; allowed is one",
-        )
-
-
-def _check_protocols(settings: Settings, problems: _Problems) -> None:
-    """Adds what is wrong with names that go into HTTP fields."""
-    if settings.http.via and not _VIA.fullmatch(settings.http.via):
-        problems.add(
-            ("http", "via"),
-            f"http.via: found {_shown(settings.http.via)}; allowed is a word of at most 255 letters, digits, - . _, or HOST:PORT",
-        )
-    for text in settings.upgrade.protocols:
-        if not is_protocol(text):
-            problems.add(
-                ("upgrade", "protocols"),
-                f'upgrade.protocols: found "{text}"; allowed is the name of a protocol, like "websocket", or "*", but never h2c, h2, http, or tls',
-            )
-
-
-def _check_access_log(log: LogSettings, problems: _Problems) -> None:
-    if not log.access or log.access.startswith("|"):
-        problems.add(
-            ("log", "access"),
-            f'log.access: found "{log.access}"; allowed is a file, or "{ACCESS_OFF}": wsproxy pipes to no program',
-        )
-    try:
-        parse_format(log.access_format)
-    except ValueError as error:
-        problems.add(("log", "access_format"), f"log.access_format: {error}")
+        return
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and (doubt := text_doubt(at, text)):
+            problems.add(at, f"{_dotted(at)}: found {_shown(text)}{doubt}")
 
 
 def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
@@ -327,6 +299,11 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
             settings.admin, socket=absolute(settings.admin.socket, path.parent)
         )
         settings = msgspec.structs.replace(settings, admin=admin)
+    if settings.admin.state_file:
+        admin = msgspec.structs.replace(
+            settings.admin, state_file=absolute(settings.admin.state_file, path.parent)
+        )
+        settings = msgspec.structs.replace(settings, admin=admin)
     if not settings.fallback.directory:
         return settings
     directory = str((path.parent / settings.fallback.directory).resolve())
@@ -337,44 +314,73 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
 
 def allowed_values(info: FieldInfo) -> str:
     """What a setting accepts, in words: used in problems and compared with docs/settings.md."""
-    kind: Any = msgspec.inspect.type_info(info.type)
+    return _allowed(msgspec.inspect.type_info(info.type))
+
+
+def _allowed(kind: Any) -> str:
     while isinstance(kind, msgspec.inspect.Metadata):
         kind = kind.type
     match kind:
         case msgspec.inspect.IntType():
             return _INTEGER_RANGE.format(kind.ge, kind.le)
         case msgspec.inspect.FloatType():
+            if kind.gt is not None:
+                return _FLOAT_ABOVE.format(kind.gt, kind.le)
             return _FLOAT_RANGE.format(kind.ge, kind.le)
         case msgspec.inspect.BoolType():
             return "true or false"
+        case msgspec.inspect.VarTupleType(item_type=msgspec.inspect.UnionType()):
+            return "a list of whole numbers and texts in quotes"
         case msgspec.inspect.VarTupleType():
             return "a list of texts in quotes"
         case msgspec.inspect.LiteralType():
             return " or ".join(f'"{value}"' for value in kind.values)
+        case msgspec.inspect.UnionType():
+            types = [each for each in kind.types if not isinstance(each, msgspec.inspect.NoneType)]
+            return " or ".join(_allowed(each) for each in types)
         case _:
             return "text in quotes"
 
 
-def _unknown_key(key: str, at: KeyPath, known: list[str]) -> str:
-    """The problem text for an unknown key, with the nearest known name of this table or of any other."""
-    likely = nearest(key, known)
-    if likely is None:
-        everywhere = {
-            info.encode_name: f"{table.encode_name}.{info.encode_name}"
-            for table in fields(Settings)
-            if isinstance(table.type, type) and issubclass(table.type, msgspec.Struct)
-            for info in fields(table.type)
-        }
-        likely = everywhere.get(nearest(key, everywhere) or "")
-    hint = f"did you mean {likely}?" if likely else f"allowed is one of {', '.join(known)}"
-    return f"found unknown setting {_dotted((*at, key))}; {hint}"
+def _unknown_key(key: str, at: KeyPath, known: list[str], found: ProblemList) -> str:
+    """
+    The problem text for an unknown key, with the nearest known name of this table.
+
+    Whoever names a table means it: another table's setting is only pointed to, and only by its very name. Where no table is
+    named, its header was forgotten.
+    """
+    where = f"found unknown setting {_dotted((*at, key))}; "
+    if likely := found.suggest(key, known):
+        return f"{where}did you mean {likely}?"
+    homes = _homes()
+    if not at and (likely := found.suggest(key, homes)):
+        return f"{where}did you mean {homes[likely][0]}.{likely}?"
+    others = [f"[{table}]" for table in homes.get(key.lower(), ())]
+    hint = f" ({key} is a setting of {' and of '.join(others)})" if at and others else ""
+    return f"{where}allowed is one of {', '.join(known)}{hint}"
 
 
-def _syntax_problem(message: str, text: str, path: Path) -> str:
-    """``file:line: ...`` from tomllib's message, which ends in ``(at line 3, column 5)`` or ``(at end of document)``."""
+@cache
+def _homes() -> dict[str, list[str]]:
+    """The tables that have a setting of each name."""
+    homes: dict[str, list[str]] = {}
+
+    def note(struct: type[msgspec.Struct], table: str) -> None:
+        for info in fields(struct):
+            if inner := table_of(info):
+                note(inner, f"{table}.{info.encode_name}" if table else info.encode_name)
+            elif table:
+                homes.setdefault(info.encode_name, []).append(table)
+
+    note(Settings, "")
+    return homes
+
+
+def _syntax_problem(message: str, text: str) -> tuple[int, str]:
+    """Line and sentence from tomllib's message, which ends in ``(at line 3, column 5)`` or ``(at end of document)``."""
     at = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
     line = at[1] if at and at[1] else max(1, len(text.splitlines()))
-    return f"{path}:{line}: found what is no TOML: {message[: at.start()] if at else message}"
+    return int(line), f"found what is no TOML: {message[: at.start()] if at else message}"
 
 
 def _dotted(key_path: KeyPath) -> str:
@@ -387,5 +393,5 @@ def _shown(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, dict):
         return "a table"
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+    text = f'"{printable(value)}"' if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

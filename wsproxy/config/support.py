@@ -24,7 +24,6 @@ _NAGLE = "wsproxy always sends at once"
 
 NOT_CARRIED_OUT: dict[type, dict[str, Left]] = {
     Config: {
-        "refresh_interval_s": Left("wsproxy does not look for changes by itself yet"),
         "ignore_dns_failures": Left("wsproxy resolves names when it connects, and always starts"),
         "as_disable_nagle": Left(_NAGLE),
         "iis_disable_nagle": Left("IIS only"),

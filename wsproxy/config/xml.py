@@ -1,15 +1,14 @@
 """
-plugin-cfg.xml -> ``Config`` and every problem in it; the only module that touches lxml.
+plugin-cfg.xml -> ``Config`` and every problem in it.
 
 Driven by ``cli.check``, ``cli.run`` and reload through ``load_config``. Must not judge how the parts fit together: that is
-``config.check``, called at the end. The file is not trusted: no DOCTYPE, no entities, no network, bounded size and depth.
+``config.check``, called at the end. The file is not trusted: ``config.xml_tree`` bounds what it can do.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,198 +17,69 @@ from lxml import etree
 
 from wsproxy.config.attributes import AttributeReader
 from wsproxy.config.check import check
-from wsproxy.config.model import (
-    Config,
-    Element,
-    Log,
-    Property,
-    Route,
-    Server,
-    ServerCluster,
-    ServerRef,
-    Transport,
-    TrustedProxy,
-    Unknown,
-    Uri,
-    UriGroup,
-    VirtualHost,
-    VirtualHostGroup,
-)
+from wsproxy.config.grammar import GRAMMAR, NO_PARTS, Part, in_order
+from wsproxy.config.model import Config, Element, Extra, Unknown, Uri, VirtualHost
 from wsproxy.config.patterns import parse_virtual_host, uri_doubt, virtual_host_doubt
 from wsproxy.config.problems import ProblemList, quoted
-from wsproxy.config.syntax import explain_syntax_error, first_start_tag, root_words, start_tag_lines
-from wsproxy.errors import Problem
+from wsproxy.config.xml_tree import TreeNode, lines_of, parse_tree, read_bytes, sourceline
+from wsproxy.errors import Counts, Problem
 
-MAX_FILE_BYTES = 64 * 1024 * 1024  # six times the 10 MB that 10,000 URIs and 500 clusters take
 MAX_DEPTH = 32  # the grammar needs 5 (Config/ServerCluster/Server/Transport/Property); libxml2 itself stops at 256
-
-_DOCTYPE = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?>(?:\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+)<!DOCTYPE", re.DOTALL
-)
-_Node = etree._Element
+_Node = TreeNode
 _STRAY_TEXT = etree.XPath("/descendant-or-self::*/text()[normalize-space()]", smart_strings=True)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A configuration that can be used, and the warnings about it."""
+    """A configuration that can be used, the warnings about it, and notes; ``counts``: of all there are."""
 
     config: Config
     problems: tuple[Problem, ...]
+    counts: Counts
+    notes: tuple[Problem, ...] = ()
 
 
-def load_config(path: str | Path) -> LoadedConfig:
+def load_config(
+    path: str | Path, ignored: Collection[str] = (), *, is_part: bool = False
+) -> LoadedConfig:
     """
-    The configuration in the file at ``path``, read and checked; does I/O.
+    The configuration in the file at ``path``, read and checked; does I/O. ``ignored``: codes that nobody wants to hear of.
+
+    ``is_part``: of several that are merged, so that one alone need not lead anywhere.
 
     Raises:
         ConfigRefusedError: the file cannot be read or used; carries every problem.
     """
-    problems = ProblemList(str(path))
-    data = b""
-    try:
-        with Path(path).open("rb") as file:  # I/O
-            data = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
-        reason = getattr(error, "strerror", None) or str(error)
-        problems.error(
-            "file-unreadable", 0, f"that it cannot be read ({reason})", "a readable file"
-        )
-    problems.raise_if_errors()
-    return parse_config(data, str(path))
+    data = read_bytes(path, ProblemList(str(path)))
+    return parse_config(data, str(path), ignored, is_part=is_part)
 
 
-def parse_config(data: bytes, file: str) -> LoadedConfig:
+def parse_config(
+    data: bytes, file: str, ignored: Collection[str] = (), *, is_part: bool = False
+) -> LoadedConfig:
     """
-    The configuration in ``data``, read and checked; ``file`` is what problems call it.
+    The configuration in ``data``, read and checked; ``file`` is what problems call it, ``is_part`` as above.
 
     Raises:
         ConfigRefusedError: the text cannot be used; carries every problem.
     """
-    problems = ProblemList(file)
-    root = _parse(data, problems)
-    if root is None:
-        problems.raise_if_errors()
-        raise AssertionError("no tree and no error")
-    reader = _Reader(_lines_of(root, data), AttributeReader(problems, b"$" in data), problems)
+    problems = ProblemList(file, ignored)
+    root = parse_tree(data, problems)
+    reader = _Reader(lines_of(root, data), AttributeReader(problems, b"$" in data), problems)
     config = reader.read_config(root, file)
-    check(config, problems)
+    check(config, problems, is_part=is_part)
     problems.raise_if_errors()
-    return LoadedConfig(config, problems.in_file_order())
-
-
-class _NoOtherFiles(etree.Resolver):
-    """Answers every wish for another file with an empty one."""
-
-    def resolve(self, system_url: str, public_id: str, context: Any) -> Any:  # type: ignore[override]  # stubs
-        """Nothing, whatever is asked for; called by lxml."""
-        # not resolve_empty(): after it libxml2 opens the file all the same (lxml 6.1, libxml2 2.14)
-        return self.resolve_string("", context, base_url=None)
-
-
-def _parser() -> etree.XMLParser:
-    # huge_tree stays off: with it libxml2 would let entities multiply and elements nest without end
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        load_dtd=False,
-        dtd_validation=False,
-        no_network=True,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-        collect_ids=False,
-    )
-    # resolve_entities=False is not enough: an external parameter entity (<!ENTITY % p SYSTEM ...>%p;) is still opened
-    parser.resolvers.add(_NoOtherFiles())
-    return parser
-
-
-def _parse(data: bytes, problems: ProblemList) -> _Node | None:
-    """The root element; None where an error was reported."""
-    if len(data) > MAX_FILE_BYTES:
-        limit = f"at most {MAX_FILE_BYTES // 2**20} MiB"
-        problems.error("file-too-big", 0, "a file bigger than any configuration", limit)
-        return None
-    if not data.strip():
-        problems.error(
-            "file-empty", 1, "an empty file", "a whole file with the root element <Config>"
-        )
-        return None
-    if doctype := _DOCTYPE.match(data):
-        _refuse_doctype(problems, data.count(b"\n", 0, doctype.end()) + 1)
-        return None
-    try:
-        root = etree.fromstring(data, _parser())
-    except etree.XMLSyntaxError as error:
-        explain_syntax_error(
-            problems,
-            int(getattr(error, "code", 0) or 0),  # not in the stubs: libxml2's number
-            _without_position(error.msg or ""),
-            error.lineno or 1,
-            data,
-            is_truncated=_is_truncated(data),
-        )
-        return None
-    if (
-        root.getroottree().docinfo.internalDTD is not None
-    ):  # one that the bytes did not show: UTF-16
-        _refuse_doctype(problems, 1)
-        return None
-    if root.tag != "Config":
-        first = first_start_tag(data)
-        line = first[1] if first else _sourceline(root)
-        problems.error("root-not-config", line, *root_words(str(root.tag)))
-        return None
-    return root
-
-
-def _refuse_doctype(problems: ProblemList, line: int) -> None:
-    problems.error(
-        "xml-doctype", line, "<!DOCTYPE", "a file without it: entities and DTDs are never read"
-    )
-
-
-def _is_truncated(data: bytes) -> bool:
-    """Whether broken data is the beginning of something right: fed in parts, nothing is wrong until its end."""
-    parser = _parser()
-    try:
-        parser.feed(data)
-    except etree.XMLSyntaxError:
-        return False
-    return True
-
-
-def _without_position(message: str) -> str:
-    return re.sub(r", line \d+, column \d+.*", "", message, flags=re.DOTALL)
-
-
-def _sourceline(element: _Node) -> int:
-    line: Any = element.sourceline  # the stubs have no type for it
-    return line or 0
-
-
-def _lines_of(root: _Node, data: bytes) -> dict[_Node, int]:
-    """Element -> line of its start tag; empty where the bytes cannot tell (UTF-16 and the like)."""
-    elements = list(root.iter("*"))
-    lines = start_tag_lines(data)
-    return dict(zip(elements, lines, strict=True)) if len(elements) == len(lines) else {}
+    return LoadedConfig(config, problems.in_file_order(), problems.count(), problems.notes())
 
 
 @dataclass(frozen=True, slots=True)
-class _Child:
-    """How one child element is read, and which field takes it."""
-
-    field: str
-    read: Callable[[_Reader, _Node], Any]
-    is_many: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Bare:
-    """An element without attributes: PrimaryServers, BackupServers, TrustedProxyGroup."""
+class _List:
+    """An element that does nothing but hold others: PrimaryServers, BackupServers, TrustedProxyGroup."""
 
     items: tuple[Any, ...] = ()
     line: int = 0
+    extra: Extra | None = None
+    written: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,54 +92,89 @@ class _Reader:
 
     def read_config(self, root: _Node, file: str) -> Config:
         """The whole model; what could not be read is reported and left to its default."""
-        config: Config = self._build(Config, root, _IN_CONFIG)
+        config: Config = self._build(Config, root, GRAMMAR.parts)
         self._report_stray_text(root)
         return dataclasses.replace(config, path=file, unknown=tuple(self.attributes.unknown))
 
     def _line(self, element: _Node) -> int:
-        return self.lines.get(element) or _sourceline(element)
+        return self.lines.get(element) or sourceline(element)
 
-    def _build(self, cls: Any, element: _Node, children: Mapping[str, _Child] | None = None) -> Any:
+    def _build(self, cls: Any, element: _Node, parts: Mapping[str, Part] = NO_PARTS) -> Any:
         line = self._line(element)
         items: Any = element.items()  # the stubs allow bytes, which Python 3 never sees
         values = self.attributes.read(cls, str(element.tag), items, line)
         if len(element):
-            values.update(self._read_children(element, children or {}))
+            self._read_children(element, parts, values)
         return cls(**values, line=line)
 
-    def _read_children(self, element: _Node, children: Mapping[str, _Child]) -> dict[str, Any]:
+    def _read_children(
+        self, element: _Node, parts: Mapping[str, Part], values: dict[str, Any]
+    ) -> None:
         many: dict[str, list[Any]] = {}
-        values: dict[str, Any] = {}
+        elements: list[Element] = []
+        lists: list[tuple[str, Extra]] = []
         for node in element:
-            child = children.get(node.tag)
-            if child is None:
-                self._report_unknown(node, element, children)
-            elif child.is_many:
-                many.setdefault(child.field, []).append(child.read(self, node))
-            elif child.field in values:
-                self.problems.warning(
-                    "element-repeated",
-                    self._line(node),
-                    f"{node.tag} again in {element.tag}; only the first one is used",
-                    f"one {node.tag} in {element.tag}",
-                )
+            part = parts.get(node.tag)
+            if part is None:
+                self._report_unknown(node, element, parts)
+                elements.append(self._keep(node))
+            elif part.is_many:
+                many.setdefault(part.field, []).append(self._read(part, node))
+            elif part.field in values:
+                self._report_repeated(node, element)
+                elements.append(self._keep(node))
             else:
-                values[child.field] = child.read(self, node)
+                value = self._read(part, node)
+                if isinstance(value, _List):
+                    if value.extra is not None:
+                        lists.append((str(node.tag), value.extra))
+                    value = value.items
+                values[part.field] = value
         for name, items in many.items():
             values[name] = tuple(items)
-        return values
+        if elements or lists:
+            extra: Extra = values.get("extra") or Extra()
+            # in one order, as that of elements of different kinds means nothing
+            kept = in_order(elements, parts, lambda element: element.name)
+            values["extra"] = Extra(
+                extra.attributes, tuple(kept), tuple(sorted(lists, key=lambda pair: pair[0]))
+            )
 
-    def _report_unknown(self, node: _Node, parent: _Node, children: Mapping[str, _Child]) -> None:
+    def _read(self, part: Part, node: _Node) -> Any:
+        special = _SPECIAL.get(part.cls)
+        if special is not None:
+            return special(self, node)
+        if part.is_old_name:
+            self._report_old_name(node)
+        return self._build(part.cls or _List, node, part.parts)
+
+    def _report_repeated(self, node: _Node, parent: _Node) -> None:
+        self.problems.warning(
+            "element-repeated",
+            self._line(node),
+            f"{node.tag} again in {parent.tag}; only the first one is used",
+            f"one {node.tag} in {parent.tag}",
+        )
+
+    def _report_old_name(self, node: _Node) -> None:
+        self.problems.warning(
+            "name-old",
+            self._line(node),
+            "ServerGroup, the old name of ServerCluster; it is read as one",
+            "ServerCluster",
+        )
+
+    def _report_unknown(self, node: _Node, parent: _Node, parts: Mapping[str, Part]) -> None:
         line = self._line(node)
         tag = str(node.tag)
         text = etree.tostring(node, encoding="unicode", with_tail=False)
         self.attributes.unknown.append(Unknown(tag, None, text, line))
-        likely = self.problems.suggest(tag, children)
+        likely = self.problems.suggest(tag, parts)
         self.problems.warning(
             "element-unknown",
             line,
             f"element {quoted(tag)} in {parent.tag}, which is not known there and is NOT used",
-            f"{likely} (nearest known name)" if likely else (", ".join(children) or "nothing"),
+            f"{likely} (nearest known name)" if likely else (", ".join(parts) or "nothing"),
         )
 
     def _report_stray_text(self, root: _Node) -> None:
@@ -281,21 +186,6 @@ class _Reader:
                 f"text between elements: {quoted(' '.join(text.split()))}, which is not used",
                 "elements and <!-- comments -->",
             )
-
-    def read_list(self, element: _Node, children: Mapping[str, _Child]) -> tuple[Any, ...]:
-        """The children of an element that does nothing but hold them."""
-        bare: _Bare = self._build(_Bare, element, children)
-        return bare.items
-
-    def read_server_group(self, element: _Node) -> Any:
-        """A ServerCluster under the name that it had in version 4."""
-        self.problems.warning(
-            "name-old",
-            self._line(element),
-            "ServerGroup, the old name of ServerCluster; it is read as one",
-            "ServerCluster",
-        )
-        return self._build(ServerCluster, element, _IN_CLUSTER)
 
     def read_virtual_host(self, element: _Node) -> VirtualHost:
         """A VirtualHost with its name split into host and port."""
@@ -312,7 +202,7 @@ class _Reader:
             self.problems.warning(
                 "virtual-host-wildcard", host.line, f"{found}: {doubt[0]}", doubt[1]
             )
-        return VirtualHost(host.name, parts.host, parts.port, host.line)
+        return VirtualHost(host.name, parts.host, parts.port, host.line, host.extra, host.written)
 
     def read_uri(self, element: _Node) -> Uri:
         """A Uri, reported where it is not what its author can have meant."""
@@ -323,8 +213,11 @@ class _Reader:
             )
         return uri
 
-    def read_whole(self, element: _Node, depth: int = 0) -> Element:
+    def read_whole(self, element: _Node) -> Element:
         """A subtree as it stands, with placeholders reported but nothing interpreted."""
+        return self._keep(element, is_known=True)
+
+    def _keep(self, element: _Node, depth: int = 0, *, is_known: bool = False) -> Element:
         line = self._line(element)
         tag = str(element.tag)
         if depth == MAX_DEPTH:
@@ -335,49 +228,30 @@ class _Reader:
                 "a file without such nesting",
             )
             return Element(tag, line=line)
-        attributes = tuple((str(name), str(value)) for name, value in element.items())
-        self.attributes.report_placeholders(tag, attributes, line)
-        return Element(
-            tag, attributes, tuple(self.read_whole(child, depth + 1) for child in element), line
-        )
+        attributes = _attributes_of(element)
+        if is_known:
+            self.attributes.report_placeholders(tag, attributes, line)
+        children = (self._keep(child, depth + 1, is_known=is_known) for child in element)
+        return Element(tag, attributes, tuple(children), line, _text_of(element))
 
 
-def _plain(
-    cls: Any, children: Mapping[str, _Child] | None = None
-) -> Callable[[_Reader, _Node], Any]:
-    """A function that reads an element as ``cls`` with no more ado."""
-    inside = children or {}
-    return lambda reader, element: reader._build(cls, element, inside)
+def _attributes_of(element: _Node) -> tuple[tuple[str, str], ...]:
+    # sorted: their order means nothing, and so must not make two elements differ
+    return tuple(sorted((str(name), str(value)) for name, value in element.items()))
 
 
-def _list_of(children: Mapping[str, _Child]) -> Callable[[_Reader, _Node], Any]:
-    """A function that reads an element as the tuple of its children."""
-    return lambda reader, element: reader.read_list(element, children)
+def _text_of(element: _Node) -> str:
+    """As ``Element.text`` wants it."""
+    if not len(element):
+        text = element.text or ""
+        return text if text.strip() else ""
+    pieces = (element.text, *(child.tail for child in element))
+    return "\n".join(stripped for piece in pieces if (stripped := (piece or "").strip()))
 
 
-_PROPERTIES = {"Property": _Child("properties", _plain(Property), is_many=True)}
-_IN_SERVER = {"Transport": _Child("transports", _plain(Transport, _PROPERTIES), is_many=True)}
-_SERVER_REFS = {"Server": _Child("items", _plain(ServerRef), is_many=True)}
-_IN_CLUSTER = {
-    "Server": _Child("servers", _plain(Server, _IN_SERVER), is_many=True),
-    "ClusterAddress": _Child("cluster_address", _plain(Server, _IN_SERVER)),
-    "PrimaryServers": _Child("primary_servers", _list_of(_SERVER_REFS)),
-    "BackupServers": _Child("backup_servers", _list_of(_SERVER_REFS)),
-}
-_VIRTUAL_HOSTS = {"VirtualHost": _Child("virtual_hosts", _Reader.read_virtual_host, is_many=True)}
-_URIS = {"Uri": _Child("uris", _Reader.read_uri, is_many=True)}
-_TRUSTED = {"TrustedProxy": _Child("items", _plain(TrustedProxy), is_many=True)}
-_IN_CONFIG = {
-    "Log": _Child("log", _plain(Log)),
-    **_PROPERTIES,
-    "VirtualHostGroup": _Child(
-        "virtual_host_groups", _plain(VirtualHostGroup, _VIRTUAL_HOSTS), is_many=True
-    ),
-    "TrustedProxyGroup": _Child("trusted_proxies", _list_of(_TRUSTED)),
-    "ServerCluster": _Child("server_clusters", _plain(ServerCluster, _IN_CLUSTER), is_many=True),
-    "ServerGroup": _Child("server_clusters", _Reader.read_server_group, is_many=True),
-    "UriGroup": _Child("uri_groups", _plain(UriGroup, _URIS), is_many=True),
-    "Route": _Child("routes", _plain(Route), is_many=True),
-    "RequestMetrics": _Child("request_metrics", _Reader.read_whole),
-    "IntelligentManagement": _Child("intelligent_management", _Reader.read_whole),
+# What is looked at beyond its attributes.
+_SPECIAL: dict[Any, Callable[[_Reader, _Node], Any]] = {
+    VirtualHost: _Reader.read_virtual_host,
+    Uri: _Reader.read_uri,
+    Element: _Reader.read_whole,
 }

@@ -10,8 +10,8 @@ import html
 from functools import lru_cache
 from http import HTTPStatus
 
-from wsproxy._fast.dates import date_line
-from wsproxy._fast.downstream import Downstream
+from wsproxy._fast.http.dates import date_line
+from wsproxy._fast.proxy.downstream import Downstream
 
 # What a person who sees the page can understand; the reason for operators goes to the log.
 WORDS = {
@@ -30,6 +30,9 @@ WORDS = {
     505: "This version of HTTP is not served here.",
 }
 
+# For who comes to a TLS port without TLS: the address says http:// where it should say https://.
+PLAIN_ON_TLS = "This port speaks TLS: the address must begin with https://."
+
 ALLOW = "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
 
 _PAGE = """<!DOCTYPE html>
@@ -47,26 +50,49 @@ def connection_line(*, keep_alive: bool, http10: bool) -> str:
     return "Connection: keep-alive\r\n" if http10 else ""
 
 
-# A page takes 30 us to write, half of what a client costs that is cut off; thousands of those come at once.
+# A page takes 30 us to write, half of what a client costs that is cut off; thousands of those come at once. What is kept of
+# one says nothing about when it was made: the Date is of the answer that it goes into.
 @lru_cache(maxsize=128)
-def answer(
-    status: int, *, keep_alive: bool, head_only: bool, http10: bool = False, extra: str = ""
-) -> bytes:
-    """A whole HTTP/1.1 message; ``extra`` is further field lines, each with CR LF."""
+def _parts(status: int, connection: str, extra: str, words: str) -> tuple[bytes, bytes, bytes]:
+    """A message without its Date: status line, the fields behind the Date, page."""
     phrase = HTTPStatus(status).phrase
     page = _PAGE.format(
-        status=status, phrase=html.escape(phrase), words=html.escape(WORDS.get(status, phrase))
-    )
-    connection = connection_line(keep_alive=keep_alive, http10=http10)
+        status=status,
+        phrase=html.escape(phrase),
+        words=html.escape(words or WORDS.get(status, phrase)),
+    ).encode()
     if status == 405 and not extra:
         extra = ALLOW
-    head = (
-        f"HTTP/1.1 {status} {phrase}\r\n{date_line()}"
+    fields = (
         "Content-Type: text/html; charset=utf-8\r\n"
-        f"Content-Length: {len(page.encode())}\r\n"
+        f"Content-Length: {len(page)}\r\n"
         f"Cache-Control: no-store\r\n{extra}{connection}\r\n"
     )
-    return head.encode() if head_only else (head + page).encode()
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode(), fields.encode(), page
+
+
+def answer(
+    status: int,
+    *,
+    keep_alive: bool,
+    head_only: bool,
+    http10: bool = False,
+    extra: str = "",
+    words: str = "",
+) -> bytes:
+    """
+    A whole HTTP/1.1 message of this moment.
+
+    ``extra`` is further field lines, each with CR LF; ``words`` stand there instead of those that the status has.
+    """
+    connection = connection_line(keep_alive=keep_alive, http10=http10)
+    first, fields, page = _parts(status, connection, extra, words)
+    return b"".join((first, date_line().encode(), fields, b"" if head_only else page))
+
+
+def plain_request_answer(*, is_head: bool) -> bytes:
+    """For a request that came to a TLS port without TLS (nginx: "The plain HTTP request was sent to HTTPS port")."""
+    return answer(400, keep_alive=False, head_only=is_head, words=PLAIN_ON_TLS)
 
 
 def send_methods(downstream: Downstream) -> None:

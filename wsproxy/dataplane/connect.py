@@ -10,27 +10,38 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
-from wsproxy._fast.engine import Engine, Pool
-from wsproxy._fast.head import HEAD_ERRORS, read_response
-from wsproxy._fast.upstream import Upstream, UpstreamProtocol
+from wsproxy._fast.http.head import HEAD_ERRORS, read_response
+from wsproxy._fast.proxy.engine import Engine
+from wsproxy._fast.proxy.pool import Pool
+from wsproxy._fast.proxy.upstream import Upstream, UpstreamProtocol
 from wsproxy.dataplane.proxy_protocol import Ends, write_header
 from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.upstream_tls import connect_options
 
 # With these a gateway says that it does not reach what is behind it; anything else is the server's own word.
 GATEWAY_FAILURES = frozenset((502, 503, 504))
+# A connection that failed for want of something of ours says nothing about the server: one process without descriptors would
+# take every server from all workers.
+OWN_LACKS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
 READ_BYTES = 65536
+HEAD_END = b"\r\n\r\n"
 
 
 async def open_upstream(
-    engine: Engine, resolver: Resolver, pool: Pool, ends: Ends | None = None
+    engine: Engine,
+    resolver: Resolver,
+    pool: Pool,
+    ends: Ends | None = None,
+    try_until: Callable[[float], None] = lambda _: None,
 ) -> Upstream:
     """
     A new connection; each address of the host is tried, each for ConnectTimeout.
 
-    ``ends``: the client that it is for, told to servers that want a PROXY header.
+    ``ends``: the client that it is for, told to servers that want a PROXY header. ``try_until`` hears before each step how long
+    that may take.
 
     Raises:
         OSError: no address of the server can be connected to; the reason of the last one.
@@ -38,12 +49,15 @@ async def open_upstream(
     """
     options = connect_options(pool)
     failed: Exception = OSError(f"{pool.host} has no address")
+    try_until(pool.connect_timeout_s)
     async with asyncio.timeout(pool.connect_timeout_s):
         addresses = await resolver.resolve(pool.host)
     for address in addresses:
         try:
             if pool.extended_handshake:
+                try_until(pool.connect_timeout_s)
                 await _shake_hands(address, pool, options)
+            try_until(pool.connect_timeout_s)
             return await _connect(engine, address, pool, options, ends)
         except OSError as error:  # TimeoutError is one
             failed = error
@@ -93,7 +107,11 @@ async def _connected_socket(address: str, pool: Pool, ends: Ends | None) -> sock
         # asyncio's own words repeat the address; operators know the system's
         raise OSError(error.errno, os.strerror(error.errno or 0)) from None
     except BaseException:
-        sock.close()
+        # Without memory the loop may watch it and say that it does not: libuv ends the process for a descriptor that is gone.
+        try:
+            loop.remove_writer(sock)
+        finally:
+            sock.close()
         raise
     return sock
 
@@ -121,26 +139,55 @@ async def _ask_options(address: str, pool: Pool, options: dict[str, Any]) -> int
     if pool.proxy_protocol == "none":
         reader, writer = await asyncio.open_connection(address, pool.port, **options)
     else:
-        sock = await _connected_socket(address, pool, None)
-        reader, writer = await asyncio.open_connection(sock=sock, **options)
+        reader, writer = await open_streams(address, pool, options)
     try:
         writer.write(
             f"OPTIONS * HTTP/1.1\r\nHost: {host}:{pool.port}\r\nConnection: close\r\n\r\n".encode()
         )
-        data = b""
-        while True:
-            head = read_response(data)
-            if isinstance(head, int):
-                if head < 0:
-                    words = HEAD_ERRORS[-head][1]
-                    raise OSError(errno.EPROTO, f"no HTTP in answer to ExtendedHandshake: {words}")
-                piece = await reader.read(READ_BYTES)
-                if not piece:
-                    raise OSError(errno.ECONNRESET, "connection closed in ExtendedHandshake")
-                data += piece
-            elif head["status"] >= 200:
-                return int(head["status"])
-            else:
-                data = data[head["size"] :]  # 1xx
+        head, _ = await read_head(reader, "ExtendedHandshake")
+        return int(head["status"])
     finally:
         writer.transport.abort()
+
+
+async def open_streams(
+    address: str, pool: Pool, options: dict[str, Any]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """
+    A connection that no client's request goes over; where the server wants a PROXY header it says that.
+
+    Raises:
+        OSError: there is none; in the system's words.
+    """
+    sock = await _connected_socket(address, pool, None)
+    return await asyncio.open_connection(sock=sock, **options)
+
+
+async def read_head(reader: asyncio.StreamReader, asked: str) -> tuple[dict[str, Any], bytearray]:
+    """
+    The head of the answer to what was ``asked``, as ``read_response`` gives it, and what has come behind it.
+
+    Raises:
+        OSError: there is none, or it is no HTTP.
+    """
+    data = bytearray()
+    looked = 0  # no head ends before
+    while True:
+        head: int | dict[str, Any] = 0
+        # Read anew only where it may be whole, or too long: one that drips would cost as much again with each byte.
+        if not looked or len(data) > READ_BYTES or data.find(HEAD_END, looked) >= 0:
+            head = read_response(bytes(data))
+        looked = max(0, len(data) - len(HEAD_END) + 1)
+        if isinstance(head, int):
+            if head < 0:
+                words = HEAD_ERRORS[-head][1]
+                raise OSError(errno.EPROTO, f"no HTTP in answer to {asked}: {words}")
+            piece = await reader.read(READ_BYTES)
+            if not piece:
+                raise OSError(errno.ECONNRESET, f"connection closed in {asked}")
+            data += piece
+            continue
+        del data[: head["size"]]
+        if head["status"] >= 200:
+            return head, data
+        looked = 0  # 1xx

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from wsproxy.dataplane.access_log import AccessKeeper
+from wsproxy.dataplane.access_keeper import AccessKeeper
 from wsproxy.dataplane.introduction import Network
 from wsproxy.dataplane.listener_tls import ListenerTls
 from wsproxy.dataplane.plan import Plan
@@ -31,5 +31,10 @@ class WorkerContext:
     worker_id: int  # 0 .. workers-1: the row of this worker in the shared state
     plan: Plan  # made before the fork: its clusters stand on the shared state
     listeners: tuple[BoundListener, ...]
+    parcel: int = (
+        -1
+    )  # of a later plan, which holds instead (``dataplane.parcel``); -1: there is none
+    box: socket.socket | None = None  # where it hears of later plans; None: nowhere
     make_witness: Callable[[], Witness] = Witness  # called in the worker
     make_access_keeper: Callable[[], AccessKeeper] = AccessKeeper  # the same
+    on_turn: Callable[[], None] = lambda: None  # called some times a second, from the event loop

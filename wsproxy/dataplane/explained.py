@@ -1,7 +1,7 @@
 """
 The decision for a live request in the fields of its answer, for clients that ask for it and may know.
 
-Made by ``dataplane.worker``; a request that asks is told of by ``_fast.explained``, which fills its ``Decision`` from what was
+Made by ``dataplane.worker``; a request that asks is told of by ``_fast.proxy.explained``, which fills its ``Decision`` from what was
 decided. Must not decide anything, and must not let a byte into a field that is not printable ASCII: names come from
 plugin-cfg.xml, clone ids from the client.
 """
@@ -13,14 +13,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from wsproxy._fast.balance import Verdict
-from wsproxy._fast.downstream import Downstream
-from wsproxy._fast.replay import Rule
-from wsproxy._fast.witness import Asked, Chosen, Passed
+from wsproxy._fast.decide.balance import Verdict
+from wsproxy._fast.logs.replay import Rule
+from wsproxy._fast.proxy.downstream import Downstream
+from wsproxy._fast.tell.witness import Asked, Chosen, Passed
 from wsproxy.config.model import Config
 from wsproxy.config.problems import printable
-from wsproxy.dataplane.explain import VERDICTS, roles_of, words_of_none, words_of_rule
 from wsproxy.dataplane.introduction import is_listed
+from wsproxy.explain.words import VERDICTS, roles_of, words_of_none, words_of_rule
 from wsproxy.routing.ledger import Attempt
 from wsproxy.routing.table import CompiledRoutes, first_by_name
 
@@ -71,10 +71,9 @@ class Decisions:
         cluster = self._routes.clusters[
             self._cluster_at[self._routes.routes[asked.route].server_cluster]
         ]
-        every = cluster.servers
-        if cluster.cluster_address is not None:
-            every = (*every, cluster.cluster_address)
-        at = next(at for at, server in enumerate(every) if server.name == chosen.server)
+        at = next(
+            at for at, server in enumerate(cluster.all_servers) if server.name == chosen.server
+        )
         rule = Rule.BALANCED
         if chosen.by_affinity:
             rule = Rule.AFFINITY
@@ -94,13 +93,14 @@ class Decisions:
 
 @dataclass(slots=True, eq=False)
 class Decision:
-    """What was decided for one request; ``_fast.explained`` fills it, None and empty where it did not come that far."""
+    """What was decided for one request; ``_fast.proxy.explained`` fills it, None and empty where it did not come that far."""
 
     words: Decisions
     asked: Asked | None = None
     chosen: Chosen | None = None
     clone_ids: list[bytes] = field(default_factory=list)
     attempts: Sequence[Attempt] = ()  # that failed, where the answer is ours
+    why_unmatched: str = ""  # ``: REASON`` where no Route matches
 
     def of_answer(self, downstream: Downstream) -> bytes:
         """Field lines for a server's answer."""
@@ -127,7 +127,7 @@ class Decision:
         elif attempts:
             rule = f"after {len(attempts)} failed: wsproxy answers"
         elif self.asked is not None and self.asked.route < 0:
-            rule = "no Route matches: the fallback answers"
+            rule = f"no Route matches{self.why_unmatched}; the fallback answers"
         return self._lines(downstream, None, attempts, rule)
 
     def _lines(
@@ -168,6 +168,8 @@ class Decision:
 def _why_passed(passed: Passed) -> str:
     if passed.drained:
         return VERDICTS[Verdict.DRAINED]
+    if passed.out:
+        return VERDICTS[Verdict.OUT]
     if passed.full:
         return VERDICTS[Verdict.FULL]
     return VERDICTS[Verdict.DOWN]

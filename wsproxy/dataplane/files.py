@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from wsproxy._fast.dates import date_line
-from wsproxy._fast.downstream import Downstream
+from wsproxy._fast.http.dates import date_line
+from wsproxy._fast.proxy.downstream import Downstream
 from wsproxy.dataplane import answers
 
 log = logging.getLogger("wsproxy.request")
@@ -58,17 +58,19 @@ class FileFallback:
             return None
         return found if found.is_relative_to(self._root) and found.is_file() else None
 
-    async def answer(self, downstream: Downstream, method: bytes, target: bytes) -> None:
-        """Writes the whole answer to one request."""
+    async def answer(
+        self, downstream: Downstream, method: bytes, target: bytes, why: str = ""
+    ) -> None:
+        """Writes the whole answer to one request; ``why`` it comes here, for the log."""
         facts = downstream.facts
         if method not in (b"GET", b"HEAD"):
-            log.info("%s: 405: no route, and files are only read", facts.peer)
+            log.info("%s: 405: files are only read; %s", facts.peer, why)
             answers.send(downstream, 405, "Allow: GET, HEAD\r\n")
             return
         loop = asyncio.get_running_loop()
         opened = await loop.run_in_executor(None, self.open, target)
         if opened is None:
-            log.info("%s: 404: no route and no such file", facts.peer)
+            log.info("%s: 404: no such file; %s", facts.peer, why)
             answers.send(downstream, 404)
             return
         with opened.file:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 
-from wsproxy._fast.poller import Poller
+from wsproxy._fast.net.poller import Poller
 from wsproxy.config.address import unmapped
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.proxy_protocol import (
@@ -56,20 +57,26 @@ class IntroducingListener:
         self._door.close()
 
     def _take(self, fd: int) -> None:
-        sock = socket.socket(fileno=fd)
-        sock.setblocking(False)  # it does not block; Python must know, too
         try:
-            peer = sock.getpeername()[0]
-        except OSError:  # gone already
-            sock.close()
-            return
-        tasks.spawn(self._introduce(sock, peer), "proxy header")
+            sock = socket.socket(fileno=fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        sock.setblocking(False)  # it does not block; Python must know, too
+        peer = ""
+        if self._senders:
+            try:
+                peer = sock.getpeername()[0]
+            except OSError:  # gone already
+                sock.close()
+                return
+        tasks.spawn(self._introduce(sock, peer), "new connection")
 
     async def _introduce(self, sock: socket.socket, peer: str) -> None:
         is_served = False
         try:
             header = None
-            if is_listed(peer, self._senders):
+            if self._senders and is_listed(peer, self._senders):
                 async with asyncio.timeout(self._head_s):
                     header = await read_header(sock)
             is_served = True
@@ -129,10 +136,10 @@ async def read_header(sock: socket.socket) -> ProxyHeader:
 
 async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock, _set, ready)
     try:
+        loop.add_reader(sock, _set, ready)
         await ready
-    finally:
+    finally:  # also where it was not added: without memory the loop may watch it all the same, and must not outlive its descriptor
         loop.remove_reader(sock)
 
 

@@ -16,13 +16,19 @@ import asyncio
 import datetime
 import logging
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from wsproxy.config.keystore import KeyFileError, KeyMaterial, read_trust
 from wsproxy.config.settings import CertificateSettings, ListenerSettings
 from wsproxy.config.settings_tls import read_certificate
-from wsproxy.dataplane.tls import ALPN, load_key
+from wsproxy.config.stamps import Stamp, stamp_of
+from wsproxy.dataplane.answers import plain_request_answer
+from wsproxy.dataplane.client_hello import HelloReader
+from wsproxy.dataplane.tls import ALPN, BoundedContext, BoundedReads, load_key
 
 log = logging.getLogger("wsproxy.tls")
 
@@ -37,22 +43,72 @@ _CLIENT_CERTIFICATES = {
     "required": ssl.CERT_REQUIRED,
 }
 
+_Context = TypeVar("_Context", bound=ssl.SSLContext)
+
 # What a file was when last looked at: (inode, size, time of change), or None where there is none.
-Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
-class _Observed(ssl.SSLObject):
-    """Tells the log why a handshake failed; asyncio keeps it to itself."""
+class _Observed(BoundedReads):
+    """
+    Tells the log why a handshake failed; asyncio keeps it to itself. Gets server names past Python that it cannot take.
+
+    A client that speaks plain HTTP is told so: whoever forgets https:// would otherwise see a reset. The answer takes the way
+    of the handshake's own bytes.
+    """
+
+    outgoing: ssl.MemoryBIO
+    listener: ListenerTls
+    hello: HelloReader
+    _is_plain = False
 
     def do_handshake(self) -> None:
         """One step of the handshake."""
+        hello = self.hello
+        if not hello.is_done and (data := self.arrived.read()):
+            if (
+                hello.is_new and data[:1].isalpha()
+            ):  # a record begins with 22, SSL 2 with 128 or more
+                self._is_plain = True
+                self.listener.tell_plain()
+                self.outgoing.write(plain_request_answer(is_head=data.startswith(b"HEAD ")))
+            self.arrived.write(data)
+            hello.feed(data)
+        if self._is_plain:
+            self.arrived.read()  # thrown away until the client closes, or the handshake's time is over
+            raise ssl.SSLWantReadError
         try:
-            super().do_handshake()
+            if hello.is_odd:
+                with self.listener.choosing_first(self):
+                    super().do_handshake()
+            else:
+                super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
             log.info("TLS with a client failed: %s", error.reason or error)
             raise
+
+
+class _FirstContext(BoundedContext):
+    """The one that a listener's connections begin on."""
+
+    sslobject_class = _Observed
+    listener: ListenerTls
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """A connection that knows where an answer leaves."""
+        made = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        assert isinstance(made, _Observed)
+        made.outgoing = outgoing
+        made.listener, made.hello = self.listener, HelloReader()
+        return made
 
 
 @dataclass(slots=True)
@@ -75,13 +131,20 @@ class ListenerTls:
             KeyFileError: one of them cannot be used.
         """
         self._listener = listener
+        # What clients will not like about the certificates that are shown now, in words.
+        self.doubts: list[str] = []
         self._stamp = self._look()
         self._shown = self._read()
         self._index()
         first = self._shown[0].material
-        self.context = _make_context(listener, first)
-        self.context.sslobject_class = _Observed
+        self.context = _make_context(listener, first, _FirstContext)
+        self.context.listener = self
         self.context.sni_callback = self._choose
+
+    def tell_plain(self) -> None:
+        """A client spoke plain HTTP."""
+        where = self._listener.address
+        log.info("listener %s: a plain request on a TLS port is answered with 400", where)
 
     def find(self, server_name: str | None) -> ssl.SSLContext:
         """The context for this server name: exact, then one-level wildcard, else the first certificate."""
@@ -114,6 +177,8 @@ class ListenerTls:
             )  # fmt: skip
             return
         self._index()
+        for doubt in self.doubts:
+            log.warning("listener %s: %s", where, doubt)
         names = ", ".join(name for each in self._shown for name in each.material.names)
         log.info("listener %s: certificate files changed and are in use now: %s", where, names)
 
@@ -123,6 +188,16 @@ class ListenerTls:
         if stamp != self._stamp:
             self._stamp = stamp
             await self.reload()
+
+    @contextmanager
+    def choosing_first(self, ssl_object: ssl.SSLObject) -> Iterator[None]:
+        """Within this, the connection gets the first certificate, whatever its client's server name is."""
+        self.context.sni_callback = None
+        try:
+            ssl_object.context = self.find(None)
+            yield
+        finally:
+            self.context.sni_callback = self._choose
 
     def _choose(
         self, ssl_object: ssl.SSLObject, server_name: str | None, _context: ssl.SSLContext
@@ -138,17 +213,19 @@ class ListenerTls:
         return [name for name in (*names, self._listener.client_ca) if name]
 
     def _look(self) -> Stamp:
-        return tuple(_stamp(Path(name)) for name in self._files())
+        return stamp_of(map(Path, self._files()))
 
     def _read(self) -> list[_Shown]:
-        shown = []
+        shown, doubts = [], []
         for each in self._listener.certificates:
             material = read_certificate(each)
-            shown.append(_Shown(each, material, _make_context(self._listener, material)))
+            shown.append(
+                _Shown(each, material, _make_context(self._listener, material, ssl.SSLContext))
+            )
             doubt = material.validity_doubt(datetime.datetime.now(datetime.UTC))
             if doubt:
-                where = each.chain or each.p12
-                log.warning("listener %s: the certificate in %s %s", self._listener.address, where, doubt)  # fmt: skip
+                doubts.append(f"the certificate in {each.chain or each.p12} {doubt}")
+        self.doubts = doubts
         return shown
 
     def _index(self) -> None:
@@ -159,16 +236,10 @@ class ListenerTls:
         self._by_name = by_name
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _make_context(listener: ListenerSettings, material: KeyMaterial) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _make_context(
+    listener: ListenerSettings, material: KeyMaterial, kind: type[_Context]
+) -> _Context:
+    context = kind(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[listener.min_version]
     context.set_ciphers(listener.ciphers)
     context.set_alpn_protocols(ALPN)

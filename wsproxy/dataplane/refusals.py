@@ -1,7 +1,7 @@
 """
-What the log says of connections that a client may not have (limits.client_connections).
+What must not be done for each of thousands: lines about connections that a client may not have, costly reasons.
 
-Driven by ``dataplane.slowpath``. Must not write a line for each: whoever opens thousands would fill the disk.
+Driven by ``dataplane.slowpath``. Whoever opens thousands of connections (limits.client_connections) would fill the disk.
 """
 
 from __future__ import annotations
@@ -12,6 +12,24 @@ log = logging.getLogger("wsproxy.connection")
 
 # An operator who watches sees it soon, and a day of it is 8,640 lines a worker.
 LINE_S = 10.0
+
+
+class Allowance:
+    """So much of something a second; one a worker."""
+
+    def __init__(self, most: int) -> None:
+        """``most``: in any second."""
+        self._most = most
+        self._second = -1
+        self._used = 0
+
+    def take(self, now: float) -> bool:
+        """Whether once more is allowed; ``now`` is the loop's time."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._used = 0
+        self._used += 1
+        return self._used <= self._most
 
 
 class Refusals:

@@ -1,8 +1,8 @@
 """
 What is rare in the life of a request: a new connection, a failed server, an answer of our own.
 
-Called by ``_fast.downstream`` on the event loop, works on its objects and hands them back. Every server that fails is logged
-with its evidence; whether the request goes on is ``routing.retry``'s decision alone.
+Called by ``_fast.proxy`` on the event loop, through the methods of ``slow.Slow``; works on its objects and hands them back. Every
+server that fails is logged with its evidence; whether the request goes on is ``routing.retry``'s decision alone.
 """
 
 from __future__ import annotations
@@ -11,43 +11,59 @@ import asyncio
 import errno
 import logging
 import os
+import socket
 import ssl
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from http import HTTPStatus
 
-from wsproxy._fast.balance import NoServer
-from wsproxy._fast.changes import visible_path
-from wsproxy._fast.downstream import Downstream
-from wsproxy._fast.engine import Engine
-from wsproxy._fast.exchange import FailureKind
-from wsproxy._fast.head import HEAD_ERRORS
-from wsproxy._fast.select import Cluster
-from wsproxy.config.settings import QueueSettings, RetrySettings
+from wsproxy._fast.decide.balance import NoServer
+from wsproxy._fast.decide.cluster import MarkDown
+from wsproxy._fast.decide.writers import Noticed
+from wsproxy._fast.http.head import HEAD_ERRORS
+from wsproxy._fast.proxy.downstream import Downstream
+from wsproxy._fast.proxy.engine import Engine
+from wsproxy._fast.proxy.exchange import FailureKind
+from wsproxy._fast.proxy.slow import Slow
+from wsproxy._fast.state.changes import visible_path
+from wsproxy.config.settings import RetrySettings
 from wsproxy.dataplane import answers
-from wsproxy.dataplane.connect import open_upstream
-from wsproxy.dataplane.explained import Decision, Decisions
-from wsproxy.dataplane.files import FileFallback
+from wsproxy.dataplane.connect import OWN_LACKS, open_upstream
+from wsproxy.dataplane.explained import Decision, request_id
 from wsproxy.dataplane.queue import WaitingRoom
-from wsproxy.dataplane.refusals import Refusals
-from wsproxy.dataplane.resolve import Resolver
+from wsproxy.dataplane.refusals import Allowance, Refusals
+from wsproxy.dataplane.served import ServedPlan
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.dataplane.tls import private_tls_lines
 from wsproxy.dataplane.witness import Witness
+from wsproxy.explain.noticed import level_of, words_of
 from wsproxy.routing.ledger import Attempt, Ledger, describe
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 
 log = logging.getLogger("wsproxy.request")
+servers = logging.getLogger("wsproxy.servers")
+# Requests that may have been executed and should not be twice: which they were nobody else says.
+orders = logging.getLogger("wsproxy.orders")
 
-# A connection that failed for want of something of ours says nothing about the server: one worker without descriptors would
-# take every server from all workers.
-OWN_LACKS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
+# RFC 9110 9.2.1: executing one twice changes nothing.
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
 _FAILURES = {
     FailureKind.CLOSED_EARLY: Failure.CLOSED_EARLY,
     FailureKind.IO_TIMEOUT: Failure.IO_TIMEOUT,
     FailureKind.BAD_RESPONSE: Failure.BAD_RESPONSE,
+    # The same to everybody: the server takes too long. Only what is told of it differs.
+    FailureKind.HEAD_TIMEOUT: Failure.IO_TIMEOUT,
 }
 
+
+# The mark is told of once; that a server still fails at each RetryInterval, and what else was on its way to it at the same time.
+_MARK_LEVELS = {
+    MarkDown.NEWLY_MARKED: logging.ERROR,
+    MarkDown.STILL_FAILING: logging.WARNING,
+    MarkDown.STILL_MARKED: logging.INFO,
+}
+# How often a second it is looked for what a request without Route may have meant: each costs up to some milliseconds.
+FAR_LOOKS = 10
 
 # Where connecting failed: nothing was sent, so the request always goes on (``decide_retry`` says the same of CONNECT).
 _UNREACHED = Ruling(Next.OTHER_SERVER, mark_down=True, status=503)
@@ -63,40 +79,42 @@ def _visible_request(line: bytes) -> str:
     )
 
 
-def _detail(failure: Failure, error: int) -> str:
+def _plan_of(downstream: Downstream) -> ServedPlan:
+    """Of the configuration that its request began with: the worker may go by another one by now."""
+    plan = downstream.plan
+    assert isinstance(plan, ServedPlan)
+    return plan
+
+
+def _retry_of(downstream: Downstream) -> RetrySettings:
+    return _plan_of(downstream).settings.retry
+
+
+def _id_of(downstream: Downstream) -> str:
+    """As the access log has it."""
+    return f"id={request_id(downstream.request_number)}"
+
+
+def _detail(kind: FailureKind, error: int) -> str:
     """The failure and its evidence: the reason of ``head``, or the system's words."""
-    if failure is Failure.BAD_RESPONSE:
+    failure = _FAILURES[kind]
+    if kind is FailureKind.HEAD_TIMEOUT:
+        return "timeouts.server_head_s: the head of the answer is not whole"
+    if kind is FailureKind.BAD_RESPONSE:
         return f"{failure.value}: {HEAD_ERRORS.get(error, (0, 'malformed'))[1]}"
     return f"{failure.value}: {os.strerror(error)}" if error else failure.value
 
 
-class SlowPath:
+class SlowPath(Slow):
     """One a worker; ``engine`` is set right after both exist."""
 
     engine: Engine
 
-    def __init__(
-        self,
-        resolver: Resolver,
-        files: FileFallback | None,
-        retry: RetrySettings,
-        clusters: Sequence[Cluster | None],
-        queue: QueueSettings,
-        witness: Witness | None = None,
-        decisions: Decisions | None = None,
-    ) -> None:
-        """
-        ``files`` answers where no route matches (None: 404); ``clusters`` may have queues, as ``queue`` says.
-
-        ``witness`` is told of each failure, and of what follows. ``decisions`` tells clients who may know what was decided.
-        """
-        self._decisions = decisions
-        self._resolver = resolver
-        self._files = files
-        self._retry = retry
+    def __init__(self, witness: Witness | None = None) -> None:
+        """``witness`` is told of each failure, and of what follows."""
+        self._far_looks = Allowance(FAR_LOOKS)
         self._witness = witness or Witness()
-        self.room = WaitingRoom(clusters, queue.wait_s, self._serve_waited, self._refuse)
-
+        self.room = WaitingRoom(self._serve_waited, self._refuse)
         self._refusals = Refusals()
 
     # called by Downstream -------------------------------------------------------------------------------------------
@@ -105,9 +123,14 @@ class SlowPath:
         """A client wanted more connections than limits.client_connections allows."""
         self._refusals.note(peer, asyncio.get_running_loop().time())
 
+    def noticed(self, noticed: Noticed, completes: bool, takes_back: bool) -> None:
+        """Something about clone ids that was never said before of this cluster or server."""
+        words = words_of(noticed, completes=completes, takes_back=takes_back)
+        log.log(level_of(noticed), "cluster %s: %s", noticed.cluster, words)
+
     def begin_explained(self, downstream: Downstream) -> Decision | None:
         """A request asks for its decision: what keeps it; None where the client may not know."""
-        return None if self._decisions is None else self._decisions.begin(downstream.facts.peer)
+        return _plan_of(downstream).decisions.begin(downstream.sender)
 
     def connect(self, downstream: Downstream) -> None:
         """No warm connection to the server that was taken."""
@@ -115,8 +138,9 @@ class SlowPath:
 
     def upstream_failed(self, downstream: Downstream, kind: int, error: int, reused: bool) -> None:
         """The server gave no answer to a request that was (partly) sent."""
-        failure = _FAILURES[FailureKind(kind)]
-        detail = _detail(failure, error)
+        kind = FailureKind(kind)
+        failure = _FAILURES[kind]
+        detail = _detail(kind, error)
         ruling = self._judge(downstream, failure, detail, is_reused=reused)
         if ruling.mark_down:
             self._mark_down(downstream, error or errno.ETIMEDOUT, detail)
@@ -182,24 +206,34 @@ class SlowPath:
 
     def answer_cut(self, downstream: Downstream, kind: int, error: int) -> None:
         """The server failed within its answer: the client is cut off, so that it sees that something is missing."""
+        detail = (
+            "connection closed"
+            if kind == FailureKind.CLOSED_EARLY
+            else _detail(FailureKind(kind), error)
+        )
+        self._witness.cut(downstream)
+        if downstream.tries is not None and not downstream.tries.attempts[-1].failure:
+            downstream.tries.attempts.pop()  # its answer had begun: this is how it ended
+        self._note(downstream, f"{detail}, within its answer")
+        ledger, downstream.tries = downstream.tries, None
+        self._log_ledger(downstream, ledger, "cut off within the answer")
+
+    def server_up(self, downstream: Downstream, status: int, down_ms: int) -> None:
+        """A server that was marked down answers."""
         pool = downstream.pool
         assert pool is not None
-        failure = _FAILURES[FailureKind(kind)]
-        detail = "connection closed" if failure is Failure.CLOSED_EARLY else _detail(failure, error)
-        self._witness.cut(downstream)
-        ledger, downstream.tries = downstream.tries, None
-        if ledger is not None:
-            self._log_ledger(downstream, ledger, f"cut off within the answer, {detail},")
-            return
-        log.warning(
-            "%s: server %s of cluster %s: %s within an answer; the client is cut off",
-            downstream.facts.peer, pool.name, downstream.cluster_name, detail,
-        )  # fmt: skip
+        failure = downstream.last_failure
+        why = f"; it was down because of: {failure.detail}" if failure else ""
+        request = _visible_request(downstream.request_line) or "a request"
+        text = f"{pool.name} is up again after {down_ms / 1000:.1f} s: cluster {downstream.cluster_name}, {pool.host}:{pool.port}"
+        servers.warning(
+            "%s: it answered %s with %d%s; %s", text, request, status, why, _id_of(downstream)
+        )
 
     def refuse(self, downstream: Downstream, error: int) -> None:
         """A request that cannot be trusted: answered and closed."""
         status, reason = HEAD_ERRORS[error]
-        log.info("%s: %d: %s", downstream.facts.peer, status, reason)
+        self._tell(downstream, logging.INFO, "%d: %s", status, reason)
         self._answer(downstream, status)
 
     def last_hop(self, downstream: Downstream, is_options: bool) -> None:
@@ -207,24 +241,43 @@ class SlowPath:
         if is_options:
             answers.send_methods(downstream)
             return
-        log.info("%s: 405: TRACE ends here, and is not echoed", downstream.facts.peer)
+        self._tell(downstream, logging.INFO, "405: TRACE ends here, and is not echoed")
         self._answer(downstream, 405)
 
     def private_tls_lines(self, transport: asyncio.BaseTransport) -> bytes:
         """A client came over TLS: its private headers that plain clients do not have."""
         return private_tls_lines(transport)
 
-    def no_route(self, downstream: Downstream, method: bytes, target: bytes) -> None:
-        """The plug-in would decline and let the web server answer."""
-        if self._files is not None:
-            self._start(downstream, self._files.answer(downstream, method, target), "file")
+    def no_route(
+        self,
+        downstream: Downstream,
+        method: bytes,
+        target: bytes,
+        host: bytes,
+        port: int,
+        path: bytes,
+    ) -> None:
+        """The plug-in would decline and let the web server answer. ``host``, ``port``, ``path``: what Routes were compared with."""
+        shown = visible_path(target)
+        why = ""
+        decision = downstream.decision
+        plan = _plan_of(downstream)
+        if decision is not None or log.isEnabledFor(logging.INFO):
+            looks_far = self._far_looks.take(asyncio.get_running_loop().time())
+            why = f": {plan.unmatched.why(host, port, path, shown, looks_far=looks_far)}"
+            if decision is not None:
+                decision.why_unmatched = why
+        text = f"no route for {shown}{why}"
+        if plan.files is not None:
+            answered = plan.files.answer(downstream, method, target, text)
+            self._start(downstream, answered, "file")
             return
-        log.info("%s: 404: no route for %s", downstream.facts.peer, visible_path(target))
+        self._tell(downstream, logging.INFO, "404: %s", text)
         self._answer(downstream, 404)
 
     def too_large(self, downstream: Downstream) -> None:
         """The body is over PostSizeLimit."""
-        log.info("%s: 413: body over PostSizeLimit", downstream.facts.peer)
+        self._tell(downstream, logging.INFO, "413: body over PostSizeLimit")
         self._answer(downstream, 413)
 
     def no_server(self, downstream: Downstream, full: bool) -> None:
@@ -234,32 +287,28 @@ class SlowPath:
 
     def _may_wait(self, downstream: Downstream) -> bool:
         """Whether a request for which all servers are full waits now, or was served after all."""
-        return self.room.is_needed and self.room.admit(downstream)
+        return self.room.admit(downstream)
 
     def _refuse(self, downstream: Downstream, reason: int) -> None:
         full = reason == NoServer.ALL_FULL
         why = "all servers are at MaxConnections" if full else "no server can be reached"
-        status = decide_status(503, self._retry.error_status, full=full)
+        status = decide_status(503, _retry_of(downstream).error_status, full=full)
         if downstream.tries is None:
-            log.warning(
-                "%s: %d: cluster %s: %s",
-                downstream.facts.peer,
-                status,
-                downstream.cluster_name,
-                why,
-            )
+            values = status, downstream.cluster_name, why
+            self._tell(downstream, logging.WARNING, "%d: cluster %s: %s", *values)
         self._witness.gave_up(downstream, no_server=True)
         self._answer(downstream, status, why)
 
     def timed_out(self, downstream: Downstream) -> None:
         """Head or body did not arrive in time."""
-        log.info("%s: 408: the request did not arrive in time", downstream.facts.peer)
+        self._tell(downstream, logging.INFO, "408: the request did not arrive in time")
         self._answer(downstream, 408)
 
     def has_room(self, downstream: Downstream) -> None:
         """The client reads again; whoever writes an answer of our own may go on."""
-        if self._files is not None:
-            self._files.has_room(downstream)
+        files = _plan_of(downstream).files
+        if files is not None:
+            files.has_room(downstream)
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -276,7 +325,7 @@ class SlowPath:
 
     def _fail(self, downstream: Downstream, status: int, *, no_server: bool = False) -> None:
         self._witness.gave_up(downstream, no_server=no_server)
-        self._answer(downstream, decide_status(status, self._retry.error_status))
+        self._answer(downstream, decide_status(status, _retry_of(downstream).error_status))
 
     def _answer(self, downstream: Downstream, status: int, why: str = "") -> None:
         ledger, downstream.tries = downstream.tries, None
@@ -286,6 +335,7 @@ class SlowPath:
             self._log_ledger(
                 downstream, ledger, f"answered {status} by wsproxy{why and f', {why},'}"
             )
+        _plan_of(downstream).state.count_answer(status)
         answers.send(downstream, status)
 
     def _judge(
@@ -310,7 +360,7 @@ class SlowPath:
                 io_timeout_marks_down=pool.io_timeout_marks_down,
                 timeout_retries=facts.timeout_retries,
                 io_timeout_retry=facts.io_timeout_retry,
-                may_not_repeat=self._retry.strict_once and facts.bytes_sent > 0,
+                may_not_repeat=_retry_of(downstream).strict_once and facts.bytes_sent > 0,
             )
         )
 
@@ -338,21 +388,39 @@ class SlowPath:
     def _log_ledger(
         self, downstream: Downstream, ledger: Ledger, outcome: str, level: int = logging.WARNING
     ) -> None:
-        log.log(
+        is_repeatable = ledger.request.partition(" ")[0] in SAFE_METHODS
+        may_have_run = any(each.may_have_run for each in ledger.attempts)
+        (log if is_repeatable or not may_have_run else orders).log(
             level,
-            "%s: %s%s after a failure in cluster %s: %s",
+            "%s: %s%s after a failure in cluster %s: %s; %s",
             downstream.facts.peer, ledger.request and f"{ledger.request}: ", outcome,
-            downstream.cluster_name, describe(ledger.attempts),
+            downstream.cluster_name, describe(ledger.attempts), _id_of(downstream),
         )  # fmt: skip
+
+    @staticmethod
+    def _tell(downstream: Downstream, level: int, form: str, *values: object) -> None:
+        """
+        A line about the request: whose, which as far as it is known, what became of it, its id in all logs.
+
+        ``form`` and ``values`` as for ``logging``; each ``form`` is a kind of message of its own.
+        """
+        if log.isEnabledFor(level):
+            request = _visible_request(downstream.request_line)
+            line = f"%s: %s{form}; %s"
+            which = request and f"{request}: "
+            log.log(level, line, downstream.facts.peer, which, *values, _id_of(downstream))
 
     def _mark_down(self, downstream: Downstream, error: int, detail: str) -> None:
         pool = downstream.pool
         assert pool is not None
-        is_news = downstream.mark_down(error, detail)
-        log.log(
-            logging.ERROR if is_news else logging.INFO,
-            "%s: cluster %s, %s:%d: %s",
-            f"Marking {pool.name} down" if is_news else f"{pool.name} is still down", downstream.cluster_name, pool.host, pool.port, detail,
+        mark = MarkDown(downstream.mark_down(error, detail))
+        is_new = mark is MarkDown.NEWLY_MARKED
+        # A server is marked once, so what is said of each is never summed with others.
+        (servers if is_new else log).log(
+            _MARK_LEVELS[mark],
+            "%s: cluster %s, %s:%d: %s; %s",
+            f"Marking {pool.name} down" if is_new else f"{pool.name} is still down",
+            downstream.cluster_name, pool.host, pool.port, detail, _id_of(downstream),
         )  # fmt: skip
 
     async def _connect(self, downstream: Downstream) -> None:
@@ -361,7 +429,10 @@ class SlowPath:
             pool = downstream.pool
             assert pool is not None
             try:
-                upstream = await open_upstream(self.engine, self._resolver, pool, downstream.ends)
+                resolver = _plan_of(downstream).resolver
+                upstream = await open_upstream(
+                    self.engine, resolver, pool, downstream.ends, downstream.try_until
+                )
             except (OSError, TimeoutError) as error:
                 if not downstream.is_waiting:
                     return
@@ -381,7 +452,7 @@ class SlowPath:
         if isinstance(error, ssl.SSLError):  # so does the TLS library
             number = errno.EPROTO
         if number < 0:  # socket.gaierror counts in numbers of its own
-            number = errno.EHOSTUNREACH
+            number = errno.ENOMEM if number == socket.EAI_MEMORY else errno.EHOSTUNREACH
         if isinstance(error, TimeoutError):
             number = errno.ETIMEDOUT
         detail = f"{Failure.CONNECT.value}: {str(error) or os.strerror(number)}"

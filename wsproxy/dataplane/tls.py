@@ -1,5 +1,5 @@
 """
-What TLS to clients and TLS to servers share: contexts filled from memory, and the private headers of a TLS client.
+What TLS to clients and TLS to servers share: contexts filled from memory, a client's private headers, how much it may send.
 
 Driven by ``dataplane.listener_tls`` and ``dataplane.upstream_tls``. Keys are on no disk but where the operator has them.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import re
 import ssl
+from collections.abc import Callable
 
+from wsproxy._fast.net.records import Records
 from wsproxy.config.keystore import KeyMaterial
 
 # What we speak: Liberty and browsers offer or take h2 too.
@@ -21,6 +24,109 @@ ALPN = ["http/1.1"]
 _OPENSSL_NAME = re.compile(
     r"(?:(ECDHE|DHE)-)?(?:(RSA|ECDSA|DSS)-)?(AES128|AES256|CHACHA20-POLY1305)(?:-(GCM|CCM8|CCM))?(?:-(SHA|SHA256|SHA384))?"
 )
+
+# What still comes from a server whose connection we closed is decrypted, too, and thrown away. Nobody can be asked for another
+# turn then, so of records smaller than this there may be so many, and the connection is cut off.
+SMALL_BYTES = 1024
+MOST_THROWN_AWAY = 1000
+
+# Of a connection. A record that brings no data is KeyUpdate above all: libraries send one in 16 million records; servers send
+# a few session tickets, and some renegotiate (TLS 1.2) once.
+MOST_VOID = 100
+
+# A chain of 100 KiB, which is as long as OpenSSL takes, in the smallest records that there are in practice (512 bytes).
+MOST_IN_HANDSHAKE = 300
+
+
+class BoundedReads(Records, ssl.SSLObject):  # type: ignore[misc]  # takes less kinds of buffers
+    """A TLS connection that gets one record at a time: ``Records`` counts them. Driven by the event loops."""
+
+    _void_left = MOST_VOID
+    _small_left = MOST_THROWN_AWAY
+    _handshake_left = MOST_IN_HANDSHAKE
+
+    def do_handshake(self) -> None:
+        """One step of the handshake."""
+        self._go_through(super().do_handshake, self._count_handshake)
+
+    def unwrap(self) -> None:
+        """Sends close_notify, and looks for the peer's: asyncio reads nothing else then."""
+        if self.is_left:
+            with contextlib.suppress(ssl.SSLError):  # what it says has to be read first
+                super().unwrap()
+            self.arrived.read()
+            return
+        self._go_through(super().unwrap, self.count_void)
+
+    def _go_through(self, act: Callable[[], object], count: Callable[[], None]) -> None:
+        """``act`` with one record after the other, until it is done or what is here is no whole record."""
+        while True:
+            is_whole = self.take_record()
+            try:
+                act()
+                return
+            except ssl.SSLWantReadError:
+                if not is_whole:
+                    raise
+            count()
+
+    def _count_handshake(self) -> None:
+        self._handshake_left -= 1
+        if self._handshake_left < 0:
+            raise _refusal("too many records in the handshake")
+
+    def count_void(self) -> None:
+        """A record brought no data. Raises: ssl.SSLError after too many."""
+        self._void_left -= 1
+        if self._void_left < 0:
+            raise _refusal("too many records without data")
+
+    def throw_away(self, most: int) -> bytes:
+        """Bytes that nobody looks at. Raises: ssl.SSLError after too many records."""
+        while True:
+            if self.is_left:  # the loop reads no more of a socket whose bytes lie here
+                raise ssl.SSLWantReadError
+            if self._small_left == 0:
+                raise _refusal("too many records after the end")
+            is_whole = self.pending() == 0 and self.take_record()
+            try:
+                data: bytes = self.tls.read(most)
+            except ssl.SSLWantReadError:
+                if not is_whole:
+                    raise
+                self.count_void()
+                continue
+            if len(data) < SMALL_BYTES:
+                self._small_left -= 1
+            return data
+
+
+class BoundedContext(ssl.SSLContext):
+    """Its connections are ``BoundedReads``."""
+
+    sslobject_class = BoundedReads
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """A connection that takes from ``incoming`` what it needs."""
+        taken = ssl.MemoryBIO()
+        made = super().wrap_bio(taken, outgoing, server_side, server_hostname, session)
+        assert isinstance(made, BoundedReads)
+        made.arrived, made.taken, made.tls = incoming, taken, made._sslobj  # type: ignore[attr-defined]
+        return made
+
+
+def _refusal(words: str) -> ssl.SSLError:
+    """As the TLS library's own errors are: the loop drops the connection."""
+    error = ssl.SSLError(ssl.SSL_ERROR_SSL, words)
+    error.reason = words
+    return error
 
 
 def load_key(context: ssl.SSLContext, material: KeyMaterial) -> None:

@@ -9,14 +9,14 @@ beside http Transports that serve. It keeps the reason, and whoever needs it get
 from __future__ import annotations
 
 import errno
-import logging
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from wsproxy._fast.engine import Pool
+from wsproxy._fast.proxy.pool import Pool
 from wsproxy.config.kdb import is_kdb, kdb_refusal
 from wsproxy.config.keystore import (
     KeyFileError,
@@ -29,10 +29,11 @@ from wsproxy.config.keystore import (
 )
 from wsproxy.config.model import Config, Server, Transport
 from wsproxy.config.problems import listed
-from wsproxy.config.settings import UpstreamTlsSettings
-from wsproxy.dataplane.tls import ALPN, load_key
-
-log = logging.getLogger("wsproxy.tls")
+from wsproxy.config.settings import Settings, UpstreamTlsSettings
+from wsproxy.config.settings_file import LoadedSettings
+from wsproxy.config.values import is_windows_path
+from wsproxy.dataplane.tls import ALPN, BoundedContext, load_key
+from wsproxy.errors import Problem
 
 # A server has so long to answer our close_notify; nothing is sent on the connection any more.
 SHUTDOWN_S = 2.0
@@ -43,7 +44,7 @@ _NOT_VERIFIED = {
 }
 
 
-class ResumingContext(ssl.SSLContext):
+class ResumingContext(BoundedContext):
     """
     Client connections that take up the last session with the server of that name, where it is still good.
 
@@ -78,11 +79,16 @@ class ResumingContext(ssl.SSLContext):
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """How connections of one Transport are secured; without a context they cannot be made, for ``problem``."""
+    """
+    How connections of one Transport are secured; without a context they cannot be made, for ``problem``.
 
-    context: ssl.SSLContext | None
+    Two are equal where they trust and show the same, whatever files that was read from and when.
+    """
+
+    context: ssl.SSLContext | None = field(compare=False)
     server_name: str
     problem: str = ""
+    material: bytes = field(default=b"", repr=False)  # a digest of what ``context`` was made of
 
 
 @dataclass(slots=True)
@@ -91,17 +97,19 @@ class TransportSecurity:
 
     settings: UpstreamTlsSettings
     folder: Path  # that relative keyrings start from
-    _known: dict[tuple[str, ...], ssl.SSLContext | str] = field(default_factory=dict)
+    _known: dict[tuple[str, ...], tuple[ssl.SSLContext, bytes] | str] = field(default_factory=dict)
+
+    @classmethod
+    def for_config(cls, config: Config, settings: Settings) -> TransportSecurity:
+        """Of this configuration; nothing is read yet."""
+        return cls(settings.upstream.tls, Path(config.path).parent)
 
     def of(self, transport: Transport) -> ServerTls | None:
         """None for an http Transport. # I/O, once for each set of files."""
         if transport.protocol != "https":
             return None
         name = (transport.hostname_alias or transport.hostname).strip("[]")
-        items = {item.name: item.value for item in transport.properties}
-        wanted = tuple(
-            items.get(key, "") for key in ("keyring", "stashfile", "certLabel", "password")
-        )
+        wanted = keyring_of(transport)
         if wanted not in self._known:
             try:
                 self._known[wanted] = self._make_context(*wanted)
@@ -110,11 +118,14 @@ class TransportSecurity:
         found = self._known[wanted]
         if isinstance(found, str):
             return ServerTls(None, name, found)
-        return ServerTls(found, name)
+        context, material = found
+        return ServerTls(context, name, material=material)
 
     def _make_context(
         self, keyring: str, stash: str, label: str, password_text: str
-    ) -> ssl.SSLContext:
+    ) -> tuple[ssl.SSLContext, bytes]:
+        """The context, and the digest of what it was made of."""
+        material: list[str] = [self.settings.verify]
         context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(ALPN)
@@ -126,23 +137,30 @@ class TransportSecurity:
         trust = self.settings.trust
         if trust:
             password = read_password(self.settings.password_file)
-            context.load_verify_locations(cadata=read_trust(trust, password))
-            self._load_client_key(context, trust, password, label)
+            material.append(_trust(context, read_trust(trust, password)))
+            material.append(_show(context, trust, password, label))
         if (
             keyring
             and not (trust and is_kdb(keyring))
             and not (trust and not self._exists(keyring))
         ):
+            if is_windows_path(keyring):
+                raise KeyFileError(
+                    kdb_refusal(keyring)
+                    if is_kdb(keyring)
+                    else f"found {keyring!r}, a file of Windows; allowed is a file of this system"
+                )
             keyring = str(self.folder / keyring)
             if is_kdb(keyring):
                 raise KeyFileError(kdb_refusal(keyring))
             password = self._keyring_password(stash, password_text)
             if not trust:
-                context.load_verify_locations(cadata=read_trust(keyring, password))
-            self._load_client_key(context, keyring, password, label)
+                material.append(_trust(context, read_trust(keyring, password)))
+            material.append(_show(context, keyring, password, label))
         elif not trust:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        return context
+            material.extend(each.hex() for each in context.get_ca_certs(binary_form=True))
+        return context, blake2b("\0".join(material).encode()).digest()
 
     def _exists(self, keyring: str) -> bool:
         return (self.folder / keyring).exists()
@@ -154,12 +172,28 @@ class TransportSecurity:
             return read_stash(str(self.folder / stash))
         return password_text.encode() or None
 
-    def _load_client_key(
-        self, context: ssl.SSLContext, path: str, password: bytes | None, label: str
-    ) -> None:
-        """The certificate that we show servers, where the file has one."""
-        if b"-----BEGIN " not in read_file(path) and has_p12_key(path, password):
-            load_key(context, read_p12_pair(path, password, label))
+
+def _trust(context: ssl.SSLContext, certificates: str) -> str:
+    context.load_verify_locations(cadata=certificates)
+    return certificates
+
+
+def _show(context: ssl.SSLContext, path: str, password: bytes | None, label: str) -> str:
+    """Loads the certificate that we show servers, where the file has one: that with its key, else nothing."""
+    if b"-----BEGIN " in read_file(path) or not has_p12_key(path, password):
+        return ""
+    key = read_p12_pair(path, password, label)
+    load_key(context, key)
+    return (key.chain + key.key).decode()
+
+
+def keyring_of(transport: Transport) -> tuple[str, str, str, str]:
+    """Keyring, stash file, label of the certificate and password, as the Transport's Properties name them."""
+    items = {item.name: item.value for item in transport.properties}
+    keyring, stash, label, password = (
+        items.get(key, "") for key in ("keyring", "stashfile", "certLabel", "password")
+    )
+    return keyring, stash, label, password
 
 
 def connect_options(pool: Pool) -> dict[str, Any]:
@@ -189,23 +223,29 @@ def _first(server: Server, protocol: str) -> Transport | None:
     return next((each for each in server.transports if each.protocol == protocol), None)
 
 
-def choose_transport(server: Server, scheme: str, security: TransportSecurity) -> Transport | None:
+def choose_transport(
+    server: Server, scheme: str, security: TransportSecurity | None
+) -> Transport | None:
     """
     The Transport for a request of this scheme, else the one of the other scheme (PLUGIN.md 2.4); None: there is none.
 
-    An https Transport that cannot be used gives way to http, which ``tell_of_security`` says at start.
+    An https Transport that cannot be used gives way to http, which ``doubt_security`` says at start; without ``security`` all
+    of them can.
     """
     plain, secure = _first(server, "http"), _first(server, "https")
-    tls = None if secure is None else security.of(secure)
+    tls = None if secure is None or security is None else security.of(secure)
     if plain is not None and tls is not None and tls.context is None:
         return plain
     return (secure or plain) if scheme == "https" else (plain or secure)
 
 
-def tell_of_security(
-    config: Config, servers: Iterable[Server], security: TransportSecurity
-) -> None:
-    """Logs what is not as secure as it looks: checks that are switched off, and https Transports that cannot be used."""
+def doubt_security(
+    config: Config,
+    servers: Iterable[Server],
+    security: TransportSecurity,
+    loaded: LoadedSettings,
+) -> list[Problem]:
+    """What is not as secure as it looks: checks that are switched off, and https Transports that cannot be used. # I/O."""
     unusable: dict[tuple[str, bool], list[Server]] = {}
     is_used = False
     for server in servers:
@@ -215,16 +255,19 @@ def tell_of_security(
         if tls is not None and tls.context is None:
             has_http = _first(server, "http") is not None
             unusable.setdefault((tls.problem, has_http), []).append(server)
-    if is_used and (doubt := _NOT_VERIFIED.get(security.settings.verify)):
-        log.warning(
-            'TLS to servers %s (upstream.tls.verify = "%s")', doubt, security.settings.verify
+    verify = security.settings.verify
+    found = []
+    if is_used and (doubt := _NOT_VERIFIED.get(verify)):
+        sentence = f'TLS to servers {doubt} (upstream.tls.verify = "{verify}")'
+        at = ("upstream", "tls", "verify")
+        found.append(loaded.problem("warning", "tls-unverified", at, sentence))
+    for (problem, has_http), those in unusable.items():
+        names = listed([server.name for server in those])
+        then = "https requests go to the http Transport" if has_http else "no request reaches it"
+        sentence = f"the https Transport of {names} cannot be used: {problem}; until then {then}"
+        found.append(
+            Problem(
+                "warning", "transport-unusable", config.path, those[0].line, problem, then, sentence
+            )
         )
-    for (problem, has_http), found in unusable.items():
-        log.warning(
-            "%s:%d: the https Transport of %s cannot be used: %s; until then %s",
-            config.path,
-            found[0].line,
-            listed([server.name for server in found]),
-            problem,
-            "https requests go to the http Transport" if has_http else "no request reaches it",
-        )
+    return found

@@ -1,20 +1,23 @@
 """
 Who is told what happens to requests: the interface of a log that shows each decision, and the one that writes nothing.
 
-Called by ``_fast.intake`` and ``_fast.client`` while ``Engine.log_level`` asks for it, and by ``dataplane.slowpath`` for every
-failure. Whoever listens gets the results of decisions as they were taken; must not decide, wait or raise.
+Called by ``_fast.proxy.intake`` and ``_fast.proxy.client`` while ``Engine.log_level`` asks for it, and by ``dataplane.slowpath`` for every
+failure. Whoever listens gets the results of decisions as they were taken, and heads that ``_fast.tell.mask`` has been through for the
+present level; must not decide, wait or raise.
 """
 
 from __future__ import annotations
 
-from wsproxy._fast.downstream import Downstream
-from wsproxy._fast.engine import Engine, Pool
-from wsproxy._fast.witness import Asked, Chosen
+from wsproxy._fast.proxy.downstream import Downstream
+from wsproxy._fast.proxy.engine import Engine
+from wsproxy._fast.proxy.pool import Pool
+from wsproxy._fast.proxy.slow import Listener
+from wsproxy._fast.tell.witness import Asked, Chosen
 from wsproxy.routing.retry import Failure, Ruling
 
 
-class Witness:
-    """Listens and keeps nothing; ``pluginlog.writer`` has the one that writes."""
+class Witness(Listener):
+    """Listens and keeps nothing; ``logs.plugin_writer`` has the one that writes."""
 
     def attach_to(self, engine: Engine) -> None:
         """From now on this engine's requests are told of."""
@@ -36,7 +39,7 @@ class Witness:
         """The request goes to a connection that the slow path had to find."""
 
     def answered(self, downstream: Downstream, head: bytes) -> None:
-        """The head of the server's answer, as it came."""
+        """The head of the server's answer."""
 
     def over(self, downstream: Downstream, number: int, server: str, by_affinity: bool) -> None:
         """The exchange ended; ``server`` empty: what became of the last try was told before."""

@@ -9,34 +9,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import logging
+import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import uvloop
 
-from wsproxy._fast.downstream import DownstreamProtocol
-from wsproxy._fast.engine import Engine
-from wsproxy._fast.pipe import Pipe
-from wsproxy._fast.poller import Door, Poller
+from wsproxy._fast.decide.view import View
+from wsproxy._fast.net.pipe import Pipe
+from wsproxy._fast.net.poller import Door, Poller
+from wsproxy._fast.proxy.engine import Engine
+from wsproxy._fast.proxy.http1 import Http1Protocol
+from wsproxy._fast.proxy.running import answer_board
+from wsproxy._fast.state.board import Board
 from wsproxy.config.settings import LONGEST_S
 from wsproxy.dataplane import tasks
-from wsproxy.dataplane.access_log import AccessKeeper
-from wsproxy.dataplane.connections import make_engine
+from wsproxy.dataplane.access_keeper import AccessKeeper
+from wsproxy.dataplane.arrival import Arrivals
 from wsproxy.dataplane.context import BoundListener, WorkerContext
-from wsproxy.dataplane.explained import Decisions
-from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.introduction import IntroducingListener, reset
+from wsproxy.dataplane.parcel import unpack
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.proxy_protocol import ProxyHeader
 from wsproxy.dataplane.queue import WaitingRoom
-from wsproxy.dataplane.resolve import Resolver
 from wsproxy.dataplane.slowpath import SlowPath
+from wsproxy.dataplane.steps import Steps, at_once
+from wsproxy.dataplane.view import view_steps
 from wsproxy.dataplane.witness import Witness
 
 log = logging.getLogger("wsproxy.worker")
@@ -50,6 +55,14 @@ SWEEP_COUNT = 1024
 DRAIN_STEP_S = 0.05
 # A client that waited in the listen queue when the worker was told to stop has so long for its handshake.
 LAST_HANDSHAKE_S = 1.0
+# The part of a worker's descriptors (an eighth) that connections may hold whose last answer is sent: who comes must not have
+# to wait for who goes.
+LINGERING_SHARE = 8
+# No kernel gives a process more (fs.nr_open).
+MOST_FILES = 1 << 30
+# Descriptors below this number need no memory in the event loop when they come: 128 KiB, once. libuv (1.52) keeps a table by
+# number, and frees the old one where there is no memory for a larger one, but goes on using it.
+ROOM_FOR_FILES = 16384
 # Connections the kernel may hold for this worker; the same as the supervisor listened with.
 BACKLOG = 4096
 
@@ -57,7 +70,19 @@ BACKLOG = 4096
 def run_worker(context: WorkerContext, on_ready: Callable[[], None]) -> int:
     """Serves until SIGTERM and then to the end of running requests; the exit code."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(context, on_ready))
+        loop = runner.get_loop()
+        serving = loop.create_task(
+            serve(context, on_ready), name="serve"
+        )  # the one that starts all others
+        while not serving.done():
+            try:
+                loop.run_until_complete(serving)
+            except MemoryError:
+                if serving.done():
+                    raise
+                # What the loop itself found no memory for is lost, one connection or timer; it goes on with the next.
+                with contextlib.suppress(MemoryError):
+                    log.error("the event loop found no memory and goes on")
     return 0
 
 
@@ -66,23 +91,50 @@ def build_engine(
 ) -> tuple[Engine, SlowPath]:
     """The engine of one worker, ready for connections, and its slow path."""
     settings = plan.settings
-    files = None
-    if settings.fallback.mode == "directory":
-        files = FileFallback(Path(settings.fallback.directory))
     witness = witness or Witness()
-    slow = SlowPath(
-        Resolver(settings.upstream.resolve_s),
-        files,
-        settings.retry,
-        plan.clusters,
-        settings.queue,
-        witness,
-        Decisions(plan.config, plan.routes, settings.explain.trusted),
+    slow = SlowPath(witness)
+    most_of_client = settings.limits.client_connections
+    engine = Engine(
+        worker_id=worker_id,
+        view=at_once(_view_to_serve(plan)),
+        slow=slow,
+        most_lingering=_most_files() // LINGERING_SHARE,
+        client_counts=plan.state.client_counts if most_of_client else None,
+        most_of_client=most_of_client,
+        pipe=_open_pipe() if settings.upstream.splice else None,
     )
-    engine = make_engine(plan, worker_id, slow, _open_pipe() if settings.upstream.splice else None)
     slow.engine = engine
     witness.attach_to(engine)
     return engine, slow
+
+
+def take_plan(engine: Engine, plan: Plan) -> None:
+    """See ``taking_steps``."""
+    at_once(taking_steps(engine, plan))
+
+
+def taking_steps(engine: Engine, plan: Plan) -> Steps[None]:
+    """
+    Requests that begin from now on go by this plan; those that have begun end by theirs, in the slow path and the logs too.
+
+    Warm connections to servers about which nothing has changed stay; the others are closed. ``Plan.apply`` is another step,
+    and is done once for all workers.
+
+    Raises:
+        OSError: a folder that its settings name is not there; the worker goes on by the plan that it has.
+    """
+    engine.take_view((yield from _view_to_serve(plan, engine.view)))
+
+
+def _view_to_serve(plan: Plan, before: View | None = None) -> Steps[View]:
+    view = yield from view_steps(plan, with_pools=True, before=before)
+    view.plan.check()
+    return view
+
+
+def _most_files() -> int:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST_FILES if limit == resource.RLIM_INFINITY else min(limit, MOST_FILES)
 
 
 def _open_pipe() -> Pipe | None:
@@ -98,24 +150,38 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     """Accepts on the worker's sockets until SIGTERM, then drains."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    loop.set_exception_handler(tasks.log_loop_error)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
+    _make_room(loop)
     witness = context.make_witness()
-    engine, slow = build_engine(context.plan, context.worker_id, witness)
+    plan = context.plan
+    if context.parcel >= 0:
+        plan = at_once(unpack(context.parcel, plan.state))
+        plan.read_keyrings(at_once(plan.keyring_steps()))
+    engine, slow = build_engine(plan, context.worker_id, witness)
+    arrivals = Arrivals(context.worker_id, engine, plan, taking_steps)
+    if context.box is not None:
+        arrivals.listen(context.box)
     access = context.make_access_keeper()
     access.attach_to(engine)
     engine.poller = Poller(engine)
-    if slow.room.is_needed:
-        slow.room.listen(context.plan.state.bell(context.worker_id))
-    timeouts = context.plan.settings.timeouts
+    bell = plan.state.bell(context.worker_id)
+    if bell >= 0:  # without one, sweeps see whose turn it is
+        slow.room.listen(bell)
+    timeouts = plan.settings.timeouts
     servers = [
         await _open_door(engine, listener, timeouts.head_s) for listener in context.listeners
     ]
-    tasks.spawn(_sweep(engine, slow.room, witness, access), "sweep")
+    board = context.plan.state.board
+    tasks.spawn(
+        _sweep(engine, slow.room, witness, access, arrivals, board, context.on_turn), "sweep"
+    )
     # One [[listener]] may have several addresses.
     for tls in {id(each.tls): each.tls for each in context.listeners if each.tls}.values():
         tasks.spawn(tls.watch(), "certificates")
     gc.collect()
     gc.freeze()  # what exists now stays; collections look only at what connections leave behind
+    context.on_turn()
     on_ready()
     await stop.wait()
     await _accept_queued(engine, context.listeners, timeouts.head_s)
@@ -127,24 +193,36 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     access.close()
 
 
+def _make_room(loop: asyncio.AbstractEventLoop) -> None:
+    """Has the loop's table of descriptors grow now, while there is memory."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        high = fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, min(ROOM_FOR_FILES, _most_files()) - 1)
+        try:
+            loop.add_reader(high, lambda: None)
+            loop.remove_reader(high)
+        finally:
+            os.close(high)
+
+
 async def _open_door(
     engine: Engine, listener: BoundListener, head_s: float
-) -> asyncio.Server | IntroducingListener | Door:
-    """Accepts from now on."""
-    loop = asyncio.get_running_loop()
-    options = await _tls_options(listener, head_s)
+) -> IntroducingListener | Door:
+    """
+    Accepts from now on.
+
+    TLS too: the loop's own server would count a client only after its handshake, which costs more than the rest, and one
+    that finds no memory or no descriptor for a connection accepts none any more.
+    """
     # What it accepts inherits that: an answer's last bytes never wait for an acknowledgement.
     listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Counted before the handshake, which costs more than the rest; the loop's own server would ask after it.
-    is_counted = listener.tls is not None and engine.limits_clients
-    if listener.senders or is_counted:
+    if listener.senders or listener.tls is not None:
+        if listener.tls is not None:
+            await listener.tls.refresh()
         serve = partial(_serve, engine, listener, head_s)
         return IntroducingListener(engine.poller, listener.sock, listener.senders, head_s, serve)
-    make = partial(DownstreamProtocol, engine)
-    if listener.tls is None:
-        door: Door = engine.poller.listen(listener.sock, make)
-        return door
-    return await loop.create_server(make, sock=listener.sock, backlog=BACKLOG, **options)
+    door: Door = engine.poller.listen(listener.sock, partial(Http1Protocol, engine))
+    return door
 
 
 async def _serve(
@@ -155,11 +233,12 @@ async def _serve(
     header: ProxyHeader | None,
 ) -> None:
     """An accepted connection, of whom a PROXY header may have said who its client is."""
-    downstream = DownstreamProtocol(engine)
+    downstream = Http1Protocol(engine)
     peer = None  # a load balancer that speaks for itself may do so as often as it likes
     if header is None:
-        with contextlib.suppress(OSError):  # gone already
-            peer = sock.getpeername()[0]
+        if engine.limits_clients:
+            with contextlib.suppress(OSError):  # gone already
+                peer = sock.getpeername()[0]
     elif header.source is not None and header.destination is not None:
         downstream.introduce(header.source, header.destination)
         peer = header.source[0]
@@ -177,14 +256,6 @@ async def _serve(
     except BaseException:  # no handshake, so nobody else knows of its end
         downstream.leave()
         raise
-
-
-async def _tls_options(listener: BoundListener, handshake_s: float) -> dict[str, Any]:
-    """What the loop needs to speak TLS on this listener; nothing for a plain one."""
-    if listener.tls is None:
-        return {}
-    await listener.tls.refresh()
-    return _handshake(listener, handshake_s)
 
 
 def _handshake(listener: BoundListener, handshake_s: float) -> dict[str, Any]:
@@ -216,21 +287,40 @@ async def _accept_queued(
                 break
             sock.setblocking(False)
             if listener.tls is None:
-                engine.poller.adopt(sock.detach(), DownstreamProtocol(engine))
+                engine.poller.adopt(sock.detach(), Http1Protocol(engine))
                 continue
-            make = partial(DownstreamProtocol, engine)
+            make = partial(Http1Protocol, engine)
             handshakes.append(loop.connect_accepted_socket(make, sock, **options))
     await asyncio.gather(*handshakes, return_exceptions=True)
 
 
-async def _sweep(engine: Engine, room: WaitingRoom, witness: Witness, access: AccessKeeper) -> None:
+async def _sweep(
+    engine: Engine,
+    room: WaitingRoom,
+    witness: Witness,
+    access: AccessKeeper,
+    arrivals: Arrivals,
+    board: Board | None,
+    on_turn: Callable[[], None],
+) -> None:
+    """Never ends by itself: without it nobody has a deadline."""
     while True:
-        await asyncio.sleep(SWEEP_S)
-        while engine.sweep(SWEEP_COUNT):  # noqa: ASYNC110  # waits for nothing: requests have their turn
-            await asyncio.sleep(0)
-        room.sweep()
-        witness.sweep()
-        access.sweep()
+        await asyncio.sleep(0)
+        try:
+            await asyncio.sleep(SWEEP_S)
+            on_turn()
+            while engine.sweep(SWEEP_COUNT):  # noqa: ASYNC110  # waits for nothing: requests have their turn
+                await asyncio.sleep(0)
+            if board is not None and board.is_asked(engine.worker_id):
+                answer_board(engine, board)
+            engine.poller.bury()
+            while room.sweep():  # noqa: ASYNC110  # the same
+                await asyncio.sleep(0)
+            arrivals.sweep()
+            witness.sweep()
+            access.sweep()
+        except Exception:  # above all a MemoryError, of whatever asks for memory first
+            log.exception("internal error at a sweep; the next one follows")
 
 
 async def _drain(engine: Engine, shutdown_s: float) -> None:
@@ -239,8 +329,8 @@ async def _drain(engine: Engine, shutdown_s: float) -> None:
     # The fast path knows no events: it is asked, some times a second, only while stopping.
     while (left := engine.drain()) and loop.time() < until:  # noqa: ASYNC110
         await asyncio.sleep(DRAIN_STEP_S)
-    if left:
-        log.warning("%d requests did not end within %g s and are cut", left, shutdown_s)
+    if left and (cut := engine.count_served()):  # the others only linger
+        log.warning("%d requests did not end within %g s and are cut", cut, shutdown_s)
     engine.close_all()
     await asyncio.sleep(0)  # connection_lost of what was cut
     engine.poller.close()

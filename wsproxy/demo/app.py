@@ -2,27 +2,42 @@
 One small app server: a session counter, and a few pages that show what a proxy did to a request.
 
 ``python -m wsproxy.demo.app --name s1 --clone clone1 --store sessions.db``; started by ``demo.cluster``, or by hand. Must
-not listen beyond 127.0.0.1, nor offer anything that stops it: it is killed by pid, as a real one would be.
+not listen beyond 127.0.0.1. It stops nobody: the page's buttons are orders to ``demo.show``, which kills by pid, as a crash would.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import html
 import importlib.resources
+import ipaddress
 import json
 import os
 import signal
 import string
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import msgspec
 import uvloop
 from aiohttp import web
 
-from wsproxy.demo.sessions import COOKIE_NAME, SessionStore, Visit, find_session_cookie
+from wsproxy.admin.client import AskError, ask_explanation
+from wsproxy.admin.messages import ExplainQuestion
+from wsproxy.config.problems import printable
+from wsproxy.demo.control import VERBS, give_order, read_state
+from wsproxy.demo.sessions import (
+    COOKIE_NAME,
+    SessionStore,
+    Visit,
+    find_session_cookie,
+    parse_jsessionid,
+)
 
 HOST = "127.0.0.1"  # a demo is nobody else's business
 READY = "listening"  # first word of the one line on standard output; the port is the second
@@ -36,6 +51,10 @@ MAX_SLOW_MS = 60_000  # twice KEEP_ALIVE_S: enough to run into any time-out that
 MAX_BYTES = 64 * 1024 * 1024  # streamed, so it costs no memory; enough to measure throughput with
 CHUNK_BYTES = 64 * 1024  # a few socket buffers' worth: memory of one running /app/bytes
 
+ORDER_S = 0.05  # for the answer to be sent
+HEADER = "X-Demo"  # a page of another site cannot send it without being asked first (CORS)
+STRANGER = "nobody"  # a clone id of no server
+
 _SHOWN_CHARACTERS = 4  # of a session id; who knows all of it is logged in
 _PRIVATE_PREFIX = "$WS"
 
@@ -43,9 +62,10 @@ _PRIVATE_PREFIX = "$WS"
 class AppServer:
     """The pages of one server."""
 
-    def __init__(self, name: str, clone_id: str, store: SessionStore) -> None:
-        """Closes ``store``, its own handle of what the cluster shares, when it is closed."""
+    def __init__(self, name: str, clone_id: str, store: SessionStore, directory: Path) -> None:
+        """Closes ``store``, its own handle of what the cluster shares, when it is closed; ``directory`` has the demo's files."""
         self._name = name
+        self._directory = directory
         self._clone_id = clone_id
         self._store = store
         # A write may have to wait for another server's, which would stop every connection of this one: so not on the event
@@ -55,10 +75,11 @@ class AppServer:
         self._page = string.Template(page.read_text("utf-8"))
 
     def make_application(self) -> web.Application:
-        """The routes; everything stands under the context root ``/app``."""
+        """The routes; everything stands under the context root ``/app``, and ``/`` leads there."""
         application = web.Application()
         application.add_routes(
             [
+                web.get("/", self._on_context_root),
                 web.get("/app", self._on_context_root),
                 web.get("/app/", self._on_page),
                 web.get("/app/json", self._on_json),
@@ -66,6 +87,8 @@ class AppServer:
                 web.get("/app/slow", self._on_slow),
                 web.route("*", "/app/echo", self._on_echo),
                 web.get("/app/bytes", self._on_bytes),
+                web.post("/app/order", self._on_order),
+                web.post("/app/cookie", self._on_cookie),
             ]
         )
         return application
@@ -95,11 +118,68 @@ class AppServer:
             private_headers="\n".join(rows)
             or _table_row("nothing", "no private header came with this request"),
         )
-        return self._answer(visit, text, "text/html")
+        answer = self._answer(visit, text, "text/html")
+        # another site's page must not lay its own buttons under a click on these
+        answer.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
+        return answer
 
     async def _on_json(self, request: web.Request) -> web.Response:
+        """With ``?demo``, on this machine: also the demo's servers, and how the proxy would decide this request now."""
         visit = await self._visit(request)
-        return self._answer(visit, _to_json(self._describe(request, visit)), "application/json")
+        shown = self._describe(request, visit)
+        shows = "demo" in request.query and _is_from_here(request)
+        state = read_state(self._directory) if shows else None
+        if state is not None:
+            shown["demo"] = {
+                "now": time.monotonic(),
+                "servers": msgspec.to_builtins(state.servers),
+                "commands": state.commands,
+                "explanation": await self._explain(request, state.admin),
+            }
+        return self._answer(visit, _to_json(shown), "application/json")
+
+    async def _explain(self, request: web.Request, admin: str) -> dict[str, Any] | None:
+        """Asks the proxy; None: it has no admin socket, or does not answer there."""
+        if not admin:
+            return None
+        lines = [f"Cookie: {value}" for value in request.headers.getall("Cookie", [])]
+        question = ExplainQuestion("GET", f"http://{request.host}{request.path}", lines)
+        loop = asyncio.get_running_loop()
+        try:
+            answer = await loop.run_in_executor(None, ask_explanation, Path(admin), question)
+        except AskError:
+            return None
+        explained: dict[str, Any] = msgspec.to_builtins(answer.explanation)
+        return explained
+
+    async def _on_order(self, request: web.Request) -> web.Response:
+        """``?kill=s1`` or ``?return=s1``: a moment after the answer, so that it is sent even by the server that dies."""
+        _refuse_strangers(request)
+        state = read_state(self._directory)
+        known = [] if state is None else [server.name for server in state.servers]
+        for verb in VERBS:
+            name = request.query.get(verb, "")
+            if name in known:
+                assert state is not None
+                order = (self._directory, state, verb, name)
+                asyncio.get_running_loop().call_later(ORDER_S, give_order, *order)
+                return web.Response(text=f"{verb} {name}\n")
+        raise web.HTTPBadRequest(
+            text=f"found {request.query_string!r}; allowed is kill= or return= and one of {', '.join(known)}\n"
+        )
+
+    async def _on_cookie(self, request: web.Request) -> web.Response:
+        """``?spoil``: the session with the clone id of no server; ``?drop``: none."""
+        _refuse_strangers(request)
+        value = find_session_cookie(request.headers.getall("Cookie", []))
+        asked = parse_jsessionid(value) if value is not None else None
+        cookie, age = "", "; Max-Age=0"
+        if asked is not None and "spoil" in request.query:
+            cookie, age = str(dataclasses.replace(asked, clone_ids=(STRANGER,))), ""
+        return web.Response(
+            text="done\n",
+            headers={"Set-Cookie": f"{COOKIE_NAME}={cookie}; Path=/; HttpOnly{age}"},
+        )
 
     async def _on_headers(self, request: web.Request) -> web.Response:
         """The request line and the header fields in the order and letters in which they arrived."""
@@ -182,8 +262,30 @@ class AppServer:
         return response
 
 
+def _refuse_strangers(request: web.Request) -> None:
+    """Only this machine's own pages may press buttons: another site's have no field of their own."""
+    if HEADER not in request.headers or not _is_from_here(request):
+        raise web.HTTPForbidden(
+            text=f"allowed from this machine only, under its address or localhost, with the field {HEADER}\n"
+        )
+
+
+def _is_from_here(request: web.Request) -> bool:
+    """Others' machines have an address; a site whose name leads here (DNS rebinding) has that name in Host."""
+    client = request.headers.get("$WSRA", HOST)
+    try:
+        name = urlsplit(f"//{request.host}").hostname or ""
+        if name != "localhost":
+            ipaddress.ip_address(name)
+        return ipaddress.ip_address(client).is_loopback
+    except ValueError:
+        return False
+
+
 def _table_row(name: str, value: str) -> str:
-    return f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+    return (
+        f"<tr><th>{html.escape(printable(name))}</th><td>{html.escape(printable(value))}</td></tr>"
+    )
 
 
 def _to_json(value: Any) -> str:
@@ -213,7 +315,7 @@ async def serve(name: str, clone_id: str, port: int, store: Path, keep_alive_s: 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = AppServer(name, clone_id, SessionStore(store))
+    server = AppServer(name, clone_id, SessionStore(store), store.parent)
     runner = web.AppRunner(
         server.make_application(),
         access_log=None,

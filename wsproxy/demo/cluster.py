@@ -196,6 +196,15 @@ class DemoCluster:
         """The server that owns sessions with this clone id."""
         return next(server for server in self.servers if server.clone_id == clone_id)
 
+    def write_settings(self, path: Path) -> None:
+        """A wsproxy.toml: a browser on this machine is told what was decided, and the servers' cookies are left alone."""
+        path.write_text(
+            '[explain]\ntrusted = ["127.0.0.0/8", "::1"]\n\n'
+            "[affinity]\n# the servers write their clone ids themselves, as Liberty does; a spoilt cookie stays spoilt\n"
+            "complete_clone_ids = false\n",
+            encoding="utf-8",
+        )
+
     def write_plugin_cfg(self, path: Path, virtual_host_port: int) -> None:
         """A plugin-cfg.xml for these servers, for requests to any host name on ``virtual_host_port``."""
         log = quoteattr(str(self.directory / "http_plugin.log"))
@@ -207,7 +216,7 @@ class DemoCluster:
             f"""<?xml version="1.0" encoding="UTF-8"?>
 <Config ASDisableNagle="false" AcceptAllContent="true" AppServerPortPreference="HostHeader"
         IgnoreDNSFailures="false" RefreshInterval="60" ResponseChunkSize="64" VHostMatchingCompat="false">
-  <Log LogLevel="Error" Name={log}/>
+  <Log LogLevel="Trace" Name={log}/>
   <VirtualHostGroup Name="default_host">
     <VirtualHost Name="*:{virtual_host_port}"/>
   </VirtualHostGroup>
@@ -219,6 +228,7 @@ class DemoCluster:
   </ServerCluster>
   <UriGroup Name="demo_uris">
     <Uri AffinityCookie="{COOKIE_NAME}" AffinityURLIdentifier="{COOKIE_NAME.lower()}" Name="/app/*"/>
+    <Uri AffinityCookie="{COOKIE_NAME}" AffinityURLIdentifier="{COOKIE_NAME.lower()}" Name="/"/>
   </UriGroup>
   <Route ServerCluster="demo" UriGroup="demo_uris" VirtualHostGroup="default_host"/>
 </Config>

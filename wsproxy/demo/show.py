@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,12 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsproxy.admin.sockets import find_sockets
 from wsproxy.config.address import Address
 from wsproxy.demo.cluster import DemoCluster, DemoServer, describe_end, end_process, tail
+from wsproxy.demo.control import ORDER_SIGNAL, DemoState, Orders, ServerState, write_state
 from wsproxy.demo.lifeline import start_child
 from wsproxy.demo.sessions import COOKIE_NAME
 from wsproxy.errors import StartError, WsproxyError
@@ -35,8 +38,10 @@ PROXY_STOP_S = (
 ASK_S = 5.0  # one question to the starting proxy
 ASK_AGAIN_S = 0.1  # short enough to be no delay for a person, long enough not to be a load
 
+SETTINGS_NAME = "wsproxy.toml"
+
 _STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-_SIGNALS = _STOP_SIGNALS | {signal.SIGCHLD}
+_SIGNALS = _STOP_SIGNALS | {signal.SIGCHLD, ORDER_SIGNAL}
 
 _ANY_HOST = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # how to reach a listener on all
 
@@ -61,10 +66,12 @@ class RunningDemo:
     owner: DemoServer  # of that session
     servers: tuple[DemoServer, ...]
     return_after_s: float
+    began_at: str  # HH:MM:SS, by the clock of http_plugin.log
 
 
 Say = Callable[[str], None]
-OnReady = Callable[[RunningDemo], None]
+# Tells people what there is to try; what it returns, commands by title, the page shows too.
+OnReady = Callable[[RunningDemo], dict[str, str]]
 
 
 def run_demo(options: DemoOptions, on_ready: OnReady, say: Say) -> None:
@@ -81,6 +88,7 @@ def run_demo(options: DemoOptions, on_ready: OnReady, say: Say) -> None:
         with DemoCluster(directory) as cluster:
             plugin_cfg = directory / "plugin-cfg.xml"
             cluster.write_plugin_cfg(plugin_cfg, listen.port)
+            cluster.write_settings(directory / SETTINGS_NAME)
             with _running_proxy(directory, plugin_cfg, listen, options.workers) as proxy:
                 session = _wait_until_proxy_answers(proxy, directory, listen)
                 if session is None:
@@ -89,18 +97,20 @@ def run_demo(options: DemoOptions, on_ready: OnReady, say: Say) -> None:
                 cookie_jar.write_text(
                     _to_cookie_jar(reachable(listen).host, session.cookie_value), "utf-8"
                 )
-                on_ready(
-                    RunningDemo(
-                        url=f"http://{reachable(listen)}",
-                        directory=directory,
-                        plugin_cfg=plugin_cfg,
-                        cookie_jar=cookie_jar,
-                        owner=cluster.server_with_clone_id(session.clone_id),
-                        servers=tuple(cluster.servers),
-                        return_after_s=options.return_after_s,
-                    )
+                running = RunningDemo(
+                    url=f"http://{reachable(listen)}",
+                    directory=directory,
+                    plugin_cfg=plugin_cfg,
+                    cookie_jar=cookie_jar,
+                    owner=cluster.server_with_clone_id(session.clone_id),
+                    servers=tuple(cluster.servers),
+                    return_after_s=options.return_after_s,
+                    began_at=time.strftime("%H:%M:%S"),
                 )
-                _watch(cluster, proxy, directory, options.return_after_s, say)
+                keeper = _Keeper(cluster, proxy, running, say)
+                with closing(keeper):
+                    keeper.commands = on_ready(running)
+                    keeper.watch()
 
 
 def choose_address(wanted: Address) -> Address:
@@ -167,6 +177,8 @@ def _running_proxy(
         "wsproxy",
         "run",
         str(plugin_cfg),
+        "--settings",
+        str(directory / SETTINGS_NAME),
         "--listen",
         str(listen),
     ]
@@ -232,47 +244,86 @@ def _to_cookie_jar(host: str, value: str) -> str:
     return f"# Netscape HTTP Cookie File\n#HttpOnly_{host}\tFALSE\t/\tFALSE\t0\t{COOKIE_NAME}\t{value}\n"
 
 
-def _watch(
-    cluster: DemoCluster,
-    proxy: subprocess.Popen[bytes],
-    directory: Path,
-    return_after_s: float,
-    say: Say,
-) -> None:
-    """Tells of deaths, brings servers back, and returns when a signal asks the demo to stop."""
-    due_at: dict[str, float] = {}  # by name of a dead server
-    while True:
-        for server in cluster.servers:
-            _care_for(server, due_at, return_after_s, say)
-        if proxy.poll() is not None:
-            raise WsproxyError(
-                f"the proxy ended ({describe_end(proxy)}):\n{tail(_proxy_log(directory))}"
-            )
-        if due_at:
-            wait_s = max(0.0, min(due_at.values()) - time.monotonic())
-            got = signal.sigtimedwait(_SIGNALS, wait_s)
-        else:
-            got = signal.sigwaitinfo(_SIGNALS)
-        if got is not None and got.si_signo in _STOP_SIGNALS:
-            return
+class _Keeper:
+    """Tells of deaths, brings servers back, and does what the page's buttons say."""
 
+    def __init__(
+        self, cluster: DemoCluster, proxy: subprocess.Popen[bytes], running: RunningDemo, say: Say
+    ) -> None:
+        self._cluster = cluster
+        self._proxy = proxy
+        self._running = running
+        self._say = say
+        self._due_at: dict[str, float] = {}  # by name of a dead server
+        self._orders = Orders(running.directory)
+        self._admin = next(
+            (str(path) for path in find_sockets() if path.stem == str(proxy.pid)), ""
+        )
+        self.commands: dict[str, str] = {}
 
-def _care_for(
-    server: DemoServer, due_at: dict[str, float], return_after_s: float, say: Say
-) -> None:
-    if server.is_running:
-        return
-    now = time.monotonic()
-    if server.name not in due_at:
-        due_at[server.name] = now + return_after_s
-        say(f"{server.name} (pid {server.pid}) is dead; it comes back in {return_after_s:g} s")
-    elif due_at[server.name] <= now:
+    def close(self) -> None:
+        self._orders.close()
+
+    def watch(self) -> None:
+        """Returns when a signal asks the demo to stop."""
+        while True:
+            news = [text for server in self._cluster.servers if (text := self._care_for(server))]
+            write_state(
+                self._running.directory, self._state()
+            )  # whoever reads the news finds it on the page
+            for text in news:
+                self._say(text)
+            if self._proxy.poll() is not None:
+                raise WsproxyError(
+                    f"the proxy ended ({describe_end(self._proxy)}):\n{tail(_proxy_log(self._running.directory))}"
+                )
+            if self._due_at:
+                wait_s = max(0.0, min(self._due_at.values()) - time.monotonic())
+                got = signal.sigtimedwait(_SIGNALS, wait_s)
+            else:
+                got = signal.sigwaitinfo(_SIGNALS)
+            if got is not None and got.si_signo in _STOP_SIGNALS:
+                return
+            if got is not None and got.si_signo == ORDER_SIGNAL:
+                self._obey()
+
+    def _obey(self) -> None:
+        servers = {server.name: server for server in self._cluster.servers}
+        for verb, name in self._orders.read():
+            server = servers.get(name)
+            if server is None:
+                continue
+            if verb == "kill" and server.is_running:
+                server.kill()
+            elif verb == "return" and name in self._due_at:
+                self._due_at[name] = time.monotonic()
+
+    def _care_for(self, server: DemoServer) -> str:
+        """What has become of it, to be told; empty: nothing new."""
+        if server.is_running:
+            return ""
+        now = time.monotonic()
+        after_s = self._running.return_after_s
+        if server.name not in self._due_at:
+            self._due_at[server.name] = now + after_s
+            return f"{server.name} (pid {server.pid}) is dead; it comes back in {after_s:g} s"
+        if self._due_at[server.name] > now:
+            return ""
         server.start()
         try:
             server.wait_ready()
         except StartError as error:
-            due_at[server.name] = now + return_after_s
-            say(f"{error}\n{server.name} is tried again in {return_after_s:g} s")
-            return
-        del due_at[server.name]
-        say(f"{server.name} is back, pid {server.pid}")
+            self._due_at[server.name] = now + after_s
+            return f"{error}\n{server.name} is tried again in {after_s:g} s"
+        del self._due_at[server.name]
+        return f"{server.name} is back, pid {server.pid}"
+
+    def _state(self) -> DemoState:
+        servers = [
+            ServerState(
+                server.name, server.clone_id, server.url, server.pid, server.is_running,
+                self._due_at.get(server.name, 0.0),
+            )
+            for server in self._cluster.servers
+        ]  # fmt: skip
+        return DemoState(os.getpid(), self._admin, servers, self.commands)

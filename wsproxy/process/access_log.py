@@ -1,38 +1,36 @@
 """
-Where the access log goes, decided once at start; and each worker's way to its file.
+Where the access log goes, decided once at start.
 
-Driven by ``process.start`` and, in the worker, by ``dataplane.worker``. Lines are made by ``_fast.access_log``, the file is
-``pluginlog.logfile``'s: rotation, reopening and a disk that stands still are the same for both logs.
+Driven by ``process.start`` and ``process.check_start``. What is written is ``logs.access_writer``'s part.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-from dataclasses import dataclass
 
-from wsproxy._fast.access_log import AccessLog
-from wsproxy._fast.engine import Engine
-from wsproxy._fast.state import SharedState
-from wsproxy.config.access_format import parse_format
+from wsproxy.config.access_format import JSON, parse_format
 from wsproxy.config.model import Config
+from wsproxy.config.problems import printable
 from wsproxy.config.settings import ACCESS_OFF, Settings
-from wsproxy.dataplane.access_log import AccessKeeper
-from wsproxy.errors import StartError
-from wsproxy.pluginlog.logfile import LogFile, open_log
-from wsproxy.pluginlog.masking import affinity_cookies
+from wsproxy.config.settings_file import LoadedSettings
+from wsproxy.errors import Problem, StartError
+from wsproxy.logs.access_writer import AccessPlan
+from wsproxy.logs.file import open_log, why_unwritable
+from wsproxy.routing.sessions import session_names
 
-log = logging.getLogger("wsproxy.access")
+
+def doubt_access_log(loaded: LoadedSettings) -> Problem | None:
+    """Why the access log cannot be written; None: it can, or is not wanted. # I/O."""
+    path = loaded.settings.log.access
+    reason = "" if path == ACCESS_OFF else why_unwritable(path)
+    if not reason:
+        return None
+    return loaded.problem("error", "log-unwritable", ("log", "access"), _found(path, reason))
 
 
-@dataclass(frozen=True, slots=True)
-class AccessPlan:
-    """Where the access log is written, and what."""
-
-    path: str
-    items: list[tuple[int, bytes]]
-    cookies: frozenset[bytes]
-    masks: bool
+def _found(path: str, reason: str | None) -> str:
+    allowed = f'allowed is a file that can be written, or "{ACCESS_OFF}"'
+    return f'log.access: found "{printable(path)}": {reason}; {allowed}'
 
 
 def open_access_log(config: Config, settings: Settings) -> AccessPlan | None:
@@ -48,46 +46,11 @@ def open_access_log(config: Config, settings: Settings) -> AccessPlan | None:
     try:
         os.close(open_log(path))
     except OSError as error:
-        raise StartError(
-            f'log.access: found "{path}": {error.strerror}; allowed is a file that can be written, or "{ACCESS_OFF}"'
-        ) from error
+        raise StartError(_found(path, error.strerror)) from error
     return AccessPlan(
         path,
         parse_format(settings.log.access_format),
-        affinity_cookies(config),
+        session_names(config),
         not settings.log.access_sessions,
+        settings.log.access_format == JSON,
     )
-
-
-class AccessWriter(AccessKeeper):
-    """One worker's writer; made after the fork."""
-
-    def __init__(self, plan: AccessPlan, state: SharedState) -> None:
-        """``state`` says when all workers are to open their files anew."""
-        self._path = plan.path
-        self._file = LogFile(plan.path, "access-log")
-        self._state = state
-        self._reopens = state.log_reopens
-        self._lines = AccessLog(
-            plan.items, self._file.hand_over, cookies=plan.cookies, masks=plan.masks
-        )
-
-    def attach_to(self, engine: Engine) -> None:
-        """See ``AccessKeeper``."""
-        engine.log_access(self._lines)
-
-    def sweep(self) -> None:
-        """See ``AccessKeeper``."""
-        if self._reopens != self._state.log_reopens:
-            self._reopens = self._state.log_reopens
-            self._file.reopen()
-        self._lines.flush()
-        if missing := self._file.missing:
-            log.warning(
-                "%s: %d lines are missing: they could not be written in time", self._path, missing
-            )
-
-    def close(self) -> None:
-        """See ``AccessKeeper``."""
-        self._lines.flush()
-        self._file.close()

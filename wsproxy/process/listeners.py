@@ -17,15 +17,19 @@ from dataclasses import dataclass
 from wsproxy.config.address import Address, parse_address
 from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.model import Config, VirtualHost
-from wsproxy.config.settings import ListenerSettings, Settings
+from wsproxy.config.settings import ListenerSettings
+from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.dataplane.context import BoundListener
 from wsproxy.dataplane.introduction import Network
 from wsproxy.dataplane.listener_tls import ListenerTls
-from wsproxy.errors import StartError
+from wsproxy.errors import Problem, Severity, StartError
 
 # Connections that wait for accept. 4096 is the kernel's own ceiling (net.core.somaxconn) since Linux 5.4; nginx takes 511,
 # too few for the time that a worker needs to be started again.
 LISTEN_BACKLOG = 4096
+
+# Of every problem here.
+LISTEN_CODE = "listen"
 
 OFFER = "listen elsewhere with --listen HOST:PORT, for example --listen :8080"
 
@@ -44,11 +48,20 @@ _BIND_FAILURES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Who asked for a listener, in words, and where; ``line`` 0: on the command line."""
+
+    words: str
+    file: str = "command line"
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class WantedListener:
     """An address to listen on and who asked for it."""
 
     address: Address
-    source: str
+    source: Source
     tls: ListenerTls | None = None
     senders: tuple[Network, ...] = ()
 
@@ -59,11 +72,22 @@ class ListenPlan:
     What to listen on, before any socket exists.
 
     ``is_explicit``: a person named the addresses, so each must work; ports of VirtualHosts are used where they can be.
+    ``notes`` tell of those that are left out.
     """
 
     wanted: tuple[WantedListener, ...]
     is_explicit: bool
-    notes: tuple[str, ...] = ()
+    notes: tuple[Problem, ...] = ()
+
+
+class ListenError(StartError):
+    """An address cannot be listened on, or none can; ``problems`` has one for each, ``is_in_use``: nothing else is wrong."""
+
+    def __init__(self, problems: tuple[Problem, ...], *, is_in_use: bool = False) -> None:
+        """The text lists them all."""
+        super().__init__("\n".join(["cannot listen:", *map(str, problems), OFFER]))
+        self.problems = problems
+        self.is_in_use = is_in_use
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +95,12 @@ class ListenerSet:
     """The listening sockets of all workers; ``notes`` tell which addresses were left out and why."""
 
     by_worker: tuple[tuple[BoundListener, ...], ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Problem, ...] = ()
+
+    @property
+    def worker_count(self) -> int:
+        """Workers that there are sockets for."""
+        return len(self.by_worker)
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -92,30 +121,36 @@ class ListenerSet:
         _close(bound.sock for listeners in self.by_worker for bound in listeners)
 
 
-def plan_listeners(listen: Sequence[Address], settings: Settings, config: Config) -> ListenPlan:
+def plan_listeners(listen: Sequence[Address], loaded: LoadedSettings, config: Config) -> ListenPlan:
     """
     The addresses of ``--listen``, else of ``[[listener]]``, else the ports that the VirtualHosts of Routes name.
 
     Raises:
-        StartError: the VirtualHosts name no port that can be listened on.
+        ListenError: the VirtualHosts name no port that can be listened on.
+        StartError: a certificate cannot be used, although it could a moment ago.
     """
     if listen:
+        source = Source("--listen")
         return ListenPlan(
-            tuple(WantedListener(address, "--listen") for address in listen), is_explicit=True
+            tuple(WantedListener(address, source) for address in listen), is_explicit=True
         )
-    if settings.listeners:
-        return ListenPlan(tuple(map(_from_settings, settings.listeners)), is_explicit=True)
+    if loaded.settings.listeners:
+        wanted = (
+            _from_settings(listener, loaded.line_of(("listener", index)), loaded.file)
+            for index, listener in enumerate(loaded.settings.listeners)
+        )
+        return ListenPlan(tuple(wanted), is_explicit=True)
     return _plan_from_virtual_hosts(config)
 
 
-def _from_settings(listener: ListenerSettings) -> WantedListener:
+def _from_settings(listener: ListenerSettings, line: int, file: str) -> WantedListener:
     try:
         tls = ListenerTls(listener) if listener.certificates else None
     except (KeyFileError, ssl.SSLError) as error:
         raise StartError(f"[[listener]] {listener.address}: {error}") from error
     address = parse_address(listener.address, is_listener=True)
     senders = tuple(map(ipaddress.ip_network, listener.proxy_protocol))
-    return WantedListener(address, "[[listener]]", tls, senders)
+    return WantedListener(address, Source("[[listener]]", file, line), tls, senders)
 
 
 def _plan_from_virtual_hosts(config: Config) -> ListenPlan:
@@ -126,26 +161,41 @@ def _plan_from_virtual_hosts(config: Config) -> ListenPlan:
             for virtual_host in group.virtual_hosts:
                 if virtual_host.port is not None:
                     by_port.setdefault(virtual_host.port, virtual_host)
+    secure_ports = _ports_of_transports(config, "https") - _ports_of_transports(config, "http")
     wanted, notes = [], []
     for port, virtual_host in by_port.items():
-        source = f"VirtualHost {virtual_host.name}, {config.path}:{virtual_host.line}"
-        if str(port).endswith(_TLS_SUFFIX):
-            notes.append(
-                f"port {port} ({source}) is left out: it looks like TLS and needs a certificate: "
-                f'[[listener]] in wsproxy.toml with address = ":{port}" and certificates (docs/tls.md)'
+        source = Source(f"VirtualHost {virtual_host.name}", config.path, virtual_host.line)
+        why = "ends in 443" if str(port).endswith(_TLS_SUFFIX) else ""
+        if port in secure_ports:
+            why = "is that of an https Transport"
+        if why:
+            text = (
+                f"port {port} ({source.words}) is left out: it {why}, so it looks like TLS and needs a certificate: "
+                f'[[listener]] in wsproxy.toml with address = ":{port}" and certificates (docs/tls.md); '
+                f"without TLS: --listen :{port}"
             )
+            notes.append(_problem("warning", source, text))
         else:
             wanted.append(WantedListener(Address("", port), source))
-    if not config.routes:
-        raise StartError(
-            f"{config.path}: found no Route: no request would go anywhere; allowed is one at least"
-        )
     if not wanted:
-        found = "\n".join(
-            ["no VirtualHost of a Route names a port that wsproxy can listen on", *notes]
-        )
-        raise StartError(f"{found}\n{OFFER}")
+        text = "no VirtualHost of a Route names a port that wsproxy can listen on"
+        none = _problem("error", Source("", config.path, config.line), text)
+        raise ListenError((none, *notes))
     return ListenPlan(tuple(wanted), is_explicit=False, notes=tuple(notes))
+
+
+def _ports_of_transports(config: Config, protocol: str) -> set[int]:
+    return {
+        transport.port
+        for cluster in config.server_clusters
+        for server in cluster.all_servers
+        for transport in server.transports
+        if transport.protocol == protocol
+    }
+
+
+def _problem(severity: Severity, source: Source, text: str) -> Problem:
+    return Problem(severity, LISTEN_CODE, source.file, source.line, text, OFFER, text)
 
 
 def open_listeners(plan: ListenPlan, worker_count: int) -> ListenerSet:
@@ -153,10 +203,11 @@ def open_listeners(plan: ListenPlan, worker_count: int) -> ListenerSet:
     Listening sockets for ``worker_count`` workers. # I/O.
 
     Raises:
-        StartError: an address that a person named cannot be listened on, or no port of a VirtualHost can.
+        ListenError: an address that a person named cannot be listened on, or no port of a VirtualHost can.
     """
     by_address: list[list[BoundListener]] = []
-    refused: list[str] = []
+    refused: list[Problem] = []
+    is_in_use = True
     has_any_ipv4 = {w.address.port for w in plan.wanted if w.address.host == _ANY_IPV4}
     for wanted in plan.wanted:
         try:
@@ -166,23 +217,24 @@ def open_listeners(plan: ListenPlan, worker_count: int) -> ListenerSet:
                     _open_for_workers(family, host, wanted, worker_count, is_dual=is_dual)
                 )
         except OSError as error:
+            is_in_use = is_in_use and error.errno == errno.EADDRINUSE
             refused.append(_refusal(wanted, error, plan))
     if not by_address or (refused and plan.is_explicit):
         _close(bound.sock for listeners in by_address for bound in listeners)
-        raise StartError("\n".join(["cannot listen:", *plan.notes, *refused, OFFER]))
-    return ListenerSet(
-        tuple(zip(*by_address, strict=True)),
-        (*plan.notes, *(f"{text}; {OFFER}" for text in refused)),
-    )
+        raise ListenError((*plan.notes, *refused), is_in_use=is_in_use)
+    return ListenerSet(tuple(zip(*by_address, strict=True)), (*plan.notes, *refused))
 
 
-def _refusal(wanted: WantedListener, error: OSError, plan: ListenPlan) -> str:
+def _refusal(wanted: WantedListener, error: OSError, plan: ListenPlan) -> Problem:
     what = str(wanted.address) if plan.is_explicit else f"port {wanted.address.port}"
     if isinstance(error, socket.gaierror):
         why = f"names a host that cannot be resolved ({error.strerror})"
     else:
         why = _BIND_FAILURES.get(error.errno or 0) or f"cannot be bound ({error.strerror or error})"
-    return f"{what} ({wanted.source}) {'' if plan.is_explicit else 'is left out: it '}{why}"
+    source = wanted.source
+    if plan.is_explicit:
+        return _problem("error", source, f"{what} ({source.words}) {why}")
+    return _problem("warning", source, f"{what} ({source.words}) is left out: it {why}; {OFFER}")
 
 
 def _hosts(host: str) -> list[tuple[socket.AddressFamily, str]]:

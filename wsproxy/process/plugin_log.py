@@ -1,7 +1,7 @@
 """
 Where http_plugin.log goes, decided once at start; and what SIGUSR1 and SIGUSR2 do to the logs.
 
-Driven by ``process.start``. What is written is ``pluginlog.writer``'s part.
+Driven by ``process.start`` and ``process.check_start``. What is written is ``logs.plugin_writer``'s part.
 """
 
 from __future__ import annotations
@@ -10,50 +10,84 @@ import logging
 import signal
 from pathlib import Path
 
-from wsproxy._fast.loglines import LogLevel
-from wsproxy._fast.state import SharedState
+from wsproxy._fast.state.segment import SharedState
+from wsproxy._fast.tell.witness import LogLevel
 from wsproxy.config.model import Config, Log
+from wsproxy.config.problems import printable, shown
 from wsproxy.config.settings import ACCESS_OFF, PLUGIN_AUTO, PLUGIN_OFF, Settings
-from wsproxy.errors import StartError
-from wsproxy.pluginlog.writer import LEVELS, LogPlan
+from wsproxy.config.settings_file import LoadedSettings
+from wsproxy.config.values import is_windows_path
+from wsproxy.errors import Problem, StartError
+from wsproxy.logs.file import why_unwritable
+from wsproxy.logs.plugin_writer import LEVELS, LogPlan
 
 logger = logging.getLogger(__name__)
 
+_CODE = "log-unwritable"
 
-def open_plugin_log(config: Config, settings: Settings) -> LogPlan | None:
-    """
-    The log that is to be written, begun; None: none is.
 
-    A file that ``log.plugin`` names must be writable. One that only plugin-cfg.xml names need not: the file was generated
-    for another machine, whose folders are often not here.
-
-    Raises:
-        StartError: the file of ``log.plugin`` cannot be written.
-    """
+def plan_plugin_log(config: Config, settings: Settings) -> LogPlan | None:
+    """The log that is wanted; None: none is, or none that a file can be."""
     wanted = settings.log.plugin
     log = config.log or Log()
     if wanted == PLUGIN_OFF or (wanted == PLUGIN_AUTO and not log.name):
         return None
-    if wanted == PLUGIN_AUTO and log.name.startswith("|"):
-        logger.warning(
-            '%s:%d: found Log Name="%s"; allowed is a file: wsproxy pipes to no program, http_plugin.log is not written',
-            config.path, log.line, log.name,
-        )  # fmt: skip
+    if wanted == PLUGIN_AUTO and (log.name.startswith("|") or is_windows_path(log.name)):
         return None
     path = Path(config.path).parent / log.name if wanted == PLUGIN_AUTO else Path(wanted)
-    plan = LogPlan(str(path), int(LEVELS[log.log_level]), settings.log.plugin_dates)
+    return LogPlan(str(path), int(LEVELS[log.log_level]), settings.log.plugin_dates)
+
+
+def doubt_plugin_log(config: Config, loaded: LoadedSettings) -> Problem | None:
+    """
+    Why the log will not be written as wanted; None: it will. # I/O.
+
+    A file that ``log.plugin`` names must be writable. One that only plugin-cfg.xml names need not: the file was generated
+    for another machine, whose folders are often not here.
+    """
+    log = config.log or Log()
+    is_ours = loaded.settings.log.plugin != PLUGIN_AUTO
+    plan = plan_plugin_log(config, loaded.settings)
+    if plan is None:
+        if is_ours or not log.name.startswith("|"):
+            return None
+        allowed = "a file: wsproxy pipes to no program, http_plugin.log is not written"
+        return Problem(
+            "warning", _CODE, config.path, log.line, shown("Log Name", log.name), allowed
+        )
+    reason = why_unwritable(plan.path)
+    if not reason:
+        return None
+    if is_ours:
+        sentence = f'log.plugin: found "{printable(plan.path)}": {reason}; allowed is a file that can be written'
+        return loaded.problem("error", _CODE, ("log", "plugin"), sentence)
+    return Problem(
+        "warning",
+        _CODE,
+        config.path,
+        log.line,
+        f"{shown('Log Name', log.name)}: {reason}",
+        "a file that can be written: http_plugin.log is not written"
+        ' (log.plugin in wsproxy.toml names another file, or "off")',
+    )
+
+
+def open_plugin_log(config: Config, settings: Settings) -> LogPlan | None:
+    """
+    The log that is to be written, begun; None: none is, and ``doubt_plugin_log`` has said why.
+
+    Raises:
+        StartError: the file of ``log.plugin`` cannot be written.
+    """
+    plan = plan_plugin_log(config, settings)
     try:
-        plan.begin()
+        if plan is not None:
+            plan.begin()
     except OSError as error:
-        if wanted != PLUGIN_AUTO:
+        if settings.log.plugin != PLUGIN_AUTO:
             raise StartError(
-                f'log.plugin: found "{path}": {error.strerror}; allowed is a file that can be written'
+                f'log.plugin: found "{settings.log.plugin}": {error.strerror}; allowed is a file that can be written'
             ) from error
-        logger.warning(
-            '%s:%d: found Log Name="%s": %s; allowed is a file that can be written: http_plugin.log is not written'
-            ' (log.plugin in wsproxy.toml names another file, or "off")',
-            config.path, log.line, log.name, error.strerror,
-        )  # fmt: skip
         return None
     return plan
 

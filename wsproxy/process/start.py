@@ -9,64 +9,93 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from wsproxy._fast.state import SharedState
+from wsproxy._fast.state.segment import SharedState
 from wsproxy.admin.live import ProxyFacts
-from wsproxy.admin.place import open_own_socket, open_socket
+from wsproxy.admin.sockets import AdminSocket, open_own_socket, open_socket
+from wsproxy.admin.state_file import restore_state
 from wsproxy.config.address import Address
 from wsproxy.config.model import Config
 from wsproxy.config.settings import SOCKET_AUTO, SOCKET_OFF, Settings
-from wsproxy.dataplane.access_log import AccessKeeper
+from wsproxy.config.settings_file import LoadedSettings
+from wsproxy.dataplane.access_keeper import AccessKeeper
 from wsproxy.dataplane.context import BoundListener, WorkerContext
-from wsproxy.dataplane.plan import build_plan, tell_of_transports, warn_of_unusable
+from wsproxy.dataplane.plan import Plan, build_plan
+from wsproxy.dataplane.upstream_tls import TransportSecurity
 from wsproxy.dataplane.witness import Witness
 from wsproxy.errors import StartError
-from wsproxy.pluginlog.writer import PluginLog
-from wsproxy.process.access_log import AccessWriter, open_access_log
+from wsproxy.logs.access_writer import AccessWriter
+from wsproxy.logs.plugin_writer import PluginLog
+from wsproxy.probe.targets import begin_probes
+from wsproxy.process.access_log import open_access_log
+from wsproxy.process.hang import HangWatch
 from wsproxy.process.listeners import ListenerSet, open_listeners, plan_listeners
+from wsproxy.process.log_pipe import LogPipe
+from wsproxy.process.logs import tick_messages
 from wsproxy.process.on_demand import OnDemand
+from wsproxy.process.parcels import Parcels
 from wsproxy.process.plugin_log import on_log_signal, open_plugin_log
-from wsproxy.process.supervisor import OnReady, Supervisor
+from wsproxy.process.resident import Resident
+from wsproxy.process.supervisor import Supervisor
 from wsproxy.process.system import count_usable_cpus, raise_open_files_limit, set_process_name
+from wsproxy.process.turns import Turns
+from wsproxy.process.workers import OnReady
 
 logger = logging.getLogger(__name__)
 
-# Below this a few hundred clients use it up: each takes two connections, and the pools keep some.
-FEW_OPEN_FILES = 4096
+# Reading and compiling the largest files takes the loader seconds, and nobody's request waits for it.
+LOADER_PATIENCE_S = 30.0
 
 MakeState = Callable[[Config], SharedState]
 RunWorker = Callable[[WorkerContext, OnReady], int]
+# The loader, in its process, given what only the supervisor has.
+RunLoader = Callable[["LoaderNeeds"], int]
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderNeeds:
+    """What a process that compiles later configurations is given when it is forked."""
+
+    plan: Plan  # of the start
+    worker_count: int
+    supervisor: socket.socket  # where parcels go, and SIGHUP comes from
+    admin: socket.socket  # where questions come from
+    parcels: tuple[tuple[int, int], ...]  # that were taken over already: generation and descriptor
+    on_turn: Callable[[], None]
 
 
 def run_proxy(
     config: Config,
-    settings: Settings,
+    loaded: LoadedSettings,
     listen: Sequence[Address],
     make_state: MakeState,
     run_worker: RunWorker,
+    log_pipe: LogPipe,
+    security: TransportSecurity | None = None,
+    run_loader: RunLoader | None = None,
 ) -> int:
     """
-    Runs until it is told to stop; returns the exit code.
+    Runs until it is told to stop; returns the exit code. Without ``run_loader`` the configuration stays as it is.
+
+    What ``process.check_start`` finds is told by whoever calls this; ``security``: the keyrings as it has read them.
 
     Raises:
         StartError: there is nothing to listen on, or the log cannot be written.
     """
     set_process_name("wsproxy")
-    open_files = raise_open_files_limit()
-    if open_files < FEW_OPEN_FILES:
-        logger.warning(
-            "found a limit of %d open files (ulimit -Hn); allowed, but %d are few for a proxy",
-            open_files,
-            FEW_OPEN_FILES,
-        )
-    worker_count = settings.workers or count_usable_cpus()
-    listeners = open_listeners(plan_listeners(listen, settings, config), worker_count)
+    raise_open_files_limit()
+    worker_count = loaded.settings.workers or count_usable_cpus()
+    listeners = open_listeners(plan_listeners(listen, loaded, config), worker_count)
     for note in listeners.notes:
         logger.warning("%s", note)
-    return run_supervisor(config, settings, listeners, make_state, run_worker)
+    return run_supervisor(
+        config, loaded.settings, listeners, make_state, run_worker, log_pipe, security, run_loader
+    )
 
 
 def run_supervisor(
@@ -75,6 +104,9 @@ def run_supervisor(
     listeners: ListenerSet,
     make_state: MakeState,
     run_worker: RunWorker,
+    log_pipe: LogPipe,
+    security: TransportSecurity | None = None,
+    run_loader: RunLoader | None = None,
 ) -> int:
     """
     Runs one worker for each row of ``listeners`` until it is told to stop; returns the exit code and closes ``listeners``.
@@ -82,61 +114,144 @@ def run_supervisor(
     ``make_state`` is called once, before the first fork, because all workers map the same segment.
     """
     state = make_state(config)
-    if settings.queue.size:
-        state.open_bells(len(listeners.by_worker))
+    state.open_bells(listeners.worker_count)
+    state.open_board(listeners.worker_count)
     if settings.limits.client_connections:
-        state.open_client_counts(len(listeners.by_worker))
+        state.open_client_counts(listeners.worker_count)
     # Before the first fork: slots and locks in the shared state are made once, by one process.
-    plan = build_plan(config, settings, state)
+    plan = build_plan(config, settings, state, security)
+    plan.apply()
+    begin_probes(plan)
+    _restore_words(settings.admin.state_file, plan)
     log_plan = open_plugin_log(config, settings)
     make_witness = Witness if log_plan is None else partial(PluginLog, log_plan, plan)
     access_plan = open_access_log(config, settings)
     make_keeper = AccessKeeper if access_plan is None else partial(AccessWriter, access_plan, state)
-    warn_of_unusable(config)
-    tell_of_transports(plan)
 
-    def run_one(worker_id: int, bound: tuple[BoundListener, ...], on_ready: OnReady) -> int:
-        return run_worker(
-            WorkerContext(worker_id, plan, bound, make_witness, make_keeper), on_ready
+    worker_count = listeners.worker_count
+    admin_row, loader_row, prober_row = range(worker_count, worker_count + 3)
+    turns = Turns(worker_count + 3)
+    parcels = Parcels.open()
+
+    def turn_of(row: int) -> Callable[[], None]:
+        def turn() -> None:
+            turns.note(row)
+            tick_messages()
+
+        return turn
+
+    def run_one(
+        worker_id: int, bound: tuple[BoundListener, ...], box: socket.socket, on_ready: OnReady
+    ) -> int:
+        context = WorkerContext(
+            worker_id,
+            plan,
+            bound,
+            parcels.newest_fd,
+            box,
+            make_witness,
+            make_keeper,
+            turn_of(worker_id),
         )
+        return run_worker(context, on_ready)
+
+    def run_the_loader(supervisor: socket.socket) -> int:
+        assert run_loader is not None
+        needs = LoaderNeeds(
+            plan,
+            worker_count,
+            supervisor,
+            parcels.answers,
+            tuple(parcels.kept),
+            turn_of(loader_row),
+        )
+        return run_loader(needs)
+
+    def run_the_prober(box: socket.socket) -> int:
+        # Here and not above: TLS and HTTP of a client are memory that neither supervisor nor workers need.
+        prober = importlib.import_module("wsproxy.probe.prober")
+        exit_code: int = prober.run_prober(plan, box, parcels.newest_fd, turn_of(prober_row))
+        return exit_code
 
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    facts = ProxyFacts(os.getpid(), started_at, len(listeners.by_worker), plan, log_plan)
+    facts = ProxyFacts(os.getpid(), started_at, worker_count, plan, log_plan)
     return Supervisor(
         listeners,
         state,
         run_one,
         settings.timeouts.shutdown_s,
         partial(on_log_signal, state=state, plan=log_plan, access_path=settings.log.access),
-        make_admin(settings, facts),
+        log_pipe,
+        HangWatch(turns, settings.process.hang_s),
+        parcels,
+        make_admin(settings, facts, admin_row, turn_of(admin_row), parcels),
+        None
+        if run_loader is None
+        else Resident("loader", run_the_loader, row=loader_row, patience_s=LOADER_PATIENCE_S),
+        Resident("prober", run_the_prober, is_wanted=lambda: state.wants_prober, row=prober_row),
     ).run()
 
 
-def make_admin(settings: Settings, facts: ProxyFacts) -> OnDemand | None:
+def _restore_words(path: str, plan: Plan) -> None:
+    """Operators' words of before the start hold again. # I/O."""
+    if path:
+        for severity, line in restore_state(path, plan):
+            logger.log(logging.WARNING if severity == "warning" else logging.INFO, "%s", line)
+
+
+def open_admin_socket(settings: Settings) -> AdminSocket | None:
     """
-    The process that answers on the admin socket, which listens already; None: there is none. # I/O.
+    The socket that the proxy answers on; None: none is wanted. # I/O.
 
     Raises:
-        StartError: the socket that ``admin.socket`` names cannot be made.
+        StartError: it cannot be made; the text says what does not work without it.
     """
     wanted = settings.admin.socket
     if wanted in ("", SOCKET_OFF):
         return None
+    if wanted != SOCKET_AUTO:
+        return open_socket(wanted)
     try:
-        opened = open_own_socket() if wanted == SOCKET_AUTO else open_socket(wanted)
+        return open_own_socket()
     except StartError as error:
-        if wanted != SOCKET_AUTO:
-            raise
-        logger.warning(
-            '%s; `wsproxy explain --live` cannot ask this proxy (admin.socket in wsproxy.toml names a file, or "off")',
-            error,
-        )
-        return None
+        raise StartError(
+            f"{error}; `wsproxy explain --live` cannot ask this proxy "
+            '(admin.socket in wsproxy.toml names a file, or "off")'
+        ) from error
 
-    def run() -> int:
+
+def make_admin(
+    settings: Settings,
+    facts: ProxyFacts,
+    row: int,
+    on_turn: Callable[[], None],
+    parcels: Parcels,
+) -> OnDemand | None:
+    """
+    The process that answers on the admin socket, which listens already; None: there is none. # I/O.
+
+    ``row``: of its turns, of which it tells ``on_turn``.
+
+    Raises:
+        StartError: the socket that ``admin.socket`` names cannot be made.
+    """
+    try:
+        found = open_admin_socket(settings)
+    except StartError as error:
+        if settings.admin.socket != SOCKET_AUTO:
+            raise
+        logger.warning("%s", error)
+        return None
+    if found is None:
+        return None
+    opened: AdminSocket = found
+
+    def run(box: socket.socket) -> int:
         # Here and not above: what answers (aiohttp) is 12 MB that neither supervisor nor workers need.
         server = importlib.import_module("wsproxy.admin.server")
-        exit_code: int = server.run_admin(facts, opened.sock)
+        exit_code: int = server.run_admin(
+            facts, opened.sock, on_turn, box, parcels.asks, parcels.newest_fd
+        )
         return exit_code
 
-    return OnDemand("admin", opened, run)
+    return OnDemand("admin", opened, run, row=row)

@@ -14,52 +14,47 @@ import logging
 import os
 import selectors
 import signal
-import sys
+import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import FrameType
-from typing import NoReturn, Protocol
 
-from wsproxy.dataplane.context import BoundListener
-from wsproxy.process.listeners import ListenerSet
-from wsproxy.process.on_demand import (
+from wsproxy.process.child import Child
+from wsproxy.process.fork import (
+    EXIT_FAILED,
     FIRST_BACKOFF_S,
-    HEALTHY_AFTER_S,
+    HANDLED_SIGNALS,
     LAST_BACKOFF_S,
-    OnDemand,
+    LOG_SIGNALS,
+    STOP_SIGNALS,
+    describe_end,
+    fork_child,
 )
-from wsproxy.process.system import end_with_parent, notify_systemd, set_process_name
+from wsproxy.process.hang import HangWatch
+from wsproxy.process.listeners import ListenerSet
+from wsproxy.process.log_pipe import LogPipe
+from wsproxy.process.logs import limit_messages, tick_messages
+from wsproxy.process.on_demand import OnDemand
+from wsproxy.process.parcels import Parcels
+from wsproxy.process.resident import Resident
+from wsproxy.process.seats import Seats
+from wsproxy.process.service import ServiceWatchdog, notify_systemd
+from wsproxy.process.system import set_process_name
+from wsproxy.process.workers import (
+    MAX_FAILED_STARTS,
+    RunWorker,
+    Worker,
+    WorkerLedger,
+    ready_writer,
+)
 
 logger = logging.getLogger(__name__)
 
-# Starts in a row that end before the worker accepts connections, for every worker: then the cause is not an accident.
-MAX_FAILED_STARTS = 5
 # Workers end by themselves after shutdown_s; this long after that something hangs.
 KILL_GRACE_S = 2.0
 
 EXIT_CLEAN = 0
-EXIT_FAILED = 1
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_LOG_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
-_HANDLED_SIGNALS = (*_STOP_SIGNALS, *_LOG_SIGNALS, signal.SIGHUP, signal.SIGCHLD)
-# A terminal sends these to the whole group, log rotation to all processes of a name; only the supervisor acts on them.
-_IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGHUP, *_LOG_SIGNALS)
-
-OnReady = Callable[[], None]
-RunWorker = Callable[[int, tuple[BoundListener, ...], OnReady], int]
-
-
-class WorkerLedger(Protocol):
-    """What the supervisor tells about workers: ``_fast.state.SharedState`` keeps their requests in flight."""
-
-    def worker_started(self, worker_id: int) -> object:
-        """Called before the worker is forked."""
-
-    def worker_died(self, worker_id: int) -> object:
-        """Called after the worker was reaped; a number returned is the requests given back."""
 
 
 class Phase(enum.Enum):
@@ -68,20 +63,6 @@ class Phase(enum.Enum):
     RUNNING = "running"
     STOPPING = "stopping"  # SIGTERM was sent to the workers
     KILLING = "killing"  # SIGKILL was
-
-
-@dataclass(slots=True)
-class _Worker:
-    """One row of workers: the process that runs now, and how its predecessors fared."""
-
-    worker_id: int
-    pid: int | None = None
-    started_at: float = 0.0
-    start_at: float | None = 0.0  # when to start the next process; None: one is running
-    backoff_s: float = FIRST_BACKOFF_S
-    failed_starts: int = 0
-    ready_fd: int | None = None
-    is_ready: bool = False
 
 
 class Supervisor:
@@ -94,20 +75,38 @@ class Supervisor:
         run_worker: RunWorker,
         shutdown_s: float,
         on_log_signal: Callable[[signal.Signals], None],
+        log_pipe: LogPipe,
+        watch: HangWatch,
+        parcels: Parcels,
         admin: OnDemand | None = None,
+        loader: Resident | None = None,
+        prober: Resident | None = None,
     ) -> None:
         """
         One worker for each row of ``listeners``; ``on_log_signal`` gets SIGUSR1 and SIGUSR2.
 
-        ``run`` closes ``listeners`` and the socket of ``admin``.
+        ``run`` closes ``listeners``, ``parcels`` and the socket of ``admin``.
         """
         self._admin = admin
+        self._loader = loader
+        self._residents = [child for child in (loader, prober) if child is not None]
+        self._parcels = parcels
+        self._log_pipe = log_pipe
+        self._watch = watch
         self._on_log_signal = on_log_signal
-        self._workers = [_Worker(worker_id) for worker_id in range(len(listeners.by_worker))]
+        self._workers = [Worker(f"worker {row}", row=row) for row in range(listeners.worker_count)]
+        self._children: list[Child] = [
+            *self._workers,
+            *([] if admin is None else [admin]),
+            *self._residents,
+        ]
+        self._seats = Seats([bound.sock for bound in listeners.by_worker[0]], len(self._workers))
+        self._watchdog = ServiceWatchdog(os.environ, os.getpid())
         self._listeners = listeners
         self._ledger = ledger
         self._run_worker = run_worker
         self._shutdown_s = shutdown_s
+        self._orphan_s = shutdown_s + KILL_GRACE_S
         self._phase = Phase.RUNNING
         self._kill_at: float | None = None
         self._exit_code = EXIT_CLEAN
@@ -125,24 +124,30 @@ class Supervisor:
         os.set_blocking(read_fd, False)
         os.set_blocking(write_fd, False)
         self._selector.register(read_fd, selectors.EVENT_READ)
+        self._selector.register(self._parcels.loader, selectors.EVENT_READ, self._parcels)
         old_wakeup_fd = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
         old_handlers = {
-            number: signal.signal(number, _leave_to_wakeup_fd) for number in _HANDLED_SIGNALS
+            number: signal.signal(number, _leave_to_wakeup_fd) for number in HANDLED_SIGNALS
         }
         gc.collect()
         gc.freeze()  # what exists now is shared with the workers; a collection there must not copy its pages
         try:
-            while self._phase is Phase.RUNNING or self._pids():
+            while self._phase is Phase.RUNNING or self._running(self._workers):
                 self._start_due_workers()
+                self._start_due_log()
+                self._start_due_residents()
                 self._watch_admin()
                 self._wait()
                 self._reap()
+                self._look_after()
                 self._kill_when_due()
+            self._end_admin()
         finally:
             for number, handler in old_handlers.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(old_wakeup_fd)
             self._listeners.close()
+            self._parcels.close()
             if self._admin is not None:
                 self._admin.socket.close()
             self._selector.close()
@@ -151,52 +156,58 @@ class Supervisor:
         logger.info("stopped")
         return self._exit_code
 
-    def _running(self) -> list[_Worker]:
-        return [worker for worker in self._workers if worker.pid is not None]
-
-    def _pids(self) -> list[int]:
-        """All children that run; not reaped yet, so each pid is still its own."""
-        admin = None if self._admin is None else self._admin.pid
-        pids = (*(worker.pid for worker in self._workers), admin)
-        return [pid for pid in pids if pid is not None]
+    def _running(self, children: Iterable[Child]) -> list[int]:
+        """Pids of those that run; not reaped yet, so each is still its own."""
+        return [child.pid for child in children if child.pid is not None]
 
     # waiting
 
     def _wait(self) -> None:
         """Sleeps until a signal, word from a worker or the next deadline."""
-        deadlines = [worker.start_at for worker in self._workers if worker.start_at is not None]
-        if self._admin is not None and self._admin.watch_at is not None:
-            deadlines.append(self._admin.watch_at)
-        if self._phase is not Phase.RUNNING:
-            deadlines = [self._kill_at] if self._kill_at is not None else []
-        timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        now = time.monotonic()
+        deadlines = [self._log_pipe.start_at, self._watchdog.next_feed(now)]
+        if self._phase is Phase.RUNNING:
+            deadlines += [worker.start_at for worker in self._workers]
+            deadlines.append(self._watch.next_look())
+            if self._admin is not None:
+                deadlines.append(self._admin.watch_at)
+            deadlines += [resident.next_start for resident in self._residents]
+        else:
+            deadlines.append(self._kill_at)
+        wanted = [deadline for deadline in deadlines if deadline is not None]
+        timeout = max(0.0, min(wanted) - now) if wanted else None
         for key, _ in self._selector.select(timeout):
             if key.data is None:
                 for number in os.read(key.fd, 4096):
                     self._on_signal(signal.Signals(number))
             elif isinstance(key.data, OnDemand):
                 self._start_admin(key.data)
+            elif key.data is self._parcels:
+                self._parcels.take()
             else:
                 self._on_word(key.data)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if number == signal.SIGHUP:
-            logger.warning("SIGHUP: reload does not exist yet; nothing was done")
-        elif number in _LOG_SIGNALS:
+        if number == signal.SIGHUP and self._loader is None:
+            logger.warning(
+                "SIGHUP: this proxy keeps the configuration of its start; nothing was done"
+            )
+        elif number == signal.SIGHUP:
+            self._parcels.read_again()
+        elif number in LOG_SIGNALS:
             self._on_log_signal(number)
-        elif number in _STOP_SIGNALS and self._phase is Phase.RUNNING:
+        elif number in STOP_SIGNALS and self._phase is Phase.RUNNING:
             logger.info("%s: stopping; running requests get %g s", number.name, self._shutdown_s)
             self._stop()
-        elif number in _STOP_SIGNALS:
+        elif number in STOP_SIGNALS:
             logger.warning("%s again: not waiting for running requests", number.name)
             self._kill()
 
-    def _on_word(self, worker: _Worker) -> None:
+    def _on_word(self, worker: Worker) -> None:
         """A worker became ready, or ended without."""
         assert worker.ready_fd is not None
         if os.read(worker.ready_fd, 1):
-            worker.is_ready = True
-            worker.failed_starts = 0
+            worker.note_ready()
         self._forget_ready_fd(worker)
         if not self._was_announced and all(each.is_ready for each in self._workers):
             self._was_announced = True
@@ -208,25 +219,62 @@ class Supervisor:
             )
             notify_systemd("READY=1")
 
-    def _forget_ready_fd(self, worker: _Worker) -> None:
+    def _forget_ready_fd(self, worker: Worker) -> None:
         if worker.ready_fd is not None:
             self._selector.unregister(worker.ready_fd)
             os.close(worker.ready_fd)
             worker.ready_fd = None
 
-    # the end of a worker
+    def _look_after(self) -> None:
+        """Who makes no turn, who gets new connections, and whether all is well."""
+        tick_messages()
+        self._parcels.send_late()
+        now = time.monotonic()
+        if self._phase is Phase.RUNNING:
+            self._watch.look(self._children, now)
+            able = [
+                worker.row
+                for worker in self._workers
+                if worker.is_serving and not self._watch.is_silent(worker.row)
+            ]
+            self._seats.give(able)
+            if not self._is_well(able):
+                return
+        if self._was_announced:
+            self._watchdog.feed(now)
+
+    def _is_well(self, able: list[int]) -> bool:
+        """
+        Whether the service manager may rest: every worker makes turns or is being replaced, and one at least serves.
+
+        Not only "every worker makes turns": the manager would end the requests of all, for one whom ``process.hang_s`` ends.
+        """
+        return bool(able) and not any(self._watch.is_lost(worker.row) for worker in self._workers)
+
+    # the end of a child
 
     def _reap(self) -> None:
-        """Takes note of every worker that ended. Known pids only: other children belong to others."""
-        for worker in self._running():
-            assert worker.pid is not None
-            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+        """Takes note of every child that ended. Known pids only: other children belong to others."""
+        for child in self._children:
+            if child.pid is None:
+                continue
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if not pid:
+                continue
+            for stack in child.stacks.take():
+                logger.error("%s (pid %d): %s", child.name, pid, stack)
+            exit_code = os.waitstatus_to_exitcode(status)
+            self._parcels.forget(child.name)
+            if isinstance(child, Worker):
+                self._on_end(child, exit_code)
+            elif isinstance(child, OnDemand):
+                self._on_admin_end(child, pid, exit_code)
+            elif isinstance(child, Resident):
+                self._on_resident_end(child, pid, exit_code)
+        if self._log_pipe.pid is not None:
+            pid, status = os.waitpid(self._log_pipe.pid, os.WNOHANG)
             if pid:
-                self._on_end(worker, os.waitstatus_to_exitcode(status))
-        if self._admin is not None and self._admin.pid is not None:
-            pid, status = os.waitpid(self._admin.pid, os.WNOHANG)
-            if pid:
-                self._on_admin_end(self._admin, pid, os.waitstatus_to_exitcode(status))
+                self._log_pipe.note_end(os.waitstatus_to_exitcode(status), time.monotonic())
 
     def _on_admin_end(self, admin: OnDemand, pid: int, exit_code: int) -> None:
         """Workers do not notice; the next who asks has it started again."""
@@ -236,40 +284,46 @@ class Supervisor:
                 "%s process (pid %d) %s; started again when it is asked, not before %g s",
                 admin.name,
                 pid,
-                _describe_end(exit_code),
+                describe_end(exit_code),
                 delay_s,
             )
 
-    def _on_end(self, worker: _Worker, exit_code: int) -> None:
+    def _on_resident_end(self, resident: Resident, pid: int, exit_code: int) -> None:
+        """Requests do not notice."""
+        delay_s = resident.note_end(time.monotonic())
+        if self._phase is not Phase.RUNNING:
+            return
+        if exit_code == EXIT_CLEAN and not resident.is_wanted():
+            logger.info("%s process (pid %d) ended: it is not needed any more", resident.name, pid)
+        else:
+            logger.error(
+                "%s process (pid %d) %s; started again in %g s",
+                resident.name,
+                pid,
+                describe_end(exit_code),
+                delay_s,
+            )
+
+    def _on_end(self, worker: Worker, exit_code: int) -> None:
         now = time.monotonic()
-        pid, worker.pid = worker.pid, None
+        pid, how = worker.pid, describe_end(exit_code)
         if worker.ready_fd is not None:
             self._on_word(worker)  # it may have been ready for a moment
-        given_back = self._ledger.worker_died(worker.worker_id)
-        how = _describe_end(exit_code)
+        delay_s = worker.note_end(now)
+        given_back = self._ledger.worker_died(worker.row)
         if self._phase is not Phase.RUNNING:
-            logger.debug("worker %d (pid %d) %s", worker.worker_id, pid, how)
+            logger.debug("%s (pid %d) %s", worker.name, pid, how)
             return
-        lived_s = now - worker.started_at
-        delay_s = 0.0
-        if lived_s < HEALTHY_AFTER_S:
-            delay_s = worker.backoff_s
-            worker.backoff_s = min(worker.backoff_s * 2, LAST_BACKOFF_S)
-        else:
-            worker.backoff_s = FIRST_BACKOFF_S
-        if not worker.is_ready:
-            worker.failed_starts += 1
-        worker.start_at = now + delay_s
         logger.error(
-            "worker %d (pid %d) %s after %.1f s, %s requests in flight; started again in %g s",
-            worker.worker_id,
+            "%s (pid %d) %s after %.1f s, %s requests in flight; started again in %g s",
+            worker.name,
             pid,
             how,
-            lived_s,
+            now - worker.started_at,
             given_back,
             delay_s,
         )
-        if all(each.failed_starts >= MAX_FAILED_STARTS for each in self._workers):
+        if all(each.is_hopeless for each in self._workers):
             logger.error(
                 "giving up: every worker ended %d times in a row before it accepted connections; the messages above say why",
                 MAX_FAILED_STARTS,
@@ -288,10 +342,12 @@ class Supervisor:
         if self._admin is not None:
             self._unwatch(self._admin)
             self._admin.socket.close()
-        self._signal_all(signal.SIGTERM)
+        self._signal(self._children, signal.SIGTERM)
+        self._signal(self._children, signal.SIGCONT)  # one that is stopped acts on no other
 
     def _kill_when_due(self) -> None:
-        if self._kill_at is not None and self._pids() and time.monotonic() >= self._kill_at:
+        is_due = self._kill_at is not None and time.monotonic() >= self._kill_at
+        if is_due and self._running(self._workers):
             logger.warning("workers still run %g s after they should have ended", KILL_GRACE_S)
             self._kill()
 
@@ -299,12 +355,20 @@ class Supervisor:
         self._phase = Phase.KILLING
         self._kill_at = None
         self._exit_code = EXIT_FAILED
-        pids = self._pids()
+        pids = self._running(self._workers)
         logger.warning("killing %d workers: pid %s", len(pids), ", ".join(map(str, pids)))
-        self._signal_all(signal.SIGKILL)
+        self._signal(self._children, signal.SIGKILL)
 
-    def _signal_all(self, number: signal.Signals) -> None:
-        for pid in self._pids():
+    def _end_admin(self) -> None:
+        """The workers are gone. What the admin process does is not worth waiting for, and its end says nothing of the stop."""
+        self._signal(self._children, signal.SIGKILL)
+        self._kill_at = time.monotonic() + KILL_GRACE_S
+        while self._running(self._children) and time.monotonic() < self._kill_at:
+            self._wait()
+            self._reap()
+
+    def _signal(self, children: Iterable[Child], number: signal.Signals) -> None:
+        for pid in self._running(children):
             os.kill(pid, number)
 
     # starting
@@ -317,23 +381,57 @@ class Supervisor:
             if worker.start_at is not None and worker.start_at <= now:
                 self._start(worker)
 
-    def _start(self, worker: _Worker) -> None:
+    def _start(self, worker: Worker) -> None:
+        if not self._ledger.worker_started(worker.row):
+            worker.start_at = time.monotonic() + FIRST_BACKOFF_S
+            return
         read_fd, write_fd = os.pipe()
-        self._ledger.worker_started(worker.worker_id)
-        pid = self._fork(
-            f"worker {worker.worker_id}", partial(self._be_worker, worker, read_fd, write_fd)
-        )
+        self._watch.begin(worker.row)
+        box = self._parcels.box_for(worker.name)
+        run = partial(self._be_worker, worker, box, read_fd, write_fd)
+        pid = fork_child(worker.name, run, orphan_s=self._orphan_s)
         os.close(write_fd)
+        self._parcels.started(worker.name)
+        now = time.monotonic()
         if pid is None:
             os.close(read_fd)
-            worker.start_at = time.monotonic() + LAST_BACKOFF_S
+            worker.start_at = now + LAST_BACKOFF_S
             return
-        worker.pid = pid
-        worker.started_at = time.monotonic()
-        worker.start_at = None
-        worker.is_ready = False
-        worker.ready_fd = read_fd
+        worker.note_start(pid, read_fd, now)
         self._selector.register(read_fd, selectors.EVENT_READ, worker)
+
+    def _start_due_log(self) -> None:
+        now = time.monotonic()
+        if self._log_pipe.start_at is not None and self._log_pipe.start_at <= now:
+            self._log_pipe.start(now)
+
+    def _start_due_residents(self) -> None:
+        if self._phase is not Phase.RUNNING:
+            return
+        now = time.monotonic()
+        for resident in self._residents:
+            start_at = resident.next_start
+            if start_at is not None and start_at <= now:
+                self._start_resident(resident)
+
+    def _start_resident(self, resident: Resident) -> None:
+        self._watch.begin(resident.row)
+        # Parcels come from the loader; everybody else gets them in a box.
+        is_loader = resident is self._loader
+        mine = (
+            (self._parcels.theirs, self._parcels.answers)
+            if is_loader
+            else (self._parcels.box_for(resident.name),)
+        )
+        run = partial(self._be_resident, resident, *mine)
+        pid = fork_child(resident.name, run, orphan_s=self._orphan_s)
+        if not is_loader:
+            self._parcels.started(resident.name)
+        now = time.monotonic()
+        if pid is None:
+            resident.start_at = now + LAST_BACKOFF_S
+        else:
+            resident.note_start(pid, now)
 
     def _watch_admin(self) -> None:
         """Waits for who wants to ask, where the time for that has come."""
@@ -353,106 +451,55 @@ class Supervisor:
         if self._phase is not Phase.RUNNING:
             return  # a signal came in the same moment
         self._unwatch(admin)
-        pid = self._fork(admin.name, partial(self._be_admin, admin))
+        self._watch.begin(admin.row)
+        run = partial(self._be_admin, admin, self._parcels.box_for(admin.name))
+        pid = fork_child(admin.name, run, orphan_s=self._orphan_s)
+        self._parcels.started(admin.name)
         if pid is None:
             admin.watch_at = time.monotonic() + LAST_BACKOFF_S
         else:
             admin.note_start(pid, time.monotonic())
 
-    def _fork(self, what: str, run: Callable[[], int]) -> int | None:
-        """
-        The pid of a child that does ``run``; None: there is no room for one now, which was logged.
-
-        Signals wait meanwhile: one that came between fork and reset would run the parent's handler in the child.
-        """
-        parent_pid = os.getpid()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED_SIGNALS)
-        try:
-            pid = os.fork()
-        except OSError as error:  # too many processes, no memory: may pass
-            signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
-            logger.error(
-                "%s cannot be forked: %s; tried again in %g s", what, error.strerror, LAST_BACKOFF_S
-            )
-            return None
-        if pid == 0:
-            self._be_child(what, run, old_mask, parent_pid)
-        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
-        return pid
-
     # below: in the child
 
-    def _be_worker(self, worker: _Worker, read_fd: int, ready_fd: int) -> int:
+    def _be_worker(self, worker: Worker, box: socket.socket, read_fd: int, ready_fd: int) -> int:
+        self._begin_child(worker, box)
         os.close(read_fd)
-        self._listeners.keep_only(worker.worker_id)
+        self._listeners.keep_only(worker.row)
         if self._admin is not None:
             self._admin.socket.sock.close()
-        set_process_name(f"wsproxy-{worker.worker_id}")
-        listeners = self._listeners.by_worker[worker.worker_id]
-        return self._run_worker(worker.worker_id, listeners, _ready_writer(ready_fd))
+        set_process_name(f"wsproxy-{worker.row}")
+        listeners = self._listeners.by_worker[worker.row]
+        return self._run_worker(worker.row, listeners, box, ready_writer(ready_fd))
 
-    def _be_admin(self, admin: OnDemand) -> int:
+    def _be_admin(self, admin: OnDemand, box: socket.socket) -> int:
+        self._begin_child(admin, box, self._parcels.asks)
         self._listeners.close()
         set_process_name(f"wsproxy-{admin.name}")
-        return admin.run()
+        return admin.run(box)
 
-    def _be_child(
-        self,
-        what: str,
-        run: Callable[[], int],
-        signal_mask: set[int | signal.Signals],
-        parent_pid: int,
-    ) -> NoReturn:
-        """Never returns: the parent's stack, with its ``finally`` blocks, is not the child's to unwind."""
-        exit_code = EXIT_FAILED
-        try:
-            signal.set_wakeup_fd(-1)
-            for number in _HANDLED_SIGNALS:
-                signal.signal(
-                    number, signal.SIG_IGN if number in _IGNORED_IN_WORKERS else signal.SIG_DFL
-                )
-            signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
-            self._selector.close()
-            ready_fds = (worker.ready_fd for worker in self._workers)
-            for fd in (*self._signal_fds, *ready_fds):
-                if fd is not None:
-                    os.close(fd)
-            if end_with_parent(signal.SIGTERM, parent_pid):
-                exit_code = run()
-        except SystemExit as leaving:
-            exit_code = leaving.code if isinstance(leaving.code, int) else EXIT_FAILED
-        except BaseException:
-            logger.exception("%s failed", what)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(exit_code)
+    def _be_resident(self, resident: Resident, *mine: socket.socket) -> int:
+        self._begin_child(resident, *mine)
+        self._listeners.close()
+        if self._admin is not None:
+            self._admin.socket.sock.close()
+        set_process_name(f"wsproxy-{resident.name}")
+        return resident.run(mine[0])
 
-
-def _describe_end(exit_code: int) -> str:
-    """How a process ended, from ``os.waitstatus_to_exitcode``."""
-    if exit_code >= 0:
-        return f"ended with exit code {exit_code}"
-    try:
-        return f"was killed by {signal.Signals(-exit_code).name}"
-    except ValueError:  # a real-time signal has no name
-        return f"was killed by signal {-exit_code}"
-
-
-def _ready_writer(ready_fd: int) -> OnReady:
-    """Tells the supervisor, once, that this worker accepts connections."""
-    is_open = True
-
-    def on_ready() -> None:
-        nonlocal is_open
-        if is_open:
-            is_open = False
-            os.write(ready_fd, b"r")
-            os.close(ready_fd)
-
-    return on_ready
+    def _begin_child(self, child: Child, *mine: socket.socket) -> None:
+        """Closes what only the supervisor, or another child, needs; ``mine``: what is the child's of the parcels' ends."""
+        self._parcels.leave(*mine)
+        for other in self._children:
+            if other is not child:
+                other.stacks.close()
+        child.stacks.arm()
+        limit_messages()
+        self._log_pipe.leave()
+        self._selector.close()
+        ready_fds = (worker.ready_fd for worker in self._workers)
+        for fd in (*self._signal_fds, *ready_fds):
+            if fd is not None:
+                os.close(fd)
 
 
 def _leave_to_wakeup_fd(_number: int, _frame: FrameType | None) -> None:

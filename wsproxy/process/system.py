@@ -1,5 +1,5 @@
 """
-What the operating system is asked for: CPUs, open files, process names, word to systemd.
+What the operating system is asked for: CPUs, open files, process names, what a process does.
 
 Driven by ``process.start`` and ``process.supervisor``. Must not know workers or listeners.
 """
@@ -10,8 +10,8 @@ import ctypes
 import math
 import os
 import resource
-import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from wsproxy.config.settings import MAX_WORKERS
@@ -63,16 +63,30 @@ def end_with_parent(signal_number: int, parent_pid: int) -> bool:
     return os.getppid() == parent_pid
 
 
-def notify_systemd(state: str) -> None:
-    """Sends ``READY=1`` or the like to the service manager; does nothing without one (sd_notify(3)). # I/O."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if not path.startswith(("/", "@")):
-        return
-    if path.startswith("@"):  # abstract: no file
-        path = "\0" + path[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect(path)
-            sock.send(state.encode())
-        except OSError:
-            return  # a service manager that went away must not stop the proxy
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """What the kernel tells of a process; the letter is its first thread's (proc(5))."""
+
+    letter: str
+    cpu_s: float
+    tracer_pid: int  # who debugs it; 0: nobody
+    waits_in: str  # the function of the kernel; empty: in none, or we may not know
+
+
+def read_process(pid: int) -> ProcessState | None:
+    """None: there is none. # I/O."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        fields = (folder / "stat").read_text().rpartition(") ")[2].split()
+        status = (folder / "status").read_text()
+    except OSError:
+        return None
+    try:
+        waits_in = (folder / "wchan").read_text().strip("0\n")
+    except OSError:
+        waits_in = ""
+    tracer = next((line for line in status.splitlines() if line.startswith("TracerPid:")), ":0")
+    ticks = int(fields[11]) + int(fields[12])  # utime, stime
+    return ProcessState(
+        fields[0], ticks / os.sysconf("SC_CLK_TCK"), int(tracer.partition(":")[2]), waits_in
+    )

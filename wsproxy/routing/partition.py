@@ -15,7 +15,7 @@ def partition_servers(table: bytes, partition_id: bytes) -> tuple[bytes, ...]:
     CloneIDs of the servers that hold this partition, best first; empty where the table does not say.
 
     THE PARSER GOES HERE, once a table was captured from a real cell: the format of ``$WSPT`` is published nowhere (Q8). Then
-    ``_fast.decide`` asks it for a clone id that no server has, and requests say the version that is kept instead of -1.
+    ``_fast.decide.decide`` asks it for a clone id that no server has, and requests say the version that is kept instead of -1.
     """
     del table, partition_id
     return ()

@@ -8,10 +8,11 @@ Driven by ``dataplane`` at start and at each reload, and by explain and replay. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, fields
+from mmap import mmap
+from typing import Any, Protocol, TypeVar
 
-from wsproxy._fast.match import RouteTable
+from wsproxy._fast.decide.match import RouteTable
 from wsproxy.config.model import Config, Route, ServerCluster, UriGroup, VirtualHostGroup
 
 # "Names none" and "any port" in the rows of a RouteTable.
@@ -19,15 +20,49 @@ NONE = -1
 ANY_PORT = -1
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledRoutes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteNames:
+    """What the indices in a RouteTable's answers stand for, but for the Uris: those are in the table."""
+
+    clusters: tuple[ServerCluster, ...]
+    routes: tuple[Route, ...]  # without those that name something missing
+    # of each: VirtualHostGroup, UriGroup (NONE: all), cluster
+    rows: tuple[tuple[int, int, int], ...]
+    routed_host_groups: tuple[int, ...]  # each VirtualHostGroup of the rows once, NONE among them
+    virtual_host_groups: tuple[VirtualHostGroup, ...]
+    uri_group_names: tuple[str, ...]
+    affinity_cookies: frozenset[str]  # AffinityCookie of all Uris
+    affinity_url_identifiers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledRoutes(RouteNames):
     """The RouteTable of a Config, and what the indices in its answers stand for."""
 
     table: RouteTable
-    clusters: tuple[ServerCluster, ...]
-    routes: tuple[Route, ...]  # without those that name something missing
-    virtual_host_groups: tuple[VirtualHostGroup, ...]
-    uri_groups: tuple[UriGroup, ...]
+
+    @classmethod
+    def mapped(
+        cls, memory: bytes | bytearray | memoryview | mmap, names: RouteNames
+    ) -> CompiledRoutes:
+        """
+        Those that another process compiled: ``memory`` has what its ``table.flat()`` gave, ``names`` is what its ``names`` were.
+
+        Takes the same time for any number of Uris. ``memory`` is kept, and must not be written to any more (``RouteTable.mapped``).
+
+        Raises:
+            ValueError: ``memory`` is no such table.
+        """
+        return cls(table=RouteTable.mapped(memory), **_fields(names))
+
+    @property
+    def names(self) -> RouteNames:
+        """All but the table, for whoever maps that."""
+        return RouteNames(**_fields(self))
+
+    def uri_name(self, group: int, uri: int) -> str:
+        """A Uri of a UriGroup that a Route names, as the file has it."""
+        return self.table.uri_text(group, uri).decode()
 
 
 class _Named(Protocol):
@@ -59,27 +94,27 @@ def build_route_table(config: Config, *, exact_first: bool = False) -> CompiledR
             continue
         kept.append(route)
         rows.append((vhost_group, uri_group, cluster))
+    uris = [uri for group in config.uri_groups for uri in group.uris]
     return CompiledRoutes(
-        table=RouteTable(
-            [_vhost_rows(group) for group in config.virtual_host_groups],
-            [_uri_rows(group) for group in config.uri_groups],
-            rows,
-            exact_first=exact_first,
-        ),
+        table=RouteTable(*group_rows(config), rows, exact_first=exact_first),
         clusters=config.server_clusters,
         routes=tuple(kept),
+        rows=tuple(rows),
+        routed_host_groups=tuple(dict.fromkeys(row[0] for row in rows)),
         virtual_host_groups=config.virtual_host_groups,
-        uri_groups=config.uri_groups,
+        uri_group_names=tuple(group.name for group in config.uri_groups),
+        affinity_cookies=frozenset(uri.affinity_cookie for uri in uris),
+        affinity_url_identifiers=frozenset(uri.affinity_url_identifier for uri in uris),
     )
 
 
-def build_group_tables(config: Config) -> tuple[RouteTable, RouteTable]:
-    """A route for each VirtualHostGroup alone, and one for each UriGroup: for who wants to know why a Route does not match."""
-    hosts = [_vhost_rows(group) for group in config.virtual_host_groups]
-    uris = [_uri_rows(group) for group in config.uri_groups]
+def group_rows(
+    config: Config,
+) -> tuple[list[list[tuple[bytes, int]]], list[list[tuple[bytes, bytes, bytes]]]]:
+    """The VirtualHostGroups and the UriGroups as a RouteTable takes them."""
     return (
-        RouteTable(hosts, [], [(index, NONE, 0) for index in range(len(hosts))]),
-        RouteTable([], uris, [(NONE, index, 0) for index in range(len(uris))]),
+        [_vhost_rows(group) for group in config.virtual_host_groups],
+        [_uri_rows(group) for group in config.uri_groups],
     )
 
 
@@ -89,6 +124,10 @@ def first_by_name(items: Sequence[_NamedT]) -> dict[str, int]:
     for index, item in enumerate(items):
         indices.setdefault(item.name, index)
     return indices
+
+
+def _fields(names: RouteNames) -> dict[str, Any]:
+    return {each.name: getattr(names, each.name) for each in fields(RouteNames)}
 
 
 def _index(indices: dict[str, int], name: str | None) -> int | None:

@@ -11,7 +11,7 @@ import java.util.Collections;
 import java.util.StringJoiner;
 
 /**
- * Says as JSON what the application sees of a request. The same class runs in Open Liberty and in Tomcat.
+ * Says as JSON what the application sees of a request. The same class runs in Open Liberty, Tomcat and Jetty.
  *
  * <p>GET /count counts in the session, GET /who touches no session, GET /held?name=X&until=FILE says in the log that it is
  * there and answers when the file exists, POST /echo gives the body back.

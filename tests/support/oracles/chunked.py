@@ -1,7 +1,7 @@
 """
 Chunked bodies read from the whole text at once (RFC 9112 7.1).
 
-Driven by the parity tests with everything that was fed; the compiled reader sees the same in pieces. Must not share code
+Driven by tests/unit/_fast with everything that was fed; the compiled reader sees the same in pieces. Must not share code
 with ``wsproxy/_fast``.
 """
 

@@ -1,7 +1,7 @@
 """
 The reasons for which a head or body is refused, by name.
 
-Numbers as in ``wsproxy/_fast/fields.pxd``; ``tests/unit/fast/test_head.py`` compares the two. Must not import the compiled
+Numbers as in ``wsproxy/_fast/http/fields.pxd``; ``tests/unit/_fast/http/test_head.py`` compares the two. Must not import the compiled
 parsers: an oracle that asks them is none.
 """
 
@@ -45,6 +45,7 @@ class HeadError(IntEnum):
     TRACE_WITH_BODY = 30
     BAD_MAX_FORWARDS = 31
     AMBIGUOUS_PATH = 32
+    TLS_HANDSHAKE = 33
 
 
 class RefusedError(Exception):

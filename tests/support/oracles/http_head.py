@@ -1,7 +1,7 @@
 """
 Request and response heads read the slow and obvious way: RFC 9110 and RFC 9112, sections named beside each rule.
 
-Driven by the parity tests. Reads whole lines, first to last, and refuses at the first that is wrong; what only the head
+Driven by tests/unit/_fast. Reads whole lines, first to last, and refuses at the first that is wrong; what only the head
 as a whole can show (framing, Host) is judged after the last line. Must not share code with ``wsproxy/_fast``.
 """
 
@@ -48,6 +48,9 @@ KINDS = {
 }
 PRIVATE = 8
 OWN = 14
+LOOK_ALIKE = 15
+# Of names that are written anew or end here: CGI and what is like it takes ``_`` and ``-`` for the same (RFC 3875 4.1.18).
+IMITATED = {b"content-length", b"transfer-encoding", b"keep-alive", b"proxy-connection"}
 # Connection cannot take these away: a message whose framing is lost is another message.
 OWN_OPTIONS = {b"close", b"keep-alive", b"upgrade"}  # mean something themselves, name no field
 NEVER_DROPPED = {b"host", b"content-length", b"transfer-encoding"}
@@ -88,8 +91,11 @@ def welcomes_trailers(fields: Fields) -> bool:
 def kind_of(name: bytes) -> int:
     if name.startswith((b"$ws", b"_ws_")):
         return PRIVATE
-    if name.startswith(b"x-wsproxy-") and name != b"x-wsproxy-":
+    hyphens = name.replace(b"_", b"-")
+    if hyphens.startswith(b"x-wsproxy-") and hyphens != b"x-wsproxy-":
         return OWN
+    if hyphens.startswith(b"-ws-") or (hyphens != name and hyphens in IMITATED):
+        return LOOK_ALIKE
     return KINDS.get(name, 0)
 
 
@@ -269,6 +275,9 @@ def parse_request(
     refuse_ambiguous: bool = False,
 ) -> dict[str, object] | None:
     """What the head says; None while it is not whole. Raises RefusedError."""
+    # RFC 8446 5.1: handshake(22), and the major version of all records
+    if data.startswith(b"\x16\x03"):
+        raise RefusedError(HeadError.TLS_HANDSHAKE)
     end = data.find(b"\n")
     if end < 0:
         if len(data) > LONGEST_METHOD + len(b" ") + target_bytes + len(b" HTTP/1.1\r"):

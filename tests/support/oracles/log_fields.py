@@ -1,4 +1,4 @@
-"""Readable twin of ``_fast.logfields``: the usual wording of a message as a pattern."""
+"""Readable twin of ``_fast.logs.fields``: the usual wording of a message as a pattern."""
 
 from __future__ import annotations
 

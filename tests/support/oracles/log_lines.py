@@ -1,4 +1,4 @@
-"""Readable twin of ``_fast.loglines``: what each line of http_plugin.log is."""
+"""Readable twin of ``_fast.logs.lines``: what each line of http_plugin.log is."""
 
 from __future__ import annotations
 

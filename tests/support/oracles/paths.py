@@ -1,7 +1,7 @@
 """
 Which paths two readers may understand differently: by taking them apart and decoding them, as those readers would.
 
-Driven by the parity tests. Must not share code with ``wsproxy/_fast``.
+Driven by tests/unit/_fast. Must not share code with ``wsproxy/_fast``.
 """
 
 from __future__ import annotations

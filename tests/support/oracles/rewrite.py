@@ -1,15 +1,18 @@
 """
 Heads as they go on, written the slow and obvious way (RFC 9110 7.6, PLUGIN.md 6).
 
-Driven by the parity tests; builds on the oracle that reads heads. Must not share code with ``wsproxy/_fast``.
+Driven by tests/unit/_fast; builds on the oracle that reads heads. Must not share code with ``wsproxy/_fast``.
 """
 
 from __future__ import annotations
 
 from tests.support.oracles.http_head import (
     HOP_BY_HOP,
+    LOOK_ALIKE,
     NEVER_DROPPED,
+    OWN,
     OWN_OPTIONS,
+    kind_of,
     parse_request,
     parse_response,
     split_list,
@@ -42,8 +45,8 @@ def rewritten_names(*, keep_trailer: bool) -> set[bytes]:
 
 
 def is_own(name: bytes) -> bool:
-    """Between a client and wsproxy: neither side's goes on to the other."""
-    return name.startswith(b"x-wsproxy-") and name != b"x-wsproxy-"
+    """Between a client and wsproxy, or what looks like a field that is written anew: neither side's goes on to the other."""
+    return kind_of(name) in (OWN, LOOK_ALIKE)
 
 
 def is_private(name: bytes) -> bool:
@@ -58,6 +61,7 @@ def request(
     port: int,
     keep_private: bool,
     failover: bool,
+    secure: bool = False,
     via: bytes = b"",
     trailers: bool = False,
     more: list[bytes] | None = None,
@@ -108,8 +112,8 @@ def request(
     if via:
         out.append(b"Via: 1.%d %b" % (minor, via))
     own = [
-        (b"$WSIS", b"false"),
-        (b"$WSSC", b"http"),
+        (b"$WSIS", b"true" if secure else b"false"),
+        (b"$WSSC", b"https" if secure else b"http"),
         (b"$WSRA", peer),
         (b"$WSRH", peer),
         (b"$WSPR", b"HTTP/1.%d" % minor),

@@ -1,7 +1,7 @@
 """
 SipHash-2-4 with Python's whole numbers, from the paper (J.-P. Aumasson, D. J. Bernstein, 2012).
 
-Driven by the parity tests. Must not share code with ``wsproxy/_fast``.
+Driven by tests/unit/_fast. Must not share code with ``wsproxy/_fast``.
 """
 
 from __future__ import annotations

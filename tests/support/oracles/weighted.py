@@ -1,7 +1,7 @@
 """
 The server choice of PLUGIN 3.4, 4 and 5.2 over plain lists: weighted round robin, down marks, probes, limits, backups.
 
-Driven by the parity and unit tests, which feed it the same calls as ``Cluster``. Must not share code with ``wsproxy/_fast``.
+Driven by tests/unit/_fast, which feeds it the same calls as ``Cluster``. Must not share code with ``wsproxy/_fast``.
 Weights: divided by their greatest common divisor, one less a request, at or below zero passed over; when no usable server is
 above zero each gets the smallest multiple of its own start weight that lifts at least one usable server (Q6), and none
 rises above its start weight. Backups in order, or balanced the same way among themselves. A last chance for what is down.
@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-USABLE, PROBE, DOWN, DRAINED, FULL, TRIED = range(6)
+USABLE, PROBE, DOWN, DRAINED, FULL, TRIED, OUT = range(7)
 NONE_REACHABLE, ALL_FULL = -1, -2
 LEAST_WEIGHT = -1_000_000
 
@@ -27,7 +27,7 @@ class Server:
     weight: int = 0
     down_until: int | None = None
     probe_by: int | None = None
-    drained: bool = False
+    hold: int = 0  # 1: drained, 2: taken down
     running: dict[int, int] = field(default_factory=dict)  # worker -> requests
 
     @property
@@ -63,12 +63,16 @@ class WeightedCluster:
     def members(self) -> list[int]:
         return self.primaries + self.backups
 
-    def judge(self, index: int, now: int, tried: Collection[int] = ()) -> int:
+    def judge(
+        self, index: int, now: int, tried: Collection[int] = (), *, has_session: bool = False
+    ) -> int:
         server = self.servers[index]
         if index in tried:
             return TRIED
-        if server.drained:
+        if server.hold == 1 and not has_session:
             return DRAINED
+        if server.hold == 2:
+            return OUT
         if 0 < server.most_connections <= server.inflight:
             return FULL
         if server.down_until is None:
@@ -101,7 +105,7 @@ class WeightedCluster:
 
     def take(self, index: int, worker: int, now: int) -> int:
         """Affinity: this server or none; the only server is tried though it is marked down (PQ71608, Q9)."""
-        verdict = self.judge(index, now)
+        verdict = self.judge(index, now, has_session=True)
         if verdict == DOWN and self.members == [index] and self.last_chance:
             verdict = USABLE
         if verdict in (USABLE, PROBE):
@@ -114,7 +118,7 @@ class WeightedCluster:
     def pick(self, worker: int, now: int, tried: Collection[int] = ()) -> int:
         """Regular balancing."""
         if self.cluster_address is not None:
-            if self.cluster_address not in tried:
+            if self.cluster_address not in tried and not self.servers[self.cluster_address].hold:
                 self.enter(self.cluster_address, worker, probe=False)
                 return self.cluster_address
             chosen = None

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.process import WAIT_S
-from wsproxy._fast.state import SharedState, now_ms
+from wsproxy._fast.state.segment import SharedState, now_ms
 from wsproxy.admin.live import LiveProxy, ProxyFacts
 from wsproxy.admin.messages import ExplainQuestion, digest_of
 from wsproxy.admin.server import serve
@@ -36,7 +36,9 @@ XML = """<Config><ServerCluster Name="farm"{more}>
 def plan(tmp_path: Path) -> Plan:
     file = tmp_path / "plugin-cfg.xml"
     file.write_text(XML.format(more=""))
-    return build_plan(load_config(file).config, Settings(), SharedState())
+    made = build_plan(load_config(file).config, Settings(), SharedState())
+    made.apply()
+    return made
 
 
 @pytest.fixture
@@ -172,5 +174,5 @@ def test_state_of_another_plan_is_refused(plan: Plan, tmp_path: Path) -> None:
     file = tmp_path / "other.xml"
     file.write_text(XML.format(more="").replace('"s1"', '"s3"'))
     other = build_plan(load_config(file).config, Settings(), SharedState())
-    with pytest.raises(ValueError, match="allowed are those of the same plan"):
+    with pytest.raises(ValueError, match="allowed are those of a twin"):
         plan.state.copy_to(other.state)

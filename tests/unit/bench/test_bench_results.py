@@ -94,7 +94,7 @@ def test_result_is_good_only_with_every_duty_done_and_every_answer_good() -> Non
 
 def test_ratio_table_has_a_row_for_each_peer_and_none_without_us() -> None:
     both = results([measurement("wsproxy", 1, 10), measurement("nginx", 1, 20)])
-    assert report.ratio_rows(both) == [["nginx", "0.50", "1.00", "1.00", "1.00"]]
+    assert report.ratio_rows(both) == [["nginx", "0.500", "1.00", "1.00", "1.00"]]
     assert report.ratio_rows(results([measurement("nginx", 1, 20)])) == []
 
 
@@ -140,7 +140,7 @@ def test_kept_result_is_shown_as_markdown(tmp_path: Path) -> None:
         "| nginx | 20.00 | 5.00 | 15.00 | 20,000 | 500 | 900 | 99 | 0 |"
         in shown.output.splitlines()
     )
-    assert "| nginx | 0.50 | 1.00 | 1.00 | 1.00 |" in shown.output.splitlines()
+    assert "| nginx | 0.500 | 1.00 | 1.00 | 1.00 |" in shown.output.splitlines()
 
 
 def test_core_that_others_filled_is_not_blamed_on_the_load_side() -> None:

@@ -31,6 +31,7 @@ from bench.macro.render import Addresses
 from bench.macro.scenarios import SCENARIOS, Scenario
 from bench.macro.verify import answer_complaints, check_echo
 from bench.macro.wrk import command, run_wrk
+from tests.support.process import WAIT_S
 from wsproxy.config.settings import ListenerSettings
 
 PORT = 41004
@@ -276,7 +277,7 @@ def test_upstream_answers_in_four_chunks_and_reads_an_upload_first(tmp_path: Pat
             with pytest.raises(TimeoutError):
                 sock.recv(1)
             sock.sendall(body[-1:])
-            sock.settimeout(5)
+            sock.settimeout(WAIT_S)
             assert sock.recv(15) == b"HTTP/1.1 200 OK"
 
 

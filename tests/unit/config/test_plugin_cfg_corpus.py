@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from tests.support.real_files import CORPUS, needs_corpus
 from wsproxy.config.xml import load_config, parse_config
 from wsproxy.errors import ConfigRefusedError
 
-CORPUS = Path(__file__).resolve().parents[4] / "shared" / "corpus"
-pytestmark = pytest.mark.skipif(
-    not CORPUS.is_dir(), reason="the corpus of real files (../shared/corpus) is not on this machine"
-)
+pytestmark = needs_corpus
 
 # file -> (line, code) of every warning
 WHOLE: dict[str, list[tuple[int, str]]] = {
     "plugin-cfg/01-studyproject-29-clusters.xml": [
+        (8, "windows-path"),
+        (9, "esi-default"),
         (27, "transport-no-keyring"),
         (42, "keyring-kdb"),
         (63, "transport-unused"),
         (79, "transport-unused"),
     ],
-    "plugin-cfg/02-openliberty-generated-2016-a.xml": [(2, "no-route"), (15, "keyring-kdb")],
     "plugin-cfg/04-openliberty-wsoc-trace.xml": [
         (13, "placeholder"),
+        (14, "esi-default"),
         (18, "placeholder"),
         (30, "placeholder"),
         (31, "placeholder"),
         (31, "keyring-kdb"),
     ],
-    "plugin-cfg/05-openliberty-paused-endpoint-srv02.xml": [(18, "route-cluster-unknown")],
+    "plugin-cfg/05-openliberty-paused-endpoint-srv02.xml": [
+        (2, "no-route"),
+        (4, "esi-default"),
+        (18, "route-cluster-unknown"),
+    ],
     "plugin-cfg/06-openliberty-merge-improper-subset-expected.xml": [
+        (4, "esi-default"),
         (10, "cluster-unrouted"),
         (12, "transport-no-keyring"),
         (24, "transport-no-keyring"),
@@ -40,23 +43,35 @@ WHOLE: dict[str, list[tuple[int, str]]] = {
         (80, "virtual-host-shared"),
     ],
     "plugin-cfg/07-openliberty-merge-improper-subset-srv-a1.xml": [
+        (5, "esi-default"),
         (18, "transport-no-keyring"),
     ],
-    "plugin-cfg/09-openliberty-vhost-port-test-app01.xml": [(21, "keyring-kdb")],
-    "plugin-cfg/10-openliberty-merge-test1-empty-expected.xml": [(2, "no-route")],
+    "plugin-cfg/09-openliberty-vhost-port-test-app01.xml": [
+        (4, "esi-default"),
+        (21, "keyring-kdb"),
+    ],
     "plugin-cfg/15-liberty-vm-labs-static.xml": [(8, "attribute-unknown")],
-    "plugin-cfg/16-liberty-vm-labs-intelligent-management.xml": [
+    "liberty/plugin-cfg-s1.xml": [(6, "esi-default")],
+    "liberty/plugin-cfg-s2.xml": [(6, "esi-default")],
+    "liberty/plugin-cfg-s3.xml": [(6, "esi-default")],
+    "liberty/plugin-cfg-merged-s1-s2-s3.xml": [(4, "esi-default")],
+    "liberty/plugin-cfg-s4.xml": [(6, "esi-default"), (45, "keyring-kdb")],
+}
+# whole, but nothing could be forwarded: (line, code) of every problem
+ROUTELESS = {
+    "02-openliberty-generated-2016-a.xml": [
+        (2, "no-route"),
+        (4, "esi-default"),
+        (15, "keyring-kdb"),
+    ],
+    "10-openliberty-merge-test1-empty-expected.xml": [(2, "no-route"), (6, "esi-default")],
+    "16-liberty-vm-labs-intelligent-management.xml": [
         (2, "no-route"),
         (11, "placeholder"),
         (14, "not-carried-out"),
         (16, "placeholder"),
         (22, "placeholder"),
     ],
-    "liberty/plugin-cfg-s1.xml": [],
-    "liberty/plugin-cfg-s2.xml": [],
-    "liberty/plugin-cfg-s3.xml": [],
-    "liberty/plugin-cfg-merged-s1-s2-s3.xml": [],
-    "liberty/plugin-cfg-s4.xml": [(45, "keyring-kdb")],
 }
 # file -> (line, code) of every error, and a word of the reason
 BROKEN: dict[str, tuple[list[tuple[int, str]], str]] = {
@@ -98,9 +113,19 @@ def test_a_broken_file_is_refused_with_its_reason(name: str) -> None:
     assert reason in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ROUTELESS)
+def test_a_file_without_route_is_refused(name: str) -> None:
+    """The one error: nothing would be forwarded."""
+    with pytest.raises(ConfigRefusedError, match="no request is forwarded") as refused:
+        load_config(CORPUS / "plugin-cfg" / name)
+    problems = refused.value.problems
+    assert [(problem.line, problem.code) for problem in problems] == ROUTELESS[name]
+    assert [problem.code for problem in problems if problem.severity == "error"] == ["no-route"]
+
+
 def test_every_configuration_of_the_corpus_is_judged_here() -> None:
     found = {str(path.relative_to(CORPUS)) for path in CORPUS.glob("*/*.xml")}
-    assert found == {*WHOLE, *(f"plugin-cfg/{name}" for name in BROKEN)}
+    assert found == {*WHOLE, *(f"plugin-cfg/{name}" for name in (*BROKEN, *ROUTELESS))}
 
 
 def test_twenty_nine_clusters_come_out_whole() -> None:
@@ -120,6 +145,7 @@ def test_a_fragment_put_into_a_config_shows_the_vendor_mistake() -> None:
         (2, "word-spelling"),
         (3, "attribute-unknown"),
         (6, "attribute-unknown"),
+        (10, "uri-group-unreached"),
         (13, "route-hosts-unknown"),
     ]
     assert "NOT used; allowed is CloneID" in str(loaded.problems[1])

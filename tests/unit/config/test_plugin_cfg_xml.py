@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from wsproxy.config.xml import MAX_DEPTH, MAX_FILE_BYTES, load_config, parse_config
+from wsproxy.config.fmt import format_config
+from wsproxy.config.xml import MAX_DEPTH, load_config, parse_config
+from wsproxy.config.xml_tree import MAX_FILE_BYTES
 from wsproxy.errors import ConfigRefusedError, Problem
 
 MINIMAL = """<Config>
@@ -51,9 +53,16 @@ def test_carriage_returns_count_no_lines_of_their_own() -> None:
     assert [config.server_clusters[0].line, config.routes[0].line] == [2, 3]
 
 
+# What a file needs to be used at all: a Route that leads somewhere.
+ROUTE = (
+    '<ServerCluster Name="c"><Server Name="s"><Transport Hostname="h" Port="1"/></Server></ServerCluster>'
+    '<Route ServerCluster="c"/>'
+)
+
+
 def test_lines_beyond_sixteen_bits_are_exact() -> None:
     """libxml2 keeps 16 bits for a line; problems in generated files lie beyond them."""
-    text = "<Config>\n" + "\n" * 70_000 + "<Oops\n/>\n<Log/>\n</Config>"
+    text = "<Config>\n" + "\n" * 70_000 + f"<Oops\n/>\n<Log/>\n{ROUTE}</Config>"
     loaded = parse_config(text.encode(), "f")
     assert next(p.line for p in loaded.problems if p.code == "element-unknown") == 70_002
     assert loaded.config.log is not None
@@ -61,7 +70,7 @@ def test_lines_beyond_sixteen_bits_are_exact() -> None:
 
 
 def test_tags_in_comments_cdata_and_instructions_do_not_shift_lines() -> None:
-    text = "<?go <a> ?>\n<!-- <b>\n-->\n<Config><![CDATA[ <c>\n ]]>\n<Log/></Config>"
+    text = f"<?go <a> ?>\n<!-- <b>\n-->\n<Config><![CDATA[ <c>\n ]]>\n<Log/>{ROUTE}</Config>"
     loaded = parse_config(text.encode(), "f")
     assert loaded.config.log is not None
     assert loaded.config.log.line == text[: text.index("<Log")].count("\n") + 1
@@ -71,13 +80,17 @@ def test_all_problems_are_told_at_once_in_file_order() -> None:
     problems = refusal(
         b'<Config RefreshInterval="x">\n<Log LogLevel="y"/>\n<Route/>\n<UriGroup/>\n</Config>'
     )
-    assert codes(problems)[:4] == ["attribute-value", "attribute-value", *["attribute-missing"] * 2]
+    assert codes(problems)[:5] == [
+        *("attribute-value", "no-route", "attribute-value"),
+        *["attribute-missing"] * 2,
+    ]
     assert [problem.line for problem in problems] == sorted(problem.line for problem in problems)
 
 
 def test_the_text_of_a_refusal_lists_every_error_and_no_warning() -> None:
+    text = f'<Config RefreshInterval="x" Oops="">\n<Log LogLevel="y"/>{ROUTE}</Config>'
     with pytest.raises(ConfigRefusedError) as refused:
-        parse_config(b'<Config RefreshInterval="x" Oops="">\n<Log LogLevel="y"/></Config>', "f.xml")
+        parse_config(text.encode(), "f.xml")
     lines = str(refused.value).splitlines()
     assert [line.split(": ")[0] for line in lines] == ["f.xml:1", "f.xml:2"]
     assert "attribute-unknown" in codes(refused.value.problems)
@@ -103,14 +116,40 @@ def test_one_attribute_of_ten_megabytes_is_refused() -> None:
     assert problem.code == "xml-limit"
 
 
+@pytest.mark.timeout(20)  # lxml takes the square of their number in time
+def test_an_element_with_200000_attributes_is_refused() -> None:
+    attributes = "".join(f' a{n}="1"' for n in range(200_000))
+    (problem,) = refusal(f"<Config>{ROUTE}\n<Log{attributes}/></Config>".encode())
+    assert (problem.code, problem.line) == ("xml-limit", 2)
+
+
+@pytest.mark.parametrize("behind", ["", '<Odd xmlns="relative"/>'])
+def test_a_prefix_that_is_not_declared_is_refused(behind: str) -> None:
+    """Also where the parser has a warning behind it, which is all that lxml looks at."""
+    (problem,) = refusal(f'<Config>\n<Log q:a="1"/>\n{behind}{ROUTE}</Config>'.encode())
+    assert (problem.code, problem.line) == ("xml-malformed", 2)
+    assert "without prefixes" in problem.allowed
+
+
 def test_elements_nested_beyond_the_limit_are_refused() -> None:
     def nested(depth: int) -> bytes:
         inside = b"<a>" * depth + b"</a>" * depth
-        return b"<Config><RequestMetrics>" + inside + b"</RequestMetrics></Config>"
+        return b"<Config><RequestMetrics>%b</RequestMetrics>%b</Config>" % (inside, ROUTE.encode())
 
-    assert codes(parse_config(nested(MAX_DEPTH - 1), "f").problems) == ["no-route"]
+    assert codes(parse_config(nested(MAX_DEPTH - 1), "f").problems) == []
     assert "xml-limit" in codes(refusal(nested(MAX_DEPTH)))
     assert codes(refusal(nested(5000))) == ["xml-limit"]
+
+
+def test_elements_that_are_not_known_nest_no_deeper() -> None:
+    """They are kept to be written again, and compared with what was written."""
+
+    def nested(depth: int) -> bytes:
+        return b"<Config>%b%b%b</Config>" % (b"<a>" * depth, b"</a>" * depth, ROUTE.encode())
+
+    assert codes(parse_config(nested(MAX_DEPTH), "f").problems) == ["element-unknown"]
+    assert codes(refusal(nested(MAX_DEPTH + 1))) == ["element-unknown", "xml-limit"]
+    assert "</a>" in format_config(nested(MAX_DEPTH), "f")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
@@ -121,7 +160,8 @@ def test_a_doctype_is_refused_wherever_it_hides(before: str, encoding: str) -> N
 
 
 def test_a_doctype_in_a_comment_is_a_comment() -> None:
-    assert codes(parse_config(b"<!-- <!DOCTYPE x> --><Config/>", "f").problems) == ["no-route"]
+    text = f"<!-- <!DOCTYPE x> --><Config>{ROUTE}</Config>"
+    assert codes(parse_config(text.encode(), "f").problems) == []
 
 
 def entity_bomb() -> str:
@@ -172,7 +212,7 @@ def test_an_external_entity_is_not_read(
 def test_xinclude_is_just_an_unknown_element(tmp_path: Path) -> None:
     secret = tmp_path / "secret.xml"
     secret.write_text("<TOPSECRET/>")
-    text = f'<Config xmlns:i="http://www.w3.org/2001/XInclude"><i:include href="{secret.as_uri()}"/></Config>'
+    text = f'<Config xmlns:i="http://www.w3.org/2001/XInclude"><i:include href="{secret.as_uri()}"/>{ROUTE}</Config>'
     loaded = parse_config(text.encode(), "f")
     assert "element-unknown" in codes(loaded.problems)
     assert "TOPSECRET" not in repr(loaded)
@@ -198,6 +238,8 @@ def test_the_path_is_kept_in_the_config(tmp_path: Path) -> None:
 
 
 def test_a_password_is_in_no_representation() -> None:
-    config = parse_config(b'<Config SSLPKCSPassword="hunter2"/>', "f").config
+    config = parse_config(
+        f'<Config SSLPKCSPassword="hunter2">{ROUTE}</Config>'.encode(), "f"
+    ).config
     assert config.sslpkcs_password == "hunter2"
     assert "hunter2" not in repr(config)

@@ -40,7 +40,7 @@ EVERY_SETTING = dict(_every_setting())
 def test_docs_have_a_line_for_each_setting(name: str) -> None:
     """docs/settings.md lists name, default, range and meaning exactly as the code has them."""
     info = EVERY_SETTING[name]
-    default = "" if info.required else f"`{json.dumps(info.default)}` "
+    default = "" if info.required or info.default is None else f"`{json.dumps(info.default)}` "
     line = f"| `{name}` | {default}| {allowed_values(info)} | {_description(info)} |"
     assert line in (DOCS / "settings.md").read_text().splitlines()
 

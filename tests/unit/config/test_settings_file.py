@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.certificates import Authority
 from wsproxy.config.settings import FallbackSettings, ListenerSettings, Settings
-from wsproxy.config.settings_file import parse_settings, read_settings
+from wsproxy.config.settings_file import load_settings, load_text, parse_settings, read_settings
+from wsproxy.config.settings_probe import expected_ranges, is_probing, probe_of
 from wsproxy.errors import ConfigRefusedError
 
 FILE = Path("wsproxy.toml")
@@ -137,8 +138,12 @@ last_chance = 1
             '3: http.via: found "a b"; allowed is a word of at most 255 letters, digits, - . _, or HOST:PORT',
         ),
         (
-            "[fallback]\nupstream = ':80'",
+            "[fallback]\nupstream = ':80'\nmode = 'upstream'",
             "2: fallback.upstream: found ':80'; allowed is HOST:PORT (the host is missing)",
+        ),
+        (
+            "[process]\nhang_s = 0.5",
+            "2: process.hang_s: found 0.5; allowed is 0, or a number from 1",
         ),
         (
             "[limits]\nhead_bytes = 2048",
@@ -153,6 +158,82 @@ last_chance = 1
 def test_problem_names_line_and_what_is_allowed(text: str, problem: str) -> None:
     """Each kind of mistake gets its own sentence."""
     assert _refusal(text) == [f"wsproxy.toml:{problem}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("[balancing]\ntrust = []", "allowed is one of backups, last_chance"),
+        ("[balancing]\ntrust = []", "(trust is a setting of [upstream.tls] and of [forwarded])"),
+        ("[limits]\nkeepalive_s = 5", "(keepalive_s is a setting of [timeouts])"),
+        ("[upstream.tls]\npassword_fil = ''", "did you mean password_file?"),
+        ("[explain]\ntrust = []", "did you mean trusted?"),
+        ("keepalive = 5", "did you mean timeouts.keepalive_s?"),
+        ("[[listener]]\naddress = ':1'\ncipher = ''", "did you mean ciphers?"),
+    ],
+)
+def test_an_unknown_setting_is_looked_for_in_its_own_table_first(text: str, hint: str) -> None:
+    """Whoever names a table means it: another one's is only pointed to, where it has the very name."""
+    [problem] = _refusal(text)
+    assert hint in problem
+    assert "did you mean trusted" not in problem or "explain.trust" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[fallback]\ndirectory = '/'", '2: fallback.directory: found "/", which has no effect with mode = "404"; allowed with mode = "directory"'),
+        ("[fallback]\nupstream = 'h:1'", '2: fallback.upstream: found "h:1", which has no effect with mode = "404"; allowed with mode = "upstream"'),
+        ("[fallback]\nmode = 'directory'\ndirectory = '/'\nupstream = 'h:1'", '4: fallback.upstream: found "h:1", which has no effect with mode = "directory"; allowed with mode = "upstream"'),
+        ("[log]\naccess = ' a.log'", '2: log.access: found " a.log", which begins or ends with a blank; allowed is the same without'),
+        ('[http]\nvia = "a\\nb"', '2: http.via: found "a\\nb", which has a line break in it; allowed is text without'),
+        ('[admin]\nsocket = "/x\\ty"', '2: admin.socket: found "/x\\ty", which has a control character in it; allowed is text without'),
+        ('[explain]\ntrusted = ["10.0.0.1", " 10.0.0.2"]', '2: explain.trusted: found " 10.0.0.2", which begins or ends with a blank; allowed is the same without'),
+    ],
+)  # fmt: skip
+def test_what_has_no_effect_or_is_not_meant_is_refused(text: str, problem: str) -> None:
+    """A folder that nobody serves from is a site of 404s; a blank in a path is a file that nobody finds."""
+    assert _refusal(text) == [f"wsproxy.toml:{problem}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        ("", []),
+        ("[queue]\nsize = 1\nwait_s = 1", []),
+        ("[queue]\nwait_s = 1", ["2: queue.wait_s: found 1.0, which has no effect with queue.size = 0: nobody waits; allowed with size above 0"]),
+        ("[queue]\nwait_s = 5.0", []),
+        ("[log]\naccess_format = 'json'", ['2: log.access_format: found "json", which has no effect with log.access = "off"; allowed with access = "FILE"']),
+        ("[log]\nplugin = 'off'\nplugin_dates = 'old'", ['3: log.plugin_dates: found "old", which has no effect with log.plugin = "off"; allowed with http_plugin.log']),
+        ("[upstream]\npool_size = 0\npool_idle_s = 9", ["3: upstream.pool_idle_s: found 9.0, which has no effect with pool_size = 0: no connection is kept; allowed with pool_size above 0"]),
+        ("[upstream]\nproxy_protocol = 'v2'\npool_size = 9", ['3: upstream.pool_size: found 9, which has no effect with proxy_protocol = "v2": no connection is kept; allowed with proxy_protocol = "none"']),
+        ("[upgrade]\nprotocols = []\n[timeouts]\ntunnel_s = 9", ["4: timeouts.tunnel_s: found 9.0, which has no effect with upgrade.protocols = []: nothing is upgraded; allowed with a protocol in upgrade.protocols"]),
+        ("[[listener]]\naddress = ':1'\n[[listener]]\naddress = ':2'\nmin_version = '1.3'", ['5: listener.min_version: found "1.3", which has no effect without certificates; allowed with certificates']),
+        ("[timeouts]\nhead_s = 10000\nbody_s = 3600", ["2: timeouts.head_s: found 10000, which is 2 h 46 min 40 s; allowed is seconds: 10 where 10000 milliseconds were meant"]),
+        ("[upstream]\nconnect_s = 300", ["2: upstream.connect_s: found 300, which is 5 min; allowed is seconds"]),
+    ],
+)  # fmt: skip
+def test_what_is_idle_or_hardly_meant_is_a_warning(text: str, warnings: list[str]) -> None:
+    """With its line; a default is never one."""
+    found = load_text(text, FILE).problems
+    assert [str(problem) for problem in found] == [f"wsproxy.toml:{each}" for each in warnings]
+    assert {problem.severity for problem in found} <= {"warning"}
+
+
+def test_the_sample_with_every_default_has_no_warning() -> None:
+    assert load_settings(Path(__file__).parents[3] / "docs" / "wsproxy.toml").problems == ()
+
+
+def test_a_problem_has_its_parts() -> None:
+    """For machines: what was found and what is allowed, beside the sentence for people."""
+    with pytest.raises(ConfigRefusedError) as refused:
+        parse_settings("workers = 'x'\nworker = 1", FILE)
+    assert [
+        (each.code, each.line, each.found, each.allowed) for each in refused.value.problems
+    ] == [
+        ("setting-value", 1, '"x"', "a whole number from 0 to 128"),
+        ("setting-unknown", 2, "unknown setting worker", "workers?"),
+    ]
 
 
 def test_protocols_that_lead_around_the_proxy_cannot_be_allowed(tmp_path: Path) -> None:
@@ -264,3 +345,107 @@ def test_tls_that_cannot_work_is_refused(tmp_path: Path, lines: str, at: int, pr
     is_listener = not problem.startswith(("found", "upstream"))
     expected = problem.format(tmp_path)
     assert str(refused.value) == f"{path}:{at}: {'listener.' if is_listener else ''}{expected}"
+
+
+def test_codes_that_nobody_wants_to_hear_of_are_counted() -> None:
+    loaded = load_text('[check]\nignore = ["setting-unit"]\n[timeouts]\nhead_s = 10000', FILE)
+    assert loaded.problems == ()
+    assert (loaded.counts.warnings, loaded.counts.ignored) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "flaw"),
+    [
+        ("setting-unitt", 'which is the code of nothing; allowed is "setting-unit" (nearest code)'),
+        ("setting-value", "which is always an error; allowed is the code of a warning or a note"),
+    ],
+)
+def test_a_code_that_cannot_be_ignored_is_refused(code: str, flaw: str) -> None:
+    with pytest.raises(ConfigRefusedError) as refused:
+        load_text(f'[check]\nignore = ["{code}"]', FILE)
+    assert str(refused.value) == f'wsproxy.toml:2: check.ignore: found "{code}", {flaw}'
+
+
+def test_probes_of_a_cluster_are_those_of_all_but_for_what_it_says() -> None:
+    settings = parse_settings(
+        """
+        [probe]
+        type = "http"
+        interval_s = 9
+        [[probe.cluster]]
+        name = "shop"
+        path = "/shop/ready?deep=1"
+        host = "[::1]:81"
+        status = [200, "204-299"]
+        rise = 1
+        [[probe.cluster]]
+        name = "legacy"
+        type = "off"
+        """,
+        FILE,
+    ).probe
+    shop = probe_of(settings, "shop")
+    assert (shop.type, shop.path, shop.interval_s, shop.rise) == (
+        "http",
+        "/shop/ready?deep=1",
+        9,
+        1,
+    )
+    assert expected_ranges(shop.status) == ((200, 200), (204, 299))
+    assert probe_of(settings, "legacy").type == "off"
+    assert probe_of(settings, "other") == settings
+    assert is_probing(settings)
+    assert not is_probing(parse_settings("[probe]\nslow_start_s = 9", FILE).probe)
+    assert is_probing(parse_settings('[[probe.cluster]]\nname = "c"\ntype = "tcp"', FILE).probe)
+
+
+def test_what_is_wrong_with_probes_is_said_with_its_line() -> None:
+    assert _refusal(
+        """[probe]
+type = "ping"
+rise = 0
+jitter = 0.9
+status = [true]
+[[probe.cluster]]
+type = "http"
+pth = "/x"
+"""
+    ) == [
+        'wsproxy.toml:2: probe.type: found "ping"; allowed is "http" or "https" or "off" or "tcp"',
+        "wsproxy.toml:3: probe.rise: found 0; allowed is a whole number from 1 to 100",
+        "wsproxy.toml:4: probe.jitter: found 0.9; allowed is a number from 0 to 0.5",
+        "wsproxy.toml:5: probe.status: found [True]; allowed is a list of whole numbers and texts in quotes",
+        'wsproxy.toml:6: probe.cluster: found no name; allowed is name = "CLUSTER", one of plugin-cfg.xml',
+        "wsproxy.toml:8: found unknown setting probe.cluster.pth; did you mean path?",
+    ]
+    assert _refusal(
+        """[probe]
+type = "http"
+path = "health"
+host = "a b"
+status = ["200-100"]
+[[probe.cluster]]
+name = "shop"
+status = []
+[[probe.cluster]]
+name = "shop"
+"""
+    ) == [
+        'wsproxy.toml:3: probe.path: found "health"; allowed is a path from its first /, of visible ASCII: what else it has as %XX',
+        'wsproxy.toml:4: probe.host: found "a b"; allowed is HOST or HOST:PORT, IPv6 in brackets',
+        'wsproxy.toml:5: probe.status: found "200-100"; allowed is a status from 100 to 599, or a range like "200-399"',
+        'wsproxy.toml:8: probe.cluster.status: found none; allowed is one status at least, like 200 or "200-399"',
+        'wsproxy.toml:10: probe.cluster.name: found "shop" again; allowed is one table for each ServerCluster',
+    ]
+
+
+def test_settings_of_probes_that_nobody_makes_are_warned_of() -> None:
+    loaded = load_text('[probe]\npath = "/x"\nslow_start_s = 3\n', FILE)
+    assert [str(each) for each in loaded.problems] == [
+        'wsproxy.toml:2: probe.path: found "/x", which has no effect with type = "off": nothing is probed; allowed with type = "http"'
+    ]
+    loaded = load_text('[probe]\ntype = "tcp"\nbody = "x"\n', FILE)
+    assert [(each.code, each.line) for each in loaded.problems] == [("setting-no-effect", 3)]
+    assert not load_text(
+        '[probe]\npath = "/x"\n[[probe.cluster]]\nname = "c"\ntype = "http"\n', FILE
+    ).problems

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.support.oracles.http_head import parse_response
-from wsproxy._fast.head import HEAD_ERRORS
+from wsproxy._fast.http.dates import date_line
+from wsproxy._fast.http.head import HEAD_ERRORS
 from wsproxy.dataplane.answers import WORDS, answer
 
 STATUSES = sorted(WORDS)
@@ -58,6 +61,19 @@ def test_answers_are_never_cached() -> None:
         assert b"\r\nCache-Control: no-store\r\n" in answer(
             status, keep_alive=True, head_only=False
         )
+
+
+def test_an_answer_has_the_date_of_its_own_moment() -> None:
+    """Not that of the first one of its kind (RFC 9110 6.6.1)."""
+    first = date_line()
+    answer(404, keep_alive=True, head_only=False)
+    while date_line() == first:
+        time.sleep(0.02)
+    before = date_line()
+    message = answer(404, keep_alive=True, head_only=False)
+    after = date_line()
+    assert any(b"\r\n" + line.encode() in message for line in (before, after))
+    assert first.encode() not in message
 
 
 def test_every_status_of_a_refused_head_has_words() -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.origin import listening_socket
 from tests.support.process import WAIT_S
-from wsproxy._fast.poller import Poller
-from wsproxy._fast.stream import Hub
+from wsproxy._fast.net.poller import Poller
+from wsproxy._fast.net.stream import Hub
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.introduction import IntroducingListener, Network, is_listed
 from wsproxy.dataplane.proxy_protocol import ProxyHeader, write_v1, write_v2

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+import ipaddress
 from pathlib import Path
 
 import pytest
 
-from wsproxy._fast.engine import Pool, Service
-from wsproxy._fast.select import Cluster
-from wsproxy._fast.state import SharedState
+from wsproxy._fast.decide.cluster import Cluster
+from wsproxy._fast.decide.view import Service, View
+from wsproxy._fast.proxy.pool import Pool
+from wsproxy._fast.state.segment import SharedState
+from wsproxy.config.address import trusted_network
 from wsproxy.config.model import Config, Property, Server, ServerCluster, ServerRef, Transport
 from wsproxy.config.settings import (
     AffinitySettings,
@@ -18,15 +20,14 @@ from wsproxy.config.settings import (
     UpstreamSettings,
     UpstreamTlsSettings,
 )
-from wsproxy.dataplane.connections import make_engine
+from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.dataplane.plan import (
     Plan,
     build_plan,
-    build_services,
-    socket_address,
-    tell_of_transports,
+    doubt_transports,
 )
 from wsproxy.dataplane.upstream_tls import TransportSecurity, choose_transport
+from wsproxy.dataplane.view import make_view
 from wsproxy.errors import StartError
 
 HTTP = Transport("app.example", 9080, "http")
@@ -43,15 +44,22 @@ def servers(*given: str) -> tuple[Server, ...]:
 
 
 def plan_of(cluster: ServerCluster, settings: Settings | None = None) -> Plan:
-    return build_plan(
+    plan = build_plan(
         Config(server_clusters=(cluster,)), settings or Settings(), SharedState(32, 4)
     )
+    plan.apply()
+    return plan
 
 
 def service_of(cluster: ServerCluster, settings: Settings | None = None) -> Service:
-    (service,), _ = build_services(plan_of(cluster, settings))
+    (service,) = make_view(plan_of(cluster, settings), with_pools=True).services
     assert service is not None
     return service
+
+
+def security_of(plan: Plan) -> TransportSecurity:
+    assert plan.security is not None
+    return plan.security
 
 
 def order_of(cluster: ServerCluster) -> list[str]:
@@ -123,7 +131,8 @@ def test_cluster_address_takes_requests_without_affinity() -> None:
 def test_cluster_without_servers_has_no_service() -> None:
     plan = plan_of(ServerCluster("empty"))
     assert plan.clusters == (None,)
-    assert build_services(plan) == ([None], None)
+    view = make_view(plan, with_pools=True)
+    assert (view.services, view.fallback) == ([None], None)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +159,7 @@ def test_transport_is_the_first_usable_of_the_scheme_else_of_the_other(
 
 
 def only_pool(server: Server, settings: Settings | None = None) -> Pool:
+    pool: Pool
     (pool,) = service_of(ServerCluster("c", servers=(server,)), settings).pools
     return pool
 
@@ -163,19 +173,35 @@ def test_brackets_of_an_ipv6_address_are_taken_off() -> None:
     assert only_pool(Server("s", transports=(Transport("[::1]", 80, "http"),))).host == "::1"
 
 
-def test_unusable_transport_is_named_in_the_log_once_for_all_servers(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_unusable_transport_is_named_once_for_all_servers() -> None:
     """With the line of the first server, the reason and what follows."""
     found = tuple(Server(name, transports=(KDB,), line=7) for name in ("s1", "s2", "s3", "s4"))
     plan = plan_of(ServerCluster("c", servers=(*found, *servers("plain"))))
-    with caplog.at_level(logging.WARNING):
-        tell_of_transports(plan)
-    [record] = caplog.records
-    text = record.getMessage()
+    [problem] = doubt_transports(plan.config, LoadedSettings(), security_of(plan))
+    text = str(problem)
     assert ':7: the https Transport of "s1", "s2", "s3" and 1 more cannot be used: ' in text
     assert '-db "/x/key.kdb"' in text
     assert text.endswith("until then no request reaches it")
+
+
+@pytest.mark.parametrize(
+    ("keyring", "words"),
+    [
+        (r"C:\IBM\plugin-key.kdb", r'-db "C:\IBM\plugin-key.kdb" -stashed -new_db "C:\IBM\plugin-key.p12"'),
+        (r"\\host\share\key.kdb", r'-db "\\host\share\key.kdb"'),
+        (r"D:/keys/key.p12", r"a file of Windows; allowed is a file of this system"),
+    ],
+)  # fmt: skip
+def test_a_keyring_of_windows_is_not_looked_for_here(keyring: str, words: str) -> None:
+    """Its command names the file as it is there, and what to do with the new one."""
+    transport = Transport("h", 9443, "https", properties=(Property("keyring", keyring),))
+    plan = plan_of(ServerCluster("c", servers=(Server("s", transports=(transport,)),)))
+    [problem] = doubt_transports(plan.config, LoadedSettings(), security_of(plan))
+    assert words in str(problem)
+    assert "/C:" not in str(problem)
+    if "kdb" in keyring:
+        assert "key.p12 and " in str(problem)
+        assert "are copied here" in str(problem)
 
 
 def test_server_with_both_transports_has_a_pool_for_each_scheme() -> None:
@@ -217,18 +243,15 @@ def test_negative_server_io_timeout_marks_down(
 
 def test_fallback_upstream_is_a_cluster_of_one() -> None:
     settings = Settings(fallback=FallbackSettings(mode="upstream", upstream="[::1]:8080"))
-    _, fallback = build_services(plan_of(ServerCluster("empty"), settings))
+    fallback = make_view(plan_of(ServerCluster("empty"), settings), with_pools=True).fallback
     assert fallback is not None
     assert [(pool.host, pool.port) for pool in fallback.pools] == [("::1", 8080)]
 
 
-def test_engine_refuses_what_is_no_service() -> None:
+def test_view_refuses_what_is_no_service() -> None:
     plan = plan_of(ServerCluster("empty"))
-    engine = make_engine(plan, 0, None)
     with pytest.raises(TypeError, match="among the services"):
-        type(engine)(
-            worker_id=0, routes=plan.routes.table, services=["s"], fallback=None, slow=None  # type: ignore[list-item]
-        )  # fmt: skip
+        View(routes=plan.routes.table, services=["s"])  # type: ignore[list-item]
 
 
 def test_setting_may_only_name_clusters_that_exist() -> None:
@@ -245,19 +268,23 @@ def test_setting_may_only_name_clusters_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "address"),
+    ("name", "address", "bits"),
     [
-        ("10.0.0.1", b"10.0.0.1"),
-        ("[2001:DB8:0::1]", b"2001:db8::1"),
-        ("::ffff:10.0.0.1", b"10.0.0.1"),
-        ("proxy.example", b""),
+        ("10.0.0.1", "::ffff:10.0.0.1", 128),
+        ("[2001:DB8:0::1]", "2001:db8::1", 128),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.1", 128),
+        ("10.0.0.0/8", "::ffff:10.0.0.0", 104),
+        ("[2001:db8::]/32", "2001:db8::", 32),
+        ("10.0.0.1/8", "", 0),
+        ("proxy.example", "", 0),
     ],
 )
-def test_trusted_proxy_is_what_a_socket_would_show(name: str, address: bytes) -> None:
-    assert socket_address(name) == address
+def test_trusted_proxy_is_an_address_or_a_network(name: str, address: str, bits: int) -> None:
+    expected = (ipaddress.ip_address(address).packed, bits) if address else None
+    assert trusted_network(name) == expected
 
 
 def test_service_needs_one_pool_for_each_server() -> None:
     cluster = Cluster(SharedState(8, 2), "c", [("a", None, 1, -1), ("b", None, 1, -1)], [0, 1], [])
-    with pytest.raises(ValueError, match="one Pool for each server"):
+    with pytest.raises(ValueError, match="one Pool a server, or none"):
         Service(cluster, [Pool("a", "h", 1)])

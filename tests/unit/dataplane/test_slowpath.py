@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.support.bed import Bed, config_of, server
 from tests.support.wire import Origin
-from wsproxy._fast.changes import ChangeKind, visible_path
-from wsproxy._fast.state import now_ms
+from wsproxy._fast.state.changes import ChangeKind, visible_path
+from wsproxy._fast.state.segment import now_ms
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +15,8 @@ from tests.support.bed import Bed, config_of, server
 from tests.support.certificates import Authority
 from tests.support.tls_pipe import TlsPipe, TruncatedError, client_context, server_context
 from tests.support.wire import Origin, Wire, soon
-from wsproxy._fast.downstream import Downstream
-from wsproxy._fast.state import now_ms
+from wsproxy._fast.proxy.http1 import Http1, Http1Protocol
+from wsproxy._fast.state.segment import now_ms
 from wsproxy.config.model import Config
 from wsproxy.config.settings import (
     Settings,
@@ -21,6 +24,7 @@ from wsproxy.config.settings import (
     UpstreamSettings,
     UpstreamTlsSettings,
 )
+from wsproxy.dataplane.tls import BoundedContext
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok"
@@ -35,6 +39,7 @@ class Keys:
         self.ca = ca.write_pem(folder)
         pair = ca.issue("h", "127.0.0.1").write_pem(folder, "server")
         self.server = server_context(pair)
+        self.listener = server_context(pair, kind=BoundedContext)
         self.client = client_context(self.ca)
 
     def settings(self, **timeouts: float) -> Settings:
@@ -44,7 +49,7 @@ class Keys:
         )
 
     def bed(self, config: Config, **timeouts: float) -> Bed:
-        return Bed(config, self.settings(**timeouts), self.server)
+        return Bed(config, self.settings(**timeouts), self.listener)
 
     async def client_of(self, bed: Bed, *, receive_buffer: int = 0) -> TlsPipe:
         wire = await Wire.connect(bed.port, receive_buffer=receive_buffer)
@@ -96,7 +101,7 @@ async def test_exchanges_over_tls_on_both_sides(keys: Keys) -> None:
                 await client.write(GET)
         await client.end()
         assert await client.read() == b""
-        await bed.until(lambda: bed.streams(Downstream) == 0)
+        await bed.until(lambda: bed.streams(Http1) == 0)
 
 
 async def test_upload_and_download_are_whole(keys: Keys) -> None:
@@ -195,7 +200,7 @@ async def test_client_goes_within_an_exchange(keys: Keys, how: str) -> None:
             Wire(client.sock).reset()
         with pytest.raises((TruncatedError, ConnectionResetError)):
             await soon(served.read())
-        await bed.until(lambda: bed.inflight() == [0] and bed.streams(Downstream) == 0)
+        await bed.until(lambda: bed.inflight() == [0] and bed.streams(Http1) == 0)
 
 
 async def test_idle_client_is_closed_in_order(keys: Keys) -> None:
@@ -234,3 +239,84 @@ async def test_server_that_breaks_tls_is_no_answer(
         await Wire(served.sock).send(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok")
         assert b" 502 " in await read_until(client, b"\r\n\r\n")
     assert any("server s: TLS: " in each.getMessage() for each in caplog.records)
+
+
+class Noting(Http1Protocol):
+    """Keeps its transport, and whether it was told of its end."""
+
+    transport_of_loop: Any = None
+    is_told = False
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport_of_loop = transport
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_told = True
+        super().connection_lost(error)
+
+
+class NotingBed(Bed):
+    """Its clients note what their loop does."""
+
+    client_streams: list[Noting]
+
+    def _accept(self) -> Http1Protocol:
+        self.client_streams = [Noting(self.engine)]
+        return self.client_streams[0]
+
+
+async def test_descriptor_is_not_used_after_the_loop_has_closed_it(keys: Keys) -> None:
+    """The loop closes it a turn before it says so: who got the number meanwhile must not be reset in the client's place."""
+    origin = Origin()
+    async with NotingBed(
+        config_of(server("s", origin.port, protocol="https")), keys.settings(), keys.listener
+    ) as bed:
+        client = await keys.client_of(bed)
+        await client.write(GET)
+        served = await keys.accept(origin)
+        await read_until(served, b"\r\n\r\n")
+        await served.write(b"HTTP/1.1 200 OK\r\n\r\nbegun")  # only its end says that it is whole
+        await read_until(client, b"begun")
+        [stream] = bed.client_streams
+        number = stream.transport_of_loop.get_extra_info("socket").fileno()
+        stranger, peer = socket.socketpair()
+        with stranger, peer:
+            stream.transport_of_loop.abort()  # what the loop does on its own when the client resets
+            while is_open(number):  # noqa: ASYNC110  # the loop closes it, and tells nobody
+                await asyncio.sleep(0)
+            assert not stream.is_told
+            os.dup2(stranger.fileno(), number)
+            try:
+                stream.exchange.cut()
+                lingers = stranger.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+                assert struct.unpack("ii", lingers) == (0, 0)
+            finally:
+                os.close(number)
+        bed.client_streams = []
+        del stream
+        await bed.until(lambda: bed.streams(Http1) == 0)
+
+
+def is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+async def test_client_that_never_ends_is_let_go_after_linger_s(keys: Keys) -> None:
+    """It had close_notify and says nothing: body_s is for those who have still to read."""
+    origin = Origin()
+    config = config_of(server("s", origin.port, protocol="https"))
+    async with keys.bed(config, body_s=60, linger_s=0.1) as bed:
+        client = await keys.client_of(bed)
+        await client.write(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        served = await keys.accept(origin)
+        await read_until(served, b"\r\n\r\n")
+        await served.write(OK)
+        await read_until(client, b"ok")
+        assert await soon(client.read()) == b""
+        await bed.until(lambda: bed.streams(Http1) == 0)
+        assert bed.engine.lingering == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 from collections.abc import Iterator
@@ -12,12 +13,22 @@ import pytest
 
 from bench.macro.processes import free_ports
 from wsproxy.config.address import Address
-from wsproxy.config.model import Config, Route, VirtualHost, VirtualHostGroup
+from wsproxy.config.model import (
+    Config,
+    Route,
+    Server,
+    ServerCluster,
+    Transport,
+    VirtualHost,
+    VirtualHostGroup,
+)
 from wsproxy.config.settings import ListenerSettings, Settings
+from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.errors import StartError
 from wsproxy.process.listeners import (
     ListenerSet,
     ListenPlan,
+    Source,
     WantedListener,
     open_listeners,
     plan_listeners,
@@ -46,7 +57,8 @@ def ports_of(plan: ListenPlan) -> list[int]:
 
 def explicit(*addresses: Address) -> ListenPlan:
     return ListenPlan(
-        tuple(WantedListener(address, "--listen") for address in addresses), is_explicit=True
+        tuple(WantedListener(address, Source("--listen")) for address in addresses),
+        is_explicit=True,
     )
 
 
@@ -93,11 +105,11 @@ def unprivileged() -> Iterator[int]:
 
 def test_listen_option_comes_before_settings_and_virtual_hosts() -> None:
     """The command line replaces the settings, which replace the VirtualHosts."""
-    settings = Settings(listeners=(ListenerSettings("127.0.0.1:2"),))
+    settings = LoadedSettings(Settings(listeners=(ListenerSettings("127.0.0.1:2"),)))
     config = config_of(3)
     assert ports_of(plan_listeners([Address("127.0.0.1", 1)], settings, config)) == [1]
     assert ports_of(plan_listeners([], settings, config)) == [2]
-    assert ports_of(plan_listeners([], Settings(), config)) == [3]
+    assert ports_of(plan_listeners([], LoadedSettings(), config)) == [3]
 
 
 def test_virtual_hosts_of_routes_name_the_ports() -> None:
@@ -105,30 +117,52 @@ def test_virtual_hosts_of_routes_name_the_ports() -> None:
     unused = VirtualHostGroup("unused", (virtual_host(7777),))
     config = config_of(9080, None, 80, 9080)
     config = Config(virtual_host_groups=(unused, *config.virtual_host_groups), routes=config.routes)
-    assert ports_of(plan_listeners([], Settings(), config)) == [9080, 80]
+    assert ports_of(plan_listeners([], LoadedSettings(), config)) == [9080, 80]
 
 
-def test_ports_that_look_like_tls_are_left_out_with_a_note() -> None:
-    """Without certificates a TLS port would only confuse clients."""
-    plan = plan_listeners([], Settings(), config_of(443, 9080, 9443))
-    assert ports_of(plan) == [9080]
-    assert plan.notes == (
-        'port 443 (VirtualHost *:443, plugin-cfg.xml:1) is left out: it looks like TLS and needs a certificate: [[listener]] in wsproxy.toml with address = ":443" and certificates (docs/tls.md)',
-        'port 9443 (VirtualHost *:9443, plugin-cfg.xml:3) is left out: it looks like TLS and needs a certificate: [[listener]] in wsproxy.toml with address = ":9443" and certificates (docs/tls.md)',
+def left_out(port: int, line: int, why: str) -> str:
+    return (
+        f"plugin-cfg.xml:{line}: port {port} (VirtualHost *:{port}) is left out: it {why}, so it looks like TLS and needs a "
+        f'certificate: [[listener]] in wsproxy.toml with address = ":{port}" and certificates (docs/tls.md); '
+        f"without TLS: --listen :{port}"
     )
 
 
-def test_file_without_routes_is_told_so() -> None:
-    """An address to listen on would not help: no request would go anywhere."""
-    with pytest.raises(StartError, match="found no Route"):
-        plan_listeners([], Settings(), Config())
+def test_ports_that_look_like_tls_are_left_out_with_a_note() -> None:
+    """Without certificates a TLS port would only confuse clients; why it is taken for one is said."""
+    plan = plan_listeners([], LoadedSettings(), config_of(443, 9080, 9443))
+    assert ports_of(plan) == [9080]
+    assert [str(note) for note in plan.notes] == [
+        left_out(443, 1, "ends in 443"),
+        left_out(9443, 3, "ends in 443"),
+    ]
+
+
+def test_port_of_an_https_transport_looks_like_tls() -> None:
+    """The file itself says it: Liberty's VirtualHosts name the ports of its own Transports. One that http has too is plain."""
+    transports = (
+        Transport("h", 9444, "https"),
+        Transport("h", 9081, "http"),
+        Transport("h", 9081, "https"),
+    )
+    known = Server("s", transports=transports)
+    for cluster in (
+        ServerCluster("cluster", servers=(known,)),
+        ServerCluster("cluster", servers=(Server("t"),), cluster_address=known),
+    ):
+        config = dataclasses.replace(config_of(9444, 9081), server_clusters=(cluster,))
+        plan = plan_listeners([], LoadedSettings(), config)
+        assert ports_of(plan) == [9081]
+        assert [str(note) for note in plan.notes] == [
+            left_out(9444, 1, "is that of an https Transport")
+        ]
 
 
 @pytest.mark.parametrize("config", [config_of(None), config_of(443)])
 def test_no_port_at_all_offers_the_option(config: Config) -> None:
     """Where VirtualHosts name no usable port, the error says how to name one."""
     with pytest.raises(StartError, match="no VirtualHost of a Route names a port") as failed:
-        plan_listeners([], Settings(), config)
+        plan_listeners([], LoadedSettings(), config)
     assert "--listen :8080" in str(failed.value)
 
 
@@ -136,12 +170,12 @@ def test_virtual_host_port_in_use_is_left_out_with_a_note() -> None:
     """The other ports still work; the note says which port, who named it, and what to do."""
     with (
         port_in_use() as taken,
-        opened(plan_listeners([], Settings(), config_of(taken, free_port()))) as listeners,
+        opened(plan_listeners([], LoadedSettings(), config_of(taken, free_port()))) as listeners,
     ):
         assert len(listeners.urls) == 1
         (note,) = listeners.notes
-        assert note.startswith(
-            f"port {taken} (VirtualHost *:{taken}, plugin-cfg.xml:1) is left out: it is in use by another process; listen elsewhere"
+        assert str(note).startswith(
+            f"plugin-cfg.xml:1: port {taken} (VirtualHost *:{taken}) is left out: it is in use by another process; listen elsewhere"
         )
 
 
@@ -150,23 +184,22 @@ def test_virtual_host_port_without_permission_is_left_out_with_a_note() -> None:
     free = free_port()
     with (
         unprivileged() as privileged,
-        opened(plan_listeners([], Settings(), config_of(privileged, free))) as listeners,
+        opened(plan_listeners([], LoadedSettings(), config_of(privileged, free))) as listeners,
     ):
         assert [bound.port for bound in listeners.by_worker[0]] == [free]
-        assert (
-            "it needs root or CAP_NET_BIND_SERVICE; listen elsewhere with --listen"
-            in listeners.notes[0]
+        assert "it needs root or CAP_NET_BIND_SERVICE; listen elsewhere with --listen" in str(
+            listeners.notes[0]
         )
 
 
 def test_no_virtual_host_port_works() -> None:
     """The error lists what was tried, what was left out before, and the way out."""
     with port_in_use() as taken, pytest.raises(StartError) as failed:
-        open_listeners(plan_listeners([], Settings(), config_of(taken, 8443)), 1)
+        open_listeners(plan_listeners([], LoadedSettings(), config_of(taken, 8443)), 1)
     tried = str(failed.value).splitlines()
     assert tried[0] == "cannot listen:"
-    assert tried[1].startswith("port 8443 ")
-    assert tried[2].startswith(f"port {taken} ")
+    assert tried[1].startswith("plugin-cfg.xml:2: port 8443 ")
+    assert tried[2].startswith(f"plugin-cfg.xml:1: port {taken} ")
     assert tried[3].startswith("listen elsewhere with --listen")
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from wsproxy.admin.place import AdminSocket
-from wsproxy.process.on_demand import FIRST_BACKOFF_S, HEALTHY_AFTER_S, LAST_BACKOFF_S, OnDemand
+from wsproxy.admin.sockets import AdminSocket
+from wsproxy.process.fork import FIRST_BACKOFF_S, HEALTHY_AFTER_S, LAST_BACKOFF_S
+from wsproxy.process.on_demand import OnDemand
 
 
 @pytest.fixture
 def child(tmp_path: Path) -> Iterator[OnDemand]:
     with socket.socket(socket.AF_UNIX) as sock:
-        yield OnDemand("admin", AdminSocket(sock, tmp_path / "a.sock", 0), lambda: 0)
+        yield OnDemand("admin", AdminSocket(sock, tmp_path / "a.sock", 0), lambda _box: 0, row=0)
 
 
 def test_crash_loop_costs_less_and_less(child: OnDemand) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
+import time
 from pathlib import Path
 
 import pytest
 
 from wsproxy.process.system import (
     count_usable_cpus,
-    notify_systemd,
     raise_open_files_limit,
+    read_process,
     set_process_name,
 )
 
@@ -65,17 +65,10 @@ def test_process_name_is_shown_by_the_kernel() -> None:
         set_process_name(before)
 
 
-def test_service_manager_may_have_an_abstract_socket_or_be_gone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """``@name`` reaches a socket without a file; a manager that is gone or absent is no error."""
-    name = f"wsproxy-test-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(f"\0{name}")
-        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
-        notify_systemd("READY=1")
-        assert manager.recv(64) == b"READY=1"
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    notify_systemd("READY=1")
-    monkeypatch.delenv("NOTIFY_SOCKET")
-    notify_systemd("READY=1")
+def test_process_tells_what_it_does() -> None:
+    """Its state, who traces it and the CPU time that it had; nothing of one that is not there."""
+    found = read_process(os.getpid())
+    assert found is not None
+    assert (found.letter, found.tracer_pid) == ("R", 0)
+    assert found.cpu_s == pytest.approx(time.process_time(), abs=0.5)
+    assert read_process(2**22 + 1) is None

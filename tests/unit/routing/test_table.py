@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+
+import pytest
+
 from wsproxy.config.model import (
     Config,
     Route,
@@ -11,7 +15,7 @@ from wsproxy.config.model import (
     VirtualHost,
     VirtualHostGroup,
 )
-from wsproxy.routing.table import build_route_table
+from wsproxy.routing.table import CompiledRoutes, build_route_table
 
 ANY = VirtualHostGroup("any", (VirtualHost("*:80", "*", 80),))
 ROOT = UriGroup("root", (Uri("/*"),))
@@ -37,7 +41,8 @@ def test_route_leads_to_its_cluster() -> None:
     assert found is not None
     assert compiled.clusters[found.cluster].name == "two"
     assert compiled.routes[found.route] == Route("two", "root", "any")
-    assert compiled.uri_groups[found.uri_group].uris[found.uri].name == "/*"
+    assert compiled.uri_group_names[found.uri_group] == "root"
+    assert compiled.uri_name(found.uri_group, found.uri) == "/*"
     assert compiled.virtual_host_groups[found.vhost_group].virtual_hosts[found.vhost].name == "*:80"
 
 
@@ -102,3 +107,31 @@ def test_empty_config_matches_nothing() -> None:
     compiled = build_route_table(Config())
     assert compiled.routes == ()
     assert compiled.table.match_path(b"h", 80, b"/") is None
+
+
+def test_mapped_routes_are_those_that_were_compiled() -> None:
+    """Their names travel without any Uri; those are read from the table's bytes."""
+    uris = tuple(Uri(f"/app{number}/*") for number in range(1000))
+    built = build_route_table(
+        config(
+            Route("two", "root", "any"),
+            Route("gone", "root", "any"),
+            Route("one", "apps"),
+            uri_groups=(ROOT, UriGroup("apps", uris)),
+        )
+    )
+    names = pickle.dumps(built.names)
+    assert len(names) < 1000
+    mapped = CompiledRoutes.mapped(bytes(built.table.flat()), pickle.loads(names))
+    assert mapped.names == built.names
+    for path in (b"/x", b"/app999/x", b"/"):
+        assert mapped.table.match_path(b"h", 80, path) == built.table.match_path(b"h", 80, path)
+    assert [mapped.uri_name(1, at) for at in (0, 999)] == ["/app0/*", "/app999/*"]
+    with pytest.raises(ValueError, match="allowed is what flat"):
+        CompiledRoutes.mapped(b"", built.names)
+
+
+def test_uris_of_any_script_come_back_as_they_were() -> None:
+    group = UriGroup("root", (Uri("/stra\u00dfe/*"),))
+    compiled = build_route_table(config(Route("one", "root"), uri_groups=(group,)))
+    assert compiled.uri_name(0, 0) == "/stra\u00dfe/*"

@@ -1,0 +1,59 @@
+"""What is asked of the kernel about both ends of a connection, and about a set of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import pytest
+
+from tests.support.bed import Bed, config_of, server
+from tests.support.wire import Wire, listening_socket
+from wsproxy._fast.proxy.http1 import Http1Protocol
+
+
+class Named(Http1Protocol):
+    """Notes what its transport says of both ends."""
+
+    found: list[Any]
+
+    def connection_made(self, transport: Any) -> None:
+        self.found += [
+            transport.get_extra_info("peername"),
+            transport.get_extra_info("sockname"),
+            os.get_blocking(transport.fileno()),
+            os.get_inheritable(transport.fileno()),
+        ]
+        super().connection_made(transport)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_accepted_socket_has_both_names_and_neither_blocks_nor_is_inherited(
+    host: str,
+) -> None:
+    async with Bed(config_of(server("s", 1))) as bed:
+        sock = listening_socket(host)
+        found: list[Any] = []
+
+        def make() -> Named:
+            made = Named(bed.engine)
+            made.found = found
+            return made
+
+        door = bed.engine.poller.listen(sock, make)
+        peer = Wire(socket.create_connection(sock.getsockname()[:2]))
+        await bed.until(lambda: len(found) == 4)
+        assert found == [peer.sock.getsockname()[:2], sock.getsockname()[:2], False, False]
+        door.close()
+
+
+async def test_socket_of_another_family_has_no_name() -> None:
+    """It is nobody whom a rule could trust, and its request is answered all the same."""
+    async with Bed(config_of(server("s", 1))) as bed:
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        peer = Wire(far)
+        bed.engine.poller.adopt(near.detach(), Http1Protocol(bed.engine))
+        await peer.send(b"GET /none HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await peer.read_answer())[0] == 404

@@ -1,0 +1,36 @@
+"""What ``drain`` reads, and when a server is empty."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+import pytest
+
+from tests.unit.cli.test_status import SERVER
+from wsproxy.cli.hold import Length, is_empty
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("1.5m", 90), ("30min", 1800), ("2h", 7200), ("1d", 86400)],
+)
+def test_length_of_time(text: str, seconds: float) -> None:
+    assert Length().convert(text, None, None) == seconds
+    assert Length().convert(seconds / 1, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0m", "-5", "5 m", "m", "1h30m", "1e3", "٣"])
+def test_what_is_no_length_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="allowed is a length of time"):
+        Length().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "last_session_s", "empty"),
+    [(0, -1, True), (1, -1, False), (0, 59.9, False), (0, 60, True), (1, 60, False)],
+)
+def test_server_is_empty_without_requests_and_live_sessions(
+    in_flight: int, last_session_s: float, empty: bool
+) -> None:
+    server = msgspec.structs.replace(SERVER, in_flight=in_flight, last_session_s=last_session_s)
+    assert is_empty(server, 60) is empty

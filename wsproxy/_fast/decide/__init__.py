@@ -1,0 +1,1 @@
+"""Which cluster, which server, and what of clone ids: the decisions, without I/O."""

@@ -1,0 +1,3 @@
+class Decider:
+    worker_id: int
+    def __init__(self, worker_id: int) -> None: ...

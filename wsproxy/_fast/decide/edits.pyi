@@ -1,0 +1,41 @@
+from wsproxy._fast.decide.view import Service
+from wsproxy._fast.http.origin import Trust, TrustedProxies
+
+def rewrite_request(
+    data: bytes,
+    *,
+    peer: bytes = b"192.0.2.1",
+    local_host: bytes = b"proxy",
+    port: int = 80,
+    keep_private: bool = False,
+    failover: bool = False,
+    via: bytes = b"",
+    trailers: bool = False,
+    service: Service | None = None,
+    strip: tuple[bytes, bytes] | None = None,
+    forms: bool = False,
+    ours: bool = False,
+    trusted: bool = False,
+    secure: bool = False,
+    proxies: TrustedProxies | None = None,
+    trust: Trust = ...,
+    scratch_size: int = ...,
+    capacity: int = ...,
+) -> bytes | int: ...
+def rewrite_response(
+    data: bytes,
+    *,
+    close: bool = False,
+    say_keep_alive: bool = False,
+    drop_length: bool = False,
+    drop_chunked: bool = False,
+    keep_trailer: bool = False,
+    date: bytes = b"",
+    service: Service | None = None,
+    server: int = 0,
+    cookie: bytes = b"JSESSIONID",
+    session: bytes = b"",
+    secure: bool = False,
+    scratch_size: int = ...,
+    capacity: int = ...,
+) -> bytes | int: ...

@@ -1,0 +1,56 @@
+from typing import Final, NamedTuple
+
+from wsproxy._fast.decide.cluster import Cluster
+from wsproxy._fast.state.operator import Hold
+from wsproxy._fast.state.segment import SharedState
+
+class Said(NamedTuple):
+    hold: Hold
+    who: str
+    why: str
+    since_ms: int
+    until_ms: int
+    weight: int | None
+    limit: int | None
+    file_weight: int
+    file_limit: int
+    numbers_who: str
+    numbers_why: str
+    numbers_ms: int
+
+class Sessions(NamedTuple):
+    seen: int
+    last_ms: int
+
+AS_FILE: Final[object]
+
+def hold_server(
+    cluster: Cluster,
+    server: int,
+    hold: int,
+    *,
+    who: bytes = b"",
+    why: bytes = b"",
+    words: bytes = b"",
+    until_wall_ms: int = 0,
+    said_ms: int = 0,
+) -> bool: ...
+def set_numbers(
+    cluster: Cluster,
+    server: int,
+    *,
+    weight: object = None,
+    limit: object = None,
+    who: bytes = b"",
+    why: bytes = b"",
+    said_ms: int = 0,
+) -> bool: ...
+def apply_numbers(cluster: Cluster) -> None: ...
+def clear_mark(cluster: Cluster, server: int, *, who: bytes = b"", why: bytes = b"") -> bool: ...
+def end_holds(cluster: Cluster) -> int: ...
+def said_of(cluster: Cluster, server: int) -> Said: ...
+def sessions_of(cluster: Cluster, server: int) -> Sessions: ...
+def numbers_of_file(cluster: Cluster, server: int) -> tuple[int, int]: ...
+def record_word(
+    state: SharedState, kind: int, cluster: bytes, server: bytes, text: bytes
+) -> None: ...

@@ -1,0 +1,1 @@
+"""http_plugin.log, read; its decisions taken again."""

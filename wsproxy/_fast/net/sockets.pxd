@@ -1,0 +1,84 @@
+# What a Stream asks of the kernel about its socket, and how it sends.
+
+from libc.stdint cimport int64_t
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <linux/sockios.h>
+    #include <linux/tcp.h>
+    #include <netinet/in.h>
+    #include <poll.h>
+    #include <stddef.h>
+    #include <stdint.h>
+    #include <sys/ioctl.h>
+    #include <sys/socket.h>
+    #include <sys/uio.h>
+
+    /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken; -3 by what is told once. */
+    static inline ssize_t ws_send2(int fd, const char *a, size_t a_len, const char *b, size_t b_len, int more) {
+        int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);
+        ssize_t sent;
+        do {
+            if (b_len == 0) {
+                sent = send(fd, a, a_len, flags);
+            } else if (a_len == 0) {
+                sent = send(fd, b, b_len, flags);
+            } else {
+                struct iovec parts[2] = {{(void *)a, a_len}, {(void *)b, b_len}};
+                struct msghdr message = {0};
+                message.msg_iov = parts;
+                message.msg_iovlen = 2;
+                sent = sendmsg(fd, &message, flags);
+            }
+        } while (sent < 0 && errno == EINTR);
+        if (sent >= 0) return sent;
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) return -1;
+        return errno == EPIPE ? -2 : -3;
+    }
+
+    /* Whether nothing has arrived and the peer has not closed. */
+    static inline int ws_is_quiet(int fd) {
+        char byte;
+        return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    }
+
+    #ifndef POLLRDHUP
+    #define POLLRDHUP 0x2000  /* Linux; the header hides it from who does not ask for GNU's names */
+    #endif
+
+    /* Whether the peer has ended its direction or reset the connection, whatever lies unread before that. */
+    static inline int ws_hung_up(int fd) {
+        struct pollfd asked = {fd, POLLRDHUP, 0};
+        return poll(&asked, 1, 0) > 0 && asked.revents & (POLLRDHUP | POLLERR | POLLHUP);
+    }
+
+    /* Bytes in the kernel that the peer has not confirmed. */
+    static inline ssize_t ws_unacknowledged(int fd) {
+        int count;
+        return ioctl(fd, SIOCOUTQ, &count) == 0 ? count : 0;
+    }
+
+    /* Bytes that the peer has confirmed so far, and that came from it; 0 where the kernel does not say. */
+    static inline int64_t ws_acknowledged(int fd, int64_t *received) {
+        struct tcp_info info;
+        socklen_t size = sizeof(info);
+        size_t needed = offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received);
+        *received = 0;
+        if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 || size < needed) return 0;
+        *received = (int64_t)info.tcpi_bytes_received;
+        return (int64_t)info.tcpi_bytes_acked;
+    }
+
+    /* The next close sends a reset instead of an end. */
+    static inline void ws_reset_on_close(int fd) {
+        struct linger now = {1, 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    }
+    """
+    Py_ssize_t ws_send2(int fd, const char* a, size_t a_len, const char* b, size_t b_len, bint more) nogil
+    bint ws_is_quiet(int fd) noexcept nogil
+    bint ws_hung_up(int fd) noexcept nogil
+    Py_ssize_t ws_unacknowledged(int fd) noexcept nogil
+    int64_t ws_acknowledged(int fd, int64_t* received) noexcept nogil
+    void ws_reset_on_close(int fd) noexcept nogil

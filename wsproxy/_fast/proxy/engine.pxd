@@ -1,0 +1,31 @@
+# What the connections of one worker share: the present View, scratch, the slow path.
+
+from libc.stdint cimport int64_t
+from wsproxy._fast.decide.decide cimport Decider
+from wsproxy._fast.decide.view cimport View
+from wsproxy._fast.http.head cimport ResponseHead
+from wsproxy._fast.net.stream cimport Hub
+from wsproxy._fast.proxy.slow cimport Listener, Slow
+from wsproxy._fast.state.client_counts cimport ClientCounts
+from wsproxy._fast.tell.access_line cimport AccessLog
+
+
+cdef class Engine(Hub):
+    cdef readonly int worker_id
+    cdef readonly View view         # of requests that begin now; each exchange keeps its own: see `Exchange.view`
+    cdef object views               # a WeakSet: those that requests still go by
+    cdef readonly Decider decider   # with the request that is read
+    cdef ResponseHead response      # scratch that borrows; see the rule in engine.pyx
+    cdef char* edits                # memory of `scratch.Scratch`, OUT_SIZE bytes
+    cdef public Slow slow           # the slow path: see dataplane.slowpath
+    cdef public Listener witness    # is told what is decided: see dataplane.witness
+    # loglines.LogLevel of what it is told of requests that go well; 0: nothing. The one thing that they are asked for it.
+    cdef int witness_level
+    cdef AccessLog access           # gets a line for each request; None: nobody does. Set once: see `log_access`
+    cdef ClientCounts client_counts  # limits.client_connections; None: no limit
+    cdef int64_t most_of_client
+    cdef readonly long long refused_connections  # because of it
+    cdef readonly int lingering     # clients whose connection ends in order: see `linger`
+    cdef int most_lingering
+    cdef readonly bint draining
+    cdef readonly long long requests

@@ -1,0 +1,38 @@
+from wsproxy._fast.decide.decide import Decider
+from wsproxy._fast.decide.view import View
+from wsproxy._fast.net.pipe import Pipe
+from wsproxy._fast.net.stream import Hub
+from wsproxy._fast.proxy.slow import Listener, Slow
+from wsproxy._fast.state.client_counts import ClientCounts
+from wsproxy._fast.tell.access_line import AccessLog
+
+class Engine(Hub):
+    worker_id: int
+    view: View
+    decider: Decider
+    draining: bool
+    requests: int
+    refused_connections: int
+    lingering: int
+    slow: Slow
+    witness: Listener
+    log_level: int
+    def __init__(
+        self,
+        *,
+        worker_id: int,
+        view: View,
+        slow: Slow | None,
+        most_lingering: int = 1024,
+        client_counts: ClientCounts | None = None,
+        most_of_client: int = 0,
+        pipe: Pipe | None = None,
+    ) -> None: ...
+    def take_view(self, view: View) -> None: ...
+    def views_in_use(self) -> list[View]: ...
+    def log_access(self, access: AccessLog) -> None: ...
+    @property
+    def limits_clients(self) -> bool: ...
+    def drain(self) -> int: ...
+    def count_served(self) -> int: ...
+    def close_all(self) -> None: ...

@@ -1,0 +1,1 @@
+"""What all workers share: slots, the queue, the ring of changes, sessions that moved."""

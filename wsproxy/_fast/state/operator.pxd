@@ -1,0 +1,64 @@
+# What an operator has said of a server, in its slot: taken out, other numbers than its file has; who, when, why, until when.
+
+from libc.stdint cimport int32_t, int64_t
+
+cpdef enum Hold:
+    # What a server gets by an operator's word.
+    NO_HOLD = 0             # whatever the rest says
+    DRAIN = 1               # requests of sessions that it has, no others
+    TAKEN_DOWN = 2          # nothing
+
+cdef enum:
+    WHO_BYTES = 64
+    WHY_BYTES = 128
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+
+    #define WS_WHO_BYTES 64
+    #define WS_WHY_BYTES 128
+
+    typedef struct {
+        int64_t at_ms;                /* CLOCK_REALTIME */
+        char who[WS_WHO_BYTES];       /* ended by a zero byte, like the next one */
+        char why[WS_WHY_BYTES];
+    } ws_said;
+
+    /* Written under the cluster's lock, by the process that answers operators; zeroes: nobody has said anything. */
+    typedef struct {
+        int64_t until_ms;             /* CLOCK_MONOTONIC: the hold is over then; 0: when it is taken back */
+        int64_t until_wall_ms;        /* the same for people */
+        int32_t has_weight;           /* `weight` holds, not LoadBalanceWeight */
+        int32_t weight;
+        int32_t has_limit;            /* `limit` holds, not MaxConnections */
+        int32_t limit;
+        int32_t file_weight;          /* what the file said when an operator said otherwise */
+        int32_t file_limit;
+        ws_said hold;
+        ws_said numbers;
+    } ws_operator;
+    """
+    ctypedef struct ws_said:
+        int64_t at_ms
+        char who[64]
+        char why[128]
+    ctypedef struct ws_operator:
+        int64_t until_ms
+        int64_t until_wall_ms
+        int32_t has_weight
+        int32_t weight
+        int32_t has_limit
+        int32_t limit
+        int32_t file_weight
+        int32_t file_limit
+        ws_said hold
+        ws_said numbers
+
+
+# What of `hold` is left at `now_ms`: it ends by itself, without anybody who ends it.
+cdef inline Hold hold_at(int32_t hold, const ws_operator* said, int64_t now_ms) noexcept nogil:
+    return NO_HOLD if hold == NO_HOLD or (said.until_ms != 0 and now_ms >= said.until_ms) else <Hold>hold
+
+
+cdef void say(ws_said* said, bytes who, bytes why, int64_t at_ms) noexcept

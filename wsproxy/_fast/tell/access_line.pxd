@@ -1,0 +1,102 @@
+# The access log of one worker: a line a request.
+
+from libc.stdint cimport int64_t
+from wsproxy._fast.base.buffer cimport Buffer
+from wsproxy._fast.http.fields cimport Fields
+from wsproxy._fast.http.head cimport RequestHead
+from wsproxy._fast.http.origin cimport Origin
+from wsproxy._fast.tell.mask cimport FieldRule, SessionNames, Telling
+
+cpdef enum:
+    MOST_ITEMS = 64         # of a format; httpd's longest examples have twenty directives with a text before each
+    MOST_LATE = 32          # of these: what only the end of a request knows
+    MOST_SERVER = 272       # host:port; DNS allows 253 characters
+
+cpdef enum Item:
+    # What a format has, in its order; from STATUS on it is known only when the answer is over.
+    TEXT = 0                # as it is
+    ADDRESS                 # of the client
+    LOCAL_ADDRESS           # where it came in
+    TIME                    # when its head was there, as [10/Oct/2000:13:55:36 -0700]
+    REQUEST_LINE
+    METHOD
+    PATH
+    QUERY                   # with its question mark
+    PROTOCOL
+    HOST
+    PORT
+    FIELD                   # of the request, by name
+    COOKIE                  # the same
+    REQUEST_ID
+    PID
+    STATUS
+    BODY_BYTES
+    ALL_BYTES
+    MICROSECONDS
+    MILLISECONDS
+    SECONDS
+    SERVER                  # host:port of the server that answered
+    CONNECTION              # X: ended before the answer did; + kept alive; - closed
+
+cdef struct Part:
+    int kind                # Item
+    const char* text        # TEXT, FIELD and COOKIE; owned by the log
+    Py_ssize_t text_len
+    bint has_session        # COOKIE: of an affinity cookie
+    FieldRule rule          # how FIELD and COOKIE are masked
+    bint quoted             # a string of JSON
+    bint dash               # BODY_BYTES: 0 is written as -
+
+# A request whose line is begun. It belongs to whoever began it, until it is ended or forgotten.
+cdef struct Entry:
+    Entry* next
+    int64_t began_us        # CLOCK_MONOTONIC
+    int64_t given           # what its connection had been given before
+    int64_t body_from       # ... and when the answer's body begins
+    int status              # of the answer; 0: none has begun
+    Py_ssize_t server_len
+    char server[272]
+    Py_ssize_t ends[32]     # where in `text` each late item belongs
+    Buffer text             # the line without its late items
+
+cdef struct Ending:
+    int64_t given           # what the connection was given until now
+    int status
+    char connection         # see CONNECTION
+
+
+cdef class AccessLog:
+    cdef Part parts[64]
+    cdef int count
+    cdef list kept              # owns the texts of `parts`
+    cdef SessionNames names     # of the last request's configuration
+    cdef Telling telling
+    cdef bint masks
+    cdef bint json
+    cdef int64_t pid
+    cdef object on_block
+    cdef Entry* spare           # entries for reuse
+    cdef int spares
+    cdef Buffer block           # whole lines
+    cdef int lines
+    cdef int64_t second         # what `stamp` is made for
+    cdef char stamp[64]
+    cdef int stamp_len
+
+    # `head` NULL: the request could not be read; of what came of it (`data`) the first line is logged. `names`: what sessions
+    # are called in the configuration that the request goes by.
+    cdef Entry* begin(
+        self, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port, int64_t number,
+        SessionNames names,
+    ) except NULL
+    cdef int take_names(self, SessionNames names) except -1
+    cdef int put_early(self, Buffer* out, Part* part, RequestHead* head, Origin* origin) except -1
+    cdef int put_field(self, Buffer* out, Part* part, Fields* fields) except -1
+    cdef int put_cookie(self, Buffer* out, Part* part, Fields* fields) except -1
+    cdef int put_time(self, Buffer* out) except -1
+    # The line is whole; the entry is not the caller's any more.
+    cdef int end(self, Entry* entry, Ending* ending) except -1
+    cdef int put_late(self, Buffer* out, Part* part, Entry* entry, Ending* ending, int64_t now_us) except -1
+    cdef int put_late_string(self, Buffer* out, Part* part, Entry* entry, Ending* ending) except -1
+    cdef Entry* take(self) except NULL
+    cdef void forget(self, Entry* entry) noexcept

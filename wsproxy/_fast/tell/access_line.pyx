@@ -1,0 +1,488 @@
+"""
+The access log of one worker: a line for each request, made of a format and gathered until a block of them is handed on.
+
+Begun and ended by ``course``; made by ``logs.access_writer``, whose file takes the blocks. What of a line only the request
+knows is written when its head is here, because the head's memory is used again; the rest when the exchange is over. In the
+common case nothing is allocated: entries and their memory go from request to request. Must not wait, and must not decide.
+"""
+
+import logging
+import os
+
+from libc.stdint cimport int64_t, uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memchr, memcmp, memset
+from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
+from wsproxy._fast.base.clock cimport ws_now_us
+from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.decide.affinity cimport next_cookie
+from wsproxy._fast.http.fields cimport FIELD_COOKIE, MAX_FIELDS, Field, Fields, Limits, equals_ignoring_case
+from wsproxy._fast.http.head cimport RequestHead, parse_request
+from wsproxy._fast.http.origin cimport Origin, client_of
+from wsproxy._fast.tell.mask cimport (
+    AS_TEXT, IS_HIDDEN, IS_SESSION, MOST_VALUE, SessionNames, Telling, put_address, put_escaped, put_query, put_request_line,
+    put_value, rule_of,
+)
+
+log = logging.getLogger("wsproxy.access")
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <stdio.h>
+    #include <time.h>
+
+    static inline int64_t ws_wall_seconds(void) { return (int64_t)time(NULL); }
+
+    /* [10/Oct/2000:13:55:36 -0700]; strftime would ask the locale for the names. */
+    static inline int ws_put_stamp(char *out, size_t size, int64_t seconds) {
+        static const char months[12][4] = {
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
+        };
+        struct tm t;
+        time_t when = (time_t)seconds;
+        long zone;
+        localtime_r(&when, &t);
+        zone = t.tm_gmtoff < 0 ? -t.tm_gmtoff : t.tm_gmtoff;
+        return snprintf(out, size, "[%02d/%s/%04d:%02d:%02d:%02d %c%02ld%02ld]", t.tm_mday, months[t.tm_mon % 12],
+                        t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec, t.tm_gmtoff < 0 ? '-' : '+', zone / 3600,
+                        zone / 60 % 60);
+    }
+
+    /* 2000-10-10T20:55:36.123Z */
+    static inline int ws_put_utc(char *out, size_t size) {
+        struct timespec now;
+        struct tm t;
+        clock_gettime(CLOCK_REALTIME, &now);
+        gmtime_r(&now.tv_sec, &t);
+        return snprintf(out, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
+                        t.tm_hour, t.tm_min, t.tm_sec, now.tv_nsec / 1000000);
+    }
+    """
+    int64_t ws_wall_seconds() noexcept nogil
+    int ws_put_stamp(char* out, size_t size, int64_t seconds) noexcept nogil
+    int ws_put_utc(char* out, size_t size) noexcept nogil
+
+cdef enum:
+    # Lines are handed on when so much has come together: about a thousand, one write for all of them.
+    BLOCK = 1 << 18
+    # Entries that are kept for the next requests, as many as one worker often has at once ...
+    MOST_SPARES = 256
+    # ... each with so much memory: long lines are rare.
+    MOST_SPARE_TEXT = 4096
+    DIGITS = 24
+
+cdef const char* HEX_DIGITS = "0123456789abcdef"
+
+
+cdef int put_number(Buffer* out, int64_t number) except -1:
+    cdef char digits[DIGITS]
+    cdef int at = DIGITS
+    if number < 0:
+        number = 0
+    while True:
+        at -= 1
+        digits[at] = <char>(c"0" + number % 10)
+        number //= 10
+        if number == 0:
+            break
+    return buffer_append(out, digits + at, DIGITS - at)
+
+
+cdef int put_hex(Buffer* out, uint32_t number) except -1:
+    """Eight digits, as the pid and tid columns of http_plugin.log have them."""
+    cdef char digits[8]
+    cdef int i
+    for i in range(8):
+        digits[7 - i] = HEX_DIGITS[number & 15]
+        number >>= 4
+    return buffer_append(out, digits, 8)
+
+
+cdef int end_string(Buffer* out, Py_ssize_t begin) except -1:
+    """
+    Makes a JSON string of what stands behind ``begin``, where its quotation mark is; null of the dash for what is not there.
+
+    It was escaped as httpd does it, and nearly all of that is JSON's: only \\v and \\xhh are not.
+    """
+    cdef Buffer text
+    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t length = out.length - begin - 1
+    cdef const char* p = out.data + begin + 1
+    if length == 1 and p[0] == c"-":
+        out.length = begin
+        return buffer_append(out, "null", 4)
+    if memchr(p, c"\\", length) == NULL:
+        return buffer_append(out, '"', 1)
+    memset(&text, 0, sizeof(Buffer))
+    try:
+        buffer_append(&text, p, length)
+        out.length = begin + 1
+        while i < length:
+            if text.data[i] != c"\\" or i + 1 >= length:
+                buffer_append(out, text.data + i, 1)
+                i += 1
+            elif text.data[i + 1] == c"x":
+                buffer_append(out, "\\u00", 4)
+                i += 2
+            elif text.data[i + 1] == c"v":
+                buffer_append(out, "\\u000b", 6)
+                i += 2
+            else:
+                buffer_append(out, text.data + i, 2)
+                i += 2
+    finally:
+        buffer_clear(&text)
+    return buffer_append(out, '"', 1)
+
+
+cdef class AccessLog:
+    """
+    One worker's lines; ``on_block(lines, count)`` gets them when a block is full, and with every ``flush``.
+
+    ``json``: what is no number is a JSON string, or null where it is not there; texts between are as they are.
+    """
+
+    def __cinit__(
+        self, list items not None, object on_block not None, SessionNames names not None=SessionNames(), *,
+        bint masks=True, bint json=False,
+    ):
+        cdef Part* part
+        cdef int late = 0
+        if len(items) > MOST_ITEMS:
+            raise ValueError(f"found {len(items)} parts in an access log's format; allowed are {MOST_ITEMS}")
+        self.kept = []
+        self.masks = masks
+        self.json = json
+        self.on_block = on_block
+        self.pid = os.getpid()
+        self.second = -1
+        for kind, text in items:
+            part = &self.parts[self.count]
+            part.kind = kind
+            part.rule = AS_TEXT
+            if kind == FIELD:
+                text = (<bytes>text).lower()
+                part.rule = rule_of(<const char*>(<bytes>text), len(text))
+            part.quoted = json and kind != TEXT and kind < STATUS and kind != PORT and kind != PID
+            part.dash = kind == BODY_BYTES and text == b"-"
+            self.kept.append(text)
+            part.text = <const char*>(<bytes>text)
+            part.text_len = len(text)
+            late += kind >= STATUS
+            self.count += 1
+        if late > MOST_LATE:
+            raise ValueError(f"found {late} parts about the answer in an access log's format; allowed are {MOST_LATE}")
+        self.take_names(names)
+
+    cdef int take_names(self, SessionNames names) except -1:
+        cdef Part* part
+        cdef int i
+        self.names = names
+        self.telling = Telling(put_escaped, names.separator, not self.masks, False)
+        for i in range(self.count):
+            part = &self.parts[i]
+            if part.kind == COOKIE:
+                part.has_session = self.kept[i] in names.cookies
+                part.rule = IS_SESSION if not self.masks or part.has_session else IS_HIDDEN
+        return 0
+
+    def __dealloc__(self):
+        cdef Entry* entry
+        while self.spare != NULL:
+            entry = self.spare
+            self.spare = entry.next
+            buffer_clear(&entry.text)
+            free(entry)
+        buffer_clear(&self.block)
+
+    def flush(self) -> None:
+        """Hands on the lines that are there."""
+        cdef bytes data
+        cdef int lines = self.lines
+        if not lines:
+            return
+        data = self.block.data[:self.block.length]
+        self.lines = 0
+        if self.block.capacity > 2 * BLOCK:
+            buffer_clear(&self.block)
+        self.block.length = 0
+        try:
+            self.on_block(data, lines)
+        except Exception:
+            log.exception("internal error: %d lines of the access log are lost", lines)
+
+    def line_of(self, bytes data not None, bytes peer not None=b"192.0.2.1") -> bytes:
+        """The line of this request, or of what is none, answered with 200 by nobody; for tests."""
+        cdef ExactCopy copy = ExactCopy(data)
+        cdef Limits limits = Limits(1 << 20, 65536, MAX_FIELDS, True, False)
+        cdef RequestHead head
+        cdef Origin origin
+        cdef Ending ending = Ending(0, 200, c"+")
+        cdef Entry* entry
+        cdef bint is_whole = parse_request(copy.at, copy.length, &limits, &head) > 0
+        memset(&origin, 0, sizeof(origin))
+        origin.peer = <const char*>peer
+        origin.peer_len = len(peer)
+        origin.local_host = <const char*>peer
+        origin.local_host_len = len(peer)
+        entry = self.begin(&head if is_whole else NULL, copy.at, copy.length, &origin, 80, self.lines, self.names)
+        entry.began_us = ws_now_us()
+        self.end(entry, &ending)
+        line = self.block.data[:self.block.length]
+        self.block.length = 0
+        return line
+
+    # --- entries ------------------------------------------------------------------------------------------------------
+
+    cdef Entry* take(self) except NULL:
+        cdef Entry* entry = self.spare
+        if entry != NULL:
+            self.spare = entry.next
+            self.spares -= 1
+            entry.text.length = 0
+        else:
+            entry = <Entry*>calloc(1, sizeof(Entry))
+            if entry == NULL:
+                raise MemoryError
+        entry.status = 0
+        entry.server_len = 0
+        return entry
+
+    cdef void forget(self, Entry* entry) noexcept:
+        """The entry is not used any more, and leaves no line unless it was ended."""
+        if entry.text.capacity > MOST_SPARE_TEXT:
+            buffer_clear(&entry.text)
+        if self.spares >= MOST_SPARES:
+            buffer_clear(&entry.text)
+            free(entry)
+            return
+        entry.next = self.spare
+        self.spare = entry
+        self.spares += 1
+
+    cdef Entry* begin(
+        self, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port, int64_t number,
+        SessionNames names,
+    ) except NULL:
+        cdef Entry* entry
+        cdef Buffer* out
+        cdef Part* part
+        cdef const char* line_end
+        cdef Py_ssize_t before
+        cdef int i
+        cdef int late = 0
+        if names is not self.names:
+            self.take_names(names)
+        entry = self.take()
+        out = &entry.text
+        line_end = <const char*>memchr(data, c"\n", length) if length else NULL
+        if line_end != NULL:
+            length = line_end - data
+            if length and data[length - 1] == c"\r":
+                length -= 1
+        length = min(length, MOST_VALUE)
+        try:
+            for i in range(self.count):
+                part = &self.parts[i]
+                before = out.length
+                if part.quoted:
+                    buffer_append(out, '"', 1)
+                if part.kind == TEXT:
+                    buffer_append(out, part.text, part.text_len)
+                elif part.kind >= STATUS:
+                    entry.ends[late] = out.length
+                    late += 1
+                elif part.kind == REQUEST_LINE:
+                    if length == 0:
+                        buffer_append(out, "-", 1)
+                    else:
+                        put_request_line(out, data, length, self.names, &self.telling)
+                elif part.kind == TIME:
+                    self.put_time(out)
+                elif part.kind == REQUEST_ID:
+                    put_hex(out, <uint32_t>self.pid)
+                    buffer_append(out, "-", 1)
+                    put_hex(out, <uint32_t>(number & 0xFFFFFFFF))
+                elif part.kind == PORT:
+                    put_number(out, port)
+                else:
+                    self.put_early(out, part, head, origin)
+                if part.quoted:
+                    end_string(out, before)
+        except BaseException:
+            self.forget(entry)
+            raise
+        return entry
+
+    cdef int put_time(self, Buffer* out) except -1:
+        cdef int64_t now
+        cdef char utc[64]
+        if self.json:
+            return buffer_append(out, utc, ws_put_utc(utc, sizeof(utc)))
+        now = ws_wall_seconds()
+        if now != self.second:
+            self.second = now
+            self.stamp_len = ws_put_stamp(self.stamp, sizeof(self.stamp), now)
+        return buffer_append(out, self.stamp, self.stamp_len)
+
+    cdef int put_early(self, Buffer* out, Part* part, RequestHead* head, Origin* origin) except -1:
+        cdef Py_ssize_t before = out.length
+        cdef const char* host
+        cdef Py_ssize_t host_len
+        if part.kind == ADDRESS:
+            host = client_of(origin, &host_len)
+            put_escaped(out, host, host_len)
+        elif part.kind == LOCAL_ADDRESS:
+            put_escaped(out, origin.local_host, origin.local_host_len)
+        elif part.kind == PID:
+            put_number(out, self.pid)
+        elif part.kind == HOST:
+            host = head.host if head != NULL and head.host != NULL else origin.local_host
+            host_len = head.host_len if head != NULL and head.host != NULL else origin.local_host_len
+            host_len = min(host_len, MOST_VALUE)
+            if host_len and memchr(host, c":", host_len) != NULL:
+                buffer_append(out, "[", 1)
+                put_escaped(out, host, host_len)
+                buffer_append(out, "]", 1)
+            else:
+                put_escaped(out, host, host_len)
+        elif head == NULL:
+            pass  # the rest stands in a head
+        elif part.kind == METHOD:
+            put_escaped(out, head.method, head.method_len)
+        elif part.kind == PATH:
+            put_address(out, head.target, min(head.path_len, MOST_VALUE), self.names, &self.telling)
+        elif part.kind == QUERY:
+            put_query(
+                out, head.target + head.path_len, min(head.target_len - head.path_len, MOST_VALUE), self.names, &self.telling
+            )
+            if out.length == before:
+                return 0  # it stands behind the path
+        elif part.kind == PROTOCOL:
+            buffer_append(out, "HTTP/1.1" if head.minor else "HTTP/1.0", 8)
+        elif part.kind == FIELD:
+            self.put_field(out, part, &head.fields)
+        elif part.kind == COOKIE:
+            self.put_cookie(out, part, &head.fields)
+        return buffer_append(out, "-", 1) if out.length == before else 0
+
+    cdef int put_field(self, Buffer* out, Part* part, Fields* fields) except -1:
+        """Every field of the name, as if it were one."""
+        cdef Field* field
+        cdef Py_ssize_t length
+        cdef bint again = False
+        cdef int i
+        for i in range(fields.count):
+            field = &fields.at[i]
+            if field.name_len != part.text_len or not equals_ignoring_case(field.line, part.text, part.text_len):
+                continue
+            if again:
+                buffer_append(out, ", ", 2)
+            again = True
+            length = min(<Py_ssize_t>field.value_len, MOST_VALUE)
+            put_value(out, field.value, length, part.rule, self.names, &self.telling)
+        return 0
+
+    cdef int put_cookie(self, Buffer* out, Part* part, Fields* fields) except -1:
+        """The first cookie of the name; a session's as ``affinity`` reads it, another one as httpd does."""
+        cdef const char* p
+        cdef const char* value
+        cdef const char* end
+        cdef const char* last
+        cdef int i
+        for i in range(fields.count):
+            if fields.at[i].kind != FIELD_COOKIE:
+                continue
+            p = fields.at[i].value
+            end = p + fields.at[i].value_len
+            if part.has_session:
+                if not next_cookie(&p, end, part.text, part.text_len, &value, &last):
+                    continue
+                last = min(last, value + MOST_VALUE)
+                return 0 if value == last else put_value(
+                    out, value, last - value, part.rule, self.names, &self.telling
+                )
+            while p < end:
+                while p < end and (p[0] == c" " or p[0] == c"\t" or p[0] == c";"):
+                    p += 1
+                last = <const char*>memchr(p, c";", end - p) if p < end else NULL
+                if last == NULL:
+                    last = end
+                if last - p > part.text_len and p[part.text_len] == c"=" and memcmp(p, part.text, part.text_len) == 0:
+                    p += part.text_len + 1
+                    while last > p and ((last - 1)[0] == c" " or (last - 1)[0] == c"\t"):
+                        last -= 1
+                    if p == last:
+                        return 0
+                    if last - p > MOST_VALUE:
+                        last = p + MOST_VALUE
+                    return put_value(out, p, last - p, part.rule, self.names, &self.telling)
+                p = last
+        return 0
+
+    cdef int end(self, Entry* entry, Ending* ending) except -1:
+        cdef Buffer* out = &self.block
+        cdef Py_ssize_t before = out.length
+        cdef Py_ssize_t done = 0
+        cdef int64_t now_us = ws_now_us()
+        cdef Part* part
+        cdef int i
+        cdef int late = 0
+        try:
+            for i in range(self.count):
+                part = &self.parts[i]
+                if part.kind < STATUS:
+                    continue
+                buffer_append(out, entry.text.data + done, entry.ends[late] - done)
+                done = entry.ends[late]
+                late += 1
+                self.put_late(out, part, entry, ending, now_us)
+            buffer_append(out, entry.text.data + done, entry.text.length - done)
+            buffer_append(out, "\n", 1)
+            self.lines += 1
+        except BaseException:
+            out.length = before  # half a line would spoil the next one
+            raise
+        finally:
+            self.forget(entry)
+        if out.length >= BLOCK:
+            self.flush()
+        return 0
+
+    cdef int put_late(self, Buffer* out, Part* part, Entry* entry, Ending* ending, int64_t now_us) except -1:
+        cdef int64_t number = 0
+        if self.json and (part.kind == SERVER or part.kind == CONNECTION):
+            return self.put_late_string(out, part, entry, ending)
+        if part.kind == SERVER:
+            if entry.server_len:
+                return put_escaped(out, entry.server, entry.server_len)
+            return buffer_append(out, "-", 1)
+        if part.kind == CONNECTION:
+            return buffer_append(out, &ending.connection, 1)
+        if part.kind == STATUS:
+            number = ending.status
+        elif part.kind == BODY_BYTES:
+            number = ending.given - entry.body_from if entry.status else 0
+            if number <= 0 and part.dash:
+                return buffer_append(out, "-", 1)
+        elif part.kind == ALL_BYTES:
+            number = ending.given - entry.given
+        else:
+            number = now_us - entry.began_us
+            if part.kind == MILLISECONDS:
+                number //= 1000
+            elif part.kind == SECONDS:
+                number //= 1000000
+        return put_number(out, number)
+
+    cdef int put_late_string(self, Buffer* out, Part* part, Entry* entry, Ending* ending) except -1:
+        if part.kind == CONNECTION:
+            if ending.connection == c"X":
+                return buffer_append(out, '"cut"', 5)
+            return buffer_append(out, '"kept"', 6) if ending.connection == c"+" else buffer_append(out, '"closed"', 8)
+        if not entry.server_len:
+            return buffer_append(out, "null", 4)
+        buffer_append(out, '"', 1)
+        put_escaped(out, entry.server, entry.server_len)
+        return end_string(out, out.length - entry.server_len - 1)

@@ -1,0 +1,30 @@
+MASKED: bytes
+
+class SessionNames:
+    cookies: frozenset[bytes]
+    def __init__(
+        self,
+        cookies: frozenset[bytes] = ...,
+        url_ids: frozenset[bytes] = ...,
+        separator: bytes = ...,
+    ) -> None: ...
+
+def escape(value: bytes) -> bytes: ...
+def mask(
+    value: bytes, what: str, names: SessionNames = ..., *, shows_sessions: bool = False
+) -> bytes: ...
+def mask_address(address: bytes, names: SessionNames = ...) -> bytes: ...
+def mask_head(
+    head: bytes,
+    names: SessionNames = ...,
+    separator: bytes = b":",
+    *,
+    shows_sessions: bool = False,
+) -> bytes: ...
+def mask_target(
+    target: bytes,
+    names: SessionNames = ...,
+    separator: bytes = b":",
+    *,
+    shows_sessions: bool = False,
+) -> bytes: ...

@@ -1,0 +1,183 @@
+"""
+What operators ask and say over the admin socket, as JSON: servers as they are, words about them, running requests.
+
+Read and written by ``admin.server`` and ``admin.client``; docs/admin.md names every field, and what is there stays. Must not
+hold a secret: no session id, no password, no key.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from wsproxy.admin.messages import ServerChange, WorkerStatus
+
+SERVERS_PATH = "/v1/servers"
+WHY_PATH = "/v1/why"
+SET_PATH = "/v1/set"
+LOG_LEVEL_PATH = "/v1/loglevel"
+REQUESTS_PATH = "/v1/requests"
+KILL_PATH = "/v1/kill"
+# What a server gets by an operator's word: the last part is the command's name.
+HOLD_PATHS = ("/v1/drain", "/v1/resume", "/v1/down", "/v1/up")
+
+# For ``Numbers``: what plugin-cfg.xml says.
+FILE = "file"
+
+State = Literal["up", "drained", "down"]
+
+
+class ConfigStatus(msgspec.Struct):
+    """The configuration that new requests go by; ``generation``: 1 is the one of the start."""
+
+    path: str
+    digest: str
+    generation: int
+
+
+class ServerStatus(msgspec.Struct):
+    """
+    A server of a cluster, over all workers.
+
+    ``state``: "up"; "drained": requests of its sessions only; "down": marked down by requests, or taken down by an operator,
+    which is what ``hold`` tells ("", "drain", "down"). ``since``, ``why``, ``by``: of the state. ``until``: when the hold ends by
+    itself; empty: when it is taken back. ``weight``, ``max_connections``: as they hold; ``configured_...``: as plugin-cfg.xml has
+    them, with ``set_by``, ``set_why``, ``set_at`` where an operator said otherwise. ``sessions``: about how many had a request there
+    in the last 30 to 45 minutes; ``last_session_s``: seconds since the last of these; -1: none. ``share``: of the cluster's requests.
+    """
+
+    cluster: str
+    server: str
+    address: str
+    role: str
+    clone_id: str
+    state: State
+    since: str
+    why: str
+    by: str
+    until: str
+    hold: Literal["", "drain", "down"]
+    marked_down: bool
+    retry_in_s: float
+    weight: int
+    configured_weight: int
+    max_connections: int
+    configured_max_connections: int
+    set_by: str
+    set_why: str
+    set_at: str
+    in_flight: int
+    sessions: int
+    last_session_s: float
+    requests: int
+    by_affinity: int
+    share: float
+    errors: int
+
+
+class ServersAnswer(msgspec.Struct):
+    """The proxy and its servers, in the order of plugin-cfg.xml; ``pid`` of the supervisor."""
+
+    version: str
+    pid: int
+    started_at: str
+    config: ConfigStatus
+    worker_count: int
+    workers: list[WorkerStatus]
+    plugin_log: str
+    plugin_log_level: str
+    servers: list[ServerStatus]
+
+
+class WhyAnswer(msgspec.Struct):
+    """A server, and those of its changes that are kept, oldest first."""
+
+    server: ServerStatus
+    changes: list[ServerChange]
+
+
+class Word(msgspec.Struct, forbid_unknown_fields=True):
+    """``target``: SERVER, CLUSTER/SERVER, or a host for all its servers; ``for_s`` 0: until it is taken back."""
+
+    target: str
+    reason: str = ""
+    for_s: float = 0
+
+
+class Numbers(msgspec.Struct, forbid_unknown_fields=True):
+    """``None``: as it is; "file": as plugin-cfg.xml says."""
+
+    target: str
+    weight: int | Literal["file"] | None = None
+    max_connections: int | Literal["file"] | None = None
+    reason: str = ""
+
+
+class ServerResult(msgspec.Struct):
+    """``changed``: whether it was otherwise before; ``note``: what else is to be known."""
+
+    changed: bool
+    note: str
+    server: ServerStatus
+
+
+class WordAnswer(msgspec.Struct):
+    """What became of it; ``warnings``: what did not work beside it."""
+
+    who: str
+    results: list[ServerResult]
+    warnings: list[str] = []
+
+
+class LogLevelQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """A LogLevel of plugin-cfg.xml, or "file"."""
+
+    level: str
+
+
+class LogLevelAnswer(msgspec.Struct):
+    """``level`` holds now; ``configured``: what plugin-cfg.xml says. Both empty: no http_plugin.log is written."""
+
+    plugin_log: str
+    level: str
+    configured: str
+    changed: bool
+
+
+class RunningRequest(msgspec.Struct):
+    """
+    A request that runs; ``id`` as in all logs, ``request``: method and path without parameters and query, empty: not kept.
+
+    ``phase``: "queued", "connecting", "sent" (the server has not begun to answer), "answered" (it has), "tunnel", "own answer".
+    """
+
+    id: str
+    worker: int
+    age_s: float
+    cluster: str
+    server: str
+    phase: str
+    request: str
+    client: str
+
+
+class RequestsAnswer(msgspec.Struct):
+    """The oldest first; ``total``: how many there are, more than are named where there are very many. ``silent``: workers that said nothing."""
+
+    total: int
+    requests: list[RunningRequest]
+    silent: list[int]
+
+
+class KillQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """``id``: as ``requests`` and the logs have it."""
+
+    id: str
+
+
+class KillAnswer(msgspec.Struct):
+    """It was ended: client and server saw their connections cut."""
+
+    id: str
+    who: str

@@ -1,0 +1,247 @@
+"""
+What one setting of wsproxy.toml demands of another, and values that are well-formed and yet not what anybody means.
+
+Driven by ``config.settings_file``, after each value was found to be of its kind; the words about units and texts also by the
+checks of plugin-cfg.xml. Looks whether folders exist and files can be read (``config.settings_tls``). Must not read a file of settings.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from wsproxy._fast.http.upgrade import is_protocol
+from wsproxy.config.access_format import parse_format
+from wsproxy.config.address import parse_address
+from wsproxy.config.codes import code_flaw
+from wsproxy.config.problems import printable
+from wsproxy.config.settings import (
+    ACCESS_OFF,
+    PLUGIN_OFF,
+    SHORTEST_HANG_S,
+    FallbackSettings,
+    ListenerSettings,
+    LogSettings,
+    Settings,
+)
+from wsproxy.config.settings_probe import (
+    ProbeClusterSettings,
+    ProbeSettings,
+    is_probing,
+    probe_flaws,
+    probe_of,
+)
+from wsproxy.config.settings_tls import check_listener, check_upstream
+from wsproxy.config.values import MOST_CONNECT_S, duration_doubt, text_flaw
+from wsproxy.errors import Severity
+
+# where a value stands: names of tables and keys, and the index among repeated tables
+KeyPath = tuple[str | int, ...]
+# severity, code, where, sentence
+Say = Callable[[Severity, str, KeyPath, str], None]
+
+# RFC 9110 7.6.3: a pseudonym, or a host with its port.
+_VIA = re.compile(r"(?=.{1,255}$)[A-Za-z0-9._-]+(:[0-9]{1,5})?")
+# Blanks mean something in it, and tabs.
+_FREE_TEXTS = frozenset({("log", "access_format")})
+
+# The longest that anybody means, in seconds; each setting allows a day, for who knows better.
+_LONGEST_MEANT_S: dict[KeyPath, float] = {
+    ("timeouts", "head_s"): 600,
+    ("timeouts", "keepalive_s"): 3600,
+    ("timeouts", "body_s"): 3600,
+    ("timeouts", "shutdown_s"): 3600,
+    ("upstream", "connect_s"): MOST_CONNECT_S,
+    ("upstream", "pool_idle_s"): 3600,
+    ("queue", "wait_s"): 600,
+    ("probe", "interval_s"): 3600,
+    ("probe", "timeout_s"): 600,
+    ("probe", "slow_start_s"): 3600,
+}
+
+
+def text_doubt(at: KeyPath, text: str) -> str:
+    """Why a text of the settings is not what anybody means, and what is allowed; empty where nothing speaks against it."""
+    return "" if at in _FREE_TEXTS else text_flaw(text)
+
+
+def check_together(settings: Settings, say: Say) -> None:
+    """Tells what one setting demands of another; each value alone is known to be of its kind."""
+    for index, listener in enumerate(settings.listeners):
+        _check_listener(index, listener, say)
+    for text in settings.explain.trusted:
+        _check_network(text, ("explain", "trusted"), say)
+    for name, text in check_upstream(settings.upstream.tls):
+        _refuse(("upstream", "tls", name), text, say)
+    _check_protocols(settings, say)
+    _check_access_log(settings.log, say)
+    _check_limits(settings, say)
+    _check_fallback(settings.fallback, say)
+    _check_probe(settings.probe, say)
+    if 0 < settings.process.hang_s < SHORTEST_HANG_S:
+        text = (
+            f"found {settings.process.hang_s:g}; allowed is 0, or a number from {SHORTEST_HANG_S:g}"
+        )
+        _refuse(("process", "hang_s"), text, say)
+    for code in settings.check.ignore:
+        if flaw := code_flaw(code):
+            _refuse(("check", "ignore"), flaw, say)
+    _check_durations(settings, say)
+    _check_effects(settings, say)
+
+
+def dotted(at: KeyPath) -> str:
+    """The setting's name as it is written in messages and documents."""
+    return ".".join(str(part) for part in at if isinstance(part, str))
+
+
+def _refuse(at: KeyPath, text: str, say: Say) -> None:
+    say("error", "setting-value", at, f"{dotted(at)}: {text}")
+
+
+def _check_listener(index: int, listener: ListenerSettings, say: Say) -> None:
+    at: KeyPath = ("listener", index)
+    for text in listener.proxy_protocol:
+        _check_network(text, (*at, "proxy_protocol"), say)
+    for name, text in check_listener(listener):
+        _refuse((*at, name), text, say)
+    if not listener.certificates:
+        for name in ("min_version", "ciphers"):
+            _warn_idle((*at, name), listener, "without certificates", "with certificates", say)
+    elif listener.min_version == "1.3":
+        idle = 'with min_version = "1.3", whose suites are its own'
+        _warn_idle((*at, "ciphers"), listener, idle, 'with min_version = "1.2"', say)
+
+
+def _check_network(text: str, at: KeyPath, say: Say) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        allowed = "allowed is an address or a network like 10.0.0.0/8"
+        _refuse(at, f'found "{printable(text)}" ({printable(str(error))}); {allowed}', say)
+
+
+def _check_protocols(settings: Settings, say: Say) -> None:
+    """Tells what is wrong with names that go into HTTP fields."""
+    via = settings.http.via
+    if via and not _VIA.fullmatch(via):
+        allowed = "allowed is a word of at most 255 letters, digits, - . _, or HOST:PORT"
+        _refuse(("http", "via"), f'found "{printable(via)}"; {allowed}', say)
+    for text in settings.upgrade.protocols:
+        if not is_protocol(text):
+            allowed = 'allowed is the name of a protocol, like "websocket", or "*", but never h2c, h2, http, or tls'
+            _refuse(("upgrade", "protocols"), f'found "{printable(text)}"; {allowed}', say)
+
+
+def _check_access_log(log: LogSettings, say: Say) -> None:
+    if not log.access or log.access.startswith("|"):
+        allowed = f'allowed is a file, or "{ACCESS_OFF}": wsproxy pipes to no program'
+        _refuse(("log", "access"), f'found "{log.access}"; {allowed}', say)
+    try:
+        parse_format(log.access_format)
+    except ValueError as error:
+        _refuse(("log", "access_format"), str(error), say)
+
+
+def _check_limits(settings: Settings, say: Say) -> None:
+    limits = settings.limits
+    if limits.target_bytes > limits.head_bytes:
+        text = f"found {limits.target_bytes}; allowed is at most limits.head_bytes, {limits.head_bytes}"
+        _refuse(("limits", "target_bytes"), text, say)
+
+
+def _check_fallback(fallback: FallbackSettings, say: Say) -> None:
+    mode: KeyPath = ("fallback", "mode")
+    for name, word in (("directory", "FOLDER"), ("upstream", "HOST:PORT")):
+        at: KeyPath = ("fallback", name)
+        value = getattr(fallback, name)
+        if value and fallback.mode != name:
+            # Refused, not warned of: whoever names it means it, and would get a 404 for every page.
+            found = f'found "{value}", which has no effect with mode = "{fallback.mode}"'
+            _refuse(at, f'{found}; allowed with mode = "{name}"', say)
+        elif fallback.mode == name and not value:
+            found = f'found "{name}" without fallback.{name}'
+            _refuse(mode, f'{found}; allowed with {name} = "{word}"', say)
+        elif value and name == "upstream":
+            try:
+                parse_address(value, is_listener=False)
+            except ValueError as error:
+                _refuse(at, str(error), say)
+        elif value and not Path(value).is_dir():
+            _refuse(at, f"found {value!r}, which is no folder; allowed is one", say)
+
+
+def _check_probe(probe: ProbeSettings, say: Say) -> None:
+    known: set[str] = set()
+    tables: list[tuple[KeyPath, ProbeSettings | ProbeClusterSettings]] = [(("probe",), probe)]
+    tables += [(("probe", "cluster", index), own) for index, own in enumerate(probe.cluster)]
+    for at, table in tables:
+        for name, text in probe_flaws(table):
+            _refuse((*at, name), text, say)
+        if isinstance(table, ProbeClusterSettings):
+            if table.name in known:
+                text = f'found "{printable(table.name)}" again; allowed is one table for each ServerCluster'
+                _refuse((*at, "name"), text, say)
+            known.add(table.name)
+        kind = probe.type if isinstance(table, ProbeSettings) else probe_of(probe, table.name).type
+        if kind == "tcp":
+            for name in ("path", "host", "status", "body"):
+                idle = 'with type = "tcp": nothing is asked for'
+                _warn_idle((*at, name), table, idle, 'with type = "http"', say)
+        elif kind == "off" and not (isinstance(table, ProbeSettings) and is_probing(probe)):
+            for name in table.__struct_fields__:
+                if name not in ("name", "type", "cluster", "slow_start_s"):
+                    idle = 'with type = "off": nothing is probed'
+                    _warn_idle((*at, name), table, idle, 'with type = "http"', say)
+
+
+def _check_durations(settings: Settings, say: Say) -> None:
+    for at, most_s in _LONGEST_MEANT_S.items():
+        table, name = at
+        value = getattr(getattr(settings, str(table)), str(name))
+        if doubt := duration_doubt(value, most_s):
+            say("warning", "setting-unit", at, f"{dotted(at)}: found {value:g}{doubt}")
+
+
+def _check_effects(settings: Settings, say: Say) -> None:
+    """Warns of settings that others make idle. A default is none: samples hold them all."""
+    log, queue, upstream = settings.log, settings.queue, settings.upstream
+    if log.access == ACCESS_OFF:
+        for name in ("access_format", "access_sessions"):
+            idle = f'with log.access = "{ACCESS_OFF}"'
+            _warn_idle(("log", name), log, idle, 'with access = "FILE"', say)
+    if log.plugin == PLUGIN_OFF:
+        idle = f'with log.plugin = "{PLUGIN_OFF}"'
+        _warn_idle(("log", "plugin_dates"), log, idle, "with http_plugin.log", say)
+    if queue.size == 0:
+        for name in ("wait_s", "affinity_waits"):
+            idle = "with queue.size = 0: nobody waits"
+            _warn_idle(("queue", name), queue, idle, "with size above 0", say)
+    if upstream.proxy_protocol != "none":
+        idle = f'with proxy_protocol = "{upstream.proxy_protocol}": no connection is kept'
+        for name in ("pool_size", "pool_idle_s"):
+            _warn_idle(("upstream", name), upstream, idle, 'with proxy_protocol = "none"', say)
+    elif upstream.pool_size == 0:
+        idle = "with pool_size = 0: no connection is kept"
+        _warn_idle(("upstream", "pool_idle_s"), upstream, idle, "with pool_size above 0", say)
+    if not settings.upgrade.protocols:
+        idle = "with upgrade.protocols = []: nothing is upgraded"
+        allowed = "with a protocol in upgrade.protocols"
+        _warn_idle(("timeouts", "tunnel_s"), settings.timeouts, idle, allowed, say)
+
+
+def _warn_idle(at: KeyPath, table: msgspec.Struct, idle: str, allowed: str, say: Say) -> None:
+    """``idle``: why the setting ``at`` of ``table`` does nothing, where it is not the default."""
+    name = str(at[-1])
+    value: Any = getattr(table, name)
+    default = next(f.default for f in msgspec.structs.fields(table) if f.name == name)
+    if value != default:
+        shown = msgspec.json.encode(value).decode()
+        found = f"found {shown if len(shown) <= 60 else f'{shown[:57]}...'}"
+        sentence = f"{dotted(at)}: {found}, which has no effect {idle}; allowed {allowed}"
+        say("warning", "setting-no-effect", at, sentence)

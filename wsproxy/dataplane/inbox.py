@@ -1,0 +1,57 @@
+"""
+Where a process hears of later configurations: it takes them over one after the other, and of several that wait only the newest.
+
+Used by workers (``dataplane.arrival``), the prober and the admin process. What is done with a parcel is theirs. Must not block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+
+from wsproxy.dataplane.post import receive_parcel
+from wsproxy.dataplane.tasks import spawn
+
+log = logging.getLogger("wsproxy.reload")
+
+
+class Inbox:
+    """One a process."""
+
+    def __init__(self, box: socket.socket, take: Callable[[int], Awaitable[None]]) -> None:
+        """From now on; ``take`` goes over to the parcel with this descriptor, which is closed afterwards."""
+        self._box = box
+        self._take = take
+        self._waiting: tuple[int, int] | None = None
+        self._is_taking = False
+        asyncio.get_running_loop().add_reader(box, self._on_post)
+
+    def _on_post(self) -> None:
+        parcel = receive_parcel(self._box)
+        if parcel is None:
+            asyncio.get_running_loop().remove_reader(self._box)  # the supervisor is gone
+            return
+        if self._waiting is not None:
+            os.close(self._waiting[1])
+        self._waiting = parcel
+        if not self._is_taking:
+            self._is_taking = True
+            spawn(self._take_all(), "configuration")
+
+    async def _take_all(self) -> None:
+        try:
+            while self._waiting is not None:
+                (generation, fd), self._waiting = self._waiting, None
+                try:
+                    await self._take(fd)
+                except Exception:  # among them a MemoryError: the process goes on as before
+                    log.exception(
+                        "configuration %d is not taken over; the one before stays", generation
+                    )
+                finally:
+                    os.close(fd)
+        finally:
+            self._is_taking = False

@@ -1,0 +1,57 @@
+"""
+A Plan as exchanges go by it outside of the fast path: what the slow path and the logs know of one configuration.
+
+Made by ``dataplane.view`` with the View of the same Plan, which carries it (``View.plan``): so an exchange that began with one
+configuration is retried, queued, answered, explained and logged by that one, whatever the worker goes by meanwhile. Must not
+know an exchange.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from wsproxy.dataplane.explained import Decisions
+from wsproxy.dataplane.files import FileFallback
+from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.resolve import Resolver
+from wsproxy.routing.unmatched import Unmatched
+
+
+class ServedPlan:
+    """One a View. What costs memory is made by the first request that needs it."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Opens nothing; ``check`` does."""
+        self.generation = plan.generation
+        self.state = plan.state
+        self.settings = plan.settings
+        self.routes = plan.routes
+        # Host names are asked for anew with a new configuration: that may be why there is one.
+        self.resolver = Resolver(plan.settings.upstream.resolve_s)
+        self._plan = plan
+
+    def check(self) -> None:
+        """
+        Opens what requests will need. # I/O.
+
+        Raises:
+            OSError: the folder of ``[fallback] directory`` is not there.
+        """
+        _ = self.files
+
+    @cached_property
+    def files(self) -> FileFallback | None:
+        """What answers where no Route matches; None: a 404 does, or a server."""
+        fallback = self.settings.fallback
+        return FileFallback(Path(fallback.directory)) if fallback.mode == "directory" else None
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """Who may know what was decided, and the words."""
+        return Decisions(self._plan.config, self.routes, self.settings.explain.trusted)
+
+    @cached_property
+    def unmatched(self) -> Unmatched:
+        """Says why no Route matches. Its tables take as much memory as those of the Routes."""
+        return Unmatched(self.routes)

@@ -1,0 +1,65 @@
+"""
+A worker's access log: its lines, from ``_fast.tell.access_line``, on their way to the file.
+
+Planned by ``process.access_log``; driven by ``dataplane.worker``. Rotation, reopening and a disk that stands still are ``file``'s
+part: the same for both logs. Must not know what a line says.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from wsproxy._fast.proxy.engine import Engine
+from wsproxy._fast.state.segment import SharedState
+from wsproxy._fast.tell.access_line import AccessLog
+from wsproxy._fast.tell.mask import SessionNames
+from wsproxy.dataplane.access_keeper import AccessKeeper
+from wsproxy.logs.file import LogFile
+
+log = logging.getLogger("wsproxy.access")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPlan:
+    """Where the access log is written, and what."""
+
+    path: str
+    items: list[tuple[int, bytes]]
+    names: SessionNames
+    masks: bool
+    json: bool
+
+
+class AccessWriter(AccessKeeper):
+    """One worker's writer; made after the fork."""
+
+    def __init__(self, plan: AccessPlan, state: SharedState) -> None:
+        """``state`` says when all workers are to open their files anew."""
+        self._path = plan.path
+        self._file = LogFile(plan.path, "access-log")
+        self._state = state
+        self._reopens = state.log_reopens
+        self._lines = AccessLog(
+            plan.items, self._file.hand_over, plan.names, masks=plan.masks, json=plan.json
+        )
+
+    def attach_to(self, engine: Engine) -> None:
+        """See ``AccessKeeper``."""
+        engine.log_access(self._lines)
+
+    def sweep(self) -> None:
+        """See ``AccessKeeper``."""
+        if self._reopens != self._state.log_reopens:
+            self._reopens = self._state.log_reopens
+            self._file.reopen()
+        self._lines.flush()
+        if missing := self._file.missing:
+            log.warning(
+                "%s: %d lines are missing: they could not be written in time", self._path, missing
+            )
+
+    def close(self) -> None:
+        """See ``AccessKeeper``."""
+        self._lines.flush()
+        self._file.close()

@@ -1,0 +1,294 @@
+"""
+A log's file: lines in, whole lines written behind the requests' back, rotation noticed, memory bounded.
+
+Driven by ``plugin_writer`` and ``access_writer``, one for each worker and log; all workers write to the same file. Must not
+know what a line says, and must never make the event loop wait: a thread of its own writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import logging
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from threading import Thread
+
+log = logging.getLogger("wsproxy.logs")
+
+# How long a line waits for others before it is written: short enough for `tail -f`, long enough for one write a few hundred lines.
+FLUSH_S = 0.1
+# Written earlier than that once so much has come together.
+BLOCK = 1 << 18
+# Lines above this are dropped and counted: a disk that stands still costs each worker so much memory, and no request.
+MOST_WAITING = 8 << 20
+# The owner writes, the group (of the tools that watch logs) reads: a log at Trace has session ids.
+MODE = 0o640
+# A stopping worker waits so long for a disk that stands still; for one that moves as long as it takes.
+CLOSE_S = 2.0
+# For the others' writes, which take a millisecond; a process that is stopped within one (SIGSTOP, a debugger) holds nobody up.
+LOCK_S = 0.5
+_LOCK_STEP_S = 0.0005
+_NO_MEMORY = os.strerror(errno.ENOMEM)
+
+
+def open_log(path: str) -> int:
+    """
+    A descriptor that appends to ``path``; the file is made where there is none, its folder is not. # I/O.
+
+    Raises:
+        OSError: it cannot be; also where it is a pipe that nobody reads, which would be waited for without end.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    fd = os.open(path, flags, MODE)
+    os.set_blocking(fd, True)
+    return fd
+
+
+def why_unwritable(path: str) -> str:
+    """Why ``open_log`` would fail there, in the system's words; empty: it would not. Makes no file. # I/O."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK))
+    except FileNotFoundError as error:
+        folder = os.path.dirname(os.path.realpath(path))
+        if not os.path.isdir(folder):
+            return error.strerror or "not there"
+        may_make = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+        return "" if may_make else os.strerror(errno.EACCES)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        return getattr(error, "strerror", None) or str(error)
+    return ""
+
+
+class AppendedFile:
+    """
+    An open log, to whose end several processes write.
+
+    O_APPEND keeps a write together, but a disk that fills up, a file size limit or a SIGKILL takes a part of it only, and whose
+    half line stands there nobody else knows. So whoever writes locks the file (flock) and looks how it ends: a new line begins
+    on a line of its own. Cutting the half line off instead would be one more thing: who follows the file (tail, Filebeat)
+    takes a file that became shorter for another one and reads it all again.
+    """
+
+    def __init__(self, path: str) -> None:
+        """
+        Opens it. # I/O.
+
+        Raises:
+            OSError: as ``open_log``.
+        """
+        self.fd = open_log(path)
+        self._is_torn = False  # by us; where the file cannot be looked at
+        self._reader = -1
+        if stat.S_ISREG(os.fstat(self.fd).st_mode):
+            with suppress(OSError):  # it may be written only, or there is no /proc
+                self._reader = os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Closes it."""
+        os.close(self.fd)
+        if self._reader >= 0:
+            os.close(self._reader)
+
+    def append(self, lines: bytes) -> tuple[bytes, OSError | None]:
+        """What of these whole lines is not in the file, and why. # I/O."""
+        rest = lines
+        with self._locked() as is_locked:
+            try:
+                if self._ends_within_a_line(is_locked):
+                    os.write(self.fd, b"\n")
+                    self._is_torn = False
+                while rest:
+                    written = os.write(self.fd, rest)
+                    self._is_torn = rest[written - 1 : written] != b"\n"
+                    rest = rest[written:]
+            except OSError as error:
+                return rest, error
+        return rest, None
+
+    def _ends_within_a_line(self, is_locked: bool) -> bool:
+        """Without the lock another process may be amid its write: then only what we know ourselves counts."""
+        if self._reader < 0 or not is_locked:
+            return self._is_torn
+        size = os.fstat(self.fd).st_size
+        return size > 0 and os.pread(self._reader, 1, size - 1) not in (b"\n", b"")
+
+    @contextmanager
+    def _locked(self) -> Iterator[bool]:
+        """Whether nobody else writes meanwhile; False for what is no file, or where the lock is not to be had."""
+        is_locked = self._reader >= 0 and self._lock()
+        try:
+            yield is_locked
+        finally:
+            if is_locked:
+                fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def _lock(self) -> bool:
+        until = time.monotonic() + LOCK_S
+        while True:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    return False
+                time.sleep(_LOCK_STEP_S)
+            except OSError:  # a file system without locks
+                return False
+            else:
+                return True
+
+
+class LogFile:
+    """One worker's way to the file; each write is a number of whole lines."""
+
+    def __init__(self, path: str, name: str = "plugin-log") -> None:
+        """Nothing is opened before the first line: make it after the fork."""
+        self._path = path
+        self._name = name
+        self._lines: list[str] = []
+        self._size = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._queue: SimpleQueue[str | bytes | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._handed = 0  # characters, or bytes, given to the thread; only the loop counts here
+        self._done = 0  # of these it is rid; only the thread does here
+        self._dropped = 0  # lines for which there was no room
+        self._lost = 0  # lines that the disk did not take; only the thread counts here
+        self._told = 0
+        # of the thread
+        self._file: AppendedFile | None = None
+        self._wants_reopen = False
+        self._is_failing = False
+
+    @property
+    def missing(self) -> int:
+        """Lines that are not in the file, since this was asked last."""
+        count = self._dropped + self._lost - self._told
+        self._told += count
+        return count
+
+    def add(self, line: str) -> None:
+        """Takes one line, with its end; it is written soon, or dropped where too much waits already."""
+        if self._size + self._handed - self._done > MOST_WAITING:
+            self._dropped += 1
+            return
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= BLOCK:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+
+    def flush(self) -> None:
+        """Gives what is there to the thread."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._lines:
+            return
+        data = "".join(self._lines)
+        self._lines.clear()
+        self._size = 0
+        self._hand(data)
+
+    def hand_over(self, lines: bytes, count: int) -> None:
+        """Takes so many lines at once for the thread to write, or drops them where too much waits already."""
+        if len(lines) + self._handed - self._done > MOST_WAITING:
+            self._dropped += count
+        else:
+            self._hand(lines)
+
+    def _hand(self, data: str | bytes) -> None:
+        self._handed += len(data)
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+        self._queue.put(data)
+
+    def reopen(self) -> None:
+        """The next write opens the file anew."""
+        self._wants_reopen = True
+
+    def close(self) -> None:
+        """Writes what is left, however long it takes; gives up on a disk that does not move, and says so."""
+        self.flush()
+        if self._thread is None:
+            return
+        self._queue.put(None)
+        done = -1
+        while self._thread.is_alive() and self._done != done:
+            done = self._done
+            self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            left = self._handed - self._done
+            log.error("%s: stands still for %g s; %d bytes are lost", self._path, CLOSE_S, left)
+
+    # below: in the thread ---------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (data := self._next()) is not None:
+            try:
+                self._write(
+                    data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
+                )
+            except MemoryError:  # these lines are lost, and not all that come after them
+                self._lose(
+                    data.count(b"\n") if isinstance(data, bytes) else data.count("\n"), _NO_MEMORY
+                )
+            self._done += len(data)
+        if self._file is not None:
+            self._file.close()
+
+    def _next(self) -> str | bytes | None:
+        while True:
+            try:
+                return self._queue.get()
+            except MemoryError:  # it is still there
+                continue
+
+    def _write(self, data: bytes) -> None:
+        try:
+            rest, error = self._find_file().append(data)
+        except OSError as refused:
+            rest, error = data, refused
+        if error is not None:
+            self._lose(rest.count(b"\n"), error.strerror)
+        elif self._is_failing:
+            self._is_failing = False
+            log.warning("%s: is written again", self._path)
+
+    def _lose(self, count: int, why: str | None) -> None:
+        self._lost += count
+        if not self._is_failing:
+            self._is_failing = True
+            log.error("%s: %s; lines are dropped", self._path, why)
+
+    def _find_file(self) -> AppendedFile:
+        """The file that stands under the name now, opened where another one is open."""
+        file = self._file
+        if file is not None and not self._wants_reopen and self._is_same(file.fd):
+            return file
+        self._wants_reopen = False
+        try:
+            self._file = AppendedFile(self._path)
+        except OSError:
+            if file is None:
+                raise
+            return (
+                file  # moved, and its folder lets nobody make a new one: better there than nowhere
+            )
+        if file is not None:
+            file.close()
+        return self._file
+
+    def _is_same(self, fd: int) -> bool:
+        with suppress(OSError):
+            there = os.stat(self._path)
+            ours = os.fstat(fd)
+            return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+        return False

@@ -1,0 +1,54 @@
+"""
+Word to the service manager: systemd's protocol (sd_notify(3)) and its watchdog (sd_watchdog_enabled(3)).
+
+Driven by ``process.supervisor``. Must not wait: a manager that does not read is not told.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+
+def notify_systemd(state: str) -> None:
+    """Sends ``READY=1`` or the like to the service manager; does nothing without one (sd_notify(3)). # I/O."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path.startswith(("/", "@")):
+        return
+    if path.startswith("@"):  # abstract: no file
+        path = "\0" + path[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        try:
+            sock.connect(path)
+            sock.send(state.encode())
+        except OSError:
+            return  # a service manager that went away, or does not read, must not stop the proxy
+
+
+class ServiceWatchdog:
+    """Says ``WATCHDOG=1`` twice in the time after which the manager would restart the service."""
+
+    def __init__(self, environ: Mapping[str, str], pid: int) -> None:
+        """Nobody waits for it without WATCHDOG_USEC, or where WATCHDOG_PID is another process."""
+        given = environ.get("WATCHDOG_USEC", "")
+        is_ours = environ.get("WATCHDOG_PID", str(pid)) == str(pid)
+        wanted = is_ours and given.isascii() and given.isdecimal() and int(given) > 0
+        self._every_s = int(given) / 2e6 if wanted else 0.0
+        self._next = 0.0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a manager waits for it."""
+        return self._every_s > 0
+
+    def next_feed(self, now: float) -> float | None:
+        """When to look whether to say it; None: never."""
+        return max(self._next, now) if self.is_wanted else None
+
+    def feed(self, now: float) -> None:
+        """Says it, where it is time."""
+        if self.is_wanted and now >= self._next:
+            self._next = now + self._every_s
+            notify_systemd("WATCHDOG=1")

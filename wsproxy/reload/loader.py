@@ -1,0 +1,366 @@
+"""
+The loader: the process beside the workers that reads, checks and compiles every configuration after the first one.
+
+Started by ``process.supervisor``, which starts it again should it end: requests do not notice. It hears of changed files
+(``watch``), of SIGHUP through the supervisor, and of commands through the admin process. Only what can be used leaves it, as a
+parcel that every worker takes over between two requests (``dataplane.arrival``). What is refused changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import msgspec
+
+from wsproxy._fast.state.segment import cluster_key, server_key
+from wsproxy.admin.control import outvoted
+from wsproxy.admin.messages import digest_of
+from wsproxy.admin.reloads import MOST_TOLD, Entry, History, LoaderAnswer, LoaderQuestion, Result
+from wsproxy.config.model import Config
+from wsproxy.config.problems import printable
+from wsproxy.config.settings import Settings
+from wsproxy.dataplane.parcel import pack, unpack_source
+from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.post import KEPT, READ_AGAIN, send_parcel
+from wsproxy.dataplane.tasks import keep_turning, log_loop_error, spawn
+from wsproxy.errors import StartError
+from wsproxy.probe.targets import begin_probes
+from wsproxy.process.start import LoaderNeeds
+from wsproxy.reload.guard import Guard
+from wsproxy.reload.history import Kept
+from wsproxy.reload.sources import Read, Sources, changes_between, look, read_sources
+from wsproxy.reload.watch import Watch
+
+log = logging.getLogger("wsproxy.reload")
+
+# All workers have a configuration within a moment; one that is stopped, or that the machine has no time for, has not.
+TAKEN_S = 30.0
+STEP_S = 0.01
+# At least, and not before a session's place is forgotten (affinity.takeover_s): what is remembered names a server by its slot.
+FORGOTTEN_S = 3600.0
+# Problems of a refused configuration that the log names.
+MOST_LOGGED = 10
+_QUESTION_BYTES = 4096
+_NEVER_S = 86400.0
+
+
+@dataclass(slots=True)
+class Source:
+    """What a configuration was read from."""
+
+    config: Config
+    settings: Settings
+    _digest: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Of what the Config says; made once, for the largest take some time."""
+        self._digest = self._digest or digest_of(self.config)
+        return self._digest
+
+
+class Loader:
+    """One a proxy; what it does it does one after the other."""
+
+    def __init__(self, needs: LoaderNeeds, sources: Sources, history: int) -> None:
+        """Takes up where a predecessor was ended; ``history``: descriptor of what became of all attempts."""
+        self._needs = needs
+        self._sources = sources
+        self._state = needs.plan.state
+        self._state.read_index()
+        self.generation = 1  # of the one that holds
+        self.source = Source(needs.plan.config, needs.plan.settings)  # what that was read from
+        # What was in use after the start, by generation: the largest take 20 MB, and three times that once they are read again.
+        self._parcels = {generation: os.dup(fd) for generation, fd in needs.parcels}
+        if self._parcels:
+            self.generation = max(self._parcels)
+            self.source = self._source_of(self.generation)
+        self._kept = Kept(history, sources.seen)
+        self._watch = Watch(sources.looked_at, self._kept.seen)
+        self._lock = asyncio.Lock()
+        reload = self.source.settings.reload
+        self._guard = Guard(reload.guard_s, reload.guard_limit) if reload.guard_s else None
+
+    def _source_of(self, generation: int) -> Source:
+        """What an earlier one was read from. # I/O."""
+        if generation not in self._parcels:
+            return Source(self._needs.plan.config, self._needs.plan.settings)
+        _, config, settings = unpack_source(self._parcels[generation])
+        return Source(config, settings)
+
+    @property
+    def _returnable(self) -> list[int]:
+        """Generations that can be returned to; that of the start is never lost."""
+        return [each for each in (1, *sorted(self._parcels)) if each != self.generation]
+
+    async def serve(self) -> None:
+        """Until SIGTERM."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        loop.set_exception_handler(log_loop_error)
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_reader(self._needs.supervisor, self._on_supervisor)
+        loop.add_reader(self._needs.admin, self._on_admin)
+        keep_turning(self._turn)
+        if self.source.settings.reload.watch == "auto" and self._every_s() > 0:
+            spawn(self._watch.listen(), "changes of files")
+            spawn(self._follow_files(), "files")
+        await stop.wait()
+
+    def _turn(self) -> None:
+        self._needs.on_turn()
+        if self._guard is not None:
+            why = self._guard.look(time.monotonic(), self._state.totals())
+            if why:
+                spawn(self._undo(why), "undo")
+
+    def _every_s(self) -> float:
+        """0: never."""
+        return float(max(self.source.config.refresh_interval_s, 0))
+
+    # --- who wants what ---------------------------------------------------------------------------------------------
+
+    async def _follow_files(self) -> None:
+        while True:
+            await self._watch.changed(self._every_s() or _NEVER_S)
+            while True:
+                async with self._lock:
+                    began = time.monotonic()
+                    read = await self._read()
+                if read.config is not None or await self._watch.stays():
+                    break
+            async with self._lock:
+                self._kept.note_seen(self._watch.seen)
+                await self._take("changed file", read, began)
+
+    def _on_supervisor(self) -> None:
+        if self._heard(self._needs.supervisor) == READ_AGAIN:
+            spawn(self.reload("SIGHUP"), "SIGHUP")
+
+    def _on_admin(self) -> None:
+        if data := self._heard(self._needs.admin):
+            spawn(self._answer(msgspec.json.decode(data, type=LoaderQuestion)), "question")
+
+    def _heard(self, sock: socket.socket) -> bytes:
+        try:
+            data = sock.recv(_QUESTION_BYTES)
+        except BlockingIOError:
+            return b""
+        if not data:
+            asyncio.get_running_loop().remove_reader(sock)
+        return data
+
+    async def _answer(self, question: LoaderQuestion) -> None:
+        answer = LoaderAnswer(question.number)
+        try:
+            if question.what == "history":
+                answer.history = History(self.generation, self._kept.entries, self._returnable)
+            elif question.what == "reload":
+                answer.entry = await self.reload(question.who, is_dry=question.is_dry)
+            else:
+                answer.entry = await self.roll_back(question.who, question.to)
+        except LookupError as error:
+            answer.error = str(error)
+        self._send(answer)
+
+    def _send(self, answer: LoaderAnswer) -> None:
+        """In a file without a name: it may be longer than a message."""
+        fd = os.memfd_create("wsproxy-answer")
+        try:
+            os.pwrite(fd, msgspec.json.encode(answer), 0)
+            with contextlib.suppress(OSError):  # nobody who waits for it is there any more
+                socket.send_fds(self._needs.admin, [b"answer"], [fd])
+        finally:
+            os.close(fd)
+
+    # --- what is done -----------------------------------------------------------------------------------------------
+
+    async def reload(self, who: str, *, is_dry: bool = False) -> Entry:
+        """Reads the files and takes over what they say, unless it is what holds, or nothing that can be used."""
+        async with self._lock:
+            began = time.monotonic()
+            seen = look(self._sources.looked_at)
+            read = await self._read()
+            if not is_dry:
+                self._watch.seen = seen
+                self._kept.note_seen(seen)
+            return await self._take(who, read, began, is_dry=is_dry)
+
+    async def roll_back(self, who: str, to: int) -> Entry:
+        """
+        Takes over again what was in use before, as another generation; the files stay as they are.
+
+        Raises:
+            LookupError: that one is not kept.
+        """
+        async with self._lock:
+            earlier = self._returnable
+            wanted = to or max(earlier, default=0)
+            if wanted not in earlier:
+                kept = ", ".join(map(str, earlier)) or "none: nothing was in use before"
+                msg = f"found generation {wanted or 'none'}; allowed is one that is kept: {kept}"
+                raise LookupError(msg)
+            old = await asyncio.to_thread(self._source_of, wanted)
+            read = Read((), old.config, old.settings, None)
+            return await self._take(who, read, time.monotonic(), returned_to=wanted)
+
+    async def _undo(self, why: str) -> None:
+        """What has made things worse is taken back."""
+        log.error("generation %d of the configuration is taken back: %s", self.generation, why)
+        await self.roll_back(f"reload.guard_s: {why}", 0)
+
+    async def _read(self) -> Read:
+        """Beside the loop, which goes on to show that it lives."""
+        return await asyncio.to_thread(read_sources, self._sources, self.source.settings)
+
+    async def _take(
+        self, who: str, read: Read, began: float, *, is_dry: bool = False, returned_to: int = 0
+    ) -> Entry:
+        entry = Entry(
+            number=self._kept.next_number,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            who=who,
+            result="refused",
+            generation=self.generation,
+            digest=self.source.digest,
+            file=", ".join(str(each.absolute()) for each in self._sources.named),
+            problems=_told([str(each) for each in read.problems]),
+            without_effect=list(read.without_effect),
+            returned_to=returned_to,
+        )
+        if read.config is not None:
+            await self._judge(entry, read, is_dry=is_dry)
+        entry.seconds = round(time.monotonic() - began, 3)
+        if not is_dry and entry.result != "unchanged":
+            self._kept.add(entry)
+        _tell(entry, read, is_dry=is_dry)
+        return entry
+
+    async def _judge(self, entry: Entry, read: Read, *, is_dry: bool) -> None:
+        assert read.config is not None
+        assert read.settings is not None
+        old, new = self.source, Source(read.config, read.settings)
+        entry.digest = await asyncio.to_thread(lambda: new.digest)
+        if entry.digest == old.digest and new.settings == old.settings and not entry.returned_to:
+            entry.result = "unchanged"
+            return
+        entry.result = "accepted"
+        overruled: list[str] = []
+        if not is_dry:
+            try:
+                plan = await asyncio.to_thread(self._publish, read, new, entry.returned_to)
+            except (StartError, MemoryError, OSError) as error:
+                entry.result, entry.problems = "refused", [f"{entry.file}: {error}"]
+                return
+            entry.generation = self.generation
+            overruled = list(outvoted(plan))
+            for line in overruled[:MOST_LOGGED]:
+                log.warning("%s", printable(line))
+            entry.result = await self._wait_taken(self.generation)
+        # Afterwards: of the largest files it takes seconds, which nobody has to wait for.
+        changes = await asyncio.to_thread(
+            lambda: list(changes_between(old.config, old.settings, read))
+        )
+        entry.changes = _told([*overruled, *changes])
+
+    def _publish(self, read: Read, source: Source, returned_to: int) -> Plan:
+        """From here on it holds."""
+        generation = self.generation + 1
+        forgotten_s = max(FORGOTTEN_S, self.source.settings.affinity.takeover_s)
+        self._state.free_slots(self._needs.worker_count, int(forgotten_s * 1000))
+        plan = replace(read.plan(self._state, generation), digest=source.digest)
+        fd = pack(plan)
+        self._begin_guard(source, is_return=bool(returned_to))
+        try:
+            plan.apply()
+            begin_probes(plan)
+            send_parcel(self._needs.supervisor, generation, fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._state.keep_slots(*_keys_of(plan), generation)
+        self._state.generation = generation
+        self._parcels[generation] = fd
+        self.generation, self.source = generation, source
+        for old in sorted(self._parcels)[:-KEPT]:
+            os.close(self._parcels.pop(old))
+        return plan
+
+    def _begin_guard(self, source: Source, *, is_return: bool) -> None:
+        """What somebody, or the guard, returned to is not guarded: there is nothing better to return to."""
+        wanted = source.settings.reload
+        if not wanted.guard_s:
+            self._guard = None
+            return
+        if self._guard is None:
+            self._guard = Guard(wanted.guard_s, wanted.guard_limit)
+        if not is_return:
+            self._guard.watch(time.monotonic(), self._state.totals())
+
+    async def _wait_taken(self, generation: int) -> Result:
+        """Until every worker goes by it. They are asked: each tells in memory that all share."""
+        until = time.monotonic() + TAKEN_S
+        while self._state.newest_generation(self._needs.worker_count) < generation:
+            if time.monotonic() > until:
+                return "failed"
+            await asyncio.sleep(STEP_S)
+        return "in use"
+
+
+def run_loader(needs: LoaderNeeds, *, sources: Sources, history: int) -> int:
+    """Serves until SIGTERM; the exit code."""
+
+    async def serve() -> None:
+        await Loader(needs, sources, history).serve()
+
+    asyncio.run(serve())
+    return 0
+
+
+def _keys_of(plan: Plan) -> tuple[set[bytes], set[bytes]]:
+    """Of the servers and of the clusters that the plan has."""
+    made = [cluster for cluster in (*plan.clusters, plan.fallback) if cluster is not None]
+    servers = {server_key(each.name, name) for each in made for name in each.server_names}
+    return servers, {cluster_key(each.name) for each in made}
+
+
+def _told(lines: list[str]) -> list[str]:
+    few = lines[:MOST_TOLD]
+    more = len(lines) - len(few)
+    return [*few, *([f"and {more} more"] if more else [])]
+
+
+def _tell(entry: Entry, read: Read, *, is_dry: bool) -> None:
+    """In the log: who, what, and what it means."""
+    if is_dry:
+        return
+    who = printable(entry.who)
+    if entry.result == "refused":
+        log.error("%s: the configuration is refused, generation %d stays:", who, entry.generation)
+        for line in entry.problems[:MOST_LOGGED]:
+            log.error("%s", line)
+        return
+    if entry.result == "unchanged":
+        log.info("%s: nothing has changed; generation %d stays", who, entry.generation)
+    elif entry.result == "failed":
+        log.error(
+            "%s: not every worker goes by generation %d after %g s; those that do not go by an earlier one",
+            who, entry.generation, TAKEN_S,
+        )  # fmt: skip
+    else:
+        log.info(
+            "%s: generation %d of the configuration is in use after %.2f s (%s)",
+            who, entry.generation, entry.seconds, "; ".join(entry.changes[:3]) or "no change of meaning",
+        )  # fmt: skip
+    for problem in read.problems:
+        log.warning("%s", problem)
+    if entry.without_effect:
+        log.warning("only a new start takes over: %s", ", ".join(entry.without_effect))
