@@ -306,12 +306,13 @@ class Supervisor:
 
     def _on_end(self, worker: Worker, exit_code: int) -> None:
         now = time.monotonic()
-        pid, how = worker.pid, describe_end(exit_code)
+        is_stopping = self._phase is not Phase.RUNNING
+        pid, how = worker.pid, describe_end(exit_code, was_told=is_stopping)
         if worker.ready_fd is not None:
             self._on_word(worker)  # it may have been ready for a moment
         delay_s = worker.note_end(now)
         given_back = self._ledger.worker_died(worker.row)
-        if self._phase is not Phase.RUNNING:
+        if is_stopping:
             logger.debug("%s (pid %d) %s", worker.name, pid, how)
             return
         logger.error(

@@ -298,6 +298,8 @@ cdef class LogTries(Heard):
             result, note = "undecided", RACED
         elif place is None:
             note = UNKNOWN_SERVER
+        if result != "same":
+            request.knows_affinity = False  # by what rule ours was chosen says nothing of the counters of another
         self.check(request, "server", logged, ours, line, note, result)
 
     cdef int logged_rule(self, LoggedRequest request):
