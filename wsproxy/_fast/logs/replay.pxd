@@ -43,7 +43,7 @@ cdef class ReplayedRequest:
     cpdef go_to(self, int server)
     cpdef fail(self, bint answered=*)
     cpdef finish(self)
-    cdef int choose_as_logged(self, Cluster cluster, int64_t now_ms, int logged) except -1
+    cdef int choose_as_logged(self, Cluster cluster, int64_t now_ms, int logged, bint had_last_chance) except -1
     cdef int leave(self) except -1
 
 

@@ -207,11 +207,13 @@ cdef class ReplayedRequest:
 
     cdef int choose_server(self, int64_t now_ms, int logged, Rule* rule) except? -9:
         cdef Cluster cluster
+        cdef bint had_last_chance
         rule[0] = NONE
         if self.service is None:
             return -1
         cluster = self.service.cluster
         self.leave()
+        had_last_chance = self.was_chosen and self.choice.tried.had_last_chance
         if not self.was_chosen:
             self.was_chosen = True
             decide_server_at(self.decider, self.view, self.service, self.fill_head(), &self.found, &self.choice, now_ms)
@@ -229,7 +231,7 @@ cdef class ReplayedRequest:
             rule[0] = REMEMBERED
             return self.server
         if 0 <= logged < cluster.count and logged != self.server:
-            self.choose_as_logged(cluster, now_ms, logged)
+            self.choose_as_logged(cluster, now_ms, logged, had_last_chance)
             if self.server == logged:
                 rule[0] = ALLOWED
                 return self.server
@@ -237,9 +239,9 @@ cdef class ReplayedRequest:
             rule[0] = BALANCED
         return self.choice.server
 
-    cdef int choose_as_logged(self, Cluster cluster, int64_t now_ms, int logged) except -1:
+    cdef int choose_as_logged(self, Cluster cluster, int64_t now_ms, int logged, bint had_last_chance) except -1:
         """
-        The logged server where ``pick`` may take it, else what ``pick`` took.
+        The logged server where ``pick`` may take it, else what ``pick`` took; ``had_last_chance``: before it did.
 
         Struck off are only those whose turn it might have been instead: primaries for a primary, so that a backup is still
         refused while a primary can be used.
@@ -269,6 +271,7 @@ cdef class ReplayedRequest:
         self.counted = self.server >= 0
         if self.server != logged:
             self.leave()
+            self.choice.tried.had_last_chance = had_last_chance
             self.server = cluster.pick(WORKER, now_ms, &self.choice.tried, &probe)
             self.choice.probe = probe
             self.counted = self.server >= 0

@@ -61,6 +61,7 @@ cdef class LogTries(Heard):
     cdef int logged_rule(self, LoggedRequest request)
     cdef int check_affinity(self, LoggedRequest request, int said, Rule rule, int64_t line) except -1
     cpdef bint is_raced(self, LoggedRequest request)
+    cdef bint is_shared_choice(self, LoggedRequest request, int server, Place place)
     cdef bint is_down(self, Place place)
     cpdef bring_session(self, LoggedRequest request)
     cpdef str name_of(self, LoggedRequest request, int server)

@@ -294,7 +294,7 @@ cdef class LogTries(Heard):
         note = RULES[<int>rule]
         if result == "differs" and not request.knows_affinity:
             result, note = "undecided", NO_COOKIES
-        elif result == "differs" and self.is_raced(request) and (server < 0 or is_ours and self.is_down(place)):
+        elif result == "differs" and self.is_shared_choice(request, server, place if is_ours else None):
             result, note = "undecided", RACED
         elif place is None:
             note = UNKNOWN_SERVER
@@ -353,6 +353,18 @@ cdef class LogTries(Heard):
     cpdef bint is_raced(self, LoggedRequest request):
         """Whether a server may have been down or full for one worker and not for another, whatever their lines say."""
         return self.has_workers and (not request.was_alone() or self.time_us - self.other_us < RACE_US)
+
+    cdef bint is_shared_choice(self, LoggedRequest request, int server, Place place):
+        """
+        Whether the choice of ``place`` (None: not of its cluster) hangs on what another worker did, which no line tells in time.
+
+        A last chance goes to whose mark is oldest, by the millisecond, and whom nobody else tries: a worker that had to wait
+        for its core writes its lines behind those of whom it was ahead of.
+        """
+        cdef bint was_down = place is not None and self.is_down(place)
+        if was_down and (server < 0 or request.replayed.choice.tried.had_last_chance):
+            return self.has_workers
+        return (server < 0 or was_down) and self.is_raced(request)
 
     cdef bint is_down(self, Place place):
         return ws_load64(&place.cluster.servers[place.index].down_until_ms) > self.now_ms()

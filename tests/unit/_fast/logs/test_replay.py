@@ -84,3 +84,12 @@ def test_what_the_log_chose_is_allowed_where_it_could_have_been_ours(process: Pr
         assert rule in (Rule.BALANCED, Rule.ALLOWED)
         request.finish()
     assert ask(process).choose(NOW, 2)[0] in (0, 1)
+
+
+def test_a_last_chance_of_another_server_than_logged_is_named(process: Process) -> None:
+    """It goes to the one that failed first; that the log has another one does not use it up."""
+    cluster = process.clusters[0]
+    assert cluster is not None
+    for server, at_ms in ((1, NOW - 30), (0, NOW - 20), (2, NOW - 10)):
+        cluster.set_down(server, 0, at_ms)
+    assert ask(process).choose(NOW, 0) == (1, Rule.BALANCED)
