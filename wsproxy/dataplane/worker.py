@@ -16,7 +16,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -41,14 +41,13 @@ from wsproxy.dataplane.proxy_protocol import ProxyHeader
 from wsproxy.dataplane.queue import WaitingRoom
 from wsproxy.dataplane.slowpath import SlowPath
 from wsproxy.dataplane.steps import Steps, at_once
+from wsproxy.dataplane.sweeper import Sweeper
 from wsproxy.dataplane.view import view_steps
 from wsproxy.dataplane.witness import Witness
 
 log = logging.getLogger("wsproxy.worker")
 
 
-# How often deadlines are looked at: they are coarse on purpose, one walk instead of a timer a request.
-SWEEP_S = 0.25
 # So many connections at once, then requests have their turn: 1024 take 0.13 ms, where nothing of them is in a cache.
 SWEEP_COUNT = 1024
 # How often a stopping worker looks whether its last request has ended.
@@ -173,8 +172,9 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
         await _open_door(engine, listener, timeouts.head_s) for listener in context.listeners
     ]
     board = context.plan.state.board
-    tasks.spawn(
-        _sweep(engine, slow.room, witness, access, arrivals, board, context.on_turn), "sweep"
+    sweeper = Sweeper(
+        engine.poller,
+        partial(_sweep, engine, slow.room, witness, access, arrivals, board, context.on_turn),
     )
     # One [[listener]] may have several addresses.
     for tls in {id(each.tls): each.tls for each in context.listeners if each.tls}.values():
@@ -188,6 +188,8 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     for server in servers:
         server.close()
     await _drain(engine, timeouts.shutdown_s)
+    sweeper.close()
+    engine.poller.close()
     await tasks.end_all()
     witness.close()
     access.close()
@@ -294,7 +296,7 @@ async def _accept_queued(
     await asyncio.gather(*handshakes, return_exceptions=True)
 
 
-async def _sweep(
+def _sweep(
     engine: Engine,
     room: WaitingRoom,
     witness: Witness,
@@ -302,25 +304,19 @@ async def _sweep(
     arrivals: Arrivals,
     board: Board | None,
     on_turn: Callable[[], None],
-) -> None:
-    """Never ends by itself: without it nobody has a deadline."""
-    while True:
-        await asyncio.sleep(0)
-        try:
-            await asyncio.sleep(SWEEP_S)
-            on_turn()
-            while engine.sweep(SWEEP_COUNT):  # noqa: ASYNC110  # waits for nothing: requests have their turn
-                await asyncio.sleep(0)
-            if board is not None and board.is_asked(engine.worker_id):
-                answer_board(engine, board)
-            engine.poller.bury()
-            while room.sweep():  # noqa: ASYNC110  # the same
-                await asyncio.sleep(0)
-            arrivals.sweep()
-            witness.sweep()
-            access.sweep()
-        except Exception:  # above all a MemoryError, of whatever asks for memory first
-            log.exception("internal error at a sweep; the next one follows")
+) -> Iterator[None]:
+    """The steps of one sweep: without it nobody has a deadline."""
+    on_turn()
+    while engine.sweep(SWEEP_COUNT):
+        yield
+    if board is not None and board.is_asked(engine.worker_id):
+        answer_board(engine, board)
+    engine.poller.tend()
+    while room.sweep():
+        yield
+    arrivals.sweep()
+    witness.sweep()
+    access.sweep()
 
 
 async def _drain(engine: Engine, shutdown_s: float) -> None:
@@ -333,4 +329,3 @@ async def _drain(engine: Engine, shutdown_s: float) -> None:
         log.warning("%d requests did not end within %g s and are cut", cut, shutdown_s)
     engine.close_all()
     await asyncio.sleep(0)  # connection_lost of what was cut
-    engine.poller.close()

@@ -79,7 +79,8 @@ def fork_child(name: str, run: Callable[[], int], *, orphan_s: float | None) -> 
 def describe_end(exit_code: int, *, was_told: bool = False) -> str:
     """How a process ended, from ``os.waitstatus_to_exitcode``; ``was_told``: it had been sent SIGTERM."""
     if was_told and exit_code == -signal.SIGTERM:
-        return "ended as it was told to, before it was ready"  # its own handler was not in place yet
+        # Its own handler was not in place yet.
+        return "ended as it was told to, before it was ready"
     if exit_code >= 0:
         return f"ended with exit code {exit_code}"
     try:

@@ -74,6 +74,7 @@ cdef class Door(Channel):
     cdef object make                # () -> the Stream that the poller adopts the socket for; or
     cdef object give                # (descriptor) -> None: somebody else's from now on
     cdef double silent_until        # on the loop's clock: when it says again that it cannot accept
+    cdef double paused_until        # the same clock: when it accepts again; 0: it does
 
     cdef int take(self, int fd) except -1
     cdef int pause(self, int number) except -1

@@ -97,10 +97,13 @@ cdef class Poller(Waker):
             self.bury_all()
 
     cdef int wake(self) except -1:
-        """A stream asks for another turn: once this one is over."""
+        """A stream asks for another turn: once this one is over; without memory for the call, at the next sweep."""
         if not self.awaits_turns:
             self.awaits_turns = True
-            self.loop.call_soon(self.give_turns)
+            try:
+                self.loop.call_soon(self.give_turns)
+            except MemoryError:
+                pass
         return 0
 
     def give_turns(self) -> None:
@@ -203,9 +206,20 @@ cdef class Poller(Waker):
         return 0
 
     def bury(self) -> None:
-        """Tells the streams of lost connections; the loop calls it, and every sweep."""
+        """Tells the streams of lost connections; the loop calls it, and every sweep, which may come within ``run``."""
         self.awaits_burial = False
-        self.bury_all()
+        if not self.running:
+            self.bury_all()
+
+    def tend(self) -> None:
+        """Every sweep: does what the loop was asked to, should its call have been lost for want of memory."""
+        cdef Door door
+        self.bury()
+        if self.awaits_turns:
+            self.give_turns()
+        for door in self.doors:
+            if 0 < door.paused_until <= self.loop.time():
+                door.again()
 
     cdef int bury_all(self) except -1:
         cdef PlainTransport transport
@@ -502,7 +516,7 @@ cdef class Door(Channel):
         self.make = make
         self.give = give
         self.fd = sock.fileno()
-        self.silent_until = 0
+        self.silent_until = self.paused_until = 0
         cdef int number = self.watch(EPOLLIN)
         if number:
             raise OSError(number, os.strerror(number))
@@ -549,13 +563,18 @@ cdef class Door(Channel):
         if now_s >= self.silent_until:
             self.silent_until = now_s + COMPLAINT_S
             log.error("cannot accept connections: %s", os.strerror(number))
-        self.poller.loop.call_later(PAUSE_S, self.again)
-        self.watch(0)  # not before: without memory for a timer nobody would look here again
+        self.watch(0)
+        self.paused_until = now_s + PAUSE_S
+        try:
+            self.poller.loop.call_later(PAUSE_S, self.again)
+        except MemoryError:
+            pass  # `Poller.tend` looks, too
         return 0
 
     def again(self) -> None:
         """Accepts again, after descriptors had run out."""
         cdef int number
+        self.paused_until = 0
         if self.fd < 0 or self.poller.epoll_fd < 0:
             return
         number = self.watch(EPOLLIN)

@@ -1,0 +1,7 @@
+# Wakes a worker up some times a second.
+
+from wsproxy._fast.net.poller cimport Channel
+
+
+cdef class Ticker(Channel):
+    cdef object call                # () -> None
