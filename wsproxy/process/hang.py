@@ -27,14 +27,14 @@ LOOK_S = 0.5
 SILENT_S = 2.0
 # From SIGABRT to SIGKILL: writing the stacks takes milliseconds, a core dump is not waited for.
 ABORT_GRACE_S = 3.0
+# From process.hang_s until a successor makes turns.
+REPLACED_S = 10.0
 # Between two that are killed: the others may only have waited for a lock that the first one held.
 ONE_BY_ONE_S = 1.0
 # Ready to run, and less than this part of the time on a CPU: the machine has no time for it, and would have none for another.
 STARVED = 0.1
 # How often it is told why a process is not killed.
 EXCUSE_S = 30.0
-# With process.hang_s = 0 nobody is killed here; the service manager is not told for ever that all is well.
-WATCHDOG_HANG_S = 30.0
 
 _STATES = {
     "R": "runs without end",
@@ -54,6 +54,7 @@ class _Row:
     silent_s: float = 0.0
     cpu_s: float = 0.0  # that it had used when the silence began
     is_told: bool = False
+    is_excused: bool = False
     excused_at_s: float = -EXCUSE_S
     aborted_at_s: float | None = None
     is_killed: bool = False
@@ -71,6 +72,15 @@ class HangWatch:
         self._rows: dict[int, _Row] = {}
         self._last: float | None = None
         self._next_kill = 0.0
+
+    def compare(self, patience_s: float) -> None:
+        """Says so where the service manager (``patience_s``, 0: none) ends all before the one that hangs is replaced."""
+        if patience_s and patience_s < self._hang_s + REPLACED_S:
+            logger.warning(
+                "systemd waits %g s for word that all is well (WatchdogSec), and a worker that hangs is replaced after %g s (process.hang_s): "
+                "systemd would restart the whole proxy for it; let it wait %g s at least",
+                patience_s, self._hang_s, self._hang_s + REPLACED_S,
+            )  # fmt: skip
 
     def begin(self, row: int) -> None:
         """A new process is about to begin in this row; told before the fork, after which it may have made turns already."""
@@ -97,14 +107,10 @@ class HangWatch:
         at = self._rows.get(row)
         return at is not None and at.silent_s >= self._silent_s
 
-    def is_lost(self, row: int) -> bool:
-        """Whether it hangs and nothing here ends it: it did not go away when it was killed, or nobody is."""
+    def is_hanging(self, row: int) -> bool:
+        """Whether its process makes no turn and nothing excuses it; one that is being ended for that still counts."""
         at = self._rows.get(row)
-        if at is None:
-            return False
-        if at.aborted_at_s is not None:
-            return at.silent_s >= at.aborted_at_s + 2 * ABORT_GRACE_S
-        return not self._hang_s and at.silent_s >= WATCHDOG_HANG_S
+        return at is not None and at.silent_s >= self._silent_s and not at.is_excused
 
     def _look_at(self, child: Child, passed_s: float) -> bool:
         """Whether it is to be killed, unless it cannot be blamed."""
@@ -130,6 +136,8 @@ class HangWatch:
             return False
         if self._hang_s and at.silent_s >= max(self._hang_s, child.patience_s):
             return True
+        if not self._hang_s and at.silent_s >= EXCUSE_S:
+            self._blame(child)  # nobody is killed, but the service manager wants to know
         if (
             at.has_turned
             and not at.is_told
@@ -167,6 +175,7 @@ class HangWatch:
         if state is None:
             return None
         if excuse := _excuse(state, at):
+            at.is_excused = True
             if at.silent_s >= at.excused_at_s + EXCUSE_S:
                 at.excused_at_s = at.silent_s
                 logger.warning(
@@ -174,6 +183,7 @@ class HangWatch:
                     child.name, child.pid, at.silent_s, excuse,
                 )  # fmt: skip
             return None
+        at.is_excused = False
         return state
 
 

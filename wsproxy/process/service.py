@@ -10,6 +10,9 @@ import os
 import socket
 from collections.abc import Mapping
 
+# When it could not be said that all is well.
+AGAIN_S = 0.5
+
 
 def notify_systemd(state: str) -> None:
     """Sends ``READY=1`` or the like to the service manager; does nothing without one (sd_notify(3)). # I/O."""
@@ -39,6 +42,11 @@ class ServiceWatchdog:
         self._next = 0.0
 
     @property
+    def patience_s(self) -> float:
+        """How long the manager waits for it; 0: nobody does."""
+        return 2 * self._every_s
+
+    @property
     def is_wanted(self) -> bool:
         """Whether a manager waits for it."""
         return self._every_s > 0
@@ -47,8 +55,10 @@ class ServiceWatchdog:
         """When to look whether to say it; None: never."""
         return max(self._next, now) if self.is_wanted else None
 
-    def feed(self, now: float) -> None:
-        """Says it, where it is time."""
-        if self.is_wanted and now >= self._next:
-            self._next = now + self._every_s
+    def feed(self, now: float, *, is_well: bool) -> None:
+        """Says it where it is time and all ``is_well``; else looks again soon."""
+        if not self.is_wanted or now < self._next:
+            return
+        self._next = now + (self._every_s if is_well else min(self._every_s, AGAIN_S))
+        if is_well:
             notify_systemd("WATCHDOG=1")

@@ -102,6 +102,7 @@ class Supervisor:
         ]
         self._seats = Seats([bound.sock for bound in listeners.by_worker[0]], len(self._workers))
         self._watchdog = ServiceWatchdog(os.environ, os.getpid())
+        watch.compare(self._watchdog.patience_s)
         self._listeners = listeners
         self._ledger = ledger
         self._run_worker = run_worker
@@ -230,6 +231,7 @@ class Supervisor:
         tick_messages()
         self._parcels.send_late()
         now = time.monotonic()
+        is_well = self._was_announced
         if self._phase is Phase.RUNNING:
             self._watch.look(self._children, now)
             able = [
@@ -238,18 +240,16 @@ class Supervisor:
                 if worker.is_serving and not self._watch.is_silent(worker.row)
             ]
             self._seats.give(able)
-            if not self._is_well(able):
-                return
-        if self._was_announced:
-            self._watchdog.feed(now)
+            is_well = is_well and self._is_well(able)
+        self._watchdog.feed(now, is_well=is_well)
 
     def _is_well(self, able: list[int]) -> bool:
         """
-        Whether the service manager may rest: every worker makes turns or is being replaced, and one at least serves.
+        Whether the service manager may rest: one worker at least serves, and none hangs.
 
-        Not only "every worker makes turns": the manager would end the requests of all, for one whom ``process.hang_s`` ends.
+        One that hangs is replaced after ``process.hang_s``, long before a manager that was told to wait longer acts.
         """
-        return bool(able) and not any(self._watch.is_lost(worker.row) for worker in self._workers)
+        return bool(able) and not any(self._watch.is_hanging(each.row) for each in self._workers)
 
     # the end of a child
 

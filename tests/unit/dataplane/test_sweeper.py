@@ -80,7 +80,9 @@ def test_no_lost_wake_up_ends_the_sweeps(is_told: bool) -> None:
     class Forgetful(asyncio.SelectorEventLoop):
         """Makes no call for a sweep that goes on."""
 
-        def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+        def call_soon(  # type: ignore[override]
+            self, callback: Any, *args: Any, context: Any = None
+        ) -> asyncio.Handle:
             handle = super().call_soon(callback, *args, context=context)
             if isinstance(getattr(callback, "__self__", None), Sweeper):
                 lost.append(callback)

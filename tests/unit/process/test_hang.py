@@ -144,7 +144,10 @@ def test_sleep_of_the_machine_is_nobodys_silence(scene: Scene) -> None:
 def test_who_waits_for_a_cpu_does_not_hang(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     """It is ready to run and had next to no CPU time: another process in its place would have none either. It is told why."""
     scene.start(spin)
-    scene.run(HANG_S + 2 * EXCUSE_S)
+    scene.run(HANG_S / 2)
+    assert scene.watch.is_hanging(0)  # as far as anybody knows
+    scene.run(HANG_S / 2 + 2 * EXCUSE_S)
+    assert not scene.watch.is_hanging(0)
     assert scene.end() is None
     assert caplog.text.count("and is not killed: it is ready to run and got 0.") == 3
 
@@ -175,6 +178,7 @@ def test_who_is_debugged_does_not_hang(scene: Scene, caplog: pytest.LogCaptureFi
         scene.run(HANG_S + 5)
         assert f"is not killed: process {os.getpid()} traces it" in caplog.text
         assert scene.letter() == "t"
+        assert not scene.watch.is_hanging(0)
     while "and is killed" not in caplog.text:
         scene.run(LOOK_S)
     assert scene.wait() == signal.SIGABRT
@@ -194,12 +198,11 @@ def test_sigkill_follows(scene: Scene, caplog: pytest.LogCaptureFixture) -> None
     os.close(reader)
     os.close(writer)
     scene.run(HANG_S)
-    assert not scene.watch.is_lost(0)
+    assert scene.watch.is_hanging(0)
     scene.run(ABORT_GRACE_S)
     assert scene.wait() == signal.SIGKILL
     assert "did not end with SIGABRT; SIGKILL" in caplog.text
-    scene.run(ABORT_GRACE_S)
-    assert scene.watch.is_lost(0)
+    assert scene.watch.is_hanging(0)
 
 
 def test_who_waits_for_a_lock_is_not_killed_with_its_holder(
@@ -237,7 +240,27 @@ def test_off_kills_nobody(scene: Scene) -> None:
     scene.run(HOUR)
     assert scene.end() is None
     assert scene.watch.is_silent(0)
-    assert scene.watch.is_lost(0)
+    assert scene.watch.is_hanging(0)
+
+
+def test_off_excuses_as_well(scene: Scene) -> None:
+    """The service manager is not told that a worker hangs which a debugger holds."""
+    scene.hang_s = 0.0
+    scene.start(sleep_on)
+    with held(scene.forked.pid):
+        scene.run(EXCUSE_S - LOOK_S)
+        assert scene.watch.is_hanging(0)
+        scene.run(2 * LOOK_S)
+        assert not scene.watch.is_hanging(0)
+
+
+def test_a_service_manager_that_waits_too_short_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    watch = HangWatch(Turns(1), 30.0)
+    watch.compare(0)
+    watch.compare(40)
+    assert caplog.text == ""
+    watch.compare(39)
+    assert "let it wait 40 s at least" in caplog.text
 
 
 def test_successor_begins_anew(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

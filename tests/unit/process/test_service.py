@@ -54,12 +54,26 @@ def test_watchdog_is_fed_twice_in_its_time(manager: socket.socket) -> None:
     watchdog = ServiceWatchdog({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "17"}, 17)
     fed = []
     for tenth in range(60):
-        watchdog.feed(100 + tenth / 10)
+        watchdog.feed(100 + tenth / 10, is_well=True)
         with contextlib.suppress(BlockingIOError):
             assert manager.recv(64) == b"WATCHDOG=1"
             fed.append(tenth)
     assert fed == [0, 15, 30, 45]
     assert watchdog.next_feed(106.0) == 106.0
+
+
+def test_watchdog_is_not_fed_while_something_is_wrong(manager: socket.socket) -> None:
+    """It is looked at twice a second then, not without a pause, and fed as soon as all is well."""
+    watchdog = ServiceWatchdog({"WATCHDOG_USEC": "3000000"}, 17)
+    for tenth in range(24):
+        watchdog.feed(100 + tenth / 10, is_well=False)
+        next_s = watchdog.next_feed(100 + tenth / 10)
+        assert next_s is not None
+        assert 0 < next_s - (100 + tenth / 10) <= 0.5
+    with pytest.raises(BlockingIOError):
+        manager.recv(64)
+    watchdog.feed(102.5, is_well=True)
+    assert manager.recv(64) == b"WATCHDOG=1"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +83,7 @@ def test_watchdog_is_fed_twice_in_its_time(manager: socket.socket) -> None:
 def test_nobody_waits_for_a_watchdog(manager: socket.socket, environ: dict[str, str]) -> None:
     """None is wanted, or of another process."""
     watchdog = ServiceWatchdog(environ, 17)
-    watchdog.feed(100.0)
+    watchdog.feed(100.0, is_well=True)
     assert watchdog.next_feed(100.0) is None
     with pytest.raises(BlockingIOError):
         manager.recv(64)
