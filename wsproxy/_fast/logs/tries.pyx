@@ -356,7 +356,8 @@ cdef class LogTries(Heard):
 
     cdef bint is_shared_choice(self, LoggedRequest request, int server, Place place):
         """
-        Whether the choice of ``place`` (None: not of its cluster) hangs on what another worker did, which no line tells in time.
+        Whether the choice of ``place`` (None: not of its cluster) hangs on what another worker did, which no line tells in
+        time.
 
         A last chance goes to whose mark is oldest, by the millisecond, and whom nobody else tries: a worker that had to wait
         for its core writes its lines behind those of whom it was ahead of.

@@ -1,8 +1,9 @@
 """
 Wakes a worker up some times a second: a timerfd in its epoll set.
 
-Made by ``dataplane.sweeper``. A timer of the event loop is one call that needs memory, and where there is none the call is lost, and with
-it whoever waits for it to set the next timer. The kernel goes on ticking: what one tick could not do, the next one does.
+Made by ``dataplane.sweeper``. A timer of the event loop is one call that needs memory, and where there is none the call is
+lost, and with it whoever waits for it to set the next timer. The kernel goes on ticking: what one tick could not do, the next
+one does.
 """
 
 import os
