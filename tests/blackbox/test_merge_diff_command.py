@@ -13,6 +13,7 @@ from tests.support.chromium import CHROMIUM, open_page
 from tests.support.command import run_command
 from tests.support.plugin_log import CONFIG, PluginLog, Traffic
 from tests.support.simulated import AccessLog, make_xml
+from tests.unit.config.test_diff import crowd
 
 ONE = make_xml("").replace('"c"', '"c1"')
 TWO = ONE.replace("s1", "s2").replace("k1", "k2").replace("h1", "h2").replace("c1", "c2")
@@ -176,6 +177,21 @@ def test_diff_of_what_means_the_same_ends_with_0(both: tuple[Path, Path]) -> Non
     done = run("diff", *both)
     assert (done.returncode, done.stdout) == (0, "Same meaning.\n")
     assert json.loads(run("diff", *both, "--json").stdout)["same"] is True
+
+
+def test_diff_says_what_it_did_not_compare(tmp_path: Path) -> None:
+    """As text, as JSON and in the report; and that is not the exit code of "same meaning"."""
+    file, page = tmp_path / "crowd.xml", tmp_path / "page.html"
+    file.write_text(crowd(1100, 1100))
+    done = run("diff", file, file, "--html", page)
+    assert done.returncode == 1, done.stderr
+    words = "the order of Routes with the same score"
+    assert f"not compared: {words}" in done.stdout
+    assert done.stdout.endswith("No difference found. Not all was compared.\n")
+    assert words in page.read_text()
+    found = json.loads(run("diff", file, file, "--json").stdout)
+    assert (found["same"], found["changes"]) == (False, [])
+    assert found["not_compared"][0].startswith(words)
 
 
 def test_diff_shows_whose_requests_go_elsewhere(

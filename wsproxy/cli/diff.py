@@ -57,7 +57,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(
-    epilog="Exit code: 0 same meaning, 1 they differ, 2 a file, a log or an argument cannot be used, "
+    epilog="Exit code: 0 same meaning, 1 they differ, or may, 2 a file, a log or an argument cannot be used, "
     "3 the log has no request that can be compared. What every name in the output means: docs/diff.md."
 )
 @click.argument("old", metavar="OLD", type=_FILE)
@@ -93,13 +93,13 @@ def diff(
     gc.disable()  # a big file is a million objects without a cycle, and they stay to the end
     try:
         configs = [load_config(path, is_part=True).config for path in (old, new)]
-        changes = diff_configs(*configs)
+        difference = diff_configs(*configs)
         log = _read(configs, logs, settings_file, log_format, host) if logs else None
     except (ConfigRefusedError, LogRefusedError, StartError) as error:
         _refuse(
             str(error), EXIT_NOTHING if isinstance(error, NothingComparedError) else EXIT_UNUSABLE
         )
-    result = diff_json((str(old), str(new)), changes, log)
+    result = diff_json((str(old), str(new)), difference, log)
     if html_file is not None:
         _write(html_file, result)
     if is_json:
@@ -155,6 +155,8 @@ def _print(result: DiffJson) -> None:
         console.print()
     if result.log is not None:
         _print_log(console, result.log)
+    for what in result.not_compared:
+        print_text(console, f"not compared: {what}", "bold yellow")
     print_text(console, result.sentence, "green" if result.same else "bold red")
 
 

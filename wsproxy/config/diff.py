@@ -8,11 +8,12 @@ what Routes say is compared as pairs of VirtualHost and Uri and where they lead,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from wsproxy.config.attributes import specs_of
 from wsproxy.config.diff_changes import ADDED, CHANGED, GONE, Change, change
-from wsproxy.config.diff_routes import requests_changes
+from wsproxy.config.diff_routes import Requests
 from wsproxy.config.diff_words import consequence_of, value_text
 from wsproxy.config.merge_clusters import BACKUP, PRIMARY, face_of, roles_of, usable_id
 from wsproxy.config.merge_notes import Place
@@ -34,9 +35,22 @@ _ROLE_WORDS = ("primary", "backup", "in neither list")
 _MEANINGLESS = {(Config, "config_hash")}
 
 
-def diff(old: Config, new: Config) -> tuple[Change, ...]:
-    """Every difference, in the order of the file: settings, clusters and servers, requests. Empty: they mean the same."""
-    return tuple(_Diff(old, new).run())
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """
+    ``changes``: in the order of the file, settings, clusters and servers, requests. ``not_compared``: what would take too long.
+
+    Where both are empty the files mean the same.
+    """
+
+    changes: tuple[Change, ...]
+    not_compared: tuple[str, ...] = ()
+
+
+def diff(old: Config, new: Config) -> Difference:
+    """Every difference, as far as it was looked for."""
+    made = _Diff(old, new)
+    return Difference(tuple(made.run()), tuple(made.not_compared))
 
 
 class _Diff:
@@ -47,6 +61,7 @@ class _Diff:
         self._new = new
         # of the new file -> of the old one, where a cluster with the same servers has another name
         self._renamed: dict[str, str] = {}
+        self.not_compared: list[str] = []
 
     def run(self) -> Iterator[Change]:
         yield from self._attributes(Config, "Config", "", self._old, self._new, "")
@@ -55,7 +70,9 @@ class _Diff:
         yield from self._proxies()
         yield from self._subtrees()
         yield from self._clusters()
-        yield from requests_changes(self._old, self._new, self._renamed)
+        requests = Requests(self._old, self._new, self._renamed)
+        yield from requests.run()
+        self.not_compared = requests.not_compared
 
     def _at(self, old: Any, new: Any) -> list[Place]:
         """The lines of an object in both files; None: it is not there."""

@@ -12,7 +12,7 @@ from wsproxy.config.diff_changes import ADDED, CHANGED, GONE, Change, change
 from wsproxy.config.merge_claims import ANY_HOST, ANY_URI, NO_GROUP, Claim, Claims, Pair
 from wsproxy.config.merge_clusters import usable_id
 from wsproxy.config.merge_notes import Place
-from wsproxy.config.merge_overlaps import Overlaps
+from wsproxy.config.merge_overlaps import MOST_COMPARED, Overlaps
 from wsproxy.config.merge_routes import host_text
 from wsproxy.config.model import Config, Uri
 
@@ -22,18 +22,19 @@ _NAMED = 3
 _NO_URI = Uri("")
 
 
-def requests_changes(old: Config, new: Config, renamed: dict[str, str]) -> Iterator[Change]:
-    """``renamed``: clusters of the new file that have another name in the old one."""
-    yield from _Requests(old, new, renamed).run()
+# What is said where ``merge_overlaps`` gives up.
+ORDER_NOT_COMPARED = f"the order of Routes with the same score: after {MOST_COMPARED:,} comparisons of VirtualHosts and Uris the rest is not looked at"
 
 
-class _Requests:
+class Requests:
     """Of two files."""
 
     def __init__(self, old: Config, new: Config, renamed: dict[str, str]) -> None:
+        """``renamed``: clusters of the new file that have another name in the old one."""
         self._claims = Claims((old, new))
         self._claims.read()
         self._renamed = renamed
+        self.not_compared: list[str] = []
         hosts, uris = self._claims.hosts.members, self._claims.uris.members
         # classes that some Route has at all: in the old file, in the new one
         self._hosts = [[False, False] for _ in hosts]
@@ -43,6 +44,7 @@ class _Requests:
                 self._hosts[host][side] = self._uris[uri][side] = True
 
     def run(self) -> Iterator[Change]:
+        """What is otherwise; afterwards ``not_compared`` says what may be, too."""
         hosts: dict[int, list[Pair]] = {}
         uris: dict[int, list[Pair]] = {}
         moved: dict[tuple[int, str, str], list[Pair]] = {}
@@ -217,8 +219,6 @@ class _Requests:
         overlaps = Overlaps(self._claims, self._claims.first)
         told: set[tuple[int, ...]] = set()
         for one, other in overlaps.ties():
-            if overlaps.is_too_large:
-                break
             if any(len(self._claims.first[pair]) < 2 for pair in (one, other)):
                 continue
             if self._cluster(one, OLD) == self._cluster(other, OLD):
@@ -234,6 +234,8 @@ class _Requests:
             told.add(key)
             first, second = (one, other) if after else (other, one)
             yield self._other_order(first, second)
+        if overlaps.is_too_large:
+            self.not_compared.append(ORDER_NOT_COMPARED)
 
     def _other_order(self, first: Pair, second: Pair) -> Change:
         """``first``: what comes first now."""

@@ -45,11 +45,7 @@ class Order:
 
     def sort(self, rules: Rules, notes: Notes) -> list[Node]:
         """The Routes in an order that keeps the meaning; notes what is decided, and refuses what contradicts itself."""
-        ties = []
-        for tie in self._overlaps.ties():
-            if self._overlaps.is_too_large:
-                break
-            ties.append(tie)
+        ties = list(self._overlaps.ties())
         if self._overlaps.is_too_large:
             self._refuse_size(notes)
             return self._builder.nodes

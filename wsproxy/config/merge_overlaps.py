@@ -52,14 +52,18 @@ class Overlaps:
         return self.compared > MOST_COMPARED
 
     def ties(self) -> Iterator[tuple[Pair, Pair]]:
-        """Two pairs of VirtualHosts and Uris that one request may match with one score; each two once."""
+        """Two pairs of VirtualHosts and Uris that one request may match with one score; each two once. It ends where it ``is_too_large``."""
         near = self._near()
+        if self.is_too_large:
+            return
         for uri, others in self._uri_ties().items():
             mine = self.hosts_of.get(uri, ())
             for other, shifts in others.items():
                 theirs = set(self.hosts_of.get(other, ()))
                 for host in mine:
                     self.compared += len(near[host])
+                    if self.is_too_large:
+                        return
                     for other_host in near[host]:
                         if (
                             other_host in theirs

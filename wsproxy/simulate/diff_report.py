@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from wsproxy.config.diff_changes import Change, Kind
+from wsproxy.config.diff import Difference
+from wsproxy.config.diff_changes import Kind
 from wsproxy.config.merge_notes import places_text
 from wsproxy.config.problems import printable
 from wsproxy.logs.words import count_of
@@ -79,24 +80,27 @@ class DiffJson(msgspec.Struct, kw_only=True, tag_field="type", tag="diff"):
     changed: int
     changes: list[ChangeJson]
     log: ElsewhereJson | None = None
+    not_compared: list[str] = []
     sentence: str
 
 
 def diff_json(
-    names: tuple[str, str], changes: Sequence[Change], log: ElsewhereJson | None
+    names: tuple[str, str], difference: Difference, log: ElsewhereJson | None
 ) -> DiffJson:
     """All of it; ``names``: of the old and of the new file."""
+    changes = difference.changes
     counts = Counter(each.kind for each in changes)
     told = [f"{counts[kind]} {kind}" for kind in MARKS if counts[kind]]
-    sentence = (
-        f"{count_of(len(changes), 'difference')}: {', '.join(told)}."
-        if changes
-        else "Same meaning."
-    )
+    if changes:
+        sentence = f"{count_of(len(changes), 'difference')}: {', '.join(told)}."
+    else:
+        sentence = "No difference found." if difference.not_compared else "Same meaning."
+    if difference.not_compared:
+        sentence += " Not all was compared."
     return DiffJson(
         old=printable(names[0]),
         new=printable(names[1]),
-        same=not changes,
+        same=not changes and not difference.not_compared,
         added=counts["added"],
         gone=counts["gone"],
         changed=counts["changed"],
@@ -114,6 +118,7 @@ def diff_json(
             for each in changes
         ],
         log=log,
+        not_compared=list(difference.not_compared),
         sentence=sentence,
     )
 
@@ -158,6 +163,9 @@ def write_diff(result: DiffJson) -> str:
     body = [verdict(sentence, "" if result.same else "bad" if is_bad else "open")]
     if log is not None:
         body.append(section("Requests of the log that go elsewhere", _log(log)))
+    if result.not_compared:
+        items = "".join(f"<p>{escape(what)}</p>" for what in result.not_compared)
+        body.append(section("Not compared", items))
     for title, changes, more in parts_of(result.changes):
         rest = f"<p class='dim'>and {more} more; --json has all</p>" if more else ""
         body.append(section(title, _changes(changes), rest))

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.merging import FEWER, REQUESTS, Live, small_configs
-from wsproxy.config.diff import diff
+from wsproxy.config.diff import Difference, diff
 from wsproxy.config.diff_changes import Change
+from wsproxy.config.diff_routes import ORDER_NOT_COMPARED
 from wsproxy.config.diff_words import without_sentence
 from wsproxy.config.model import Config
 from wsproxy.config.xml import parse_config
@@ -48,7 +49,7 @@ def changed(*pairs: tuple[str, str], base: str = BASE) -> tuple[Change, ...]:
     for old, new in pairs:
         assert old in text
         text = text.replace(old, new)
-    return diff(read(base, "old.xml"), read(text, "new.xml"))
+    return diff(read(base, "old.xml"), read(text, "new.xml")).changes
 
 
 def sentence(old: str, new: str, base: str = BASE) -> str:
@@ -190,7 +191,7 @@ def test_a_new_server_is_told_with_its_role(old: str, new: str, said: str) -> No
     changes = changed(*pairs, *([(old, new)] if old else []), base=LISTS)
     assert [each.consequence for each in changes] == [said]
     text = LISTS.replace(*pairs[0]).replace(old, new) if old else LISTS.replace(*pairs[0])
-    (gone,) = diff(read(text, "old.xml"), read(LISTS, "new.xml"))
+    (gone,) = diff(read(text, "old.xml"), read(LISTS, "new.xml")).changes
     assert gone.consequence == (
         "sessions of s4 lose their server: it is gone" if old else "s4 is gone; it had no requests"
     )
@@ -297,7 +298,7 @@ def test_routes_cut_otherwise_mean_the_same() -> None:
     two = BASE.replace(
         "<UriGroup", '<UriGroup Name="z"><Uri Name="/z/*"/></UriGroup><UriGroup', 1
     ).replace("<Route", '<Route ServerCluster="c" UriGroup="z" VirtualHostGroup="v"/><Route', 1)
-    assert diff(read(one, "old.xml"), read(two, "new.xml")) == ()
+    assert diff(read(one, "old.xml"), read(two, "new.xml")) == Difference(())
 
 
 def test_secrets_are_not_told() -> None:
@@ -327,8 +328,8 @@ def test_no_difference_means_that_every_request_goes_where_it_went(
         replace(route, server_cluster=names[at % len(names)]) for at, route in enumerate(new.routes)
     )
     new = replace(new, routes=routes)
-    assert diff(old, old) == ()
-    assert diff(new, replace(new, routes=(*routes, *routes))) == ()
+    assert diff(old, old) == Difference(())
+    assert diff(new, replace(new, routes=(*routes, *routes))) == Difference(())
     before, after = Live(old), Live(new)
     moved = [
         request
@@ -336,5 +337,33 @@ def test_no_difference_means_that_every_request_goes_where_it_went(
         if ((a := before.ask(request)) and (a.cluster.name, a.cookie))
         != ((b := after.ask(request)) and (b.cluster.name, b.cookie))
     ]
-    if not diff(old, new):
+    if diff(old, new) == Difference(()):
         assert moved == []
+
+
+def crowd(hosts: int, ports: int) -> str:
+    """Each Route may take the same request as each one whose VirtualHost is of the other kind."""
+    names = [f"h{at}:*" for at in range(hosts)] + [f"*:{at}" for at in range(1, ports + 1)]
+    groups = "".join(
+        f'<VirtualHostGroup Name="{at}"><VirtualHost Name="{name}"/></VirtualHostGroup>'
+        for at, name in enumerate(names)
+    )
+    routes = "".join(
+        f'<Route ServerCluster="c" UriGroup="u" VirtualHostGroup="{at}"/>'
+        for at in range(len(names))
+    )
+    return (
+        f'<Config>{groups}<ServerCluster Name="c">{server("s1")}</ServerCluster>'
+        f'<UriGroup Name="u"><Uri Name="/a/*"/></UriGroup>{routes}</Config>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "is_whole"), [(10, True), (600, False), (1100, False)],
+    ids=["as real files", "too many pairs", "too many hosts"],
+)  # fmt: skip
+def test_what_would_take_too_long_is_said(count: int, is_whole: bool) -> None:
+    config = read(crowd(count, count), "x.xml")
+    found = diff(config, config)
+    assert found.changes == ()
+    assert found.not_compared == (() if is_whole else (ORDER_NOT_COMPARED,))
