@@ -13,7 +13,8 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             these; ``rewrite``, ``trailers``, ``upgrade`` and ``dates`` write
 ``state``   what all workers share: ``segment`` (weights, down marks, counts), ``changes``, ``client_counts``,
             ``takeover`` (where sessions went), ``queue``, ``probed``: what active probes say, and ``tried``: where one
-            request was already; ``operator``: what people said of a server, ``seen``: how many sessions it has, ``board``:
+            request was already; ``operator``: what people said of a server, ``seen``: how many sessions it has,
+            ``latency``: how long it takes to answer, ``board``:
             what workers are asked of running requests
 ``decide``  ``view`` is one configuration; which cluster: ``match``, its tables from ``match_draft`` and ``match_tables`` in
             the one block of ``match_block``, which other processes map;

@@ -17,7 +17,9 @@ from wsproxy._fast.decide.operate import (
     apply_numbers,
     clear_mark,
     end_holds,
+    growth_of,
     hold_server,
+    latency_of,
     numbers_of_file,
     record_word,
     said_of,
@@ -31,7 +33,7 @@ from wsproxy.admin.control_messages import FILE, Numbers, ServerResult, ServerSt
 from wsproxy.admin.wall_clock import iso_of, wall_ms
 from wsproxy.config.find import Place, find_servers
 from wsproxy.config.model import ServerCluster
-from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.plan import FALLBACK_CLUSTER, Plan
 from wsproxy.errors import StartError
 from wsproxy.explain.words import roles_of
 
@@ -43,6 +45,10 @@ LONGEST_HOLD_S = 366 * 86400.0
 MOST_REASON = 120
 
 _HOLD_WORDS = {Hold.NO_HOLD: "", Hold.DRAIN: "drain", Hold.TAKEN_DOWN: "down"}
+_NOT_DRAINED = (
+    "which is the server of [fallback] and has no sessions to be left there; allowed is `wsproxy down`, which keeps all requests "
+    "from it (503)"
+)
 # What a name in the ring of changes has room for.
 _NAME_BYTES = 79
 
@@ -64,14 +70,14 @@ class Control:
         Raises:
             StartError: it means none, or it is not clear which.
         """
-        return self._rows(set(find_servers(self._plan.config, target)) if target else None)
+        return self._rows(set(find_servers(self._plan.operated_config, target)) if target else None)
 
     def _rows(self, wanted: set[Place] | None) -> list[ServerStatus]:
         """In the order of plugin-cfg.xml."""
         self.end_holds()
         last = self._last_changes()
         found = []
-        for at, cluster, live in self._plan.served():
+        for at, cluster, live in self._plan.operated():
             states = [live.server_state(index) for index in range(len(live.server_names))]
             total = sum(state["total"] for state in states)
             for index, state in enumerate(states):
@@ -91,7 +97,9 @@ class Control:
         server = cluster.all_servers[index]
         said, now = said_of(live, index), now_ms()
         weight, limit = numbers_of_file(live, index)
-        sessions = sessions_of(live, index)
+        sessions, latency = sessions_of(live, index), latency_of(live, index)
+        growth = growth_of(live, index, now)
+        weight_set = weight if said.weight is None else said.weight
         is_marked = state["down_until_ms"] != 0
         is_set = said.weight is not None or said.limit is not None
         since, why, by = self._reason(live, index, said, last.get(_key(cluster.name, server.name)))
@@ -99,7 +107,7 @@ class Control:
             cluster=cluster.name,
             server=server.name,
             address=", ".join(f"{each.hostname}:{each.port}" for each in server.transports),
-            role=roles_of(cluster)[index],
+            role="fallback" if cluster.name == FALLBACK_CLUSTER else roles_of(cluster)[index],
             clone_id=server.clone_id or "",
             state=_state_of(said.hold, is_marked=is_marked),
             since=since,
@@ -109,7 +117,7 @@ class Control:
             hold=_HOLD_WORDS[said.hold],  # type: ignore[arg-type]
             marked_down=is_marked,
             retry_in_s=max(state["down_until_ms"] - now, 0) / 1000 if is_marked else 0.0,
-            weight=weight if said.weight is None else said.weight,
+            weight=weight_set,
             configured_weight=weight,
             max_connections=limit if said.limit is None else said.limit,
             configured_max_connections=limit,
@@ -123,6 +131,11 @@ class Control:
             by_affinity=state["affinity"],
             share=round(state["total"] / total, 4) if total else 0.0,
             errors=state["failed"],
+            weight_now=round(weight_set * growth.part, 2),
+            full_weight_in_s=growth.left_ms / 1000,
+            answers=latency.answers,
+            latency_ms=round(latency.recent_ms, 3) if latency.answers else -1.0,
+            latency_total_ms=round(latency.total_ms, 3),
         )
 
     def _reason(
@@ -152,7 +165,7 @@ class Control:
 
     def end_holds(self) -> None:
         """Has those that are over told in the ring of changes, where no request has met them."""
-        for _, _, live in self._plan.served():
+        for _, _, live in self._plan.operated():
             end_holds(live)
 
     def settle(self) -> None:
@@ -161,7 +174,7 @@ class Control:
 
         A word that was said in the moment of a reload may have reckoned the cluster's weights by the configuration before.
         """
-        for _, cluster, live in self._plan.served():
+        for _, cluster, live in self._plan.operated():
             if any(
                 said_of(live, index).weight is not None for index in range(len(cluster.all_servers))
             ):
@@ -188,8 +201,14 @@ class Control:
             until_ms = wall_ms() + round(word.for_s * 1000)
             length = f"until {_iso(until_ms)}"
         results = []
-        for place in find_servers(self._plan.config, word.target):
+        places = find_servers(self._plan.operated_config, word.target)
+        for place in places:
             live, index = self._at(place)
+            if verb == "drain" and live is self._plan.fallback:
+                if len(places) == 1:
+                    raise StartError(f"found {word.target}, {_NOT_DRAINED}")
+                results.append((place, False, f"as before: {_NOT_DRAINED}"))
+                continue
             before = said_of(live, index).hold
             wanted, note = _wanted(verb, before)
             changed = wanted is not None and hold_server(
@@ -214,9 +233,10 @@ class Control:
         weight = _checked(numbers.weight, "weight", 0, MOST_WEIGHT)
         limit = _checked(numbers.max_connections, "max_connections", -1, MOST_CONNECTIONS)
         results = []
-        for place in find_servers(self._plan.config, numbers.target):
+        clusters = self._plan.operated_config.server_clusters
+        for place in find_servers(self._plan.operated_config, numbers.target):
             live, index = self._at(place)
-            cluster = self._plan.config.server_clusters[place[0]]
+            cluster = clusters[place[0]]
             changed = set_numbers(
                 live, index, weight=weight, limit=limit, who=who.encode(), why=reason.encode()
             )
@@ -229,14 +249,14 @@ class Control:
 
     def said(self) -> Iterator[tuple[str, str, Said]]:
         """Cluster, server and what operators have said of it, of those of whom they have said anything."""
-        for _, cluster, live in self._plan.served():
+        for _, cluster, live in self._plan.operated():
             for index, server in enumerate(cluster.all_servers):
                 said = said_of(live, index)
                 if said.hold != Hold.NO_HOLD or said.weight is not None or said.limit is not None:
                     yield cluster.name, server.name, said
 
     def _at(self, place: Place) -> tuple[Cluster, int]:
-        live = self._plan.clusters[place[0]]
+        live = (*self._plan.clusters, self._plan.fallback)[place[0]]
         assert live is not None  # it has a server, so it was built
         return live, place[1]
 
@@ -250,7 +270,7 @@ class Control:
 
 def outvoted(plan: Plan) -> Iterator[str]:
     """Numbers of plugin-cfg.xml that were edited and do not hold, because an operator said otherwise before."""
-    for _, cluster, live in plan.served():
+    for _, cluster, live in plan.operated():
         for index, server in enumerate(cluster.all_servers):
             said, now = said_of(live, index), numbers_of_file(live, index)
             for noun, value, then, says in (
@@ -328,6 +348,8 @@ def _checked(value: int | str | None, name: str, low: int, high: int) -> object:
 
 
 def _note_on_numbers(numbers: Numbers, cluster: ServerCluster) -> str:
+    if numbers.weight is not None and cluster.name == FALLBACK_CLUSTER:
+        return "nothing is shared with the server of [fallback]: this weight is kept, and only 0 has an effect"
     if numbers.weight not in (None, 0) and cluster.load_balance == "Random":
         return 'LoadBalance="Random" knows no weights but 0: this one is kept, and has no effect'
     return ""

@@ -128,11 +128,12 @@ class ControlDesk:
             if question is not None:
                 raise StartError("no http_plugin.log is written ([log] plugin in wsproxy.toml)")
             return LogLevelAnswer("", "", "", changed=False)
-        before = state.log_level or plan.level
+        configured = state.file_log_level or plan.level
+        before = state.log_level_now(plan.level)
         changed = False
         if question is not None:
             if question.level == FILE:
-                wanted = plan.level
+                wanted = configured
             elif question.level in LEVELS:
                 wanted = LEVELS[question.level]
             else:
@@ -141,13 +142,13 @@ class ControlDesk:
                     f'level: found {question.level}; allowed is {allowed}, or "{FILE}"'
                 )
             changed = wanted != before
-            state.log_level = 0 if wanted == plan.level else wanted
+            state.log_level = 0 if wanted == configured else wanted
             if changed:
                 text = f"{who}, LogLevel {level_name(before)} -> {level_name(wanted)}"
                 self._proxy.control.tell(ChangeKind.LOG_LEVEL_SET, text)
                 log.info("loglevel: %s", printable(text))
-        level = level_name(state.log_level or plan.level)
-        return LogLevelAnswer(plan.path, level, level_name(plan.level), changed)
+        level = level_name(state.log_level_now(plan.level))
+        return LogLevelAnswer(plan.path, level, level_name(configured), changed)
 
     async def requests(self) -> RequestsAnswer:
         """What all workers do now."""

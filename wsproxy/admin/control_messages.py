@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from wsproxy.admin.messages import ServerChange, WorkerStatus
+from wsproxy.admin.messages import ReloadCounts, ServerChange, WorkerStatus
 
 SERVERS_PATH = "/v1/servers"
 WHY_PATH = "/v1/why"
@@ -45,6 +45,9 @@ class ServerStatus(msgspec.Struct):
     itself; empty: when it is taken back. ``weight``, ``max_connections``: as they hold; ``configured_...``: as plugin-cfg.xml has
     them, with ``set_by``, ``set_why``, ``set_at`` where an operator said otherwise. ``sessions``: about how many had a request there
     in the last 30 to 45 minutes; ``last_session_s``: seconds since the last of these; -1: none. ``share``: of the cluster's requests.
+    ``weight_now``: as far as ``weight`` has grown (slow start), and ``full_weight_in_s`` it will have; 0: it has. ``answers`` that
+    began, ``latency_total_ms``: how long all of them took from the request's last byte that was sent to their head; ``latency_ms``:
+    the mean of the last 64 or so, the older the less; -1: none.
     """
 
     cluster: str
@@ -74,6 +77,11 @@ class ServerStatus(msgspec.Struct):
     by_affinity: int
     share: float
     errors: int
+    weight_now: float = -1.0
+    full_weight_in_s: float = 0.0
+    answers: int = 0
+    latency_ms: float = -1.0
+    latency_total_ms: float = 0.0
 
 
 class ServersAnswer(msgspec.Struct):
@@ -88,6 +96,7 @@ class ServersAnswer(msgspec.Struct):
     plugin_log: str
     plugin_log_level: str
     servers: list[ServerStatus]
+    reloads: ReloadCounts = ReloadCounts()
 
 
 class WhyAnswer(msgspec.Struct):

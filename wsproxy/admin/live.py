@@ -20,6 +20,7 @@ from wsproxy.admin.messages import (
     ChangesAnswer,
     ExplainAnswer,
     ExplainQuestion,
+    ReloadCounts,
     ServerChange,
     Status,
     WorkerStatus,
@@ -121,6 +122,7 @@ class LiveProxy:
             status.plugin_log,
             status.plugin_log_level,
             rows,
+            status.reloads,
         )
 
     def explain(self, question: ExplainQuestion) -> ExplainAnswer:
@@ -145,7 +147,7 @@ class LiveProxy:
         """Who answers, and which workers run. # I/O."""
         facts = self._facts
         log, state = facts.log_plan, self._plan.state
-        level = "" if log is None else level_name(state.log_level or log.level)
+        level = "" if log is None else level_name(state.log_level_now(log.level))
         return Status(
             version=version("wsproxy"),
             pid=facts.pid,
@@ -156,6 +158,7 @@ class LiveProxy:
             workers=_workers_of(facts.pid),
             plugin_log="" if log is None else log.path,
             plugin_log_level=level,
+            reloads=ReloadCounts(*state.reloads),
         )
 
 

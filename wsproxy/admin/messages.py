@@ -37,6 +37,20 @@ class WorkerStatus(msgspec.Struct):
     pid: int
 
 
+class ReloadCounts(msgspec.Struct, frozen=True):
+    """
+    Configurations that came after that of the start, by what became of them; dry runs and files that say what is in use count not.
+
+    ``accepted``: every worker took it over, rollbacks included; ``refused``: it could not be used; ``failed``: not every worker took
+    it over in time; ``undone``: of the accepted ones, those that the guard took back.
+    """
+
+    accepted: int = 0
+    refused: int = 0
+    failed: int = 0
+    undone: int = 0
+
+
 class Status(msgspec.Struct):
     """Which proxy answers; ``pid`` of its supervisor, ``plugin_log`` empty where none is written."""
 
@@ -49,6 +63,7 @@ class Status(msgspec.Struct):
     workers: list[WorkerStatus]
     plugin_log: str
     plugin_log_level: str
+    reloads: ReloadCounts = ReloadCounts()
 
 
 class ExplainAnswer(msgspec.Struct):

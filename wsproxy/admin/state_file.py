@@ -145,7 +145,7 @@ def restore_state(path: str, plan: Plan) -> list[Told]:
         return [("warning", _line(path, f"cannot be read: {error}; no operator's word holds"))]
     places = {
         (cluster.name, server.name): (live, index)
-        for _, cluster, live in plan.served()
+        for _, cluster, live in plan.operated()
         for index, server in reversed(list(enumerate(cluster.all_servers)))
     }
     told: list[Told] = []

@@ -28,6 +28,8 @@ from wsproxy.config.problems import printable
 
 # The loader may be at work on a large file; its last word is not worth a long wait.
 HISTORY_S = 2.0
+# From here on tenths say nothing.
+MANY_MS = 100.0
 _STYLES = {"down": "bold red", "drained": "yellow"}
 _HEAD = (
     "server",
@@ -39,6 +41,7 @@ _HEAD = (
     "share %",
     "requests",
     "errors",
+    "ms",
 )
 
 
@@ -56,7 +59,8 @@ def status(target: str, path: Path, is_json: bool) -> None:
     """
     Show all servers of all clusters as all workers see them, or those that SERVER, CLUSTER/SERVER or HOST means.
 
-    Sessions: about how many had a request there in the last half hour. Share: of the requests of its cluster.
+    Sessions: about how many had a request there in the last half hour. Share: of the requests of its cluster. ms: how long the
+    server takes to begin its answer, the mean of the last ones.
     """
     answer = ask(path, "GET", servers_path(target), ServersAnswer)
     try:
@@ -91,6 +95,9 @@ def _print_head(answer: ServersAnswer) -> None:
     say(
         f"runs {answer.config.path}, generation {answer.config.generation} ({answer.config.digest[:12]})"
     )
+    counts = msgspec.structs.asdict(answer.reloads)
+    if any(counts.values()):
+        say("reloads: " + ", ".join(f"{count} {what}" for what, count in counts.items() if count))
 
 
 def print_servers(servers: list[ServerStatus], title: str = "Servers") -> None:
@@ -101,13 +108,14 @@ def print_servers(servers: list[ServerStatus], title: str = "Servers") -> None:
             printable(f"{each.cluster}/{each.server}"),
             each.state + (" !" if each.state == "drained" and each.marked_down else ""),
             ago(each.since),
-            _now_of(each.weight, each.configured_weight),
+            _weight_of(each),
             str(each.in_flight)
             + (f" of {each.max_connections}" if each.max_connections > 0 else ""),
             str(each.sessions),
             f"{each.share * 100:.1f}",
             str(each.requests),
             str(each.errors),
+            ms_of(each.latency_ms),
         )
         for each in servers
     ]
@@ -118,8 +126,23 @@ def print_servers(servers: list[ServerStatus], title: str = "Servers") -> None:
             print_text(console, printable(line), indent="  ")
 
 
-def _now_of(now: int, file: int) -> str:
-    return str(now) if now == file else f"{now}/{file}"
+def _weight_of(server: ServerStatus) -> str:
+    now = now_of(server)
+    file = str(server.configured_weight)
+    return now if now == file else f"{now}/{file}"
+
+
+def now_of(server: ServerStatus) -> str:
+    """Its weight, as far as that has grown."""
+    is_growing = server.full_weight_in_s > 0 and server.state == "up"
+    return f"{server.weight_now:.1f}" if is_growing else str(server.weight)
+
+
+def ms_of(latency_ms: float) -> str:
+    """Milliseconds; "-": there was no answer."""
+    if latency_ms < 0:
+        return "-"
+    return f"{latency_ms:.1f}" if latency_ms < MANY_MS else f"{latency_ms:.0f}"
 
 
 def lines_of(server: ServerStatus) -> list[str]:
@@ -140,6 +163,10 @@ def lines_of(server: ServerStatus) -> list[str]:
         lines.append(joined([f"{name}: {said}", server.why], ": "))
         if server.hold and server.marked_down:
             lines.append(f"{name}: marked down besides: requests failed there")
+    if server.full_weight_in_s > 0 and server.state == "up":
+        lines.append(
+            f"{name}: slow start: weight {now_of(server)} of {server.weight}, all of it in {span(server.full_weight_in_s)}"
+        )
     if server.set_by or server.set_at:
         numbers = joined(
             [

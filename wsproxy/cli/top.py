@@ -21,7 +21,7 @@ from wsproxy.admin.client import ask
 from wsproxy.admin.control_messages import ServersAnswer, ServerStatus
 from wsproxy.cli.asking import EXIT_CODES, ago, asking
 from wsproxy.cli.json_text import json_text
-from wsproxy.cli.status import servers_path
+from wsproxy.cli.status import ms_of, now_of, servers_path
 from wsproxy.config.problems import printable
 
 _STYLES = {"up": "", "down": "bold red", "drained": "yellow"}
@@ -30,7 +30,11 @@ LEAST_S = 0.2
 
 
 class Rate(msgspec.Struct):
-    """Of a server, since the look before; -1 in the first one. ``share``: of the requests of its cluster in that time."""
+    """
+    Of a server, since the look before; -1 in the first one. ``share``: of the requests of its cluster in that time.
+
+    ``latency_ms``: the mean of the answers that began in that time; -1: none did. ``weight_now``: as far as it has grown.
+    """
 
     cluster: str
     server: str
@@ -41,6 +45,8 @@ class Rate(msgspec.Struct):
     in_flight: int
     sessions: int
     weight: int
+    latency_ms: float
+    weight_now: float
 
 
 class Look(msgspec.Struct):
@@ -66,6 +72,8 @@ class Look(msgspec.Struct):
 def top(target: str, every_s: float, count: int, path: Path, is_json: bool) -> None:
     """
     Show requests and errors a second, share, requests in flight and sessions of each server, live; the busiest first.
+
+    ms: how long the answers of that time took to begin; -: there was none.
 
     With --json one line for each look.
     """
@@ -133,9 +141,18 @@ def _rates(
                 each.in_flight,
                 each.sessions,
                 each.weight,
+                _latency(each, old) if old else -1.0,
+                each.weight_now,
             )
         )
     return rates
+
+
+def _latency(now: ServerStatus, old: ServerStatus) -> float:
+    answers = now.answers - old.answers
+    return (
+        round((now.latency_total_ms - old.latency_total_ms) / answers, 3) if answers > 0 else -1.0
+    )
 
 
 def _table(answer: ServersAnswer, rates: list[Rate]) -> Table:
@@ -144,7 +161,7 @@ def _table(answer: ServersAnswer, rates: list[Rate]) -> Table:
     table.add_column("server", overflow="fold")
     for name in ("state", "since"):
         table.add_column(name, no_wrap=True)
-    for name in ("req/s", "err/s", "share %", "in flight", "sessions", "weight"):
+    for name in ("req/s", "err/s", "share %", "ms", "in flight", "sessions", "weight"):
         table.add_column(name, justify="right", no_wrap=True)
     # A terminal may have fewer lines than there are servers.
     rows = sorted(
@@ -159,9 +176,10 @@ def _table(answer: ServersAnswer, rates: list[Rate]) -> Table:
             _number(rate.requests_per_s),
             _number(rate.errors_per_s),
             _number(rate.share * 100 if rate.share >= 0 else -1.0),
+            ms_of(rate.latency_ms),
             str(rate.in_flight),
             str(rate.sessions),
-            str(rate.weight),
+            now_of(server),
             style=_STYLES[rate.state],
         )
     return table

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from wsproxy._fast.decide.cluster import Cluster
 from wsproxy._fast.state.segment import SharedState
+from wsproxy.config.address import parse_address
 from wsproxy.config.members import members_of
-from wsproxy.config.model import Config, ServerCluster, Transport
+from wsproxy.config.model import Config, Server, ServerCluster, Transport
 from wsproxy.config.problems import nearest
 from wsproxy.config.settings import Settings
 from wsproxy.config.settings_file import LoadedSettings
@@ -57,6 +58,21 @@ class Plan:
         for at, (cluster, live) in enumerate(both):
             if live is not None:
                 yield at, cluster, live
+
+    def operated(self) -> Iterator[tuple[int, ServerCluster, Cluster]]:
+        """The same, and behind them the fallback where that is a server: all that operators may say something of."""
+        yield from self.served()
+        cluster = fallback_cluster(self.settings)
+        if cluster is not None and self.fallback is not None:
+            yield len(self.clusters), cluster, self.fallback
+
+    @property
+    def operated_config(self) -> Config:
+        """What names are looked for in: ``config`` with the fallback behind its clusters, where that is a server."""
+        cluster = fallback_cluster(self.settings)
+        if cluster is None:
+            return self.config
+        return replace(self.config, server_clusters=(*self.config.server_clusters, cluster))
 
     def keyring_steps(self) -> Steps[list[Transport]]:
         """One https Transport for each keyring that there is."""
@@ -143,10 +159,23 @@ def _cluster_steps(
     for cluster in config.server_clusters:
         clusters.append(_build_cluster(cluster, settings, state) if cluster.servers else None)
         yield
-    if settings.fallback.mode != "upstream":
+    cluster_of_fallback = fallback_cluster(settings)
+    if cluster_of_fallback is None:
         return tuple(clusters), None
+    [server] = cluster_of_fallback.servers
+    row = (server.name, None, server.load_balance_weight, server.max_connections)
+    return tuple(clusters), Cluster(state, FALLBACK_CLUSTER, [row], [0], [])
+
+
+def fallback_cluster(settings: Settings) -> ServerCluster | None:
+    """The server of ``[fallback] mode = "upstream"`` as plugin-cfg.xml would have it; None: there is none."""
+    if settings.fallback.mode != "upstream":
+        return None
     name = settings.fallback.upstream
-    return tuple(clusters), Cluster(state, FALLBACK_CLUSTER, [(name, None, 1, -1)], [0], [])
+    address = parse_address(name, is_listener=False)
+    transport = Transport(hostname=address.host, port=address.port)
+    server = Server(name=name, load_balance_weight=1, transports=(transport,))
+    return ServerCluster(name=FALLBACK_CLUSTER, servers=(server,))
 
 
 def _check_names(config: Config, settings: Settings) -> None:

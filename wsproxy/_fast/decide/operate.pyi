@@ -22,6 +22,15 @@ class Sessions(NamedTuple):
     seen: int
     last_ms: int
 
+class Latency(NamedTuple):
+    answers: int
+    total_ms: float
+    recent_ms: float
+
+class Growth(NamedTuple):
+    part: float
+    left_ms: int
+
 AS_FILE: Final[object]
 
 def hold_server(
@@ -50,6 +59,9 @@ def clear_mark(cluster: Cluster, server: int, *, who: bytes = b"", why: bytes = 
 def end_holds(cluster: Cluster) -> int: ...
 def said_of(cluster: Cluster, server: int) -> Said: ...
 def sessions_of(cluster: Cluster, server: int) -> Sessions: ...
+def latency_of(cluster: Cluster, server: int) -> Latency: ...
+def note_answer(cluster: Cluster, server: int, us: int) -> None: ...
+def growth_of(cluster: Cluster, server: int, now_ms: int) -> Growth: ...
 def numbers_of_file(cluster: Cluster, server: int) -> tuple[int, int]: ...
 def record_word(
     state: SharedState, kind: int, cluster: bytes, server: bytes, text: bytes

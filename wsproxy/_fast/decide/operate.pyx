@@ -19,8 +19,9 @@ from wsproxy._fast.decide.cluster cimport Cluster
 from wsproxy._fast.state.changes cimport (
     DOWN_OFF, DOWN_ON, DRAIN_OFF, DRAIN_ON, MARK_CLEARED, NUMBERS_SET, Evidence, record_change,
 )
+from wsproxy._fast.state.latency cimport ws_note_latency
 from wsproxy._fast.state.operator cimport DRAIN, NO_HOLD, TAKEN_DOWN, WHY_BYTES, Hold, say
-from wsproxy._fast.state.probed cimport begin_slow_start
+from wsproxy._fast.state.probed cimport WHOLE, begin_slow_start, part_after
 from wsproxy._fast.state.seen cimport count_sessions
 from wsproxy._fast.state.segment cimport SharedState, ws_server_slot
 from wsproxy._fast.state.operator import Hold as HoldWord
@@ -32,6 +33,11 @@ Said = namedtuple(
 )
 # ``last_ms``: how long ago the last request of a session came; -1: none did.
 Sessions = namedtuple("Sessions", "seen last_ms")
+# From the request's last byte that was sent to the head of the answer: how many answers, all their milliseconds, and the mean
+# of the last ones, the older the less; -1: none came.
+Latency = namedtuple("Latency", "answers total_ms recent_ms")
+# Of a server that has come back: the part of its weight that it has, 1 at last, and when that will be.
+Growth = namedtuple("Growth", "part left_ms")
 
 # For ``set_numbers``: what the file says.
 AS_FILE = object()
@@ -218,6 +224,30 @@ def sessions_of(Cluster cluster not None, int server) -> Sessions:
     return Sessions(
         count_sessions(&slot.seen, now_ms), max(now_ms - slot.seen.last_ms, 0) if slot.seen.last_ms else -1
     )
+
+
+def latency_of(Cluster cluster not None, int server) -> Latency:
+    """How long the server has taken to answer, as all workers have counted it."""
+    cdef ws_server_slot* slot = cluster.servers[cluster.check_server(server)]
+    cdef int64_t answers = ws_load64(<int64_t*>&slot.latency.answers)
+    return Latency(
+        answers, ws_load64(<int64_t*>&slot.latency.total_us) / 1000.0,
+        ws_load64(&slot.latency.recent_ns) / 1e6 if answers else -1.0,
+    )
+
+
+def note_answer(Cluster cluster not None, int server, int64_t us) -> None:
+    """An answer began so long after its request was sent: as ``proxy.course`` notes it, for tests."""
+    ws_note_latency(&cluster.servers[cluster.check_server(server)].latency, us)
+
+
+def growth_of(Cluster cluster not None, int server, int64_t now_ms) -> Growth:
+    """How far slow start is, as decisions go by it; nothing changes."""
+    cdef ws_server_slot* slot = cluster.servers[cluster.check_server(server)]
+    cdef int64_t since_ms = ws_load64(&slot.slow_since_ms)
+    cdef int64_t length_ms = ws_load32(&slot.slow_start_ms)
+    cdef int32_t part = WHOLE if since_ms == 0 else part_after(now_ms - since_ms, length_ms)
+    return Growth(part / <double>WHOLE, 0 if part == WHOLE else since_ms + length_ms - now_ms)
 
 
 def numbers_of_file(Cluster cluster not None, int server) -> tuple[int, int]:

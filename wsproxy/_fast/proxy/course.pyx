@@ -26,6 +26,7 @@ from wsproxy._fast.proxy.pool cimport pool_of
 from wsproxy._fast.proxy.sink cimport no_sink
 from wsproxy._fast.proxy.upstream cimport Upstream
 from wsproxy._fast.state.changes cimport visible_start
+from wsproxy._fast.state.latency cimport ws_note_latency
 from wsproxy._fast.tell.access_line cimport MOST_SERVER, Ending, Entry
 from wsproxy._fast.tell.mask cimport SessionNames
 from wsproxy._fast.tell.witness cimport DETAIL, describe_head
@@ -255,6 +256,7 @@ cdef class Course(Exchange):
         cdef const char* asked
         cdef int64_t down_ms
         self.response_started = True
+        ws_note_latency(&self.service.cluster.servers[self.choice.server].latency, ws_now_us() - self.asked_us)
         if status < 500 or not self.view.is_failure(status):
             asked = self.find_asked(&asked_len)
             down_ms = self.service.cluster.mark_up(

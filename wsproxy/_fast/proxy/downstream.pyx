@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 from wsproxy._fast.base.atomics cimport ws_count
 from wsproxy._fast.base.buffer cimport OUT_SIZE, Buffer, buffer_append, buffer_clear
-from wsproxy._fast.base.clock cimport ws_now_ms
+from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.decide.cluster cimport WAITS, Cluster
 from wsproxy._fast.decide.decide cimport Choice, decide_again, decide_waited, strike_off
@@ -212,6 +212,7 @@ cdef class Downstream(Intake):
         if not self.expect & EXPECT_HELD:
             return 0
         self.expect &= ~EXPECT_HELD
+        self.asked_us = ws_now_us()
         self.upstream.send(self.sent.data + self.sent_head, self.sent.length - self.sent_head, NULL, 0)
         if not self.replayable:
             buffer_clear(&self.sent)

@@ -58,6 +58,7 @@ cdef class Exchange:
     # The session's value as the request brought it; empty: nobody needs it. See `Intake.keep_session`.
     cdef Buffer session
     cdef int expect                 # Expectation
+    cdef int64_t asked_us           # when what its server has of the request so far was sent: its answer is timed from there
     cdef frozenset upgrades         # names of the protocols that the request asks for on this connection, and may; or None
     cdef object explained           # the decision, for a client that asked and may know it; None: nobody asked
 

@@ -11,7 +11,7 @@ reading of the other. How exchanges end is ``course``'s part.
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear
-from wsproxy._fast.base.clock cimport ws_now_ms
+from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.cluster cimport ALL_FULL
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, decide_server, decide_service, matched_path, port_of
 from wsproxy._fast.decide.edits cimport edit_request
@@ -51,6 +51,7 @@ cdef class Intake(Course):
         self.body.seen += count
         self.request_done = self.body.left == 0
         self.await_client()
+        self.asked_us = ws_now_us()
         self.upstream.touch()
         return self.upstream.send_piped(NULL, 0, NULL, 0)
 
@@ -382,6 +383,7 @@ cdef class Intake(Course):
             self.keep_sent(data, forward)
             if end.length:
                 self.keep_sent(end.data, end.length)
+        self.asked_us = ws_now_us()
         self.upstream.touch()
         self.upstream.send(data, forward, NULL, 0)
         if end.length:

@@ -14,7 +14,7 @@ from libc.errno cimport EPROTO
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear, buffer_drop
-from wsproxy._fast.base.clock cimport ws_now_ms
+from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.http.chunked cimport CHUNK_DONE, FINE_READ, ChunkSpan, begin_chunks, next_span, note_grain, scan_chunks
 from wsproxy._fast.http.fields cimport (
     HEAD_TOO_LARGE, PARTITION_TABLE, PARTITION_VERSION, UNEXPECTED_STATUS, asks_for_bound_login,
@@ -70,6 +70,7 @@ cdef class Upstream(Stream):
         self.scanned = 0
         self.head_until_ms = 0
         self.interims = 0
+        exchange.asked_us = ws_now_us()
         if exchange.sink.is_paused():
             self.pause_reading()
         self.touch()

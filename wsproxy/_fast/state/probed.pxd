@@ -33,16 +33,22 @@ cdef inline int64_t mark_end(ws_server_slot* slot, int64_t now_ms, int64_t retry
     return now_ms + retry_interval_ms
 
 
+cdef inline int32_t part_after(int64_t passed_ms, int64_t slow_start_ms) noexcept nogil:
+    """The part of its weight that a server has so long after it came back, of WHOLE."""
+    if not 0 <= passed_ms < slow_start_ms:
+        return WHOLE
+    return <int32_t>max(1, WHOLE * passed_ms // slow_start_ms)
+
+
 cdef inline int32_t slow_share(ws_server_slot* slot, int64_t now_ms) noexcept nogil:
     """The part of its weight that a server has now, of WHOLE."""
-    cdef int64_t passed_ms
+    cdef int32_t part
     if slot.slow_since_ms == 0:
         return WHOLE
-    passed_ms = now_ms - slot.slow_since_ms
-    if passed_ms >= slot.slow_start_ms or passed_ms < 0:
+    part = part_after(now_ms - slot.slow_since_ms, slot.slow_start_ms)
+    if part == WHOLE:
         slot.slow_since_ms = 0
-        return WHOLE
-    return <int32_t>max(1, WHOLE * passed_ms // slot.slow_start_ms)
+    return part
 
 
 cdef inline void begin_slow_start(ws_server_slot* slot, int64_t now_ms) noexcept nogil:

@@ -5,6 +5,7 @@ from wsproxy._fast.base.lock cimport pthread_mutex_t
 from wsproxy._fast.state.board cimport Board
 from wsproxy._fast.state.changes cimport ChangeRing
 from wsproxy._fast.state.client_counts cimport ClientCounts
+from wsproxy._fast.state.latency cimport ws_latency
 from wsproxy._fast.state.operator cimport ws_operator
 from wsproxy._fast.state.queue cimport SharedQueue
 from wsproxy._fast.state.seen cimport ws_seen
@@ -44,6 +45,7 @@ cdef extern from *:
         uint64_t total;               /* requests given to the server */
         uint64_t affinity;            /* of these by affinity */
         uint64_t failed;              /* tries that failed */
+        ws_latency latency;           /* of its answers */
         unsigned char key[16];        /* whose it is; zeroes: nobody's */
         int64_t left_ms;              /* since when no configuration has it, CLOCK_MONOTONIC; 0: the present one has it */
         int64_t left_at;             /* the first generation that does not have it */
@@ -77,11 +79,13 @@ cdef extern from *:
         int32_t server_count;         /* slots below these numbers are or were somebody's */
         int32_t cluster_count;
         int32_t log_level;            /* of http_plugin.log for all workers; 0: the configured one */
+        int32_t file_log_level;       /* the configured one, as a reload found it; 0: that of the start */
         int32_t log_reopens;          /* how often that file was to be opened anew */
         int32_t wants_prober;         /* the configuration that holds has probes */
         int64_t generation;          /* number of the configuration that holds; the one of the start is 1 */
         uint64_t unrouted;            /* requests that wsproxy answered 404: no Route takes them */
         uint64_t unserved;            /* requests that wsproxy answered 5xx */
+        uint64_t reloads[4];          /* configurations that came later, by what became of them: Reloads in segment.pyx */
         int64_t newest[WS_MAX_WORKERS]; /* generation by which the worker's new requests go */
         int64_t oldest[WS_MAX_WORKERS]; /* by which the oldest of its requests goes */
     } ws_header;
@@ -90,11 +94,13 @@ cdef extern from *:
         int32_t server_count
         int32_t cluster_count
         int32_t log_level
+        int32_t file_log_level
         int32_t log_reopens
         int32_t wants_prober
         int64_t generation
         uint64_t unrouted
         uint64_t unserved
+        uint64_t reloads[4]
         int64_t newest[128]
         int64_t oldest[128]
     ctypedef struct ws_server_slot:
@@ -117,6 +123,7 @@ cdef extern from *:
         uint64_t total
         uint64_t affinity
         uint64_t failed
+        ws_latency latency
         unsigned char key[16]
         int64_t left_ms
         int64_t left_at

@@ -35,6 +35,9 @@ from wsproxy._fast.state.takeover cimport REASONS, ClusterSessions, TakeoverTabl
 
 # Requests: given to servers, answered 404 for want of a Route, answered 5xx by wsproxy, and not taken by their server.
 Totals = namedtuple("Totals", "served unrouted unserved broken")
+# Attempts to take over another configuration: accepted, refused, not taken over by all workers, undone by the guard.
+cdef tuple RELOADS = ("accepted", "refused", "failed", "undone")
+Reloads = namedtuple("Reloads", RELOADS)
 
 # Longer than anybody who runs holds a lock, and short enough for a supervisor that has other things to do.
 cdef enum:
@@ -201,6 +204,19 @@ cdef class SharedState:
     @log_level.setter
     def log_level(self, int level) -> None:
         ws_store32(&self.header.log_level, level)
+
+    @property
+    def file_log_level(self) -> int:
+        """The configured one, as a reload has found it; 0: as at the start."""
+        return ws_load32(&self.header.file_log_level)
+
+    @file_log_level.setter
+    def file_log_level(self, int level) -> None:
+        ws_store32(&self.header.file_log_level, level)
+
+    def log_level_now(self, int at_start) -> int:
+        """The level that holds: an operator's, else the last configuration's, else that of the start."""
+        return ws_load32(&self.header.log_level) or self.file_log_level or at_start
 
     @property
     def log_reopens(self) -> int:
@@ -373,6 +389,16 @@ cdef class SharedState:
         return Totals(
             served, ws_load64(<int64_t*>&self.header.unrouted), ws_load64(<int64_t*>&self.header.unserved), broken
         )
+
+    def count_reload(self, str what not None) -> None:
+        """One more of this field of ``Reloads``."""
+        ws_count(&self.header.reloads[<Py_ssize_t>RELOADS.index(what)])
+
+    @property
+    def reloads(self) -> Reloads:
+        """How many, since the start."""
+        cdef int at
+        return Reloads(*[ws_load64(<int64_t*>&self.header.reloads[at]) for at in range(4)])
 
     # --- sessions, queues, bells ------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from wsproxy._fast.decide.operate import (
     AS_FILE,
     clear_mark,
     end_holds,
+    growth_of,
     hold_server,
     numbers_of_file,
     record_word,
@@ -20,6 +21,7 @@ from wsproxy._fast.decide.operate import (
     sessions_of,
     set_numbers,
 )
+from wsproxy._fast.decide.probes import probe_state, watch_servers
 from wsproxy._fast.state.changes import ChangeKind
 from wsproxy._fast.state.operator import Hold
 from wsproxy._fast.state.segment import SharedState, now_ms
@@ -219,3 +221,19 @@ def test_hold_of_no_kind_is_refused() -> None:
     cluster = make(SharedState(8, 2), 1)
     with pytest.raises(ValueError, match=r"allowed is 0\.\.2"):
         hold_server(cluster, 0, 3)
+
+
+def test_growing_weight_is_told_without_a_change() -> None:
+    cluster = make(SharedState(8, 2), 2, 2)
+    now = now_ms()
+    assert growth_of(cluster, 0, now) == (1, 0)
+    watch_servers(cluster, now, probed=False, slow_start_ms=100_000)
+    cluster.set_down(0, 0, now)
+    cluster.set_up(0)
+    since = probe_state(cluster, 0)["slow_since_ms"]
+    for passed, part, left in (
+        (0, 1 / 1024, 100_000), (25_000, 0.25, 75_000), (99_999, 1023 / 1024, 1), (100_000, 1, 0),
+    ):  # fmt: skip
+        assert growth_of(cluster, 0, since + passed) == (part, left)
+    assert probe_state(cluster, 0)["slow_since_ms"] == since
+    assert growth_of(cluster, 1, since) == (1, 0)
