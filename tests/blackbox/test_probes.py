@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 
 from tests.support.client import Client, ask, get
+from tests.support.logfiles import described, lines_with, replay_own
 from tests.support.origin import Origin, OriginConnection, Script
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Member, Proxy, lane, processes_of, running_proxy
+from wsproxy.config.settings import RetrySettings, Settings
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BAD = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\ndown"
@@ -369,3 +371,84 @@ async def test_a_reload_takes_over_probes_too(tmp_path: Path) -> None:
         await put(PROBE)
         await running.change("marked_down", "s0", down["number"])
         assert running.prober() != prober
+
+
+async def test_marks_stand_in_http_plugin_log_and_replay_follows_them(tmp_path: Path) -> None:
+    """In the plug-in's words, so that scripts for it count them; each once, with what came before, and until it ended."""
+    farm = lane("farm", 2, attributes='RetryInterval="3600"')
+    first, second = Health(), Health()
+    log = tmp_path / "http_plugin.log"
+    failed = BAD.replace(b"503", b"500")
+    async with AsyncExitStack() as stack:
+        await served_by(stack, farm, first, second)
+        running = await stack.enter_async_context(
+            bench(
+                tmp_path,
+                farm,
+                more="[retry]\nserver_errors = 'mark_down'\n",
+                routes=f'<Log Name="{log.name}" LogLevel="Trace"/>',
+                folder=tmp_path,
+            )
+        )
+
+        async def asked() -> None:
+            for at in range(12):
+                cookie = [f"Cookie: JSESSIONID=0000session:c{at % 2}"] if at % 3 else []
+                answer = await ask(running.proxy.port, get("/farm/x", *cookie))
+                assert answer.status == 200
+
+        async def told(pattern: str, count: int) -> None:
+            await lines_with(log, pattern, count)
+
+        await asked()
+        first.answer = BAD
+        await told(r"ERROR: ws_server: serverSetFailoverStatus: Marking s0 down$", 1)
+        await asked()
+        first.answer = OK
+        await told(r"WARNING: .* A probe has brought 's0' in 'farm' back$", 1)
+        await asked()
+        first.page = failed  # now it is a request that marks it down, and probes that bring it back
+        await asked()
+        first.page = OK
+        await told(r"A probe has brought 's0' in 'farm' back$", 2)
+        await asked()
+        first.page, first.answer = (
+            failed,
+            BAD,
+        )  # probes prolong what a request, or they, have marked
+        await told(r"A probe of 's0' in 'farm' failed: GET .*/health: found status 503;", 2)
+        await asked()
+        first.page, first.answer = OK, OK
+        await told(r"A probe has brought 's0' in 'farm' back$", 3)
+        await asked()
+    lines = log.read_text().splitlines()
+    assert "SECRETKEY" not in "\n".join(lines)
+    by_probes = [line for line in lines if " 00000000 - ERROR: " in line]
+    assert [line.partition("serverSetFailoverStatus: ")[2].split()[0] for line in by_probes] == [
+        "A",
+        "Marking",
+    ] * 2
+    replay, outcomes = replay_own(
+        tmp_path, Settings(retry=RetrySettings(server_errors="mark_down"))
+    )
+    assert replay.summary.requests == 84
+    assert replay.summary.differences == 0, described(outcomes)
+
+
+async def test_error_log_has_the_mark_alone(tmp_path: Path) -> None:
+    """At LogLevel Error, the default; that it is over is no error."""
+    farm = lane("farm", 2)
+    first = Health(BAD)
+    log = tmp_path / "http_plugin.log"
+    async with AsyncExitStack() as stack:
+        await served_by(stack, farm, first, Health())
+        routes = f'<Log Name="{log.name}" LogLevel="Error"/>'
+        running = await stack.enter_async_context(
+            bench(tmp_path, farm, routes=routes, folder=tmp_path)
+        )
+        await lines_with(log, "Marking s0 down")
+        first.answer = OK
+        await running.change("up", "s0")
+        first.answer = BAD
+        await lines_with(log, "Marking s0 down", 2)
+    assert "brought" not in log.read_text()

@@ -363,6 +363,21 @@ SHAPES: tuple[Shape, ...] = (
         "htresponseRead",
         "The app server has closed the stream before the response",
     ),
+    # wsproxy's own: the plug-in has no probes. Tid 0: no request has met it. The first one stands before `Marking ... down`.
+    Shape(
+        Code.PROBE_FAILED,
+        _ERROR,
+        "ws_server",
+        "serverSetFailoverStatus",
+        "A probe of '{server}' in '{group}' failed: {why}",
+    ),
+    Shape(
+        Code.PROBE_BACK,
+        LogLevel.WARNING,
+        "ws_server",
+        "serverSetFailoverStatus",
+        "A probe has brought '{server}' in '{group}' back",
+    ),
 )
 
 _BY_CODE: dict[int, tuple[Shape, ...]] = {

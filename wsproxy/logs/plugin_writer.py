@@ -85,6 +85,26 @@ class Stamp:
         return f"[{_DAYS[at.tm_wday]} {month} {at.tm_mday:02d} {clock} {at.tm_year}]"
 
 
+class Lines:
+    """Lines of one process, as they stand in the file."""
+
+    def __init__(self, dates: Dates) -> None:
+        """Made in the process, after the fork."""
+        self._stamp = Stamp(dates)
+        self._pid = f"{os.getpid():08x}"
+
+    def line(self, tid: int, level: int, text: str) -> str:
+        """With its end."""
+        stamp = self._stamp.at(time.time())
+        return f"{stamp} {self._pid} {tid % _TIDS:08x} - {_NAMES[level]}: {escape(text)}\n"
+
+    def tell_missing(self, file: LogFile) -> None:
+        """Adds how many lines ``file`` could not write since it was asked last."""
+        if missing := file.missing:
+            text = f"ws_common: log: {missing} lines are missing: they could not be written in time"
+            file.add(self.line(0, _WARNING, text))
+
+
 @dataclass(frozen=True, slots=True)
 class LogPlan:
     """Where http_plugin.log is written, and how much."""
@@ -138,8 +158,8 @@ class PluginLog(Witness):
         self._configured = log_plan.level
         self._level = log_plan.level
         self._file = LogFile(log_plan.path)
-        self._stamp = Stamp(log_plan.dates)
-        self._pid = f"{os.getpid():08x}"
+        self._lines = Lines(log_plan.dates)
+        self._line = self._lines.line
         self._state: SharedState = plan.state
         self._reopens = plan.state.log_reopens
         self._counts: dict[str, _Counts] = {}
@@ -153,19 +173,17 @@ class PluginLog(Witness):
         """See ``Witness``."""
         self._engine = engine
         engine.witness = self
-        self._set_level(self._state.log_level or self._configured)
+        self._set_level(self._state.log_level_now(self._configured))
 
     def sweep(self) -> None:
         """See ``Witness``."""
-        level = self._state.log_level or self._configured
+        level = self._state.log_level_now(self._configured)
         if level != self._level:
             self._set_level(level)
         if self._reopens != self._state.log_reopens:
             self._reopens = self._state.log_reopens
             self._file.reopen()
-        if missing := self._file.missing:
-            text = f"ws_common: log: {missing} lines are missing: they could not be written in time"
-            self._file.add(self._line(0, _WARNING, text))
+        self._lines.tell_missing(self._file)
 
     def close(self) -> None:
         """See ``Witness``."""
@@ -177,10 +195,6 @@ class PluginLog(Witness):
         self._engine.log_level = level if level >= _STATS else 0
 
     # --- lines --------------------------------------------------------------------------------------------------------
-
-    def _line(self, tid: int, level: int, text: str) -> str:
-        stamp = self._stamp.at(time.time())
-        return f"{stamp} {self._pid} {tid % _TIDS:08x} - {_NAMES[level]}: {escape(text)}\n"
 
     def _raw(self, downstream: Downstream, level: int, text: str) -> None:
         if level <= self._level:

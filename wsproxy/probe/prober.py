@@ -27,6 +27,8 @@ from wsproxy.dataplane.parcel import unpack
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.steps import at_once, in_turns
 from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, spawn
+from wsproxy.logs.plugin_writer import LogPlan
+from wsproxy.logs.probe_writer import ProbeLog
 from wsproxy.probe.ask import Finding, ask, where
 from wsproxy.probe.names import MOST_LOOKUPS, Names
 from wsproxy.probe.targets import Key, Target, targets_of
@@ -51,8 +53,11 @@ class Prober:
         *,
         most_at_once: int = MOST_AT_ONCE,
         own_fault_s: float = OWN_FAULT_S,
+        plugin_log: ProbeLog | None = None,
     ) -> None:
-        """All begin within one interval, spread at random; those that are down at once."""
+        """All begin within one interval, spread at random; those that are down at once. ``plugin_log``: None: none is written."""
+        self._plugin_log = plugin_log
+        self._told_down: set[Key] = set()
         self._state = plan.state
         self._targets = targets
         self._names = Names(plan.settings.upstream.resolve_s)
@@ -122,7 +127,7 @@ class Prober:
             elif not finding.is_counted:
                 log.error("probe of server %s of cluster %s is not counted: %s", target.pool.name, target.cluster.name, finding.words)  # fmt: skip
             else:
-                note(target, finding)
+                self._log(key, target, finding, note(target, finding))
         finally:
             self._room.release()
             self._running.discard(key)
@@ -131,6 +136,21 @@ class Prober:
                 spread = random.uniform(1 - again.probe.jitter, 1 + again.probe.jitter)  # noqa: S311  # no secret
                 heapq.heappush(self._due, (began + again.probe.interval_s * spread, key))
                 self._woken.set()
+
+    def _log(self, key: Key, target: Target, finding: Finding, news: ProbeNews) -> None:
+        """In http_plugin.log: a mark, one that probes take over from a request, and the end of both; each once."""
+        if self._plugin_log is None:
+            return
+        server, group = target.pool.name, target.cluster.name
+        if news is ProbeNews.WENT_DOWN or (
+            news is ProbeNews.STAYS_DOWN and key not in self._told_down
+        ):
+            self._told_down.add(key)
+            self._plugin_log.marked(server, group, words_of(target, finding))
+        elif news is ProbeNews.CAME_BACK:
+            self._plugin_log.brought_back(server, group)
+        if news in (ProbeNews.CAME_BACK, ProbeNews.NO_NEWS):
+            self._told_down.discard(key)
 
     def _tell_late(self, late_s: float, target: Target) -> None:
         now = asyncio.get_running_loop().time()
@@ -181,10 +201,15 @@ def _first_s(target: Target) -> float:
     return random.uniform(0, target.probe.interval_s)  # noqa: S311  # no secret
 
 
+def words_of(target: Target, finding: Finding) -> str:
+    """What was asked, and what came of it."""
+    return f"{where(target)}: {finding.words}"
+
+
 def note(target: Target, finding: Finding) -> ProbeNews:
     """Has all workers know, and tells the log what has changed."""
     probe, cluster, server = target.probe, target.cluster, target.pool.name
-    words = f"{where(target)}: {finding.words}"
+    words = words_of(target, finding)
     news = note_probe(
         cluster,
         target.index,
@@ -205,29 +230,46 @@ def note(target: Target, finding: Finding) -> ProbeNews:
     return news
 
 
-def run_prober(plan: Plan, box: socket.socket, parcel: int, on_turn: Callable[[], None]) -> int:
+def run_prober(
+    plan: Plan,
+    box: socket.socket,
+    parcel: int,
+    on_turn: Callable[[], None],
+    log_plan: LogPlan | None = None,
+) -> int:
     """
     Probes until SIGTERM, or until no server is to be probed any more; the exit code.
 
     Later configurations come at ``box``; ``parcel`` is the one that holds already (-1: ``plan`` does). ``on_turn`` is called once a
-    second.
+    second. ``log_plan``: http_plugin.log, where one is written.
     """
     if parcel >= 0:
         plan = at_once(unpack(parcel, plan.state))
-    asyncio.run(serve(plan, box, on_turn))
+    plugin_log = None if log_plan is None else ProbeLog(log_plan, plan.state)
+    asyncio.run(serve(plan, box, on_turn, plugin_log))
     return 0
 
 
-async def serve(plan: Plan, box: socket.socket, on_turn: Callable[[], None]) -> None:
+async def serve(
+    plan: Plan, box: socket.socket, on_turn: Callable[[], None], plugin_log: ProbeLog | None = None
+) -> None:
     """See ``run_prober``."""
+
+    def turn() -> None:
+        on_turn()
+        if plugin_log is not None:
+            plugin_log.sweep()
+
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
     loop.set_default_executor(ThreadPoolExecutor(MOST_LOOKUPS))
-    prober = Prober(plan, read_targets(plan))
+    prober = Prober(plan, read_targets(plan), plugin_log=plugin_log)
     loop.add_signal_handler(signal.SIGTERM, prober.ended.set)
     prober.listen(box)
-    keep_turning(on_turn)
+    keep_turning(turn)
     spawn(prober.probe_all(), "probes")
     del plan
     await prober.ended.wait()
     await end_all()
+    if plugin_log is not None:
+        plugin_log.close()

@@ -170,7 +170,9 @@ def run_supervisor(
     def run_the_prober(box: socket.socket) -> int:
         # Here and not above: TLS and HTTP of a client are memory that neither supervisor nor workers need.
         prober = importlib.import_module("wsproxy.probe.prober")
-        exit_code: int = prober.run_prober(plan, box, parcels.newest_fd, turn_of(prober_row))
+        exit_code: int = prober.run_prober(
+            plan, box, parcels.newest_fd, turn_of(prober_row), log_plan
+        )
         return exit_code
 
     started_at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -91,6 +91,8 @@ class Replay(LogFollower):
         self._on_foreign = on_foreign
         self.hears_foreign = on_foreign is not None
         self._told = world.told
+        # Servers and their groups of whose failed probe a process has told, and not yet what follows from it.
+        self._probed: dict[tuple[int, int], tuple[bytes, bytes]] = {}
         self._listener = listener
         self._on_end = on_end
         self._rare = {
@@ -104,6 +106,8 @@ class Replay(LogFollower):
                 *((code, self._on_failure) for code in FAILURES),
                 (Code.FAILED_TRY, self._on_failed_try),
                 (Code.MARKING, self._on_marking),
+                (Code.PROBE_FAILED, self._on_probe_failed),
+                (Code.PROBE_BACK, self._on_probe_back),
                 (Code.NO_SERVER, self._on_no_server),
                 (Code.FAILED, self._on_failed),
             )
@@ -257,6 +261,11 @@ class Replay(LogFollower):
         found = read_fields(Code.MARKING, line.text, line.at)
         if found is None:
             return
+        probed = self._probed.pop(line.key, None)
+        if probed is not None and probed[0] == found[0]:
+            self._mark_probed(line, *probed, is_down=True)
+            self.summary.count_mark(self.time_us, text_of(found[0]))
+            return
         request = self.open.get(line.key)
         process, cluster = self.process_of(line.pid), -1
         if request is not None:
@@ -274,6 +283,29 @@ class Replay(LogFollower):
             place.cluster.set_down(place.index, 0, self.now_ms())
             place.marked_ms, place.ruled_line = self.now_ms(), 0
         self.summary.count_mark(self.time_us, text_of(found[0]))
+
+    def _on_probe_failed(self, line: LogLine) -> None:
+        """The next line of its process marks the server down: until when is not RetryInterval's part, but that of probes."""
+        found = read_fields(Code.PROBE_FAILED, line.text, line.at)
+        if found is not None:
+            self._probed[line.key] = found[0], found[1]
+
+    def _on_probe_back(self, line: LogLine) -> None:
+        found = read_fields(Code.PROBE_BACK, line.text, line.at)
+        if found is not None:
+            self._mark_probed(line, found[0], found[1], is_down=False)
+
+    def _mark_probed(self, line: LogLine, server: bytes, group: bytes, *, is_down: bool) -> None:
+        """No request has met it, and no ruling of ours is to be compared with it."""
+        process = self.process_of(line.pid)
+        place = process.find(server, self.routes.number_of(text_of(group)))
+        if place is None:
+            return
+        place.marked_ms = place.ruled_line = 0
+        if is_down:
+            place.cluster.set_down(place.index, 0, self.now_ms())
+        else:
+            place.cluster.set_up(place.index)
 
     def _on_no_server(self, line: LogLine) -> None:
         request = self.request_of(line)

@@ -116,6 +116,10 @@ class RouteReader(Routes):
         request.cluster = chosen[0]
         return "" if len(outcomes) == 1 else f"the log tells no port; with port {port}"
 
+    def number_of(self, group: str) -> int:
+        """Index of the cluster of this name; -1: there is none."""
+        return self.cluster_names.index(group) if group in self.cluster_names else -1
+
     def name_of(self, cluster: int) -> str:
         """Of the cluster with this index; empty for none."""
         return self.cluster_names[cluster] if cluster >= 0 else ""

@@ -19,6 +19,7 @@ from wsproxy.replay.world import World
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status
 
 _BUSY = 503
+_LEAST_ERROR = 500
 # Below Trace nothing tells how much of a body was sent; these have none, or hardly ever.
 _WITHOUT_BODY = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"DELETE"))
 FAILURES = {
@@ -123,7 +124,7 @@ class Tries(RareTries):
         place = attempt.place
         if attempt.marked_line:
             ours = "marked down" if ruling.mark_down else "not marked down"
-            why = (attempt.failure or Failure.CLOSED_EARLY).value
+            why = self._failure_of(attempt).value
             self._check(request, What.MARK_DOWN, "marked down", ours, attempt.marked_line, why)
         elif ruling.mark_down and place is not None:
             # LogLevel Error has no line for it (PLUGIN 5.1 says that it is): the log's next word on the server tells
@@ -181,11 +182,19 @@ class Tries(RareTries):
             f"its clone ids are {text_of(b' '.join(brought))}, of no server that can be used here"
         )
 
+    def _failure_of(self, attempt: Attempt) -> Failure:
+        """How the try failed: as its lines say, or by the status of its answer."""
+        if attempt.status == _BUSY:
+            return Failure.BUSY
+        failure: Failure | None = attempt.failure
+        marks = self._world.settings.retry.server_errors == "mark_down"
+        if failure is None and attempt.status >= _LEAST_ERROR and marks:
+            failure = Failure.SERVER_ERROR
+        return failure or Failure.CLOSED_EARLY
+
     def _rule(self, request: LoggedRequest, attempt: Attempt) -> Ruling:
         place: Place | None = attempt.place
-        failure: Failure = attempt.failure or Failure.CLOSED_EARLY
-        if attempt.status == _BUSY:
-            failure = Failure.BUSY
+        failure = self._failure_of(attempt)
         once = self._world.settings.retry.strict_once
         ruling = decide_retry(
             Try(
@@ -282,8 +291,6 @@ class Tries(RareTries):
         """An answer that counts as a failure goes to the client, unless it sends the request to another server."""
         attempt, replayed = request.attempt, request.replayed
         assert replayed is not None
-        if attempt.status != _BUSY:
-            attempt.failure = Failure.SERVER_ERROR
         ours = logged = str(attempt.status)
         if self._rule(request, attempt).next is Next.OTHER_SERVER:
             self._replay.restate(request)

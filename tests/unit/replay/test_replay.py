@@ -237,6 +237,85 @@ def test_a_server_that_was_marked_down_is_left_alone_until_its_interval_ends(
     assert replayed(log, tmp_path).others() == []
 
 
+def test_marks_of_probes_are_followed(log: PluginLog, tmp_path: Path) -> None:
+    """They end before RetryInterval is over, and may be those of another cluster's server of the same name: no difference."""
+    more = CONFIG.replace("n_m1", "n_s1")
+    log.routed("/shop/a")
+    log.failed("n_s1", "h1")
+    log.named("n_s2")
+    log.served("n_s2", "h2")
+    log.write(Code.END)
+    log.second = 5
+    log.write(Code.PROBE_BACK, tid=0, server="n_s1", group="shop")
+    log.simple(clone="k1")
+    log.second = 10
+    log.write(Code.PROBE_FAILED, tid=0, server="n_s1", group="small", why="GET http://h4/: no")
+    log.write(Code.MARKING, tid=0, server="n_s1")
+    log.simple(clone="k1")
+    log.second = 20
+    log.write(Code.PROBE_FAILED, tid=0, server="n_s1", group="shop", why="'x' in 'y' failed: down")
+    log.write(Code.MARKING, tid=0, server="n_s1")
+    log.routed("/shop/b")
+    log.write(Code.PARSING, value="0000sessionsession:k1")
+    log.write(
+        Code.CHECKING, server="n_s1", ignore=0, down=1, retry=0, seconds="90", allows=1, full=0
+    )
+    log.named("n_s2")
+    log.served("n_s2", "h2", cookie="JSESSIONID=0000sessionsession:k1")
+    log.write(Code.END)
+    found = replayed(log, tmp_path, more, shared=True)
+    assert found.others() == []
+    assert found.undecided() == []
+    log.lines = [line for line in log.lines if " 00000000 - " not in line]
+    found_in = [what for what, _, _ in replayed(log, tmp_path, more, shared=True).others()]
+    assert set(found_in) == {"server"}, "without these lines it is one"
+
+
+def test_answer_that_marks_a_server_down_is_one(log: PluginLog, tmp_path: Path) -> None:
+    """With retry.server_errors = "mark_down" another server is tried; on a connection that was used before, too."""
+    log.routed("/shop/a")
+    log.named("n_s1")
+    log.write(Code.TRANSPORT, case=3, host="h1", port=9443)
+    log.write(Code.REUSED, socket=1)
+    log.write(Code.STATUS_LINE, minor=1, status=500, reason="x")
+    log.write(Code.MARKING, server="n_s1")
+    log.write(Code.FAILED_TRY, server="n_s1", host="h1")
+    log.named("n_s2")
+    log.served("n_s2", "h2")
+    log.write(Code.END)
+    path = tmp_path / "http_plugin.log"
+    path.write_text(log.text())
+    settings = Settings(retry=RetrySettings(server_errors="mark_down"))
+    world = World(make_world().config, settings)
+    assert replay_path(path, world).others() == []
+    assert ("mark_down", "marked down", "not marked down") in replay_path(path).others()
+
+
+def test_mark_that_probes_prolong_has_no_interval(log: PluginLog, tmp_path: Path) -> None:
+    """A request has marked the server, and probes keep it down longer than RetryInterval."""
+    log.routed("/shop/a")
+    log.failed("n_s1", "h1")
+    log.named("n_s2")
+    log.served("n_s2", "h2")
+    log.write(Code.END)
+    log.second = 20
+    log.write(Code.PROBE_FAILED, tid=0, server="n_s1", group="shop", why="no answer within 5 s")
+    log.write(Code.MARKING, tid=0, server="n_s1")
+    log.second = 30
+    log.routed("/shop/b")
+    log.write(
+        Code.CHECKING, server="n_s1", ignore=0, down=1, retry=0, seconds="50", allows=1, full=0
+    )
+    log.named("n_s2")
+    log.served("n_s2", "h2")
+    log.write(Code.END)
+    assert replayed(log, tmp_path, shared=True).others() == []
+    log.lines = [line for line in log.lines if " 00000000 - " not in line]
+    assert replayed(log, tmp_path, shared=True).others() == [
+        ("retry_interval", "n_s1: in 50 s", "n_s1: in 30 s")
+    ]
+
+
 def test_a_down_server_that_gets_a_request_differs(log: PluginLog, tmp_path: Path) -> None:
     log.write(Code.MARKING, server="n_s1")
     log.simple("n_s1", "h1")

@@ -45,6 +45,8 @@ cpdef enum Code:
     CLONE_MATCH = 39
     CONTENT_LENGTH = 40
     CLOSED = 41
+    PROBE_FAILED = 42
+    PROBE_BACK = 43
 
 cdef enum:
     # The longest message has seven.

@@ -42,6 +42,8 @@ class Code(IntEnum):
     CLONE_MATCH = 39
     CONTENT_LENGTH = 40
     CLOSED = 41
+    PROBE_FAILED = 42
+    PROBE_BACK = 43
 
 class FieldReader:
     count: int

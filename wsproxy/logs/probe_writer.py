@@ -1,0 +1,53 @@
+"""
+Writes into http_plugin.log what active probes do to servers: marked down, brought back.
+
+Driven by ``probe.prober``, whose process has a way of its own into the file, as each worker has (``logs.plugin_writer``). The mark is
+told in the plug-in's words; who made it, and why, is not: the plug-in has no probes. Must not decide anything.
+"""
+
+from __future__ import annotations
+
+from wsproxy._fast.state.segment import SharedState
+from wsproxy.logs.file import LogFile
+from wsproxy.logs.messages import Code, shape_of
+from wsproxy.logs.plugin_writer import Lines, LogPlan
+
+# Of no request.
+_TID = 0
+
+
+class ProbeLog:
+    """The prober's writer."""
+
+    def __init__(self, log_plan: LogPlan, state: SharedState) -> None:
+        """Made in the process, after the fork."""
+        self._at_start = log_plan.level
+        self._state = state
+        self._reopens = state.log_reopens
+        self._file = LogFile(log_plan.path)
+        self._lines = Lines(log_plan.dates)
+
+    def marked(self, server: str, group: str, why: str) -> None:
+        """A probe has marked the server down, or keeps it down that a request has marked."""
+        self._write(Code.PROBE_FAILED, server=server, group=group, why=why)
+        self._write(Code.MARKING, server=server)
+
+    def brought_back(self, server: str, group: str) -> None:
+        """The mark is gone."""
+        self._write(Code.PROBE_BACK, server=server, group=group)
+
+    def _write(self, code: Code, **fields: object) -> None:
+        shape = shape_of(code)
+        if shape.level <= self._state.log_level_now(self._at_start):
+            self._file.add(self._lines.line(_TID, int(shape.level), shape.text(**fields)))
+
+    def sweep(self) -> None:
+        """Once a second: whether the file is to be opened anew, and what is missing in it."""
+        if self._reopens != self._state.log_reopens:
+            self._reopens = self._state.log_reopens
+            self._file.reopen()
+        self._lines.tell_missing(self._file)
+
+    def close(self) -> None:
+        """What is left is written."""
+        self._file.close()
