@@ -26,8 +26,8 @@ REFUSED = r"the configuration is refused, generation {} stays"
 WATCHED_NOT = '[reload]\nwatch = "off"\n'
 
 
-def xml(lanes: Sequence[Lane], config: str = "") -> str:
-    return f"<Config {config}>{''.join(each.xml() for each in lanes)}</Config>"
+def xml(lanes: Sequence[Lane], config: str = "", routes: str = "") -> str:
+    return f"<Config {config}>{''.join(each.xml() for each in lanes)}{routes}</Config>"
 
 
 class Running:
@@ -39,9 +39,9 @@ class Running:
         self.settings = folder / "wsproxy.toml"
         self.socket = folder / "admin.sock"
 
-    def put(self, lanes: Sequence[Lane], config: str = "") -> None:
-        """As an editor does it: another file takes the name."""
-        new = write(self.file.with_suffix(".new"), xml(lanes, config))
+    def put(self, lanes: Sequence[Lane], config: str = "", routes: str = "") -> None:
+        """As an editor does it: another file takes the name. ``routes``: more elements."""
+        new = write(self.file.with_suffix(".new"), xml(lanes, config, routes))
         new.rename(self.file)
 
     async def in_use(self, generation: int) -> None:
@@ -64,13 +64,11 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    folder: Path, lanes: Sequence[Lane], *, workers: int = 1, settings: str = "", config: str = ""
+    folder: Path, lanes: Sequence[Lane], *, settings: str = "", **options: Any
 ) -> AsyncIterator[Running]:
-    """A ``running_proxy`` before ``lanes``."""
+    """A ``running_proxy`` before ``lanes``, with its ``options``."""
     settings += f'\n[admin]\nsocket = "{folder}/admin.sock"\n'
-    async with running_proxy(
-        lanes, workers=workers, settings=settings, config=config, folder=folder
-    ) as proxy:
+    async with running_proxy(lanes, settings=settings, folder=folder, **options) as proxy:
         yield Running(proxy, folder)
 
 

@@ -43,10 +43,10 @@ class IntroducingListener:
         poller: Poller,
         sock: socket.socket,
         senders: Sequence[Network],
-        head_s: float,
+        head_s: Callable[[], float],
         serve: Serve,
     ) -> None:
-        """``senders`` must begin with a header, whole within ``head_s``; begins at once."""
+        """``senders`` must begin with a header, whole within ``head_s()``; begins at once."""
         self._senders = tuple(senders)
         self._head_s = head_s
         self._serve = serve
@@ -74,19 +74,18 @@ class IntroducingListener:
 
     async def _introduce(self, sock: socket.socket, peer: str) -> None:
         is_served = False
+        head_s = self._head_s()
         try:
             header = None
             if self._senders and is_listed(peer, self._senders):
-                async with asyncio.timeout(self._head_s):
+                async with asyncio.timeout(head_s):
                     header = await read_header(sock)
             is_served = True
             await self._serve(sock, header)
         except ProxyHeaderError as error:
             log.warning("%s: %s; the connection is dropped", peer, error)
         except TimeoutError:
-            log.info(
-                "%s: no PROXY header within %g s; the connection is dropped", peer, self._head_s
-            )
+            log.info("%s: no PROXY header within %g s; the connection is dropped", peer, head_s)
         except OSError as error:
             log.debug("%s: gone before its first request: %s", peer, error)
         finally:

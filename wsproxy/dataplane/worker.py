@@ -39,6 +39,7 @@ from wsproxy.dataplane.parcel import unpack
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.proxy_protocol import ProxyHeader
 from wsproxy.dataplane.queue import WaitingRoom
+from wsproxy.dataplane.served import ServedPlan
 from wsproxy.dataplane.slowpath import SlowPath
 from wsproxy.dataplane.steps import Steps, at_once
 from wsproxy.dataplane.sweeper import Sweeper
@@ -167,10 +168,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     bell = plan.state.bell(context.worker_id)
     if bell >= 0:  # without one, sweeps see whose turn it is
         slow.room.listen(bell)
-    timeouts = plan.settings.timeouts
-    servers = [
-        await _open_door(engine, listener, timeouts.head_s) for listener in context.listeners
-    ]
+    servers = [await _open_door(engine, listener) for listener in context.listeners]
     board = context.plan.state.board
     sweeper = Sweeper(
         engine.poller,
@@ -184,10 +182,10 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     context.on_turn()
     on_ready()
     await stop.wait()
-    await _accept_queued(engine, context.listeners, timeouts.head_s)
+    await _accept_queued(engine, context.listeners)
     for server in servers:
         server.close()
-    await _drain(engine, timeouts.shutdown_s)
+    await _drain(engine, plan.settings.timeouts.shutdown_s)
     sweeper.close()
     engine.poller.close()
     await tasks.end_all()
@@ -207,9 +205,7 @@ def _make_room(loop: asyncio.AbstractEventLoop) -> None:
             os.close(high)
 
 
-async def _open_door(
-    engine: Engine, listener: BoundListener, head_s: float
-) -> IntroducingListener | Door:
+async def _open_door(engine: Engine, listener: BoundListener) -> IntroducingListener | Door:
     """
     Accepts from now on.
 
@@ -221,8 +217,10 @@ async def _open_door(
     if listener.senders or listener.tls is not None:
         if listener.tls is not None:
             await listener.tls.refresh()
-        serve = partial(_serve, engine, listener, head_s)
-        return IntroducingListener(engine.poller, listener.sock, listener.senders, head_s, serve)
+        serve = partial(_serve, engine, listener)
+        return IntroducingListener(
+            engine.poller, listener.sock, listener.senders, partial(_head_s, engine), serve
+        )
     door: Door = engine.poller.listen(listener.sock, partial(Http1Protocol, engine))
     return door
 
@@ -230,7 +228,6 @@ async def _open_door(
 async def _serve(
     engine: Engine,
     listener: BoundListener,
-    handshake_s: float,
     sock: socket.socket,
     header: ProxyHeader | None,
 ) -> None:
@@ -253,11 +250,17 @@ async def _serve(
     loop = asyncio.get_running_loop()
     try:
         await loop.connect_accepted_socket(
-            lambda: downstream, sock, **_handshake(listener, handshake_s)
+            lambda: downstream, sock, **_handshake(listener, _head_s(engine))
         )
     except BaseException:  # no handshake, so nobody else knows of its end
         downstream.leave()
         raise
+
+
+def _head_s(engine: Engine) -> float:
+    """timeouts.head_s of the configuration that the worker goes by now."""
+    served: ServedPlan = engine.view.plan
+    return served.settings.timeouts.head_s
 
 
 def _handshake(listener: BoundListener, handshake_s: float) -> dict[str, Any]:
@@ -271,16 +274,14 @@ def _handshake(listener: BoundListener, handshake_s: float) -> dict[str, Any]:
     }
 
 
-async def _accept_queued(
-    engine: Engine, listeners: tuple[BoundListener, ...], handshake_s: float
-) -> None:
+async def _accept_queued(engine: Engine, listeners: tuple[BoundListener, ...]) -> None:
     """Takes the clients that already wait in the listen queues: closing the socket would reset them."""
     loop = asyncio.get_running_loop()
     handshakes = []
     for listener in listeners:
         if listener.senders:
             continue  # who they speak for may still be on its way, and a load balancer connects again
-        options = _handshake(listener, min(handshake_s, LAST_HANDSHAKE_S))
+        options = _handshake(listener, min(_head_s(engine), LAST_HANDSHAKE_S))
         # No more than can have waited: who goes on connecting must not keep the worker from its end.
         for _ in range(BACKLOG):
             try:

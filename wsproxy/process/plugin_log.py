@@ -106,6 +106,6 @@ def on_log_signal(
         logger.warning("%s: no http_plugin.log is written; nothing was done", number.name)
     else:
         state.log_level = 0 if state.log_level else LogLevel.TRACE
-        level = state.log_level or plan.level
+        level = state.log_level_now(plan.level)
         name = next(name for name, value in LEVELS.items() if value == level)
         logger.info("SIGUSR2: LogLevel of %s is %s now", plan.path, name)

@@ -40,6 +40,10 @@ class Guard:
         self._before: dict[str, float] = {}
         self._began: _Look | None = None
 
+    def adjust(self, guard_s: float, limit: float) -> None:
+        """These hold from now on, for what is being watched, too; what it has seen before stays."""
+        self._guard_s, self._limit = guard_s, limit
+
     def look(self, now_s: float, totals: Totals) -> str:
         """Why the last reload is to be undone; empty: nothing speaks against it, or its time is over."""
         self._looks.append(_Look(now_s, totals))

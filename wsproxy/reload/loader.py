@@ -24,7 +24,7 @@ from wsproxy._fast.state.segment import cluster_key, server_key
 from wsproxy.admin.control import outvoted
 from wsproxy.admin.messages import digest_of
 from wsproxy.admin.reloads import MOST_TOLD, Entry, History, LoaderAnswer, LoaderQuestion, Result
-from wsproxy.config.model import Config
+from wsproxy.config.model import Config, Log
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import Settings
 from wsproxy.dataplane.parcel import pack, unpack_source
@@ -32,6 +32,7 @@ from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.post import KEPT, READ_AGAIN, send_parcel
 from wsproxy.dataplane.tasks import keep_turning, log_loop_error, spawn
 from wsproxy.errors import StartError
+from wsproxy.logs.plugin_writer import LEVELS
 from wsproxy.probe.targets import begin_probes
 from wsproxy.process.start import LoaderNeeds
 from wsproxy.reload.guard import Guard
@@ -49,7 +50,8 @@ FORGOTTEN_S = 3600.0
 # Problems of a refused configuration that the log names.
 MOST_LOGGED = 10
 _QUESTION_BYTES = 4096
-_NEVER_S = 86400.0
+# By an entry's result, what the shared state counts it as.
+_COUNTED = {"in use": "accepted", "refused": "refused", "failed": "failed"}
 
 
 @dataclass(slots=True)
@@ -88,6 +90,7 @@ class Loader:
         self._lock = asyncio.Lock()
         reload = self.source.settings.reload
         self._guard = Guard(reload.guard_s, reload.guard_limit) if reload.guard_s else None
+        self._is_listening = False
 
     def _source_of(self, generation: int) -> Source:
         """What an earlier one was read from. # I/O."""
@@ -110,9 +113,8 @@ class Loader:
         loop.add_reader(self._needs.supervisor, self._on_supervisor)
         loop.add_reader(self._needs.admin, self._on_admin)
         keep_turning(self._turn)
-        if self.source.settings.reload.watch == "auto" and self._every_s() > 0:
-            spawn(self._watch.listen(), "changes of files")
-            spawn(self._follow_files(), "files")
+        spawn(self._follow_files(), "files")
+        self._tend_watch()
         await stop.wait()
 
     def _turn(self) -> None:
@@ -123,14 +125,23 @@ class Loader:
                 spawn(self._undo(why), "undo")
 
     def _every_s(self) -> float:
-        """0: never."""
+        """How often files are looked at, as the configuration that holds has it; 0: their changes are nobody's business."""
+        if self.source.settings.reload.watch != "auto":
+            return 0.0
         return float(max(self.source.config.refresh_interval_s, 0))
+
+    def _tend_watch(self) -> None:
+        """Another configuration holds: it may say otherwise whether files are watched, and how often."""
+        if self._every_s() and not self._is_listening:
+            self._is_listening = True
+            spawn(self._watch.listen(), "changes of files")
+        self._watch.wake()
 
     # --- who wants what ---------------------------------------------------------------------------------------------
 
     async def _follow_files(self) -> None:
         while True:
-            await self._watch.changed(self._every_s() or _NEVER_S)
+            await self._watch.changed(self._every_s)
             while True:
                 async with self._lock:
                     began = time.monotonic()
@@ -138,6 +149,8 @@ class Loader:
                 if read.config is not None or await self._watch.stays():
                     break
             async with self._lock:
+                if not self._every_s():
+                    continue  # what was in use meanwhile has it that nobody watches
                 self._kept.note_seen(self._watch.seen)
                 await self._take("changed file", read, began)
 
@@ -215,11 +228,14 @@ class Loader:
     async def _undo(self, why: str) -> None:
         """What has made things worse is taken back."""
         log.error("generation %d of the configuration is taken back: %s", self.generation, why)
+        self._state.count_reload("undone")
         await self.roll_back(f"reload.guard_s: {why}", 0)
 
     async def _read(self) -> Read:
         """Beside the loop, which goes on to show that it lives."""
-        return await asyncio.to_thread(read_sources, self._sources, self.source.settings)
+        return await asyncio.to_thread(
+            read_sources, self._sources, self.source.settings, self._needs.plan.config
+        )
 
     async def _take(
         self, who: str, read: Read, began: float, *, is_dry: bool = False, returned_to: int = 0
@@ -241,6 +257,7 @@ class Loader:
         entry.seconds = round(time.monotonic() - began, 3)
         if not is_dry and entry.result != "unchanged":
             self._kept.add(entry)
+            self._state.count_reload(_COUNTED[entry.result])
         _tell(entry, read, is_dry=is_dry)
         return entry
 
@@ -260,6 +277,7 @@ class Loader:
             except (StartError, MemoryError, OSError) as error:
                 entry.result, entry.problems = "refused", [f"{entry.file}: {error}"]
                 return
+            self._tend_watch()
             entry.generation = self.generation
             overruled = list(outvoted(plan))
             for line in overruled[:MOST_LOGGED]:
@@ -292,6 +310,7 @@ class Loader:
         self.generation, self.source = generation, source
         for old in sorted(self._parcels)[:-KEPT]:
             os.close(self._parcels.pop(old))
+        self._state.file_log_level = int(LEVELS[(source.config.log or Log()).log_level])
         return plan
 
     def _begin_guard(self, source: Source, *, is_return: bool) -> None:
@@ -302,6 +321,7 @@ class Loader:
             return
         if self._guard is None:
             self._guard = Guard(wanted.guard_s, wanted.guard_limit)
+        self._guard.adjust(wanted.guard_s, wanted.guard_limit)
         if not is_return:
             self._guard.watch(time.monotonic(), self._state.totals())
 

@@ -19,13 +19,16 @@ from wsproxy.config.address import Address
 from wsproxy.config.diff import diff
 from wsproxy.config.model import Config
 from wsproxy.config.settings import Settings
+from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.config.settings_reload import NEEDS_START
 from wsproxy.config.several import files_of
 from wsproxy.config.stamps import Stamp, stamp_of
 from wsproxy.dataplane.plan import Plan, build_plan
 from wsproxy.dataplane.upstream_tls import TransportSecurity
-from wsproxy.errors import Problem
+from wsproxy.errors import Problem, StartError
 from wsproxy.process.check_start import check_start, load_files
+from wsproxy.process.listeners import plan_listeners
+from wsproxy.process.plugin_log import plan_plugin_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,12 @@ class Read:
         )
 
 
-def read_sources(sources: Sources, in_use: Settings) -> Read:
-    """Raises nothing. # I/O."""
+def read_sources(sources: Sources, in_use: Settings, at_start: Config | None = None) -> Read:
+    """
+    Raises nothing. # I/O.
+
+    ``at_start``: the plugin-cfg.xml that this proxy began with, whose sockets and log it has for good.
+    """
     files = load_files(sources.named, sources.settings_file)
     if files.config is None or files.settings is None:
         return Read(tuple(each for each in files.problems if each.severity == "error"))
@@ -85,7 +92,35 @@ def read_sources(sources: Sources, in_use: Settings) -> Read:
     )
     if start.errors:
         return Read(start.errors)
+    if at_start is not None:
+        found = replace(loaded, settings=settings)
+        without_effect += tuple(kept_from_start(at_start, config, found, sources.listen))
     return Read(start.problems, config, settings, start.security, without_effect)
+
+
+def kept_from_start(
+    at_start: Config, config: Config, loaded: LoadedSettings, listen: Sequence[Address]
+) -> Iterator[str]:
+    """What of plugin-cfg.xml a running proxy cannot take over, where ``config`` says otherwise than it began with."""
+    before, now = (plan_plugin_log(each, loaded.settings) for each in (at_start, config))
+    if (before and before.path) != (now and now.path):
+        yield "Name of Log in plugin-cfg.xml"
+    before_ports, ports = (_ports(each, loaded, listen) for each in (at_start, config))
+    if before_ports != ports:
+        gone = ", ".join(map(str, sorted(before_ports - ports)))
+        new = ", ".join(map(str, sorted(ports - before_ports)))
+        words = [f"{new} is not listened on" if new else "", f"{gone} still is" if gone else ""]
+        yield f"ports of VirtualHosts in plugin-cfg.xml ({', '.join(filter(None, words))})"
+
+
+def _ports(config: Config, loaded: LoadedSettings, listen: Sequence[Address]) -> set[int]:
+    """That VirtualHosts have wsproxy listen on; none where addresses are named elsewhere."""
+    if listen or loaded.settings.listeners:
+        return set()
+    try:
+        return {each.address.port for each in plan_listeners(listen, loaded, config).wanted}
+    except StartError:  # of which check_start tells
+        return set()
 
 
 def keep_what_needs_a_start(wanted: Settings, in_use: Settings) -> tuple[Settings, tuple[str, ...]]:
@@ -120,8 +155,11 @@ def changes_between(config: Config, settings: Settings, new: Read) -> Iterator[s
     """What is otherwise and what that means, a sentence each."""
     assert new.config is not None
     assert new.settings is not None
-    for change in diff(config, new.config):
+    difference = diff(config, new.config)
+    for change in difference.changes:
         yield change.consequence
+    for what in difference.not_compared:
+        yield f"not compared: {what}"
     for name in _changed_settings(settings, new.settings):
         yield f"wsproxy.toml: {name} is changed"
 

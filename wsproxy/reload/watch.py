@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from watchfiles import awatch
@@ -40,13 +41,21 @@ class Watch:
         self._touched = asyncio.Event()
         self._touched.set()
 
-    async def changed(self, every_s: float) -> None:
-        """Returns when the files are others than at the last return, and whole as far as can be seen; every ``every_s`` it looks."""
+    def wake(self) -> None:
+        """Has ``changed`` look now, and ask how often from now on."""
+        self._touched.set()
+
+    async def changed(self, every_s: Callable[[], float]) -> None:
+        """
+        Returns when the files are others than at the last return, and whole as far as can be seen.
+
+        It looks when the kernel tells of a change, and ``every_s()`` seconds after it has looked last; 0: not at all.
+        """
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._touched.wait(), every_s)
+                await asyncio.wait_for(self._touched.wait(), every_s() or None)
             self._touched.clear()
-            if look(self._files) != self.seen:
+            if every_s() and look(self._files) != self.seen:
                 self.seen = await self._quiet(QUIET_S)
                 return
 

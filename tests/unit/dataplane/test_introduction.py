@@ -49,7 +49,7 @@ async def introduced(
     async def serve(sock: socket.socket, header: ProxyHeader | None) -> None:
         await served.put((sock, header))
 
-    listener = IntroducingListener(poller, door, senders, WAIT_S, serve)
+    listener = IntroducingListener(poller, door, senders, lambda: WAIT_S, serve)
     client = socket.socket()
     client.setblocking(False)
     try:
@@ -105,7 +105,7 @@ async def test_sender_without_a_whole_header_is_dropped(
     async def serve(_sock: socket.socket, _header: ProxyHeader | None) -> None:
         raise AssertionError
 
-    listener = IntroducingListener(poller, door, LOCAL, WAIT_S, serve)
+    listener = IntroducingListener(poller, door, LOCAL, lambda: WAIT_S, serve)
     client = socket.socket()
     client.setblocking(False)
     try:
@@ -131,7 +131,7 @@ async def test_sender_that_says_nothing_is_dropped_in_time(
     async def serve(_sock: socket.socket, _header: ProxyHeader | None) -> None:
         raise AssertionError
 
-    listener = IntroducingListener(poller, door, LOCAL, 0.05, serve)
+    listener = IntroducingListener(poller, door, LOCAL, lambda: 0.05, serve)
     client = socket.socket()
     client.setblocking(False)
     try:

@@ -71,3 +71,16 @@ def test_long_ago_is_not_before() -> None:
 
 def test_servers_that_are_forgotten_take_their_counts_along() -> None:
     assert after(Totals(1000, 0, 0, 50), Totals(-900, 0, 0, -50)) == ""
+
+
+def test_other_limits_hold_for_what_is_watched_already() -> None:
+    guard = Guard(10, 1.0)
+    guard.look(0, ZERO)
+    guard.look(1, Totals(100, 0, 0, 0))
+    guard.watch(1, Totals(100, 0, 0, 0))
+    assert guard.look(2, Totals(100, 50, 0, 0)) == ""
+    guard.adjust(10, 0.5)
+    assert guard.look(3, Totals(100, 100, 0, 0))
+    guard.watch(3, Totals(1000, 100, 0, 0))
+    guard.adjust(1, 0.5)
+    assert guard.look(5, Totals(1000, 200, 0, 0)) == "", "its time is over"

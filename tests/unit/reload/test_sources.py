@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from wsproxy.config.address import parse_address
+from wsproxy.config.model import Config
 from wsproxy.config.settings import (
     HttpSettings,
     LimitSettings,
@@ -14,11 +15,14 @@ from wsproxy.config.settings import (
     LogSettings,
     Settings,
 )
+from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.config.settings_reload import NEEDS_START
+from wsproxy.config.xml import parse_config
 from wsproxy.reload.sources import (
     Sources,
     changes_between,
     keep_what_needs_a_start,
+    kept_from_start,
     look,
     read_sources,
 )
@@ -114,3 +118,48 @@ def test_changed_settings_are_named(tmp_path: Path) -> None:
         "wsproxy.toml: http.trace is changed",
         "wsproxy.toml: retry.on_503 is changed",
     ]
+
+
+def with_port(port: int, log: str = "a.log") -> Config:
+    text = XML.format(more="", servers="", uri="*").replace(
+        "Route S", 'Route VirtualHostGroup="v" S'
+    )
+    hosts = f'<VirtualHostGroup Name="v"><VirtualHost Name="*:{port}"/></VirtualHostGroup>'
+    start = f'<Config><Log Name="{log}"/>{hosts}'
+    return parse_config(text.replace("<Config>", start).encode(), "/etc/x.xml").config
+
+
+@pytest.mark.parametrize(
+    ("new", "settings", "named"),
+    [
+        (with_port(8080), Settings(), []),
+        (
+            with_port(8081),
+            Settings(),
+            ["ports of VirtualHosts in plugin-cfg.xml (8081 is not listened on, 8080 still is)"],
+        ),
+        (with_port(8081), Settings(listeners=(ListenerSettings("127.0.0.1:1"),)), []),
+        (with_port(8080, "b.log"), Settings(), ["Name of Log in plugin-cfg.xml"]),
+        (with_port(8080, "b.log"), Settings(log=LogSettings(plugin="/c.log")), []),
+        (with_port(8080, "b.log"), Settings(log=LogSettings(plugin="off")), []),
+    ],
+    ids=["same", "port", "port with listener", "log", "log named elsewhere", "no log"],
+)
+def test_what_the_start_has_for_good_is_named(
+    new: Config, settings: Settings, named: list[str]
+) -> None:
+    loaded = LoadedSettings(settings)
+    assert list(kept_from_start(with_port(8080), new, loaded, ())) == named
+
+
+def test_port_is_nothing_where_the_command_line_names_addresses() -> None:
+    listen = [parse_address("127.0.0.1:1", is_listener=True)]
+    assert list(kept_from_start(with_port(8080), with_port(1), LoadedSettings(), listen)) == []
+
+
+@pytest.mark.parametrize("ignored", ["", '"setting-no-effect"'])
+def test_codes_that_nobody_wants_to_hear_of_are_read_anew(tmp_path: Path, ignored: str) -> None:
+    """check.ignore of the file as it is now, whatever it was at the start."""
+    made = sources(tmp_path, f'[check]\nignore = [{ignored}]\n[upstream.tls]\nverify = "chain"\n')
+    told = {each.code for each in read_sources(made, Settings()).problems}
+    assert ("setting-no-effect" in told) != bool(ignored), told

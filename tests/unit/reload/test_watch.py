@@ -17,7 +17,7 @@ NEVER_S = 10_000.0
 
 
 async def changed(watch: Watch, every_s: float = NEVER_S) -> None:
-    await asyncio.wait_for(watch.changed(every_s), WAIT_S)
+    await asyncio.wait_for(watch.changed(lambda: every_s), WAIT_S)
 
 
 def test_what_stands_there_is_told_by_looking(tmp_path: Path) -> None:
@@ -105,3 +105,21 @@ async def test_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
     async with following(watch):
         (tmp_path / "new").symlink_to("2")
         (tmp_path / "new").rename(link)
+
+
+async def test_how_often_it_looks_may_change_meanwhile(tmp_path: Path) -> None:
+    """From "not at all" to a moment, by a word; while it does not look, a change that the kernel tells of is none."""
+    file = tmp_path / "a"
+    file.write_text("1")
+    watch = Watch((file,), look([file]))
+    every_s = 0.0
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(watch.changed(lambda: every_s))
+        file.write_text("22")
+        watch.wake()
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        every_s = NEVER_S
+        watch.wake()
+        await asyncio.wait_for(waiting, WAIT_S)
+    assert watch.seen == look([file])
