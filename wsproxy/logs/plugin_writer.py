@@ -88,8 +88,10 @@ class Stamp:
 class Lines:
     """Lines of one process, as they stand in the file."""
 
-    def __init__(self, dates: Dates) -> None:
+    def __init__(self, dates: Dates, state: SharedState) -> None:
         """Made in the process, after the fork."""
+        self._state = state
+        self._reopens = state.log_reopens
         self._stamp = Stamp(dates)
         self._pid = f"{os.getpid():08x}"
 
@@ -98,8 +100,11 @@ class Lines:
         stamp = self._stamp.at(time.time())
         return f"{stamp} {self._pid} {tid % _TIDS:08x} - {_NAMES[level]}: {escape(text)}\n"
 
-    def tell_missing(self, file: LogFile) -> None:
-        """Adds how many lines ``file`` could not write since it was asked last."""
+    def tend(self, file: LogFile) -> None:
+        """Opens ``file`` anew where that was asked for, and adds how many lines it could not write since this was called last."""
+        if self._reopens != self._state.log_reopens:
+            self._reopens = self._state.log_reopens
+            file.reopen()
         if missing := file.missing:
             text = f"ws_common: log: {missing} lines are missing: they could not be written in time"
             file.add(self.line(0, _WARNING, text))
@@ -158,10 +163,9 @@ class PluginLog(Witness):
         self._configured = log_plan.level
         self._level = log_plan.level
         self._file = LogFile(log_plan.path)
-        self._lines = Lines(log_plan.dates)
+        self._lines = Lines(log_plan.dates, plan.state)
         self._line = self._lines.line
         self._state: SharedState = plan.state
-        self._reopens = plan.state.log_reopens
         self._counts: dict[str, _Counts] = {}
         self._running: dict[str, int] = {}
         self._common: dict[tuple[str, bool], str] = {}
@@ -180,10 +184,7 @@ class PluginLog(Witness):
         level = self._state.log_level_now(self._configured)
         if level != self._level:
             self._set_level(level)
-        if self._reopens != self._state.log_reopens:
-            self._reopens = self._state.log_reopens
-            self._file.reopen()
-        self._lines.tell_missing(self._file)
+        self._lines.tend(self._file)
 
     def close(self) -> None:
         """See ``Witness``."""

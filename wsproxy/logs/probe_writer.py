@@ -23,9 +23,8 @@ class ProbeLog:
         """Made in the process, after the fork."""
         self._at_start = log_plan.level
         self._state = state
-        self._reopens = state.log_reopens
         self._file = LogFile(log_plan.path)
-        self._lines = Lines(log_plan.dates)
+        self._lines = Lines(log_plan.dates, state)
 
     def marked(self, server: str, group: str, why: str) -> None:
         """A probe has marked the server down, or keeps it down that a request has marked."""
@@ -43,10 +42,7 @@ class ProbeLog:
 
     def sweep(self) -> None:
         """Once a second: whether the file is to be opened anew, and what is missing in it."""
-        if self._reopens != self._state.log_reopens:
-            self._reopens = self._state.log_reopens
-            self._file.reopen()
-        self._lines.tell_missing(self._file)
+        self._lines.tend(self._file)
 
     def close(self) -> None:
         """What is left is written."""
