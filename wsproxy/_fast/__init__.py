@@ -23,8 +23,8 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             clone ids themselves; ``session_cookie`` and ``edits``: what the decision changes in the request and in the answer
 ``tell``    ``witness`` (http_plugin.log), ``access_line``; ``mask``: what no log may tell, ``readable``: its escapes
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
-            arrived of a TLS connection; ``sockets`` and ``epoll``: what they ask of the kernel;
-            ``ticker`` wakes the worker up for its sweeps
+            arrived of a TLS connection, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
+            the kernel; ``ticker`` wakes the worker up for its sweeps
 ``proxy``   ``engine`` has what all connections share, ``pool`` warm connections to a server, ``slow`` the questions that
             Python answers. One request is an ``exchange``, as ``upstream``, the server's side, sees it: ``course`` is
             what becomes of it, ``intake`` takes it in, ``downstream`` is what the slow path may do with it, ``explained``

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from wsproxy._fast.net import libssl
 from wsproxy.config.keystore import KeyFileError, KeyMaterial, read_trust
 from wsproxy.config.settings import CertificateSettings, ListenerSettings
 from wsproxy.config.settings_tls import read_certificate
@@ -131,6 +132,11 @@ class ListenerTls:
             KeyFileError: one of them cannot be used.
         """
         self._listener = listener
+        if not libssl.is_used():
+            log.info(
+                "listener %s: TLS goes through Python's ssl module, which is slower",
+                listener.address,
+            )
         # What clients will not like about the certificates that are shown now, in words.
         self.doubts: list[str] = []
         self._stamp = self._look()

@@ -118,7 +118,7 @@ class BoundedContext(ssl.SSLContext):
         taken = ssl.MemoryBIO()
         made = super().wrap_bio(taken, outgoing, server_side, server_hostname, session)
         assert isinstance(made, BoundedReads)
-        made.arrived, made.taken, made.tls = incoming, taken, made._sslobj  # type: ignore[attr-defined]
+        made.join(made._sslobj, incoming, taken, self)  # type: ignore[attr-defined]
         return made
 
 

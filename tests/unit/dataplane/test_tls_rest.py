@@ -17,6 +17,8 @@ from wsproxy.config.settings import Settings, UpstreamSettings, UpstreamTlsSetti
 from wsproxy.dataplane import connect
 from wsproxy.dataplane.tls import MOST_VOID
 
+pytestmark = pytest.mark.usefixtures("tls_way")
+
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 LENGTH = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: %d\r\n\r\n"
 CLOSES = b"HTTP/1.1 200 OK\r\nDate: now\r\nConnection: close\r\n\r\n"

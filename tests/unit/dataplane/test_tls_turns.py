@@ -26,6 +26,8 @@ from wsproxy.dataplane.tls import (
     BoundedReads,
 )
 
+pytestmark = pytest.mark.usefixtures("tls_way")
+
 HEAD = b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n"
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 NONE = b"GET /none HTTP/1.1\r\nHost: h\r\n\r\n"

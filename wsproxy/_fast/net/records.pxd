@@ -14,15 +14,28 @@ cdef class Records:
     cdef public object read_later   # () -> None: the rest is to be read in the loop's next turn
     cdef public bint is_ended       # by close_notify, behind all data
     cdef readonly bint is_left      # by us: see ``let_go``
-    cdef public object tls          # the TLS library's side: _ssl._SSLSocket
-    cdef public object arrived      # the BIO where the event loop puts what it reads
-    cdef public object taken        # the BIO where the TLS library reads
+    cdef readonly object tls        # the TLS library's side: _ssl._SSLSocket
+    cdef readonly object arrived    # the BIO where the event loop puts what it reads
+    cdef readonly object taken      # the BIO where the TLS library reads
+    # What is inside of these three, all or none: without, Python is asked for each.
+    cdef void* connection
+    cdef void* arrived_bio
+    cdef void* taken_bio
     cdef Py_ssize_t missing         # bytes of the record that was begun
-    cdef bytes begun                # its header, where that is not whole
+    cdef Py_ssize_t begun           # bytes that are here of its header, where that is not whole
+    cdef unsigned char[5] header
 
+    cpdef join(self, object tls, object arrived, object taken, object context)
+    cpdef bint is_direct(self) noexcept
     cpdef count_void(self)
     cpdef bytes throw_away(self, Py_ssize_t most)
     cpdef bint take_record(self) except -1
+    cdef bint take_directly(self) except -1
+    cdef int give(self, const unsigned char* data, int count) except -1
+    cdef bint note_header(self, const unsigned char* data, Py_ssize_t count) noexcept
+    cdef Py_ssize_t count_pending(self) except -1
+    cdef bint has_arrived(self) except -1
+    cdef Py_ssize_t decrypt(self, Py_ssize_t most, object buffer) except -1
     cpdef Py_ssize_t read_into(self, Py_ssize_t most, object buffer) except -1
     cpdef Py_ssize_t read_rest(self, object buffer) except -1
     cpdef let_go(self)

@@ -5,6 +5,11 @@ Of records that bring no data the library would take as many in a row as there a
 ``BoundedReads`` is the TLS connection, and by ``stream``. Must not know what is in a record.
 """
 
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from libc.string cimport memcpy
+from wsproxy._fast.net.libssl cimport bio_in, connection_in, libssl
+
 import ssl
 
 MOST_RECORDS = RECORDS_A_TURN
@@ -12,8 +17,10 @@ VOID_COST = COST_OF_VOID
 
 cdef enum:
     HEADER_BYTES = 5
-    # Up to here all that is here is taken out at once, and put back what is too much: a request is one record as a rule.
+    # Up to here Python takes out at once all that is here, and puts back what is too much: a request is one record as a rule.
     FEW_BYTES = 4096
+    # Goes from one BIO to the other in one step: a record of TLS 1.3 with its header, at most.
+    STEP_BYTES = 16645
 
 
 cdef class Records:
@@ -21,7 +28,21 @@ cdef class Records:
 
     def __cinit__(self, *args, **more):
         self.left = RECORDS_A_TURN
-        self.begun = b""
+        self.begun = 0
+
+    cpdef join(self, object tls, object arrived, object taken, object context):
+        """
+        ``tls`` was made of ``context`` and reads from ``taken``; the event loop writes into ``arrived``.
+
+        Where all three are what they seem to be, records go from one to the other without Python.
+        """
+        self.tls, self.arrived, self.taken = tls, arrived, taken
+        self.arrived_bio, self.taken_bio = bio_in(arrived), bio_in(taken)
+        self.connection = connection_in(tls, context, taken) if self.arrived_bio != NULL else NULL
+
+    cpdef bint is_direct(self) noexcept:
+        """Whether records do without Python."""
+        return self.connection != NULL
 
     cpdef count_void(self):
         """A record brought no data. Raises: ssl.SSLError after too many."""
@@ -29,13 +50,14 @@ cdef class Records:
 
     cpdef bint take_record(self) except -1:
         """Gives the TLS library what is here of the next record, or of the one that was begun; whether that is whole now."""
-        cdef bytes header, data
-        cdef const unsigned char* at
+        cdef bytes data
         cdef Py_ssize_t whole
-        if self.missing == 0 and not self.begun and HEADER_BYTES <= self.arrived.pending <= FEW_BYTES:
+        if self.connection != NULL:
+            return self.take_directly()
+        if self.missing == 0 and self.begun == 0 and HEADER_BYTES <= self.arrived.pending <= FEW_BYTES:
             data = self.arrived.read()
-            at = data
-            whole = HEADER_BYTES + (at[3] << 8 | at[4])
+            self.note_header(data, HEADER_BYTES)
+            whole = HEADER_BYTES + self.missing
             if len(data) > whole:
                 self.arrived.write(data[whole:])
                 data = data[:whole]
@@ -43,19 +65,74 @@ cdef class Records:
             self.missing = whole - len(data)
             return self.missing == 0
         if self.missing == 0:
-            header = self.arrived.read(HEADER_BYTES - len(self.begun))
-            self.taken.write(header)
-            header = self.begun + header
-            if len(header) < HEADER_BYTES:
-                self.begun = header
+            data = self.arrived.read(HEADER_BYTES - self.begun)
+            self.taken.write(data)
+            if not self.note_header(data, len(data)):
                 return False
-            self.begun = b""
-            at = header
-            self.missing = at[3] << 8 | at[4]
         data = self.arrived.read(self.missing)
         self.taken.write(data)
         self.missing -= len(data)
         return self.missing == 0
+
+    cdef bint take_directly(self) except -1:
+        cdef unsigned char[STEP_BYTES] step
+        cdef int count = 1, held = 0
+        if self.missing == 0:
+            held = libssl.bio_read(self.arrived_bio, step, <int>(HEADER_BYTES - self.begun))
+            if held <= 0:
+                return False
+            if not self.note_header(step, held):
+                self.give(step, held)
+                return False
+        while self.missing and count > 0:
+            count = libssl.bio_read(self.arrived_bio, step + held, <int>min(self.missing, <Py_ssize_t>(STEP_BYTES - held)))
+            if count > 0:
+                self.missing -= count
+                held += count
+                if held == STEP_BYTES:
+                    self.give(step, held)
+                    held = 0
+        if held:
+            self.give(step, held)
+        return self.missing == 0
+
+    cdef int give(self, const unsigned char* data, int count) except -1:
+        if libssl.bio_write(self.taken_bio, data, count) != count:
+            raise MemoryError
+        return 0
+
+    cdef bint note_header(self, const unsigned char* data, Py_ssize_t count) noexcept:
+        """So much more of a record's header. Whether it is whole: then ``missing`` bytes follow, and nothing of the next is begun."""
+        memcpy(self.header + self.begun, data, count)
+        self.begun += count
+        if self.begun < HEADER_BYTES:
+            return False
+        self.begun = 0
+        self.missing = self.header[3] << 8 | self.header[4]
+        return True
+
+    cdef Py_ssize_t count_pending(self) except -1:
+        """Bytes of the record that was begun to be read."""
+        return libssl.pending(self.connection) if self.connection != NULL else <Py_ssize_t>self.tls.pending()
+
+    cdef bint has_arrived(self) except -1:
+        """Whether bytes are here that are not decrypted."""
+        if self.connection != NULL:
+            return libssl.bio_pending(self.arrived_bio) > 0 or libssl.bio_pending(self.taken_bio) > 0
+        return self.arrived.pending or self.taken.pending
+
+    cdef Py_ssize_t decrypt(self, Py_ssize_t most, object buffer) except -1:
+        """Some bytes of a record; 0: the end. What is no success is done again by Python, which knows the words for it."""
+        cdef Py_buffer view
+        cdef size_t count = 0
+        cdef int is_done
+        if self.connection != NULL and most > 0:
+            PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+            is_done = libssl.read_ex(self.connection, view.buf, min(most, view.len), &count)
+            PyBuffer_Release(&view)
+            if is_done == 1:
+                return count
+        return self.tls.read(most, buffer)
 
     # What an ``ssl.SSLObject`` has, without its Python around each: uvloop calls all three for each request.
 
@@ -65,11 +142,15 @@ cdef class Records:
 
     def write(self, data) -> int:
         """Encrypts; the number of bytes."""
+        cdef size_t count
+        if self.connection != NULL and PyBytes_CheckExact(data) and PyBytes_GET_SIZE(data) > 0:
+            if libssl.write_ex(self.connection, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &count) == 1:
+                return count
         return self.tls.write(data)
 
     def pending(self) -> int:
         """Bytes of the record that was begun to be read."""
-        return self.tls.pending()
+        return self.count_pending()
 
     cpdef bytes throw_away(self, Py_ssize_t most):
         """Bytes that nobody looks at. Raises: ssl.SSLError after too many records."""
@@ -86,12 +167,12 @@ cdef class Records:
                     self.read_later()
                 raise ssl.SSLWantReadError
             is_whole = False
-            if self.tls.pending() == 0:
-                if not self.arrived.pending and not self.taken.pending:
+            if self.count_pending() == 0:
+                if not self.has_arrived():
                     raise ssl.SSLWantReadError  # as the library would say
                 is_whole = self.take_record()
             try:
-                count = self.tls.read(most, buffer)
+                count = self.decrypt(most, buffer)
             except ssl.SSLWantReadError:
                 if not is_whole:
                     raise
@@ -123,8 +204,8 @@ cdef class Records:
 
     cpdef bint is_quiet(self) except -1:
         """Whether nothing has arrived that was not read, not even a part of a record."""
-        return not (self.arrived.pending or self.missing or self.begun or self.tls.pending())
+        return not (self.arrived.pending or self.missing or self.begun or self.count_pending())
 
     cpdef bint has_rest(self) except -1:
         """Whether ``read_rest`` would find more."""
-        return not self.is_ended and self.arrived.pending + self.tls.pending() > 0
+        return not self.is_ended and self.arrived.pending + self.count_pending() > 0

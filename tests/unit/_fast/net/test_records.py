@@ -70,9 +70,8 @@ class Refusing(Records):
 def of(kind: type[Records] = Counted) -> tuple[Records, Library]:
     """Records, and the library that they feed."""
     records = kind()
-    records.arrived, records.taken = ssl.MemoryBIO(), ssl.MemoryBIO()
-    library = Library(records.taken)
-    records.tls = library
+    library = Library(ssl.MemoryBIO())
+    records.join(library, ssl.MemoryBIO(), library.source, None)
     return records, library
 
 
