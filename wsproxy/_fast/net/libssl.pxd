@@ -1,4 +1,4 @@
-# The functions of the TLS library that Python's ssl module itself has loaded, for what would cost more in Python than in OpenSSL.
+# Functions of the TLS library that Python's ssl module has loaded, and what is inside that module's objects.
 
 cdef struct Functions:
     int (*read_ex)(void* tls, void* data, size_t room, size_t* count) noexcept

@@ -1,9 +1,9 @@
 """
 The TLS library that Python's ssl module itself has loaded: its functions, and what is inside the module's objects.
 
-Used by ``records``, which does without where anything here is not as expected: then all goes through Python, for 1.15 times the
-time of a request. Contexts, handshakes and errors stay Python's. Must not load a TLS library: a second one in the process does
-not know the first one's structures.
+Used by ``records``, which does without where anything here is not as expected: then all goes through Python, and a request
+takes 1.15 times as many instructions. Contexts, handshakes and errors stay Python's. Must not load a TLS library: a second
+one in the process does not know the first one's structures.
 """
 
 import _ssl
@@ -20,7 +20,7 @@ cdef extern from "<dlfcn.h>" nogil:
 
 cdef extern from *:
     """
-    /* Where CPython's objects were looked into: PySSLMemoryBIO begins with its BIO, PySSLSocket with Socket, SSL and context. */
+    /* CPython's objects looked into: PySSLMemoryBIO begins with its BIO, PySSLSocket with Socket, SSL, context. */
     #if PY_VERSION_HEX < 0x030e0000 && !defined(Py_GIL_DISABLED) && !defined(Py_TRACE_REFS) && !defined(PYPY_VERSION)
     #define WS_KNOWN_PYTHON 1
     #else
@@ -102,7 +102,9 @@ cdef bint agrees() except -1:
     arrived = ssl.MemoryBIO()
     arrived.write(b"wsproxy")
     bio = words_of(arrived)[0]
-    return libssl.bio_pending(bio) == 7 and libssl.bio_read(bio, data, 8) == 7 and data[:7] == b"wsproxy" and arrived.pending == 0
+    if libssl.bio_pending(bio) != 7 or libssl.bio_read(bio, data, 8) != 7:
+        return False
+    return data[:7] == b"wsproxy" and arrived.pending == 0
 
 
 found = WS_KNOWN_PYTHON and find() and agrees()

@@ -102,7 +102,7 @@ cdef class Records:
         return 0
 
     cdef bint note_header(self, const unsigned char* data, Py_ssize_t count) noexcept:
-        """So much more of a record's header. Whether it is whole: then ``missing`` bytes follow, and nothing of the next is begun."""
+        """So much more of a record's header; whether it is whole: then ``missing`` bytes follow."""
         memcpy(self.header + self.begun, data, count)
         self.begun += count
         if self.begun < HEADER_BYTES:

@@ -70,9 +70,11 @@ def as_before() -> Iterator[None]:
     libssl.use(was_used)
 
 
-def pair_of(contexts: tuple[ssl.SSLContext, Path], *, direct: bool, **more: ssl.TLSVersion) -> Pair:
+def pair_of(
+    contexts: tuple[ssl.SSLContext, Path], *, direct: bool, version: ssl.TLSVersion | None = None
+) -> Pair:
     libssl.use(direct)
-    made = Pair(contexts[0], client_context(contexts[1], **more))
+    made = Pair(contexts[0], client_context(contexts[1], version=version))
     assert made.near.is_direct() == direct
     return made
 
