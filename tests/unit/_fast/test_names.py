@@ -39,23 +39,55 @@ cdef class Taker:
 '''
 USER = """
 from wsproxy._fast.taker cimport Taker
+"""
+USE = """
 
-
-def use(Taker taker, bytes text, list names) -> object:
+def use_{at}(Taker taker, bytes text, list names) -> object:
     taker.size = taker.take(1)
     return {line}
 """
+COMPLAINTS = {
+    "attribute": (
+        "taker.width",
+        "found taker.width; allowed is a name that Taker declares",
+    ),
+    "method": (
+        "taker.taek(1)",
+        "found taker.taek; allowed is a name that Taker declares, such as take",
+    ),
+    "method-not-in-pxd": (
+        "taker.word()",
+        "found taker.word; allowed is a name that Taker declares",
+    ),
+    "object-field": (
+        "taker.kept.size",
+        "found taker.kept.size of an object without a type; allowed is a typed",
+    ),
+    "item": (
+        "names[0].size",
+        "found (...).size of an object without a type; allowed is a typed one",
+    ),
+    "bytes": (
+        "text.strip().lowre()",
+        "found (...).lowre; allowed is a name that bytes has, such as lower",
+    ),
+    "getattr": (
+        "getattr(taker, 'size')",
+        "found getattr(); allowed is an attribute of a typed object",
+    ),
+}
 
 
-def build(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
-    """Builds a tree of two modules, of which the second has ``line``, as ``make build`` does."""
+def build(folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
+    """Builds a tree of two modules, of which the second has these lines, a function each, as ``make build`` does."""
     fast = folder / "wsproxy" / "_fast"
     fast.mkdir(parents=True)
     for package in (fast.parent, fast):
         (package / "__init__.py").touch()
     (fast / "taker.pxd").write_text(DECLARED)
     (fast / "taker.pyx").write_text(TAKER)
-    (fast / "user.pyx").write_text(USER.format(line=line))
+    uses = [USE.format(at=at, line=line) for at, line in enumerate(lines)]
+    (fast / "user.pyx").write_text("".join([USER, *uses]))
     (folder / "scripts").mkdir()
     shutil.copy(PROJECT / "setup.py", folder)
     shutil.copy(PROJECT / "scripts" / "declared_names.py", folder / "scripts")
@@ -68,34 +100,28 @@ def build(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("taker.width", "found taker.width; allowed is a name that Taker declares"),
-        ("taker.taek(1)", "found taker.taek; allowed is a name that Taker declares, such as take"),
-        ("taker.word()", "found taker.word; allowed is a name that Taker declares"),
-        (
-            "taker.kept.size",
-            "found taker.kept.size of an object without a type; allowed is a typed",
-        ),
-        ("names[0].size", "found (...).size of an object without a type; allowed is a typed one"),
-        (
-            "text.strip().lowre()",
-            "found (...).lowre; allowed is a name that bytes has, such as lower",
-        ),
-        ("getattr(taker, 'size')", "found getattr(); allowed is an attribute of a typed object"),
-    ],
-    ids=["attribute", "method", "method-not-in-pxd", "object-field", "item", "bytes", "getattr"],
-)
-def test_a_name_that_nothing_declares_fails_the_build(
-    tmp_path: Path, line: str, complaint: str
-) -> None:
-    done = build(tmp_path, line)
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[str, str]]]:
+    """One build with all that is wrong, as each takes seconds: its folder, and its complaints with the line each is about."""
+    folder = tmp_path_factory.mktemp("names")
+    done = build(folder, *[line for line, _ in COMPLAINTS.values()])
     assert done.returncode != 0
-    places = re.findall(r"^(wsproxy/\S+?):(\d+):\d+: (found .*)", done.stderr, re.MULTILINE)
-    assert [(source, number) for source, number, _ in places] == [("wsproxy/_fast/user.pyx", "7")]
-    assert places[0][2].startswith(complaint)
-    assert not list(tmp_path.rglob("*.so"))
+    source = (folder / "wsproxy" / "_fast" / "user.pyx").read_text().splitlines()
+    places = re.findall(r"^wsproxy/_fast/user.pyx:(\d+):\d+: (found .*)", done.stderr, re.MULTILINE)
+    assert done.stderr.count(": found ") == len(places)
+    return folder, [(source[int(number) - 1], complaint) for number, complaint in places]
+
+
+@pytest.mark.parametrize(("line", "complaint"), COMPLAINTS.values(), ids=COMPLAINTS)
+def test_a_name_that_nothing_declares_fails_the_build(
+    refused: tuple[Path, list[tuple[str, str]]], line: str, complaint: str
+) -> None:
+    folder, complaints = refused
+    found = [words for source, words in complaints if source == f"    return {line}"]
+    assert len(found) == 1
+    assert found[0].startswith(complaint)
+    assert len(complaints) == len(COMPLAINTS)
+    assert not list(folder.rglob("*.so"))
 
 
 def test_declared_names_are_built(tmp_path: Path) -> None:
