@@ -1,0 +1,181 @@
+"""
+A soak: a real proxy under load, to which everything happens that can happen, in an order that a seed decides.
+
+    python -m tests.soak [--minutes 60] [--seed N] [--only EVENT ...]
+
+In rounds: some events at a time, until everything is as it was; then nobody asks anything, and what must hold is looked at. Says in
+the end what was done, what processes took, and what was wrong; exit status 1 where anything was. CONTRIBUTING.md tells how to read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.soak.bed import CLONES, Bed, running_bed
+from tests.soak.events import EVENTS, Scene
+from tests.soak.judge import Judge
+
+CLIENTS, TUNNELS = 14, 2
+# Rounds with one event of each kind, before chance decides.
+TROUBLED = 2  # servers at a time
+ROUND_EVENTS = 4
+# In the second half these live on, so that what they take can be seen; one worker does from the beginning.
+SPARED_ALWAYS = frozenset({"wsproxy-1"})
+SPARED_LATE = SPARED_ALWAYS | {"wsproxy-0", "wsproxy-prober", "wsproxy-loader", "wsproxy-admin"}
+# What must be known to have worked, in one event.
+EVENT_S = 150.0
+MOST_FAULTS = 40
+
+
+@dataclass(slots=True)
+class Soak:
+    """One run."""
+
+    bed: Bed
+    judge: Judge
+    rng: random.Random
+    only: list[str]
+    faults: list[str] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
+    rounds: int = 0
+    _bag: list[str] = field(default_factory=list)
+
+    def _picked(self) -> list[str]:
+        """Every kind comes once before one comes as often as its weight says."""
+        if not self._bag:
+            names = [name for name in EVENTS if not self.only or name in self.only]
+            if self.rounds:
+                names = [name for name in names for _ in range(EVENTS[name][1])]
+            self._bag = self.rng.sample(names, len(names))
+        picked, self._bag = self._bag[:ROUND_EVENTS], self._bag[ROUND_EVENTS:]
+        return picked
+
+    async def round(self, spared: frozenset[str]) -> None:
+        """Some events at a time; then silence, and a look."""
+        bed = self.bed
+        troubled = self.rng.sample(sorted(CLONES), TROUBLED)
+        bed.crowd.open.set()
+        picked = self._picked()
+        self.rounds += 1
+        await asyncio.gather(
+            *(
+                self._play(name, troubled[at % TROUBLED], spared, self.rng.uniform(0, 1.5))
+                for at, name in enumerate(picked)
+            )
+        )
+        await asyncio.sleep(0.3)
+        await bed.is_well()
+        async with asyncio.timeout(90):
+            await bed.crowd.pause()
+        await self.judge.look()
+
+    async def _play(self, name: str, server: str, spared: frozenset[str], after_s: float) -> None:
+        found = self.bed.servers[server]
+        await asyncio.sleep(after_s)
+        async with found.lock, asyncio.timeout(EVENT_S):
+            await EVENTS[name][0](Scene(self.bed, found, spared))
+        self.done[name] += 1
+
+    async def run(self, seconds: float) -> None:
+        """As long as there is time, and every kind of event has come."""
+        began = time.monotonic()
+        crowd = self.bed.crowd
+        crowd.open.set()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(crowd.walk()) for _ in range(CLIENTS)]
+            tasks += [group.create_task(crowd.hold_tunnel()) for _ in range(TUNNELS)]
+            try:
+                while (passed := time.monotonic() - began) < seconds:
+                    is_late = passed > seconds / 2
+                    await self.round(SPARED_LATE if is_late else SPARED_ALWAYS if seconds > 300 else frozenset())
+                    print(f"{passed:7.0f} s  round {self.rounds}: {self._now()}", flush=True)
+                    if len(self.found()) > MOST_FAULTS:
+                        break
+            except Exception:
+                self.faults.append(traceback.format_exc())
+            for task in tasks:
+                task.cancel()
+
+    def _now(self) -> str:
+        told = self.bed.crowd.told
+        return f"{told['GET, 200'] + told['large GET, 200']} GETs, {told['cut with their worker']} cut, {len(self.found())} faults"
+
+    def found(self) -> list[str]:
+        return [*self.faults, *self.bed.crowd.faults, *self.judge.faults]
+
+
+async def soak(minutes: float, seed: int, only: list[str]) -> int:
+    """The exit status."""
+    rng = random.Random(seed)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="wsproxy-soak-") as folder:
+        soaked: Soak | None = None
+        faults: list[str] = []
+        try:
+            async with running_bed(Path(folder), rng) as bed:
+                bed.proxy.expected.append("was killed by SIGKILL")
+                soaked = Soak(bed, Judge(bed), rng, only)
+                await soaked.run(minutes * 60)
+                children = [pid for name, pid in bed.processes().items()]
+        except AssertionError as error:
+            faults.append(f"at the end: {str(error)[:3000]}")
+            children = []
+        assert soaked is not None
+        faults += [f"process {pid} is left" for pid in children if _is_there(pid)]
+        faults += [*soaked.found(), *soaked.judge.grown(), *soaked.judge.said()]
+        faults += bound(soaked)
+        report(soaked, faults, seed, time.monotonic() - began)
+    return 1 if faults else 0
+
+
+def bound(soaked: Soak) -> list[str]:
+    """Requests may be cut with a worker: not more than its connections can have, and none where none was killed."""
+    killed = sum(count for name, count in soaked.bed.killed.items() if name[-1].isdigit())
+    cut, most = soaked.bed.crowd.told["cut with their worker"], killed * (CLIENTS + TUNNELS)
+    return [f"{cut} requests cut by {killed} killed workers; at most {most} can be"] if cut > most else []
+
+
+def _is_there(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().startswith("wsproxy")
+    return False
+
+
+def report(soaked: Soak, faults: list[str], seed: int, seconds: float) -> None:
+    bed = soaked.bed
+    print(f"\nseed {seed}, {seconds:.0f} s, {soaked.rounds} rounds, {sum(soaked.done.values())} events")
+    for name, count in sorted(soaked.done.items()):
+        print(f"  {count:5}  {name}")
+    print("killed:", ", ".join(f"{name} {count}" for name, count in sorted(bed.killed.items())) or "none")
+    print("requests:")
+    for name, count in sorted(bed.crowd.told.items()):
+        print(f"  {count:8}  {name}")
+    peaks = ", ".join(f"{name} {each.board.peak}" for name, each in bed.servers.items())
+    print(f"most at a time: {peaks}")
+    print("\n".join(soaked.judge.table()))
+    print(f"{len(faults)} faults" + "".join(f"\n  {each}" for each in faults[:MOST_FAULTS]))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=None, help="default: another each time")
+    parser.add_argument("--only", nargs="*", default=[], choices=EVENTS, help="these events")
+    wanted = parser.parse_args()
+    seed = random.randrange(1 << 32) if wanted.seed is None else wanted.seed
+    print(f"seed {seed}", flush=True)
+    return asyncio.run(soak(wanted.minutes, seed, wanted.only))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""
+The proxy of a soak with its servers: real processes, and the files that say how they are to be.
+
+Driven by ``events`` and ``run``. ``farm`` is the cluster in trouble: five servers, of which two at a time may be stopped, killed,
+drained. Nothing happens to the servers of ``shop`` and ``tunnel``: they show what reloads and dying processes do by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.soak.board import Board
+from tests.soak.crowd import Crowd
+from tests.support.admin import talk
+from tests.support.client import Client, get
+from tests.support.process import WAIT_S
+from tests.support.proxy import Proxy, processes_of, proxy_process, write
+from wsproxy.process.system import read_process
+
+MOST = 4  # MaxConnections of each server of farm
+WORKERS = 2
+CLONES = {f"s{at}": f"c{at}" for at in range(5)}
+SPARES = ("e0", "e1", "e2")  # come and go with reloads; nobody is behind them but s0's process
+PROJECT = Path(__file__).resolve().parents[2]
+SETTINGS = """
+[admin]
+socket = "admin.sock"
+state_file = "state.json"
+[process]
+hang_s = 60
+[queue]
+size = 200
+wait_s = 50
+[probe]
+type = "http"
+path = "/health"
+interval_s = {interval_s}
+timeout_s = 5
+rise = 2
+fall = 2
+[[probe.cluster]]
+name = "tunnel"
+type = "off"
+[log]
+most_a_second = 10_000
+plugin = "http_plugin.log"
+access = "access.log"
+"""
+
+
+def held_port() -> socket.socket:
+    """A port that stays ours while its server is down: bound, not listening."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+@dataclass(slots=True)
+class Server:
+    """One backend process."""
+
+    name: str
+    port: int
+    folder: Path
+    board: Board
+    process: asyncio.subprocess.Process | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one thing at a time happens to it
+
+    async def start(self) -> None:
+        """Until it listens."""
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.soak.backend", self.name, str(self.port)),
+            str(self.folder / f"{self.name}.board"),
+            stdout=asyncio.subprocess.PIPE,
+            cwd=PROJECT,
+        )
+        assert self.process.stdout is not None
+        assert await asyncio.wait_for(self.process.stdout.readline(), WAIT_S) == b"ready\n"
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        assert self.process is not None
+        await self.process.wait()
+
+
+@dataclass(slots=True)
+class Bed:
+    """Everything that runs."""
+
+    folder: Path
+    servers: dict[str, Server]
+    rng: random.Random
+    proxy: Proxy = field(init=False)
+    crowd: Crowd = field(init=False)
+    supervisor: int = 0
+    marker: int = 0  # the file that was written last has a Uri of this number
+    spares: tuple[str, ...] = ()
+    weights: dict[str, int] = field(default_factory=dict)
+    files: asyncio.Lock = field(default_factory=asyncio.Lock)  # who writes them
+    killed: dict[str, int] = field(default_factory=dict)  # how many, by what they were
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def _server(self, name: str, port: int, attributes: str) -> str:
+        return (
+            f'<Server Name="{name}" ConnectTimeout="5" ServerIOTimeout="3" {attributes}>'
+            f'<Transport Hostname="127.0.0.1" Port="{port}" Protocol="http"/></Server>'
+        )
+
+    def _cluster(self, name: str, servers: list[str], names: list[str], uri: str) -> str:
+        listed = "".join(f'<Server Name="{each}"/>' for each in names)
+        return (
+            f'<ServerCluster Name="{name}" RetryInterval="1">{"".join(servers)}'
+            f"<PrimaryServers>{listed}</PrimaryServers></ServerCluster>"
+            f'<UriGroup Name="{name}">{uri}</UriGroup><Route ServerCluster="{name}" UriGroup="{name}"/>'
+        )
+
+    def xml(self, marker: int) -> str:
+        """plugin-cfg.xml as it is to be; ``marker``: a Uri of shop that tells it from the others."""
+        farm = [
+            self._server(
+                name, self.servers[name].port,
+                f'CloneID="{clone}" MaxConnections="{MOST}" LoadBalanceWeight="{self.weights.get(name, 2)}"',
+            )
+            for name, clone in CLONES.items()
+        ]  # fmt: skip
+        shop = [self._server(name, self.servers[name].port, "") for name in ("t0", "t1")]
+        spare = [self._server(name, self.servers["t0"].port, "") for name in self.spares]
+        tunnel = [self._server("u0", self.servers["u0"].port, "")]
+        marked = f'<Uri Name="/shop/*"/><Uri Name="/marker-{marker}/*"/>'
+        clusters = [
+            self._cluster("farm", farm, list(CLONES), '<Uri Name="/farm/*"/>'),
+            self._cluster("shop", [*shop, *spare], ["t0", "t1", *self.spares], marked),
+            self._cluster("tunnel", tunnel, ["u0"], '<Uri Name="/tunnel/*"/>'),
+        ]
+        return f'<Config RefreshInterval="5">{"".join(clusters)}</Config>'
+
+    def write(self, text: str) -> None:
+        """Another file takes the name."""
+        write(self.folder / "plugin-cfg.new", text).rename(self.folder / "plugin-cfg.xml")
+
+    async def is_used(self) -> None:
+        """Waits until every worker goes by the file that was written last."""
+        found = 0
+        async with asyncio.timeout(2 * WAIT_S):
+            while found < 12:  # connections land on either worker by chance
+                async with await Client.connect(self.proxy.port) as client:
+                    answer = await client.ask(get(f"/marker-{self.marker}/x?id=m"))
+                found = found + 1 if answer.status == 200 else 0
+                if not found:
+                    await asyncio.sleep(0.05)
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    async def ask(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        """Over the admin socket; again where the process that was asked, or the loader, was killed meanwhile."""
+        data = json.dumps(body).encode() if body else b""
+        head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+        async with asyncio.timeout(3 * WAIT_S):
+            while True:
+                try:
+                    async with asyncio.timeout(WAIT_S / 3):
+                        status, answer = await talk(self.folder / "admin.sock", head.encode() + data)
+                except (OSError, AssertionError):  # it ended before it answered
+                    await asyncio.sleep(0.1)
+                    continue
+                assert status == 200, (path, body, answer)
+                return answer
+
+    async def rows(self) -> list[dict[str, Any]]:
+        """All servers, as ``wsproxy status`` has them."""
+        return list((await self.ask("GET", "/v1/servers"))["servers"])
+
+    async def is_well(self) -> None:
+        """Waits until every server is up, with nobody's word on it."""
+        ill: list[dict[str, Any]] = []
+        try:
+            async with asyncio.timeout(WAIT_S):
+                while ill := [each for each in await self.rows() if each["state"] != "up"]:
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"not up again: {ill}") from None
+
+    # --- processes --------------------------------------------------------------------------------------------------
+
+    def processes(self) -> dict[str, int]:
+        """Pids of the proxy, by name."""
+        found = {"wsproxy": self.supervisor}
+        for pid in processes_of(self.supervisor, "wsproxy-.*"):
+            found[Path(f"/proc/{pid}/comm").read_text().strip()] = pid
+        return found
+
+    def pid_of(self, name: str) -> int | None:
+        """None: it does not run now."""
+        found = processes_of(self.supervisor, name)
+        return found[0] if found else None
+
+    def ports_of(self, worker: int) -> set[int]:
+        """At the clients' end, of the connections that a worker holds."""
+        ends = {}
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, remote, _, _, _, _, _, _, inode, *_ = line.split()
+            if local.endswith(f":{self.proxy.port:04X}"):
+                ends[f"socket:[{inode}]"] = int(remote.rpartition(":")[2], 16)
+        links = [os.readlink(each) for each in Path(f"/proc/{worker}/fd").iterdir()]
+        return {ends[link] for link in links if link in ends}
+
+    async def stop(self, pid: int) -> None:
+        """It does not do a single thing more; SIGSTOP alone may take a moment."""
+        os.kill(pid, signal.SIGSTOP)
+        async with asyncio.timeout(WAIT_S):
+            while (state := read_process(pid)) is not None and state.letter != "T":  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+    async def kill(self, name: str) -> None:
+        """kill -9, of what is running under this name; a worker is held before, to see whose connections it has."""
+        pid = self.pid_of(name)
+        if pid is None:
+            return
+        if name in WORKER_NAMES:
+            await self.stop(pid)
+            self.crowd.cut(self.ports_of(pid))
+        os.kill(pid, signal.SIGKILL)
+        self.killed[name] = self.killed.get(name, 0) + 1
+        async with asyncio.timeout(WAIT_S):
+            while self.pid_of(name) in (pid, None) and name != "wsproxy-admin":  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
+WORKER_NAMES = tuple(f"wsproxy-{at}" for at in range(WORKERS))
+
+
+@contextmanager
+def _ports(names: list[str], folder: Path) -> Iterator[dict[str, Server]]:
+    socks = {name: held_port() for name in names}
+    try:
+        yield {
+            name: Server(name, sock.getsockname()[1], folder, Board(folder / f"{name}.board"))
+            for name, sock in socks.items()
+        }
+    finally:
+        for sock in socks.values():
+            sock.close()
+
+
+@asynccontextmanager
+async def running_bed(folder: Path, rng: random.Random) -> AsyncIterator[Bed]:
+    """Servers and proxy; the proxy ends with exit code 0, or this fails."""
+    async with AsyncExitStack() as stack:
+        names = [*CLONES, "t0", "t1", "u0"]
+        bed = Bed(folder, stack.enter_context(_ports(names, folder)), rng)
+        stack.push_async_callback(_end, bed)
+        for server in bed.servers.values():
+            await server.start()
+        bed.write(bed.xml(0))
+        settings = write(folder / "wsproxy.toml", SETTINGS.format(interval_s=0.5))
+        bed.proxy = await stack.enter_async_context(
+            proxy_process(
+                *(str(folder / "plugin-cfg.xml"), "--settings", str(settings)),
+                *("--listen", "127.0.0.1:0", "--workers", str(WORKERS)),
+            )
+        )
+        bed.supervisor = bed.proxy.pid
+        bed.crowd = Crowd(bed.proxy.port, random.Random(rng.random()), dict(CLONES))
+        yield bed
+
+
+async def _end(bed: Bed) -> None:
+    for server in bed.servers.values():
+        if server.process is not None and server.process.returncode is None:
+            await server.kill()

@@ -1,0 +1,126 @@
+"""
+What must hold in a soak, looked at while nobody asks anything, and what its log may say.
+
+Driven by ``run``. Memory is what a process has for itself or shares (not what it has mapped of programs), descriptors are told apart:
+sockets come and go with clients and servers, the others must not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.soak.bed import MOST, Bed
+
+# A process may grow by so much and be flat: pages that malloc keeps, a table that doubled.
+MEMORY_SHARE, MEMORY_BYTES = 0.1, 6 << 20
+FILES, SOCKETS = 8, 64
+# Of the looks at one process: fewer say nothing.
+FEWEST_LOOKS = 8
+
+# ERROR lines that follow from what is done to the proxy.
+EXPECTED = (
+    r"was killed by SIGKILL",
+    r"Marking s\d down|server s\d of cluster farm is out of service",
+    r"probe of server s\d of cluster farm",
+    r"the configuration is refused|plugin-cfg\.xml:\d+: found Port=",
+    r"not every worker goes by generation",
+)
+_LINE = re.compile(r"\S+ (ERROR|CRITICAL) ")
+_BAD = re.compile(r"Traceback|internal error|task .* failed|Exception|is not taken over")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One process, between two rounds."""
+
+    pid: int
+    memory: int
+    files: int
+    sockets: int
+
+
+def look_at(pid: int) -> Look | None:
+    """None: it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        kept = sum(int(kb) for kb in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+)", status, re.MULTILINE))
+        files = sockets = 0
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                is_socket = os.readlink(link).startswith("socket:")
+                sockets += is_socket
+                files += not is_socket
+    except (OSError, ValueError):
+        return None
+    return Look(pid, kept << 10, files, sockets)
+
+
+@dataclass(slots=True)
+class Judge:
+    """Collects what was found."""
+
+    bed: Bed
+    looks: dict[str, list[Look]] = field(default_factory=lambda: defaultdict(list))
+    faults: list[str] = field(default_factory=list)
+
+    async def look(self) -> None:
+        """Nobody asks anything now: so nothing is in flight anywhere, and nobody waits."""
+        for name, pid in self.bed.processes().items():
+            if (found := look_at(pid)) is not None:
+                self.looks[name].append(found)
+        for row in await self.bed.rows():
+            wanted = self.bed.crowd.tunnels if row["cluster"] == "tunnel" else 0
+            if row["in_flight"] != wanted:
+                self.faults.append(
+                    f"{row['cluster']}/{row['server']}: {row['in_flight']} in flight, and nobody asks anything"
+                )
+        requests = await self.bed.ask("GET", "/v1/requests")
+        if requests["total"] != self.bed.crowd.tunnels:
+            self.faults.append(f"requests still run: {requests}")
+        for name, server in self.bed.servers.items():
+            if name.startswith("s") and server.board.peak > MOST:
+                self.faults.append(f"{name} had {server.board.peak} requests at a time; MaxConnections is {MOST}")
+
+    def grown(self) -> Iterator[str]:
+        """Processes that grew: of each that lived long, its last looks against those after it was warm."""
+        for name, looks in self.looks.items():
+            same = [each for each in looks if each.pid == looks[-1].pid]
+            if len(same) < FEWEST_LOOKS:
+                continue
+            part = len(same) // 4
+            early, late = same[part : 2 * part], same[-part:]
+            for what, most in (
+                ("memory", MEMORY_BYTES + int(MEMORY_SHARE * early[0].memory)),
+                ("files", FILES),
+                ("sockets", SOCKETS),
+            ):
+                before = statistics.median(getattr(each, what) for each in early)
+                after = statistics.median(getattr(each, what) for each in late)
+                if after > before + most:
+                    yield f"{name} (pid {same[0].pid}): {what} grew from {before:.0f} to {after:.0f} in {len(same)} looks"
+
+    def said(self) -> Iterator[str]:
+        """Lines of the log that nothing explains."""
+        for line in self.bed.proxy.lines:
+            if _BAD.search(line) or (
+                _LINE.match(line) and not any(re.search(each, line) for each in EXPECTED)
+            ):
+                yield f"the log has: {line}"
+
+    def table(self) -> Iterator[str]:
+        """What the processes took, after the start and at the end."""
+        yield f"{'process':16}{'looks':>6}{'of the last':>12}{'MB early':>10}{'MB late':>9}{'files':>10}{'sockets':>10}"
+        for name, looks in sorted(self.looks.items()):
+            same = [each for each in looks if each.pid == looks[-1].pid]
+            early, late = same[len(same) // 4], same[-1]
+            yield (
+                f"{name:16}{len(looks):6}{len(same):12}{early.memory / 1e6:10.1f}{late.memory / 1e6:9.1f}"
+                f"{f'{early.files}-{late.files}':>10}{f'{early.sockets}-{late.sockets}':>10}"
+            )
