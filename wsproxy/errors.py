@@ -6,8 +6,13 @@ An error carries what a person needs to act: where (file and line), what was fou
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Literal
+
+# What failed for want of something of ours says nothing about what it was tried with, and may pass: one process without descriptors
+# would take every server from all workers, or refuse every file.
+OWN_LACKS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
 
 Severity = Literal["error", "warning", "note"]  # a note: to be known, not to be mended
 

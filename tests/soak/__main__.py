@@ -83,7 +83,9 @@ class Soak:
         found = self.bed.servers[server]
         await asyncio.sleep(after_s)
         async with found.lock, asyncio.timeout(EVENT_S):
+            self.bed.crowd.note(f"{name} ({server})")
             await EVENTS[name][0](Scene(self.bed, found, spared))
+            self.bed.crowd.note(f"end of {name}")
         self.done[name] += 1
 
     async def run(self, seconds: float) -> None:
@@ -97,14 +99,15 @@ class Soak:
             try:
                 while (passed := time.monotonic() - began) < seconds:
                     is_late = passed > seconds / 2
-                    await self.round(SPARED_LATE if is_late else SPARED_ALWAYS if seconds > 300 else frozenset())
+                    await self.round(
+                        SPARED_LATE if is_late else SPARED_ALWAYS if seconds > 300 else frozenset()
+                    )
                     print(f"{passed:7.0f} s  round {self.rounds}: {self._now()}", flush=True)
                     if len(self.found()) > MOST_FAULTS:
                         break
             except Exception:
                 self.faults.append(traceback.format_exc())
-            for task in tasks:
-                task.cancel()
+            await crowd.end(tasks)
 
     def _now(self) -> str:
         told = self.bed.crowd.told
@@ -142,7 +145,11 @@ def bound(soaked: Soak) -> list[str]:
     """Requests may be cut with a worker: not more than its connections can have, and none where none was killed."""
     killed = sum(count for name, count in soaked.bed.killed.items() if name[-1].isdigit())
     cut, most = soaked.bed.crowd.told["cut with their worker"], killed * (CLIENTS + TUNNELS)
-    return [f"{cut} requests cut by {killed} killed workers; at most {most} can be"] if cut > most else []
+    return (
+        [f"{cut} requests cut by {killed} killed workers; at most {most} can be"]
+        if cut > most
+        else []
+    )
 
 
 def _is_there(pid: int) -> bool:
@@ -153,10 +160,15 @@ def _is_there(pid: int) -> bool:
 
 def report(soaked: Soak, faults: list[str], seed: int, seconds: float) -> None:
     bed = soaked.bed
-    print(f"\nseed {seed}, {seconds:.0f} s, {soaked.rounds} rounds, {sum(soaked.done.values())} events")
+    print(
+        f"\nseed {seed}, {seconds:.0f} s, {soaked.rounds} rounds, {sum(soaked.done.values())} events"
+    )
     for name, count in sorted(soaked.done.items()):
         print(f"  {count:5}  {name}")
-    print("killed:", ", ".join(f"{name} {count}" for name, count in sorted(bed.killed.items())) or "none")
+    print(
+        "killed:",
+        ", ".join(f"{name} {count}" for name, count in sorted(bed.killed.items())) or "none",
+    )
     print("requests:")
     for name, count in sorted(bed.crowd.told.items()):
         print(f"  {count:8}  {name}")

@@ -91,7 +91,9 @@ class Backend(asyncio.Protocol):
         """Whether wsproxy has closed its end."""
         if self._transport is None or self._transport.is_closing():
             return True
-        with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as sock:
+        with socket.socket(
+            fileno=os.dup(self._transport.get_extra_info("socket").fileno())
+        ) as sock:
             try:
                 return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
             except BlockingIOError:

@@ -176,9 +176,15 @@ class Bed:
             while True:
                 try:
                     async with asyncio.timeout(WAIT_S / 3):
-                        status, answer = await talk(self.folder / "admin.sock", head.encode() + data)
+                        status, answer = await talk(
+                            self.folder / "admin.sock", head.encode() + data
+                        )
                 except (OSError, AssertionError):  # it ended before it answered
                     await asyncio.sleep(0.1)
+                    continue
+                if (
+                    status == 503
+                ):  # the loader was killed before it answered, and goes on with what it had begun
                     continue
                 assert status == 200, (path, body, answer)
                 return answer
@@ -192,7 +198,7 @@ class Bed:
         ill: list[dict[str, Any]] = []
         try:
             async with asyncio.timeout(WAIT_S):
-                while ill := [each for each in await self.rows() if each["state"] != "up"]:
+                while ill := [each for each in await self.rows() if each["state"] != "up"]:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise AssertionError(f"not up again: {ill}") from None
@@ -214,7 +220,11 @@ class Bed:
     def ports_of(self, worker: int) -> set[int]:
         """At the clients' end, of the connections that a worker holds."""
         ends = {}
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        # Several times: what others open and close meanwhile makes a reader miss some.
+        text = "\n".join(Path("/proc/net/tcp").read_text() for _ in range(3))
+        for line in text.splitlines():
+            if ":" not in line.partition("rem_address")[0]:
+                continue
             _, local, remote, _, _, _, _, _, _, inode, *_ = line.split()
             if local.endswith(f":{self.proxy.port:04X}"):
                 ends[f"socket:[{inode}]"] = int(remote.rpartition(":")[2], 16)
@@ -229,13 +239,14 @@ class Bed:
                 await asyncio.sleep(0)
 
     async def kill(self, name: str) -> None:
-        """kill -9, of what is running under this name; a worker is held before, to see whose connections it has."""
+        """Kill -9, of what is running under this name; a worker is held before, to see whose connections it has."""
         pid = self.pid_of(name)
         if pid is None:
             return
         if name in WORKER_NAMES:
             await self.stop(pid)
             self.crowd.cut(self.ports_of(pid))
+        self.crowd.note(f"kill {name} (pid {pid})")
         os.kill(pid, signal.SIGKILL)
         self.killed[name] = self.killed.get(name, 0) + 1
         async with asyncio.timeout(WAIT_S):

@@ -23,6 +23,8 @@ ANSWER_S = 60.0
 # What a server in trouble may do to a request that is not repeated.
 TROUBLE = frozenset((502, 503, 504))
 WALKS_S = 0.01
+# What is told with a fault.
+LATELY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +57,10 @@ class Crowd:
     faults: list[str] = field(default_factory=list)
     lines: set[Line] = field(default_factory=set)
     open: asyncio.Event = field(default_factory=asyncio.Event)
+    journal: list[tuple[float, str]] = field(
+        default_factory=list
+    )  # when what was done to the proxy
+    is_over: bool = False
     tunnels: int = 0
     _busy: int = 0
     _number: int = 0
@@ -65,6 +71,19 @@ class Crowd:
             if line.port in ports:
                 line.was_killed = True
 
+    def note(self, what: str) -> None:
+        """It is done now."""
+        self.journal.append((time.monotonic(), what))
+
+    async def end(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Of all clients. Python 3.11 loses a cancellation now and then (``wait_for`` of what is just done)."""
+        self.is_over = True
+        self.open.set()
+        while pending := [task for task in tasks if not task.done()]:
+            for task in pending:
+                task.cancel()
+            await asyncio.wait(pending, timeout=1.0)
+
     async def pause(self) -> None:
         """Returns when nobody asks anything, and nobody but tunnels has a connection."""
         self.open.clear()
@@ -72,8 +91,8 @@ class Crowd:
             await asyncio.sleep(0.02)
 
     async def walk(self) -> None:
-        """One client, until it is cancelled."""
-        while True:
+        """One client, until the end."""
+        while not self.is_over:
             await self.open.wait()
             self._busy += 1
             try:
@@ -187,14 +206,16 @@ class Crowd:
         except (OSError, IncompleteError, BadAnswerError) as error:
             # TimeoutError is an OSError.
             after = time.monotonic() - began
-            self._lose(line, target, f"{type(error).__name__} {str(error)[:80]} after {after:.2f} s")
+            self._lose(
+                line, target, f"{type(error).__name__} {str(error)[:80]} after {after:.2f} s"
+            )
             raise _EndError from error
 
     # --- tunnels ----------------------------------------------------------------------------------------------------
 
     async def hold_tunnel(self) -> None:
         """An upgraded connection that no reload, drain or end of another process may cut; made again where its worker was killed."""
-        while True:
+        while not self.is_over:
             line = await Line.connect(self.port)
             self.lines.add(line)
             try:
@@ -215,7 +236,7 @@ class Crowd:
                 line.sock.close()
 
     async def _echo(self, line: Line) -> None:
-        while True:
+        while not self.is_over:
             word = self._next().encode()
             try:
                 await line.send(word)
@@ -238,7 +259,11 @@ class Crowd:
             self._fault(f"{target}: lost: {how}")
 
     def _fault(self, text: str) -> None:
-        self.faults.append(text)
+        now = time.monotonic()
+        lately = [
+            f"{what} {now - at:.2f} s ago" for at, what in self.journal if now - at < LATELY_S
+        ]
+        self.faults.append(f"{text} (lately: {', '.join(lately) or 'nothing'})")
 
 
 class _EndError(Exception):

@@ -7,20 +7,22 @@ sockets come and go with clients and servers, the others must not.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.soak.bed import MOST, Bed
+from tests.support.process import WAIT_S
 
 # A process may grow by so much and be flat: pages that malloc keeps, a table that doubled.
 MEMORY_SHARE, MEMORY_BYTES = 0.1, 6 << 20
-FILES, SOCKETS = 8, 64
+FILES, PIPES, SOCKETS = 4, 32, 64
 # Of the looks at one process: fewer say nothing.
 FEWEST_LOOKS = 8
 
@@ -43,6 +45,7 @@ class Look:
     pid: int
     memory: int
     files: int
+    pipes: int
     sockets: int
 
 
@@ -50,16 +53,17 @@ def look_at(pid: int) -> Look | None:
     """None: it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-        kept = sum(int(kb) for kb in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+)", status, re.MULTILINE))
-        files = sockets = 0
+        kept = sum(
+            int(kb) for kb in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+)", status, re.MULTILINE)
+        )
+        kinds: Counter[str] = Counter()
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):
-                is_socket = os.readlink(link).startswith("socket:")
-                sockets += is_socket
-                files += not is_socket
+                kind = os.readlink(link).partition(":")[0]
+                kinds[kind if kind in ("socket", "pipe") else "file"] += 1
     except (OSError, ValueError):
         return None
-    return Look(pid, kept << 10, files, sockets)
+    return Look(pid, kept << 10, kinds["file"], kinds["pipe"], kinds["socket"])
 
 
 @dataclass(slots=True)
@@ -75,18 +79,31 @@ class Judge:
         for name, pid in self.bed.processes().items():
             if (found := look_at(pid)) is not None:
                 self.looks[name].append(found)
-        for row in await self.bed.rows():
-            wanted = self.bed.crowd.tunnels if row["cluster"] == "tunnel" else 0
-            if row["in_flight"] != wanted:
-                self.faults.append(
-                    f"{row['cluster']}/{row['server']}: {row['in_flight']} in flight, and nobody asks anything"
-                )
-        requests = await self.bed.ask("GET", "/v1/requests")
-        if requests["total"] != self.bed.crowd.tunnels:
-            self.faults.append(f"requests still run: {requests}")
+        await self._wait_for_nothing()
         for name, server in self.bed.servers.items():
             if name.startswith("s") and server.board.peak > MOST:
-                self.faults.append(f"{name} had {server.board.peak} requests at a time; MaxConnections is {MOST}")
+                self.faults.append(
+                    f"{name} had {server.board.peak} requests at a time; MaxConnections is {MOST}"
+                )
+
+    async def _wait_for_nothing(self) -> None:
+        """A client that has hung up may be waited for by its request, for as long as that takes and no longer."""
+        until = asyncio.get_running_loop().time() + WAIT_S
+        while wrong := await self._in_flight():
+            if asyncio.get_running_loop().time() > until:
+                self.faults.append(f"nobody asks anything, and in flight is: {wrong}")
+                return
+            await asyncio.sleep(0.05)
+
+    async def _in_flight(self) -> dict[str, int]:
+        """What is another number than it must be: none but of tunnels."""
+        tunnels = self.bed.crowd.tunnels
+        found = {
+            f"{row['cluster']}/{row['server']}": row["in_flight"] for row in await self.bed.rows()
+        }
+        found["all requests"] = (await self.bed.ask("GET", "/v1/requests"))["total"]
+        wanted = {"tunnel/u0": tunnels, "all requests": tunnels}
+        return {name: count for name, count in found.items() if count != wanted.get(name, 0)}
 
     def grown(self) -> Iterator[str]:
         """Processes that grew: of each that lived long, its last looks against those after it was warm."""
@@ -99,6 +116,7 @@ class Judge:
             for what, most in (
                 ("memory", MEMORY_BYTES + int(MEMORY_SHARE * early[0].memory)),
                 ("files", FILES),
+                ("pipes", PIPES),
                 ("sockets", SOCKETS),
             ):
                 before = statistics.median(getattr(each, what) for each in early)
@@ -116,11 +134,11 @@ class Judge:
 
     def table(self) -> Iterator[str]:
         """What the processes took, after the start and at the end."""
-        yield f"{'process':16}{'looks':>6}{'of the last':>12}{'MB early':>10}{'MB late':>9}{'files':>10}{'sockets':>10}"
+        yield f"{'process':16}{'looks':>6}{'of the last':>12}{'MB early':>10}{'MB late':>9}{'files':>8}{'pipes':>8}{'sockets':>8}"
         for name, looks in sorted(self.looks.items()):
             same = [each for each in looks if each.pid == looks[-1].pid]
             early, late = same[len(same) // 4], same[-1]
             yield (
                 f"{name:16}{len(looks):6}{len(same):12}{early.memory / 1e6:10.1f}{late.memory / 1e6:9.1f}"
-                f"{f'{early.files}-{late.files}':>10}{f'{early.sockets}-{late.sockets}':>10}"
+                f"{f'{early.files}-{late.files}':>8}{f'{early.pipes}-{late.pipes}':>8}{f'{early.sockets}-{late.sockets}':>8}"
             )

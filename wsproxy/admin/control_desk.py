@@ -30,9 +30,10 @@ from wsproxy.admin.control_messages import (
     WordAnswer,
 )
 from wsproxy.admin.live import LiveProxy, change_of, level_name
-from wsproxy.admin.state_file import write_state
+from wsproxy.admin.state_file import holds_words, write_state
 from wsproxy.config.problems import printable
 from wsproxy.dataplane.explained import request_id
+from wsproxy.dataplane.tasks import spawn
 from wsproxy.errors import StartError
 from wsproxy.logs.plugin_writer import LEVELS
 
@@ -41,6 +42,8 @@ log = logging.getLogger("wsproxy.admin")
 # A worker looks for questions at its sweeps, 4 times a second; one that is stopped, or that waits for a disk, does not.
 WORKERS_S = 2.0
 STEP_S = 0.01
+# A state file that could not be written is tried so often: a disk that is full is not made emptier by more of it.
+SAVED_AGAIN_S = 5.0
 # The parcel with a new configuration is on its way for a moment.
 PLAN_S = 2.0
 
@@ -62,11 +65,14 @@ class ControlDesk:
         """What is written is written to the file that the settings name."""
         self._proxy = proxy
         self._lock = asyncio.Lock()
+        self._is_unsaved = False
+        self.again_s = SAVED_AGAIN_S
         self._board = asyncio.Lock()
 
     async def begin(self, _app: object) -> None:
-        """A predecessor may have been ended between a word and its file."""
-        if self._proxy.has_words:
+        """A predecessor may have been ended between a word and its file; also between one that was taken back and its file."""
+        path = self._proxy.state_file
+        if self._proxy.has_words or (path and await asyncio.to_thread(holds_words, path)):
             await self.save()
 
     async def servers(self, target: str) -> ServersAnswer:
@@ -206,8 +212,22 @@ class ControlDesk:
         except OSError as error:
             text = f"admin.state_file {path}: cannot be written: {error.strerror or error}"
             log.error("%s", printable(text))
-            return f"{text}: a restart will forget this"
+            if not self._is_unsaved:
+                self._is_unsaved = True
+                spawn(self._save_later(), "state file")
+            return f"{text}: a restart will forget this, unless there is room before"
+        if self._is_unsaved:
+            self._is_unsaved = False
+            log.warning("%s", printable(f"admin.state_file {path}: is written again"))
         return ""
+
+    async def _save_later(self) -> None:
+        """Again and again, until it is written."""
+        while self._is_unsaved:
+            await asyncio.sleep(self.again_s)
+            async with self._lock:
+                if self._is_unsaved:
+                    await self.save()
 
     async def _kept(self, verb: str, answer: WordAnswer, control: Control) -> WordAnswer:
         """In the file, and in the log."""

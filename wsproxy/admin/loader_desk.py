@@ -34,6 +34,10 @@ _WHAT: dict[str, What] = {RELOAD_PATH: "reload", ROLLBACK_PATH: "rollback", HIST
 _UCRED = struct.Struct("3i")  # pid, uid, gid
 
 
+class LoaderEndedError(Exception):
+    """The loader was ended before it answered, and has been started again."""
+
+
 class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a question."""
 
@@ -60,6 +64,7 @@ class LoaderDesk:
             msgspec.DecodeError: the body is none of such a question.
             LookupError: the loader has no answer; the text says why.
             TimeoutError: it gives none.
+            LoaderEndedError: it was ended before; what it was at may be done all the same.
         """
         wanted = msgspec.json.decode(body, type=_Wanted) if body else _Wanted()
         self._number += 1
@@ -78,6 +83,12 @@ class LoaderDesk:
             raise LookupError(answer.error)
         return found
 
+    def _on_new_loader(self) -> None:
+        """What the one before was asked, nobody answers any more; what it had begun, the new one ends."""
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(LoaderEndedError())
+
     def _on_answer(self) -> None:
         try:
             data, fds, _, _ = socket.recv_fds(self._sock, 64, 1)
@@ -88,6 +99,8 @@ class LoaderDesk:
         for fd in fds:
             with open(fd, "rb") as file:
                 answer = msgspec.json.decode(file.read(), type=LoaderAnswer)
+            if not answer.number:
+                self._on_new_loader()
             waiting = self._waiting.get(answer.number)
             if waiting is not None and not waiting.done():
                 waiting.set_result(answer)

@@ -65,7 +65,7 @@ class History(msgspec.Struct):
 
 
 class LoaderAnswer(msgspec.Struct):
-    """One of these; ``error``: what was wrong with the question."""
+    """One of these; ``error``: what was wrong with the question. ``number`` 0: a loader has begun, and its predecessor answers no more."""
 
     number: int
     entry: Entry | None = None

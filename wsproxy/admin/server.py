@@ -33,7 +33,7 @@ from wsproxy.admin.control_messages import (
     Word,
 )
 from wsproxy.admin.live import LiveProxy, ProxyFacts
-from wsproxy.admin.loader_desk import ANSWER_S, LoaderDesk, who_asks
+from wsproxy.admin.loader_desk import ANSWER_S, LoaderDesk, LoaderEndedError, who_asks
 from wsproxy.admin.messages import (
     CHANGES_PATH,
     EXPLAIN_PATH,
@@ -269,6 +269,13 @@ def _add_loader(app: web.Application, desk: LoaderDesk | None, more_time: MoreTi
             return _json(ErrorAnswer(f"question: {error}; allowed is {allowed}, or nothing"), 400)
         except LookupError as error:
             return _json(ErrorAnswer(str(error)), 400)
+        except LoaderEndedError:
+            return _json(
+                ErrorAnswer(
+                    "the loader was ended before it answered, and goes on with what it had begun; `wsproxy history` tells what came of it"
+                ),
+                503,
+            )
         except TimeoutError:
             return _json(
                 ErrorAnswer("the loader does not answer; the log of the proxy says why"), 504

@@ -105,6 +105,16 @@ def write_state(path: str, control: Control) -> None:
         raise
 
 
+def holds_words(path: str) -> bool:
+    """Whether the file says anything; one that is not ours to read says nothing. # I/O."""
+    try:
+        with open(path, "rb") as file:
+            saved = msgspec.json.decode(file.read(MOST_BYTES), type=Saved)
+    except (OSError, msgspec.DecodeError):
+        return False
+    return saved.version == VERSION and bool(saved.servers)
+
+
 def _saved(control: Control) -> Iterator[SavedServer]:
     for cluster, server, said in control.said():
         hold = numbers = None

@@ -23,9 +23,6 @@ from wsproxy.dataplane.upstream_tls import connect_options
 
 # With these a gateway says that it does not reach what is behind it; anything else is the server's own word.
 GATEWAY_FAILURES = frozenset((502, 503, 504))
-# A connection that failed for want of something of ours says nothing about the server: one process without descriptors would
-# take every server from all workers.
-OWN_LACKS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
 READ_BYTES = 65536
 HEAD_END = b"\r\n\r\n"
 

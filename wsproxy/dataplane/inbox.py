@@ -7,13 +7,15 @@ Used by workers (``dataplane.arrival``), the prober and the admin process. What 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
 
-from wsproxy.dataplane.post import receive_parcel
+from wsproxy.dataplane.post import AGAIN_S, receive_parcel
 from wsproxy.dataplane.tasks import spawn
+from wsproxy.errors import OWN_LACKS
 
 log = logging.getLogger("wsproxy.reload")
 
@@ -30,9 +32,12 @@ class Inbox:
         asyncio.get_running_loop().add_reader(box, self._on_post)
 
     def _on_post(self) -> None:
-        parcel = receive_parcel(self._box)
-        if parcel is None:
+        try:
+            parcel = receive_parcel(self._box)
+        except EOFError:
             asyncio.get_running_loop().remove_reader(self._box)  # the supervisor is gone
+            return
+        if parcel is None:
             return
         if self._waiting is not None:
             os.close(self._waiting[1])
@@ -46,12 +51,34 @@ class Inbox:
             while self._waiting is not None:
                 (generation, fd), self._waiting = self._waiting, None
                 try:
-                    await self._take(fd)
-                except Exception:  # among them a MemoryError: the process goes on as before
-                    log.exception(
-                        "configuration %d is not taken over; the one before stays", generation
-                    )
+                    await self._take_one(generation, fd)
                 finally:
                     os.close(fd)
         finally:
             self._is_taking = False
+
+    async def _take_one(self, generation: int, fd: int) -> None:
+        """Goes over to it, again and again where only descriptors or memory lack, until a newer one waits."""
+        while self._waiting is None:
+            try:
+                await self._take(fd)
+            except Exception as error:  # the process goes on as before
+                if not _is_lack(error):
+                    log.exception(
+                        "configuration %d is not taken over; the one before stays", generation
+                    )
+                    return
+                log.error(
+                    "configuration %d is not taken over yet: %s; tried again in %g s",
+                    generation, getattr(error, "strerror", None) or os.strerror(errno.ENOMEM), AGAIN_S,
+                )  # fmt: skip
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return
+
+
+def _is_lack(error: Exception) -> bool:
+    """Whether it says nothing of the configuration, and may pass."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno in OWN_LACKS
+    )

@@ -6,14 +6,21 @@ Used by ``process.parcels`` (the supervisor's post office), by the loader that s
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import socket
+
+log = logging.getLogger("wsproxy.reload")
 
 # Configurations that can be returned to.
 KEPT = 5
 _MESSAGE_BYTES = 4096
 # To the loader: it is to read the files again.
 READ_AGAIN = b"SIGHUP"
+# To who sent a parcel: it came without its descriptor, for which this process had no room. It is sent again a while later.
+SEND_AGAIN = b"again"
+AGAIN_S = 2.0
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -36,19 +43,34 @@ def send_parcel(sock: socket.socket, generation: int, fd: int) -> None:
 
 def receive_parcel(sock: socket.socket) -> tuple[int, int] | None:
     """
-    Generation and descriptor of the newest parcel that came, the caller's to close; None: none did, or the other end is gone.
+    Generation and descriptor of the newest parcel that came, the caller's to close; None: none did.
 
-    Older ones that nobody took up are closed.
+    Older ones that nobody took up are closed. One whose descriptor found no room here is asked for again.
+
+    Raises:
+        EOFError: the other end is gone, and nothing came before.
     """
     newest: tuple[int, int] | None = None
     while True:
         try:
             data, fds, _, _ = socket.recv_fds(sock, _MESSAGE_BYTES, 1)
-        except (BlockingIOError, ConnectionError):
+        except BlockingIOError:
             return newest
+        except ConnectionError:
+            data = b""
+            fds = []
         if not data:
+            if newest is None:
+                raise EOFError
             return newest
         if fds:
             if newest is not None:
                 os.close(newest[1])
             newest = int(data), fds[0]
+        elif data.isdigit():
+            log.error(
+                "no descriptor is left for generation %s of the configuration; it is asked for again",
+                data.decode(),
+            )
+            with contextlib.suppress(OSError):  # whoever sent it does not read, or is gone
+                sock.send(SEND_AGAIN)

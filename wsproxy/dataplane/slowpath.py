@@ -27,7 +27,7 @@ from wsproxy._fast.proxy.slow import Slow
 from wsproxy._fast.state.changes import visible_path
 from wsproxy.config.settings import RetrySettings
 from wsproxy.dataplane import answers
-from wsproxy.dataplane.connect import OWN_LACKS, open_upstream
+from wsproxy.dataplane.connect import open_upstream
 from wsproxy.dataplane.explained import Decision, request_id
 from wsproxy.dataplane.queue import WaitingRoom
 from wsproxy.dataplane.refusals import Allowance, Refusals
@@ -35,6 +35,7 @@ from wsproxy.dataplane.served import ServedPlan
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.dataplane.tls import private_tls_lines
 from wsproxy.dataplane.witness import Witness
+from wsproxy.errors import OWN_LACKS
 from wsproxy.explain.noticed import level_of, words_of
 from wsproxy.routing.ledger import Attempt, Ledger, describe
 from wsproxy.routing.retry import Failure, Next, Ruling, Try, decide_retry, decide_status

@@ -18,9 +18,10 @@ from typing import Any
 
 from wsproxy._fast.http.chunked import read_chunks
 from wsproxy._fast.http.head import HEAD_ERRORS
-from wsproxy.dataplane.connect import OWN_LACKS, READ_BYTES, open_streams, read_head
+from wsproxy.dataplane.connect import READ_BYTES, open_streams, read_head
 from wsproxy.dataplane.tls import BoundedReads
 from wsproxy.dataplane.upstream_tls import connect_options
+from wsproxy.errors import OWN_LACKS
 from wsproxy.probe.names import Names
 from wsproxy.probe.targets import Target
 

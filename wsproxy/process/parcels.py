@@ -14,7 +14,15 @@ import os
 import socket
 from dataclasses import dataclass, field
 
-from wsproxy.dataplane.post import KEPT, READ_AGAIN, pair, receive_parcel, send_parcel
+from wsproxy.dataplane.post import (
+    AGAIN_S,
+    KEPT,
+    READ_AGAIN,
+    SEND_AGAIN,
+    pair,
+    receive_parcel,
+    send_parcel,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +33,8 @@ class _Box:
 
     ours: socket.socket
     theirs: socket.socket
-    is_behind: bool = False
+    behind_since: float | None = None  # when it could not take one; CLOCK_MONOTONIC
+    lacks_room: bool = False  # it had no descriptor for it
 
 
 @dataclass(slots=True)
@@ -92,11 +101,15 @@ class Parcels:
         for name, box in self._boxes.items():
             self._send(name, box)
 
-    def send_late(self) -> None:
-        """To those that did not read before."""
+    def send_late(self, now: float) -> None:
+        """To those that did not read before, or had no room; some times a second."""
         for name, box in self._boxes.items():
-            if box.is_behind:
-                self._send(name, box)
+            with contextlib.suppress(OSError):  # nothing was said, or it is about to be reaped
+                if box.ours.recv(len(SEND_AGAIN)) == SEND_AGAIN:
+                    box.behind_since, box.lacks_room = now, True
+            if box.behind_since is None or (box.lacks_room and now < box.behind_since + AGAIN_S):
+                continue
+            self._send(name, box)
 
     def read_again(self) -> None:
         """The loader is to read the files again."""
@@ -115,10 +128,10 @@ class Parcels:
 
     def _send(self, name: str, box: _Box) -> None:
         assert self.newest is not None
-        box.is_behind = False
+        box.behind_since, box.lacks_room = None, False
         try:
             send_parcel(box.ours, *self.newest)
         except BlockingIOError:
-            box.is_behind = True
+            box.behind_since = 0.0
         except OSError:  # it is about to be reaped
             logger.debug("%s has gone before its new configuration came", name)

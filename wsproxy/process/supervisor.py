@@ -229,8 +229,8 @@ class Supervisor:
     def _look_after(self) -> None:
         """Who makes no turn, who gets new connections, and whether all is well."""
         tick_messages()
-        self._parcels.send_late()
         now = time.monotonic()
+        self._parcels.send_late(now)
         is_well = self._was_announced
         if self._phase is Phase.RUNNING:
             self._watch.look(self._children, now)
@@ -386,9 +386,13 @@ class Supervisor:
         if not self._ledger.worker_started(worker.row):
             worker.start_at = time.monotonic() + FIRST_BACKOFF_S
             return
-        read_fd, write_fd = os.pipe()
+        try:
+            box = self._parcels.box_for(worker.name)
+            read_fd, write_fd = os.pipe()
+        except OSError as error:
+            worker.start_at = self._without_room(worker, error)
+            return
         self._watch.begin(worker.row)
-        box = self._parcels.box_for(worker.name)
         run = partial(self._be_worker, worker, box, read_fd, write_fd)
         pid = fork_child(worker.name, run, orphan_s=self._orphan_s)
         os.close(write_fd)
@@ -400,6 +404,17 @@ class Supervisor:
             return
         worker.note_start(pid, read_fd, now)
         self._selector.register(read_fd, selectors.EVENT_READ, worker)
+
+    def _without_room(self, child: Child, error: OSError) -> float:
+        """When it is tried again: descriptors lack, which may pass. Whoever runs goes on."""
+        self._parcels.forget(child.name)
+        logger.error(
+            "%s cannot be started: %s; tried again in %g s",
+            child.name,
+            error.strerror,
+            LAST_BACKOFF_S,
+        )
+        return time.monotonic() + LAST_BACKOFF_S
 
     def _start_due_log(self) -> None:
         now = time.monotonic()
@@ -419,11 +434,15 @@ class Supervisor:
         self._watch.begin(resident.row)
         # Parcels come from the loader; everybody else gets them in a box.
         is_loader = resident is self._loader
-        mine = (
-            (self._parcels.theirs, self._parcels.answers)
-            if is_loader
-            else (self._parcels.box_for(resident.name),)
-        )
+        try:
+            mine = (
+                (self._parcels.theirs, self._parcels.answers)
+                if is_loader
+                else (self._parcels.box_for(resident.name),)
+            )
+        except OSError as error:
+            resident.start_at = self._without_room(resident, error)
+            return
         run = partial(self._be_resident, resident, *mine)
         pid = fork_child(resident.name, run, orphan_s=self._orphan_s)
         if not is_loader:
@@ -452,8 +471,13 @@ class Supervisor:
         if self._phase is not Phase.RUNNING:
             return  # a signal came in the same moment
         self._unwatch(admin)
+        try:
+            box = self._parcels.box_for(admin.name)
+        except OSError as error:
+            admin.watch_at = self._without_room(admin, error)
+            return
         self._watch.begin(admin.row)
-        run = partial(self._be_admin, admin, self._parcels.box_for(admin.name))
+        run = partial(self._be_admin, admin, box)
         pid = fork_child(admin.name, run, orphan_s=self._orphan_s)
         self._parcels.started(admin.name)
         if pid is None:

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -29,9 +30,9 @@ from wsproxy.config.problems import printable
 from wsproxy.config.settings import Settings
 from wsproxy.dataplane.parcel import pack, unpack_source
 from wsproxy.dataplane.plan import Plan
-from wsproxy.dataplane.post import KEPT, READ_AGAIN, send_parcel
+from wsproxy.dataplane.post import AGAIN_S, KEPT, READ_AGAIN, SEND_AGAIN, send_parcel
 from wsproxy.dataplane.tasks import keep_turning, log_loop_error, spawn
-from wsproxy.errors import StartError
+from wsproxy.errors import Problem, StartError
 from wsproxy.logs.plugin_writer import LEVELS
 from wsproxy.probe.targets import begin_probes
 from wsproxy.process.start import LoaderNeeds
@@ -52,6 +53,9 @@ MOST_LOGGED = 10
 _QUESTION_BYTES = 4096
 # By an entry's result, what the shared state counts it as.
 _COUNTED = {"in use": "accepted", "refused": "refused", "failed": "failed"}
+CHANGED_FILE = "changed file"
+# Loaders that were killed at the same files: the fourth does not begin with them.
+MOST_BEGUN = 3
 
 
 @dataclass(slots=True)
@@ -85,12 +89,29 @@ class Loader:
         if self._parcels:
             self.generation = max(self._parcels)
             self.source = self._source_of(self.generation)
+        if self._state.generation < self.generation:
+            self._state.generation = self.generation  # it was ended between the two
         self._kept = Kept(history, sources.seen)
+        self._give_up_what_kills()
         self._watch = Watch(sources.looked_at, self._kept.seen)
         self._lock = asyncio.Lock()
         reload = self.source.settings.reload
         self._guard = Guard(reload.guard_s, reload.guard_limit) if reload.guard_s else None
         self._is_listening = False
+
+    def _give_up_what_kills(self) -> None:
+        """Files at which one loader after the other was ended are left alone until they change, or somebody asks."""
+        begun = self._kept.begun
+        if begun is None or begun.times < MOST_BEGUN:
+            return
+        entry = self._entry(begun.who)
+        entry.problems = [
+            f"{entry.file}: {begun.times} loaders were killed while they took this over; it is read again when it changes, or at `wsproxy reload`"
+        ]
+        self._kept.note_seen(begun.files)
+        self._kept.add(entry)
+        self._state.count_reload(_COUNTED[entry.result])
+        _tell(entry, (), is_dry=False)
 
     def _source_of(self, generation: int) -> Source:
         """What an earlier one was read from. # I/O."""
@@ -113,6 +134,10 @@ class Loader:
         loop.add_reader(self._needs.supervisor, self._on_supervisor)
         loop.add_reader(self._needs.admin, self._on_admin)
         keep_turning(self._turn)
+        if self._kept.is_successor:
+            self._send(LoaderAnswer(0))
+        if self._kept.begun is not None and not self._every_s():
+            spawn(self.reload(self._kept.begun.who), "what a predecessor had begun")
         spawn(self._follow_files(), "files")
         self._tend_watch()
         await stop.wait()
@@ -142,21 +167,41 @@ class Loader:
     async def _follow_files(self) -> None:
         while True:
             await self._watch.changed(self._every_s)
-            while True:
-                async with self._lock:
-                    began = time.monotonic()
-                    read = await self._read()
-                if read.config is not None or await self._watch.stays():
-                    break
-            async with self._lock:
-                if not self._every_s():
-                    continue  # what was in use meanwhile has it that nobody watches
-                self._kept.note_seen(self._watch.seen)
-                await self._take("changed file", read, began)
+            is_whole = False
+            while not await self._take_changed(is_whole=is_whole):
+                is_whole = await self._watch.stays()
+
+    async def _take_changed(self, *, is_whole: bool) -> bool:
+        """Whether the files are dealt with. What cannot be used is, once it is known to be no half of something."""
+        async with self._lock:
+            began = time.monotonic()
+            seen = self._watch.seen
+            if seen == self._kept.seen or not self._every_s():
+                return True  # by a command meanwhile, or what that put into use has it that nobody watches
+            self._kept.begin(seen, CHANGED_FILE)
+            try:
+                read = await self._read()
+            except OSError as error:  # no descriptor, a disk that fails: it may pass
+                log.error("changed file: cannot be read: %s; tried again", error)
+                return False
+            if read.config is None and not is_whole:
+                return False
+            # In the same hold of the lock: what a command reads later must not be overtaken by what was read here.
+            await self._take(CHANGED_FILE, read, began)
+            self._kept.note_seen(seen)
+            return True
 
     def _on_supervisor(self) -> None:
-        if self._heard(self._needs.supervisor) == READ_AGAIN:
+        said = self._heard(self._needs.supervisor)
+        if said == READ_AGAIN:
             spawn(self.reload("SIGHUP"), "SIGHUP")
+        elif said == SEND_AGAIN:
+            asyncio.get_running_loop().call_later(AGAIN_S, self._send_again)
+
+    def _send_again(self) -> None:
+        """The newest, for which the supervisor had no descriptor."""
+        with contextlib.suppress(OSError):  # it does not read: it has some
+            send_parcel(self._needs.supervisor, self.generation, self._parcels[self.generation])
 
     def _on_admin(self) -> None:
         if data := self._heard(self._needs.admin):
@@ -201,11 +246,14 @@ class Loader:
         async with self._lock:
             began = time.monotonic()
             seen = look(self._sources.looked_at)
-            read = await self._read()
-            if not is_dry:
-                self._watch.seen = seen
-                self._kept.note_seen(seen)
-            return await self._take(who, read, began, is_dry=is_dry)
+            if is_dry:
+                return await self._take(who, await self._read(), began, is_dry=True)
+            self._kept.begin(seen, who)
+            entry = await self._take(who, await self._read(), began)
+            # Last: a loader that is ended before that leaves it to the next one.
+            self._watch.seen = seen
+            self._kept.note_seen(seen)
+            return entry
 
     async def roll_back(self, who: str, to: int) -> Entry:
         """
@@ -240,7 +288,24 @@ class Loader:
     async def _take(
         self, who: str, read: Read, began: float, *, is_dry: bool = False, returned_to: int = 0
     ) -> Entry:
-        entry = Entry(
+        entry = self._entry(who)
+        entry.problems = _told([str(each) for each in read.problems])
+        entry.without_effect = list(read.without_effect)
+        entry.returned_to = returned_to
+        if read.config is not None:
+            await self._judge(entry, read, is_dry=is_dry)
+        if entry.result == "unchanged" and not is_dry and self._is_untold():
+            entry.result = await self._wait_taken(self.generation)
+        entry.seconds = round(time.monotonic() - began, 3)
+        if not is_dry and entry.result != "unchanged":
+            self._kept.add(entry)
+            self._state.count_reload(_COUNTED[entry.result])
+        _tell(entry, read.problems, is_dry=is_dry)
+        return entry
+
+    def _entry(self, who: str) -> Entry:
+        """Of an attempt that changes nothing, so far."""
+        return Entry(
             number=self._kept.next_number,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             who=who,
@@ -248,18 +313,13 @@ class Loader:
             generation=self.generation,
             digest=self.source.digest,
             file=", ".join(str(each.absolute()) for each in self._sources.named),
-            problems=_told([str(each) for each in read.problems]),
-            without_effect=list(read.without_effect),
-            returned_to=returned_to,
         )
-        if read.config is not None:
-            await self._judge(entry, read, is_dry=is_dry)
-        entry.seconds = round(time.monotonic() - began, 3)
-        if not is_dry and entry.result != "unchanged":
-            self._kept.add(entry)
-            self._state.count_reload(_COUNTED[entry.result])
-        _tell(entry, read, is_dry=is_dry)
-        return entry
+
+    def _is_untold(self) -> bool:
+        """Whether the history does not know the generation in use: a loader was ended when it had just sent it."""
+        return self.generation > 1 and all(
+            each.generation != self.generation for each in self._kept.entries
+        )
 
     async def _judge(self, entry: Entry, read: Read, *, is_dry: bool) -> None:
         assert read.config is not None
@@ -358,7 +418,7 @@ def _told(lines: list[str]) -> list[str]:
     return [*few, *([f"and {more} more"] if more else [])]
 
 
-def _tell(entry: Entry, read: Read, *, is_dry: bool) -> None:
+def _tell(entry: Entry, problems: Iterable[Problem], *, is_dry: bool) -> None:
     """In the log: who, what, and what it means."""
     if is_dry:
         return
@@ -380,7 +440,7 @@ def _tell(entry: Entry, read: Read, *, is_dry: bool) -> None:
             "%s: generation %d of the configuration is in use after %.2f s (%s)",
             who, entry.generation, entry.seconds, "; ".join(entry.changes[:3]) or "no change of meaning",
         )  # fmt: skip
-    for problem in read.problems:
+    for problem in problems:
         log.warning("%s", problem)
     if entry.without_effect:
         log.warning("only a new start takes over: %s", ", ".join(entry.without_effect))

@@ -138,4 +138,5 @@ def test_only_the_newest_is_taken_out_of_a_box(parcel: list[int]) -> None:
         os.close(found[1])
         assert len(os.listdir("/proc/self/fd")) == before
         ours.close()
-        assert receive_parcel(theirs) is None
+        with pytest.raises(EOFError):
+            receive_parcel(theirs)
