@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -20,56 +18,24 @@ from pathlib import Path
 import pytest
 
 from tests.support.client import Client, get, request
+from tests.support.clock import Clock
 from tests.support.origin import OK, OriginConnection, keep_answering, listening_socket
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 
 MB = 1 << 20
 DAY_S = 86_400
-INSTALL_S = 100.0
 HANG_S = 1.0
 # Supervisor, log process and worker take 50 MB together, without what the kernel can throw away.
 GROUP_BYTES = 110 * MB
 BODY_BYTES = 16 * MB
 
 
-def faketime() -> Path:
-    """The library, installed where this user may; else the test is skipped."""
-    for attempt in range(2):
-        for folder in Path("/usr/lib").glob("*/faketime"):
-            if (found := folder / "libfaketimeMT.so.1").exists():
-                return found
-        if attempt or os.geteuid() or not shutil.which("apt-get"):
-            break
-        command = ["apt-get", "install", "-y", "-q", "faketime"]
-        subprocess.run(command, check=False, timeout=INSTALL_S, capture_output=True)
-    pytest.skip("no libfaketime on this machine (Debian: apt-get install faketime)")
-
-
-@dataclass(slots=True)
-class Clock:
-    """The wall clock of one proxy; no other clock is touched."""
-
-    file: Path
-
-    def jump(self, seconds: int) -> None:
-        """To so far from the real time."""
-        new = self.file.with_suffix(".new")
-        new.write_text(f"{seconds:+d}\n")
-        new.rename(self.file)
-
-
 @asynccontextmanager
 async def proxy_with_clock(lanes: list[Lane], folder: Path) -> AsyncIterator[tuple[Proxy, Clock]]:
     clock = Clock(folder / "clock")
     clock.jump(0)
-    env = {
-        "LD_PRELOAD": str(faketime()),
-        "FAKETIME_TIMESTAMP_FILE": str(clock.file),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
     settings = f"[process]\nhang_s = {HANG_S}\n[timeouts]\nkeepalive_s = 30\nbody_s = 30\n"
-    async with running_proxy(lanes, workers=2, settings=settings, env=env) as proxy:
+    async with running_proxy(lanes, workers=2, settings=settings, env=clock.env) as proxy:
         yield proxy, clock
 
 

@@ -119,6 +119,7 @@ async def rollback(scene: Scene) -> None:
     """To the one before, and by the file again."""
     bed = scene.bed
     async with bed.files:
+        await reload_inside(bed)
         await bed.ask("POST", "/v1/rollback")
         await reload_inside(bed)
 

@@ -130,11 +130,13 @@ Script = Callable[[OriginConnection], Awaitable[None]]
 
 
 class Origin:
-    """A listening socket on 127.0.0.1; connections wait in the kernel until they are accepted."""
+    """A listening socket on this machine; connections wait in the kernel until they are accepted."""
 
-    def __init__(self, *, receive_buffer: int = 0) -> None:
+    def __init__(
+        self, *, receive_buffer: int = 0, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         """``receive_buffer`` limits what the kernel takes for each connection."""
-        self._sock = listening_socket()
+        self._sock = listening_socket(port, host)
         if receive_buffer:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.host, self.port = self._sock.getsockname()
@@ -256,10 +258,10 @@ def answering(data: bytes) -> Script:
     return script
 
 
-def listening_socket(port: int = 0) -> socket.socket:
+def listening_socket(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", port))
+    sock.bind((host, port))
     sock.listen(1024)
     sock.setblocking(False)
     return sock
