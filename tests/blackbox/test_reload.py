@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.admin import talk
+from tests.support.admin import ask_admin
 from tests.support.client import Client, ask, get, request
 from tests.support.origin import OK, Origin, keep_answering
 from tests.support.process import WAIT_S
@@ -48,9 +48,7 @@ class Running:
         await self.proxy.line(IN_USE.format(generation))
 
     async def ask(self, method: str, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
-        data = json.dumps(body).encode() if body else b""
-        head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
-        return await talk(self.socket, head.encode() + data)
+        return await ask_admin(self.socket, method, path, **body)
 
     async def reload(self, **body: Any) -> dict[str, Any]:
         status, answer = await self.ask("POST", "/v1/reload", **body)
@@ -364,3 +362,110 @@ async def test_reload_that_makes_things_worse_is_undone_by_itself(
         last = history["entries"][-1]
         assert (last["returned_to"], last["result"]) == (1, "in use")
         assert last["who"].startswith("reload.guard_s: ")
+
+
+async def begun(made: Running, times: int) -> None:
+    """Waits until a loader is amid its work, so many for the same files."""
+    folder = Path(f"/proc/{made.proxy.pid}/fd")
+    [history] = [each for each in folder.iterdir() if "wsproxy-history" in os.readlink(each)]
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            with suppress(json.JSONDecodeError):  # it is being written
+                found = json.loads(history.read_bytes().partition(b"\n")[0])["begun"]
+                if found is not None and found["times"] == times:
+                    return
+            await asyncio.sleep(0.001)
+
+
+async def kill_loader_amid_its_work(made: Running, times: int = 1) -> None:
+    await begun(made, times)
+    victim = made.loader()
+    os.kill(victim, signal.SIGKILL)
+    await made.proxy.line(rf"loader process \(pid {victim}\) was killed by SIGKILL")
+
+
+def many(lane: Make) -> list[Lane]:
+    """So many that reading them takes a loader a good while."""
+    one = lane("l0")
+    return [Lane(f"l{at}", one.members) for at in range(600)]
+
+
+async def test_next_loader_ends_what_a_killed_one_had_begun(tmp_path: Path, lane: Make) -> None:
+    """Of a changed file, of SIGHUP, and of a command, whose asker is told."""
+    lanes = many(lane)
+    async with running(tmp_path, lanes[:1]) as made:
+        made.proxy.expected.append("loader process")
+        made.put(lanes)
+        await kill_loader_amid_its_work(made)
+        await made.in_use(2)
+    async with running(tmp_path, lanes[:1], settings=WATCHED_NOT) as made:
+        made.proxy.expected.append("loader process")
+        made.put(lanes)
+        os.kill(made.proxy.pid, signal.SIGHUP)
+        await kill_loader_amid_its_work(made)
+        await made.proxy.line("SIGHUP: generation 2 of the configuration is in use")
+        made.put(lanes[:500])
+        asking = asyncio.ensure_future(made.ask("POST", "/v1/reload"))
+        await kill_loader_amid_its_work(made)
+        status, answer = await asking
+        assert (status, "goes on with what it had begun" in answer["error"]) == (503, True)
+        await made.in_use(3)
+        _, history = await made.ask("GET", "/v1/history")
+        assert [(each["generation"], each["who"][:6]) for each in history["entries"]] == [
+            (2, "SIGHUP"),
+            (3, history["entries"][1]["who"][:6]),
+        ]
+        assert "uid" in history["entries"][1]["who"]
+
+
+async def test_file_at_which_loaders_die_is_left_alone(tmp_path: Path, lane: Make) -> None:
+    """One that is killed (for want of memory, say) each time would begin with it for ever; who asks has it tried again."""
+    lanes = many(lane)
+    async with running(tmp_path, lanes[:1]) as made:
+        made.proxy.expected.append("loader process")
+        made.put(lanes)
+        for times in (1, 2, 3):
+            await kill_loader_amid_its_work(made, times)
+        await made.proxy.line("3 loaders were killed while they took this over")
+        _, history = await made.ask("GET", "/v1/history")
+        assert [each["result"] for each in history["entries"]] == ["refused"]
+        assert (await made.reload())["result"] == "in use"
+
+
+async def test_reloads_at_once_end_with_the_newest_file(tmp_path: Path, lane: Make) -> None:
+    """A file that changes faster than it is read, commands and signals at once: nothing older comes after something newer."""
+    one, two = lane("one"), lane("two")
+    async with running(tmp_path, [one]) as made:
+        entries: list[dict[str, Any]] = []
+        changed = 0
+
+        async def command() -> None:
+            for _ in range(12):
+                entries.append(await made.reload())
+
+        async def change() -> None:
+            nonlocal changed
+            while not done.is_set():
+                changed += 1
+                made.put([one], f'RefreshInterval="{changed + 100}"')
+                if changed % 20 == 0:
+                    os.kill(made.proxy.pid, signal.SIGHUP)
+                await asyncio.sleep(0.01)
+
+        done = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(change())
+            async with asyncio.TaskGroup() as commands:
+                for _ in range(3):
+                    commands.create_task(command())
+            done.set()
+        made.put([one, two])
+        async with two.origin.serving(keep_answering), asyncio.timeout(WAIT_S):
+            while (await ask(made.proxy.port, get("/two/a"))).status != 200:
+                pass
+        assert {each["result"] for each in entries} <= {"in use", "unchanged"}
+        # Whoever comes now finds nothing to do.
+        assert (await made.reload())["result"] == "unchanged"
+        _, history = await made.ask("GET", "/v1/history")
+        found = [each["generation"] for each in history["entries"]]
+        assert found == sorted(set(found))

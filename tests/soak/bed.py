@@ -8,7 +8,6 @@ drained. Nothing happens to the servers of ``shop`` and ``tunnel``: they show wh
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import signal
@@ -22,7 +21,7 @@ from typing import Any
 
 from tests.soak.board import Board
 from tests.soak.crowd import Crowd
-from tests.support.admin import talk
+from tests.support.admin import ask_admin
 from tests.support.client import Client, get
 from tests.support.process import WAIT_S
 from tests.support.proxy import Proxy, processes_of, proxy_process, write
@@ -170,14 +169,12 @@ class Bed:
 
     async def ask(self, method: str, path: str, **body: Any) -> dict[str, Any]:
         """Over the admin socket; again where the process that was asked, or the loader, was killed meanwhile."""
-        data = json.dumps(body).encode() if body else b""
-        head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
         async with asyncio.timeout(3 * WAIT_S):
             while True:
                 try:
                     async with asyncio.timeout(WAIT_S / 3):
-                        status, answer = await talk(
-                            self.folder / "admin.sock", head.encode() + data
+                        status, answer = await ask_admin(
+                            self.folder / "admin.sock", method, path, **body
                         )
                 except (OSError, AssertionError):  # it ended before it answered
                     await asyncio.sleep(0.1)

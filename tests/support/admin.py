@@ -22,3 +22,10 @@ async def talk(path: Path, data: bytes) -> tuple[int, dict[str, Any]]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"application/json" in head
     return int(head.split()[1]), json.loads(body)
+
+
+async def ask_admin(path: Path, method: str, url: str, **body: Any) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of the answer to this question; without ``body`` it has none."""
+    data = json.dumps(body).encode() if body else b""
+    head = f"{method} {url} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+    return await talk(path, head.encode() + data)

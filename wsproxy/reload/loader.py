@@ -32,7 +32,7 @@ from wsproxy.dataplane.parcel import pack, unpack_source
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.post import AGAIN_S, KEPT, READ_AGAIN, SEND_AGAIN, send_parcel
 from wsproxy.dataplane.tasks import keep_turning, log_loop_error, spawn
-from wsproxy.errors import Problem, StartError
+from wsproxy.errors import OWN_LACKS, Problem, StartError
 from wsproxy.logs.plugin_writer import LEVELS
 from wsproxy.probe.targets import begin_probes
 from wsproxy.process.start import LoaderNeeds
@@ -179,13 +179,13 @@ class Loader:
             if seen == self._kept.seen or not self._every_s():
                 return True  # by a command meanwhile, or what that put into use has it that nobody watches
             self._kept.begin(seen, CHANGED_FILE)
-            try:
-                read = await self._read()
-            except OSError as error:  # no descriptor, a disk that fails: it may pass
-                log.error("changed file: cannot be read: %s; tried again", error)
-                return False
-            if read.config is None and not is_whole:
-                return False
+            read = await self._read()
+            if read.config is None:
+                if is_whole and (lack := _lack_of_descriptors()):
+                    log.error("%s: cannot be read: %s; tried again", CHANGED_FILE, lack)
+                    return False
+                if not is_whole:
+                    return False
             # In the same hold of the lock: what a command reads later must not be overtaken by what was read here.
             await self._take(CHANGED_FILE, read, began)
             self._kept.note_seen(seen)
@@ -281,9 +281,14 @@ class Loader:
 
     async def _read(self) -> Read:
         """Beside the loop, which goes on to show that it lives."""
-        return await asyncio.to_thread(
-            read_sources, self._sources, self.source.settings, self._needs.plan.config
-        )
+        try:
+            return await asyncio.to_thread(
+                read_sources, self._sources, self.source.settings, self._needs.plan.config
+            )
+        except OSError as error:  # a folder that cannot be looked into
+            found = f"{error.strerror or error}"
+            problem = Problem("error", "unreadable", str(self._sources.named[0]), 0, found, "", f"cannot be read: {found}")  # fmt: skip
+            return Read((problem,))
 
     async def _take(
         self, who: str, read: Read, began: float, *, is_dry: bool = False, returned_to: int = 0
@@ -403,6 +408,15 @@ def run_loader(needs: LoaderNeeds, *, sources: Sources, history: int) -> int:
 
     asyncio.run(serve())
     return 0
+
+
+def _lack_of_descriptors() -> str:
+    """Why no descriptor is to be had now; empty: one is. What could not be read for want of one says nothing of the files."""
+    try:
+        os.close(os.dup(0))
+    except OSError as error:
+        return error.strerror if error.errno in OWN_LACKS and error.strerror else ""
+    return ""
 
 
 def _keys_of(plan: Plan) -> tuple[set[bytes], set[bytes]]:
