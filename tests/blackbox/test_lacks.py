@@ -12,8 +12,8 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import pytest
 from tests.support.admin import ask_admin
 from tests.support.client import ask, get
 from tests.support.clock import Clock
+from tests.support.descriptors import no_descriptor_for
 from tests.support.origin import answering
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, processes_of, running_proxy
@@ -216,21 +217,6 @@ async def test_word_that_was_taken_back_does_not_return_with_the_next_start(
 
 
 # --- descriptors ----------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def no_descriptor_for(*pids: int) -> Iterator[None]:
-    """These processes can open nothing more."""
-    before = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids}
-    for pid in pids:
-        used = set(map(int, os.listdir(f"/proc/{pid}/fd")))
-        free = next(number for number in range(len(used) + 1) if number not in used)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, before[pid][1]))
-    try:
-        yield
-    finally:
-        for pid, limits in before.items():
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("who", ["worker", "supervisor", "prober", "admin"])

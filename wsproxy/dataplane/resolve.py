@@ -25,16 +25,17 @@ AGAIN_S = 5.0
 # Names whose last addresses are remembered; those of one configuration are fewer, those of all it ever had may not be.
 MOST_NAMES = 10_000
 
-# Of this process, whatever configuration asked: a reload amid an outage of name servers is none of the servers, either.
-_last: dict[str, list[str]] = {}
+# Addresses by name, as they were known last.
+Last = dict[str, list[str]]
 
 
 class Resolver:
     """Asks the system's resolver in a thread; answers are used for ``keep_s`` seconds."""
 
-    def __init__(self, keep_s: float) -> None:
-        """``keep_s`` 0 asks for every connection."""
+    def __init__(self, keep_s: float, last: Last | None = None) -> None:
+        """``keep_s`` 0 asks for every connection. ``last``: is filled, and used, also by who asks for another configuration."""
         self._keep_s = keep_s
+        self._last: Last = {} if last is None else last
         self._known: dict[str, tuple[float, list[str]]] = {}
         self._asking: dict[str, asyncio.Future[list[str]]] = {}
         self._failing: set[str] = set()
@@ -55,7 +56,7 @@ class Resolver:
         known = self._known.get(host)
         if known is not None and known[0] > time.monotonic():
             return known[1]
-        last = _last.get(host)
+        last = self._last.get(host)
         if last is None:
             return await self._ask(host)
         asking = self._asking.get(host)
@@ -91,10 +92,10 @@ class Resolver:
         if not addresses:
             raise OSError(f"{host} has no address")
         self._known[host] = (time.monotonic() + self._keep_s, addresses)
-        _last.pop(host, None)
-        _last[host] = addresses
-        if len(_last) > MOST_NAMES:
-            del _last[next(iter(_last))]
+        self._last.pop(host, None)
+        self._last[host] = addresses
+        if len(self._last) > MOST_NAMES:
+            del self._last[next(iter(self._last))]
         if host in self._failing:
             self._failing.discard(host)
             log.warning("%s is resolved again: %s", host, ", ".join(addresses))

@@ -14,8 +14,11 @@ from pathlib import Path
 from wsproxy.dataplane.explained import Decisions
 from wsproxy.dataplane.files import FileFallback
 from wsproxy.dataplane.plan import Plan
-from wsproxy.dataplane.resolve import Resolver
+from wsproxy.dataplane.resolve import Last, Resolver
 from wsproxy.routing.unmatched import Unmatched
+
+# Of this process, whatever configuration asked: a reload amid an outage of name servers is no outage of the servers, either.
+_last: Last = {}
 
 
 class ServedPlan:
@@ -28,7 +31,7 @@ class ServedPlan:
         self.settings = plan.settings
         self.routes = plan.routes
         # Host names are asked for anew with a new configuration: that may be why there is one.
-        self.resolver = Resolver(plan.settings.upstream.resolve_s)
+        self.resolver = Resolver(plan.settings.upstream.resolve_s, _last)
         self._plan = plan
 
     def check(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from wsproxy.dataplane.resolve import Resolver
+from wsproxy.dataplane.resolve import Last, Resolver
 
 # Threads of the prober: so many names may have a resolver that does not answer.
 MOST_LOOKUPS = 64
@@ -18,9 +18,9 @@ MOST_LOOKUPS = 64
 class Names:
     """As ``Resolver``, whose answers are kept for ``keep_s``."""
 
-    def __init__(self, keep_s: float) -> None:
-        """Nothing is known yet."""
-        self._resolver = Resolver(keep_s)
+    def __init__(self, keep_s: float, last: Last | None = None) -> None:
+        """Nothing is known yet but ``last``, see there."""
+        self._resolver = Resolver(keep_s, last)
         self._running: dict[str, asyncio.Future[list[str]]] = {}
 
     async def resolve(self, host: str) -> list[str]:

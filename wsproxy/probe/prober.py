@@ -25,6 +25,7 @@ from wsproxy._fast.state.segment import now_ms
 from wsproxy.dataplane.inbox import Inbox
 from wsproxy.dataplane.parcel import unpack
 from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.resolve import Last
 from wsproxy.dataplane.steps import at_once, in_turns
 from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, spawn
 from wsproxy.logs.plugin_writer import LogPlan
@@ -60,7 +61,8 @@ class Prober:
         self._told_down: set[Key] = set()
         self._state = plan.state
         self._targets = targets
-        self._names = Names(plan.settings.upstream.resolve_s)
+        self._last: Last = {}
+        self._names = Names(plan.settings.upstream.resolve_s, self._last)
         self._due: list[tuple[float, Key]] = []  # a heap
         self._running: set[Key] = set()
         self._room = asyncio.Semaphore(most_at_once)
@@ -183,7 +185,7 @@ class Prober:
     def take(self, plan: Plan, targets: dict[Key, Target]) -> None:
         """From now on this one's servers are probed; where there is none to probe, ``ended`` is set."""
         before, self._targets = self._targets, targets
-        self._names = Names(plan.settings.upstream.resolve_s)
+        self._names = Names(plan.settings.upstream.resolve_s, self._last)
         self._plan_all(before)
         if not self._state.wants_prober:
             self.ended.set()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from wsproxy.admin.reloads import Entry
-from wsproxy.reload.history import MOST_ENTRIES, Kept
+from wsproxy.reload.history import MOST_ENTRIES, Begun, Kept
 
 SEEN = ((1, 2, 3), None)
 
@@ -58,3 +58,19 @@ def test_half_a_line_is_nobodys(fd: int, cut: int) -> None:
     kept.add(entry(2))
     os.ftruncate(fd, whole + cut)
     assert Kept(fd, SEEN).entries == [entry(1)]
+
+
+def test_what_was_begun_is_known_to_the_next_loader(fd: int) -> None:
+    """And how many have begun with the same files; what is dealt with is not."""
+    first = Kept(fd, SEEN)
+    assert (first.is_successor, first.begun) == (False, None)
+    first.begin(((7, 8, 9),), "SIGHUP")
+    second = Kept(fd, SEEN)
+    assert (second.is_successor, second.seen, second.begun) == (True, SEEN, Begun(((7, 8, 9),), "SIGHUP", 1))  # fmt: skip
+    second.begin(((7, 8, 9),), "changed file")
+    assert Kept(fd, SEEN).begun == Begun(((7, 8, 9),), "changed file", 2)
+    second.begin(((7, 8, 10),), "changed file")
+    assert Kept(fd, SEEN).begun == Begun(((7, 8, 10),), "changed file", 1)
+    second.note_seen(((7, 8, 10),))
+    third = Kept(fd, SEEN)
+    assert (third.seen, third.begun) == (((7, 8, 10),), None)
