@@ -22,7 +22,7 @@ from tests.support.process import WAIT_S
 
 # A process may grow by so much and be flat: pages that malloc keeps, a table that doubled.
 MEMORY_SHARE, MEMORY_BYTES = 0.1, 6 << 20
-FILES, PIPES, SOCKETS = 4, 32, 64
+FILES, PIPES, SOCKETS = 2, 32, 64
 # Of the looks at one process: fewer say nothing.
 FEWEST_LOOKS = 8
 
@@ -47,6 +47,7 @@ class Look:
     files: int
     pipes: int
     sockets: int
+    kinds: Counter[str]  # of files: what they lead to
 
 
 def look_at(pid: int) -> Look | None:
@@ -59,11 +60,11 @@ def look_at(pid: int) -> Look | None:
         kinds: Counter[str] = Counter()
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):
-                kind = os.readlink(link).partition(":")[0]
-                kinds[kind if kind in ("socket", "pipe") else "file"] += 1
+                kinds[re.sub(r":?\[.*| \(deleted\)", "", os.readlink(link))] += 1
     except (OSError, ValueError):
         return None
-    return Look(pid, kept << 10, kinds["file"], kinds["pipe"], kinds["socket"])
+    sockets, pipes = kinds.pop("socket", 0), kinds.pop("pipe", 0)
+    return Look(pid, kept << 10, kinds.total(), pipes, sockets, kinds)
 
 
 @dataclass(slots=True)
@@ -122,7 +123,8 @@ class Judge:
                 before = statistics.median(getattr(each, what) for each in early)
                 after = statistics.median(getattr(each, what) for each in late)
                 if after > before + most:
-                    yield f"{name} (pid {same[0].pid}): {what} grew from {before:.0f} to {after:.0f} in {len(same)} looks"
+                    more = f": {dict(late[-1].kinds)}" if what == "files" else ""
+                    yield f"{name} (pid {same[0].pid}): {what} grew from {before:.0f} to {after:.0f} in {len(same)} looks{more}"
 
     def said(self) -> Iterator[str]:
         """Lines of the log that nothing explains."""

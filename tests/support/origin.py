@@ -132,9 +132,7 @@ Script = Callable[[OriginConnection], Awaitable[None]]
 class Origin:
     """A listening socket on this machine; connections wait in the kernel until they are accepted."""
 
-    def __init__(
-        self, *, receive_buffer: int = 0, host: str = "127.0.0.1", port: int = 0
-    ) -> None:
+    def __init__(self, *, receive_buffer: int = 0, host: str = "127.0.0.1", port: int = 0) -> None:
         """``receive_buffer`` limits what the kernel takes for each connection."""
         self._sock = listening_socket(port, host)
         if receive_buffer:

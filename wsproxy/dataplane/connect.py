@@ -45,20 +45,21 @@ async def open_upstream(
         TimeoutError: the same, after ConnectTimeout.
     """
     options = connect_options(pool)
-    failed: Exception = OSError(f"{pool.host} has no address")
     try_until(pool.connect_timeout_s)
     async with asyncio.timeout(pool.connect_timeout_s):
         addresses = await resolver.resolve(pool.host)
-    for address in addresses:
+    # Of an error that is kept, the frame that keeps it is a part: a circle, which would hold the exchange and its configuration.
+    for left, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
         try:
             if pool.extended_handshake:
                 try_until(pool.connect_timeout_s)
                 await _shake_hands(address, pool, options)
             try_until(pool.connect_timeout_s)
             return await _connect(engine, address, pool, options, ends)
-        except OSError as error:  # TimeoutError is one
-            failed = error
-    raise failed
+        except OSError:  # TimeoutError is one
+            if not left:
+                raise
+    raise OSError(f"{pool.host} has no address")
 
 
 async def _connect(

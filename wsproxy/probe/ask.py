@@ -95,19 +95,19 @@ async def _connect(
     if options:
         options["ssl_handshake_timeout"] = target.probe.timeout_s
     addresses = await names.resolve(pool.host)
-    failed: OSError = OSError(errno.EHOSTUNREACH, f"{pool.host} has no address")
-    for address in addresses:
+    for left, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
         try:
             async with asyncio.timeout(target.probe.timeout_s / len(addresses)):
                 streams = await open_streams(address, pool, options)
-        except OSError as error:  # TimeoutError is one
-            failed = error
+        except OSError:  # TimeoutError is one
+            if not left:
+                raise
             continue
         tls = streams[1].get_extra_info("ssl_object")
         if isinstance(tls, BoundedReads):
             tls.left = MOST_BODY_BYTES  # records: of the longest page, one byte each
         return streams
-    raise failed
+    raise OSError(errno.EHOSTUNREACH, f"{pool.host} has no address")
 
 
 def question(target: Target) -> bytes:

@@ -46,7 +46,10 @@ async def test_file_that_cannot_be_written_is_a_warning_and_the_word_holds(tmp_p
     desk = ControlDesk(proxy_of(tmp_path, str(tmp_path / "none" / "state.json")))
     answer = await desk.hold("drain", Word("a"), WHO)
     [warning] = answer.warnings
-    assert "cannot be written: No such file or directory: a restart will forget this, unless there is room before" in warning
+    assert (
+        "cannot be written: No such file or directory: a restart will forget this, unless there is room before"
+        in warning
+    )
     assert answer.results[0].server.state == "drained"
     assert (await desk.hold("drain", Word("a"), WHO)).warnings == []  # nothing to be written
 

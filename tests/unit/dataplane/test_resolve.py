@@ -62,7 +62,9 @@ class FailingLoop(asyncio.SelectorEventLoop):
 
 
 @pytest.mark.parametrize("mode", ["fails", "silent"])
-def test_last_addresses_hold_while_a_name_fails(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_last_addresses_hold_while_a_name_fails(
+    mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Also for the resolver of the next configuration; it is told once, and not asked for every connection."""
     loop = FailingLoop()
 
