@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := $(wildcard wsproxy/_fast/*/*.pyx wsproxy/_fast/*/*.pxd)
 
-.PHONY: help run test build wheel build-debug test-asan fuzz lint bench bench-smoke ci clean
+.PHONY: help run test build wheel build-debug test-asan fuzz soak lint bench bench-smoke ci clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -38,6 +38,9 @@ test-asan: $(VENV)/.installed ## parsers, and whole proxies, under AddressSaniti
 fuzz: $(VENV)/.installed ## parsers under libFuzzer, and traffic, with ASAN: TIME=60 (s each), TARGET=name (one)
 	scripts/fuzz $(BIN)/python $(if $(TIME),--time $(TIME)) $(if $(TARGET),--target $(TARGET)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES)) $(if $(VARIANT),--variant $(VARIANT))
+
+soak: build      ## an hour of reloads, drains, probes and kills under load: TIME=60 (minutes), SEED=1
+	$(BIN)/python -m tests.soak $(if $(TIME),--minutes $(TIME)) $(if $(SEED),--seed $(SEED))
 
 lint: build      ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check .

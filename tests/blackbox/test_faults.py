@@ -12,8 +12,6 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -23,7 +21,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.soak.bed import PROJECT, Bed, running_bed
+from tests.soak.bed import Bed, running_bed
 from tests.soak.crowd import Word
 from tests.soak.judge import Judge
 from tests.support.process import WAIT_S, wait_for_end
@@ -32,8 +30,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WALKERS = 6
 STOPPED_S = 1.0
-# What a loader does between a saved file and the moment when all go by the new one takes half a second.
-MOMENTS_S = (0.0, 0.25, 0.3, 0.35)
+# After the beginning of what is under way. Between a saved file and the moment when all go by the new one is half a second: a loader,
+# or a worker, is met at several steps of that.
+MOMENTS_S = {"reload": (0.0, 0.3), "drain": (0.0,), "probe": (0.3,)}
+MANY_MOMENTS_S = (0.0, 0.25, 0.3, 0.35)
 
 Until = asyncio.Event
 Situation = Callable[[Bed, Until], Awaitable[None]]
@@ -122,9 +122,8 @@ async def test_process_that_dies_or_stands_still_harms_nobody(
     stage: Stage, situation: str, name: str, number: signal.Signals
 ) -> None:
     bed, judge = stage.bed, stage.judge
-    # The loader is met at several steps of its work.
-    several = situation == "reload" and name in ("wsproxy-loader", "wsproxy-0")
-    for moment_s in MOMENTS_S if several else (0.0, 0.3):
+    is_at_work = situation == "reload" and name in ("wsproxy-loader", "wsproxy-0")
+    for moment_s in MANY_MOMENTS_S if is_at_work else MOMENTS_S[situation]:
         await bed.ask("GET", "/v1/status")  # there is an admin process to befall
         over = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -170,16 +169,3 @@ async def test_killed_supervisor_takes_everybody_along(situation: str) -> None:
                 [row] = (await bed.ask("GET", "/v1/servers?target=farm/s2"))["servers"]
                 assert row["state"] == "drained"
                 await bed.proxy.line("farm/s2 is drained by .*that holds on")
-
-
-# --- everything, by chance ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.timeout(400)
-async def test_short_soak() -> None:
-    """Every kind of event comes once or more often; ``make soak`` goes on for an hour."""
-    command = (sys.executable, "-m", "tests.soak", "--minutes", "0.6", "--seed", "1")
-    done = await asyncio.to_thread(
-        subprocess.run, command, cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]

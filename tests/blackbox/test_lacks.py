@@ -63,6 +63,12 @@ class Bed:
     def child(self, name: str) -> int:
         return processes_of(self.proxy.pid, name)[0]
 
+    async def kill_admin(self) -> None:
+        victim = self.child("wsproxy-admin")
+        self.proxy.expected.append(f"pid {victim}")
+        os.kill(victim, signal.SIGKILL)
+        await self.proxy.line(rf"admin process \(pid {victim}\) was killed by")
+
     def change(self) -> None:
         """The file gets another Uri, /new/*."""
         file = self.folder / "plugin-cfg.xml"
@@ -169,7 +175,6 @@ async def test_full_disk_leaves_the_state_file_whole_and_the_operator_is_told(
     disk = make(tmp_path)
     admin = f'state_file = "{disk.path}"'
     async with running(tmp_path, admin=admin, prefix=disk.prefix) as bed:
-        bed.proxy.expected.append("admin process .* was killed by")
         assert await bed.say("drain", "s0") == []
         file = disk.seen(bed)
         before = file.read_bytes()
@@ -183,9 +188,7 @@ async def test_full_disk_leaves_the_state_file_whole_and_the_operator_is_told(
         assert file.read_bytes() == before
         assert [each.name for each in file.parent.glob("state.json*")] == ["state.json"]
         # The next admin process knows what its predecessor could not write.
-        admin_process = bed.child("wsproxy-admin")
-        os.kill(admin_process, signal.SIGKILL)
-        await bed.proxy.line(rf"admin process \(pid {admin_process}\) was killed by")
+        await bed.kill_admin()
         assert await bed.state("s1") == "drained"
         assert file.read_bytes() == before
         start = len(bed.proxy.lines)
@@ -202,15 +205,12 @@ async def test_word_that_was_taken_back_does_not_return_with_the_next_start(
     disk = make(tmp_path)
     admin = f'state_file = "{disk.path}"'
     async with running(tmp_path, admin=admin, prefix=disk.prefix) as bed:
-        bed.proxy.expected.append("admin process .* was killed by")
         await bed.say("drain", "s0")
         file = disk.seen(bed)
         disk.fill(bed)
         assert await bed.say("resume", "s0")
         assert words(file) == {"s0": "drain"}
-        admin_process = bed.child("wsproxy-admin")
-        os.kill(admin_process, signal.SIGKILL)
-        await bed.proxy.line(rf"admin process \(pid {admin_process}\) was killed by")
+        await bed.kill_admin()
         disk.free(bed)
         assert await bed.state("s0") == "up"
         assert words(file) == {}

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.client import ask, get
-from tests.support.names import name_server
+from tests.support.names import NameServer, name_server
 from tests.support.origin import Origin, OriginConnection, Script
 from tests.support.process import WAIT_S
-from tests.support.proxy import Lane, Member, running_proxy
+from tests.support.proxy import Lane, Member, Proxy, running_proxy
 
 AT_ONCE = "[upstream]\nresolve_s = 0\n[reload]\nwatch = 'off'\n"
 NOT_AGAIN = "[upstream]\nresolve_s = 3600\n[reload]\nwatch = 'off'\n"
@@ -30,10 +32,33 @@ def saying(name: str) -> Script:
     return script
 
 
-def farm_of(origin: Origin, *hosts: str) -> Lane:
-    """A server for each of these names, all on the port of ``origin``."""
-    members = [Member(origin, f"s{at}", host=host) for at, host in enumerate(hosts)]
-    return Lane("farm", members, 'RetryInterval="1"')
+def farm_of(origin: Origin, host: str) -> Lane:
+    """One server of this name, on the port of ``origin``."""
+    return Lane("farm", [Member(origin, "s0", host=host)], 'RetryInterval="1"')
+
+
+@asynccontextmanager
+async def running(
+    folder: Path,
+    names: NameServer,
+    origin: Origin,
+    host: str,
+    settings: str = AT_ONCE,
+    config: str = "",
+) -> AsyncIterator[Proxy]:
+    """Two workers, which ask ``names``, before one server of that name."""
+    farm = farm_of(origin, host)
+    async with running_proxy(
+        [farm], workers=2, settings=settings, config=config, folder=folder, prefix=names.prefix
+    ) as proxy:
+        yield proxy
+
+
+def read_again(proxy: Proxy, folder: Path) -> None:
+    """Another configuration, as far as anybody can tell."""
+    file = folder / "plugin-cfg.xml"
+    file.write_text(file.read_text().replace("<Config", '<Config RefreshInterval="9"'))
+    os.kill(proxy.pid, signal.SIGHUP)
 
 
 async def answered(port: int) -> tuple[int, str]:
@@ -55,17 +80,15 @@ async def test_name_that_fails_at_the_start_keeps_nobody_from_starting(
 ) -> None:
     """Whatever IgnoreDNSFailures says; and once it resolves the server serves, without a reload."""
     one = Origin()
-    async with name_server(tmp_path) as names, one.serving(saying("one")):
-        async with running_proxy(
-            [farm_of(one, "late.test")],
-            workers=2,
-            settings=AT_ONCE,
-            config=f'IgnoreDNSFailures="{ignored}"',
-            prefix=names.prefix,
-        ) as proxy:
-            assert (await answered(proxy.port))[0] == 503
-            names.hosts["late.test"] = ["127.0.0.1"]
-            await becomes(proxy.port, (200, "one"))
+    config = f'IgnoreDNSFailures="{ignored}"'
+    async with (
+        name_server(tmp_path) as names,
+        one.serving(saying("one")),
+        running(tmp_path, names, one, "late.test", config=config) as proxy,
+    ):
+        assert (await answered(proxy.port))[0] == 503
+        names.hosts["late.test"] = ["127.0.0.1"]
+        await becomes(proxy.port, (200, "one"))
 
 
 @pytest.mark.parametrize("settings", [AT_ONCE, NOT_AGAIN], ids=["by itself", "at a reload"])
@@ -79,20 +102,12 @@ async def test_changed_address_is_used(tmp_path: Path, settings: str) -> None:
         two.serving(saying("two")),
     ):
         names.hosts["moved.test"] = ["127.0.0.1"]
-        async with running_proxy(
-            [farm_of(one, "moved.test")],
-            workers=2,
-            settings=settings,
-            folder=tmp_path,
-            prefix=names.prefix,
-        ) as proxy:
+        async with running(tmp_path, names, one, "moved.test", settings) as proxy:
             await becomes(proxy.port, (200, "one"))
             names.hosts["moved.test"] = ["127.0.0.2"]
             if settings is NOT_AGAIN:
                 assert await answered(proxy.port) == (200, "one")
-                file = tmp_path / "plugin-cfg.xml"
-                file.write_text(file.read_text().replace("<Config", '<Config RefreshInterval="9"'))
-                os.kill(proxy.pid, signal.SIGHUP)
+                read_again(proxy, tmp_path)
             await becomes(proxy.port, (200, "two"))
     two.close()
 
@@ -103,20 +118,12 @@ async def test_outage_of_name_servers_is_none_of_the_servers(tmp_path: Path, mod
     one = Origin()
     async with name_server(tmp_path) as names, one.serving(saying("one")):
         names.hosts["known.test"] = ["127.0.0.1"]
-        async with running_proxy(
-            [farm_of(one, "known.test")],
-            workers=2,
-            settings=AT_ONCE,
-            folder=tmp_path,
-            prefix=names.prefix,
-        ) as proxy:
+        async with running(tmp_path, names, one, "known.test") as proxy:
             await becomes(proxy.port, (200, "one"))
             names.mode = mode
             await becomes(proxy.port, (200, "one"))
             await proxy.line(r"known\.test cannot be resolved: .*; its last addresses are used: 127\.0\.0\.1")  # fmt: skip
-            file = tmp_path / "plugin-cfg.xml"
-            file.write_text(file.read_text().replace("<Config", '<Config RefreshInterval="9"'))
-            os.kill(proxy.pid, signal.SIGHUP)
+            read_again(proxy, tmp_path)
             await proxy.line("generation 2 of the configuration is in use")
             await becomes(proxy.port, (200, "one"))
             assert not [line for line in proxy.lines if "Marking" in line]

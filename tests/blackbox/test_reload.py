@@ -364,10 +364,16 @@ async def test_reload_that_makes_things_worse_is_undone_by_itself(
         assert last["who"].startswith("reload.guard_s: ")
 
 
+def history_of(made: Running) -> Path:
+    """What loaders write down, where the supervisor holds it."""
+    folder = Path(f"/proc/{made.proxy.pid}/fd")
+    [found] = [each for each in folder.iterdir() if "wsproxy-history" in os.readlink(each)]
+    return found
+
+
 async def begun(made: Running, times: int) -> None:
     """Waits until a loader is amid its work, so many for the same files."""
-    folder = Path(f"/proc/{made.proxy.pid}/fd")
-    [history] = [each for each in folder.iterdir() if "wsproxy-history" in os.readlink(each)]
+    history = history_of(made)
     async with asyncio.timeout(WAIT_S):
         while True:
             with suppress(json.JSONDecodeError):  # it is being written
@@ -441,7 +447,7 @@ async def test_reloads_at_once_end_with_the_newest_file(tmp_path: Path, lane: Ma
 
         async def command() -> None:
             for _ in range(12):
-                entries.append(await made.reload())
+                entries.append(await made.reload())  # noqa: PERF401
 
         async def change() -> None:
             nonlocal changed

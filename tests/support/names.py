@@ -62,10 +62,8 @@ class NameServer(asyncio.DatagramProtocol):
         self._transport.sendto(head + question + b"".join(rows), addr)
 
 
-@asynccontextmanager
-async def name_server(folder: Path) -> AsyncIterator[NameServer]:
-    """Whatever is started with its ``prefix`` asks it."""
-    address = f"127.53.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+def _asking(folder: Path, address: str) -> tuple[str, ...]:
+    """A command that becomes the one behind it, with a resolv.conf of its own."""
     file = folder / "resolv.conf"
     file.write_text(f"nameserver {address}\noptions timeout:1 attempts:1\n")
     script = f'mount --bind "{file}" /etc/resolv.conf && exec "$@"'
@@ -73,6 +71,14 @@ async def name_server(folder: Path) -> AsyncIterator[NameServer]:
     tried = subprocess.run([*prefix, "true"], capture_output=True, check=False)
     if tried.returncode:
         pytest.skip(f"no resolv.conf of its own for a process: {tried.stderr.decode().strip()}")
+    return prefix
+
+
+@asynccontextmanager
+async def name_server(folder: Path) -> AsyncIterator[NameServer]:
+    """Whatever is started with its ``prefix`` asks it."""
+    address = f"127.53.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+    prefix = _asking(folder, address)
     loop = asyncio.get_running_loop()
     try:
         transport, server = await loop.create_datagram_endpoint(

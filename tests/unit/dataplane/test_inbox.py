@@ -65,7 +65,7 @@ async def test_newer_one_is_not_kept_waiting_by_what_is_wrong(
     Inbox(ends[1], take)
     send(ends[0], 7)
     async with asyncio.timeout(WAIT_S):
-        while not take.tried:
+        while not take.tried:  # noqa: ASYNC110
             await asyncio.sleep(0)
     send(ends[0], 8)
     await asyncio.wait_for(take.taken.wait(), WAIT_S)
