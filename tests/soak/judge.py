@@ -135,12 +135,18 @@ class Judge:
                 yield f"the log has: {line}"
 
     def table(self) -> Iterator[str]:
-        """What the processes took, after the start and at the end."""
-        yield f"{'process':16}{'looks':>6}{'of the last':>12}{'MB early':>10}{'MB late':>9}{'files':>8}{'pipes':>8}{'sockets':>8}"
+        """What the processes took: of the last one of each name, in each quarter of its life, then descriptors early and late."""
+        yield f"{'process':16}{'looks':>6}{'MB in quarters':>28}{'files':>8}{'pipes':>8}{'sockets':>8}"
         for name, looks in sorted(self.looks.items()):
             same = [each for each in looks if each.pid == looks[-1].pid]
+            part = max(1, len(same) // 4)
+            quarters = [same[at : at + part] for at in range(0, len(same), part)][:4]
+            memory = " ".join(
+                f"{statistics.median(each.memory for each in quarter) / 1e6:.1f}"
+                for quarter in quarters
+            )
             early, late = same[len(same) // 4], same[-1]
             yield (
-                f"{name:16}{len(looks):6}{len(same):12}{early.memory / 1e6:10.1f}{late.memory / 1e6:9.1f}"
+                f"{name:16}{len(same):6}{memory:>28}"
                 f"{f'{early.files}-{late.files}':>8}{f'{early.pipes}-{late.pipes}':>8}{f'{early.sockets}-{late.sockets}':>8}"
             )
