@@ -87,6 +87,7 @@ class Bed:
         """``tls``: what clients meet; None: plain HTTP. ``make_witness``: whom the engine tells what it decides."""
         self.tls = tls
         self.state = SharedState(64, 16)
+        self.state.open_meters(1)
         if settings is not None and settings.limits.client_connections:
             self.state.open_client_counts(2)
         self.plan = build_plan(config, settings or Settings(), self.state)

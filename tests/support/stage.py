@@ -59,6 +59,7 @@ class Stage:
         ``settings`` instead of those with deadlines that strike within a test; ``attributes``: of the first server.
         """
         self.state = SharedState(16, 4)
+        self.state.open_meters(1)
         # Deadlines that strike within a test, except the one that the test is not about.
         timeouts = TimeoutSettings(
             head_s=SHORT_S,

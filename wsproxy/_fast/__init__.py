@@ -15,13 +15,14 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             ``takeover`` (where sessions went), ``queue``, ``probed``: what active probes say, and ``tried``: where one
             request was already; ``operator``: what people said of a server, ``seen``: how many sessions it has,
             ``latency``: how long it takes to answer, ``board``:
-            what workers are asked of running requests
+            what workers are asked of running requests; ``meters``: what metrics are made of
 ``decide``  ``view`` is one configuration; which cluster: ``match``, its tables from ``match_draft`` and ``match_tables`` in
             the one block of ``match_block``, which other processes map;
             which server: ``decide`` joins ``affinity`` (clone ids) and ``cluster``, which asks ``balance``, and ``sight``
             keeps who was passed over; ``probes``: what an active probe means for a server; ``operate``: words of operators; ``writers``: which servers write
             clone ids themselves; ``session_cookie`` and ``edits``: what the decision changes in the request and in the answer
-``tell``    ``witness`` (http_plugin.log), ``access_line``; ``mask``: what no log may tell, ``readable``: its escapes
+``tell``    ``witness`` (http_plugin.log), ``access_line``; ``mask``: what no log may tell, ``readable``: its escapes;
+            ``exposition``: metrics as Prometheus reads them
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
             arrived of a TLS connection, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
             the kernel; ``ticker`` wakes the worker up for its sweeps

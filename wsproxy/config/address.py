@@ -61,6 +61,16 @@ def parse_address(text: str, *, is_listener: bool) -> Address:
     return Address(host, int(port_text))
 
 
+def is_loopback(address: Address) -> bool:
+    """Whether only this machine reaches it; a name may mean anything but ``localhost``."""
+    if address.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return False
+
+
 def unmapped(address: IPAddress) -> IPAddress:
     """The IPv4 address in an IPv4-mapped one, else the address: an IPv4 client on a dual-stack socket is an IPv4 client."""
     return getattr(address, "ipv4_mapped", None) or address

@@ -17,7 +17,7 @@ import msgspec
 
 from wsproxy._fast.http.upgrade import is_protocol
 from wsproxy.config.access_format import parse_format
-from wsproxy.config.address import parse_address
+from wsproxy.config.address import MAX_PORT, is_loopback, parse_address
 from wsproxy.config.codes import code_flaw
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import (
@@ -37,6 +37,7 @@ from wsproxy.config.settings_probe import (
     probe_of,
 )
 from wsproxy.config.settings_tls import check_listener, check_upstream
+from wsproxy.config.settings_told import AdminSettings, HealthSettings
 from wsproxy.config.values import MOST_CONNECT_S, duration_doubt, text_flaw
 from wsproxy.errors import Severity
 
@@ -47,6 +48,8 @@ Say = Callable[[Severity, str, KeyPath, str], None]
 
 # RFC 9110 7.6.3: a pseudonym, or a host with its port.
 _VIA = re.compile(r"(?=.{1,255}$)[A-Za-z0-9._-]+(:[0-9]{1,5})?")
+# RFC 3986 3.3, without what may be spelled in more than one way.
+_HEALTH_PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
 # Blanks mean something in it, and tabs.
 _FREE_TEXTS = frozenset({("log", "access_format")})
 
@@ -91,8 +94,47 @@ def check_together(settings: Settings, say: Say) -> None:
     for code in settings.check.ignore:
         if flaw := code_flaw(code):
             _refuse(("check", "ignore"), flaw, say)
+    _check_admin(settings.admin, say)
+    _check_health(settings.health, say)
     _check_durations(settings, say)
     _check_effects(settings, say)
+
+
+def _check_admin(admin: AdminSettings, say: Say) -> None:
+    """By TCP everybody may ask who can connect: there must be a token, or nobody but this machine can."""
+    at: KeyPath = ("admin", "listen")
+    if not admin.listen:
+        if admin.token_file:
+            text = "found a file; allowed is none without admin.listen: the Unix socket asks for no token"
+            _refuse(("admin", "token_file"), text, say)
+        return
+    try:
+        address = parse_address(admin.listen, is_listener=True)
+    except ValueError as error:
+        _refuse(at, str(error), say)
+        return
+    if not admin.token_file and not is_loopback(address):
+        text = (
+            f'found "{admin.listen}" without a token; allowed is admin.token_file = "FILE" with it, or an address of this '
+            f'machine alone ("127.0.0.1:{address.port}"), where metrics and health need none'
+        )
+        _refuse(at, text, say)
+
+
+def _check_health(health: HealthSettings, say: Say) -> None:
+    for name, path in (("live_path", health.live_path), ("ready_path", health.ready_path)):
+        if path and not _HEALTH_PATH.fullmatch(path):
+            text = (
+                f'found "{path}"; allowed is a path as clients send it, without a query: "/ready"'
+            )
+            _refuse(("health", name), text, say)
+    if health.live_path and health.live_path == health.ready_path:
+        text = f'found "{health.ready_path}" for both questions; allowed is a path of its own'
+        _refuse(("health", "ready_path"), text, say)
+    for port in health.ports:
+        if not 0 < port <= MAX_PORT:
+            text = f"found {port}; allowed are ports from 1 to {MAX_PORT}"
+            _refuse(("health", "ports"), text, say)
 
 
 def dotted(at: KeyPath) -> str:

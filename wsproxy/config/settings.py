@@ -14,7 +14,12 @@ from msgspec import Meta, Struct, field
 from wsproxy.config.access_format import DEFAULT
 from wsproxy.config.settings_probe import ProbeSettings
 from wsproxy.config.settings_reload import ReloadSettings
-from wsproxy.config.settings_told import AdminSettings, CheckSettings
+from wsproxy.config.settings_told import (
+    AdminSettings,
+    CheckSettings,
+    HealthSettings,
+    MetricsSettings,
+)
 
 # Shortest time-out: below 50 ms a healthy client on a lossy line (one retransmission: 200 ms) would be cut off for
 # nothing; the tests need the short ones. Longest: a day, so that a typing error is not a time-out that never comes.
@@ -587,5 +592,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
     explain: ExplainSettings = ExplainSettings()
     admin: AdminSettings = AdminSettings()
+    health: HealthSettings = HealthSettings()
+    metrics: MetricsSettings = MetricsSettings()
     reload: ReloadSettings = ReloadSettings()
     check: CheckSettings = CheckSettings()

@@ -299,6 +299,11 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
             settings.admin, socket=absolute(settings.admin.socket, path.parent)
         )
         settings = msgspec.structs.replace(settings, admin=admin)
+    if settings.admin.token_file:
+        admin = msgspec.structs.replace(
+            settings.admin, token_file=absolute(settings.admin.token_file, path.parent)
+        )
+        settings = msgspec.structs.replace(settings, admin=admin)
     if settings.admin.state_file:
         admin = msgspec.structs.replace(
             settings.admin, state_file=absolute(settings.admin.state_file, path.parent)

@@ -26,6 +26,64 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="file that keeps what operators said of servers (drained, taken down, other numbers) over a restart; empty: that ends with the process; relative to the folder of wsproxy.toml"
         ),
     ] = ""
+    listen: Annotated[
+        str,
+        Meta(
+            description="HOST:PORT where it answers by TCP, too: /health, /ready and /metrics, with a token all else; empty: nowhere"
+        ),
+    ] = ""
+    token_file: Annotated[
+        str,
+        Meta(
+            description="file whose first line is the token for admin.listen, mode 0600 or stricter; relative to the folder of wsproxy.toml"
+        ),
+    ] = ""
+
+
+class HealthSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[health]``: what a load balancer, or Kubernetes, asks on the ports of clients."""
+
+    live_path: Annotated[
+        str,
+        Meta(
+            description="path of a question whether the worker lives, which wsproxy itself answers with 200; empty: none"
+        ),
+    ] = ""
+    ready_path: Annotated[
+        str,
+        Meta(
+            description="path of a question whether clients may come: wsproxy itself answers with 200, or with 503 while it is drained or stops; empty: none"
+        ),
+    ] = ""
+    ports: Annotated[
+        tuple[int, ...],
+        Meta(
+            description="ports of listeners where they are asked; elsewhere these are paths like any other; [] on all"
+        ),
+    ] = ()
+
+
+class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[metrics]``: what GET /metrics tells."""
+
+    clusters: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='names of clusters that are told, "*" stands for any characters; "[[]fallback]" is that of [fallback]'
+        ),
+    ] = ("*",)
+    servers: Annotated[
+        bool,
+        Meta(
+            description="true: a series for each server; false: one for each cluster, with the sums of its servers"
+        ),
+    ] = True
+    histograms: Annotated[
+        bool,
+        Meta(
+            description="false: no times of servers, which are three quarters of all series; counters stay"
+        ),
+    ] = True
 
 
 class CheckSettings(Struct, frozen=True, forbid_unknown_fields=True):

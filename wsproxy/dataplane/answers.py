@@ -104,6 +104,19 @@ def send_methods(downstream: Downstream) -> None:
     downstream.answered()
 
 
+def send_health(downstream: Downstream, *, ok: bool) -> None:
+    """Answers whoever asks how the proxy is: a status, and a word for people."""
+    facts = downstream.facts
+    connection = connection_line(keep_alive=facts.keep_alive, http10=facts.http10)
+    status, word = ("200 OK", "ok\n") if ok else ("503 Service Unavailable", "draining\n")
+    head = (
+        f"HTTP/1.1 {status}\r\n{date_line()}Content-Type: text/plain\r\nContent-Length: {len(word)}\r\n"
+        f"Cache-Control: no-store\r\n{connection}\r\n"
+    )
+    downstream.write((head + ("" if facts.head_only else word)).encode())
+    downstream.answered()
+
+
 def with_decision(downstream: Downstream, answer: bytes) -> bytes:
     """An answer of ours, with what was decided where its client asked for that and may know it."""
     if downstream.decision is None:

@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import ssl
+import time
 from collections.abc import Coroutine
 from http import HTTPStatus
 
@@ -25,6 +26,7 @@ from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.exchange import FailureKind
 from wsproxy._fast.proxy.slow import Slow
 from wsproxy._fast.state.changes import visible_path
+from wsproxy._fast.state.meters import TryFailure
 from wsproxy.config.settings import RetrySettings
 from wsproxy.dataplane import answers
 from wsproxy.dataplane.connect import open_upstream
@@ -56,6 +58,15 @@ _FAILURES = {
     FailureKind.HEAD_TIMEOUT: Failure.IO_TIMEOUT,
 }
 
+
+_METERED = {
+    Failure.CONNECT: TryFailure.CONNECT_FAILED,
+    Failure.CLOSED_EARLY: TryFailure.CLOSED_EARLY_FAILED,
+    Failure.IO_TIMEOUT: TryFailure.IO_TIMEOUT_FAILED,
+    Failure.BAD_RESPONSE: TryFailure.BAD_RESPONSE_FAILED,
+    Failure.BUSY: TryFailure.BUSY_FAILED,
+    Failure.SERVER_ERROR: TryFailure.SERVER_ERROR_FAILED,
+}
 
 # The mark is told of once; that a server still fails at each RetryInterval, and what else was on its way to it at the same time.
 _MARK_LEVELS = {
@@ -245,6 +256,10 @@ class SlowPath(Slow):
         self._tell(downstream, logging.INFO, "405: TRACE ends here, and is not echoed")
         self._answer(downstream, 405)
 
+    def health(self, downstream: Downstream, ok: bool) -> None:
+        """A load balancer asks whether clients may come ([health] in wsproxy.toml)."""
+        answers.send_health(downstream, ok=ok)
+
     def private_tls_lines(self, transport: asyncio.BaseTransport) -> bytes:
         """A client came over TLS: its private headers that plain clients do not have."""
         return private_tls_lines(transport)
@@ -352,6 +367,7 @@ class SlowPath(Slow):
         facts = downstream.facts
         pool = downstream.pool
         assert pool is not None
+        downstream.meter_failure(_METERED[failure])
         self._note(downstream, detail, status=status)
         return decide_retry(
             Try(
@@ -431,9 +447,12 @@ class SlowPath(Slow):
             assert pool is not None
             try:
                 resolver = _plan_of(downstream).resolver
+                began_ns = time.monotonic_ns()  # the loop's own time goes in steps of 1 ms
                 upstream = await open_upstream(
                     self.engine, resolver, pool, downstream.ends, downstream.try_until
                 )
+                if downstream.is_waiting:
+                    downstream.meter_connect((time.monotonic_ns() - began_ns) // 1000)
             except (OSError, TimeoutError) as error:
                 if not downstream.is_waiting:
                     return
@@ -449,6 +468,7 @@ class SlowPath(Slow):
     def _move_on(self, downstream: Downstream, error: Exception) -> bool:
         """After a failed connect: True where the exchange has a connection or an answer now."""
         downstream.count_failure()
+        downstream.meter_failure(_METERED[Failure.CONNECT])
         number = getattr(error, "errno", None) or errno.EHOSTUNREACH
         if isinstance(error, ssl.SSLError):  # so does the TLS library
             number = errno.EPROTO

@@ -18,6 +18,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from typing import Any
 
 import uvloop
@@ -28,7 +29,8 @@ from wsproxy._fast.net.poller import Door, Poller
 from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.http1 import Http1Protocol
 from wsproxy._fast.proxy.running import answer_board
-from wsproxy._fast.state.board import Board
+from wsproxy._fast.state.meters import WorkerWord
+from wsproxy._fast.state.segment import SharedState
 from wsproxy.config.settings import LONGEST_S
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.access_keeper import AccessKeeper
@@ -49,6 +51,8 @@ from wsproxy.dataplane.witness import Witness
 log = logging.getLogger("wsproxy.worker")
 
 
+# Warm connections are counted each so many sweeps: 2000 servers take 1 ms.
+IDLE_SWEEPS = 4
 # So many connections at once, then requests have their turn: 1024 take 0.13 ms, where nothing of them is in a cache.
 SWEEP_COUNT = 1024
 # How often a stopping worker looks whether its last request has ended.
@@ -102,6 +106,7 @@ def build_engine(
         client_counts=plan.state.client_counts if most_of_client else None,
         most_of_client=most_of_client,
         pipe=_open_pipe() if settings.upstream.splice else None,
+        meters=plan.state.meters,
     )
     slow.engine = engine
     witness.attach_to(engine)
@@ -169,10 +174,12 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     if bell >= 0:  # without one, sweeps see whose turn it is
         slow.room.listen(bell)
     servers = [await _open_door(engine, listener) for listener in context.listeners]
-    board = context.plan.state.board
+    engine.take_leave(plan.state.is_drained)
     sweeper = Sweeper(
         engine.poller,
-        partial(_sweep, engine, slow.room, witness, access, arrivals, board, context.on_turn),
+        partial(
+            _sweep, engine, slow.room, witness, access, arrivals, plan.state, context.on_turn, count(1)
+        ),
     )
     # One [[listener]] may have several addresses.
     for tls in {id(each.tls): each.tls for each in context.listeners if each.tls}.values():
@@ -249,12 +256,17 @@ async def _serve(
         return
     loop = asyncio.get_running_loop()
     try:
-        await loop.connect_accepted_socket(
+        transport, _ = await loop.connect_accepted_socket(
             lambda: downstream, sock, **_handshake(listener, _head_s(engine))
         )
     except BaseException:  # no handshake, so nobody else knows of its end
         downstream.leave()
+        engine.count(WorkerWord.HANDSHAKE_FAILED)
         raise
+    engine.count(WorkerWord.HANDSHAKES)
+    secured = transport.get_extra_info("ssl_object")
+    if secured is not None and secured.session_reused:
+        engine.count(WorkerWord.RESUMED)
 
 
 def _head_s(engine: Engine) -> float:
@@ -303,21 +315,25 @@ def _sweep(
     witness: Witness,
     access: AccessKeeper,
     arrivals: Arrivals,
-    board: Board | None,
+    state: SharedState,
     on_turn: Callable[[], None],
+    sweeps: Iterator[int],
 ) -> Iterator[None]:
     """The steps of one sweep: without it nobody has a deadline."""
     on_turn()
     while engine.sweep(SWEEP_COUNT):
         yield
-    if board is not None and board.is_asked(engine.worker_id):
-        answer_board(engine, board)
+    engine.take_leave(state.is_drained)
+    if state.board is not None and state.board.is_asked(engine.worker_id):
+        answer_board(engine, state.board)
     engine.poller.tend()
     while room.sweep():
         yield
     arrivals.sweep()
     witness.sweep()
     access.sweep()
+    if next(sweeps) % IDLE_SWEEPS == 0:
+        engine.note_idle()
 
 
 async def _drain(engine: Engine, shutdown_s: float) -> None:

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 
 from wsproxy._fast.proxy.engine import Engine
+from wsproxy._fast.state.meters import WorkerWord
 from wsproxy._fast.state.segment import SharedState
 from wsproxy._fast.tell.access_line import AccessLog
 from wsproxy._fast.tell.mask import SessionNames
@@ -36,6 +37,7 @@ class AccessWriter(AccessKeeper):
 
     def __init__(self, plan: AccessPlan, state: SharedState) -> None:
         """``state`` says when all workers are to open their files anew."""
+        self._engine: Engine | None = None
         self._path = plan.path
         self._file = LogFile(plan.path, "access-log")
         self._state = state
@@ -46,6 +48,7 @@ class AccessWriter(AccessKeeper):
 
     def attach_to(self, engine: Engine) -> None:
         """See ``AccessKeeper``."""
+        self._engine = engine
         engine.log_access(self._lines)
 
     def sweep(self) -> None:
@@ -55,6 +58,8 @@ class AccessWriter(AccessKeeper):
             self._file.reopen()
         self._lines.flush()
         if missing := self._file.missing:
+            if self._engine is not None:
+                self._engine.count(WorkerWord.ACCESS_LOST, missing)
             log.warning(
                 "%s: %d lines are missing: they could not be written in time", self._path, missing
             )

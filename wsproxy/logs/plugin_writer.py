@@ -21,6 +21,7 @@ from typing import Literal
 from wsproxy._fast.proxy.downstream import Downstream
 from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.pool import Pool
+from wsproxy._fast.state.meters import WorkerWord
 from wsproxy._fast.state.segment import SharedState
 from wsproxy._fast.tell.readable import escape
 from wsproxy._fast.tell.witness import Asked, Chosen, LogLevel, Passed
@@ -100,14 +101,19 @@ class Lines:
         stamp = self._stamp.at(time.time())
         return f"{stamp} {self._pid} {tid % _TIDS:08x} - {_NAMES[level]}: {escape(text)}\n"
 
-    def tend(self, file: LogFile) -> None:
-        """Opens ``file`` anew where that was asked for, and adds how many lines it could not write since this was called last."""
+    def tend(self, file: LogFile) -> int:
+        """
+        How many lines ``file`` could not write since this was called last, which it is told.
+
+        It is opened anew where that was asked for.
+        """
         if self._reopens != self._state.log_reopens:
             self._reopens = self._state.log_reopens
             file.reopen()
         if missing := file.missing:
             text = f"ws_common: log: {missing} lines are missing: they could not be written in time"
             file.add(self.line(0, _WARNING, text))
+        return missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +190,9 @@ class PluginLog(Witness):
         level = self._state.log_level_now(self._configured)
         if level != self._level:
             self._set_level(level)
-        self._lines.tend(self._file)
+        missing = self._lines.tend(self._file)
+        if missing and self._engine is not None:
+            self._engine.count(WorkerWord.PLUGIN_LOST, missing)
 
     def close(self) -> None:
         """See ``Witness``."""

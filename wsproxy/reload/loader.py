@@ -21,10 +21,19 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from wsproxy._fast.state.meters import BlockKind, WorkerWord
 from wsproxy._fast.state.segment import cluster_key, server_key
 from wsproxy.admin.control import outvoted
 from wsproxy.admin.messages import digest_of
-from wsproxy.admin.reloads import MOST_TOLD, Entry, History, LoaderAnswer, LoaderQuestion, Result
+from wsproxy.admin.reloads import (
+    MOST_TOLD,
+    RESULTS,
+    Entry,
+    History,
+    LoaderAnswer,
+    LoaderQuestion,
+    Result,
+)
 from wsproxy.config.model import Config, Log
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import Settings
@@ -111,6 +120,7 @@ class Loader:
         self._kept.note_seen(begun.files)
         self._kept.add(entry)
         self._state.count_reload(_COUNTED[entry.result])
+        self._meter(entry.result)
         _tell(entry, (), is_dry=False)
 
     def _source_of(self, generation: int) -> Source:
@@ -305,6 +315,7 @@ class Loader:
         if not is_dry and entry.result != "unchanged":
             self._kept.add(entry)
             self._state.count_reload(_COUNTED[entry.result])
+        self._meter(entry.result)
         _tell(entry, read.problems, is_dry=is_dry)
         return entry
 
@@ -325,6 +336,21 @@ class Loader:
         return self.generation > 1 and all(
             each.generation != self.generation for each in self._kept.entries
         )
+
+    def _meter(self, result: Result) -> None:
+        """For metrics: in the row behind the workers', where only this process writes these words."""
+        meters = self._state.meters
+        if meters is None:
+            return
+        row, block = meters.workers, BlockKind.WORKER_BLOCK
+        meters.count(row, block, 0, WorkerWord.RELOADS + RESULTS.index(result))
+        if result == "accepted":  # a dry run has changed nothing
+            return
+        now_ms = time.time_ns() // 1_000_000
+        meters.put(row, block, 0, WorkerWord.TRIED_AT, now_ms)
+        meters.put(row, block, 0, WorkerWord.IS_REFUSED, int(result in ("refused", "failed")))
+        if result == "in use":
+            meters.put(row, block, 0, WorkerWord.RELOADED_AT, now_ms)
 
     async def _judge(self, entry: Entry, read: Read, *, is_dry: bool) -> None:
         assert read.config is not None

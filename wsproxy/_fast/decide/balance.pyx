@@ -394,6 +394,14 @@ cdef class Balancer:
             raise ValueError(f"cluster {self.name}: found server {server}; allowed is 0..{self.count - 1}")
         return server
 
+    def weight_now(self, int server) -> int:
+        """LoadBalanceWeight, or what an operator said instead."""
+        return self.weight_of(self.check_server(server))
+
+    def slots(self) -> tuple[int, list[int]]:
+        """The number of the cluster's slot and those of its servers', in file order: what ``Meters`` counts by."""
+        return self.slot - self.state.clusters, [self.servers[at] - self.state.servers for at in range(self.count)]
+
     @property
     def cursors(self) -> tuple[int, int]:
         """Positions among the primaries and among balanced backups at which the next turn goes on."""

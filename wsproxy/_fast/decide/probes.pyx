@@ -10,8 +10,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcmp, memset
 from wsproxy._fast.base.atomics cimport ws_load64
 from wsproxy._fast.base.lock cimport ws_lock, ws_unlock
-from wsproxy._fast.decide.cluster cimport Cluster
+from wsproxy._fast.decide.cluster cimport NEWLY_MARKED, Cluster
 from wsproxy._fast.state.changes cimport PROBE_FAILED, PROBE_OK, PROBER, Evidence
+from wsproxy._fast.state.meters cimport MARKED_DOWN, PROBES_FAILED, PROBES_OK, Meters, add_one
 from wsproxy._fast.state.probed cimport ANSWERS, AWAITED, FAILS, UNPROBED, ProbeSays, is_held_down
 from wsproxy._fast.state.segment cimport KEY_BYTES, ws_server_slot
 from wsproxy._fast.state.segment import server_key
@@ -90,9 +91,19 @@ def note_probe(
     else:
         news = note_failed(cluster, server, now_ms, fall, hold_ms, &evidence)
     ws_unlock(&cluster.slot.lock)
+    if news != NOBODYS:
+        meter(cluster, server, PROBES_OK if ok else PROBES_FAILED)
     if news == WENT_DOWN or news == STAYS_DOWN:
-        cluster.mark_down(server, now_ms, &evidence)
+        if cluster.mark_down(server, now_ms, &evidence) == NEWLY_MARKED:
+            meter(cluster, server, MARKED_DOWN)
     return news
+
+
+cdef void meter(Cluster cluster, int server, int word) noexcept:
+    """One more, in the row behind the workers', which the one prober writes."""
+    cdef Meters meters = cluster.state.meters
+    if meters is not None:
+        add_one(meters.server_block(meters.workers, cluster.server_slot_index(server)), word)
 
 
 cdef ProbeNews note_good(

@@ -1,10 +1,18 @@
 # One configuration as requests see it: Routes, Services, limits, whom it trusts. Frozen.
 
 from libc.stdint cimport int64_t
+from libc.string cimport memcmp
 from wsproxy._fast.decide.cluster cimport Cluster
 from wsproxy._fast.decide.match cimport RouteTable
 from wsproxy._fast.http.fields cimport Limits
 from wsproxy._fast.http.origin cimport Trust, TrustedProxies
+
+
+cdef enum HealthQuestion:
+    NO_ANSWER = -1
+    NOT_HEALTH = 0
+    IS_ALIVE = 1
+    IS_READY = 2
 
 
 cdef class Service:
@@ -44,6 +52,9 @@ cdef class View:
     cdef bint port_of_listener      # AppServerPortPreference="WebserverPort"
     cdef bint passes_trailers       # http.trailers
     cdef bint encodes_targets       # http.non_ascii
+    cdef bytes live_path            # [health]; empty: nobody asks
+    cdef bytes ready_path
+    cdef frozenset health_ports     # where; empty: everywhere
     cdef bint explains              # [explain] trusts somebody
     cdef bytes via                  # our name in the Via of requests; empty: none
     cdef bint on_503                # [retry] on_503
@@ -62,6 +73,15 @@ cdef class View:
     # Whether this status of an answer (>= 500) counts as a failure of the server.
     cdef inline bint is_failure(self, int status) noexcept:
         return self.on_503 if status == 503 else self.errors_mark_down and 500 <= status <= 599
+
+    # Whether wsproxy itself answers a request for this path that came in at this port.
+    cdef inline HealthQuestion health_asked(self, const char* path, Py_ssize_t length, int port) except NO_ANSWER:
+        cdef HealthQuestion found = NOT_HEALTH
+        if length == len(self.ready_path) and memcmp(path, <const char*>self.ready_path, length) == 0:
+            found = IS_READY
+        elif length == len(self.live_path) and memcmp(path, <const char*>self.live_path, length) == 0:
+            found = IS_ALIVE
+        return found if found == NOT_HEALTH or not self.health_ports or port in self.health_ports else NOT_HEALTH
 
     cdef list all_services(self)
     # Whether it is noted from now on which servers were passed over.

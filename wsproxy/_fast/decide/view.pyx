@@ -70,6 +70,9 @@ cdef class View:
         bint trailers=False,
         bint encodes_targets=False,
         bint explains=False,
+        bytes live_path not None=b"",
+        bytes ready_path not None=b"",
+        frozenset health_ports not None=frozenset(),
         bint vhost_matching_compat=False,
         bint port_of_listener=False,
         TrustedProxies trusted_proxies=None,
@@ -102,6 +105,9 @@ cdef class View:
         self.passes_trailers = trailers
         self.encodes_targets = encodes_targets
         self.explains = explains
+        self.live_path = live_path
+        self.ready_path = ready_path
+        self.health_ports = health_ports
         self.vhost_matching_compat = vhost_matching_compat
         self.port_of_listener = port_of_listener
         self.trusted_proxies = TrustedProxies() if trusted_proxies is None else trusted_proxies

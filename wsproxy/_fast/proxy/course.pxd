@@ -1,6 +1,6 @@
 # One request, from its head to the end of its answer.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from wsproxy._fast.base.buffer cimport Buffer
 from wsproxy._fast.decide.decide cimport Choice
 from wsproxy._fast.decide.session_cookie cimport Taking
@@ -42,6 +42,13 @@ cdef class Course(Exchange):
     cdef int noted                  # Noted
     cdef Entry* entry               # of the access log; NULL: none is begun, as always without such a log
     cdef int64_t head_began_us      # when the head began that is not whole yet; 0: with what was read last
+    # What is metered, and the access log has of it: times in us of CLOCK_MONOTONIC, 0: it has not come to that.
+    cdef int64_t began_us           # its first byte
+    cdef bint dripped               # ... came before the rest of its head
+    cdef int64_t first_us           # the head of the answer was here, and that is not counted yet
+    cdef int64_t queued_us          # it waits for a place
+    cdef int64_t given_from         # what its connection had been given before
+    cdef int answered_with          # status of the answer that has begun; 0: none; -1: it is counted how it ended
     # The connection that failed last:
     cdef Py_ssize_t held            # bytes that it had not sent yet
     cdef bint was_reused
@@ -84,6 +91,19 @@ cdef class Course(Exchange):
     # The server that is taken had the request and failed it: without another one's answer the line names it.
     cdef int note_server(self) except -1
     cdef int end_entry(self, int status_of_none, bint whole) except -1
+    # What metrics tell. Each step costs nothing where nobody counts: `engine.row` is NULL then.
+    cdef int note_began(self) noexcept
+    cdef uint64_t* meter(self) noexcept
+    cdef uint64_t* cluster_meter(self) noexcept
+    cdef void meter_request(self) noexcept
+    cdef void meter_whole(self) noexcept
+    cdef void meter_sent(self, bint reused) noexcept
+    cdef void meter_answer(self) noexcept
+    cdef void meter_bytes(self) noexcept
+    cdef void meter_finish(self) noexcept
+    cdef void meter_own(self, int status) noexcept
+    cdef void meter_left(self) noexcept
+    cdef void meter_wait(self, int word) noexcept
     # The slow path answers; the caller asks it to.
     cdef int begin_answer(self) except -1
     # What was kept for a retry is needed no more, but for method and path.

@@ -27,6 +27,10 @@ from wsproxy._fast.proxy.sink cimport no_sink
 from wsproxy._fast.proxy.upstream cimport Upstream
 from wsproxy._fast.state.changes cimport visible_start
 from wsproxy._fast.state.latency cimport ws_note_latency
+from wsproxy._fast.state.meters cimport (
+    ANSWER_BYTES, ANSWERED, BODY_BYTES, CLUSTER_OWN, CUT_FAILED, FAILED, FIRST_BYTE, LEFT_BEFORE, LEFT_WITHIN, QUEUE,
+    QUEUE_LEFT, REQUEST, REQUESTS, REUSED, TOTAL, add_more, add_one, code_index, observe,
+)
 from wsproxy._fast.tell.access_line cimport MOST_SERVER, Ending, Entry
 from wsproxy._fast.tell.mask cimport SessionNames
 from wsproxy._fast.tell.witness cimport DETAIL, describe_head
@@ -124,6 +128,7 @@ cdef class Course(Exchange):
         self.service = None
         self.explained = None
         believe_nothing(&self.origin)
+        self.note_began()
         if self.engine.access is not None:
             self.begin_entry(NULL, data, length)
         return 0
@@ -147,6 +152,99 @@ cdef class Course(Exchange):
             complain("internal error: what was found about clone ids could not be logged", ())
         return 0
 
+    # --- what metrics tell -------------------------------------------------------------------------------------------
+
+    cdef int note_began(self) noexcept:
+        """A request begins, for whoever takes its time."""
+        cdef Engine engine = self.engine
+        if engine.row == NULL and engine.access is None:
+            return 0
+        self.dripped = self.head_began_us != 0
+        self.began_us = self.head_began_us or ws_now_us()
+        self.head_began_us = 0
+        self.given_from = self.sink.given()
+        if engine.row != NULL:
+            self.meter_request()
+        return 0
+
+    cdef uint64_t* meter(self) noexcept:
+        """The block of the server that is taken; only where there is one, and somebody counts."""
+        return self.engine.meters.server_block(
+            self.engine.worker_id, self.service.cluster.servers[self.choice.server] - self.service.cluster.state.servers
+        )
+
+    cdef uint64_t* cluster_meter(self) noexcept:
+        """The block of the cluster; of the worker where the request is no cluster's. Both have answers of our own first."""
+        if self.service is None:
+            return self.engine.row
+        return self.engine.meters.cluster_block(self.engine.worker_id, <Py_ssize_t>self.service.cluster.slot_index())
+
+    cdef void meter_request(self) noexcept:
+        add_one(self.engine.row, REQUESTS)
+        self.first_us = self.queued_us = 0
+        self.answered_with = 0
+
+    cdef void meter_whole(self) noexcept:
+        """All of the request is here. One that came in one piece takes no look at the clock."""
+        if self.engine.row != NULL:
+            observe(self.engine.row, REQUEST, ws_now_us() - self.began_us if self.dripped or self.body.seen else 0)
+
+    cdef void meter_sent(self, bint reused) noexcept:
+        """The request goes to the server that is taken."""
+        if self.engine.row != NULL and reused:
+            add_one(self.meter(), REUSED)
+
+    cdef void meter_answer(self) noexcept:
+        """The server's answer has begun, and is one: its first bytes were good."""
+        cdef uint64_t* block
+        cdef int kind = self.answered_with // 100 - 1
+        if self.first_us and self.choice.server >= 0:
+            block = self.meter()
+            observe(block, FIRST_BYTE, self.first_us - self.asked_us)
+            add_one(block, ANSWERED + (kind if 0 <= kind < 5 else 4))
+        self.first_us = 0
+
+    cdef void meter_bytes(self) noexcept:
+        cdef uint64_t* block
+        if self.choice.server >= 0:
+            block = self.meter()
+            add_more(block, ANSWER_BYTES, (self.sink.given() - self.given_from))
+            if self.body.seen:
+                add_more(block, BODY_BYTES, self.body.seen)
+
+    cdef void meter_finish(self) noexcept:
+        """An answer is over; where all of it came at once, it took as long as its first byte."""
+        cdef int64_t now_us
+        if self.engine.row != NULL and self.choice.server >= 0 and self.answered_with > 0:
+            now_us = self.first_us or ws_now_us()
+            self.meter_answer()
+            observe(self.meter(), TOTAL, now_us - self.began_us)
+            self.meter_bytes()
+
+    cdef void meter_own(self, int status) noexcept:
+        """wsproxy answers by itself; counted once a request."""
+        if self.engine.row != NULL and self.answered_with == 0:
+            self.answered_with = status
+            add_one(self.cluster_meter(), CLUSTER_OWN + code_index(status))
+
+    cdef void meter_left(self) noexcept:
+        """The client is gone before its answer was whole, unless it was us who cut it off."""
+        if self.engine.row == NULL or self.answered_with < 0 or self.service is None:
+            return
+        self.meter_answer()
+        add_one(self.cluster_meter(), LEFT_WITHIN if self.answered_with else LEFT_BEFORE)
+        self.meter_bytes()
+        self.answered_with = -1
+
+    cdef void meter_wait(self, int word) noexcept:
+        """The wait in the queue is over."""
+        cdef uint64_t* block
+        if self.engine.row != NULL and self.queued_us:
+            block = self.cluster_meter()
+            add_one(block, word)
+            observe(block, QUEUE, ws_now_us() - self.queued_us)
+        self.queued_us = 0
+
     # --- the access log ----------------------------------------------------------------------------------------------
 
     cdef int begin_entry(self, RequestHead* head, const char* data, Py_ssize_t length) except -1:
@@ -155,9 +253,8 @@ cdef class Course(Exchange):
         self.entry = engine.access.begin(
             head, data, length, &self.origin, port, self.number, <SessionNames>self.view.session_names
         )
-        self.entry.began_us = self.head_began_us or ws_now_us()
-        self.entry.given = self.sink.given()
-        self.head_began_us = 0
+        self.entry.began_us = self.began_us
+        self.entry.given = self.given_from
         return 0
 
     cdef int enter_answer(self, int status, Py_ssize_t head_len) except -1:
@@ -209,6 +306,7 @@ cdef class Course(Exchange):
         elif self.choice.place:
             self.service.cluster.leave(self.choice.place, self.engine.worker_id, ws_now_ms())
             self.choice.place = 0
+            self.meter_wait(QUEUE_LEFT)
         self.upstream = None
         if self.session.length:
             buffer_clear(&self.session)
@@ -254,9 +352,13 @@ cdef class Course(Exchange):
         cdef int status = self.engine.response.status
         cdef Py_ssize_t asked_len
         cdef const char* asked
-        cdef int64_t down_ms
+        cdef int64_t down_ms, now_us
         self.response_started = True
-        ws_note_latency(&self.service.cluster.servers[self.choice.server].latency, ws_now_us() - self.asked_us)
+        now_us = ws_now_us()
+        ws_note_latency(&self.service.cluster.servers[self.choice.server].latency, now_us - self.asked_us)
+        if self.engine.row != NULL:
+            self.first_us = now_us
+            self.answered_with = status
         if status < 500 or not self.view.is_failure(status):
             asked = self.find_asked(&asked_len)
             down_ms = self.service.cluster.mark_up(
@@ -275,6 +377,7 @@ cdef class Course(Exchange):
         return 0
 
     cdef int answer_goes_on(self) except -1:
+        self.meter_answer()
         return self.forget_sent()
 
     cdef int forget_sent(self) except -1:
@@ -296,6 +399,7 @@ cdef class Course(Exchange):
 
     cdef int finish(self) except -1:
         """The answer is handed over; the client's side may go on to the next request."""
+        self.meter_finish()
         if self.entry != NULL:
             self.end_entry(LEFT_STATUS, not self.sink.is_broken())
         self.release()
@@ -328,6 +432,9 @@ cdef class Course(Exchange):
         return not self.half_closed and self.sink.half_close()
 
     cdef int end_tunnel(self, bint clean) except -1:
+        if self.engine.row != NULL:
+            self.meter_answer()
+            self.meter_bytes()
         if self.entry != NULL:
             self.end_entry(LEFT_STATUS, clean)
         self.release()
@@ -352,9 +459,15 @@ cdef class Course(Exchange):
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
         self.note_server()
         if self.response_started:
+            if self.engine.row != NULL:
+                self.meter_answer()
+                self.meter_bytes()
+                self.answered_with = -1
+                add_one(self.meter(), FAILED + CUT_FAILED)
             self.ask_answer_cut(kind, error)
             self.release()
             return self.sink.abort()
+        self.first_us = self.answered_with = 0  # what may have begun was none
         self.enter(CONNECTING)
         self.await_client()
         if not self.request_done:
@@ -363,6 +476,8 @@ cdef class Course(Exchange):
 
     cdef int client_gone(self) except -1:
         cdef int phase = self.phase
+        if phase == CONNECTING or phase == RELAYING or phase == ANSWERING:
+            self.meter_left()
         self.enter(CLOSED)
         if self.entry != NULL:
             self.end_entry(LEFT_STATUS, False)
@@ -437,6 +552,7 @@ cdef class Course(Exchange):
 
     cdef int drop(self) except -1:
         """Ends the exchange and the connection without an answer."""
+        self.answered_with = -1
         if self.entry != NULL:
             self.end_entry(DROPPED_STATUS, False)
         try:

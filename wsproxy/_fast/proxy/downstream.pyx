@@ -14,7 +14,7 @@ from wsproxy._fast.base.atomics cimport ws_count
 from wsproxy._fast.base.buffer cimport OUT_SIZE, Buffer, buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.affinity cimport collect_clone_ids, read_value
-from wsproxy._fast.decide.cluster cimport WAITS, Cluster
+from wsproxy._fast.decide.cluster cimport ALL_FULL, NEWLY_MARKED, WAITS, Cluster, MarkDown
 from wsproxy._fast.decide.decide cimport Choice, decide_again, decide_waited, strike_off
 from wsproxy._fast.decide.edits cimport Session, edit_response
 from wsproxy._fast.decide.session_cookie cimport TAKE_NOTHING
@@ -33,6 +33,10 @@ from wsproxy._fast.proxy.pool cimport Pool, pool_of
 from wsproxy._fast.proxy.sink cimport NO_BODY
 from wsproxy._fast.proxy.upstream cimport Upstream
 from wsproxy._fast.state.changes cimport Evidence
+from wsproxy._fast.state.meters cimport (
+    CONNECT, FAILED, MARKED_DOWN, QUEUE_FULL, QUEUE_SERVED, QUEUE_VAIN, QUEUED, RETRIED_OTHER, RETRIED_SAME, TRY_FAILURES,
+    TryFailure, add_one, observe,
+)
 from wsproxy._fast.state.tried cimport has_tried_none
 from wsproxy._fast.tell.witness cimport describe_choice, describe_head
 
@@ -238,6 +242,7 @@ cdef class Downstream(Intake):
         ``error`` (an errno or 0), ``detail`` (in words) and the request are recorded as evidence.
         """
         cdef Evidence evidence
+        cdef MarkDown mark
         cdef bytes words = detail.encode("utf-8", "backslashreplace")
         self.check_taken()
         evidence.worker = self.engine.worker_id
@@ -247,7 +252,10 @@ cdef class Downstream(Intake):
         evidence.head = self.find_asked(&evidence.head_len)
         evidence.request_number = self.number
         self.choice.probe = False  # the mark ends it: one that begins now is another request's
-        return <int>self.service.cluster.mark_down(self.choice.server, ws_now_ms(), &evidence)
+        mark = self.service.cluster.mark_down(self.choice.server, ws_now_ms(), &evidence)
+        if mark == NEWLY_MARKED and self.engine.row != NULL:
+            add_one(self.meter(), MARKED_DOWN)
+        return <int>mark
 
     def try_until(self, double seconds) -> None:
         """
@@ -260,9 +268,19 @@ cdef class Downstream(Intake):
         self.await_client()
 
     def count_failure(self) -> None:
-        """One more failed try at the server."""
+        """One more failed try at the server; why is said in ``meter_failure``."""
         self.check_taken()
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
+
+    def meter_failure(self, TryFailure failure) -> None:
+        """A try at the server that is taken failed, for metrics."""
+        if self.engine.row != NULL and self.choice.server >= 0 and 0 <= failure < TRY_FAILURES:
+            add_one(self.meter(), FAILED + failure)
+
+    def meter_connect(self, int64_t us) -> None:
+        """A connection to the server that is taken was there after so many microseconds."""
+        if self.engine.row != NULL and self.choice.server >= 0:
+            observe(self.meter(), CONNECT, us)
 
     def join_queue(self) -> int:
         """
@@ -282,6 +300,12 @@ cdef class Downstream(Intake):
         self.choice.server = cluster.join(
             self.engine.worker_id, ws_now_ms(), wanted, &self.choice.tried, &self.choice.probe, &self.choice.place
         )
+        if self.engine.row != NULL:
+            if self.choice.server == WAITS:
+                self.queued_us = ws_now_us()
+                add_one(self.cluster_meter(), QUEUED)
+            elif self.choice.server == ALL_FULL:
+                add_one(self.cluster_meter(), QUEUE_FULL)
         if self.half_closed and self.has_left(self.request_done):
             self.sink.close()
         return self.after_wait()
@@ -325,6 +349,7 @@ cdef class Downstream(Intake):
     cdef int after_wait(self) except? -1:
         if self.choice.server == WAITS:
             return WAITS
+        self.meter_wait(QUEUE_SERVED if self.choice.server >= 0 else QUEUE_VAIN)
         self.choice.place = 0
         if self.choice.server >= 0:
             self.reread_session()
@@ -354,6 +379,10 @@ cdef class Downstream(Intake):
             self.engine.decider.let_go()
             return chosen
         self.service.cluster.release(before.server, self.engine.worker_id, before.probe)
+        if chosen >= 0 and self.engine.row != NULL:
+            self.choice.server = before.server
+            add_one(self.meter(), RETRIED_OTHER)
+            self.choice.server = chosen
         self.follow_session()
         self.engine.decider.let_go()
         if chosen >= 0:
@@ -496,6 +525,8 @@ cdef class Downstream(Intake):
     def pardon(self) -> None:
         """The failed connection was a reused one and does not count; that is believed once a request."""
         self.pardoned = True
+        if self.engine.row != NULL and self.choice.server >= 0:
+            add_one(self.meter(), RETRIED_SAME)
 
     def count_timeout_retry(self) -> None:
         """One retry because of ServerIOTimeout; ServerIOTimeoutRetry limits them."""
@@ -506,6 +537,8 @@ cdef class Downstream(Intake):
         if self.phase == CONNECTING:
             self.release()
             self.enter(ANSWERING)
+        if self.engine.row != NULL and self.answered_with == 0:
+            self.meter_own(int(data[9:12]))
         if self.entry != NULL and not (self.response_started and self.entry.status):
             self.enter_answer(int(data[9:12]), data.find(b"\r\n\r\n") + 4)
         self.response_started = True

@@ -1,12 +1,13 @@
 # What the connections of one worker share: the present View, scratch, the slow path.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from wsproxy._fast.decide.decide cimport Decider
 from wsproxy._fast.decide.view cimport View
 from wsproxy._fast.http.head cimport ResponseHead
 from wsproxy._fast.net.stream cimport Hub
 from wsproxy._fast.proxy.slow cimport Listener, Slow
 from wsproxy._fast.state.client_counts cimport ClientCounts
+from wsproxy._fast.state.meters cimport Meters
 from wsproxy._fast.tell.access_line cimport AccessLog
 
 
@@ -22,10 +23,16 @@ cdef class Engine(Hub):
     # loglines.LogLevel of what it is told of requests that go well; 0: nothing. The one thing that they are asked for it.
     cdef int witness_level
     cdef AccessLog access           # gets a line for each request; None: nobody does. Set once: see `log_access`
+    cdef Meters meters              # what metrics tell; None: nobody counts
+    cdef uint64_t* row              # the worker's there; NULL: the same
     cdef ClientCounts client_counts  # limits.client_connections; None: no limit
     cdef int64_t most_of_client
     cdef readonly long long refused_connections  # because of it
     cdef readonly int lingering     # clients whose connection ends in order: see `linger`
     cdef int most_lingering
-    cdef readonly bint draining
+    cdef readonly bint draining     # connections end with their answers
+    cdef bint is_stopping           # ... because the worker ends
     cdef readonly long long requests
+
+    # So many more of what `WorkerWord` names, where anybody counts.
+    cpdef int count(self, int word, int64_t more=*) except -1

@@ -21,13 +21,14 @@ from wsproxy._fast.base.borrowed cimport ws_assert_let_go, ws_spoil
 from wsproxy._fast.base.buffer cimport OUT_SIZE
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.decide.decide cimport Decider
-from wsproxy._fast.decide.view cimport View
+from wsproxy._fast.decide.view cimport Service, View
 from wsproxy._fast.http.head cimport ResponseHead
 from wsproxy._fast.net.pipe cimport Pipe
 from wsproxy._fast.net.stream cimport Hub, Stream
 from wsproxy._fast.proxy.pool cimport Pool
 from wsproxy._fast.proxy.slow cimport Slow
 from wsproxy._fast.state.client_counts cimport ClientCounts
+from wsproxy._fast.state.meters cimport IDLE, SERVER_BLOCK, WORKER_BLOCK, Meters
 from wsproxy._fast.tell.access_line cimport AccessLog
 from wsproxy._fast.tell.mask cimport SessionNames
 
@@ -50,13 +51,18 @@ cdef class Engine(Hub):
         ClientCounts client_counts=None,
         int64_t most_of_client=0,
         Pipe pipe=None,
+        Meters meters=None,
     ):
+        if meters is not None and not 0 <= worker_id < meters.workers:
+            raise ValueError(f"found worker {worker_id}; allowed is one of the {meters.workers} that are metered")
         if client_counts is not None and not 0 <= worker_id < client_counts.workers:
             raise ValueError(f"found worker {worker_id}; allowed is one of the {client_counts.workers} that are counted for")
         self.worker_id = worker_id
         self.decider = Decider(worker_id)
         self.pipe = pipe
         self.client_counts = client_counts
+        self.meters = meters
+        self.row = NULL if meters is None else meters.row(worker_id)
         self.most_of_client = most_of_client
         self.most_lingering = most_lingering
         self.slow = slow
@@ -121,18 +127,57 @@ cdef class Engine(Hub):
             raise RuntimeError("the engine has an access log")
         self.access = access
 
+    cpdef int count(self, int word, int64_t more=1) except -1:
+        return 0 if self.meters is None else self.meters.count(self.worker_id, WORKER_BLOCK, 0, word, more)
+
+    def note_idle(self) -> None:
+        """Says how many warm connections there are to each server; called about once a second."""
+        cdef Service service
+        cdef Py_ssize_t slot
+        cdef set pools
+        cdef int at, idle
+        cdef dict found = {}
+        if self.row == NULL:
+            return
+        for view in self.views_in_use():
+            for service in (<View>view).all_services():
+                for at in range(len(service.pools)):
+                    slot = service.cluster.servers[at] - service.cluster.state.servers
+                    pools = found.setdefault(slot, set())
+                    pools.add(service.pools[at])
+                    pools.add(service.secure_pools[at])
+        for slot, pools in found.items():
+            idle = 0
+            for pool in pools:
+                idle += len((<Pool>pool).idle)
+            self.meters.put(self.worker_id, SERVER_BLOCK, slot, IDLE, idle)
+
     @property
     def limits_clients(self) -> bool:
         """Whether there is a limit for the connections of a client."""
         return self.client_counts is not None
 
+    def take_leave(self, bint wanted) -> None:
+        """
+        Whether connections end with their answers, as an operator drains the whole proxy; idle ones end now.
+
+        Who has only connected has all its time for a first request: it may be a balancer's that does not know yet.
+        """
+        cdef Stream client
+        if self.is_stopping or self.draining == wanted:
+            return
+        self.draining = wanted
+        for client in self.streams() if wanted else ():
+            if client.serves_client() and client.is_idle() and client.is_quiet():
+                client.close()
+
     def drain(self) -> int:
         """Ends idle clients now and the others after their exchange; returns how many are left, those that linger too."""
         cdef int left = 0
         cdef int64_t now_ms = ws_now_ms()
-        cdef bint first = not self.draining
+        cdef bint first = not self.is_stopping
         cdef Stream client
-        self.draining = True
+        self.draining = self.is_stopping = True
         for client in self.streams():
             if client.serves_client():
                 if client.is_idle() and client.is_quiet():  # else its next request came before it could know

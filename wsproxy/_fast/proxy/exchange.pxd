@@ -79,6 +79,7 @@ cdef class Exchange:
     cdef int ask_has_room(self) except -1
     cdef int ask_refuse(self, int error) except -1
     cdef int ask_last_hop(self, bint is_options) except -1
+    cdef int ask_health(self, bint ok) except -1
     cdef int ask_no_route(self, bytes method, bytes target, bytes host, int port, bytes path) except -1
     cdef int ask_too_large(self) except -1
     cdef int ask_timed_out(self) except -1

@@ -133,6 +133,13 @@ cdef class Exchange:
             self.slow_failed("last_hop")
         return 0
 
+    cdef int ask_health(self, bint ok) except -1:
+        try:
+            self.engine.slow.health(self, ok)
+        except Exception:
+            self.slow_failed("health")
+        return 0
+
     cdef int ask_no_route(self, bytes method, bytes target, bytes host, int port, bytes path) except -1:
         try:
             self.engine.slow.no_route(self, method, target, host, port, path)

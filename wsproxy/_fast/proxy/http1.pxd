@@ -10,6 +10,7 @@ cdef class Http1(Lingering):
     cdef bint yields                # a request is pending that could be taken up, but others have their turn first
     cdef Py_ssize_t scanned         # of pending: no head ends before
     cdef bint was_used              # at least one request came
+    cdef bint is_metered            # it is counted as open
     cdef object introduction        # (peer, own address), each (host, port), where a PROXY header said it; else None
     cdef Admission admission        # whether it is counted among the connections of its client ...
     cdef uint64_t client            # ... who has this number there

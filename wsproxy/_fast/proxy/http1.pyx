@@ -25,6 +25,7 @@ from wsproxy._fast.proxy.exchange cimport ANSWERING, CLOSED, IDLE, LINGERING, RE
 from wsproxy._fast.proxy.linger cimport Lingering
 from wsproxy._fast.proxy.sink cimport LENGTH_BODY, no_sink
 from wsproxy._fast.state.client_counts cimport COUNTED, NOT_ASKED, REFUSED, UNCOUNTED
+from wsproxy._fast.state.meters cimport CLOSED_CLIENTS, OPENED, REFUSED_CLIENTS, add_one
 
 cdef enum:
     # A connection that waited in the listen queue when the worker was told to stop has so long for its first request.
@@ -59,6 +60,9 @@ cdef class Http1(Lingering):
     cdef int opened(self) except -1:
         """Who came, and how: asked once a connection."""
         cdef bytes constant, local_host
+        if self.engine.row != NULL:
+            self.is_metered = True
+            add_one(self.engine.row, OPENED)
         if self.introduction is not None:
             peername, sockname = self.introduction
             self.introduction = None  # memory of each idle connection
@@ -91,6 +95,7 @@ cdef class Http1(Lingering):
                     )
             if self.admission == REFUSED:
                 self.engine.refused_connections += 1
+                self.engine.count(REFUSED_CLIENTS)
                 self.engine.slow.client_refused(self.exchange.peer.decode())
         return self.admission != REFUSED
 
@@ -283,7 +288,7 @@ cdef class Http1(Lingering):
         if size == 0:
             if self.scanned == 0:
                 self.deadline_ms = ws_now_ms() + self.exchange.view.head_timeout_ms
-                if self.engine.access is not None:
+                if self.engine.row != NULL or self.engine.access is not None:
                     self.exchange.head_began_us = ws_now_us()
             self.scanned = length
             return 0
@@ -395,6 +400,9 @@ cdef class Http1(Lingering):
 
     cdef int lost(self, object error) except -1:
         self.uncount()
+        if self.is_metered:
+            self.is_metered = False
+            add_one(self.engine.row, CLOSED_CLIENTS)
         if self.is_lingering:
             self.is_lingering = False
             self.engine.lingering -= 1

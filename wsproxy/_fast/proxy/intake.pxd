@@ -14,6 +14,7 @@ cdef class Intake(Course):
     # The steps of `start`, in their order.
     cdef int begin_request(self, RequestHead* head, const char* data, Py_ssize_t length) except -1
     cdef int believe_proxy(self, RequestHead* head) noexcept
+    cdef bint is_health(self, RequestHead* head) except -1
     cdef bint find_service(self, RequestHead* head, MatchResult* found) except -1
     cdef tuple describe_unmatched(self, RequestHead* head)
     cdef Py_ssize_t send_on(

@@ -10,6 +10,7 @@ reading of the other. How exchanges end is ``course``'s part.
 """
 
 from libc.stdint cimport int64_t
+from libc.string cimport memcmp
 from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.cluster cimport ALL_FULL
@@ -17,6 +18,7 @@ from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, decide_
 from wsproxy._fast.decide.edits cimport edit_request
 from wsproxy._fast.decide.match cimport MatchResult
 from wsproxy._fast.decide.session_cookie cimport TAKE_ALL, TAKE_NOTHING, TAKE_OURS
+from wsproxy._fast.decide.view cimport IS_ALIVE, NOT_HEALTH, HealthQuestion
 from wsproxy._fast.decide.writers cimport MOST_FOUND, Found, find_misfits, is_news, taking_of
 from wsproxy._fast.http.chunked cimport CHUNK_DONE, ChunkState, begin_chunks, scan_chunks
 from wsproxy._fast.http.fields cimport HEAD_TOO_LARGE, PRIVATE_FAILOVER
@@ -50,6 +52,8 @@ cdef class Intake(Course):
         self.body.left -= count
         self.body.seen += count
         self.request_done = self.body.left == 0
+        if self.request_done:
+            self.meter_whole()
         self.await_client()
         self.asked_us = ws_now_us()
         self.upstream.touch()
@@ -76,6 +80,8 @@ cdef class Intake(Course):
             self.begin_answer()
             self.ask_last_hop(head.is_options)
             return size
+        if (self.view.ready_path or self.view.live_path) and self.is_health(head):
+            return size
         if not self.find_service(head, &found):
             return size
         return self.send_on(head, &found, data, length)
@@ -100,6 +106,7 @@ cdef class Intake(Course):
         self.takes_trailers = self.view.passes_trailers and head.fields.te_trailers
         self.keep_alive = head.keep_alive and not engine.draining
         self.body.seen = 0
+        self.note_began()
         if engine.access is not None:
             self.begin_entry(head, data, length)
         if head.fields.chunked:
@@ -112,6 +119,8 @@ cdef class Intake(Course):
         else:
             self.body.kind = NO_BODY
         self.request_done = self.body.kind == NO_BODY
+        if self.request_done:
+            self.meter_whole()
         # With a body, and where it is unclear whose turn it is, it stays an ordinary request.
         self.upgrades = None
         if head.fields.connection_upgrade and self.request_done and not head.is_head:
@@ -134,6 +143,20 @@ cdef class Intake(Course):
         believe(self.view.trusted_proxies, self.view.trust, head, &self.origin)
         self.default_port = DEFAULT_TLS_PORT if client_is_secure(&self.origin) else DEFAULT_PORT
         return 0
+
+    cdef bint is_health(self, RequestHead* head) except -1:
+        """Whether a load balancer asks how we are, and has its answer; neither metrics nor the witness hear of that."""
+        cdef HealthQuestion asked
+        if not (head.is_head or head.method_len == 3 and memcmp(head.method, b"GET", 3) == 0):
+            return False
+        asked = self.view.health_asked(head.target, head.path_len, self.local_port)
+        if asked == NOT_HEALTH:
+            return False
+        self.service = None
+        self.answered_with = -1
+        self.begin_answer()
+        self.ask_health(asked == IS_ALIVE or not self.engine.draining)
+        return True
 
     cdef bint find_service(self, RequestHead* head, MatchResult* found) except -1:
         """Finds the Route; False: none takes the request, or not a body of this size, and the slow path answers."""
@@ -336,6 +359,7 @@ cdef class Intake(Course):
     cdef int hand_over(self, Upstream upstream) except -1:
         """The exchange belongs to this connection now; the caller sends the request right after."""
         self.upstream = upstream
+        self.meter_sent(upstream.exchanges > 0)
         self.try_until_ms = 0
         self.enter(RELAYING)
         self.await_client()
@@ -357,6 +381,8 @@ cdef class Intake(Course):
                 return used
             self.request_done = self.body.chunks.phase == CHUNK_DONE
         self.body.seen = <int64_t>self.body.chunks.payload if self.body.kind == CHUNKED_BODY else self.body.seen + used
+        if self.request_done and self.body.kind != NO_BODY:
+            self.meter_whole()
         return used
 
     cdef Py_ssize_t relay_body(self, const char* data, Py_ssize_t length) except -1:

@@ -137,7 +137,7 @@ cdef class Lingering(Stream):
         cdef int64_t limit_ms = self.exchange.view.body_timeout_ms
         cdef int64_t received
         cdef bint moves = self.was_confirmed(&received)
-        if self.engine.draining and not held:
+        if self.engine.is_stopping and not held:
             unread = 0  # what the kernel has it sends without us
             moves = False
         if moves or unread < self.unsent:
@@ -149,7 +149,7 @@ cdef class Lingering(Stream):
                 return self.cut_off(held)
         if unread == 0:
             limit_ms = self.exchange.view.linger_timeout_ms
-            if self.engine.draining:
+            if self.engine.is_stopping:
                 limit_ms = min(limit_ms, <int64_t>HURRIED_LINGER_MS)
             if self.engine.lingering > self.engine.most_lingering:
                 limit_ms = 0

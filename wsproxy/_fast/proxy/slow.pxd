@@ -21,6 +21,7 @@ cdef class Slow:
     # It answers from here on.
     cpdef refuse(self, object exchange, int error)
     cpdef last_hop(self, object exchange, bint is_options)
+    cpdef health(self, object exchange, bint ok)
     cpdef no_route(self, object exchange, bytes method, bytes target, bytes host, int port, bytes path)
     cpdef too_large(self, object exchange)
     cpdef timed_out(self, object exchange)

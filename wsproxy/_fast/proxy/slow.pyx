@@ -57,6 +57,9 @@ cdef class Slow:
     cpdef last_hop(self, object exchange, bint is_options):
         raise NotImplementedError
 
+    cpdef health(self, object exchange, bint ok):
+        raise NotImplementedError
+
     cpdef no_route(self, object exchange, bytes method, bytes target, bytes host, int port, bytes path):
         raise NotImplementedError
 

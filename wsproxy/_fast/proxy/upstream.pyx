@@ -402,7 +402,7 @@ cdef class Upstream(Stream):
         cdef Exchange exchange = self.exchange
         cdef bint reusable = (
             clean and self.keep_alive and exchange.request_done and not self.write_broken and not self.closing
-            and not self.write_paused and not self.engine.draining and not self.count_unsent()
+            and not self.write_paused and not self.engine.is_stopping and not self.count_unsent()
         )
         self.exchange = None
         buffer_clear(&self.pending)

@@ -26,6 +26,8 @@ cpdef enum ChangeKind:
     MARK_CLEARED = 19       # a down mark is gone before anybody answered
     REQUEST_KILLED = 20
     LOG_LEVEL_SET = 21      # of http_plugin.log, so of no server
+    PROXY_DRAIN_ON = 22     # the whole proxy
+    PROXY_DRAIN_OFF = 23
 
 cdef enum:
     # As the worker of an Evidence: whoever is none.

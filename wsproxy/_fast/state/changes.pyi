@@ -16,6 +16,8 @@ class ChangeKind(IntEnum):
     MARK_CLEARED = 19
     REQUEST_KILLED = 20
     LOG_LEVEL_SET = 21
+    PROXY_DRAIN_ON = 22
+    PROXY_DRAIN_OFF = 23
 
 class Change(NamedTuple):
     number: int

@@ -6,6 +6,7 @@ from wsproxy._fast.state.board cimport Board
 from wsproxy._fast.state.changes cimport ChangeRing
 from wsproxy._fast.state.client_counts cimport ClientCounts
 from wsproxy._fast.state.latency cimport ws_latency
+from wsproxy._fast.state.meters cimport Meters
 from wsproxy._fast.state.operator cimport ws_operator
 from wsproxy._fast.state.queue cimport SharedQueue
 from wsproxy._fast.state.seen cimport ws_seen
@@ -82,6 +83,7 @@ cdef extern from *:
         int32_t file_log_level;       /* the configured one, as a reload found it; 0: that of the start */
         int32_t log_reopens;          /* how often that file was to be opened anew */
         int32_t wants_prober;         /* the configuration that holds has probes */
+        int32_t is_drained;           /* an operator's word on the whole proxy: it is not ready, and connections end */
         int64_t generation;          /* number of the configuration that holds; the one of the start is 1 */
         uint64_t unrouted;            /* requests that wsproxy answered 404: no Route takes them */
         uint64_t unserved;            /* requests that wsproxy answered 5xx */
@@ -97,6 +99,7 @@ cdef extern from *:
         int32_t file_log_level
         int32_t log_reopens
         int32_t wants_prober
+        int32_t is_drained
         int64_t generation
         uint64_t unrouted
         uint64_t unserved
@@ -168,6 +171,7 @@ cdef class SharedState:
     cdef readonly TakeoverTable takeovers
     cdef readonly ClientCounts client_counts  # None: nobody counts
     cdef readonly Board board       # None: nobody asks what workers do
+    cdef readonly Meters meters     # None: nobody counts what metrics tell
     cdef dict queues                # index of a cluster's slot -> SharedQueue, as far as they were needed here
     cdef dict sessions              # the same -> ClusterSessions
     cdef int bells[128]             # eventfds that wake workers; -1 none

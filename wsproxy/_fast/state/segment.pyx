@@ -29,6 +29,7 @@ from wsproxy._fast.base.memory cimport ws_map_shared, ws_unmap
 from wsproxy._fast.state.board cimport Board
 from wsproxy._fast.state.changes cimport ChangeRing, read_changes
 from wsproxy._fast.state.client_counts cimport ClientCounts
+from wsproxy._fast.state.meters cimport CLUSTER_BLOCK, DEATHS, SERVER_BLOCK, WORKER_BLOCK, Meters
 from wsproxy._fast.state.queue cimport GRANTED, MOST_WAITERS, Queue, SharedQueue, queue_forget
 from wsproxy._fast.state.takeover cimport REASONS, ClusterSessions, TakeoverTable, ws_sessions
 
@@ -236,6 +237,15 @@ cdef class SharedState:
     def wants_prober(self, bint wanted) -> None:
         ws_store32(&self.header.wants_prober, wanted)
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether an operator drains the whole proxy: it is not ready, and connections end with their answers."""
+        return bool(ws_load32(&self.header.is_drained))
+
+    @is_drained.setter
+    def is_drained(self, bint drained) -> None:
+        ws_store32(&self.header.is_drained, drained)
+
     def twin(self) -> SharedState:
         """Another state with the same slots for the same names, and nothing in them yet: for ``copy_to``."""
         cdef SharedState other = SharedState(self.server_capacity, self.cluster_capacity)
@@ -320,6 +330,8 @@ cdef class SharedState:
                 and total_inflight(&self.servers[at]) == 0
             ):
                 memset(&self.servers[at], 0, sizeof(ws_server_slot))
+                if self.meters is not None:
+                    self.meters.empty(SERVER_BLOCK, at)
                 del self.server_index[key]
                 self.free_servers.append(at)
                 freed += 1
@@ -340,6 +352,8 @@ cdef class SharedState:
         slot.left_ms = slot.left_at = 0
         memset(slot.key, 0, KEY_BYTES)
         memset(self.sessions_of(at).at, 0, sizeof(ws_sessions))
+        if self.meters is not None:
+            self.meters.empty(CLUSTER_BLOCK, at)
         return 0
 
     @property
@@ -437,6 +451,11 @@ cdef class SharedState:
         check_worker(workers - 1)
         self.board = Board(workers)
 
+    def open_meters(self, int workers) -> None:
+        """Makes what metrics are counted in, for so many workers; once, before the first fork."""
+        check_worker(workers - 1)
+        self.meters = Meters(workers, self.server_capacity, self.cluster_capacity)
+
     def open_bells(self, int workers) -> None:
         """Makes what wakes a worker whose waiter may go on, for so many workers; once, before the first fork."""
         cdef int worker
@@ -485,6 +504,8 @@ cdef class SharedState:
         """
         cdef int given_back = self.give_back(worker_id)
         self.forget_waiters(worker_id)
+        if self.meters is not None:
+            self.meters.count(self.meters.workers, WORKER_BLOCK, 0, DEATHS)
         return given_back
 
     cdef int give_back(self, int worker_id) except -1:
@@ -499,6 +520,8 @@ cdef class SharedState:
             ws_swap_if32(&slot.probe_by, worker_id + 1, 0)
         if self.client_counts is not None:
             self.client_counts.forget(worker_id)
+        if self.meters is not None:
+            self.meters.forget(worker_id, self.header.server_count)
         return given_back
 
     cdef bint forget_waiters(self, int worker_id) except -1:
