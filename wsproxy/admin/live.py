@@ -14,6 +14,7 @@ from pathlib import Path
 from wsproxy._fast.decide.decide import Decider
 from wsproxy._fast.state.changes import Change
 from wsproxy._fast.state.segment import SharedState
+from wsproxy.admin.certificates import Certificates
 from wsproxy.admin.control import Control
 from wsproxy.admin.control_messages import ConfigStatus, ServersAnswer
 from wsproxy.admin.messages import (
@@ -26,10 +27,12 @@ from wsproxy.admin.messages import (
     WorkerStatus,
     digest_of,
 )
+from wsproxy.admin.metrics import MetricsPage
 from wsproxy.admin.wall_clock import iso_of
 from wsproxy.dataplane.explained import request_id
 from wsproxy.dataplane.plan import Plan, plan_again
 from wsproxy.dataplane.view import make_view
+from wsproxy.errors import StartError
 from wsproxy.explain.explain import Explainer, read_asked, split_url
 from wsproxy.logs.plugin_writer import LEVELS, LogPlan
 
@@ -53,11 +56,13 @@ class LiveProxy:
     def __init__(self, facts: ProxyFacts) -> None:
         """Builds what decides; the state itself is copied anew for each question."""
         self._facts = facts
+        self._certificates = Certificates(facts.plan.settings.listeners)
         self.take_plan(facts.plan)
 
     def take_plan(self, plan: Plan) -> None:
         """From now on the proxy goes by this one."""
         self._plan = plan
+        self._page: MetricsPage | None = None  # made when somebody asks
         self._copy = plan.state.twin()
         again = plan_again(plan, self._copy)
         again.apply()
@@ -123,7 +128,31 @@ class LiveProxy:
             status.plugin_log_level,
             rows,
             status.reloads,
+            drained=self._plan.state.is_drained,
         )
+
+    def why_not_ready(self) -> str:
+        """Why clients had better go elsewhere; empty: they are served. # I/O."""
+        state = self._plan.state
+        if state.is_drained:
+            return "an operator drains the proxy"
+        # A worker says by which configuration it goes as soon as it has one.
+        if state.newest_generation(self._facts.worker_count) == 0:
+            return "not every worker has its configuration yet"
+        return "" if self.workers() else "no worker runs"
+
+    def metrics(self) -> bytes:
+        """
+        The page of metrics. # I/O.
+
+        Raises:
+            StartError: nobody counts for this proxy.
+        """
+        if self._plan.state.meters is None:
+            raise StartError("found a proxy without meters; allowed is one that serves")
+        if self._page is None:
+            self._page = MetricsPage(self.status, self._plan, self._certificates)
+        return self._page.text()
 
     def explain(self, question: ExplainQuestion) -> ExplainAnswer:
         """

@@ -1,0 +1,242 @@
+"""The page of metrics: every metric is told as it is documented, of the clusters that are wanted, and Prometheus takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.certificates import Authority
+from tests.support.operators import drain
+from tests.support.promtool import promtool
+from wsproxy._fast.state.meters import BlockKind, ServerWord, WorkerWord
+from wsproxy._fast.state.segment import SharedState, now_ms
+from wsproxy.admin.certificates import Certificates
+from wsproxy.admin.live import LiveProxy, ProxyFacts
+from wsproxy.admin.messages import Status, WorkerStatus
+from wsproxy.admin.metric_names import METRICS
+from wsproxy.admin.metrics import MetricsPage
+from wsproxy.config.settings import (
+    CertificateSettings,
+    FallbackSettings,
+    ListenerSettings,
+    Settings,
+)
+from wsproxy.config.settings_told import MetricsSettings
+from wsproxy.config.xml import load_config
+from wsproxy.dataplane.plan import Plan, build_plan
+from wsproxy.errors import StartError
+
+STATUS = Status(
+    "1.2", 7, "2026-11-30T10:00:00+00:00", "/x/plugin-cfg.xml", "abc", 2, [WorkerStatus(0, 8)], "", ""
+)  # fmt: skip
+
+
+def xml(clusters: int, servers: int, limit: int = -1) -> str:
+    made = "".join(
+        f'<ServerCluster Name="c{at}">'
+        + "".join(
+            f'<Server Name="s{each}" CloneID="c{each}" MaxConnections="{limit}">'
+            f'<Transport Hostname="127.0.0.1" Port="{each + 1}"/></Server>'
+            for each in range(servers)
+        )
+        + f'</ServerCluster><UriGroup Name="u{at}"><Uri Name="/c{at}/*"/></UriGroup>'
+        f'<Route ServerCluster="c{at}" UriGroup="u{at}"/>'
+        for at in range(clusters)
+    )
+    return f"<Config>{made}</Config>"
+
+
+def plan_of(folder: Path, text: str, settings: Settings | None = None) -> Plan:
+    file = folder / "plugin-cfg.xml"
+    file.write_text(text)
+    state = SharedState()
+    state.open_meters(2)
+    plan = build_plan(load_config(file).config, settings or Settings(), state)
+    plan.apply()
+    return plan
+
+
+def page_of(plan: Plan) -> bytes:
+    certificates = Certificates(plan.settings.listeners)
+    return MetricsPage(lambda: STATUS, plan, certificates).text()
+
+
+def families(page: bytes) -> dict[str, Family]:
+    found = list(text_string_to_metric_families(page.decode()))
+    assert len({each.name for each in found}) == len(found)
+    return {each.name: each for each in found}
+
+
+def value(page: bytes, name: str, **labels: str) -> float:
+    family = families(page)[name.removesuffix("_total")]
+    [found] = [each.value for each in family.samples if each.name == name and each.labels == labels]
+    return float(found)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return plan_of(tmp_path, xml(2, 2))
+
+
+def full_page(tmp_path: Path) -> bytes:
+    """Of a configuration in which there is something of everything."""
+    chain, key = Authority().issue("shop.example").write_pem(tmp_path, "shop")
+    good = CertificateSettings(chain=str(chain), key=str(key))
+    listener = ListenerSettings("127.0.0.1:0", certificates=(good,))
+    settings = Settings(listeners=(listener,))
+    plan = plan_of(tmp_path, xml(1, 1, limit=3), settings)
+    plan.state.wants_prober = True
+    return page_of(plan)
+
+
+def test_each_metric_is_told_as_it_is_described(tmp_path: Path) -> None:
+    """Name, kind, meaning and labels: no more, no fewer."""
+    told = families(full_page(tmp_path))
+    wanted = {metric.name.removesuffix("_total"): metric for metric in METRICS.values()}
+    assert told.keys() == wanted.keys()
+    for name, metric in wanted.items():
+        family = told[name]
+        assert (family.type, family.documentation) == (metric.kind, metric.meaning)
+        labels = {frozenset(each.labels) - {"le"} for each in family.samples}
+        assert labels <= {frozenset(metric.labels)}, name
+
+
+def test_promtool_finds_nothing(tmp_path: Path) -> None:
+    assert promtool("check", "metrics", data=full_page(tmp_path)) == ""
+
+
+def test_numbers_of_a_server_are_sums_over_workers(plan: Plan) -> None:
+    meters = plan.state.meters
+    cluster = plan.clusters[1]
+    assert meters is not None
+    assert cluster is not None
+    slot = cluster.slots()[1][1]
+    for worker in range(2):
+        meters.count(worker, BlockKind.SERVER_BLOCK, slot, ServerWord.ANSWERED + 4, 3)
+        meters.observe_time(worker, BlockKind.SERVER_BLOCK, slot, ServerWord.TOTAL, 1500)
+    page = page_of(plan)
+    where = {"cluster": "c1", "server": "s1"}
+    assert value(page, "wsproxy_server_answers_total", code="5xx", **where) == 6
+    assert value(page, "wsproxy_server_answers_total", code="2xx", **where) == 0
+    family = families(page)["wsproxy_request_duration_seconds"]
+    counts = [
+        each.value
+        for each in family.samples
+        if each.name.endswith("_count") and each.labels == where
+    ]
+    assert counts == [2]
+
+
+def test_state_of_a_server(plan: Plan) -> None:
+    first, second = plan.clusters
+    assert first is not None
+    assert second is not None
+    drain(first, 0)
+    first.set_down(1, 0, now_ms())
+    page = page_of(plan)
+    states = {
+        (each.labels["cluster"], each.labels["server"]): each.labels["state"]
+        for each in families(page)["wsproxy_server_state"].samples
+        if each.value
+    }
+    assert states == {
+        ("c0", "s0"): "drained", ("c0", "s1"): "down", ("c1", "s0"): "up", ("c1", "s1"): "up",
+    }  # fmt: skip
+
+
+def test_only_clusters_that_are_wanted(tmp_path: Path) -> None:
+    wanted = Settings(metrics=MetricsSettings(clusters=("c1*", "x")))
+    page = page_of(plan_of(tmp_path, xml(12, 1), wanted))
+    told = {
+        each.labels["cluster"]
+        for family in families(page).values()
+        for each in family.samples
+        if each.labels.get("cluster")
+    }
+    assert told == {"c1", "c10", "c11"}
+
+
+def test_servers_are_added_up_where_nobody_wants_each(tmp_path: Path) -> None:
+    wanted = Settings(metrics=MetricsSettings(servers=False))
+    plan = plan_of(tmp_path, xml(1, 3), wanted)
+    cluster = plan.clusters[0]
+    assert cluster is not None
+    drain(cluster, 0)
+    for server in range(3):
+        cluster.release_server(cluster.pick_server(0, now_ms(), [server]), 0)
+    page = page_of(plan)
+    assert value(page, "wsproxy_server_state", cluster="c0", state="up") == 2
+    assert value(page, "wsproxy_server_state", cluster="c0", state="drained") == 1
+    assert value(page, "wsproxy_server_requests_total", cluster="c0") == 3
+    assert b'server="' not in page
+
+
+def test_histograms_of_servers_are_left_out_where_nobody_wants_them(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, xml(1, 1), Settings(metrics=MetricsSettings(histograms=False)))
+    told = families(page_of(plan))
+    assert "wsproxy_server_answers" in told
+    assert "wsproxy_request_duration_seconds" not in told
+
+
+def test_server_that_left_is_told_no_more(tmp_path: Path) -> None:
+    """Its series end with the configuration that had it."""
+    before = plan_of(tmp_path, xml(1, 2))
+    (tmp_path / "plugin-cfg.xml").write_text(xml(1, 1))
+    after = build_plan(load_config(tmp_path / "plugin-cfg.xml").config, Settings(), before.state)
+    after.apply()
+    assert b'server="s1"' in page_of(before)
+    assert b'server="s1"' not in page_of(after)
+
+
+def test_cluster_address_of_a_servers_name_is_told_once(tmp_path: Path) -> None:
+    """They have one slot."""
+    address = (
+        '</Server><ClusterAddress Name="s0"><Transport Hostname="h" Port="1"/></ClusterAddress>'
+    )
+    page = page_of(plan_of(tmp_path, xml(1, 1).replace("</Server>", address)))
+    assert page.count(b"wsproxy_server_weight{") == 1
+
+
+def test_fallback_is_a_cluster(tmp_path: Path) -> None:
+    settings = Settings(fallback=FallbackSettings(mode="upstream", upstream="127.0.0.1:9"))
+    page = page_of(plan_of(tmp_path, xml(1, 1), settings))
+    assert value(page, "wsproxy_server_requests_total", cluster="[fallback]", server="127.0.0.1:9") == 0  # fmt: skip
+
+
+def test_lost_lines_and_handshakes(plan: Plan) -> None:
+    meters = plan.state.meters
+    assert meters is not None
+    for word, count in (
+        (WorkerWord.ACCESS_LOST, 3), (WorkerWord.HANDSHAKES, 5), (WorkerWord.RESUMED, 2), (WorkerWord.HANDSHAKE_FAILED, 1),
+    ):  # fmt: skip
+        meters.count(1, BlockKind.WORKER_BLOCK, 0, word, count)
+    page = page_of(plan)
+    assert value(page, "wsproxy_log_lines_lost_total", log="access") == 3
+    told = [value(page, "wsproxy_tls_handshakes_total", result=each) for each in ("full", "resumed", "failed")]  # fmt: skip
+    assert told == [3, 2, 1]
+
+
+def test_certificate_that_cannot_be_read_keeps_its_last_day(tmp_path: Path) -> None:
+    chain, key = Authority().issue("shop.example").write_pem(tmp_path, "shop")
+    listener = ListenerSettings(
+        "127.0.0.1:0", certificates=(CertificateSettings(chain=str(chain), key=str(key)),)
+    )
+    certificates = Certificates((listener,))
+    [good] = certificates.look()
+    assert good.ends_at is not None
+    assert not good.problem
+    Path(chain).write_text("nonsense")
+    assert certificates.look() == [good]  # not each time
+    [bad] = certificates.read()
+    assert bad.ends_at == good.ends_at
+    assert "found no usable certificate" in bad.problem
+
+
+def test_proxy_without_meters_says_so(plan: Plan) -> None:
+    bare = build_plan(plan.config, Settings(), SharedState())
+    live = LiveProxy(ProxyFacts(1, "2026-11-30T10:00:00+00:00", 1, bare, None))
+    with pytest.raises(StartError, match="without meters"):
+        live.metrics()

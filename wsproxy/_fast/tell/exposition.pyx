@@ -1,0 +1,185 @@
+"""
+Metrics as Prometheus reads them: its text format, version 0.0.4, out of ``Meters`` and of numbers that others found.
+
+Driven by ``admin.metrics``, in the process beside the workers. Prometheus' own library for Python takes 1.2 to 1.6 s for
+142,000 lines, what 500 clusters of 4 servers have; this is some 50 times faster, and tests read what it writes with that
+library. Must not decide what is told: names, labels and their order are its caller's.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
+from wsproxy._fast.state.meters cimport BLOCK_WORDS, BUCKETS, Meters
+
+from wsproxy._fast.state.meters import BOUNDS_US
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+
+    static const char ws_pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+        "4950515253545556575859606162636465666768697071727374757677787980818283848586878889909192939495969798"
+        "99";
+
+    /* The digits end before `end`; where they begin. */
+    static inline char *ws_put_digits(char *end, uint64_t n) {
+        while (n >= 100) {
+            const char *pair = ws_pairs + n % 100 * 2;
+            n /= 100;
+            *--end = pair[1];
+            *--end = pair[0];
+        }
+        if (n >= 10) {
+            *--end = ws_pairs[n * 2 + 1];
+            *--end = ws_pairs[n * 2];
+        } else {
+            *--end = (char)('0' + n);
+        }
+        return end;
+    }
+    """
+    char* ws_put_digits(char* end, uint64_t n) noexcept nogil
+
+cdef enum:
+    DIGITS = 24
+    MILLION = 1_000_000
+
+
+def label_pair(name: str, value: str) -> bytes:
+    """One ``name="value"``, escaped as the format wants it."""
+    escaped = value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+    return f'{name}="{escaped}"'.encode("utf-8", "backslashreplace")
+
+
+cdef tuple bounds_as_text():
+    """``le`` of each bucket, in seconds, as Prometheus' own libraries write it."""
+    return tuple([f'le="{each / MILLION}"'.encode() for each in BOUNDS_US] + [b'le="+Inf"'])
+
+
+cdef tuple BOUNDS = bounds_as_text()
+
+
+cdef class Blocks:
+    """Blocks of ``meters`` at one moment: each of ``groups`` is a list of slots, which are added up."""
+
+    def __cinit__(self, Meters meters not None, int kind, list groups not None):
+        cdef uint64_t one[72]
+        cdef Py_ssize_t at, slot
+        cdef int word
+        self.count = len(groups)
+        self.words = <uint64_t*>calloc(max(self.count, 1) * BLOCK_WORDS, sizeof(uint64_t))
+        if self.words == NULL:
+            raise MemoryError
+        for at in range(self.count):
+            for slot in groups[at]:
+                meters.add_up(kind, slot, one)
+                for word in range(BLOCK_WORDS):
+                    self.words[at * BLOCK_WORDS + word] += one[word]
+
+    def __dealloc__(self):
+        free(self.words)
+
+    cdef const uint64_t* block(self, Py_ssize_t at) except NULL:
+        if not 0 <= at < self.count:
+            raise ValueError(f"found block {at}; allowed is 0..{self.count - 1}")
+        return &self.words[at * BLOCK_WORDS]
+
+
+cdef class Exposition:
+    """A page of metrics that grows line by line."""
+
+    def __cinit__(self):
+        memset(&self.out, 0, sizeof(Buffer))
+
+    def __dealloc__(self):
+        buffer_clear(&self.out)
+
+    def text(self) -> bytes:
+        """The page."""
+        return self.out.data[:self.out.length]
+
+    def family(self, str name not None, str kind not None, str meaning not None) -> None:
+        """Samples of this metric follow, and nobody else's in between."""
+        text = meaning.replace("\\", "\\\\").replace("\n", "\\n")
+        self.put(f"# HELP {name} {text}\n# TYPE {name} {kind}\n".encode())
+
+    def number(self, bytes name not None, bytes labels not None, object value) -> None:
+        """One sample, of an int or a float."""
+        self.put_name(name, b"", labels, b"")
+        self.put(b"%b\n" % repr(value).encode())
+
+    def words(
+        self, bytes name not None, list labels not None, Blocks blocks not None, int word, bytes more not None=b"",
+        bint zeroes=True,
+    ) -> None:
+        """A sample for each block. ``more``: a label that all have; ``zeroes`` False: those that are 0 are left out."""
+        cdef Py_ssize_t at
+        cdef uint64_t number
+        self.check(labels, blocks, word)
+        for at in range(blocks.count):
+            number = blocks.block(at)[word]
+            if number or zeroes:
+                self.put_name(name, b"", labels[at], more)
+                self.put_number(number)
+
+    def histogram(self, bytes name not None, list labels not None, Blocks blocks not None, int word) -> None:
+        """The histogram that begins with ``word``, of each block: microseconds there, seconds here."""
+        cdef Py_ssize_t at
+        cdef const uint64_t* block
+        cdef uint64_t total
+        cdef int bucket
+        self.check(labels, blocks, word)
+        self.check(labels, blocks, word + BUCKETS)
+        for at in range(blocks.count):
+            block = blocks.block(at) + word
+            total = 0
+            for bucket in range(BUCKETS):
+                total += block[bucket]
+                self.put_name(name, b"_bucket", labels[at], BOUNDS[bucket])
+                self.put_number(total)
+            self.put_name(name, b"_sum", labels[at], b"")
+            self.put_seconds(block[BUCKETS])
+            self.put_name(name, b"_count", labels[at], b"")
+            self.put_number(total)
+
+    cdef int check(self, list labels, Blocks blocks, int word) except -1:
+        if len(labels) != blocks.count or not 0 <= word < BLOCK_WORDS:
+            raise ValueError(f"found {len(labels)} labels for {blocks.count} blocks, word {word}; allowed is one a block")
+        return 0
+
+    cdef int put(self, bytes text) except -1:
+        return buffer_append(&self.out, text, len(text))
+
+    cdef int put_name(self, bytes name, bytes ending, bytes labels, bytes more) except -1:
+        """All of a line that stands before the number."""
+        self.put(name)
+        self.put(ending)
+        if labels or more:
+            buffer_append(&self.out, "{", 1)
+            self.put(labels)
+            if labels and more:
+                buffer_append(&self.out, ",", 1)
+            self.put(more)
+            buffer_append(&self.out, "}", 1)
+        return buffer_append(&self.out, " ", 1)
+
+    cdef int put_number(self, uint64_t number) except -1:
+        cdef char digits[DIGITS]
+        cdef char* end = digits + DIGITS - 1
+        cdef char* begin = ws_put_digits(end, number)
+        end[0] = c"\n"
+        return buffer_append(&self.out, begin, end - begin + 1)
+
+    cdef int put_seconds(self, uint64_t us) except -1:
+        cdef char digits[DIGITS]
+        cdef char* begin = ws_put_digits(digits + DIGITS, us // MILLION)
+        buffer_append(&self.out, begin, digits + DIGITS - begin)
+        # A million more: six digits behind a 1, which becomes the point.
+        begin = ws_put_digits(digits + DIGITS - 1, MILLION + us % MILLION)
+        begin[0] = c"."
+        digits[DIGITS - 1] = c"\n"
+        return buffer_append(&self.out, begin, digits + DIGITS - begin)

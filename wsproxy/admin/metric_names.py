@@ -1,0 +1,104 @@
+"""
+The metrics: names, kinds, labels and meaning of each, in the order of the page.
+
+Read by ``admin.metrics``; docs/metrics.md has the same (a test compares them). Names as Prometheus wants them: base units, a counter
+ends in ``_total``. A name that was told once is not changed: people's alerts and dashboards ask for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+SERVER = ("cluster", "server")
+CLUSTER = ("cluster",)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One family; ``labels`` in the order in which they are written."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    meaning: str
+
+
+def _all(*rows: tuple[str, Kind, tuple[str, ...], str]) -> dict[str, Metric]:
+    return {name: Metric(f"wsproxy_{name}", *rest) for name, *rest in rows}  # type: ignore[arg-type]
+
+
+# The proxy as a whole.
+PROXY = _all(
+    ("build_info", "gauge", ("version", "python"), "Always 1; what runs."),
+    ("start_time_seconds", "gauge", (), "When the proxy was started, in seconds since 1970."),
+    ("workers", "gauge", (), "Worker processes that run."),
+    ("workers_configured", "gauge", (), "Worker processes that there are to be."),
+    ("worker_deaths_total", "counter", (), "Worker processes that ended; each is started again."),
+    ("ready", "gauge", (), "1: the proxy serves, and GET /ready answers 200; 0: it is drained, or no worker runs."),
+    ("drained", "gauge", (), "1: an operator drains the whole proxy."),
+    ("requests_total", "counter", (), "Requests of clients, whatever became of them."),
+    ("open_client_connections", "gauge", (), "Connections of clients that are open."),
+    ("client_connections_total", "counter", (), "Connections of clients, since the start."),
+    (
+        "client_connections_refused_total", "counter", (),
+        "Connections over limits.client_connections, which were cut.",
+    ),
+    ("tls_handshakes_total", "counter", ("result",), "TLS handshakes with clients: full, resumed or failed."),
+    ("log_lines_lost_total", "counter", ("log",), "Lines that a disk did not take in time, of the access log and of http_plugin.log (plugin)."),
+    ("certificate_expiry_timestamp_seconds", "gauge", ("listener", "certificate"), "When a certificate that clients are shown ends, in seconds since 1970."),
+    ("certificate_unreadable", "gauge", ("listener", "certificate"), "1: its files cannot be read or used now; the one that was read before is shown."),
+    ("request_receive_seconds", "histogram", (), "From a request's first byte to its last one: slow clients and uploads."),
+)  # fmt: skip
+
+# The configuration.
+CONFIG = _all(
+    ("config_info", "gauge", ("digest", "path"), "Always 1; the configuration in use."),
+    ("config_generation", "gauge", (), "Number of the configuration in use; the one of the start is 1."),
+    ("reloads_total", "counter", ("result",), "Attempts to take over a configuration: in_use, unchanged, accepted (a dry run), refused or failed."),
+    ("reload_last_successful", "gauge", (), "0: the last attempt was refused or failed, and the files say something else than what is in use."),
+    ("reload_last_attempt_timestamp_seconds", "gauge", (), "When the last attempt was made, in seconds since 1970; 0: none was."),
+    ("reload_last_success_timestamp_seconds", "gauge", (), "When a configuration was taken over last, in seconds since 1970; 0: the one of the start holds."),
+)  # fmt: skip
+
+# Of a cluster.
+CLUSTERS = _all(
+    (
+        "own_answers_total", "counter", ("cluster", "code"),
+        "Answers that wsproxy gave by itself, by status; cluster is empty where no Route took the request. Statuses that were never given are left out, but 500, 502, 503 and 504.",
+    ),
+    ("clients_left_total", "counter", ("cluster", "when"), "Clients that left before their answer began (before_answer), or was whole (within_answer)."),
+    ("queue_length", "gauge", CLUSTER, "Requests that wait for a place at a server now."),
+    ("queue_requests_total", "counter", ("cluster", "result"), "Requests that waited, by how that ended: served, in_vain, left (by their client); and full: those for whom there was no room."),
+    ("queue_wait_seconds", "histogram", CLUSTER, "How long requests waited for a place."),
+    ("sessions_moved_total", "counter", CLUSTER, "Sessions that went to another server than the one that has them."),
+    ("affinity_remembered_total", "counter", CLUSTER, "Requests that went where their session had moved to, though their cookie still names another server."),
+    ("affinity_broken_total", "counter", ("cluster", "reason"), "Requests that no server of their clone ids took: unknown_clone, down, full, tried (it failed in this request), out (an operator has taken it down)."),
+)  # fmt: skip
+
+# Of a server, or with metrics.servers = false of all servers of a cluster: without the label server then.
+SERVERS = _all(
+    ("server_state", "gauge", (*SERVER, "state"), "1 for the state that the server is in, 0 for the others: up, drained, down (failed, or taken down by an operator). Of a cluster: how many servers are."),
+    ("server_requests_total", "counter", SERVER, "Requests given to the server, each try counted."),
+    ("server_affinity_requests_total", "counter", SERVER, "Of these, those of sessions that it has."),
+    ("server_requests_in_flight", "gauge", SERVER, "Requests there now, with places that are kept for who waits."),
+    ("server_max_connections", "gauge", SERVER, "Most requests in flight, as it holds now; 0: no limit."),
+    ("server_weight", "gauge", SERVER, "LoadBalanceWeight, as it holds now."),
+    ("server_sessions", "gauge", SERVER, "About how many sessions had a request there in the last 30 to 45 minutes."),
+    ("server_idle_connections", "gauge", SERVER, "Warm connections to the server, as of the last second."),
+    ("server_reused_connections_total", "counter", SERVER, "Requests that went over a warm connection."),
+    ("server_answers_total", "counter", (*SERVER, "code"), "Answers of the server that clients got, by class of status: 1xx (a changed protocol) to 5xx."),
+    ("server_failures_total", "counter", (*SERVER, "reason"), "Tries that failed: connect, closed_early, io_timeout, bad_response, busy (503), server_error, cut (within its answer)."),
+    ("server_retries_total", "counter", (*SERVER, "to"), "Failed tries after which the request went on: to the same server on a new connection, or to another one."),
+    ("server_marked_down_total", "counter", SERVER, "How often the server was marked down."),
+    ("server_probes_total", "counter", (*SERVER, "result"), "Active probes: ok or failed."),
+    ("server_answer_bytes_total", "counter", SERVER, "Bytes of its answers that clients were sent, heads too."),
+    ("server_request_body_bytes_total", "counter", SERVER, "Bytes of request bodies for it."),
+    ("server_connect_seconds", "histogram", SERVER, "How long new connections took, TLS too."),
+    ("server_first_byte_seconds", "histogram", SERVER, "From the request's going to the server to the head of its answer."),
+    ("request_duration_seconds", "histogram", SERVER, "From a request's first byte to its answer's last one, of answers of the server that were whole; without tunnels."),
+)  # fmt: skip
+
+METRICS = {**PROXY, **CONFIG, **CLUSTERS, **SERVERS}
