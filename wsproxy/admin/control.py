@@ -190,7 +190,7 @@ class Control:
             StartError: it is not clear which server, for how long, or why.
         """
         until_ms, length = 0, ""
-        reason = _checked_reason(word.reason)
+        reason = checked_reason(word.reason)
         if word.for_s:
             if not 0 < word.for_s <= LONGEST_HOLD_S:
                 raise StartError(
@@ -229,7 +229,7 @@ class Control:
         """
         if numbers.weight is None and numbers.max_connections is None:
             raise StartError("found nothing to set; allowed is weight, max_connections or both")
-        reason = _checked_reason(numbers.reason)
+        reason = checked_reason(numbers.reason)
         weight = _checked(numbers.weight, "weight", 0, MOST_WEIGHT)
         limit = _checked(numbers.max_connections, "max_connections", -1, MOST_CONNECTIONS)
         results = []
@@ -331,7 +331,13 @@ def _wanted(verb: str, before: Hold) -> tuple[Hold | None, str]:
     return Hold.NO_HOLD, ""
 
 
-def _checked_reason(reason: str) -> str:
+def checked_reason(reason: str) -> str:
+    """
+    The reason.
+
+    Raises:
+        StartError: it is too long, or no line.
+    """
     if len(reason.encode()) > MOST_REASON or not reason.isprintable():
         raise StartError(
             f"reason: found {len(reason.encode())} bytes; allowed are {MOST_REASON}, in one printable line"

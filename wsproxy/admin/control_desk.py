@@ -14,9 +14,11 @@ import time
 
 from wsproxy._fast.state.board import Page, Running, Stage
 from wsproxy._fast.state.changes import ChangeKind
-from wsproxy.admin.control import Control
+from wsproxy.admin.control import Control, checked_reason
 from wsproxy.admin.control_messages import (
     FILE,
+    AllAnswer,
+    AllWord,
     KillAnswer,
     KillQuestion,
     LogLevelAnswer,
@@ -109,6 +111,25 @@ class ControlDesk:
             control = await self._newest()
             answer = WordAnswer(who, control.hold(verb, word, who))
             return await self._kept(verb, answer, control)
+
+    async def drain_all(self, wanted: bool, word: AllWord, who: str) -> AllAnswer:
+        """
+        Drains the whole proxy, or ends that.
+
+        Raises:
+            StartError: the reason is too long.
+        """
+        reason = checked_reason(word.reason)
+        state = self._proxy.state
+        changed = state.is_drained != wanted
+        if changed:
+            state.is_drained = wanted
+            text = f"{who}: {reason}" if reason else who
+            kind = ChangeKind.PROXY_DRAIN_ON if wanted else ChangeKind.PROXY_DRAIN_OFF
+            self._proxy.control.tell(kind, text)
+            verb = "drain" if wanted else "resume"
+            log.warning("%s --all: %s", verb, printable(text))
+        return AllAnswer(who, changed, wanted)
 
     async def set_numbers(self, numbers: Numbers, who: str) -> WordAnswer:
         """

@@ -22,6 +22,10 @@ KILL_PATH = "/v1/kill"
 # What a server gets by an operator's word: the last part is the command's name.
 HOLD_PATHS = ("/v1/drain", "/v1/resume", "/v1/down", "/v1/up")
 
+# The whole proxy.
+DRAIN_ALL_PATH = "/v1/drain-all"
+RESUME_ALL_PATH = "/v1/resume-all"
+
 # For ``Numbers``: what plugin-cfg.xml says.
 FILE = "file"
 
@@ -85,7 +89,7 @@ class ServerStatus(msgspec.Struct):
 
 
 class ServersAnswer(msgspec.Struct):
-    """The proxy and its servers, in the order of plugin-cfg.xml; ``pid`` of the supervisor."""
+    """The proxy and its servers, in the order of plugin-cfg.xml; ``pid`` of the supervisor, ``drained``: the whole proxy is."""
 
     version: str
     pid: int
@@ -97,6 +101,7 @@ class ServersAnswer(msgspec.Struct):
     plugin_log_level: str
     servers: list[ServerStatus]
     reloads: ReloadCounts = ReloadCounts()
+    drained: bool = False
 
 
 class WhyAnswer(msgspec.Struct):
@@ -112,6 +117,20 @@ class Word(msgspec.Struct, forbid_unknown_fields=True):
     target: str
     reason: str = ""
     for_s: float = 0
+
+
+class AllWord(msgspec.Struct, forbid_unknown_fields=True):
+    """To drain the whole proxy, or to end that."""
+
+    reason: str = ""
+
+
+class AllAnswer(msgspec.Struct):
+    """``changed``: whether it was otherwise before; ``drained``: how it is now."""
+
+    who: str
+    changed: bool
+    drained: bool
 
 
 class Numbers(msgspec.Struct, forbid_unknown_fields=True):

@@ -106,11 +106,19 @@ class LoaderDesk:
                 waiting.set_result(answer)
 
 
+def comes_by_tcp(request: web.Request) -> bool:
+    """Whether it does not come over the Unix socket; also where nobody knows any more, because the client is gone."""
+    sock = request.get_extra_info("socket")
+    return sock is None or sock.family != socket.AF_UNIX
+
+
 def who_asks(request: web.Request) -> str:
-    """The user at the other end of the Unix socket, as the kernel knows it: ``root (uid 0)``."""
+    """The user at the other end of the Unix socket, as the kernel knows it: ``root (uid 0)``; by TCP his address."""
     sock = request.get_extra_info("socket")
     if sock is None:
         return "somebody"
+    if sock.family != socket.AF_UNIX:
+        return f"who has the token (from {request.remote})"
     _, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"

@@ -17,23 +17,33 @@ from typing import TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from wsproxy.admin.control_desk import ControlDesk
 from wsproxy.admin.control_messages import (
+    DRAIN_ALL_PATH,
     HOLD_PATHS,
     KILL_PATH,
     LOG_LEVEL_PATH,
     REQUESTS_PATH,
+    RESUME_ALL_PATH,
     SERVERS_PATH,
     SET_PATH,
     WHY_PATH,
+    AllWord,
     KillQuestion,
     LogLevelQuestion,
     Numbers,
     Word,
 )
 from wsproxy.admin.live import LiveProxy, ProxyFacts
-from wsproxy.admin.loader_desk import ANSWER_S, LoaderDesk, LoaderEndedError, who_asks
+from wsproxy.admin.loader_desk import (
+    ANSWER_S,
+    LoaderDesk,
+    LoaderEndedError,
+    comes_by_tcp,
+    who_asks,
+)
 from wsproxy.admin.messages import (
     CHANGES_PATH,
     EXPLAIN_PATH,
@@ -43,6 +53,8 @@ from wsproxy.admin.messages import (
     ExplainQuestion,
 )
 from wsproxy.admin.reloads import HISTORY_PATH, RELOAD_PATH, ROLLBACK_PATH
+from wsproxy.admin.standing import add_standing
+from wsproxy.admin.tcp import Token, may_ask
 from wsproxy.dataplane.inbox import Inbox
 from wsproxy.dataplane.parcel import unpack
 from wsproxy.dataplane.steps import at_once
@@ -75,31 +87,37 @@ class _Refusal(asyncio.Protocol):
 
 def run_admin(
     facts: ProxyFacts,
-    sock: socket.socket,
+    sock: socket.socket | None,
     on_turn: Callable[[], None],
     box: socket.socket,
     loader: socket.socket,
     parcel: int,
+    tcp: socket.socket | None = None,
+    token: Token | None = None,
 ) -> int:
     """
-    Answers on ``sock``, which listens, until SIGTERM; the exit code.
+    Answers on ``sock`` and ``tcp``, which listen, until SIGTERM; the exit code. Who asks by ``tcp`` must show ``token``.
 
     ``on_turn`` is called once a second. Later configurations come at ``box``; ``parcel`` is the one that holds already (-1: that of
     the start does). At ``loader`` that process is asked.
     """
     if parcel >= 0:
         facts = replace(facts, plan=at_once(unpack(parcel, facts.plan.state)))
-    asyncio.run(serve(LiveProxy(facts), sock, on_turn=on_turn, box=box, loader=loader))
+    asyncio.run(
+        serve(LiveProxy(facts), sock, on_turn=on_turn, box=box, loader=loader, tcp=tcp, token=token)
+    )
     return 0
 
 
 async def serve(
     proxy: LiveProxy,
-    sock: socket.socket,
+    sock: socket.socket | None,
     connection_s: float = CONNECTION_S,
     on_turn: Callable[[], None] = lambda: None,
     box: socket.socket | None = None,
     loader: socket.socket | None = None,
+    tcp: socket.socket | None = None,
+    token: Token | None = None,
 ) -> None:
     """Answers until SIGTERM, which ends it at once: nothing here is worth waiting for."""
     loop = asyncio.get_running_loop()
@@ -123,7 +141,7 @@ async def serve(
 
     # A compressed question is none that can be read: what unpacks it would log whatever a client sends.
     runner = web.AppRunner(
-        _make_app(proxy, loader, more_time),
+        _make_app(proxy, loader, more_time, token),
         access_log=None,
         shutdown_timeout=SHUTDOWN_S,
         auto_decompress=False,
@@ -145,11 +163,14 @@ async def serve(
     if box is not None:
         Inbox(box, take)
     keep_turning(on_turn)
-    listener = await loop.create_server(accept, sock=sock)
+    listeners = [
+        await loop.create_server(accept, sock=each) for each in (sock, tcp) if each is not None
+    ]
     try:
         await stop.wait()
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()
         for handler in server.connections:
             _cut(handler)
         await runner.cleanup()
@@ -178,15 +199,38 @@ async def _read(request: web.Request, kind: type[QuestionT], allowed: str) -> Qu
 
 
 def _make_app(
-    proxy: LiveProxy, loader: socket.socket | None, more_time: MoreTime
+    proxy: LiveProxy,
+    loader: socket.socket | None,
+    more_time: MoreTime,
+    token: Token | None = None,
 ) -> web.Application:
-    app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_json])
+    app = web.Application(
+        client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_json, _gate(token)]
+    )
     _add_questions(app, proxy)
+    add_standing(app, proxy)
     desk = ControlDesk(proxy)
     app.on_startup.append(desk.begin)
     _add_control(app, desk)
     _add_loader(app, None if loader is None else LoaderDesk(loader), more_time)
     return app
+
+
+def _gate(token: Token | None) -> Middleware:
+    """Who asks by TCP must be allowed to; at the Unix socket its file has seen to that."""
+
+    @web.middleware
+    async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if comes_by_tcp(request):
+            shown = request.headers.get("Authorization", "")
+            why = may_ask(request.method, request.path, shown, token)
+            if why:
+                log.info("%s: %s %s is refused", request.remote, request.method, request.path)
+                status, more = (403, {}) if token is None else (401, {"WWW-Authenticate": "Bearer"})
+                return _json(ErrorAnswer(why), status, more)
+        return await handler(request)
+
+    return gate
 
 
 def _add(app: web.Application, method: str, path: str, answer: Answer) -> None:
@@ -246,6 +290,12 @@ def _add_control(app: web.Application, desk: ControlDesk) -> None:
         allowed = '{"id": "0000107f-0000002a"}'
         return await desk.kill(await _read(request, KillQuestion, allowed), who_asks(request))
 
+    async def drain_all(request: web.Request) -> msgspec.Struct:
+        word = await _read(request, AllWord, '{"reason": ""}')
+        return await desk.drain_all(request.path == DRAIN_ALL_PATH, word, who_asks(request))
+
+    _add(app, "POST", DRAIN_ALL_PATH, drain_all)
+    _add(app, "POST", RESUME_ALL_PATH, drain_all)
     _add(app, "GET", SERVERS_PATH, servers)
     _add(app, "GET", WHY_PATH, why)
     for path in HOLD_PATHS:

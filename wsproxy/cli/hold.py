@@ -14,7 +14,16 @@ from pathlib import Path
 import click
 
 from wsproxy.admin.client import ask
-from wsproxy.admin.control_messages import ServersAnswer, ServerStatus, Word, WordAnswer
+from wsproxy.admin.control_messages import (
+    DRAIN_ALL_PATH,
+    RESUME_ALL_PATH,
+    AllAnswer,
+    AllWord,
+    ServersAnswer,
+    ServerStatus,
+    Word,
+    WordAnswer,
+)
 from wsproxy.cli.asking import EXIT_CODES, asking, joined, say, say_json, span
 from wsproxy.cli.status import lines_of, servers_path
 
@@ -46,6 +55,8 @@ class Length(click.ParamType[float]):
 
 
 _TARGET = click.argument("target", metavar="SERVER|HOST")
+_TARGET_OR_ALL = click.argument("target", metavar="[SERVER|HOST]", default="")
+_ALL = click.option("--all", "is_all", is_flag=True, help="The whole proxy instead of a server.")
 _REASON = click.option("--reason", default="", metavar="TEXT", help="Why; kept and shown.")
 _FOR = click.option(
     "--for", "for_s", type=Length(), default=0.0, metavar="TIME",
@@ -54,7 +65,8 @@ _FOR = click.option(
 
 
 @click.command(epilog=EXIT_CODES)
-@_TARGET
+@_TARGET_OR_ALL
+@_ALL
 @_FOR
 @_REASON
 @click.option("--wait", is_flag=True, help="Wait until it is empty, and show how it empties.")
@@ -64,14 +76,30 @@ _FOR = click.option(
 )  # fmt: skip
 @asking
 def drain(
-    target: str, for_s: float, reason: str, wait: bool, idle_s: float, path: Path, is_json: bool
+    target: str,
+    is_all: bool,
+    for_s: float,
+    reason: str,
+    wait: bool,
+    idle_s: float,
+    path: Path,
+    is_json: bool,
 ) -> None:
     """
     Give SERVER no new sessions: requests of the sessions that it has still go there.
 
     A host name drains all its servers in all clusters. It holds at once, for all workers, until `wsproxy resume` or the end of
     --for; empty is a server with no request in flight and no session that had a request within --idle.
+
+    --all: the proxy itself. /ready answers 503, so that load balancers send nobody new, and connections end with their answers;
+    who comes all the same is served. Until `wsproxy resume --all`, or a restart.
     """
+    _check_target(target, is_all=is_all)
+    if is_all:
+        if for_s or wait:
+            raise click.UsageError("--for and --wait are for servers: --all holds until it is taken back")  # fmt: skip
+        _drain_all(DRAIN_ALL_PATH, reason, path, is_json=is_json)
+        return
     answer = ask(path, "POST", "/v1/drain", WordAnswer, Word(target, reason, for_s))
     if not wait:
         _tell(answer, is_json=is_json)
@@ -84,11 +112,16 @@ def drain(
 
 
 @click.command(epilog=EXIT_CODES)
-@_TARGET
+@_TARGET_OR_ALL
+@_ALL
 @_REASON
 @asking
-def resume(target: str, reason: str, path: Path, is_json: bool) -> None:
-    """End a drain: SERVER gets new sessions again."""
+def resume(target: str, is_all: bool, reason: str, path: Path, is_json: bool) -> None:
+    """End a drain: SERVER gets new sessions again; with --all the whole proxy is ready again."""
+    _check_target(target, is_all=is_all)
+    if is_all:
+        _drain_all(RESUME_ALL_PATH, reason, path, is_json=is_json)
+        return
     _tell(ask(path, "POST", "/v1/resume", WordAnswer, Word(target, reason)), is_json=is_json)
 
 
@@ -113,6 +146,23 @@ def down(target: str, for_s: float, reason: str, path: Path, is_json: bool) -> N
 def up(target: str, reason: str, path: Path, is_json: bool) -> None:
     """Take back `down`; a server that failed requests is tried at once, without waiting for its RetryInterval."""
     _tell(ask(path, "POST", "/v1/up", WordAnswer, Word(target, reason)), is_json=is_json)
+
+
+def _check_target(target: str, *, is_all: bool) -> None:
+    if is_all == bool(target):
+        found = f"{target} and --all" if target else "neither"
+        raise click.UsageError(f"found {found}; allowed is a SERVER or HOST, or --all")
+
+
+def _drain_all(question: str, reason: str, path: Path, *, is_json: bool) -> None:
+    answer = ask(path, "POST", question, AllAnswer, AllWord(reason))
+    if is_json:
+        say_json(answer)
+        return
+    how = (
+        "drained: not ready, and connections end with their answers" if answer.drained else "ready"
+    )
+    say(f"the proxy is {how}" + ("" if answer.changed else " (as before)"))
 
 
 def _tell(answer: WordAnswer, *, is_json: bool) -> None:

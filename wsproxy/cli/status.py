@@ -73,6 +73,7 @@ def status(target: str, path: Path, is_json: bool) -> None:
         say_json(StatusJson(**msgspec.structs.asdict(answer), reload=last, is_refused=is_refused))
         return
     _print_head(answer)
+    _say_drained(answer)
     if is_refused and last is not None:
         console = make_console()
         text = f"the last reload ({last.time}, {last.who}) was {last.result}: generation {last.generation} is in use"
@@ -98,6 +99,12 @@ def _print_head(answer: ServersAnswer) -> None:
     counts = msgspec.structs.asdict(answer.reloads)
     if any(counts.values()):
         say("reloads: " + ", ".join(f"{count} {what}" for what, count in counts.items() if count))
+
+
+def _say_drained(answer: ServersAnswer) -> None:
+    if answer.drained:
+        text = "the whole proxy is drained: /ready answers 503, connections end with their answers"
+        print_text(make_console(), text, "yellow")
 
 
 def print_servers(servers: list[ServerStatus], title: str = "Servers") -> None:

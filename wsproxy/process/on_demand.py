@@ -6,23 +6,38 @@ Driven by ``process.supervisor``, which watches its socket. Until the first ques
 
 from __future__ import annotations
 
-import socket as sockets
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from wsproxy.admin.sockets import AdminSocket
+from wsproxy.admin.tcp import TcpSocket
 from wsproxy.process.child import Child
 
 
 @dataclass(slots=True)
 class OnDemand(Child):
-    """The process that answers on ``socket``; ``run`` is it, in the child, hears of parcels at its argument and returns the exit code."""
+    """
+    The process that answers on ``sockets``, all of which wake it.
 
-    socket: AdminSocket
-    run: Callable[[sockets.socket], int]
+    ``run`` is it, in the child; it hears of parcels at its argument and returns the exit code.
+    """
+
+    sockets: tuple[AdminSocket | TcpSocket, ...]
+    run: Callable[[socket.socket], int]
     watch_at: float | None = (
-        0.0  # when the socket is to be watched; None: it is, or the process does that
+        0.0  # when the sockets are to be watched; None: they are, or the process does that
     )
+
+    def close(self) -> None:
+        """Nobody can ask any more."""
+        for each in self.sockets:
+            each.close()
+
+    def leave(self) -> None:
+        """Closes this process's copies: another child needs none."""
+        for each in self.sockets:
+            each.sock.close()
 
     def note_start(self, pid: int, now: float) -> None:
         """It runs."""

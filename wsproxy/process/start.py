@@ -19,6 +19,7 @@ from wsproxy._fast.state.segment import SharedState
 from wsproxy.admin.live import ProxyFacts
 from wsproxy.admin.sockets import AdminSocket, open_own_socket, open_socket
 from wsproxy.admin.state_file import restore_state
+from wsproxy.admin.tcp import open_tcp, token_of
 from wsproxy.config.address import Address
 from wsproxy.config.model import Config
 from wsproxy.config.settings import SOCKET_AUTO, SOCKET_OFF, Settings
@@ -116,6 +117,7 @@ def run_supervisor(
     state = make_state(config)
     state.open_bells(listeners.worker_count)
     state.open_board(listeners.worker_count)
+    state.open_meters(listeners.worker_count)
     if settings.limits.client_connections:
         state.open_client_counts(listeners.worker_count)
     # Before the first fork: slots and locks in the shared state are made once, by one process.
@@ -230,30 +232,51 @@ def make_admin(
     parcels: Parcels,
 ) -> OnDemand | None:
     """
-    The process that answers on the admin socket, which listens already; None: there is none. # I/O.
+    The process that answers on the admin socket and by TCP, which listen already; None: nowhere. # I/O.
 
     ``row``: of its turns, of which it tells ``on_turn``.
 
     Raises:
-        StartError: the socket that ``admin.socket`` names cannot be made.
+        StartError: the socket that ``admin.socket`` or ``admin.listen`` names cannot be made, or the token cannot be used.
     """
+    token = token_of(settings.admin)
+    unix = None
     try:
-        found = open_admin_socket(settings)
+        unix = open_admin_socket(settings)
     except StartError as error:
         if settings.admin.socket != SOCKET_AUTO:
             raise
         logger.warning("%s", error)
+    tcp = None
+    if settings.admin.listen:
+        try:
+            tcp = open_tcp(settings.admin)
+        except StartError:
+            if unix is not None:
+                unix.close()
+            raise
+        logger.info(
+            "admin, metrics and health on http://%s, %s",
+            tcp.address,
+            "with a token" if token else "without a token: metrics and health alone",
+        )
+    sockets = tuple(each for each in (unix, tcp) if each is not None)
+    if not sockets:
         return None
-    if found is None:
-        return None
-    opened: AdminSocket = found
 
     def run(box: socket.socket) -> int:
         # Here and not above: what answers (aiohttp) is 12 MB that neither supervisor nor workers need.
         server = importlib.import_module("wsproxy.admin.server")
         exit_code: int = server.run_admin(
-            facts, opened.sock, on_turn, box, parcels.asks, parcels.newest_fd
+            facts,
+            None if unix is None else unix.sock,
+            on_turn,
+            box,
+            parcels.asks,
+            parcels.newest_fd,
+            None if tcp is None else tcp.sock,
+            token,
         )
         return exit_code
 
-    return OnDemand("admin", opened, run, row=row)
+    return OnDemand("admin", sockets, run, row=row)

@@ -85,7 +85,7 @@ class Supervisor:
         """
         One worker for each row of ``listeners``; ``on_log_signal`` gets SIGUSR1 and SIGUSR2.
 
-        ``run`` closes ``listeners``, ``parcels`` and the socket of ``admin``.
+        ``run`` closes ``listeners``, ``parcels`` and the sockets of ``admin``.
         """
         self._admin = admin
         self._loader = loader
@@ -150,7 +150,7 @@ class Supervisor:
             self._listeners.close()
             self._parcels.close()
             if self._admin is not None:
-                self._admin.socket.close()
+                self._admin.close()
             self._selector.close()
             os.close(read_fd)
             os.close(write_fd)
@@ -182,7 +182,8 @@ class Supervisor:
                 for number in os.read(key.fd, 4096):
                     self._on_signal(signal.Signals(number))
             elif isinstance(key.data, OnDemand):
-                self._start_admin(key.data)
+                if not self._running([key.data]):  # several of its sockets may be asked at once
+                    self._start_admin(key.data)
             elif key.data is self._parcels:
                 self._parcels.take()
             else:
@@ -342,7 +343,7 @@ class Supervisor:
         self._listeners.close()
         if self._admin is not None:
             self._unwatch(self._admin)
-            self._admin.socket.close()
+            self._admin.close()
         self._signal(self._children, signal.SIGTERM)
         self._signal(self._children, signal.SIGCONT)  # one that is stopped acts on no other
 
@@ -460,11 +461,13 @@ class Supervisor:
             return
         if admin.watch_at <= time.monotonic():
             admin.watch_at = None
-            self._selector.register(admin.socket.sock, selectors.EVENT_READ, admin)
+            for each in admin.sockets:
+                self._selector.register(each.sock, selectors.EVENT_READ, admin)
 
     def _unwatch(self, admin: OnDemand) -> None:
-        if admin.socket.sock in self._selector.get_map():
-            self._selector.unregister(admin.socket.sock)
+        for each in admin.sockets:
+            if each.sock in self._selector.get_map():
+                self._selector.unregister(each.sock)
 
     def _start_admin(self, admin: OnDemand) -> None:
         """Somebody has connected; who it is, and what is wanted, is the process's part."""
@@ -492,7 +495,7 @@ class Supervisor:
         os.close(read_fd)
         self._listeners.keep_only(worker.row)
         if self._admin is not None:
-            self._admin.socket.sock.close()
+            self._admin.leave()
         set_process_name(f"wsproxy-{worker.row}")
         listeners = self._listeners.by_worker[worker.row]
         return self._run_worker(worker.row, listeners, box, ready_writer(ready_fd))
@@ -507,7 +510,7 @@ class Supervisor:
         self._begin_child(resident, *mine)
         self._listeners.close()
         if self._admin is not None:
-            self._admin.socket.sock.close()
+            self._admin.leave()
         set_process_name(f"wsproxy-{resident.name}")
         return resident.run(mine[0])
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from tests.unit.cli.test_status import SERVER
 from wsproxy.cli.hold import Length, is_empty
+from wsproxy.cli.main import main
 
 
 @pytest.mark.parametrize(
@@ -34,3 +38,20 @@ def test_server_is_empty_without_requests_and_live_sessions(
 ) -> None:
     server = msgspec.structs.replace(SERVER, in_flight=in_flight, last_session_s=last_session_s)
     assert is_empty(server, 60) is empty
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["drain"], "found neither; allowed is a SERVER or HOST, or --all"),
+        (["resume"], "found neither; allowed is a SERVER or HOST, or --all"),
+        (["drain", "s1", "--all"], "found s1 and --all; allowed is a SERVER or HOST, or --all"),
+        (["drain", "--all", "--wait"], "--for and --wait are for servers"),
+        (["drain", "--all", "--for", "2h"], "--for and --wait are for servers"),
+    ],
+)
+def test_whole_proxy_or_a_server(tmp_path: Path, words: list[str], found: str) -> None:
+    """Nobody is asked before that is clear."""
+    done = CliRunner().invoke(main, [*words, "--socket", str(tmp_path / "none")])
+    assert done.exit_code == 2
+    assert found in " ".join(done.output.split())

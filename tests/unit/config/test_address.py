@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from wsproxy.config.address import Address, parse_address, unmapped
+from wsproxy.config.address import Address, is_loopback, parse_address, unmapped
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,22 @@ def test_server_address_needs_a_host_and_a_real_port(text: str) -> None:
 def test_only_ipv4_mapped_addresses_are_ipv4_addresses(text: str, plain: str) -> None:
     """Other forms with an IPv4 address in them are IPv6 addresses of their own (RFC 4291, 2.5.5)."""
     assert str(unmapped(ipaddress.ip_address(text))) == plain
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("", False),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("localhost.example", False),
+    ],
+)
+def test_loopback_is_this_machine_alone(host: str, loopback: bool) -> None:
+    """A name may mean another machine tomorrow."""
+    assert is_loopback(Address(host, 1)) is loopback

@@ -142,6 +142,40 @@ last_chance = 1
             "2: fallback.upstream: found ':80'; allowed is HOST:PORT (the host is missing)",
         ),
         (
+            "[admin]\nlisten = '0.0.0.0:9180'",
+            '2: admin.listen: found "0.0.0.0:9180" without a token; allowed is admin.token_file = "FILE" with it, or an address '
+            'of this machine alone ("127.0.0.1:9180"), where metrics and health need none',
+        ),
+        (
+            "[admin]\nlisten = ':9180'",
+            '2: admin.listen: found ":9180" without a token; allowed is admin.token_file = "FILE" with it, or an address '
+            'of this machine alone ("127.0.0.1:9180"), where metrics and health need none',
+        ),
+        (
+            "[admin]\nlisten = '9180'",
+            "2: admin.listen: found '9180'; allowed is HOST:PORT (for port 9180: 127.0.0.1:9180 or :9180)",
+        ),
+        (
+            "[admin]\ntoken_file = 'token'",
+            "2: admin.token_file: found a file; allowed is none without admin.listen: the Unix socket asks for no token",
+        ),
+        (
+            "[health]\nready_path = 'ready'",
+            '2: health.ready_path: found "ready"; allowed is a path as clients send it, without a query: "/ready"',
+        ),
+        (
+            "[health]\nlive_path = '/ready?x'",
+            '2: health.live_path: found "/ready?x"; allowed is a path as clients send it, without a query: "/ready"',
+        ),
+        (
+            "[health]\nlive_path = '/up'\nready_path = '/up'",
+            '3: health.ready_path: found "/up" for both questions; allowed is a path of its own',
+        ),
+        (
+            "[health]\nports = [80, 70000]",
+            "2: health.ports: found 70000; allowed are ports from 1 to 65535",
+        ),
+        (
             "[process]\nhang_s = 0.5",
             "2: process.hang_s: found 0.5; allowed is 0, or a number from 1",
         ),

@@ -1,0 +1,262 @@
+"""Metrics, health and the drain of a whole proxy, at the real process: exact over workers, through their deaths and reloads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.client import Answer, Client, ask, get
+from tests.support.command import run_command
+from tests.support.origin import answering
+from tests.support.promtool import promtool
+from tests.support.proxy import Lane, Proxy, lane, processes_of, running_proxy, write
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+TOKEN = "a-token-of-this-test"
+Samples = dict[str, dict[frozenset[tuple[str, str]], float]]
+
+
+@dataclass(slots=True)
+class Bed:
+    """A proxy that answers by TCP, and its files."""
+
+    proxy: Proxy
+    folder: Path
+    admin: int
+
+    async def asked(self, path: str, *, method: str = "GET", token: str = TOKEN) -> Answer:
+        """By TCP; ``token`` empty: none is shown."""
+        lines = [f"Authorization: Bearer {token}"] if token else []
+        head = "\r\n".join([f"{method} {path} HTTP/1.1", "Host: h", "Content-Length: 0", *lines])
+        return await ask(self.admin, f"{head}\r\n\r\n".encode())
+
+    async def page(self) -> bytes:
+        answer = await self.asked("/metrics")
+        assert answer.status == 200
+        assert answer.get(b"content-type") == b"text/plain; version=0.0.4; charset=utf-8"
+        return answer.body
+
+    async def samples(self) -> Samples:
+        found: Samples = {}
+        for family in text_string_to_metric_families((await self.page()).decode()):
+            for each in family.samples:
+                found.setdefault(each.name, {})[frozenset(each.labels.items())] = each.value
+        return found
+
+    async def total(self, name: str, **labels: str) -> float:
+        """The sum of the samples of this name that have these labels."""
+        rows = (await self.samples()).get(name, {})
+        return sum(value for row, value in rows.items() if labels.items() <= row)
+
+    async def until(self, wanted: float, name: str, **labels: str) -> None:
+        """A connection's end, say, is told a moment after its client knows."""
+        while await self.total(name, **labels) != wanted:  # noqa: ASYNC110  # another process
+            await asyncio.sleep(0.02)
+
+    async def run(self, *words: str) -> str:
+        done = await asyncio.to_thread(
+            run_command, *words, "--socket", str(self.folder / "admin.sock")
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, *lanes: Lane, workers: int = 2, settings: str = "", token: str = TOKEN
+) -> AsyncIterator[Bed]:
+    """All servers answer with 200; without ``token`` none is asked for."""
+    admin = '[admin]\nsocket = "admin.sock"\nlisten = "127.0.0.1:0"\n'
+    if token:
+        write(folder / "token", token + "\n").chmod(0o600)
+        admin += 'token_file = "token"\n'
+    async with contextlib.AsyncExitStack() as stack:
+        for each in lanes:
+            for member in each.members:
+                await stack.enter_async_context(member.origin.serving(answering(OK)))
+        proxy = await stack.enter_async_context(
+            running_proxy(lanes, workers=workers, settings=admin + settings, folder=folder)
+        )
+        found = await proxy.line(r"admin, metrics and health on http://127\.0\.0\.1:(\d+)")
+        yield Bed(proxy, folder, int(found[1]))
+
+
+async def test_counts_are_exact_over_workers_and_their_deaths(tmp_path: Path) -> None:
+    """Whoever served a request, and whatever became of him since; the page is one that Prometheus takes."""
+    async with running(tmp_path, lane("farm", 2)) as bed:
+        for _ in range(30):
+            assert (await ask(bed.proxy.port, get("/farm/x"))).status == 200
+        await asyncio.gather(*(ask(bed.proxy.port, get("/farm/x")) for _ in range(30)))
+        assert await bed.total("wsproxy_requests_total") == 60
+        assert await bed.total("wsproxy_server_answers_total", code="2xx") == 60
+        assert await bed.total("wsproxy_request_duration_seconds_count") == 60
+        assert await bed.total("wsproxy_server_requests_total") == 60
+        await bed.until(0, "wsproxy_open_client_connections")
+        async with await Client.connect(bed.proxy.port) as held:
+            await held.ask(get("/farm/x"))
+            assert await bed.total("wsproxy_open_client_connections") == 1
+            bed.proxy.expected.append("was killed by")
+            for killed in bed.proxy.workers():
+                os.kill(killed, signal.SIGKILL)
+                await bed.proxy.line(rf"\(pid {killed}\) was killed by")
+        await bed.until(2, "wsproxy_worker_deaths_total")
+        await bed.until(0, "wsproxy_open_client_connections")
+        assert await bed.total("wsproxy_server_answers_total", code="2xx") == 61
+        for _ in range(9):
+            assert (await ask(bed.proxy.port, get("/farm/x"))).status == 200
+        assert (await ask(bed.proxy.port, get("/nowhere"))).status == 404
+        assert await bed.total("wsproxy_server_answers_total", code="2xx") == 70
+        assert await bed.total("wsproxy_requests_total") == 71
+        assert await bed.total("wsproxy_own_answers_total", cluster="", code="404") == 1
+        assert await bed.total("wsproxy_client_connections_total") == 71
+        page = await bed.page()
+    assert promtool("check", "metrics", data=page) == ""
+
+
+async def test_counts_go_on_through_a_reload_and_end_with_their_server(tmp_path: Path) -> None:
+    farm = lane("farm", 2)
+    async with running(tmp_path, farm) as bed:
+        for _ in range(8):
+            assert (await ask(bed.proxy.port, get("/farm/x"))).status == 200
+        before = await bed.total("wsproxy_server_answers_total", server="s0")
+        assert 0 < before < 8
+        smaller = Lane("farm", farm.members[:1])
+        new = write(tmp_path / "new", f"<Config>{smaller.xml()}</Config>")
+        new.rename(tmp_path / "plugin-cfg.xml")
+        await bed.run("reload")
+        await bed.until(2, "wsproxy_config_generation")
+        await bed.until(0, "wsproxy_server_state", server="s1")
+        assert await bed.total("wsproxy_server_answers_total", server="s0") == before
+        assert (await ask(bed.proxy.port, get("/farm/x"))).status == 200
+        assert await bed.total("wsproxy_server_answers_total") == before + 1
+        assert await bed.total("wsproxy_reloads_total", result="in_use") == 1
+        assert await bed.total("wsproxy_reload_last_successful") == 1
+        assert await bed.total("wsproxy_reload_last_success_timestamp_seconds") > 0
+        bed.proxy.expected.append("found")
+        write(tmp_path / "plugin-cfg.xml", "<Config>")
+        await bed.until(1, "wsproxy_reloads_total", result="refused")
+        assert await bed.total("wsproxy_reload_last_successful") == 0
+        assert await bed.total("wsproxy_config_generation") == 2
+
+
+async def test_failures_retries_and_clients_that_left(tmp_path: Path) -> None:
+    farm = lane("farm", 2)
+    async with running(tmp_path, farm, workers=1) as bed:
+        farm.members[0].origin.refuse()
+        for _ in range(4):
+            assert (await ask(bed.proxy.port, get("/farm/x"))).status == 200
+        assert await bed.total("wsproxy_server_failures_total", server="s0", reason="connect") == 1
+        assert await bed.total("wsproxy_server_retries_total", server="s0", to="other") == 1
+        assert await bed.total("wsproxy_server_marked_down_total", server="s0") == 1
+        assert await bed.total("wsproxy_server_state", server="s0", state="down") == 1
+        assert await bed.total("wsproxy_server_answers_total", server="s1") == 4
+        assert await bed.total("wsproxy_server_connect_seconds_count", server="s1") == 1
+        assert await bed.total("wsproxy_server_reused_connections_total", server="s1") == 3
+        await bed.until(1, "wsproxy_server_idle_connections", server="s1")
+
+
+@pytest.mark.parametrize("token", [TOKEN, ""])
+async def test_what_may_be_asked_by_tcp(tmp_path: Path, token: str) -> None:
+    """Health without a token; the rest with it, and without one no more than metrics. The first question starts the process."""
+    async with running(tmp_path, lane("farm"), workers=1, token=token) as bed:
+        assert processes_of(bed.proxy.pid, "wsproxy-admin") == []
+        health = await bed.asked("/health", token="")
+        assert (health.status, json.loads(health.body)) == (200, {"status": "alive"})
+        ready = await bed.asked("/ready", token="")
+        assert (ready.status, json.loads(ready.body)) == (200, {"ready": True, "why": ""})
+        [first] = processes_of(bed.proxy.pid, "wsproxy-admin")
+        assert (await bed.asked("/metrics", token="")).status == (401 if token else 200)
+        refused = await bed.asked("/v1/servers", token="not the token that it is")
+        assert refused.status == (401 if token else 403)
+        assert refused.get(b"www-authenticate") == (b"Bearer" if token else None)
+        assert (await bed.asked("/v1/servers")).status == (200 if token else 403)
+        bed.proxy.expected.append("was killed by")
+        os.kill(first, signal.SIGKILL)
+        await bed.proxy.line(r"admin process .* was killed by")
+        assert (await bed.asked("/ready", token="")).status == 200  # by another one
+        assert not any(TOKEN in line for line in bed.proxy.lines)
+
+
+async def test_token_can_be_replaced(tmp_path: Path) -> None:
+    async with running(tmp_path, lane("farm"), workers=1) as bed:
+        assert (await bed.asked("/metrics")).status == 200
+        new = write(tmp_path / "new", "another-token-of-this-test")
+        new.chmod(0o600)
+        new.rename(tmp_path / "token")
+        assert (await bed.asked("/metrics")).status == 401
+        assert (await bed.asked("/metrics", token="another-token-of-this-test")).status == 200
+
+
+async def test_whole_proxy_is_drained_and_resumed(tmp_path: Path) -> None:
+    """Balancers hear it in both ways; who comes all the same is served, and his connection ends with the answer."""
+    settings = '[health]\nready_path = "/ready"\nlive_path = "/live"\n'
+    async with running(tmp_path, lane("farm"), settings=settings) as bed:
+        port = bed.proxy.port
+
+        async def until(status: int) -> None:
+            """Each worker hears of it at its next sweep."""
+            while {(await ask(port, get("/ready"))).status for _ in range(8)} != {status}:
+                pass
+
+        await until(200)
+        async with await Client.connect(port) as client:
+            assert not (await client.ask(get("/farm/x"))).closes
+            said = await bed.run("drain", "--all", "--reason", "another kernel")
+            assert said.startswith("the proxy is drained")
+            assert await client.rest() == b""  # it waited for nothing: its connection ends
+        await until(503)
+        assert (await ask(port, get("/live"))).status == 200
+        ready = await bed.asked("/ready", token="")
+        assert (ready.status, json.loads(ready.body)["ready"]) == (503, False)
+        answer = await ask(port, get("/farm/x"))
+        assert (answer.status, answer.closes) == (200, True)
+        assert await bed.total("wsproxy_ready") == 0
+        assert await bed.total("wsproxy_drained") == 1
+        assert "the whole proxy is drained" in await bed.run("status")
+        bed.proxy.expected.append("was killed by")
+        killed = bed.proxy.workers()[0]
+        os.kill(killed, signal.SIGKILL)  # the next one knows, too
+        await bed.proxy.line(rf"\(pid {killed}\) was killed by")
+        while len(bed.proxy.workers()) < 2:  # noqa: ASYNC110  # the same
+            await asyncio.sleep(0.02)
+        await until(503)
+        assert "(as before)" in await bed.run("drain", "--all")
+        assert (await bed.run("resume", "--all")).startswith("the proxy is ready")
+        await until(200)
+        answer = await ask(port, get("/farm/x"))
+        assert (answer.status, answer.closes) == (200, False)
+        kinds = [
+            each["kind"] for each in json.loads((await bed.asked("/v1/changes")).body)["changes"]
+        ]
+        assert [kind for kind in kinds if kind.startswith("proxy")] == ["proxy_drain_on", "proxy_drain_off"]  # fmt: skip
+        # What balancers ask is no failure of ours.
+        assert await bed.total("wsproxy_own_answers_total", code="503") == 0
+
+
+async def test_health_is_asked_where_it_is_configured(tmp_path: Path) -> None:
+    """On other ports, and for other methods, its path is one like any other."""
+    settings = '[health]\nready_path = "/farm/ready"\nports = [1]\n'
+    async with running(tmp_path, lane("farm"), workers=1, settings=settings) as bed:
+        assert (await ask(bed.proxy.port, get("/farm/ready"))).body == b"ok"
+        assert await bed.total("wsproxy_server_answers_total") == 1
+    other = tmp_path / "other"
+    other.mkdir()
+    settings = '[health]\nready_path = "/farm/ready"\n'
+    async with running(other, lane("farm"), workers=1, settings=settings) as bed:
+        async with await Client.connect(bed.proxy.port) as client:
+            assert (await client.ask(get("/farm/ready"))).body == b"ok\n"
+            head = b"HEAD /farm/ready HTTP/1.1\r\nHost: h\r\n\r\n"
+            assert (await client.ask(head, head_only=True)).status == 200
+            post = b"POST /farm/ready HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
+            assert (await client.ask(post)).body == b"ok"  # of the server
+        assert await bed.total("wsproxy_server_answers_total") == 1

@@ -1,0 +1,159 @@
+"""
+The admin process by TCP: its socket, its token, and what may be asked of it there.
+
+Made by ``process.start`` before the fork (what cannot work is refused then), asked by ``admin.server`` for each question. The Unix
+socket needs none of it: its file says who may.
+
+Load balancers and Kubernetes have no token to show: /health and /ready need none, and say no more than a word. Metrics name
+clusters and servers, so they need one, unless ``admin.listen`` is an address of this machine alone and no token is set. All else can
+change something: never without a token.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import socket
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wsproxy.config.address import Address, parse_address
+from wsproxy.config.settings_told import AdminSettings
+from wsproxy.errors import StartError
+
+BACKLOG = 64
+# 16 characters at random are 64 bits and more; what is shorter is a word that people guess.
+LEAST_TOKEN = 16
+MOST_TOKEN = 512
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+HEALTH_PATH = "/health"
+READY_PATH = "/ready"
+METRICS_PATH = "/metrics"
+OPEN_PATHS = frozenset((HEALTH_PATH, READY_PATH))
+
+
+@dataclass(frozen=True, slots=True)
+class TcpSocket:
+    """A listening socket."""
+
+    sock: socket.socket
+    address: Address
+
+    def close(self) -> None:
+        """Nobody can ask any more."""
+        self.sock.close()
+
+
+@dataclass(slots=True)
+class Token:
+    """What questions by TCP must show; read anew where its file changes, so that it can be replaced while the proxy runs."""
+
+    path: str
+    _stamp: tuple[int, int, int] = (0, 0, 0)
+    _secret: bytes = field(default=b"", repr=False)
+
+    def check(self) -> None:
+        """
+        Reads it. # I/O.
+
+        Raises:
+            StartError: there is none that can be used, or others may read the file.
+        """
+        self._read()
+
+    def fits(self, authorization: str) -> bool:
+        """Whether this field of a request shows it. Takes the same time whatever is shown. # I/O."""
+        try:
+            secret = self._read()
+        except StartError:
+            return False
+        scheme, _, shown = authorization.partition(" ")
+        given = shown.strip().encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(given, secret) and scheme.lower() == "bearer"
+
+    def _read(self) -> bytes:
+        try:
+            with Path(self.path).open("rb") as file:
+                found = os.fstat(file.fileno())
+                stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
+                if stamp == self._stamp and not found.st_mode & _OTHERS:
+                    return self._secret
+                data = file.read(MOST_TOKEN + 2)
+        except OSError as error:
+            raise StartError(
+                f'admin.token_file: found "{self.path}", which cannot be read ({error.strerror}); allowed is a file that can'
+            ) from error
+        if found.st_mode & _OTHERS and not _is_credential(self.path):
+            raise StartError(
+                f'admin.token_file: found "{self.path}" with mode {stat.S_IMODE(found.st_mode):04o}; '
+                "allowed is 0600 or stricter: nobody else may read it"
+            )
+        secret = data.partition(b"\n")[0].strip()
+        if not LEAST_TOKEN <= len(secret) <= MOST_TOKEN or not secret.isascii() or b" " in secret:
+            raise StartError(
+                f'admin.token_file: found "{self.path}" whose first line has {len(secret)} bytes; '
+                f"allowed are {LEAST_TOKEN} to {MOST_TOKEN} ASCII characters without a blank: openssl rand -hex 32"
+            )
+        self._stamp, self._secret = stamp, secret
+        return secret
+
+
+def _is_credential(path: str) -> bool:
+    """Of systemd's LoadCredential: its folder is the service's alone, and the files there have modes of systemd's choice."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(folder) and Path(path).parent == Path(folder)
+
+
+def token_of(settings: AdminSettings) -> Token | None:
+    """
+    The token that questions by TCP must show; None: there is none, and ``admin.listen`` is for this machine alone. # I/O.
+
+    Raises:
+        StartError: it cannot be used.
+    """
+    if not settings.token_file:
+        return None  # ``config.settings_file`` has looked that nobody but this machine can ask
+    token = Token(settings.token_file)
+    token.check()
+    return token
+
+
+def open_tcp(settings: AdminSettings) -> TcpSocket:
+    """
+    The listening socket of ``admin.listen``. # I/O.
+
+    Raises:
+        StartError: it cannot be made.
+    """
+    address = parse_address(settings.listen, is_listener=True)
+    is_ipv6 = ":" in address.host or (not address.host and socket.has_dualstack_ipv6())
+    try:
+        sock = socket.create_server(
+            (address.host, address.port),
+            family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
+            backlog=BACKLOG,
+            dualstack_ipv6=is_ipv6 and not address.host,
+        )
+    except OSError as error:
+        raise StartError(
+            f'admin.listen: found "{settings.listen}", where nobody can listen: {os.strerror(error.errno or 0)}'
+        ) from error
+    sock.setblocking(False)
+    host, port = sock.getsockname()[:2]
+    return TcpSocket(sock, Address(host, port))
+
+
+def may_ask(method: str, path: str, authorization: str, token: Token | None) -> str:
+    """Why a question by TCP is refused; empty where it may be asked."""
+    if method in ("GET", "HEAD") and path in OPEN_PATHS:
+        return ""
+    if token is None:
+        if method in ("GET", "HEAD") and path == METRICS_PATH:
+            return ""
+        return "found no admin.token_file in wsproxy.toml; allowed by TCP without one is GET /metrics, /health and /ready"
+    if token.fits(authorization):
+        return ""
+    return "found no token that is right; allowed is the field Authorization: Bearer TOKEN, with the first line of admin.token_file"
