@@ -31,7 +31,7 @@ from wsproxy.admin.messages import Status
 from wsproxy.admin.metric_names import METRICS
 from wsproxy.admin.reloads import RESULTS
 from wsproxy.config.settings_told import MetricsSettings
-from wsproxy.dataplane.plan import FALLBACK_CLUSTER, Plan
+from wsproxy.dataplane.plan import Plan
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -327,13 +327,10 @@ def _state_of(live: Cluster, index: int, state: dict[str, int]) -> str:
 
 
 def _clusters_of(plan: Plan, settings: MetricsSettings) -> Iterator[tuple[str, Cluster]]:
-    """Those that [metrics] wants, each name once."""
-    rows = [(cluster.name, live) for _, cluster, live in plan.served()]
-    if plan.fallback is not None:
-        rows.append((FALLBACK_CLUSTER, plan.fallback))
-    for name, live in dict(rows).items():
-        if any(fnmatchcase(name, pattern) for pattern in settings.clusters):
-            yield name, live
+    """Those that [metrics] wants."""
+    for _, cluster, live in plan.operated():
+        if any(fnmatchcase(cluster.name, pattern) for pattern in settings.clusters):
+            yield cluster.name, live
 
 
 def _groups_of(live: Cluster, label: bytes, *, by_server: bool) -> list[_Group]:
