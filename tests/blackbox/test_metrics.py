@@ -7,17 +7,22 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.certificates import Authority
 from tests.support.client import Answer, Client, ask, get
 from tests.support.command import run_command
 from tests.support.origin import answering
+from tests.support.process import WAIT_S
 from tests.support.promtool import promtool
 from tests.support.proxy import Lane, Proxy, lane, processes_of, running_proxy, write
 
@@ -73,7 +78,12 @@ class Bed:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *lanes: Lane, workers: int = 2, settings: str = "", token: str = TOKEN
+    folder: Path,
+    *lanes: Lane,
+    workers: int = 2,
+    settings: str = "",
+    token: str = TOKEN,
+    listen: str | None = "127.0.0.1:0",
 ) -> AsyncIterator[Bed]:
     """All servers answer with 200; without ``token`` none is asked for."""
     admin = '[admin]\nsocket = "admin.sock"\nlisten = "127.0.0.1:0"\n'
@@ -85,7 +95,9 @@ async def running(
             for member in each.members:
                 await stack.enter_async_context(member.origin.serving(answering(OK)))
         proxy = await stack.enter_async_context(
-            running_proxy(lanes, workers=workers, settings=admin + settings, folder=folder)
+            running_proxy(
+                lanes, workers=workers, settings=admin + settings, folder=folder, listen=listen
+            )
         )
         found = await proxy.line(r"admin, metrics and health on http://127\.0\.0\.1:(\d+)")
         yield Bed(proxy, folder, int(found[1]))
@@ -163,6 +175,39 @@ async def test_failures_retries_and_clients_that_left(tmp_path: Path) -> None:
         assert await bed.total("wsproxy_server_connect_seconds_count", server="s1") == 1
         assert await bed.total("wsproxy_server_reused_connections_total", server="s1") == 3
         await bed.until(1, "wsproxy_server_idle_connections", server="s1")
+
+
+async def test_handshakes_and_certificates(tmp_path: Path) -> None:
+    """New ones, one that takes up a session of before, and one that is none."""
+    authority = Authority()
+    issued = authority.issue("shop.example", ends_days=20)
+    issued.write_pem(tmp_path, "shop")
+    settings = '[[listener]]\naddress = "127.0.0.1:0"\ncertificates = [{ chain = "shop.pem", key = "shop.key" }]\n'
+    async with running(tmp_path, lane("farm"), settings=settings, listen=None) as bed:
+        port = bed.proxy.port
+        context = ssl.create_default_context(cadata=authority.certificate.public_bytes(Encoding.PEM).decode())  # fmt: skip
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+        def shake(session: ssl.SSLSession | None = None) -> ssl.SSLSession | None:
+            with (
+                socket.create_connection(("127.0.0.1", port), WAIT_S) as sock,
+                context.wrap_socket(sock, server_hostname="shop.example", session=session) as tls,
+            ):
+                tls.sendall(get("/farm/x", "Connection: close"))
+                while tls.recv(4096):
+                    pass
+                return tls.session
+
+        session = await asyncio.to_thread(shake)
+        await asyncio.to_thread(shake, session)
+        async with await Client.connect(port) as client:
+            await client.send(b"\x16\x03\x01\x00\x05hello")
+            await client.rest()
+        for result in ("full", "resumed", "failed"):
+            await bed.until(1, "wsproxy_tls_handshakes_total", result=result)
+        ends_at = await bed.total("wsproxy_certificate_expiry_timestamp_seconds", certificate=str(tmp_path / "shop.pem"))  # fmt: skip
+        assert ends_at == issued.certificate.not_valid_after_utc.timestamp()
+        assert await bed.total("wsproxy_server_answers_total") == 2
 
 
 @pytest.mark.parametrize("token", [TOKEN, ""])

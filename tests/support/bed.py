@@ -15,6 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from tests.support.metered import check_meters
 from tests.support.origin import listening_socket
 from tests.support.wire import WAIT_S, Wire, close_all
 from wsproxy._fast.net.poller import Door, Poller
@@ -162,6 +163,7 @@ class Bed:
         take_plan(self.engine, self.plan)
 
     def check_nothing_left(self) -> None:
+        check_meters(self.state)
         for plan in self._plans:
             for cluster in plan.clusters:
                 if cluster is not None:

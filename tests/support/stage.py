@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.support.bed import config_of, server
 from tests.support.fake_transport import FakeTransport
+from tests.support.metered import check_meters
 from wsproxy._fast.proxy.downstream import Downstream
 from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.http1 import Http1Protocol
@@ -118,3 +119,4 @@ class Stage:
                 transport.lose()
         assert self.inflight == 0
         assert self.engine.open_streams == 0
+        check_meters(self.state)

@@ -13,6 +13,7 @@ from tests.support.bed import Bed, config_of, server
 from tests.support.wire import Origin, Wire
 from wsproxy._fast.proxy.downstream import Downstream
 from wsproxy._fast.proxy.http1 import Http1
+from wsproxy._fast.state.meters import BlockKind, ClusterWord
 from wsproxy._fast.state.segment import now_ms
 from wsproxy.config.settings import QueueSettings, Settings
 
@@ -74,6 +75,36 @@ async def test_waiting_request_is_refused_when_its_time_is_over() -> None:
             assert (await second.read_answer())[0] == 503
         await wire.send(OK)
         assert (await first.read_answer())[0] == 200
+
+
+async def test_each_end_of_a_wait_is_metered() -> None:
+    """Served, in vain, left; and who found no room."""
+    origin = Origin()
+    async with bed(origin, wait_s=600, size=1) as running:
+        clients = [await running.client() for _ in range(4)]
+        await clients[0].send(GET)
+        wire, _ = await origin.accept_request()
+        await clients[1].send(GET)
+        await running.until(lambda: waiting(running) == 1)
+        await clients[2].send(GET)
+        assert (await clients[2].read_answer())[0] == 503
+        clients[1].close()
+        await running.until(lambda: waiting(running) == 0)
+        await clients[3].send(GET)
+        await running.until(lambda: waiting(running) == 1)
+        await wire.send(OK)
+        assert (await clients[0].read_answer())[0] == 200
+        await wire.read_until(b"\r\n\r\n")
+        await wire.send(OK)
+        assert (await clients[3].read_answer())[0] == 200
+        meters, cluster = running.state.meters, running.plan.clusters[0]
+        assert meters is not None
+        assert cluster is not None
+        words = meters.sums(BlockKind.CLUSTER_BLOCK, cluster.slots()[0])
+        told = {each.name: words[each] for each in ClusterWord if each.name.startswith("QUEUE")}
+        del told["QUEUE"]  # times
+        assert told == {"QUEUED": 2, "QUEUE_SERVED": 1, "QUEUE_VAIN": 0, "QUEUE_LEFT": 1, "QUEUE_FULL": 1}  # fmt: skip
+        assert words[ClusterWord.LEFT_BEFORE] == 1
 
 
 async def test_client_that_leaves_gives_its_place_up() -> None:
