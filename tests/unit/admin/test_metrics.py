@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,7 @@ from wsproxy.config.settings_told import MetricsSettings
 from wsproxy.config.xml import load_config
 from wsproxy.dataplane.plan import Plan, build_plan
 from wsproxy.errors import StartError
+from wsproxy.process.system import set_process_name
 
 STATUS = Status(
     "1.2", 7, "2026-11-30T10:00:00+00:00", "/x/plugin-cfg.xml", "abc", 2, [WorkerStatus(0, 8)], "", ""
@@ -240,3 +243,25 @@ def test_proxy_without_meters_says_so(plan: Plan) -> None:
     live = LiveProxy(ProxyFacts(1, "2026-11-30T10:00:00+00:00", 1, bare, None))
     with pytest.raises(StartError, match="without meters"):
         live.metrics()
+
+
+def test_proxy_is_ready_when_workers_serve(plan: Plan) -> None:
+    """Not before each has its configuration, not without one, and not while an operator drains it."""
+    live = LiveProxy(ProxyFacts(os.getpid(), "2026-11-30T10:00:00+00:00", 2, plan, None))
+    plan.state.note_generations(0, 1, 1)
+    assert live.why_not_ready() == "not every worker has its configuration yet"
+    plan.state.note_generations(1, 1, 1)
+    assert live.why_not_ready() == "no worker runs"
+    child = os.fork()
+    if not child:
+        set_process_name("wsproxy-0")
+        signal.pause()
+    try:
+        while not live.workers():  # it has no name of its own yet
+            pass
+        assert live.why_not_ready() == ""
+        plan.state.is_drained = True
+        assert live.why_not_ready() == "an operator drains the proxy"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
