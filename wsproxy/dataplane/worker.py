@@ -178,7 +178,15 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     sweeper = Sweeper(
         engine.poller,
         partial(
-            _sweep, engine, slow.room, witness, access, arrivals, plan.state, context.on_turn, count(1)
+            _sweep,
+            engine,
+            slow.room,
+            witness,
+            access,
+            arrivals,
+            plan.state,
+            context.on_turn,
+            count(1),
         ),
     )
     # One [[listener]] may have several addresses.
