@@ -288,6 +288,22 @@ async def test_whole_proxy_is_drained_and_resumed(tmp_path: Path) -> None:
         assert await bed.total("wsproxy_own_answers_total", code="503") == 0
 
 
+async def test_what_is_told_follows_a_reload(tmp_path: Path) -> None:
+    """[metrics] and [health] need no new start."""
+    async with running(tmp_path, lane("farm"), lane("shop"), workers=1) as bed:
+        assert await bed.total("wsproxy_server_state", server="s0", state="up") == 2
+        assert (await ask(bed.proxy.port, get("/ready"))).status == 404
+        settings = (tmp_path / "wsproxy.toml").read_text()
+        settings += '[metrics]\nclusters = ["sh*"]\nservers = false\nhistograms = false\n[health]\nready_path = "/ready"\n'
+        write(tmp_path / "new", settings).rename(tmp_path / "wsproxy.toml")
+        await bed.run("reload")
+        await bed.until(2, "wsproxy_config_generation")
+        assert (await ask(bed.proxy.port, get("/ready"))).status == 200
+        found = await bed.samples()
+        assert "wsproxy_request_duration_seconds_count" not in found
+        assert found["wsproxy_server_weight"].keys() == {frozenset({("cluster", "shop")})}
+
+
 async def test_health_is_asked_where_it_is_configured(tmp_path: Path) -> None:
     """On other ports, and for other methods, its path is one like any other."""
     settings = '[health]\nready_path = "/farm/ready"\nports = [1]\n'

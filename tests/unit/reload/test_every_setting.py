@@ -43,7 +43,11 @@ ROOT = Path(__file__).parents[3]
 _WATCHING = "tests/blackbox/test_reload_settings.py::test_watching_begins_and_ends_with_a_reload"
 _GUARDED = "tests/blackbox/test_reload_settings.py::test_other_limits_reach_the_guard_that_is_there"
 _FAILED = "tests/unit/dataplane/test_two_plans.py::test_failures_are_judged_by_the_settings_of_the_request"
+_TOLD = "tests/blackbox/test_metrics.py::test_what_is_told_follows_a_reload"
 ELSEWHERE = {
+    "metrics.clusters": _TOLD,
+    "metrics.servers": _TOLD,
+    "metrics.histograms": _TOLD,
     "reload.watch": _WATCHING,
     "reload.guard_s": "tests/unit/reload/test_guard.py::test_other_limits_hold_for_what_is_watched_already",
     "reload.guard_limit": _GUARDED,
