@@ -45,6 +45,9 @@ class ProxyFacts:
     worker_count: int
     plan: Plan
     log_plan: LogPlan | None
+    older: tuple[
+        int, ...
+    ] = ()  # supervisors that this one has replaced; their workers may still run
 
 
 class LiveProxy:
@@ -100,8 +103,9 @@ class LiveProxy:
         return any(self._control.said())
 
     def workers(self) -> list[WorkerStatus]:
-        """Those that run. # I/O."""
-        return _workers_of(self._facts.pid)
+        """Those that run, also those that are being replaced. # I/O."""
+        pids = (self._facts.pid, *self._facts.older)
+        return [worker for pid in pids for worker in _workers_of(pid)]
 
     def servers(self, target: str = "") -> ServersAnswer:
         """
