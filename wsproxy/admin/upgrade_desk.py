@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from wsproxy.admin.upgrades import UpgradeAnswer, UpgradeQuestion
+from wsproxy.admin.upgrades import UpgradeAnswer, UpgradeQuestion, UpgradeResult
 from wsproxy.errors import StartError
 
 # Longer than the supervisor waits for the new program.
@@ -33,7 +33,7 @@ class UpgradeDesk:
         self._number = os.getpid() << 20
         self._lock = asyncio.Lock()
 
-    async def ask(self, who: str) -> UpgradeAnswer:
+    async def ask(self, who: str) -> UpgradeResult:
         """
         What became of it.
 
@@ -47,18 +47,18 @@ class UpgradeDesk:
             try:
                 async with asyncio.timeout(ANSWER_S):
                     self._sock.send(msgspec.json.encode(UpgradeQuestion(self._number, who)))
-                    answer = await self._answer()
+                    became = await self._answer()
             except (TimeoutError, BlockingIOError) as error:
                 msg = "the supervisor does not answer; the log of the proxy says why"
                 raise StartError(msg) from error
-        if answer.result == "in use":
+        if became.result == "in use":
             self.on_replaced()
-        return answer
+        return became
 
-    async def _answer(self) -> UpgradeAnswer:
+    async def _answer(self) -> UpgradeResult:
         loop = asyncio.get_running_loop()
         while True:
             data = await loop.sock_recv(self._sock, _ANSWER_BYTES)
             answer = msgspec.json.decode(data, type=UpgradeAnswer)
             if answer.number == self._number:
-                return answer
+                return answer.became

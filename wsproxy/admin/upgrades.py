@@ -20,15 +20,21 @@ class UpgradeQuestion(msgspec.Struct):
     who: str
 
 
-class UpgradeAnswer(msgspec.Struct):
+class UpgradeResult(msgspec.Struct):
     """
     What became of it.
 
     ``pid``: of the supervisor that answers for the proxy now; ``why`` it failed; ``seconds`` from the question to the answer.
     """
 
-    number: int
     result: Literal["in use", "failed"]
     pid: int
     why: str
     seconds: float
+
+
+class UpgradeAnswer(msgspec.Struct):
+    """To the admin process: of the question with this number."""
+
+    number: int
+    became: UpgradeResult

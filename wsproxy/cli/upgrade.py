@@ -13,7 +13,7 @@ import click
 
 from wsproxy.admin.client import ask
 from wsproxy.admin.upgrade_desk import ANSWER_S
-from wsproxy.admin.upgrades import UPGRADE_PATH, UpgradeAnswer
+from wsproxy.admin.upgrades import UPGRADE_PATH, UpgradeResult
 from wsproxy.cli.asking import EXIT_REFUSED, asking, fail, say, say_json
 
 _MORE_S = 10.0
@@ -30,7 +30,7 @@ def upgrade(path: Path, is_json: bool) -> None:
 
     Returns when the new one serves all new connections. The old one finishes what it has.
     """
-    answer = ask(path, "POST", UPGRADE_PATH, UpgradeAnswer, answer_s=ANSWER_S + _MORE_S)
+    answer = ask(path, "POST", UPGRADE_PATH, UpgradeResult, answer_s=ANSWER_S + _MORE_S)
     if is_json:
         say_json(answer)
         if answer.result != "in use":

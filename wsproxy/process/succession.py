@@ -188,7 +188,7 @@ class Succession:
         if is_gone:
             logger.warning("upgrade: the program that is replaced has ended before it could say so")
         self._may_take_charge = True
-        if self._is_serving:
+        if self._is_serving and self._host.is_running:
             self._take_charge()
 
     def _take_charge(self) -> None:

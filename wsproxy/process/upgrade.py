@@ -17,12 +17,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
 
 import msgspec
 
 from wsproxy._fast.state.segment import SharedState
-from wsproxy.admin.upgrades import UpgradeAnswer, UpgradeQuestion
+from wsproxy.admin.upgrades import UpgradeAnswer, UpgradeQuestion, UpgradeResult
 from wsproxy.config.settings import MAX_WORKERS, UpgradeSettings
 from wsproxy.dataplane.post import pair
 from wsproxy.process.fork import describe_end
@@ -276,8 +275,10 @@ class Upgrade:
             attempt.control.close()
 
     def _answer(self, question: UpgradeQuestion, why: str, seconds: float, pid: int = 0) -> None:
-        result: Literal["in use", "failed"] = "failed" if why else "in use"
-        answer = UpgradeAnswer(question.number, result, pid or os.getpid(), why, round(seconds, 3))
+        became = UpgradeResult("in use", pid or os.getpid(), why, round(seconds, 3))
+        if why:
+            became.result = "failed"
+        answer = UpgradeAnswer(question.number, became)
         with suppress(OSError):  # nobody who waits for it is there any more
             self.answers.send(msgspec.json.encode(answer))
 

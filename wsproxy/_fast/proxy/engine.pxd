@@ -27,5 +27,6 @@ cdef class Engine(Hub):
     cdef readonly long long refused_connections  # because of it
     cdef readonly int lingering     # clients whose connection ends in order: see `linger`
     cdef int most_lingering
-    cdef readonly bint draining
+    cdef readonly bint draining     # answers that begin say that the connection ends
+    cdef readonly bint stopping     # it ends, whatever they say
     cdef readonly long long requests

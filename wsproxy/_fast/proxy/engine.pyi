@@ -11,6 +11,7 @@ class Engine(Hub):
     view: View
     decider: Decider
     draining: bool
+    stopping: bool
     requests: int
     refused_connections: int
     lingering: int

@@ -130,9 +130,10 @@ cdef class Engine(Hub):
         """Ends idle clients now and the others after their exchange; returns how many are left, those that linger too."""
         cdef int left = 0
         cdef int64_t now_ms = ws_now_ms()
-        cdef bint first = not self.draining
+        cdef bint first = not self.stopping
         cdef Stream client
         self.draining = True
+        self.stopping = True
         for client in self.streams():
             if client.serves_client():
                 if client.is_idle() and client.is_quiet():  # else its next request came before it could know
@@ -146,9 +147,9 @@ cdef class Engine(Hub):
 
     def retire(self) -> int:
         """
-        From now on each connection ends behind its next answer; returns how many are left, those that linger too.
+        From now on each answer that begins ends its connection, and says so; returns how many are left, those that linger too.
 
-        Unlike ``drain`` it ends no idle one: its next request may be under way. That has its usual time.
+        Unlike ``drain`` it ends none that was told otherwise: its next request may be under way. That has its usual time.
         """
         cdef int left = 0
         cdef Stream client
