@@ -106,6 +106,8 @@ async def upgrading(
             yield made
             if made.pid != proxy.pid:
                 await end(made.pid)
+                # The first one ends by itself: nobody is left for whom it could take its time.
+                await asyncio.wait_for(proxy.watch.exited.wait(), WAIT_S)
         finally:
             for pid in made.pids:
                 if pid != proxy.pid:

@@ -168,7 +168,7 @@ class Succession:
         assert attempt is not None
         if attempt.control is not None and attempt.control in self._selector.get_map():
             self._selector.unregister(attempt.control)
-        self.upgrade.failed(time.monotonic())
+        self.upgrade.failed(time.monotonic(), is_stopping=not self._host.is_running)
         if attempt.kin is not None:
             self._watch_kin(attempt.kin)
 

@@ -379,8 +379,17 @@ class Supervisor:
         self._signal(self._children, signal.SIGKILL)
 
     def _end_admin(self) -> None:
-        """The workers are gone. What the admin process does is not worth waiting for, and its end says nothing of the stop."""
+        """
+        The workers are gone. What the admin process does is not worth waiting for, and its end says nothing of the stop.
+
+        But for the answer to whoever had another program take over, after which it ends by itself.
+        """
+        if self._phase is Phase.RETIRING:
+            self._await_children()
         self._signal(self._children, signal.SIGKILL)
+        self._await_children()
+
+    def _await_children(self) -> None:
         self._kill_at = time.monotonic() + KILL_GRACE_S
         while self._running(self._children) and time.monotonic() < self._kill_at:
             self._wait()

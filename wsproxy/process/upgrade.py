@@ -239,7 +239,7 @@ class Upgrade:
                 attempt.why = said.text or attempt.why
             return said
 
-    def failed(self, now: float) -> None:
+    def failed(self, now: float, *, is_stopping: bool) -> None:
         """The new program did not come up: whoever asked is told, and we go on. Its workers, if any, finish by themselves."""
         attempt = self.attempt
         assert attempt is not None
@@ -248,7 +248,10 @@ class Upgrade:
             self.kin.append(attempt.kin)
         why = attempt.why or "it ended without a word; its messages are in the log"
         self.has_failed = True
-        logger.error("upgrade: the new program does not come up, this one goes on: %s", why)
+        if is_stopping:
+            why = "this program was told to stop"
+        else:
+            logger.error("upgrade: the new program does not come up, this one goes on: %s", why)
         self._answer(attempt.question, why, now - attempt.began)
 
     def succeeded(self, now: float) -> None:
