@@ -337,6 +337,8 @@ def _share_out(
     With fewer a worker has several: who waits in their queues waits for it. One that is not ours alone is shared by all.
     """
     first = given[0]
+    for each in given:
+        each.sock.setblocking(False)  # Python must know it, too: its copy of another one would make both block
     if not first.can_grow:
         rows = [
             [
@@ -350,8 +352,6 @@ def _share_out(
         _close(each.sock for each in given)
         return _Bound([tuple(row) for row in rows], None)
     sockets = [each.sock for each in given]
-    for sock in sockets:
-        sock.setblocking(False)
     # What comes to a socket that is new waits there, and is reset should this program not come up: nothing comes there yet.
     seat_only(first.sock, range(len(sockets)))
     try:
