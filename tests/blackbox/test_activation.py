@@ -98,7 +98,7 @@ async def test_ports_of_virtual_hosts_are_those_of_systemd(tmp_path: Path) -> No
             assert (await client.ask(get("/none", f"X: {port}"))).status == 404
 
 
-def proxy_process_at(port: int, xml: Path, toml: Path):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def proxy_process_at(port: int, xml: Path, toml: Path):  # type: ignore[no-untyped-def]
     return proxy_process(str(xml), "--settings", str(toml), prefix=activated(f"0.0.0.0:{port}=any"))
 
 
@@ -123,9 +123,12 @@ async def test_what_is_no_listening_socket_is_refused(tmp_path: Path) -> None:
 async def test_sockets_for_another_process_are_left_alone(tmp_path: Path, one: Lane) -> None:
     """LISTEN_PID is somebody else: whoever inherits the variables must not take what is at descriptor 3."""
     env = {"LISTEN_PID": "1", "LISTEN_FDS": "1"}
-    async with one.origin.serving(keep_answering), upgrading(tmp_path, [one], env=env) as made:
-        async with await Client.connect(made.proxy.port) as client:
-            assert (await client.ask(get("/one/a"))).status == 200
+    async with (
+        one.origin.serving(keep_answering),
+        upgrading(tmp_path, [one], env=env) as made,
+        await Client.connect(made.proxy.port) as client,
+    ):
+        assert (await client.ask(get("/one/a"))).status == 200
 
 
 async def test_service_manager_hears_who_the_proxy_is(tmp_path: Path, one: Lane) -> None:

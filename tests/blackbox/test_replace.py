@@ -19,7 +19,7 @@ from tests.support.process import WAIT_S, wait_for_end
 from tests.support.proxy import Lane, processes_of
 from tests.support.proxy import lane as make_lane
 from tests.support.tls_pipe import TlsClient, client_context
-from tests.support.upgrading import Load, end, upgrading
+from tests.support.upgrading import Load, begin, end, upgrading
 
 Make = Callable[..., Lane]
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
@@ -178,39 +178,37 @@ async def test_what_is_known_of_servers_stays(tmp_path: Path, lane: Make) -> Non
     async with (
         one.members[0].origin.serving(keep_answering),
         one.members[1].origin.serving(keep_answering),
+        upgrading(tmp_path, [one]) as made,
     ):
-        async with upgrading(tmp_path, [one]) as made:
-            await made.ask("POST", "/v1/drain", b'{"target": "one/s1", "reason": "new kernel"}')
-            await made.ask("POST", "/v1/set", b'{"target": "one/s0", "weight": 7}')
-            while not await is_marked(made.ask):
-                assert (await ask(made.proxy.port, get("/one/a"))).status == 200
-            await made.ask("POST", "/v1/reload")
-            _, before = await made.ask("GET", "/v1/servers")
-            await made.upgrade()
-            _, after = await made.ask("GET", "/v1/servers")
-            names = (
-                "server",
-                "state",
-                "hold",
-                "why",
-                "marked_down",
-                "weight",
-                "requests",
-                "errors",
-            )
-            assert [[row[name] for name in names] for row in after["servers"]] == [
-                [row[name] for name in names] for row in before["servers"]
-            ]
-            assert after["config"]["generation"] == 2
-            _, history = await made.ask("GET", "/v1/history")
-            assert history["entries"][-1]["who"].startswith("upgrade by ")
-            assert history["generation"] == 2
-            for _ in range(4):
-                assert (await ask(made.proxy.port, get("/one/a"))).status == 200
-            _, last = await made.ask("GET", "/v1/servers")
-            assert last["servers"][1]["requests"] == after["servers"][1]["requests"], (
-                "still drained"
-            )
+        await made.ask("POST", "/v1/drain", b'{"target": "one/s1", "reason": "new kernel"}')
+        await made.ask("POST", "/v1/set", b'{"target": "one/s0", "weight": 7}')
+        while not await is_marked(made.ask):
+            assert (await ask(made.proxy.port, get("/one/a"))).status == 200
+        await made.ask("POST", "/v1/reload")
+        _, before = await made.ask("GET", "/v1/servers")
+        await made.upgrade()
+        _, after = await made.ask("GET", "/v1/servers")
+        names = (
+            "server",
+            "state",
+            "hold",
+            "why",
+            "marked_down",
+            "weight",
+            "requests",
+            "errors",
+        )
+        assert [[row[name] for name in names] for row in after["servers"]] == [
+            [row[name] for name in names] for row in before["servers"]
+        ]
+        assert after["config"]["generation"] == 2
+        _, history = await made.ask("GET", "/v1/history")
+        assert history["entries"][-1]["who"].startswith("upgrade by ")
+        assert history["generation"] == 2
+        for _ in range(4):
+            assert (await ask(made.proxy.port, get("/one/a"))).status == 200
+        _, last = await made.ask("GET", "/v1/servers")
+        assert last["servers"][1]["requests"] == after["servers"][1]["requests"], "still drained"
 
 
 async def is_marked(ask_admin: Callable[..., object]) -> bool:
@@ -221,21 +219,23 @@ async def is_marked(ask_admin: Callable[..., object]) -> bool:
 async def test_limit_of_a_server_holds_over_both_programs(tmp_path: Path, lane: Make) -> None:
     """A place that the old program's request has is nobody's until it ends; who waits in the queue gets it then."""
     one = lane("one", server='MaxConnections="1"')
-    async with upgrading(tmp_path, [one], workers=1, settings="[queue]\nsize = 5\n") as made:
-        async with await Client.connect(made.proxy.port) as old:
-            await old.send(get("/one/old"))
-            server = await one.origin.accept()
-            await server.head()
-            await made.upgrade()
-            async with await Client.connect(made.proxy.port) as new:
-                await new.send(get("/one/new"))
-                while (await made.ask("GET", "/v1/requests"))[1]["total"] < 2:
-                    await asyncio.sleep(0.02)
-                assert not one.origin.has_waiting()
-                await server.send(OK)
-                assert (await old.answer()).status == 200
-                async with one.origin.serving(keep_answering):
-                    assert (await new.answer()).status == 200
+    async with (
+        upgrading(tmp_path, [one], workers=1, settings="[queue]\nsize = 5\n") as made,
+        await Client.connect(made.proxy.port) as old,
+    ):
+        await old.send(get("/one/old"))
+        server = await one.origin.accept()
+        await server.head()
+        await made.upgrade()
+        async with await Client.connect(made.proxy.port) as new:
+            await new.send(get("/one/new"))
+            while (await made.ask("GET", "/v1/requests"))[1]["total"] < 2:  # noqa: ASYNC110  # another process is asked
+                await asyncio.sleep(0.02)
+            assert not one.origin.has_waiting()
+            await server.send(OK)
+            assert (await old.answer()).status == 200
+            async with one.origin.serving(keep_answering):
+                assert (await new.answer()).status == 200
 
 
 async def test_other_settings_are_taken_over(tmp_path: Path, lane: Make) -> None:
@@ -366,7 +366,7 @@ async def test_signal_to_stop_while_the_new_one_begins_ends_both(
 ) -> None:
     one = lane("one")
     async with upgrading(tmp_path, [one]) as made:
-        asking = asyncio.create_task(made.ask("POST", "/v1/upgrade"))
+        asking = begin(made.ask("POST", "/v1/upgrade"))
         new = await made.started()
         pidfd = os.pidfd_open(new)
         os.kill(made.proxy.pid, signal.SIGTERM)

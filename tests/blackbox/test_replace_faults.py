@@ -17,7 +17,7 @@ from tests.support.origin import OK, keep_answering
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, processes_of
 from tests.support.proxy import lane as make_lane
-from tests.support.upgrading import Load, Upgrading, upgrading
+from tests.support.upgrading import Load, Upgrading, begin, upgrading
 
 Make = Callable[[str], Lane]
 WORKER = r"wsproxy-\d+"
@@ -54,7 +54,7 @@ async def worker_of(pid: int) -> int:
 async def empty(made: Upgrading) -> None:
     """Nothing is counted as in flight any more."""
     async with asyncio.timeout(WAIT_S):
-        while await made.in_flight() != {"one/s0": 0}:
+        while await made.in_flight() != {"one/s0": 0}:  # noqa: ASYNC110  # another process is asked
             await asyncio.sleep(0.05)
 
 
@@ -67,7 +67,7 @@ async def test_new_program_killed_before_it_is_ready(tmp_path: Path, lane: Make)
         async with load.running():
             for at_worker in (False, True):
                 start = len(made.proxy.lines)
-                asking = asyncio.create_task(made.refused())
+                asking = begin(made.refused())
                 new = await made.started(start)
                 if at_worker:
                     await worker_of(new)
@@ -86,7 +86,7 @@ async def test_new_program_stopped_for_a_while(tmp_path: Path, lane: Make) -> No
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
         load = load_on(made)
         async with load.running():
-            asking = asyncio.create_task(made.upgrade())
+            asking = begin(made.upgrade())
             new = await made.started()
             os.kill(new, signal.SIGSTOP)
             await load.progress()
@@ -102,7 +102,7 @@ async def test_worker_of_the_new_program_killed(tmp_path: Path, lane: Make) -> N
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
         made.proxy.expected += ["worker . .* was killed by SIGKILL"]
-        asking = asyncio.create_task(made.upgrade())
+        asking = begin(made.upgrade())
         os.kill(await worker_of(await made.started()), signal.SIGKILL)
         await asking
         assert (await ask(made.proxy.port, get("/one/a"))).status == 200
@@ -111,43 +111,47 @@ async def test_worker_of_the_new_program_killed(tmp_path: Path, lane: Make) -> N
 async def test_old_supervisor_killed_while_the_new_one_begins(tmp_path: Path, lane: Make) -> None:
     """The new one takes over; the old workers finish what they have, and that is given back where they do not."""
     one = lane("one")
-    async with await killed_proxy(tmp_path, one) as made:
-        async with await Client.connect(made.proxy.port) as client:
-            await client.send(get("/one/old"))
-            server = await one.origin.accept()
-            await server.head()
-            asking = asyncio.create_task(made.upgrade())
-            made.pid = await made.started()
-            os.kill(made.proxy.pid, signal.SIGKILL)
-            await made.proxy.line("the program that is replaced has ended before it could say so")
-            await made.proxy.line(rf"ready on .*pid {made.pid}")
-            await server.send(OK)
-            assert (await client.answer()).status == 200
-            await made.gone(made.proxy.pid)
-            await empty(made)
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
-            async with one.origin.serving(keep_answering):
-                assert (await ask(made.proxy.port, get("/one/a"))).status == 200
+    async with (
+        _Killed(tmp_path, one) as made,
+        await Client.connect(made.proxy.port) as client,
+    ):
+        await client.send(get("/one/old"))
+        server = await one.origin.accept()
+        await server.head()
+        asking = begin(made.upgrade())
+        made.pid = await made.started()
+        os.kill(made.proxy.pid, signal.SIGKILL)
+        await made.proxy.line("the program that is replaced has ended before it could say so")
+        await made.proxy.line(rf"ready on .*pid {made.pid}")
+        await server.send(OK)
+        assert (await client.answer()).status == 200
+        await made.gone(made.proxy.pid)
+        await empty(made)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        async with one.origin.serving(keep_answering):
+            assert (await ask(made.proxy.port, get("/one/a"))).status == 200
 
 
 async def test_old_supervisor_killed_while_its_workers_finish(tmp_path: Path, lane: Make) -> None:
     one = lane("one")
-    async with await killed_proxy(tmp_path, one) as made:
-        async with await Client.connect(made.proxy.port) as client:
-            await client.send(get("/one/old"))
-            server = await one.origin.accept()
-            await server.head()
-            await made.upgrade()
-            assert await made.in_flight() == {"one/s0": 1}
-            workers = processes_of(made.proxy.pid, WORKER)
-            for worker in workers:
-                os.kill(worker, signal.SIGSTOP)
-            os.kill(made.proxy.pid, signal.SIGKILL)
-            for worker in workers:
-                os.kill(worker, signal.SIGKILL)
-            await made.gone(made.proxy.pid)
-            await empty(made)
+    async with (
+        _Killed(tmp_path, one) as made,
+        await Client.connect(made.proxy.port) as client,
+    ):
+        await client.send(get("/one/old"))
+        server = await one.origin.accept()
+        await server.head()
+        await made.upgrade()
+        assert await made.in_flight() == {"one/s0": 1}
+        workers = processes_of(made.proxy.pid, WORKER)
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        os.kill(made.proxy.pid, signal.SIGKILL)
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        await made.gone(made.proxy.pid)
+        await empty(made)
 
 
 async def test_old_supervisor_stopped_for_a_while(tmp_path: Path, lane: Make) -> None:
@@ -156,7 +160,7 @@ async def test_old_supervisor_stopped_for_a_while(tmp_path: Path, lane: Make) ->
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
         load = load_on(made)
         async with load.running():
-            asking = asyncio.create_task(made.upgrade())
+            asking = begin(made.upgrade())
             new = await made.started()
             os.kill(made.proxy.pid, signal.SIGSTOP)
             await worker_of(new)
@@ -205,7 +209,7 @@ async def test_admin_process_killed_during_the_upgrade(tmp_path: Path, lane: Mak
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
         made.proxy.expected += ["admin process .* was killed by SIGKILL"]
-        asking = asyncio.create_task(made.upgrade())
+        asking = begin(made.upgrade())
         new = await made.started()
         [admin] = processes_of(made.proxy.pid, "wsproxy-admin")
         os.kill(admin, signal.SIGKILL)
@@ -247,7 +251,3 @@ class _Killed:
         except AssertionError as failed:
             if "exit code -9" not in str(failed):
                 raise
-
-
-async def killed_proxy(folder: Path, one: Lane) -> _Killed:
-    return _Killed(folder, one)

@@ -11,16 +11,18 @@ import os
 import re
 import select
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.support.admin import talk
 from tests.support.client import Client, get
 from tests.support.process import WAIT_S, wait_for_end
 from tests.support.proxy import Lane, Proxy, running_proxy
+
+T = TypeVar("T")
 
 UPGRADE_S = 120.0
 STARTED = r"upgrade: the new program is pid (\d+)"
@@ -114,6 +116,11 @@ async def upgrading(
                     kill_left(pid)
 
 
+def begin(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Goes on beside the test, which awaits it in the end."""
+    return asyncio.get_running_loop().create_task(work)
+
+
 async def end(pid: int, number: signal.Signals = signal.SIGTERM) -> None:
     """Ends a program that is not our child, and waits for that."""
     try:
@@ -164,7 +171,7 @@ class Load:
         """Until so many more were answered."""
         until = self.answered + count
         async with asyncio.timeout(WAIT_S):
-            while self.answered < until and not self.failed:
+            while self.answered < until and not self.failed:  # noqa: ASYNC110  # they count, and tell nobody
                 await asyncio.sleep(0.01)
 
     async def _ask(self, *, is_kept: bool) -> None:
@@ -181,7 +188,7 @@ class Load:
                 if answer.closes or not is_kept:
                     client.sock.close()
                     client = None
-            except Exception as error:  # noqa: BLE001  # whatever it is, a client saw it
+            except Exception as error:  # whatever it is, a client saw it
                 self.failed.append(repr(error))
                 if client is not None:
                     client.sock.close()

@@ -338,7 +338,9 @@ def _share_out(
     """
     first = given[0]
     for each in given:
-        each.sock.setblocking(False)  # Python must know it, too: its copy of another one would make both block
+        each.sock.setblocking(
+            False
+        )  # Python must know it, too: its copy of another one would make both block
     if not first.can_grow:
         rows = [
             [

@@ -432,12 +432,8 @@ class Supervisor:
     def take_charge(self) -> None:
         """All workers accept connections, and no other program is the proxy."""
         self._on_charge()
-        logger.info(
-            "ready on %s (%d workers, pid %d)",
-            " ".join(self._listeners.urls),
-            len(self._workers),
-            os.getpid(),
-        )
+        urls = " ".join(self._listeners.urls)
+        logger.info("ready on %s (%d workers, pid %d)", urls, len(self._workers), os.getpid())
         notify_systemd("READY=1")
 
     def retire(self, pid: int, said: Said) -> None:
@@ -552,9 +548,7 @@ class Supervisor:
         admin = self._admin
         if admin is None or admin.watch_at is None or self._phase is not Phase.RUNNING:
             return
-        if not self._succession.is_in_charge:
-            return
-        if admin.watch_at <= time.monotonic():
+        if admin.watch_at <= time.monotonic() and self._succession.is_in_charge:
             admin.watch_at = None
             self._selector.register(admin.socket.sock, selectors.EVENT_READ, admin)
 

@@ -147,7 +147,7 @@ cdef class Engine(Hub):
 
     def retire(self) -> int:
         """
-        From now on each answer that begins ends its connection, and says so; returns how many are left, those that linger too.
+        From now on each answer that begins ends its connection, and says so; how many are left, those that linger too.
 
         Unlike ``drain`` it ends none that was told otherwise: its next request may be under way. That has its usual time.
         """

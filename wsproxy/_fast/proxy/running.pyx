@@ -1,8 +1,8 @@
 """
 A worker's answer to an operator who asks what it does just now, or ends one of its requests; and the end of tunnels.
 
-Driven by the worker's sweep, where ``Board`` has a question, and by a worker that is replaced (``dataplane.leave``). Walks over all connections, which takes a moment with very many:
-asked by people only.
+Driven by the worker's sweep, where ``Board`` has a question, and by a worker that is replaced (``dataplane.leave``). Walks over
+all connections, which takes a moment with very many: asked by people only, or at the end.
 """
 
 from operator import itemgetter
@@ -94,7 +94,7 @@ def answer_board(Engine engine not None, Board board not None) -> None:
 
 
 def end_tunnels(Engine engine not None, Py_ssize_t kept) -> int:
-    """Ends the oldest tunnels until no more than ``kept`` are left, in order: what was received is delivered. Returns how many are."""
+    """Ends the oldest tunnels until no more than ``kept`` are left, which is how many are; what was received is delivered."""
     cdef Stream stream
     cdef Downstream exchange
     cdef list found = []

@@ -397,14 +397,14 @@ cdef class SharedState:
 
     def oldest_generation(self) -> int:
         """By which the oldest request goes, over all workers that run, also those of a program that is being replaced."""
-        cdef int64_t oldest = ws_load64(&self.header.generation)
+        cdef int64_t oldest = 0
         cdef int64_t found
         cdef int worker
         for worker in range(MAX_WORKERS):
             found = ws_load64(&self.header.oldest[worker])
             if found:
-                oldest = min(oldest, found)
-        return oldest
+                oldest = min(oldest, found) if oldest else found
+        return oldest or ws_load64(&self.header.generation)
 
     # --- what guards a reload ---------------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ with the old cookie on their way, on other connections and at other workers: wit
 new server. Must not know sockets, configuration or what a server's state is.
 
 Bounded and without locks: a full bucket forgets what would be forgotten first, a lost entry costs one regular choice. Session
-ids are never stored, only SipHash of them under a key that is new at each start (not at an upgrade): who knows no key cannot aim at a bucket.
+ids are never stored, only SipHash of them under a key that is new at each start (not at an upgrade): who knows no key
+cannot aim at a bucket.
 """
 
 import mmap
