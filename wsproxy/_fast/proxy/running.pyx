@@ -1,7 +1,7 @@
 """
 A worker's answer to an operator who asks what it does just now, or ends one of its requests; and the end of tunnels.
 
-Driven by the worker's sweep, where ``Board`` has a question, and by a worker that is replaced (``dataplane.leave``). Walks over
+Driven by the sweep, where ``Board`` has a question, and by a worker that is replaced (``dataplane.leave``). Walks over
 all connections, which takes a moment with very many: asked by people only, or at the end.
 """
 
