@@ -114,6 +114,13 @@ async def test_what_runs_goes_on_to_its_end(tmp_path: Path, lane: Make) -> None:
             await sink.head()
             first = await made.upgrade()
             assert await made.in_flight() == {"one/s0": 2}
+            _, status = await made.ask("GET", "/v1/servers")
+            assert {each["pid"] for each in status["retiring"]} == set(ids_of(first))
+            _, running = await made.ask("GET", "/v1/requests")
+            assert {row["request"] for row in running["requests"]} == {
+                "GET /one/down",
+                "POST /one/up",
+            }
             second = await made.upgrade()
             assert await made.in_flight() == {"one/s0": 2}
             await source.send(b"rest")

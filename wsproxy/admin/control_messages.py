@@ -85,7 +85,11 @@ class ServerStatus(msgspec.Struct):
 
 
 class ServersAnswer(msgspec.Struct):
-    """The proxy and its servers, in the order of plugin-cfg.xml; ``pid`` of the supervisor."""
+    """
+    The proxy and its servers, in the order of plugin-cfg.xml; ``pid`` of the supervisor.
+
+    ``retiring``: workers of programs that this one has replaced, which finish what they have.
+    """
 
     version: str
     pid: int
@@ -97,6 +101,7 @@ class ServersAnswer(msgspec.Struct):
     plugin_log_level: str
     servers: list[ServerStatus]
     reloads: ReloadCounts = ReloadCounts()
+    retiring: list[WorkerStatus] = []
 
 
 class WhyAnswer(msgspec.Struct):

@@ -104,8 +104,11 @@ class LiveProxy:
 
     def workers(self) -> list[WorkerStatus]:
         """Those that run, also those that are being replaced. # I/O."""
-        pids = (self._facts.pid, *self._facts.older)
-        return [worker for pid in pids for worker in _workers_of(pid)]
+        return [*_workers_of(self._facts.pid), *self.retiring()]
+
+    def retiring(self) -> list[WorkerStatus]:
+        """Those of programs that this one has replaced. # I/O."""
+        return [worker for pid in self._facts.older for worker in _workers_of(pid)]
 
     def servers(self, target: str = "") -> ServersAnswer:
         """
@@ -127,6 +130,7 @@ class LiveProxy:
             status.plugin_log_level,
             rows,
             status.reloads,
+            self.retiring(),
         )
 
     def explain(self, question: ExplainQuestion) -> ExplainAnswer:
