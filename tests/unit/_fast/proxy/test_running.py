@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.fake_transport import FakeTransport
 from tests.support.stage import Stage
 from wsproxy._fast.proxy.running import answer_board, end_tunnels
 from wsproxy._fast.state.board import Board, Page
@@ -121,30 +122,36 @@ def test_oldest_tunnels_end_and_no_request_does(stage: Stage) -> None:
         clients.append(client)
     assert end_tunnels(stage.engine, 7) == 3
     assert end_tunnels(stage.engine, 2) == 2
-    assert [client.closed for client in clients] == [True, False, False]
+    assert [ended(client) for client in clients] == [True, False, False]
     assert end_tunnels(stage.engine, 0) == 0
-    assert [client.closed for client in (*clients, request)] == [True, True, True, False]
+    assert [ended(client) for client in (*clients, request)] == [True, True, True, False]
+
+
+def ended(client: FakeTransport) -> bool:
+    return client.is_closing_ or client.wrote_eof
 
 
 def test_connection_ends_behind_an_answer_that_says_so(stage: Stage) -> None:
     """One whose answer had begun goes on for one more request; an idle one is not closed."""
     idle, begun, waiting = stage.client(), stage.client(), stage.client()
     idle.deliver(GET)
-    stage.server().deliver(HEAD + b"okok")
-    begun.deliver(GET)
     first = stage.server()
+    first.deliver(HEAD + b"okok")
+    begun.deliver(GET)  # over the warm connection
     first.deliver(HEAD + b"ok")
     waiting.deliver(GET)
     second = stage.server()
     assert stage.engine.retire() == 3
     second.deliver(HEAD + b"okok")
-    assert b"connection: close" in bytes(waiting.sent).lower()
-    assert waiting.closed
+    assert b"connection: close" in waiting.taken().lower()
+    assert ended(waiting)
     first.deliver(b"ok")
-    assert not begun.closed
-    assert not idle.closed
+    assert not ended(begun)
+    assert not ended(idle)
+    begun.drain()
     begun.deliver(GET)
     stage.server().deliver(HEAD + b"okok")
-    assert begun.closed
-    assert stage.engine.drain() == 0
-    assert idle.closed
+    assert b"connection: close" in begun.taken().lower()
+    assert ended(begun)
+    stage.engine.drain()
+    assert ended(idle)
