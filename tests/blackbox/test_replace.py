@@ -15,8 +15,8 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.client import Client, IncompleteError, ask, get, request
 from tests.support.origin import OK, OriginConnection, keep_answering
-from tests.support.process import WAIT_S, wait_for_end
-from tests.support.proxy import Lane, processes_of
+from tests.support.process import WAIT_S, wait_for_end, watched_process
+from tests.support.proxy import Lane, processes_of, write
 from tests.support.proxy import lane as make_lane
 from tests.support.tls_pipe import TlsClient, client_context
 from tests.support.upgrading import Load, begin, end, upgrading
@@ -325,6 +325,35 @@ async def command(socket: Path) -> tuple[int | None, str, str]:
     )
     out, err = await asyncio.wait_for(made.communicate(), 4 * WAIT_S)
     return made.returncode, out.decode(), err.decode()
+
+
+async def test_program_that_is_installed_by_now_takes_over(tmp_path: Path, lane: Make) -> None:
+    """A script is started as such: behind a link that leads elsewhere now, with the interpreter that its first line names."""
+    one = lane("one")
+    xml = write(tmp_path / "plugin-cfg.xml", f"<Config>{one.xml()}</Config>")
+    toml = write(tmp_path / "wsproxy.toml", f'[admin]\nsocket = "{tmp_path}/admin.sock"\n')
+    link = tmp_path / "current"
+    for version in (1, 2):
+        folder = tmp_path / f"v{version}"
+        folder.mkdir()
+        script = f"#!{sys.executable}\nimport sys\nfrom wsproxy.cli.main import main\n"
+        script += f"print('this is {version}', file=sys.stderr, flush=True)\nmain()\n"
+        write(folder / "wsproxy", script).chmod(0o755)
+    link.symlink_to("v1")
+    arguments = ("run", str(xml), "--settings", str(toml), "--listen", "127.0.0.1:0")
+    async with watched_process(str(link / "wsproxy"), *arguments) as process:
+        await process.line("this is 1")
+        await process.line("ready on")
+        link.unlink()
+        link.symlink_to("v2")
+        code, out, _ = await command(tmp_path / "admin.sock")
+        new = int(out.split()[1])
+        try:
+            assert code == 0
+            await process.line("this is 2")
+            await process.line(rf"ready on .*pid {new}")
+        finally:
+            await end(new)
 
 
 async def test_state_of_another_version_begins_anew(tmp_path: Path, lane: Make) -> None:
