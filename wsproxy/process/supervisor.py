@@ -323,8 +323,7 @@ class Supervisor:
 
     def _on_end(self, worker: Worker, exit_code: int) -> None:
         now = time.monotonic()
-        was_told = self._phase not in _SERVING
-        pid, how = worker.pid, describe_end(exit_code, was_told=was_told)
+        pid, how = worker.pid, describe_end(exit_code, was_told=self._phase not in _SERVING)
         if worker.ready_fd is not None:
             self._on_word(worker)  # it may have been ready for a moment
         delay_s = worker.note_end(now)

@@ -79,6 +79,7 @@ def activated(*kinds: str) -> str:
         )
         return f"{text}; {environ}"
 
+    text: str
     [text] = run_forked(run, 1)
     return text
 
