@@ -64,7 +64,8 @@ async def test_new_program_killed_before_it_is_ready(tmp_path: Path, lane: Make)
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
         load = load_on(made)
         made.proxy.expected += ["was killed by SIGKILL; its messages are in the log"]
-        async with load.running():
+        # Connections that are kept may be with a worker of the killed program, which ends them as any does that stops.
+        async with load.running(0, 4):
             for at_worker in (False, True):
                 start = len(made.proxy.lines)
                 asking = begin(made.refused())
@@ -79,6 +80,39 @@ async def test_new_program_killed_before_it_is_ready(tmp_path: Path, lane: Make)
         # A worker of the killed program ends as one does whose supervisor is gone: it finishes what it has accepted.
         assert load.failed == []
         await empty(made)
+
+
+async def test_what_a_killed_program_wrote_of_servers_is_written_again(
+    tmp_path: Path, lane: Make
+) -> None:
+    """Weights of a plugin-cfg.xml that only the new program has read; the next reload takes them over."""
+    one = make_lane("one", 2)
+    one.members[0].attributes += ' LoadBalanceWeight="2"'
+    one.members[1].attributes += ' LoadBalanceWeight="3"'
+    async with upgrading(tmp_path, [one], settings='[reload]\nwatch = "off"\n') as made:
+        made.proxy.expected += ["was killed by SIGKILL; its messages are in the log"]
+        xml = tmp_path / "plugin-cfg.xml"
+        xml.write_text(xml.read_text().replace('Weight="2"', 'Weight="7"'))
+        asking = begin(made.refused())
+        new = await made.started()
+        await worker_of(new)
+        os.kill(new, signal.SIGKILL)
+        await asking
+        assert await weights(made, wanted=[2, 3]) == [2, 3]
+        await made.ask("POST", "/v1/reload")
+        assert await weights(made, wanted=[7, 3]) == [7, 3]
+
+
+async def weights(made: Upgrading, wanted: list[int]) -> list[int]:
+    """Of the servers, once they are as ``wanted``: another process writes them."""
+    found: list[int] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(WAIT_S):
+            while found != wanted:
+                _, answer = await made.ask("GET", "/v1/servers")
+                found = [row["weight"] for row in answer["servers"]]
+                await asyncio.sleep(0.02)
+    return found
 
 
 async def test_new_program_stopped_for_a_while(tmp_path: Path, lane: Make) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,7 +82,8 @@ def ready_writer(ready_fd: int) -> OnReady:
         nonlocal is_open
         if is_open:
             is_open = False
-            os.write(ready_fd, b"r")
+            with suppress(BrokenPipeError):  # it has just been killed, which the kernel tells us
+                os.write(ready_fd, b"r")
             os.close(ready_fd)
 
     return on_ready
