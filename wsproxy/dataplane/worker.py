@@ -189,9 +189,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     on_ready()
     await leave.wait()
     word = words[0] if words and not stop.is_set() else None
-    await accept_queued(
-        engine, unused_of(context.listeners, word), _head_s(engine), _handshake
-    )
+    await accept_queued(engine, unused_of(context.listeners, word), _head_s(engine), _handshake)
     for server in servers:
         server.close()
     if word is not None:
