@@ -156,8 +156,9 @@ async def test_idle_connection_ends_behind_its_next_answer(tmp_path: Path, lane:
 
 async def test_tunnels_live_on_and_end_one_after_the_other(tmp_path: Path, lane: Make) -> None:
     one = lane("one")
-    settings = "[upgrade]\ntunnels_s = 4.0\n"
-    async with upgrading(tmp_path, [one], workers=1, settings=settings) as made:
+    async with upgrading(tmp_path, [one], workers=1) as made:
+        # What the new program reads holds for the old one.
+        made.settings.write_text(made.settings.read_text() + "[upgrade]\ntunnels_s = 4.0\n")
         tunnels = [await open_tunnel(made.proxy.port, one) for _ in range(4)]
         old = await made.upgrade()
         for client, server in tunnels:
@@ -176,6 +177,24 @@ async def test_tunnels_live_on_and_end_one_after_the_other(tmp_path: Path, lane:
         assert await made.in_flight() == {"one/s0": 0}
         for client, _ in tunnels:
             client.sock.close()
+
+
+async def test_request_that_takes_too_long_is_cut(tmp_path: Path, lane: Make) -> None:
+    one = lane("one")
+    async with (
+        upgrading(tmp_path, [one], workers=1) as made,
+        await Client.connect(made.proxy.port) as client,
+    ):
+        await client.send(get("/one/a"))
+        server = await one.origin.accept()
+        await server.head()
+        limits = "[upgrade]\nrequests_s = 0.5\ntunnels_s = 0.5\n"
+        made.settings.write_text(made.settings.read_text() + limits)
+        old = await made.upgrade()
+        await made.gone(old)
+        with pytest.raises((IncompleteError, ConnectionError)):
+            await client.answer()
+        assert await made.in_flight() == {"one/s0": 0}
 
 
 async def test_what_is_known_of_servers_stays(tmp_path: Path, lane: Make) -> None:

@@ -195,7 +195,8 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     if word is not None:
         arriving = [each for each in servers if isinstance(each, IntroducingListener)]
         await retire(engine, word, lambda: sum(each.arriving for each in arriving), stop)
-    await drain(engine, plan.settings.timeouts.shutdown_s)
+    # One that was replaced has had its time.
+    await drain(engine, plan.settings.timeouts.shutdown_s if stop.is_set() else 0.0)
     sweeper.close()
     engine.poller.close()
     await tasks.end_all()

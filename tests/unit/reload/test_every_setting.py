@@ -43,6 +43,7 @@ ROOT = Path(__file__).parents[3]
 _WATCHING = "tests/blackbox/test_reload_settings.py::test_watching_begins_and_ends_with_a_reload"
 _GUARDED = "tests/blackbox/test_reload_settings.py::test_other_limits_reach_the_guard_that_is_there"
 _FAILED = "tests/unit/dataplane/test_two_plans.py::test_failures_are_judged_by_the_settings_of_the_request"
+_REPLACED = "tests/blackbox/test_replace.py"
 ELSEWHERE = {
     "reload.watch": _WATCHING,
     "reload.guard_s": "tests/unit/reload/test_guard.py::test_other_limits_hold_for_what_is_watched_already",
@@ -50,6 +51,8 @@ ELSEWHERE = {
     "retry.strict_once": _FAILED,
     "retry.error_status": _FAILED,
     "queue.wait_s": "tests/unit/dataplane/test_two_plans.py::test_wait_is_as_long_as_its_own_configuration_says",
+    "upgrade.tunnels_s": f"{_REPLACED}::test_tunnels_live_on_and_end_one_after_the_other",
+    "upgrade.requests_s": f"{_REPLACED}::test_request_that_takes_too_long_is_cut",
     "check.ignore": "tests/unit/reload/test_sources.py::test_codes_that_nobody_wants_to_hear_of_are_read_anew",
 }
 
