@@ -187,7 +187,7 @@ async def test_command_tells_what_would_change_and_who_did_what(tmp_path: Path, 
         assert "found generation 77; allowed is one that is kept: 1, 2" in answer["error"]
 
 
-async def test_settings_are_taken_over_but_for_those_that_need_a_start(
+async def test_settings_are_taken_over_but_for_those_that_need_an_upgrade(
     tmp_path: Path, lane: Make
 ) -> None:
     one = lane("one")
@@ -200,7 +200,7 @@ async def test_settings_are_taken_over_but_for_those_that_need_a_start(
         made.settings.write_text(f"{text}\n[process]\nhang_s = 77\n[limits]\ntarget_bytes = 1024\n")
         entry = await made.reload()
         assert entry["without_effect"] == ["process"], entry
-        await made.proxy.line("only a new start takes over: process")
+        await made.proxy.line("only `wsproxy upgrade` takes over: process")
         assert (await ask(made.proxy.port, get("/one/" + "x" * 2000))).status == 414
 
 

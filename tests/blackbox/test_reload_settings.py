@@ -150,7 +150,7 @@ async def test_log_level_of_the_file_is_taken_over(tmp_path: Path) -> None:
             os.kill(made.proxy.pid, signal.SIGUSR2)
             await made.proxy.line(f"LogLevel of .* is {said} now", start)
         assert await put("Stats", "other.log") == ["Name of Log in plugin-cfg.xml"]
-        await made.proxy.line("only a new start takes over: Name of Log in plugin-cfg.xml")
+        await made.proxy.line("only `wsproxy upgrade` takes over: Name of Log in plugin-cfg.xml")
         await written("STATS")
         assert not (tmp_path / "other.log").exists()
         await made.ask("POST", "/v1/rollback")

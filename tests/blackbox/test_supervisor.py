@@ -82,15 +82,19 @@ async def test_killed_worker_is_restarted_and_no_connection_is_refused() -> None
 
 
 async def test_worker_holds_no_pipe_and_no_socket_of_another() -> None:
-    """Neither the first worker nor one that was forked later, beside running ones, has what is not its own."""
+    """
+    Neither the first worker nor one that was forked later, beside running ones, has what is not its own.
+
+    One pipe is: its end tells a program that replaces this one that the last worker has ended.
+    """
     async with supervised("serve", workers=3) as supervisor:
         port = await ready_port(supervisor)
-        assert {await ask(port, "fds") for _ in range(MANY)} == {"pipes=0 listening=1"}
+        assert {await ask(port, "fds") for _ in range(MANY)} == {"pipes=1 listening=1"}
         pids: set[str] = set()
         await ask_until(port, "pid", pids, 3)
         os.kill(int(pids.pop()), signal.SIGKILL)
         await ask_until(port, "pid", pids, 3)
-        assert {await ask(port, "fds") for _ in range(MANY)} == {"pipes=0 listening=1"}
+        assert {await ask(port, "fds") for _ in range(MANY)} == {"pipes=1 listening=1"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

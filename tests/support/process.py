@@ -85,12 +85,17 @@ class Watch(asyncio.SubprocessProtocol):
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.exited = asyncio.Event()
+        self.is_silent = False  # nobody is left who could write
         self.news = asyncio.Event()
         self._rest = b""
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         *whole, self._rest = (self._rest + data).split(b"\n")
         self.lines += [line.decode(errors="backslashreplace") for line in whole]
+        self.news.set()
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        self.is_silent = True
         self.news.set()
 
     def process_exited(self) -> None:
@@ -106,7 +111,8 @@ class Watch(asyncio.SubprocessProtocol):
                 if found := re.search(pattern, self.lines[at - 1]):
                     return found
             written = "\n".join(self.lines)
-            assert not self.exited.is_set(), f"ended without {pattern!r}:\n{written}"
+            is_over = self.exited.is_set() and self.is_silent
+            assert not is_over, f"ended without {pattern!r}:\n{written}"
             self.news.clear()
             try:
                 await asyncio.wait_for(self.news.wait(), wait_s)

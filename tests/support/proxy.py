@@ -224,7 +224,7 @@ async def _running_process(
 async def running_proxy(
     lanes: Sequence[Lane],
     *,
-    workers: int = 1,
+    workers: int | None = 1,
     settings: str = "",
     config: str = "",
     routes: str = "",
@@ -236,7 +236,7 @@ async def running_proxy(
     """
     A ``proxy_process`` on a free port before these lanes.
 
-    ``config``: attributes of Config; ``routes``: more elements below it; ``listen`` None: [[listener]] of the settings.
+    ``workers`` None: as the settings say. ``config``: attributes of Config; ``routes``: more elements below it; ``listen`` None: [[listener]] of the settings.
     ``folder``: where its files go, and stay. ``prefix``, ``env``: see ``proxy_process``.
     """
     with tempfile.TemporaryDirectory() as own:
@@ -252,7 +252,7 @@ async def running_proxy(
             async with proxy_process(
                 *(str(xml), "--settings", str(toml)),
                 *(("--listen", listen) if listen else ()),
-                *("--workers", str(workers)),
+                *(() if workers is None else ("--workers", str(workers))),
                 prefix=prefix,
                 env=env,
             ) as proxy:

@@ -89,7 +89,11 @@ class ServerStatus(msgspec.Struct):
 
 
 class ServersAnswer(msgspec.Struct):
-    """The proxy and its servers, in the order of plugin-cfg.xml; ``pid`` of the supervisor, ``drained``: the whole proxy is."""
+    """
+    The proxy and its servers, in the order of plugin-cfg.xml; ``pid`` of the supervisor, ``drained``: the whole proxy is.
+
+    ``retiring``: workers of programs that this one has replaced, which finish what they have.
+    """
 
     version: str
     pid: int
@@ -102,6 +106,7 @@ class ServersAnswer(msgspec.Struct):
     servers: list[ServerStatus]
     reloads: ReloadCounts = ReloadCounts()
     drained: bool = False
+    retiring: list[WorkerStatus] = []
 
 
 class WhyAnswer(msgspec.Struct):

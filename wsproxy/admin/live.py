@@ -48,6 +48,10 @@ class ProxyFacts:
     worker_count: int
     plan: Plan
     log_plan: LogPlan | None
+    first_worker: int = 0  # the number of the first of them in the shared state
+    older: tuple[
+        int, ...
+    ] = ()  # supervisors that this one has replaced; their workers may still run
 
 
 class LiveProxy:
@@ -105,8 +109,12 @@ class LiveProxy:
         return any(self._control.said())
 
     def workers(self) -> list[WorkerStatus]:
-        """Those that run. # I/O."""
-        return _workers_of(self._facts.pid)
+        """Those that run, also those that are being replaced. # I/O."""
+        return [*_workers_of(self._facts.pid), *self.retiring()]
+
+    def retiring(self) -> list[WorkerStatus]:
+        """Those of programs that this one has replaced. # I/O."""
+        return [worker for pid in self._facts.older for worker in _workers_of(pid)]
 
     def servers(self, target: str = "") -> ServersAnswer:
         """
@@ -129,6 +137,7 @@ class LiveProxy:
             rows,
             status.reloads,
             drained=self._plan.state.is_drained,
+            retiring=self.retiring(),
         )
 
     def why_not_ready(self) -> str:
@@ -137,7 +146,7 @@ class LiveProxy:
         if state.is_drained:
             return "an operator drains the proxy"
         # A worker says by which configuration it goes as soon as it has one.
-        if state.newest_generation(self._facts.worker_count) == 0:
+        if state.newest_generation(self._facts.worker_count, self._facts.first_worker) == 0:
             return "not every worker has its configuration yet"
         return "" if self.workers() else "no worker runs"
 

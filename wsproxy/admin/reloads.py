@@ -41,7 +41,7 @@ class Entry(msgspec.Struct):
     ``result``: "in use"; "unchanged": the files say what is in use; "accepted": it would be taken over (dry run); "refused":
     ``problems`` say why, and the one before stays; "failed": not every worker took it over. ``generation``: of the
     configuration in use afterwards. ``changes``: what is otherwise than before, in words. ``without_effect``: settings that
-    changed and that only a new start takes over.
+    changed and that only an upgrade takes over.
     """
 
     number: int

@@ -11,8 +11,9 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -37,13 +38,7 @@ from wsproxy.admin.control_messages import (
     Word,
 )
 from wsproxy.admin.live import LiveProxy, ProxyFacts
-from wsproxy.admin.loader_desk import (
-    ANSWER_S,
-    LoaderDesk,
-    LoaderEndedError,
-    comes_by_tcp,
-    who_asks,
-)
+from wsproxy.admin.loader_desk import LoaderDesk, LoaderEndedError, comes_by_tcp, who_asks
 from wsproxy.admin.messages import (
     CHANGES_PATH,
     EXPLAIN_PATH,
@@ -55,10 +50,12 @@ from wsproxy.admin.messages import (
 from wsproxy.admin.reloads import HISTORY_PATH, RELOAD_PATH, ROLLBACK_PATH
 from wsproxy.admin.standing import add_standing
 from wsproxy.admin.tcp import Token, may_ask
+from wsproxy.admin.upgrade_desk import ANSWER_S, UpgradeDesk
+from wsproxy.admin.upgrades import UPGRADE_PATH
 from wsproxy.dataplane.inbox import Inbox
 from wsproxy.dataplane.parcel import unpack
 from wsproxy.dataplane.steps import at_once
-from wsproxy.dataplane.tasks import keep_turning, log_loop_error
+from wsproxy.dataplane.tasks import keep_turning, log_loop_error, spawn
 from wsproxy.errors import RequestRefusedError, StartError
 
 log = logging.getLogger("wsproxy.admin")
@@ -69,6 +66,8 @@ CONNECTION_S = 20.0
 SHUTDOWN_S = 0.1
 # More come from no person and no monitoring; each costs a descriptor and some KiB.
 MOST_CONNECTIONS = 64
+# How often a process that is replaced looks whether its last answer has been taken.
+LEAVE_STEP_S = 0.05
 
 # Of a change's number: what 64 bits hold.
 MOST_DIGITS = 18
@@ -94,17 +93,28 @@ def run_admin(
     parcel: int,
     tcp: socket.socket | None = None,
     token: Token | None = None,
+    supervisor: socket.socket | None = None,
 ) -> int:
     """
     Answers on ``sock`` and ``tcp``, which listen, until SIGTERM; the exit code. Who asks by ``tcp`` must show ``token``.
 
     ``on_turn`` is called once a second. Later configurations come at ``box``; ``parcel`` is the one that holds already (-1: that of
-    the start does). At ``loader`` that process is asked.
+    the start does). At ``loader`` that process is asked, at ``supervisor`` for another program.
     """
     if parcel >= 0:
         facts = replace(facts, plan=at_once(unpack(parcel, facts.plan.state)))
+    proxy = LiveProxy(facts)
     asyncio.run(
-        serve(LiveProxy(facts), sock, on_turn=on_turn, box=box, loader=loader, tcp=tcp, token=token)
+        serve(
+            proxy,
+            sock,
+            on_turn=on_turn,
+            box=box,
+            loader=loader,
+            tcp=tcp,
+            token=token,
+            supervisor=supervisor,
+        )
     )
     return 0
 
@@ -118,6 +128,7 @@ async def serve(
     loader: socket.socket | None = None,
     tcp: socket.socket | None = None,
     token: Token | None = None,
+    supervisor: socket.socket | None = None,
 ) -> None:
     """Answers until SIGTERM, which ends it at once: nothing here is worth waiting for."""
     loop = asyncio.get_running_loop()
@@ -136,12 +147,13 @@ async def serve(
         _cut(handler)
 
     def more_time(request: web.Request) -> None:
-        """A question to the loader takes as long as that does."""
+        """A question to the loader, or for another program, takes as long as that does."""
         limit(request.protocol, connection_s + ANSWER_S)
 
+    desk = None if supervisor is None else UpgradeDesk(supervisor)
     # A compressed question is none that can be read: what unpacks it would log whatever a client sends.
     runner = web.AppRunner(
-        _make_app(proxy, loader, more_time, token),
+        _make_app(proxy, loader, desk, more_time, token),
         access_log=None,
         shutdown_timeout=SHUTDOWN_S,
         auto_decompress=False,
@@ -166,6 +178,8 @@ async def serve(
     listeners = [
         await loop.create_server(accept, sock=each) for each in (sock, tcp) if each is not None
     ]
+    if desk is not None:
+        desk.on_replaced = partial(_leave, listeners, server, stop)
     try:
         await stop.wait()
     finally:
@@ -174,6 +188,19 @@ async def serve(
         for handler in server.connections:
             _cut(handler)
         await runner.cleanup()
+
+
+def _leave(listeners: Sequence[asyncio.Server], server: web.Server, stop: asyncio.Event) -> None:
+    """Another program answers from now on; who has asked already gets an answer, and then ``stop`` is set."""
+    for listener in listeners:
+        listener.close()
+
+    async def wait() -> None:
+        while server.connections:  # noqa: ASYNC110  # their time is limited
+            await asyncio.sleep(LEAVE_STEP_S)
+        stop.set()
+
+    spawn(wait(), "another program")
 
 
 def _cut(handler: web.RequestHandler) -> None:
@@ -201,6 +228,7 @@ async def _read(request: web.Request, kind: type[QuestionT], allowed: str) -> Qu
 def _make_app(
     proxy: LiveProxy,
     loader: socket.socket | None,
+    upgrades: UpgradeDesk | None,
     more_time: MoreTime,
     token: Token | None = None,
 ) -> web.Application:
@@ -213,6 +241,8 @@ def _make_app(
     app.on_startup.append(desk.begin)
     _add_control(app, desk)
     _add_loader(app, None if loader is None else LoaderDesk(loader), more_time)
+    if upgrades is not None:
+        _add_upgrade(app, upgrades, more_time)
     return app
 
 
@@ -231,6 +261,14 @@ def _gate(token: Token | None) -> Middleware:
         return await handler(request)
 
     return gate
+
+
+def _add_upgrade(app: web.Application, desk: UpgradeDesk, more_time: MoreTime) -> None:
+    async def upgrade(request: web.Request) -> msgspec.Struct:
+        more_time(request)
+        return await desk.ask(who_asks(request))
+
+    _add(app, "POST", UPGRADE_PATH, upgrade)
 
 
 def _add(app: web.Application, method: str, path: str, answer: Answer) -> None:

@@ -42,6 +42,20 @@ class AdminSocket:
     path: Path
     inode: int
 
+    def moved(self, path: Path) -> AdminSocket:
+        """The same with its file at ``path``, or as it is where it cannot go there. # I/O."""
+        try:
+            self.path.rename(path)
+        except OSError:
+            return self
+        return AdminSocket(self.sock, path, self.inode)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is where a proxy puts it if nobody says otherwise."""
+        is_there = self.path.parent == runtime_folder(os.environ, os.getuid())
+        return is_there and _OWN_FILE.fullmatch(self.path.name) is not None
+
     def close(self) -> None:
         """Closes it and removes the file, unless that is somebody else's by now."""
         self.sock.close()
@@ -94,7 +108,12 @@ def open_own_socket() -> AdminSocket:
         pid = int(path.stem)
         if not Path(f"/proc/{pid}").exists() and not _is_answered(path):
             path.unlink(missing_ok=True)
-    return _open(folder / f"{os.getpid()}.sock", what)
+    return _open(own_path(), what)
+
+
+def own_path() -> Path:
+    """Where this process puts its socket if nobody says otherwise."""
+    return runtime_folder(os.environ, os.getuid()) / f"{os.getpid()}.sock"
 
 
 def find_sockets() -> list[Path]:

@@ -37,10 +37,11 @@ OPEN_PATHS = frozenset((HEALTH_PATH, READY_PATH))
 
 @dataclass(frozen=True, slots=True)
 class TcpSocket:
-    """A listening socket."""
+    """A listening socket; ``wanted``: what ``admin.listen`` says of it."""
 
     sock: socket.socket
     address: Address
+    wanted: str
 
     def close(self) -> None:
         """Nobody can ask any more."""
@@ -143,7 +144,7 @@ def open_tcp(settings: AdminSettings) -> TcpSocket:
         ) from error
     sock.setblocking(False)
     host, port = sock.getsockname()[:2]
-    return TcpSocket(sock, Address(host, port))
+    return TcpSocket(sock, Address(host, port), settings.listen)
 
 
 def may_ask(method: str, path: str, authorization: str, token: Token | None) -> str:

@@ -34,6 +34,7 @@ COMMANDS = {
     "reload": "read plugin-cfg.xml and wsproxy.toml again; say what changes",
     "history": "list what was taken over, and what was refused",
     "rollback": "return to the configuration before",
+    "upgrade": "replace the running program by the one that is installed now; no connection is refused",
     "replay": "take each decision of an http_plugin.log again and report every difference",
     "simulate": "let the requests of a log run through another configuration, or with a server away",
     "demo": "run the proxy in front of an embedded cluster of three app servers",

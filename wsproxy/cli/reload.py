@@ -88,6 +88,6 @@ def _tell(entry: Entry, *, is_json: bool) -> None:
         for line in entry.changes:
             say(f"  {line}")
         if entry.without_effect:
-            say(f"  only a new start takes over: {', '.join(entry.without_effect)}")
+            say(f"  only `wsproxy upgrade` takes over: {', '.join(entry.without_effect)}")
     if entry.result not in _GOOD:
         sys.exit(EXIT_REFUSED)

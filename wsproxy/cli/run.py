@@ -26,6 +26,7 @@ from wsproxy.config.several import files_of
 from wsproxy.dataplane.worker import run_worker
 from wsproxy.errors import Problem, StartError
 from wsproxy.process.check_start import check_start, load_files
+from wsproxy.process.handover import Inheritance
 from wsproxy.process.listeners import LISTEN_CODE, OFFER
 from wsproxy.process.log_pipe import LogPipe
 from wsproxy.process.logs import set_up_logging
@@ -87,7 +88,14 @@ def run(
     Several FILEs, or the *.xml of a folder, are merged as `wsproxy merge` does it, and merged again when one of them changes.
     """
     with LogPipe() as log_pipe:
-        sys.exit(_run(named, listen, workers, settings_file, log_pipe))
+        try:
+            handed = Inheritance.from_environment(os.environ, os.getpid())
+        except StartError as error:
+            log_pipe.say(f"wsproxy: {printable(str(error))}")
+            sys.exit(EXIT_NOT_STARTED)
+        if handed.history < 0:
+            handed.history = os.memfd_create("wsproxy-history")
+        sys.exit(_run(named, listen, workers, settings_file, log_pipe, handed))
 
 
 def _run(
@@ -96,6 +104,7 @@ def _run(
     workers: int | None,
     settings_file: Path | None,
     log_pipe: LogPipe,
+    handed: Inheritance,
 ) -> int:
     """The exit code."""
     # Before they are read: what is changed meanwhile is a change.
@@ -104,16 +113,16 @@ def _run(
     if files.config is None or files.settings is None:
         errors = [problem for problem in files.problems if problem.severity == "error"]
         more = files.counts.errors - len(errors)
-        _say(log_pipe, errors, f"and {more} more errors" if more else "")
+        _say(log_pipe, handed, errors, f"and {more} more errors" if more else "")
         return EXIT_REFUSED
     config, loaded = files.config.config, files.settings.with_workers(workers)
     start = check_start(config, loaded, listen, is_trial=False, ignored=files.ignored)
     if start.errors:
         if all(each.code == LISTEN_CODE for each in start.errors):
             # The ports that were left out are the reason why none is left.
-            _say(log_pipe, start.problems, OFFER)
+            _say(log_pipe, handed, start.problems, OFFER)
             return EXIT_NOT_STARTED
-        _say(log_pipe, start.errors)
+        _say(log_pipe, handed, start.errors)
         return EXIT_REFUSED
     if count := files.counts.warnings:
         warnings = "1 warning" if count == 1 else f"{count} warnings"
@@ -127,26 +136,29 @@ def _run(
         loader = partial(
             _run_loader,
             sources=Sources(named, settings_file, listen, workers, seen),
-            history=os.memfd_create("wsproxy-history"),
         )
         return run_proxy(
-            config, loaded, listen, make_state, run_worker, log_pipe, start.security, loader
+            config, loaded, listen, make_state, run_worker, log_pipe, start.security, loader, handed
         )
     except StartError as error:
         log_pipe.say(f"wsproxy: {printable(str(error))}")
+        handed.refuse(str(error))
         return EXIT_NOT_STARTED
 
 
-def _run_loader(needs: LoaderNeeds, *, sources: Sources, history: int) -> int:
+def _run_loader(needs: LoaderNeeds, *, sources: Sources) -> int:
     # Here and not above: what watches files is memory that neither supervisor nor workers need.
     loader = importlib.import_module("wsproxy.reload.loader")
-    exit_code: int = loader.run_loader(needs, sources=sources, history=history)
+    exit_code: int = loader.run_loader(needs, sources=sources)
     return exit_code
 
 
-def _say(log_pipe: LogPipe, problems: Iterable[Problem], more: str = "") -> None:
-    lines = [*map(str, problems), *([more] if more else ())]
-    log_pipe.say(printable_lines("\n".join(lines)))
+def _say(
+    log_pipe: LogPipe, handed: Inheritance, problems: Iterable[Problem], more: str = ""
+) -> None:
+    text = "\n".join([*map(str, problems), *([more] if more else ())])
+    log_pipe.say(printable_lines(text))
+    handed.refuse(text)
 
 
 def _check_command(

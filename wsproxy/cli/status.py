@@ -92,6 +92,11 @@ def _print_head(answer: ServersAnswer) -> None:
     say(
         f"wsproxy {answer.version}, pid {answer.pid}, since {answer.started_at}: "
         f"{len(answer.workers)} of {answer.worker_count} workers"
+        + (
+            f"; {len(answer.retiring)} of the program before finish what they have"
+            if answer.retiring
+            else ""
+        )
     )
     say(
         f"runs {answer.config.path}, generation {answer.config.generation} ({answer.config.digest[:12]})"

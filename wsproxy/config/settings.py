@@ -234,7 +234,7 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UpgradeSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[upgrade]``: WebSocket and other protocols that take over a connection."""
+    """``[upgrade]``: protocols that take over a connection; and what a program that another one replaces still does."""
 
     protocols: Annotated[
         tuple[str, ...],
@@ -242,6 +242,22 @@ class UpgradeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='protocols that clients may upgrade to; "*": any but another HTTP or TLS, which never pass'
         ),
     ] = ("websocket",)
+    tunnels_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="how long tunnels live on after `wsproxy upgrade`; they end one after the other in the second half of it",
+        ),
+    ] = 300.0
+    requests_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=LONGEST_S,
+            description="how long requests that run at `wsproxy upgrade` may take to finish",
+        ),
+    ] = 3600.0
 
 
 class UpstreamTlsSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""``[reload]`` of wsproxy.toml, and which settings only a new start takes over."""
+"""``[reload]`` of wsproxy.toml, and which settings only `wsproxy upgrade`, or a new start, takes over."""
 
 from __future__ import annotations
 

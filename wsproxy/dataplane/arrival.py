@@ -18,6 +18,7 @@ from wsproxy._fast.proxy.engine import Engine
 from wsproxy.dataplane.inbox import Inbox
 from wsproxy.dataplane.parcel import PIECE, unpack
 from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.post import Retire
 from wsproxy.dataplane.steps import Steps, in_turns
 from wsproxy.dataplane.tasks import spawn
 
@@ -44,9 +45,9 @@ class Arrivals:
         self._plans: dict[int, Plan] = {plan.generation: plan}
         self.sweep()
 
-    def listen(self, box: socket.socket) -> None:
-        """From now on."""
-        Inbox(box, self._take)
+    def listen(self, box: socket.socket, on_retire: Callable[[Retire], None]) -> None:
+        """From now on; ``on_retire`` when this worker is replaced."""
+        Inbox(box, self._take, on_retire)
 
     def sweep(self) -> None:
         """Says by which generations this worker's requests go; some times a second."""

@@ -15,20 +15,27 @@ from wsproxy.dataplane.witness import Witness
 
 @dataclass(frozen=True, slots=True)
 class BoundListener:
-    """One listening SO_REUSEPORT socket of this worker; the supervisor keeps it open when the worker dies."""
+    """
+    One listening socket of this worker; the supervisor keeps it open when the worker dies.
+
+    ``number`` among those of its port, as the kernel counts them; ``can_grow``: more may listen beside it (SO_REUSEPORT).
+    """
 
     sock: socket.socket
     host: str
     port: int
     tls: ListenerTls | None = None  # None: clients speak plain HTTP
     senders: tuple[Network, ...] = ()  # who begins with a PROXY header
+    wanted_port: int = 0  # as it was asked for; 0: any
+    number: int = 0
+    can_grow: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
     """Everything that ``run_worker`` needs; read only."""
 
-    worker_id: int  # 0 .. workers-1: the row of this worker in the shared state
+    worker_id: int  # the row of this worker in the shared state
     plan: Plan  # made before the fork: its clusters stand on the shared state
     listeners: tuple[BoundListener, ...]
     parcel: int = (

@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 
-from wsproxy.dataplane.post import AGAIN_S, receive_parcel
+from wsproxy.dataplane.post import AGAIN_S, Retire, receive_parcel
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.errors import OWN_LACKS
 
@@ -23,20 +23,29 @@ log = logging.getLogger("wsproxy.reload")
 class Inbox:
     """One a process."""
 
-    def __init__(self, box: socket.socket, take: Callable[[int], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        box: socket.socket,
+        take: Callable[[int], Awaitable[None]],
+        on_retire: Callable[[Retire], None] = lambda _word: None,
+    ) -> None:
         """From now on; ``take`` goes over to the parcel with this descriptor, which is closed afterwards."""
         self._box = box
         self._take = take
+        self._on_retire = on_retire
         self._waiting: tuple[int, int] | None = None
         self._is_taking = False
         asyncio.get_running_loop().add_reader(box, self._on_post)
 
     def _on_post(self) -> None:
+        words: list[Retire] = []
         try:
-            parcel = receive_parcel(self._box)
+            parcel = receive_parcel(self._box, words)
         except EOFError:
             asyncio.get_running_loop().remove_reader(self._box)  # the supervisor is gone
             return
+        for word in words:
+            self._on_retire(word)
         if parcel is None:
             return
         if self._waiting is not None:

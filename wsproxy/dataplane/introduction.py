@@ -50,6 +50,7 @@ class IntroducingListener:
         self._senders = tuple(senders)
         self._head_s = head_s
         self._serve = serve
+        self.arriving = 0  # accepted, and not served or given up yet
         self._door = poller.accept(sock, self._take)
 
     def close(self) -> None:
@@ -70,6 +71,7 @@ class IntroducingListener:
             except OSError:  # gone already
                 sock.close()
                 return
+        self.arriving += 1
         tasks.spawn(self._introduce(sock, peer), "new connection")
 
     async def _introduce(self, sock: socket.socket, peer: str) -> None:
@@ -89,6 +91,7 @@ class IntroducingListener:
         except OSError as error:
             log.debug("%s: gone before its first request: %s", peer, error)
         finally:
+            self.arriving -= 1
             if not is_served:
                 sock.close()
 

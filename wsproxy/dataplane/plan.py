@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from wsproxy._fast.decide.cluster import Cluster
-from wsproxy._fast.state.segment import SharedState
+from wsproxy._fast.state.segment import SharedState, cluster_key, server_key
 from wsproxy.config.address import parse_address
 from wsproxy.config.members import members_of
 from wsproxy.config.model import Config, Server, ServerCluster, Transport
@@ -73,6 +73,12 @@ class Plan:
         if cluster is None:
             return self.config
         return replace(self.config, server_clusters=(*self.config.server_clusters, cluster))
+
+    def keys(self) -> tuple[set[bytes], set[bytes]]:
+        """By which its servers and its clusters have slots."""
+        made = [cluster for cluster in (*self.clusters, self.fallback) if cluster is not None]
+        servers = {server_key(each.name, name) for each in made for name in each.server_names}
+        return servers, {cluster_key(each.name) for each in made}
 
     def keyring_steps(self) -> Steps[list[Transport]]:
         """One https Transport for each keyring that there is."""

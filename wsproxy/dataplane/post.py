@@ -11,6 +11,8 @@ import logging
 import os
 import socket
 
+import msgspec
+
 log = logging.getLogger("wsproxy.reload")
 
 # Configurations that can be returned to.
@@ -21,6 +23,18 @@ READ_AGAIN = b"SIGHUP"
 # To who sent a parcel: it came without its descriptor, for which this process had no room. It is sent again a while later.
 SEND_AGAIN = b"again"
 AGAIN_S = 2.0
+
+
+class Retire(msgspec.Struct):
+    """
+    To a worker that is replaced: another program accepts connections on its sockets, but for the listeners at ``unused``.
+
+    Requests that run get ``requests_s``, tunnels ``tunnels_s``.
+    """
+
+    requests_s: float
+    tunnels_s: float
+    unused: list[int] = []
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -41,11 +55,18 @@ def send_parcel(sock: socket.socket, generation: int, fd: int) -> None:
     socket.send_fds(sock, [str(generation).encode()], [fd])
 
 
-def receive_parcel(sock: socket.socket) -> tuple[int, int] | None:
+def send_retire(sock: socket.socket, word: Retire) -> None:
+    """Raises as ``send_parcel`` does."""
+    sock.send(msgspec.json.encode(word))
+
+
+def receive_parcel(
+    sock: socket.socket, words: list[Retire] | None = None
+) -> tuple[int, int] | None:
     """
     Generation and descriptor of the newest parcel that came, the caller's to close; None: none did.
 
-    Older ones that nobody took up are closed. One whose descriptor found no room here is asked for again.
+    Older ones that nobody took up are closed. One whose descriptor found no room here is asked for again. ``words`` gets what else was said.
 
     Raises:
         EOFError: the other end is gone, and nothing came before.
@@ -74,3 +95,5 @@ def receive_parcel(sock: socket.socket) -> tuple[int, int] | None:
             )
             with contextlib.suppress(OSError):  # whoever sent it does not read, or is gone
                 sock.send(SEND_AGAIN)
+        elif words is not None:
+            words.append(msgspec.json.decode(data, type=Retire))

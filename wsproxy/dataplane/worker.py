@@ -37,8 +37,10 @@ from wsproxy.dataplane.access_keeper import AccessKeeper
 from wsproxy.dataplane.arrival import Arrivals
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.dataplane.introduction import IntroducingListener, reset
+from wsproxy.dataplane.leave import accept_queued, drain, retire, unused_of
 from wsproxy.dataplane.parcel import unpack
 from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.post import Retire
 from wsproxy.dataplane.proxy_protocol import ProxyHeader
 from wsproxy.dataplane.queue import WaitingRoom
 from wsproxy.dataplane.served import ServedPlan
@@ -55,10 +57,6 @@ log = logging.getLogger("wsproxy.worker")
 IDLE_SWEEPS = 4
 # So many connections at once, then requests have their turn: 1024 take 0.13 ms, where nothing of them is in a cache.
 SWEEP_COUNT = 1024
-# How often a stopping worker looks whether its last request has ended.
-DRAIN_STEP_S = 0.05
-# A client that waited in the listen queue when the worker was told to stop has so long for its handshake.
-LAST_HANDSHAKE_S = 1.0
 # The part of a worker's descriptors (an eighth) that connections may hold whose last answer is sent: who comes must not have
 # to wait for who goes.
 LINGERING_SHARE = 8
@@ -67,8 +65,6 @@ MOST_FILES = 1 << 30
 # Descriptors below this number need no memory in the event loop when they come: 128 KiB, once. libuv (1.52) keeps a table by
 # number, and frees the old one where there is no memory for a larger one, but goes on using it.
 ROOM_FOR_FILES = 16384
-# Connections the kernel may hold for this worker; the same as the supervisor listened with.
-BACKLOG = 4096
 
 
 def run_worker(context: WorkerContext, on_ready: Callable[[], None]) -> int:
@@ -154,9 +150,19 @@ def _open_pipe() -> Pipe | None:
 async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     """Accepts on the worker's sockets until SIGTERM, then drains."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop, leave = asyncio.Event(), asyncio.Event()
+    words: list[Retire] = []
+
+    def on_stop() -> None:
+        stop.set()
+        leave.set()
+
+    def on_retire(word: Retire) -> None:
+        words[:] = [word]
+        leave.set()
+
     loop.set_exception_handler(tasks.log_loop_error)
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGTERM, on_stop)
     _make_room(loop)
     witness = context.make_witness()
     plan = context.plan
@@ -166,7 +172,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     engine, slow = build_engine(plan, context.worker_id, witness)
     arrivals = Arrivals(context.worker_id, engine, plan, taking_steps)
     if context.box is not None:
-        arrivals.listen(context.box)
+        arrivals.listen(context.box, on_retire)
     access = context.make_access_keeper()
     access.attach_to(engine)
     engine.poller = Poller(engine)
@@ -196,11 +202,16 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     gc.freeze()  # what exists now stays; collections look only at what connections leave behind
     context.on_turn()
     on_ready()
-    await stop.wait()
-    await _accept_queued(engine, context.listeners)
+    await leave.wait()
+    word = words[0] if words and not stop.is_set() else None
+    await accept_queued(engine, unused_of(context.listeners, word), _head_s(engine), _handshake)
     for server in servers:
         server.close()
-    await _drain(engine, plan.settings.timeouts.shutdown_s)
+    if word is not None:
+        arriving = [each for each in servers if isinstance(each, IntroducingListener)]
+        await retire(engine, word, lambda: sum(each.arriving for each in arriving), stop)
+    # One that was replaced has had its time.
+    await drain(engine, plan.settings.timeouts.shutdown_s if stop.is_set() else 0.0)
     sweeper.close()
     engine.poller.close()
     await tasks.end_all()
@@ -294,29 +305,6 @@ def _handshake(listener: BoundListener, handshake_s: float) -> dict[str, Any]:
     }
 
 
-async def _accept_queued(engine: Engine, listeners: tuple[BoundListener, ...]) -> None:
-    """Takes the clients that already wait in the listen queues: closing the socket would reset them."""
-    loop = asyncio.get_running_loop()
-    handshakes = []
-    for listener in listeners:
-        if listener.senders:
-            continue  # who they speak for may still be on its way, and a load balancer connects again
-        options = _handshake(listener, min(_head_s(engine), LAST_HANDSHAKE_S))
-        # No more than can have waited: who goes on connecting must not keep the worker from its end.
-        for _ in range(BACKLOG):
-            try:
-                sock, _ = listener.sock.accept()
-            except OSError:  # none waits (EAGAIN), or no descriptor is left for it
-                break
-            sock.setblocking(False)
-            if listener.tls is None:
-                engine.poller.adopt(sock.detach(), Http1Protocol(engine))
-                continue
-            make = partial(Http1Protocol, engine)
-            handshakes.append(loop.connect_accepted_socket(make, sock, **options))
-    await asyncio.gather(*handshakes, return_exceptions=True)
-
-
 def _sweep(
     engine: Engine,
     room: WaitingRoom,
@@ -342,15 +330,3 @@ def _sweep(
     access.sweep()
     if next(sweeps) % IDLE_SWEEPS == 0:
         engine.note_idle()
-
-
-async def _drain(engine: Engine, shutdown_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + shutdown_s
-    # The fast path knows no events: it is asked, some times a second, only while stopping.
-    while (left := engine.drain()) and loop.time() < until:  # noqa: ASYNC110
-        await asyncio.sleep(DRAIN_STEP_S)
-    if left and (cut := engine.count_served()):  # the others only linger
-        log.warning("%d requests did not end within %g s and are cut", cut, shutdown_s)
-    engine.close_all()
-    await asyncio.sleep(0)  # connection_lost of what was cut

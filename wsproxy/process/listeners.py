@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import itertools
+import os
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from wsproxy.config.address import Address, parse_address
@@ -23,6 +25,8 @@ from wsproxy.dataplane.context import BoundListener
 from wsproxy.dataplane.introduction import Network
 from wsproxy.dataplane.listener_tls import ListenerTls
 from wsproxy.errors import Problem, Severity, StartError
+from wsproxy.process.given import GivenSocket, GivenSockets
+from wsproxy.process.seats import Group, seat_only
 
 # Connections that wait for accept. 4096 is the kernel's own ceiling (net.core.somaxconn) since Linux 5.4; nginx takes 511,
 # too few for the time that a worker needs to be started again.
@@ -91,11 +95,26 @@ class ListenError(StartError):
 
 
 @dataclass(frozen=True, slots=True)
+class _Bound:
+    """The sockets of one address; ``group``: None where the kernel does not choose among them."""
+
+    by_worker: Sequence[tuple[BoundListener, ...]]
+    group: Group | None
+
+    def close(self) -> None:
+        _close(bound.sock for listeners in self.by_worker for bound in listeners)
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerSet:
     """The listening sockets of all workers; ``notes`` tell which addresses were left out and why."""
 
     by_worker: tuple[tuple[BoundListener, ...], ...]
     notes: tuple[Problem, ...] = ()
+    groups: tuple[Group, ...] = ()
+    unused: tuple[
+        int, ...
+    ] = ()  # places of what a predecessor listened on, and nobody does any more
 
     @property
     def worker_count(self) -> int:
@@ -105,10 +124,23 @@ class ListenerSet:
     @property
     def urls(self) -> tuple[str, ...]:
         """Where clients get in, as ``http://host:port`` or ``https://host:port``."""
-        return tuple(
+        found = (
             f"{'https' if bound.tls else 'http'}://{Address(bound.host, bound.port)}"
             for bound in self.by_worker[0]
         )
+        return tuple(
+            dict.fromkeys(found)
+        )  # of a predecessor with more workers, a worker has several sockets
+
+    def in_order(self) -> list[BoundListener]:
+        """Each socket once, those of a port in the order in which they began to listen; its index is its place."""
+        every = sorted(itertools.chain(*self.by_worker), key=lambda bound: bound.number)
+        return list({_inode(bound): bound for bound in every}.values())
+
+    def positions(self, row: int, places: Collection[int]) -> list[int]:
+        """Which of this worker's listeners have one of these places."""
+        wanted = {_inode(bound) for at, bound in enumerate(self.in_order()) if at in places}
+        return [at for at, bound in enumerate(self.by_worker[row]) if _inode(bound) in wanted]
 
     def keep_only(self, worker_id: int) -> None:
         """Closes this process's copies of the other workers' sockets, so that theirs close when they close them."""
@@ -198,14 +230,17 @@ def _problem(severity: Severity, source: Source, text: str) -> Problem:
     return Problem(severity, LISTEN_CODE, source.file, source.line, text, OFFER, text)
 
 
-def open_listeners(plan: ListenPlan, worker_count: int) -> ListenerSet:
+def open_listeners(
+    plan: ListenPlan, worker_count: int, given: GivenSockets | None = None
+) -> ListenerSet:
     """
-    Listening sockets for ``worker_count`` workers. # I/O.
+    Listening sockets for ``worker_count`` workers; those of ``given`` that are wanted, as they are. # I/O.
 
     Raises:
         ListenError: an address that a person named cannot be listened on, or no port of a VirtualHost can.
     """
-    by_address: list[list[BoundListener]] = []
+    given = given or GivenSockets()
+    by_address: list[_Bound] = []
     refused: list[Problem] = []
     is_in_use = True
     has_any_ipv4 = {w.address.port for w in plan.wanted if w.address.host == _ANY_IPV4}
@@ -213,16 +248,35 @@ def open_listeners(plan: ListenPlan, worker_count: int) -> ListenerSet:
         try:
             for family, host in _hosts(wanted.address.host):
                 is_dual = wanted.address.port not in has_any_ipv4
+                found = given.take(host if wanted.address.host else "", wanted.address.port)
                 by_address.append(
-                    _open_for_workers(family, host, wanted, worker_count, is_dual=is_dual)
+                    _share_out(found, wanted, worker_count, is_dual=is_dual)
+                    if found
+                    else _open_for_workers(family, host, wanted, worker_count, is_dual=is_dual)
                 )
         except OSError as error:
             is_in_use = is_in_use and error.errno == errno.EADDRINUSE
             refused.append(_refusal(wanted, error, plan))
     if not by_address or (refused and plan.is_explicit):
-        _close(bound.sock for listeners in by_address for bound in listeners)
+        for address in by_address:
+            address.close()
         raise ListenError((*plan.notes, *refused), is_in_use=is_in_use)
-    return ListenerSet(tuple(zip(*by_address, strict=True)), (*plan.notes, *refused))
+    left = [
+        _problem(
+            "warning",
+            Source("LISTEN_FDS"),
+            f"{each.words} of systemd is not used: no listener names it",
+        )
+        for each in given
+        if each.place < 0
+    ]
+    by_worker = zip(*(address.by_worker for address in by_address), strict=True)
+    return ListenerSet(
+        tuple(tuple(itertools.chain(*rows)) for rows in by_worker),
+        (*plan.notes, *refused, *left),
+        tuple(address.group for address in by_address if address.group is not None),
+        tuple(each.place for each in given if each.place >= 0),
+    )
 
 
 def _refusal(wanted: WantedListener, error: OSError, plan: ListenPlan) -> Problem:
@@ -253,7 +307,7 @@ def _open_for_workers(
     worker_count: int,
     *,
     is_dual: bool,
-) -> list[BoundListener]:
+) -> _Bound:
     """One listening socket a worker; all have the port that the first one got."""
     port = wanted.address.port
     if port:
@@ -265,12 +319,77 @@ def _open_for_workers(
         for _ in range(worker_count):
             sock = _bound_socket(family, host, port, is_dual=is_dual, is_shared=True)
             port = sock.getsockname()[1]
-            listeners.append(BoundListener(sock, host, port, wanted.tls, wanted.senders))
+            listeners.append(_bound(sock, host, port, wanted, number=len(listeners)))
             sock.listen(LISTEN_BACKLOG)
     except OSError:
         _close(bound.sock for bound in listeners)
         raise
-    return listeners
+    rows = [(bound,) for bound in listeners]
+    return _Bound(rows, Group(listeners[0].sock, tuple(range(worker_count))))
+
+
+def _share_out(
+    given: list[GivenSocket], wanted: WantedListener, worker_count: int, *, is_dual: bool
+) -> _Bound:
+    """
+    Sockets that listen already, for the workers that are now; with more workers than sockets there are more of these.
+
+    With fewer a worker has several: who waits in their queues waits for it. One that is not ours alone is shared by all.
+    """
+    first = given[0]
+    for each in given:
+        each.sock.setblocking(
+            False
+        )  # Python must know it, too: its copy of another one would make both block
+    if not first.can_grow:
+        rows = [
+            [
+                _bound(
+                    each.sock.dup(), each.host, each.port, wanted, each.wanted_port, can_grow=False
+                )
+                for each in given
+            ]
+            for _ in range(worker_count)
+        ]
+        _close(each.sock for each in given)
+        return _Bound([tuple(row) for row in rows], None)
+    sockets = [each.sock for each in given]
+    # What comes to a socket that is new waits there, and is reset should this program not come up: nothing comes there yet.
+    seat_only(first.sock, range(len(sockets)))
+    try:
+        while len(sockets) < worker_count:
+            sock = _bound_socket(
+                first.sock.family, first.host, first.port, is_dual=is_dual, is_shared=True
+            )
+            sockets.append(sock)
+            sock.listen(LISTEN_BACKLOG)
+    except OSError:
+        _close(sockets)
+        raise
+    owners = tuple(number % worker_count for number in range(len(sockets)))
+    rows = [
+        [
+            _bound(sock, first.host, first.port, wanted, first.wanted_port, number)
+            for number, (sock, owner) in enumerate(zip(sockets, owners, strict=True))
+            if owner == worker
+        ]
+        for worker in range(worker_count)
+    ]
+    return _Bound([tuple(row) for row in rows], Group(first.sock, owners))
+
+
+def _bound(
+    sock: socket.socket,
+    host: str,
+    port: int,
+    wanted: WantedListener,
+    wanted_port: int = -1,
+    number: int = 0,
+    *,
+    can_grow: bool = True,
+) -> BoundListener:
+    asked = wanted.address.port if wanted_port < 0 else wanted_port
+    return BoundListener(sock, host, port, wanted.tls, wanted.senders, asked, number, can_grow)
 
 
 def _bound_socket(
@@ -291,6 +410,11 @@ def _bound_socket(
         sock.close()
         raise
     return sock
+
+
+def _inode(bound: BoundListener) -> int:
+    """The same for all descriptors of a socket."""
+    return os.fstat(bound.sock.fileno()).st_ino
 
 
 def _close(sockets: Iterable[socket.socket]) -> None:

@@ -86,6 +86,11 @@ class LogPipe:
         os.close(self._read_fd)
         os.close(self._outlet_fd)
 
+    @property
+    def outlet(self) -> int:
+        """Standard error as it was."""
+        return self._outlet_fd
+
     def say(self, text: str) -> None:
         """Writes lines that are no messages, whole, before workers run; waits up to CLOSE_S for a log process that is stuck."""
         data = f"{text}\n".encode("utf-8", "backslashreplace")

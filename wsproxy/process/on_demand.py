@@ -18,16 +18,22 @@ from wsproxy.process.child import Child
 @dataclass(slots=True)
 class OnDemand(Child):
     """
-    The process that answers on ``sockets``, all of which wake it.
+    The process that answers on ``unix`` and ``tcp``, as far as there are such, both of which wake it.
 
     ``run`` is it, in the child; it hears of parcels at its argument and returns the exit code.
     """
 
-    sockets: tuple[AdminSocket | TcpSocket, ...]
+    unix: AdminSocket | None
+    tcp: TcpSocket | None
     run: Callable[[socket.socket], int]
     watch_at: float | None = (
         0.0  # when the sockets are to be watched; None: they are, or the process does that
     )
+
+    @property
+    def sockets(self) -> tuple[AdminSocket | TcpSocket, ...]:
+        """One or two."""
+        return tuple(each for each in (self.unix, self.tcp) if each is not None)
 
     def close(self) -> None:
         """Nobody can ask any more."""

@@ -19,9 +19,11 @@ from wsproxy.dataplane.post import (
     KEPT,
     READ_AGAIN,
     SEND_AGAIN,
+    Retire,
     pair,
     receive_parcel,
     send_parcel,
+    send_retire,
 )
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class _Box:
     theirs: socket.socket
     behind_since: float | None = None  # when it could not take one; CLOCK_MONOTONIC
     lacks_room: bool = False  # it had no descriptor for it
+    word: Retire | None = None  # that it is still to be told
 
 
 @dataclass(slots=True)
@@ -104,12 +107,27 @@ class Parcels:
     def send_late(self, now: float) -> None:
         """To those that did not read before, or had no room; some times a second."""
         for name, box in self._boxes.items():
+            if box.word is not None:
+                self.say(name, box.word)
             with contextlib.suppress(OSError):  # nothing was said, or it is about to be reaped
                 if box.ours.recv(len(SEND_AGAIN)) == SEND_AGAIN:
                     box.behind_since, box.lacks_room = now, True
             if box.behind_since is None or (box.lacks_room and now < box.behind_since + AGAIN_S):
                 continue
             self._send(name, box)
+
+    def say(self, name: str, word: Retire) -> None:
+        """To a child that is replaced; nothing, where it does not run."""
+        box = self._boxes.get(name)
+        if box is None:
+            return
+        box.word = None
+        try:
+            send_retire(box.ours, word)
+        except BlockingIOError:
+            box.word = word
+        except OSError:  # it is about to be reaped
+            logger.debug("%s has gone before it was replaced", name)
 
     def read_again(self) -> None:
         """The loader is to read the files again."""

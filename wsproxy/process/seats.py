@@ -10,10 +10,12 @@ needs no privilege (Linux 4.6). Must not touch connections.
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import socket
 import struct
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +32,36 @@ _JUMP_IF_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
 _RETURN = 0x06  # BPF_RET | BPF_K
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """
+    The sockets of a port, by one of them; ``owners``: the worker that accepts on each.
+
+    In the order in which they began to listen: that is how the kernel numbers them, and none leaves.
+    """
+
+    sock: socket.socket
+    owners: tuple[int, ...]
+
+
+def seat_only(sock: socket.socket, numbers: Sequence[int]) -> None:
+    """New connections come to these sockets of the group only, where the kernel allows that to be said."""
+    try:
+        _attach(sock, numbers)
+    except OSError as error:
+        logger.debug("new connections still go to all workers: %s", error)
+
+
 class Seats:
-    """
-    One for a proxy.
+    """One for a proxy."""
 
-    ``sockets``: one of each port's group; in its group the socket of worker n is number n, because they began to listen in
-    that order and none leaves.
-    """
-
-    def __init__(self, sockets: Sequence[socket.socket], worker_count: int) -> None:
-        """All get connections."""
-        self._sockets = sockets
+    def __init__(
+        self, groups: Iterable[Group], worker_count: int, *, is_known: bool = True
+    ) -> None:
+        """All get connections; not ``is_known``: another program has said who does."""
+        self._groups = tuple(groups)
         self._all = frozenset(range(worker_count))
-        self._served = self._all
+        self._served = self._all if is_known else frozenset()
 
     def give(self, able: Iterable[int]) -> None:
         """From now on only these workers get new connections; all, where none is able."""
@@ -50,21 +69,19 @@ class Seats:
         if served == self._served:
             return
         self._served = served
-        for sock in self._sockets:
-            try:
-                if served == self._all:
-                    _detach(sock, len(self._all))
-                else:
-                    _attach(sock, sorted(served))
-            except OSError as error:
-                logger.debug("new connections still go to all workers: %s", error)
+        for group in self._groups:
+            numbers = [at for at, owner in enumerate(group.owners) if owner in served]
+            if served != self._all or not _detach(group.sock):
+                seat_only(group.sock, numbers)
 
 
-def _detach(sock: socket.socket, worker_count: int) -> None:
+def _detach(sock: socket.socket) -> bool:
+    """Whether the kernel chooses by itself again; also where it never did otherwise."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
-    except OSError:
-        _attach(sock, range(worker_count))
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    return True
 
 
 def _attach(sock: socket.socket, numbers: Sequence[int]) -> None:

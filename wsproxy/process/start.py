@@ -11,18 +11,20 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
 from wsproxy._fast.state.segment import SharedState
+from wsproxy.admin.control import outvoted
 from wsproxy.admin.live import ProxyFacts
-from wsproxy.admin.sockets import AdminSocket, open_own_socket, open_socket
+from wsproxy.admin.sockets import AdminSocket, open_own_socket, open_socket, own_path
 from wsproxy.admin.state_file import restore_state
 from wsproxy.admin.tcp import open_tcp, token_of
 from wsproxy.config.address import Address
 from wsproxy.config.model import Config
-from wsproxy.config.settings import SOCKET_AUTO, SOCKET_OFF, Settings
+from wsproxy.config.problems import printable
+from wsproxy.config.settings import MAX_WORKERS, SOCKET_AUTO, SOCKET_OFF, Settings
 from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.dataplane.access_keeper import AccessKeeper
 from wsproxy.dataplane.context import BoundListener, WorkerContext
@@ -34,6 +36,7 @@ from wsproxy.logs.access_writer import AccessWriter
 from wsproxy.logs.plugin_writer import PluginLog
 from wsproxy.probe.targets import begin_probes
 from wsproxy.process.access_log import open_access_log
+from wsproxy.process.handover import Inheritance, Said
 from wsproxy.process.hang import HangWatch
 from wsproxy.process.listeners import ListenerSet, open_listeners, plan_listeners
 from wsproxy.process.log_pipe import LogPipe
@@ -42,9 +45,11 @@ from wsproxy.process.on_demand import OnDemand
 from wsproxy.process.parcels import Parcels
 from wsproxy.process.plugin_log import on_log_signal, open_plugin_log
 from wsproxy.process.resident import Resident
+from wsproxy.process.succession import Succession
 from wsproxy.process.supervisor import Supervisor
 from wsproxy.process.system import count_usable_cpus, raise_open_files_limit, set_process_name
 from wsproxy.process.turns import Turns
+from wsproxy.process.upgrade import Upgrade
 from wsproxy.process.workers import OnReady
 
 logger = logging.getLogger(__name__)
@@ -63,7 +68,10 @@ class LoaderNeeds:
     """What a process that compiles later configurations is given when it is forked."""
 
     plan: Plan  # of the start
-    worker_count: int
+    workers: range  # their rows in the shared state
+    history: int  # descriptor of what became of all attempts
+    replaced: str  # who had this program replace another one; empty: nobody
+    is_again: bool  # a new program was to take slots in its place, and did not come up: what holds is to be written again
     supervisor: socket.socket  # where parcels go, and SIGHUP comes from
     admin: socket.socket  # where questions come from
     parcels: tuple[tuple[int, int], ...]  # that were taken over already: generation and descriptor
@@ -79,9 +87,10 @@ def run_proxy(
     log_pipe: LogPipe,
     security: TransportSecurity | None = None,
     run_loader: RunLoader | None = None,
+    handed: Inheritance | None = None,
 ) -> int:
     """
-    Runs until it is told to stop; returns the exit code. Without ``run_loader`` the configuration stays as it is.
+    Runs until it is told to stop; returns the exit code. ``handed`` by systemd or the program that it replaces. Without ``run_loader`` the configuration stays as it is.
 
     What ``process.check_start`` finds is told by whoever calls this; ``security``: the keyrings as it has read them.
 
@@ -91,11 +100,22 @@ def run_proxy(
     set_process_name("wsproxy")
     raise_open_files_limit()
     worker_count = loaded.settings.workers or count_usable_cpus()
-    listeners = open_listeners(plan_listeners(listen, loaded, config), worker_count)
+    handed = handed or Inheritance()
+    plan = plan_listeners(listen, loaded, config)
+    listeners = open_listeners(plan, worker_count, handed.sockets)
+    handed.sockets.close()
     for note in listeners.notes:
         logger.warning("%s", note)
     return run_supervisor(
-        config, loaded.settings, listeners, make_state, run_worker, log_pipe, security, run_loader
+        config,
+        loaded.settings,
+        listeners,
+        make_state,
+        run_worker,
+        log_pipe,
+        security,
+        run_loader,
+        handed,
     )
 
 
@@ -108,29 +128,23 @@ def run_supervisor(
     log_pipe: LogPipe,
     security: TransportSecurity | None = None,
     run_loader: RunLoader | None = None,
+    handed: Inheritance | None = None,
 ) -> int:
     """
     Runs one worker for each row of ``listeners`` until it is told to stop; returns the exit code and closes ``listeners``.
 
-    ``make_state`` is called once, before the first fork, because all workers map the same segment.
+    ``make_state`` is called once, before the first fork, because all workers map the same segment; not where a state is
+    ``handed`` on that can be used.
     """
-    state = make_state(config)
-    state.open_bells(listeners.worker_count)
-    state.open_board(listeners.worker_count)
-    state.open_meters(listeners.worker_count)
-    if settings.limits.client_connections:
-        state.open_client_counts(listeners.worker_count)
-    # Before the first fork: slots and locks in the shared state are made once, by one process.
-    plan = build_plan(config, settings, state, security)
-    plan.apply()
-    begin_probes(plan)
-    _restore_words(settings.admin.state_file, plan)
+    handed = handed or Inheritance()
+    begun = _begin(config, settings, listeners.worker_count, make_state, security, handed)
+    plan, state, upgrade, rows = begun.plan, begun.plan.state, begun.upgrade, begun.upgrade.rows
     log_plan = open_plugin_log(config, settings)
     make_witness = Witness if log_plan is None else partial(PluginLog, log_plan, plan)
     access_plan = open_access_log(config, settings)
     make_keeper = AccessKeeper if access_plan is None else partial(AccessWriter, access_plan, state)
 
-    worker_count = listeners.worker_count
+    worker_count = len(rows)
     admin_row, loader_row, prober_row = range(worker_count, worker_count + 3)
     turns = Turns(worker_count + 3)
     parcels = Parcels.open()
@@ -143,17 +157,17 @@ def run_supervisor(
         return turn
 
     def run_one(
-        worker_id: int, bound: tuple[BoundListener, ...], box: socket.socket, on_ready: OnReady
+        row: int, bound: tuple[BoundListener, ...], box: socket.socket, on_ready: OnReady
     ) -> int:
         context = WorkerContext(
-            worker_id,
+            rows[row],
             plan,
             bound,
             parcels.newest_fd,
             box,
             make_witness,
             make_keeper,
-            turn_of(worker_id),
+            turn_of(row),
         )
         return run_worker(context, on_ready)
 
@@ -161,7 +175,10 @@ def run_supervisor(
         assert run_loader is not None
         needs = LoaderNeeds(
             plan,
-            worker_count,
+            rows,
+            handed.history,
+            "" if handed.estate is None else handed.estate.who,
+            upgrade.has_failed,
             supervisor,
             parcels.answers,
             tuple(parcels.kept),
@@ -178,7 +195,10 @@ def run_supervisor(
         return exit_code
 
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    facts = ProxyFacts(os.getpid(), started_at, worker_count, plan, log_plan)
+    older = tuple(each.pid for each in handed.kin)
+    facts = ProxyFacts(os.getpid(), started_at, worker_count, plan, log_plan, rows.start, older)
+
+    admin = make_admin(settings, facts, admin_row, turn_of(admin_row), parcels, upgrade, handed)
     return Supervisor(
         listeners,
         state,
@@ -188,12 +208,71 @@ def run_supervisor(
         log_pipe,
         HangWatch(turns, settings.process.hang_s),
         parcels,
-        make_admin(settings, facts, admin_row, turn_of(admin_row), parcels),
+        Succession(upgrade, handed, state),
+        partial(_take_charge, begun, handed, admin),
+        admin,
         None
         if run_loader is None
         else Resident("loader", run_the_loader, row=loader_row, patience_s=LOADER_PATIENCE_S),
         Resident("prober", run_the_prober, is_wanted=lambda: state.wants_prober, row=prober_row),
     ).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What there is before the first fork; ``is_inherited``: servers have the state that another program left."""
+
+    plan: Plan
+    upgrade: Upgrade
+    is_inherited: bool
+
+
+def _begin(
+    config: Config,
+    settings: Settings,
+    worker_count: int,
+    make_state: MakeState,
+    security: TransportSecurity | None,
+    handed: Inheritance,
+) -> _Begun:
+    """Slots and locks in the shared state are made once, by one process. # I/O."""
+    inherited = handed.take_state()
+    state = inherited or make_state(config)
+    first = handed.first_row(worker_count)
+    rows = range(first, first + worker_count)
+    # For the program that replaces this one, too: its workers have rows of their own, and all are to hear of each other.
+    most = min(max(rows.stop, 2 * worker_count), MAX_WORKERS)
+    state.open_bells(most)
+    state.open_board(most)
+    state.open_meters(most)
+    if settings.limits.client_connections:
+        state.open_client_counts(most)
+    upgrade = Upgrade(state, rows, handed.history, settings.upgrade, handed.kin)
+    handed.say(Said("rows", rows.start, worker_count), upgrade.alive[0])
+    plan = build_plan(config, settings, state, security)
+    plan = replace(plan, generation=state.generation + (inherited is not None))
+    plan.apply()
+    begin_probes(plan)
+    if inherited is None:
+        _restore_words(settings.admin.state_file, plan)
+    else:
+        for line in outvoted(plan):
+            logger.warning("%s", printable(line))
+    return _Begun(plan, upgrade, inherited is not None)
+
+
+def _take_charge(begun: _Begun, handed: Inheritance, admin: OnDemand | None) -> None:
+    """What is to be done once when this program is the proxy, and no other. # I/O."""
+    plan = begun.plan
+    if begun.is_inherited:
+        plan.state.keep_slots(*plan.keys(), plan.generation)
+        plan.state.generation = plan.generation
+    if handed.admin is None:
+        return
+    if admin is None or admin.unix is not handed.admin:
+        handed.admin.close()
+    elif plan.settings.admin.socket == SOCKET_AUTO:
+        admin.unix = admin.unix.moved(own_path())
 
 
 def _restore_words(path: str, plan: Plan) -> None:
@@ -203,7 +282,7 @@ def _restore_words(path: str, plan: Plan) -> None:
             logger.log(logging.WARNING if severity == "warning" else logging.INFO, "%s", line)
 
 
-def open_admin_socket(settings: Settings) -> AdminSocket | None:
+def open_admin_socket(settings: Settings, handed: Inheritance | None = None) -> AdminSocket | None:
     """
     The socket that the proxy answers on; None: none is wanted. # I/O.
 
@@ -211,6 +290,8 @@ def open_admin_socket(settings: Settings) -> AdminSocket | None:
         StartError: it cannot be made; the text says what does not work without it.
     """
     wanted = settings.admin.socket
+    if handed is not None and (found := handed.admin_for(wanted)):
+        return found
     if wanted in ("", SOCKET_OFF):
         return None
     if wanted != SOCKET_AUTO:
@@ -230,6 +311,8 @@ def make_admin(
     row: int,
     on_turn: Callable[[], None],
     parcels: Parcels,
+    upgrade: Upgrade,
+    handed: Inheritance,
 ) -> OnDemand | None:
     """
     The process that answers on the admin socket and by TCP, which listen already; None: nowhere. # I/O.
@@ -242,7 +325,7 @@ def make_admin(
     token = token_of(settings.admin)
     unix = None
     try:
-        unix = open_admin_socket(settings)
+        unix = open_admin_socket(settings, handed)
     except StartError as error:
         if settings.admin.socket != SOCKET_AUTO:
             raise
@@ -250,7 +333,7 @@ def make_admin(
     tcp = None
     if settings.admin.listen:
         try:
-            tcp = open_tcp(settings.admin)
+            tcp = handed.tcp_for(settings.admin.listen) or open_tcp(settings.admin)
         except StartError:
             if unix is not None:
                 unix.close()
@@ -260,8 +343,7 @@ def make_admin(
             tcp.address,
             "with a token" if token else "without a token: metrics and health alone",
         )
-    sockets = tuple(each for each in (unix, tcp) if each is not None)
-    if not sockets:
+    if unix is None and tcp is None:
         return None
 
     def run(box: socket.socket) -> int:
@@ -276,7 +358,8 @@ def make_admin(
             parcels.newest_fd,
             None if tcp is None else tcp.sock,
             token,
+            upgrade.asks,
         )
         return exit_code
 
-    return OnDemand("admin", sockets, run, row=row)
+    return OnDemand("admin", unix, tcp, run, row=row)

@@ -14,12 +14,13 @@ import logging
 import os
 import selectors
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import FrameType
 
+from wsproxy.dataplane.post import Retire
+from wsproxy.process.begin import Beginning
 from wsproxy.process.child import Child
 from wsproxy.process.fork import (
     EXIT_FAILED,
@@ -31,22 +32,22 @@ from wsproxy.process.fork import (
     describe_end,
     fork_child,
 )
+from wsproxy.process.handover import Said
 from wsproxy.process.hang import HangWatch
 from wsproxy.process.listeners import ListenerSet
 from wsproxy.process.log_pipe import LogPipe
-from wsproxy.process.logs import limit_messages, tick_messages
+from wsproxy.process.logs import tick_messages
 from wsproxy.process.on_demand import OnDemand
 from wsproxy.process.parcels import Parcels
 from wsproxy.process.resident import Resident
 from wsproxy.process.seats import Seats
 from wsproxy.process.service import ServiceWatchdog, notify_systemd
-from wsproxy.process.system import set_process_name
+from wsproxy.process.succession import Succession
 from wsproxy.process.workers import (
     MAX_FAILED_STARTS,
     RunWorker,
     Worker,
     WorkerLedger,
-    ready_writer,
 )
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,12 @@ class Phase(enum.Enum):
     """What the supervisor is doing; only ever goes forward."""
 
     RUNNING = "running"
+    RETIRING = "retiring"  # another program has taken over: workers finish what they have
     STOPPING = "stopping"  # SIGTERM was sent to the workers
     KILLING = "killing"  # SIGKILL was
+
+
+_SERVING = (Phase.RUNNING, Phase.RETIRING)
 
 
 class Supervisor:
@@ -78,6 +83,8 @@ class Supervisor:
         log_pipe: LogPipe,
         watch: HangWatch,
         parcels: Parcels,
+        succession: Succession,
+        on_charge: Callable[[], None],
         admin: OnDemand | None = None,
         loader: Resident | None = None,
         prober: Resident | None = None,
@@ -85,8 +92,12 @@ class Supervisor:
         """
         One worker for each row of ``listeners``; ``on_log_signal`` gets SIGUSR1 and SIGUSR2.
 
+        ``on_charge``: called once, when all workers accept connections and no other program is the proxy.
         ``run`` closes ``listeners``, ``parcels`` and the sockets of ``admin``.
         """
+        self._succession = succession
+        self._on_charge = on_charge
+        self._ids = succession.upgrade.rows
         self._admin = admin
         self._loader = loader
         self._residents = [child for child in (loader, prober) if child is not None]
@@ -94,18 +105,17 @@ class Supervisor:
         self._log_pipe = log_pipe
         self._watch = watch
         self._on_log_signal = on_log_signal
-        self._workers = [Worker(f"worker {row}", row=row) for row in range(listeners.worker_count)]
+        self._workers = [Worker(f"worker {id_}", row=row) for row, id_ in enumerate(self._ids)]
         self._children: list[Child] = [
             *self._workers,
             *([] if admin is None else [admin]),
             *self._residents,
         ]
-        self._seats = Seats([bound.sock for bound in listeners.by_worker[0]], len(self._workers))
+        self._seats = Seats(listeners.groups, len(self._workers), is_known=succession.is_in_charge)
         self._watchdog = ServiceWatchdog(os.environ, os.getpid())
         watch.compare(self._watchdog.patience_s)
         self._listeners = listeners
         self._ledger = ledger
-        self._run_worker = run_worker
         self._shutdown_s = shutdown_s
         self._orphan_s = shutdown_s + KILL_GRACE_S
         self._phase = Phase.RUNNING
@@ -114,6 +124,17 @@ class Supervisor:
         self._was_announced = False
         self._selector = selectors.DefaultSelector()
         self._signal_fds = os.pipe()
+        self._beginning = Beginning(
+            listeners,
+            parcels,
+            log_pipe,
+            succession,
+            self._selector,
+            admin,
+            self._children,
+            self._signal_fds,
+            run_worker,
+        )
 
     def run(self) -> int:
         """
@@ -125,7 +146,8 @@ class Supervisor:
         os.set_blocking(read_fd, False)
         os.set_blocking(write_fd, False)
         self._selector.register(read_fd, selectors.EVENT_READ)
-        self._selector.register(self._parcels.loader, selectors.EVENT_READ, self._parcels)
+        self._selector.register(self._parcels.loader, selectors.EVENT_READ, self._parcels.take)
+        self._succession.watch(self._selector, self, self._listeners, self._admin)
         old_wakeup_fd = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
         old_handlers = {
             number: signal.signal(number, _leave_to_wakeup_fd) for number in HANDLED_SIGNALS
@@ -134,6 +156,7 @@ class Supervisor:
         gc.freeze()  # what exists now is shared with the workers; a collection there must not copy its pages
         try:
             while self._phase is Phase.RUNNING or self._running(self._workers):
+                self._succession.go_on()
                 self._start_due_workers()
                 self._start_due_log()
                 self._start_due_residents()
@@ -149,9 +172,9 @@ class Supervisor:
             signal.set_wakeup_fd(old_wakeup_fd)
             self._listeners.close()
             self._parcels.close()
-            if self._admin is not None:
-                self._admin.close()
+            self._close_admin_socket()
             self._selector.close()
+            self._succession.upgrade.close()
             os.close(read_fd)
             os.close(write_fd)
         logger.info("stopped")
@@ -167,12 +190,14 @@ class Supervisor:
         """Sleeps until a signal, word from a worker or the next deadline."""
         now = time.monotonic()
         deadlines = [self._log_pipe.start_at, self._watchdog.next_feed(now)]
-        if self._phase is Phase.RUNNING:
-            deadlines += [worker.start_at for worker in self._workers]
+        if self._phase in _SERVING:
             deadlines.append(self._watch.next_look())
-            if self._admin is not None:
+        if self._phase is Phase.RUNNING:
+            deadlines.append(self._succession.next_look)
+            deadlines += [worker.start_at for worker in self._workers]
+            if self._admin is not None and self._succession.is_in_charge:
                 deadlines.append(self._admin.watch_at)
-            deadlines += [resident.next_start for resident in self._residents]
+            deadlines += [each.next_start for each in self._residents if self._may_start(each)]
         else:
             deadlines.append(self._kill_at)
         wanted = [deadline for deadline in deadlines if deadline is not None]
@@ -184,13 +209,15 @@ class Supervisor:
             elif isinstance(key.data, OnDemand):
                 if not self._running([key.data]):  # several of its sockets may be asked at once
                     self._start_admin(key.data)
-            elif key.data is self._parcels:
-                self._parcels.take()
-            else:
+            elif isinstance(key.data, Worker):
                 self._on_word(key.data)
+            else:
+                key.data()
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if number == signal.SIGHUP and self._loader is None:
+        if number == signal.SIGHUP and self._phase is Phase.RETIRING:
+            logger.warning("SIGHUP: another program has taken over; nothing was done")
+        elif number == signal.SIGHUP and self._loader is None:
             logger.warning(
                 "SIGHUP: this proxy keeps the configuration of its start; nothing was done"
             )
@@ -198,7 +225,7 @@ class Supervisor:
             self._parcels.read_again()
         elif number in LOG_SIGNALS:
             self._on_log_signal(number)
-        elif number in STOP_SIGNALS and self._phase is Phase.RUNNING:
+        elif number in STOP_SIGNALS and self._phase in _SERVING:
             logger.info("%s: stopping; running requests get %g s", number.name, self._shutdown_s)
             self._stop()
         elif number in STOP_SIGNALS:
@@ -213,13 +240,7 @@ class Supervisor:
         self._forget_ready_fd(worker)
         if not self._was_announced and all(each.is_ready for each in self._workers):
             self._was_announced = True
-            logger.info(
-                "ready on %s (%d workers, pid %d)",
-                " ".join(self._listeners.urls),
-                len(self._workers),
-                os.getpid(),
-            )
-            notify_systemd("READY=1")
+            self._succession.began_to_serve()
 
     def _forget_ready_fd(self, worker: Worker) -> None:
         if worker.ready_fd is not None:
@@ -233,8 +254,11 @@ class Supervisor:
         now = time.monotonic()
         self._parcels.send_late(now)
         is_well = self._was_announced
-        if self._phase is Phase.RUNNING:
+        if self._phase in _SERVING:
             self._watch.look(self._children, now)
+        if not self._succession.is_in_charge:
+            return
+        if self._phase is Phase.RUNNING:
             able = [
                 worker.row
                 for worker in self._workers
@@ -272,6 +296,7 @@ class Supervisor:
                 self._on_admin_end(child, pid, exit_code)
             elif isinstance(child, Resident):
                 self._on_resident_end(child, pid, exit_code)
+        self._succession.reap()
         if self._log_pipe.pid is not None:
             pid, status = os.waitpid(self._log_pipe.pid, os.WNOHANG)
             if pid:
@@ -292,7 +317,7 @@ class Supervisor:
     def _on_resident_end(self, resident: Resident, pid: int, exit_code: int) -> None:
         """Requests do not notice."""
         delay_s = resident.note_end(time.monotonic())
-        if self._phase is not Phase.RUNNING:
+        if self._phase is not Phase.RUNNING or not self._may_start(resident):
             return
         if exit_code == EXIT_CLEAN and not resident.is_wanted():
             logger.info("%s process (pid %d) ended: it is not needed any more", resident.name, pid)
@@ -307,14 +332,14 @@ class Supervisor:
 
     def _on_end(self, worker: Worker, exit_code: int) -> None:
         now = time.monotonic()
-        is_stopping = self._phase is not Phase.RUNNING
-        pid, how = worker.pid, describe_end(exit_code, was_told=is_stopping)
+        pid, how = worker.pid, describe_end(exit_code, was_told=self._phase not in _SERVING)
         if worker.ready_fd is not None:
             self._on_word(worker)  # it may have been ready for a moment
         delay_s = worker.note_end(now)
-        given_back = self._ledger.worker_died(worker.row)
-        if is_stopping:
-            logger.debug("%s (pid %d) %s", worker.name, pid, how)
+        given_back = self._ledger.worker_died(self._ids[worker.row])
+        if self._phase is not Phase.RUNNING:
+            level = logging.ERROR if exit_code and self._phase is Phase.RETIRING else logging.DEBUG
+            logger.log(level, "%s (pid %d) %s, %s requests in flight", worker.name, pid, how, given_back)  # fmt: skip
             return
         logger.error(
             "%s (pid %d) %s after %.1f s, %s requests in flight; started again in %g s",
@@ -339,11 +364,11 @@ class Supervisor:
         """Asks the workers to finish. The sockets close first: what the workers close is then refused, not queued."""
         self._phase = Phase.STOPPING
         self._kill_at = time.monotonic() + self._shutdown_s + KILL_GRACE_S
-        notify_systemd("STOPPING=1")
+        if self._succession.is_in_charge:
+            notify_systemd("STOPPING=1")
         self._listeners.close()
-        if self._admin is not None:
-            self._unwatch(self._admin)
-            self._admin.close()
+        self._close_admin_socket()
+        self._succession.stop()
         self._signal(self._children, signal.SIGTERM)
         self._signal(self._children, signal.SIGCONT)  # one that is stopped acts on no other
 
@@ -362,18 +387,90 @@ class Supervisor:
         self._signal(self._children, signal.SIGKILL)
 
     def _end_admin(self) -> None:
-        """The workers are gone. What the admin process does is not worth waiting for, and its end says nothing of the stop."""
+        """
+        The workers are gone. What the admin process does is not worth waiting for, and its end says nothing of the stop.
+
+        But for the answer to whoever had another program take over, after which it ends by itself.
+        """
+        if self._phase is Phase.RETIRING:
+            self._await_children()
         self._signal(self._children, signal.SIGKILL)
+        self._await_children()
+
+    def _await_children(self) -> None:
         self._kill_at = time.monotonic() + KILL_GRACE_S
         while self._running(self._children) and time.monotonic() < self._kill_at:
             self._wait()
             self._reap()
 
+    def _close_admin_socket(self) -> None:
+        """Its file stays where it is another program's by now, or not ours yet."""
+        if self._admin is None:
+            return
+        self._unwatch(self._admin)
+        if self._succession.is_in_charge:
+            self._admin.close()
+        else:
+            self._admin.leave()
+
     def _signal(self, children: Iterable[Child], number: signal.Signals) -> None:
         for pid in self._running(children):
             os.kill(pid, number)
 
+    # another program takes over from us, or we from another one: what ``succession`` asks for
+
+    @property
+    def is_running(self) -> bool:
+        """Whether we neither stop nor retire."""
+        return self._phase is Phase.RUNNING
+
+    @property
+    def outlet(self) -> int:
+        """Standard error as it was given to us."""
+        return self._log_pipe.outlet
+
+    def end_loader(self, number: signal.Signals) -> bool:
+        """Sends this to the loader; False: it does not run, and what it sent last has come."""
+        if self._loader is not None and self._loader.pid is not None:
+            self._signal([self._loader], number)
+            return True
+        self._parcels.take()
+        return False
+
+    def take_charge(self) -> None:
+        """All workers accept connections, and no other program is the proxy."""
+        self._on_charge()
+        urls = " ".join(self._listeners.urls)
+        logger.info("ready on %s (%d workers, pid %d)", urls, len(self._workers), os.getpid())
+        notify_systemd("READY=1")
+
+    def retire(self, pid: int, said: Said) -> None:
+        """The program with this pid accepts connections: ours end behind their next answer."""
+        self._phase = Phase.RETIRING
+        longest_s = max(said.requests_s, said.tunnels_s)
+        self._kill_at = time.monotonic() + longest_s + self._orphan_s
+        for worker in self._workers:
+            unused = self._listeners.positions(worker.row, said.unused)
+            self._parcels.say(worker.name, Retire(said.requests_s, said.tunnels_s, unused))
+        self._signal(self._residents, signal.SIGTERM)
+        self._signal(self._residents, signal.SIGCONT)
+        self._close_admin_socket()
+        self._listeners.close()
+        notify_systemd(f"MAINPID={pid}")
+        logger.info("upgrade: pid %d has taken over; requests that run here get %g s, tunnels %g s", pid, said.requests_s, said.tunnels_s)  # fmt: skip
+
+    def finish(self, why: str) -> None:
+        """Nobody is left for whom running requests could take their time."""
+        if self._phase is Phase.RETIRING:
+            logger.info("%s: running requests get %g s", why, self._shutdown_s)
+            self._stop()
+
     # starting
+
+    def _may_start(self, resident: Resident) -> bool:
+        """Not while another program is the proxy, or takes slots of the shared state."""
+        is_held = resident is self._loader and self._succession.holds_loader
+        return self._succession.is_in_charge and not is_held
 
     def _start_due_workers(self) -> None:
         if self._phase is not Phase.RUNNING:
@@ -384,7 +481,7 @@ class Supervisor:
                 self._start(worker)
 
     def _start(self, worker: Worker) -> None:
-        if not self._ledger.worker_started(worker.row):
+        if not self._ledger.worker_started(self._ids[worker.row]):
             worker.start_at = time.monotonic() + FIRST_BACKOFF_S
             return
         try:
@@ -394,7 +491,9 @@ class Supervisor:
             worker.start_at = self._without_room(worker, error)
             return
         self._watch.begin(worker.row)
-        run = partial(self._be_worker, worker, box, read_fd, write_fd)
+        run = partial(
+            self._beginning.be_worker, worker, box, read_fd, write_fd, self._ids[worker.row]
+        )
         pid = fork_child(worker.name, run, orphan_s=self._orphan_s)
         os.close(write_fd)
         self._parcels.started(worker.name)
@@ -428,7 +527,7 @@ class Supervisor:
         now = time.monotonic()
         for resident in self._residents:
             start_at = resident.next_start
-            if start_at is not None and start_at <= now:
+            if start_at is not None and start_at <= now and self._may_start(resident):
                 self._start_resident(resident)
 
     def _start_resident(self, resident: Resident) -> None:
@@ -444,7 +543,7 @@ class Supervisor:
         except OSError as error:
             resident.start_at = self._without_room(resident, error)
             return
-        run = partial(self._be_resident, resident, *mine)
+        run = partial(self._beginning.be_resident, resident, *mine)
         pid = fork_child(resident.name, run, orphan_s=self._orphan_s)
         if not is_loader:
             self._parcels.started(resident.name)
@@ -459,14 +558,14 @@ class Supervisor:
         admin = self._admin
         if admin is None or admin.watch_at is None or self._phase is not Phase.RUNNING:
             return
-        if admin.watch_at <= time.monotonic():
+        if admin.watch_at <= time.monotonic() and self._succession.is_in_charge:
             admin.watch_at = None
             for each in admin.sockets:
                 self._selector.register(each.sock, selectors.EVENT_READ, admin)
 
     def _unwatch(self, admin: OnDemand) -> None:
         for each in admin.sockets:
-            if each.sock in self._selector.get_map():
+            if each.sock.fileno() >= 0 and each.sock in self._selector.get_map():
                 self._selector.unregister(each.sock)
 
     def _start_admin(self, admin: OnDemand) -> None:
@@ -480,54 +579,13 @@ class Supervisor:
             admin.watch_at = self._without_room(admin, error)
             return
         self._watch.begin(admin.row)
-        run = partial(self._be_admin, admin, box)
+        run = partial(self._beginning.be_admin, admin, box)
         pid = fork_child(admin.name, run, orphan_s=self._orphan_s)
         self._parcels.started(admin.name)
         if pid is None:
             admin.watch_at = time.monotonic() + LAST_BACKOFF_S
         else:
             admin.note_start(pid, time.monotonic())
-
-    # below: in the child
-
-    def _be_worker(self, worker: Worker, box: socket.socket, read_fd: int, ready_fd: int) -> int:
-        self._begin_child(worker, box)
-        os.close(read_fd)
-        self._listeners.keep_only(worker.row)
-        if self._admin is not None:
-            self._admin.leave()
-        set_process_name(f"wsproxy-{worker.row}")
-        listeners = self._listeners.by_worker[worker.row]
-        return self._run_worker(worker.row, listeners, box, ready_writer(ready_fd))
-
-    def _be_admin(self, admin: OnDemand, box: socket.socket) -> int:
-        self._begin_child(admin, box, self._parcels.asks)
-        self._listeners.close()
-        set_process_name(f"wsproxy-{admin.name}")
-        return admin.run(box)
-
-    def _be_resident(self, resident: Resident, *mine: socket.socket) -> int:
-        self._begin_child(resident, *mine)
-        self._listeners.close()
-        if self._admin is not None:
-            self._admin.leave()
-        set_process_name(f"wsproxy-{resident.name}")
-        return resident.run(mine[0])
-
-    def _begin_child(self, child: Child, *mine: socket.socket) -> None:
-        """Closes what only the supervisor, or another child, needs; ``mine``: what is the child's of the parcels' ends."""
-        self._parcels.leave(*mine)
-        for other in self._children:
-            if other is not child:
-                other.stacks.close()
-        child.stacks.arm()
-        limit_messages()
-        self._log_pipe.leave()
-        self._selector.close()
-        ready_fds = (worker.ready_fd for worker in self._workers)
-        for fd in (*self._signal_fds, *ready_fds):
-            if fd is not None:
-                os.close(fd)
 
 
 def _leave_to_wakeup_fd(_number: int, _frame: FrameType | None) -> None:

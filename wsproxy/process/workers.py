@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,9 @@ class WorkerLedger(Protocol):
 
     def worker_died(self, worker_id: int) -> object:
         """Called after the worker was reaped; a number returned is the requests given back."""
+
+    def worker_left(self, worker_id: int) -> object:
+        """The same for one of another program, which this one has replaced."""
 
 
 @dataclass(slots=True)
@@ -81,7 +85,8 @@ def ready_writer(ready_fd: int) -> OnReady:
         nonlocal is_open
         if is_open:
             is_open = False
-            os.write(ready_fd, b"r")
+            with suppress(BrokenPipeError):  # it has just been killed, which the kernel tells us
+                os.write(ready_fd, b"r")
             os.close(ready_fd)
 
     return on_ready

@@ -22,7 +22,6 @@ from datetime import UTC, datetime
 import msgspec
 
 from wsproxy._fast.state.meters import BlockKind, WorkerWord
-from wsproxy._fast.state.segment import cluster_key, server_key
 from wsproxy.admin.control import outvoted
 from wsproxy.admin.messages import digest_of
 from wsproxy.admin.reloads import (
@@ -37,9 +36,10 @@ from wsproxy.admin.reloads import (
 from wsproxy.config.model import Config, Log
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import Settings
-from wsproxy.dataplane.parcel import pack, unpack_source
+from wsproxy.dataplane.parcel import pack, unpack, unpack_source
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.post import AGAIN_S, KEPT, READ_AGAIN, SEND_AGAIN, send_parcel
+from wsproxy.dataplane.steps import at_once
 from wsproxy.dataplane.tasks import keep_turning, log_loop_error, spawn
 from wsproxy.errors import OWN_LACKS, Problem, StartError
 from wsproxy.logs.plugin_writer import LEVELS
@@ -85,22 +85,26 @@ class Source:
 class Loader:
     """One a proxy; what it does it does one after the other."""
 
-    def __init__(self, needs: LoaderNeeds, sources: Sources, history: int) -> None:
-        """Takes up where a predecessor was ended; ``history``: descriptor of what became of all attempts."""
+    def __init__(self, needs: LoaderNeeds, sources: Sources) -> None:
+        """Takes up where a predecessor was ended."""
         self._needs = needs
         self._sources = sources
         self._state = needs.plan.state
         self._state.read_index()
-        self.generation = 1  # of the one that holds
+        self.generation = needs.plan.generation  # of the one that holds
         self.source = Source(needs.plan.config, needs.plan.settings)  # what that was read from
         # What was in use after the start, by generation: the largest take 20 MB, and three times that once they are read again.
         self._parcels = {generation: os.dup(fd) for generation, fd in needs.parcels}
         if self._parcels:
             self.generation = max(self._parcels)
             self.source = self._source_of(self.generation)
+        self._kept = Kept(needs.history, sources.seen)
+        if needs.is_again:
+            self._write_again()
+        elif needs.replaced:
+            self._tell_of_upgrade()
         if self._state.generation < self.generation:
             self._state.generation = self.generation  # it was ended between the two
-        self._kept = Kept(history, sources.seen)
         self._give_up_what_kills()
         self._watch = Watch(sources.looked_at, self._kept.seen)
         self._lock = asyncio.Lock()
@@ -133,7 +137,8 @@ class Loader:
     @property
     def _returnable(self) -> list[int]:
         """Generations that can be returned to; that of the start is never lost."""
-        return [each for each in (1, *sorted(self._parcels)) if each != self.generation]
+        every = (self._needs.plan.generation, *sorted(self._parcels))
+        return [each for each in every if each != self.generation]
 
     async def serve(self) -> None:
         """Until SIGTERM."""
@@ -384,7 +389,7 @@ class Loader:
         """From here on it holds."""
         generation = self.generation + 1
         forgotten_s = max(FORGOTTEN_S, self.source.settings.affinity.takeover_s)
-        self._state.free_slots(self._needs.worker_count, int(forgotten_s * 1000))
+        self._state.free_slots(int(forgotten_s * 1000))
         plan = replace(read.plan(self._state, generation), digest=source.digest)
         fd = pack(plan)
         self._begin_guard(source, is_return=bool(returned_to))
@@ -395,14 +400,45 @@ class Loader:
         except BaseException:
             os.close(fd)
             raise
-        self._state.keep_slots(*_keys_of(plan), generation)
-        self._state.generation = generation
+        self._hold(plan)
         self._parcels[generation] = fd
         self.generation, self.source = generation, source
         for old in sorted(self._parcels)[:-KEPT]:
             os.close(self._parcels.pop(old))
         self._state.file_log_level = int(LEVELS[(source.config.log or Log()).log_level])
         return plan
+
+    def _hold(self, plan: Plan) -> None:
+        self._state.keep_slots(*plan.keys(), plan.generation)
+        self._state.generation = plan.generation
+
+    def _write_again(self) -> None:
+        """What holds: a program that was to replace this one wrote what it would have gone by, and did not come up."""
+        plan = self._needs.plan
+        if self.generation in self._parcels:
+            plan = at_once(unpack(self._parcels[self.generation], self._state))
+            self._state.read_index()
+        plan.apply()
+        begin_probes(plan)
+        self._hold(plan)
+
+    def _tell_of_upgrade(self) -> None:
+        """The first entry of a program that has replaced another one."""
+        plan = self._needs.plan
+        if any(each.generation >= plan.generation for each in self._kept.entries):
+            return  # the loader was started again
+        self._kept.note_seen(self._sources.seen)
+        self._kept.add(
+            Entry(
+                number=self._kept.next_number,
+                time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                who=f"upgrade by {self._needs.replaced}",
+                result="in use",
+                generation=plan.generation,
+                digest=self.source.digest,
+                file=", ".join(str(each.absolute()) for each in self._sources.named),
+            )
+        )
 
     def _begin_guard(self, source: Source, *, is_return: bool) -> None:
         """What somebody, or the guard, returned to is not guarded: there is nothing better to return to."""
@@ -419,18 +455,19 @@ class Loader:
     async def _wait_taken(self, generation: int) -> Result:
         """Until every worker goes by it. They are asked: each tells in memory that all share."""
         until = time.monotonic() + TAKEN_S
-        while self._state.newest_generation(self._needs.worker_count) < generation:
+        workers = self._needs.workers
+        while self._state.newest_generation(len(workers), workers.start) < generation:
             if time.monotonic() > until:
                 return "failed"
             await asyncio.sleep(STEP_S)
         return "in use"
 
 
-def run_loader(needs: LoaderNeeds, *, sources: Sources, history: int) -> int:
+def run_loader(needs: LoaderNeeds, *, sources: Sources) -> int:
     """Serves until SIGTERM; the exit code."""
 
     async def serve() -> None:
-        await Loader(needs, sources, history).serve()
+        await Loader(needs, sources).serve()
 
     asyncio.run(serve())
     return 0
@@ -443,13 +480,6 @@ def _lack_of_descriptors() -> str:
     except OSError as error:
         return error.strerror if error.errno in OWN_LACKS and error.strerror else ""
     return ""
-
-
-def _keys_of(plan: Plan) -> tuple[set[bytes], set[bytes]]:
-    """Of the servers and of the clusters that the plan has."""
-    made = [cluster for cluster in (*plan.clusters, plan.fallback) if cluster is not None]
-    servers = {server_key(each.name, name) for each in made for name in each.server_names}
-    return servers, {cluster_key(each.name) for each in made}
 
 
 def _told(lines: list[str]) -> list[str]:
@@ -483,4 +513,4 @@ def _tell(entry: Entry, problems: Iterable[Problem], *, is_dry: bool) -> None:
     for problem in problems:
         log.warning("%s", problem)
     if entry.without_effect:
-        log.warning("only a new start takes over: %s", ", ".join(entry.without_effect))
+        log.warning("only `wsproxy upgrade` takes over: %s", ", ".join(entry.without_effect))

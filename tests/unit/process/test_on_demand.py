@@ -16,7 +16,9 @@ from wsproxy.process.on_demand import OnDemand
 @pytest.fixture
 def child(tmp_path: Path) -> Iterator[OnDemand]:
     with socket.socket(socket.AF_UNIX) as sock:
-        yield OnDemand("admin", (AdminSocket(sock, tmp_path / "a.sock", 0),), lambda _box: 0, row=0)
+        yield OnDemand(
+            "admin", AdminSocket(sock, tmp_path / "a.sock", 0), None, lambda _box: 0, row=0
+        )
 
 
 def test_crash_loop_costs_less_and_less(child: OnDemand) -> None:

@@ -67,7 +67,7 @@ def everywhere(*workers: int) -> set[tuple[int, int]]:
 
 def test_new_connections_go_to_who_is_able(port: Port) -> None:
     """On every address, from one moment to the next and back; where nobody is able, to all."""
-    seats = Seats([bound.sock for bound in port.listeners.by_worker[0]], 4)
+    seats = Seats(port.listeners.groups, 4)
     for able, reached in (
         ([0, 2, 3], (0, 2, 3)),
         ([3], (3,)),
@@ -82,7 +82,7 @@ def test_new_connections_go_to_who_is_able(port: Port) -> None:
 
 def test_queue_stays_with_its_socket(port: Port) -> None:
     """Who waits already is not reset: the worker, or its successor, takes him."""
-    seats = Seats([bound.sock for bound in port.listeners.by_worker[0]], 4)
+    seats = Seats(port.listeners.groups, 4)
     port.connect()
     seats.give([0, 1, 2])
     assert port.reached() == everywhere(0, 1, 2, 3)

@@ -44,6 +44,7 @@ _WATCHING = "tests/blackbox/test_reload_settings.py::test_watching_begins_and_en
 _GUARDED = "tests/blackbox/test_reload_settings.py::test_other_limits_reach_the_guard_that_is_there"
 _FAILED = "tests/unit/dataplane/test_two_plans.py::test_failures_are_judged_by_the_settings_of_the_request"
 _TOLD = "tests/blackbox/test_metrics.py::test_what_is_told_follows_a_reload"
+_REPLACED = "tests/blackbox/test_replace.py"
 ELSEWHERE = {
     "metrics.clusters": _TOLD,
     "metrics.servers": _TOLD,
@@ -54,6 +55,8 @@ ELSEWHERE = {
     "retry.strict_once": _FAILED,
     "retry.error_status": _FAILED,
     "queue.wait_s": "tests/unit/dataplane/test_two_plans.py::test_wait_is_as_long_as_its_own_configuration_says",
+    "upgrade.tunnels_s": f"{_REPLACED}::test_tunnels_live_on_and_end_one_after_the_other",
+    "upgrade.requests_s": f"{_REPLACED}::test_request_that_takes_too_long_is_cut",
     "check.ignore": "tests/unit/reload/test_sources.py::test_codes_that_nobody_wants_to_hear_of_are_read_anew",
 }
 

@@ -135,6 +135,8 @@ cdef class Course(Exchange):
 
     cdef int begin_answer(self) except -1:
         """The slow path answers from here on; the client owes nothing but to read."""
+        if self.engine.draining:
+            self.keep_alive = False
         self.enter(ANSWERING)
         self.await_client()
         return 0

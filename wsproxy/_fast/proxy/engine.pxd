@@ -30,8 +30,9 @@ cdef class Engine(Hub):
     cdef readonly long long refused_connections  # because of it
     cdef readonly int lingering     # clients whose connection ends in order: see `linger`
     cdef int most_lingering
-    cdef readonly bint draining     # connections end with their answers
-    cdef bint is_stopping           # ... because the worker ends
+    cdef readonly bint draining     # answers that begin say that the connection ends
+    cdef bint is_retiring           # because another program has taken over
+    cdef bint is_stopping           # it ends, whatever they say, because the worker does
     cdef readonly long long requests
 
     # So many more of what `WorkerWord` names, where anybody counts.

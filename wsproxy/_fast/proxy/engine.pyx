@@ -164,7 +164,7 @@ cdef class Engine(Hub):
         Who has only connected has all its time for a first request: it may be a balancer's that does not know yet.
         """
         cdef Stream client
-        if self.is_stopping or self.draining == wanted:
+        if self.is_stopping or self.is_retiring or self.draining == wanted:
             return
         self.draining = wanted
         for client in self.streams() if wanted else ():
@@ -187,6 +187,19 @@ cdef class Engine(Hub):
                 # A closed one may have the last answer in its transport still: not over before that is sent.
                 if client.is_served() or client.lingers():
                     left += 1
+        return left
+
+    def retire(self) -> int:
+        """
+        From now on each answer that begins ends its connection, and says so; how many are left, those that linger too.
+
+        Unlike ``drain`` it ends none that was told otherwise: its next request may be under way. That has its usual time.
+        """
+        cdef int left = 0
+        cdef Stream client
+        self.draining = self.is_retiring = True
+        for client in self.streams():
+            left += client.serves_client() and (client.is_served() or client.lingers())
         return left
 
     def count_served(self) -> int:

@@ -337,7 +337,7 @@ cdef class Http1(Lingering):
         if self.write_broken:
             self.exchange.enter(CLOSED)
             return self.abort()  # whatever it sent ahead: no answer reaches it
-        if not self.exchange.request_done or not self.exchange.keep_alive or self.engine.draining:
+        if not self.exchange.request_done or not self.exchange.keep_alive or self.engine.is_stopping:
             self.exchange.enter(CLOSED)
             return self.close()
         self.exchange.enter(IDLE)

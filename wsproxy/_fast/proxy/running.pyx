@@ -1,8 +1,8 @@
 """
-A worker's answer to an operator who asks what it does just now, or ends one of its requests.
+A worker's answer to an operator who asks what it does just now, or ends one of its requests; and the end of tunnels.
 
-Driven by the worker's sweep, where ``Board`` has a question. Walks over all connections, which takes a moment with very many:
-asked by people only.
+Driven by the sweep, where ``Board`` has a question, and by a worker that is replaced (``dataplane.leave``). Walks over
+all connections, which takes a moment with very many: asked by people only, or at the end.
 """
 
 from operator import itemgetter
@@ -91,3 +91,23 @@ def answer_board(Engine engine not None, Board board not None) -> None:
         write_row(&page.rows[page.count], row[2], now_ms)
         page.count += 1
     ws_store64(&page.answered, number)
+
+
+def end_tunnels(Engine engine not None, Py_ssize_t kept) -> int:
+    """Ends the oldest tunnels until no more than ``kept`` are left, which is how many are; what was received is delivered."""
+    cdef Stream stream
+    cdef Downstream exchange
+    cdef list found = []
+    for stream in engine.streams():
+        if not stream.closing and isinstance(stream, Lingering):
+            exchange = (<Lingering>stream).exchange
+            if exchange is not None and exchange.phase == TUNNELLING:
+                found.append((exchange.began_ms, exchange.number, stream))
+    found.sort(key=itemgetter(0, 1))
+    for row in found[:max(len(found) - kept, 0)]:
+        stream = row[2]
+        try:
+            (<Downstream>(<Lingering>stream).exchange).close_tunnel()
+        except Exception:
+            drop_faulty(stream, "internal error as a tunnel was ended; the connection is dropped")
+    return min(len(found), kept)

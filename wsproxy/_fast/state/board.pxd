@@ -40,6 +40,10 @@ cdef struct Question:
     int64_t kill            # pid << 32 | number of a request; 0: none
 
 
+# Bytes of a board for so many workers.
+cdef Py_ssize_t board_size(int workers) noexcept
+
+
 cdef class Board:
     cdef char* memory
     cdef Py_ssize_t size

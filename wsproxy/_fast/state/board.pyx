@@ -18,15 +18,19 @@ Running = namedtuple("Running", "pid number stage age_ms cluster server asked pe
 Page = namedtuple("Page", "pid total killed running")
 
 
-cdef class Board:
-    """One anonymous shared mapping with a page for each of ``workers``."""
+cdef Py_ssize_t board_size(int workers) noexcept:
+    return sizeof(Question) + 64 + workers * sizeof(BoardPage)
 
-    def __cinit__(self, int workers):
+
+cdef class Board:
+    """A mapping with a page for each of ``workers``, of ``fd`` at ``offset`` or (-1) anonymous."""
+
+    def __cinit__(self, int workers, int fd=-1, long long offset=0):
         if workers < 1:
             raise ValueError(f"found {workers} workers; allowed is 1 or more")
         self.workers = workers
-        self.size = sizeof(Question) + 64 + workers * sizeof(BoardPage)
-        self.memory = <char*>ws_map_shared(-1, 0, self.size)
+        self.size = board_size(workers)
+        self.memory = <char*>ws_map_shared(fd, offset, self.size)
         if self.memory == NULL:
             raise MemoryError
         self.question = <Question*>self.memory

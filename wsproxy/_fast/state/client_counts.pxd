@@ -25,8 +25,11 @@ cdef extern from *:
     void ws_client_store(uint64_t* p, uint64_t v) noexcept nogil
 
 
+# Bytes of the counts of so many workers.
+cdef Py_ssize_t counts_size(int workers) noexcept
+
+
 cdef class ClientCounts:
-    cdef object memory              # the mmap object; owns what `rows` points to
     cdef ws_client* rows            # one a worker, written by that worker only
     cdef readonly int workers
     cdef TakeoverTable hashes       # of the shared state: its secret

@@ -9,11 +9,9 @@ A worker counts first and looks at the sum then, both in one order for all (sequ
 client's last place at the same moment at least one sees the other. So there are never more than allowed; both may be refused.
 """
 
-import mmap
-
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
-from wsproxy._fast.base.memory cimport address_of
+from wsproxy._fast.base.memory cimport ws_map_shared, ws_unmap
 from wsproxy._fast.state.takeover cimport TakeoverTable
 
 cdef extern from "<arpa/inet.h>" nogil:
@@ -35,16 +33,24 @@ cdef enum:
 cdef uint64_t CLIENTS = <uint64_t>-1
 
 
-cdef class ClientCounts:
-    """One anonymous shared mapping with a row for each of ``workers``."""
+cdef Py_ssize_t counts_size(int workers) noexcept:
+    return <Py_ssize_t>workers * BUCKETS * WAYS * sizeof(ws_client)
 
-    def __cinit__(self, TakeoverTable hashes not None, int workers):
+
+cdef class ClientCounts:
+    """A mapping with a row for each of ``workers``, of ``fd`` at ``offset`` or (-1) anonymous."""
+
+    def __cinit__(self, TakeoverTable hashes not None, int workers, int fd=-1, long long offset=0):
         if workers < 1:
             raise ValueError(f"found {workers} workers; allowed is 1 or more")
-        self.memory = mmap.mmap(-1, workers * BUCKETS * WAYS * sizeof(ws_client))
-        self.rows = <ws_client*>address_of(self.memory)
+        self.rows = <ws_client*>ws_map_shared(fd, offset, counts_size(workers))
+        if self.rows == NULL:
+            raise MemoryError
         self.workers = workers
         self.hashes = hashes
+
+    def __dealloc__(self):
+        ws_unmap(self.rows, counts_size(self.workers))
 
     cdef bint identify(self, bytes peer, uint64_t* client) noexcept:
         cdef char text[TEXT_BYTES]

@@ -77,6 +77,7 @@ cdef extern from *:
     } ws_cluster_slot;
 
     typedef struct {
+        uint64_t layout;              /* of all that stands here: what has another one is another version's */
         int32_t server_count;         /* slots below these numbers are or were somebody's */
         int32_t cluster_count;
         int32_t log_level;            /* of http_plugin.log for all workers; 0: the configured one */
@@ -93,6 +94,7 @@ cdef extern from *:
     } ws_header;
     """
     ctypedef struct ws_header:
+        uint64_t layout
         int32_t server_count
         int32_t cluster_count
         int32_t log_level
@@ -157,7 +159,10 @@ cdef extern from *:
 cdef class SharedState:
     cdef int fd                     # the memfd of a state that grows; -1: anonymous memory
     cdef char* memory               # the segment, a mapping
-    cdef Py_ssize_t size            # of the segment; behind it sessions and queues, in the same file, each mapped alone
+    cdef Py_ssize_t size            # of the segment; what is behind it in the same file is mapped alone
+    cdef long long counts_at        # where the counts of clients are, for MAX_WORKERS
+    cdef long long board_at         # the same of what operators ask through
+    cdef long long rest_at          # of sessions and queues
     cdef dict server_index          # server_key -> index of its slot, as this process knows them
     cdef dict cluster_index
     cdef list free_servers          # slots that were somebody's, and are nobody's any more

@@ -26,12 +26,14 @@ from wsproxy._fast.base.atomics cimport ws_count, ws_load32, ws_load64, ws_store
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.base.lock cimport ws_lock_within, ws_mutex_init, ws_unlock
 from wsproxy._fast.base.memory cimport ws_map_shared, ws_unmap
-from wsproxy._fast.state.board cimport Board
+from wsproxy._fast.state.board cimport Board, board_size
 from wsproxy._fast.state.changes cimport ChangeRing, read_changes
-from wsproxy._fast.state.client_counts cimport ClientCounts
+from wsproxy._fast.state.client_counts cimport ClientCounts, counts_size
 from wsproxy._fast.state.meters cimport CLUSTER_BLOCK, DEATHS, SERVER_BLOCK, WORKER_BLOCK, Meters
 from wsproxy._fast.state.queue cimport GRANTED, MOST_WAITERS, Queue, SharedQueue, queue_forget
-from wsproxy._fast.state.takeover cimport REASONS, ClusterSessions, TakeoverTable, ws_sessions
+from wsproxy._fast.state.takeover cimport (
+    BUCKETS, REASONS, ClusterSessions, TakeoverTable, takeovers_size, ws_sessions, ws_takeover,
+)
 
 
 # Requests: given to servers, answered 404 for want of a Route, answered 5xx by wsproxy, and not taken by their server.
@@ -44,6 +46,8 @@ Reloads = namedtuple("Reloads", RELOADS)
 cdef enum:
     PATIENCE_MS = 50
     PAGE = 4096
+    # One more where something in the shared memory means something else than before, though its size is the same.
+    STATE_VERSION = 1
 
 
 cdef int32_t total_inflight(ws_server_slot* slot) noexcept nogil:
@@ -95,6 +99,16 @@ def now_ms() -> int:
     return ws_now_ms()
 
 
+def state_layout(server_capacity: int = 65_536, cluster_capacity: int = 16_384) -> bytes:
+    """The 8 bytes that a shared state must begin with for this program to go on with it."""
+    sizes = (
+        STATE_VERSION, server_capacity, cluster_capacity, MAX_WORKERS, sizeof(ws_header), sizeof(ws_server_slot),
+        sizeof(ws_cluster_slot), sizeof(ChangeRing), sizeof(ws_sessions), sizeof(Queue), takeovers_size(BUCKETS),
+        sizeof(ws_takeover), counts_size(1), board_size(1),
+    )
+    return hashlib.blake2b(repr(sizes).encode(), digest_size=8).digest()
+
+
 cdef inline Py_ssize_t whole_pages(Py_ssize_t size) noexcept:
     return (size + PAGE - 1) // PAGE * PAGE
 
@@ -105,10 +119,18 @@ cdef class SharedState:
 
     Slots are taken in order and pages that no slot uses cost nothing, so the capacity is generous: a reload can add
     servers. ``grows``: a reload may, so the memory is a file without a name that every process forked later can map more of;
-    without it all clusters must be known before the first fork.
+    without it all clusters must be known before the first fork. ``fd``: that file, as another program of the same layout
+    made it: what stands there goes on to hold.
+
+    Raises: ValueError where ``fd`` is of another layout; it stays the caller's then, and is this object's else.
     """
 
-    def __cinit__(self, server_capacity: int = 65_536, cluster_capacity: int = 16_384, *, grows: bool = False):
+    def __cinit__(
+        self, server_capacity: int = 65_536, cluster_capacity: int = 16_384, *, grows: bool = False, fd: int = -1
+    ):
+        cdef bytes layout = state_layout(server_capacity, cluster_capacity)
+        cdef bint is_new = fd < 0
+        cdef struct_stat status
         cdef int worker
         cdef Py_ssize_t servers_at = whole_pages(sizeof(ws_header))
         cdef Py_ssize_t clusters_at = servers_at + server_capacity * sizeof(ws_server_slot)
@@ -125,9 +147,16 @@ cdef class SharedState:
         self.queues = {}
         self.sessions = {}
         self.size = whole_pages(ring_at + sizeof(ChangeRing))
-        if grows:
+        self.counts_at = self.size + whole_pages(takeovers_size(BUCKETS))
+        self.board_at = self.counts_at + whole_pages(counts_size(MAX_WORKERS))
+        self.rest_at = self.board_at + whole_pages(board_size(MAX_WORKERS))
+        if not is_new:
+            if os.pread(fd, 8, 0) != layout or fstat(fd, &status) or status.st_size < self.rest_at:
+                raise ValueError("found a shared state of another version; allowed is this one's")
+            self.fd = fd
+        elif grows:
             self.fd = os.memfd_create("wsproxy-state")
-            os.ftruncate(self.fd, self.size)
+            os.ftruncate(self.fd, self.rest_at)
         self.memory = <char*>ws_map_shared(self.fd, 0, self.size)
         if self.memory == NULL:
             raise MemoryError
@@ -135,10 +164,14 @@ cdef class SharedState:
         self.servers = <ws_server_slot*>(self.memory + servers_at)
         self.clusters = <ws_cluster_slot*>(self.memory + clusters_at)
         self.ring = <ChangeRing*>(self.memory + ring_at)
+        self.takeovers = TakeoverTable(BUCKETS, self.fd, self.size if self.fd >= 0 else 0)
+        if not is_new:
+            self.read_index()
+            return
+        memcpy(&self.header.layout, <const char*>layout, sizeof(self.header.layout))
         self.header.generation = 1
         if ws_mutex_init(&self.ring.lock):
             raise OSError("cannot make a process-shared robust mutex")
-        self.takeovers = TakeoverTable()
 
     def __dealloc__(self):
         cdef int worker
@@ -314,7 +347,7 @@ cdef class SharedState:
             elif not self.clusters[at].left_ms:
                 self.clusters[at].left_ms, self.clusters[at].left_at = now, generation
 
-    def free_slots(self, int workers, int64_t least_ms) -> int:
+    def free_slots(self, int64_t least_ms) -> int:
         """
         Empties slots that left ``least_ms`` ago or longer and no worker's request can touch; how many servers' these were.
 
@@ -323,7 +356,7 @@ cdef class SharedState:
         cdef Py_ssize_t at
         cdef int freed = 0
         cdef int64_t now = ws_now_ms()
-        cdef int64_t oldest = self.oldest_generation(workers)
+        cdef int64_t oldest = self.oldest_generation()
         for key, at in list(self.server_index.items()):
             if (
                 self.servers[at].left_ms and now - self.servers[at].left_ms >= least_ms and self.servers[at].left_at <= oldest
@@ -371,15 +404,21 @@ cdef class SharedState:
         ws_store64(&self.header.newest[worker_id], newest)
         ws_store64(&self.header.oldest[worker_id], oldest)
 
-    def newest_generation(self, int workers) -> int:
-        """By which all of the first ``workers`` workers take new requests."""
-        check_worker(workers - 1)
-        return min(ws_load64(&self.header.newest[worker]) for worker in range(workers))
+    def newest_generation(self, int workers, int first=0) -> int:
+        """By which all of ``workers`` workers from ``first`` on take new requests; 0: one does not run yet."""
+        check_worker(first + workers - 1)
+        return min(ws_load64(&self.header.newest[worker]) for worker in range(first, first + workers))
 
-    def oldest_generation(self, int workers) -> int:
-        """By which the oldest request of the first ``workers`` workers goes."""
-        check_worker(workers - 1)
-        return min(ws_load64(&self.header.oldest[worker]) for worker in range(workers))
+    def oldest_generation(self) -> int:
+        """By which the oldest request goes, over all workers that run, also those of a program that is being replaced."""
+        cdef int64_t oldest = 0
+        cdef int64_t found
+        cdef int worker
+        for worker in range(MAX_WORKERS):
+            found = ws_load64(&self.header.oldest[worker])
+            if found:
+                oldest = min(oldest, found) if oldest else found
+        return oldest or ws_load64(&self.header.generation)
 
     # --- what guards a reload ---------------------------------------------------------------------------------------
 
@@ -423,9 +462,9 @@ cdef class SharedState:
         if self.fd < 0:
             return -1
         each = whole_pages(sizeof(ws_sessions))
-        at = self.size + cluster * each
+        at = self.rest_at + cluster * each
         if is_queue:
-            at = self.size + self.cluster_capacity * each + cluster * whole_pages(sizeof(Queue))
+            at = self.rest_at + self.cluster_capacity * each + cluster * whole_pages(sizeof(Queue))
             each = whole_pages(sizeof(Queue))
         if fstat(self.fd, &status) or status.st_size < at + each:
             os.ftruncate(self.fd, at + each)
@@ -442,14 +481,14 @@ cdef class SharedState:
         return self.sessions[cluster]
 
     def open_client_counts(self, workers: int) -> None:
-        """Makes room to count each client's connections, for so many workers; once, before the first fork."""
+        """Makes room to count each client's connections, for workers below this number; once, before the first fork."""
         check_worker(workers - 1)
-        self.client_counts = ClientCounts(self.takeovers, workers)
+        self.client_counts = ClientCounts(self.takeovers, workers, self.fd, self.counts_at if self.fd >= 0 else 0)
 
     def open_board(self, int workers) -> None:
-        """Makes what operators ask workers through, for so many; once, before the first fork."""
+        """Makes what operators ask workers through, for those below this number; once, before the first fork."""
         check_worker(workers - 1)
-        self.board = Board(workers)
+        self.board = Board(workers, self.fd, self.board_at if self.fd >= 0 else 0)
 
     def open_meters(self, int workers) -> None:
         """Makes what metrics are counted in, for so many workers; once, before the first fork."""
@@ -457,7 +496,7 @@ cdef class SharedState:
         self.meters = Meters(workers, self.server_capacity, self.cluster_capacity)
 
     def open_bells(self, int workers) -> None:
-        """Makes what wakes a worker whose waiter may go on, for so many workers; once, before the first fork."""
+        """Makes what wakes a worker whose waiter may go on, for workers below this number; once, before the first fork."""
         cdef int worker
         check_worker(workers - 1)
         for worker in range(workers):
@@ -467,6 +506,15 @@ cdef class SharedState:
     def bell(self, int worker_id) -> int:
         """The eventfd that wakes this worker; -1: none was made."""
         return self.bells[check_worker(worker_id)]
+
+    def take_bell(self, int worker, int fd) -> None:
+        """The eventfd that wakes this worker, as another program of ours made it; before the first fork."""
+        self.bells[check_worker(worker)] = fd
+
+    @property
+    def file(self) -> int:
+        """The descriptor of the memory, for a program that takes it over; -1: it has none."""
+        return self.fd
 
     cdef void call(self, int worker) noexcept nogil:
         cdef uint64_t one = 1
@@ -502,10 +550,15 @@ cdef class SharedState:
 
         Returns the number of requests given back. Waits for nobody: what it does not get to now, ``worker_started`` does.
         """
-        cdef int given_back = self.give_back(worker_id)
-        self.forget_waiters(worker_id)
+        cdef int given_back = self.worker_left(worker_id)
         if self.meters is not None:
             self.meters.count(self.meters.workers, WORKER_BLOCK, 0, DEATHS)
+        return given_back
+
+    def worker_left(self, int worker_id) -> int:
+        """The same for one of another program, which has ended after this one replaced it."""
+        cdef int given_back = self.give_back(worker_id)
+        self.forget_waiters(worker_id)
         return given_back
 
     cdef int give_back(self, int worker_id) except -1:
@@ -513,6 +566,7 @@ cdef class SharedState:
         cdef int given_back = 0
         cdef ws_server_slot* slot
         check_worker(worker_id)
+        self.note_generations(worker_id, 0, 0)
         for index in range(self.header.server_count):
             slot = &self.servers[index]
             given_back += ws_load32(&slot.inflight[worker_id])
@@ -520,7 +574,7 @@ cdef class SharedState:
             ws_swap_if32(&slot.probe_by, worker_id + 1, 0)
         if self.client_counts is not None:
             self.client_counts.forget(worker_id)
-        if self.meters is not None:
+        if self.meters is not None and worker_id < self.meters.workers:
             self.meters.forget(worker_id, self.header.server_count)
         return given_back
 

@@ -64,6 +64,10 @@ cdef extern from *:
     void ws_takeover_raise(uint64_t* p, uint64_t to) noexcept nogil
 
 
+# Bytes of a table of so many buckets.
+cdef Py_ssize_t takeovers_size(Py_ssize_t buckets) noexcept
+
+
 cdef class TakeoverTable:
     cdef readonly object memory     # the mmap object; owns what the pointers point to
     cdef uint64_t* live_until_ms    # no entry lives longer: the one thing that requests look at while there is none

@@ -6,7 +6,8 @@ with the old cookie on their way, on other connections and at other workers: wit
 new server. Must not know sockets, configuration or what a server's state is.
 
 Bounded and without locks: a full bucket forgets what would be forgotten first, a lost entry costs one regular choice. Session
-ids are never stored, only SipHash of them under a key that is new at each start: who knows no key cannot aim at a bucket.
+ids are never stored, only SipHash of them under a key that is new at each start (not at an upgrade): who knows no key
+cannot aim at a bucket.
 """
 
 import mmap
@@ -74,21 +75,34 @@ def siphash(bytes key not None, bytes data not None) -> int:
     )
 
 
-cdef class TakeoverTable:
-    """One anonymous shared mapping of ``buckets`` times four entries; a power of two."""
+cdef Py_ssize_t takeovers_size(Py_ssize_t buckets) noexcept:
+    return (buckets + 1) * WAYS * sizeof(ws_takeover)
 
-    def __cinit__(self, Py_ssize_t buckets=BUCKETS):
+
+cdef class TakeoverTable:
+    """
+    A mapping of ``buckets`` times four entries, a power of two; of ``fd`` at ``offset`` or (-1) anonymous.
+
+    Its secret stands there, too: a program that takes the memory over finds what its predecessor remembered.
+    """
+
+    def __cinit__(self, Py_ssize_t buckets=BUCKETS, int fd=-1, long long offset=0):
         cdef char* at
+        cdef uint64_t* header
         if buckets < 1 or buckets & (buckets - 1):
             raise ValueError(f"found {buckets} buckets; allowed is a power of two")
         # The first line is the header's, so that no bucket spans two lines.
-        self.memory = mmap.mmap(-1, (buckets + 1) * WAYS * sizeof(ws_takeover))
+        self.memory = mmap.mmap(fd, takeovers_size(buckets), offset=offset)
         at = address_of(self.memory)
-        self.live_until_ms = <uint64_t*>at
+        header = <uint64_t*>at
+        self.live_until_ms = header
         self.entries = <ws_takeover*>at + WAYS
         self.bucket_mask = buckets - 1
-        self.secret_0 = int.from_bytes(os.urandom(8), "little")
-        self.secret_1 = int.from_bytes(os.urandom(8), "little")
+        if header[1] == 0 and header[2] == 0:
+            header[1] = int.from_bytes(os.urandom(8), "little")
+            header[2] = int.from_bytes(os.urandom(8), "little")
+        self.secret_0 = header[1]
+        self.secret_1 = header[2]
 
     cdef uint64_t key_of(self, uint64_t cluster, const char* session, Py_ssize_t length) noexcept nogil:
         return ws_siphash(self.secret_0, self.secret_1, cluster, session, length)

@@ -249,6 +249,6 @@ def test_the_slot_of_another_server_is_left_alone() -> None:
     bed = Bed(1, 1)
     bed.state.keep_slots(set(), set(), 2)
     bed.state.note_generations(0, 2, 2)
-    assert bed.state.free_slots(1, 0) == 2
+    assert bed.state.free_slots(0) == 2
     assert bed.probe(0, False, fall=1) is ProbeNews.NOBODYS
     assert bed.state.changes() == []

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.fake_transport import FakeTransport
 from tests.support.stage import Stage
-from wsproxy._fast.proxy.running import answer_board
+from wsproxy._fast.proxy.running import answer_board, end_tunnels
 from wsproxy._fast.state.board import Board, Page
 from wsproxy._fast.state.board import Stage as What
 
@@ -103,3 +104,54 @@ def test_request_that_waits_for_its_connection_can_be_killed(stage: Stage) -> No
     assert client.is_closing_
     assert stage.inflight == 0
     assert not stage.slow.waiting.pop().is_waiting
+
+
+UPGRADE = b"GET /app/ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+def test_oldest_tunnels_end_and_no_request_does(stage: Stage) -> None:
+    request = stage.client()
+    request.deliver(GET)
+    stage.server()
+    clients = []
+    for _ in range(3):
+        client = stage.client()
+        client.deliver(UPGRADE)
+        stage.server().deliver(SWITCHED)
+        clients.append(client)
+    assert end_tunnels(stage.engine, 7) == 3
+    assert end_tunnels(stage.engine, 2) == 2
+    assert [ended(client) for client in clients] == [True, False, False]
+    assert end_tunnels(stage.engine, 0) == 0
+    assert [ended(client) for client in (*clients, request)] == [True, True, True, False]
+
+
+def ended(client: FakeTransport) -> bool:
+    return client.is_closing_ or client.wrote_eof
+
+
+def test_connection_ends_behind_an_answer_that_says_so(stage: Stage) -> None:
+    """One whose answer had begun goes on for one more request; an idle one is not closed."""
+    idle, begun, waiting = stage.client(), stage.client(), stage.client()
+    idle.deliver(GET)
+    first = stage.server()
+    first.deliver(HEAD + b"okok")
+    begun.deliver(GET)  # over the warm connection
+    first.deliver(HEAD + b"ok")
+    waiting.deliver(GET)
+    second = stage.server()
+    assert stage.engine.retire() == 3
+    second.deliver(HEAD + b"okok")
+    assert b"connection: close" in waiting.taken().lower()
+    assert ended(waiting)
+    first.deliver(b"ok")
+    assert not ended(begun)
+    assert not ended(idle)
+    begun.drain()
+    begun.deliver(GET)
+    first.deliver(HEAD + b"okok")  # still warm: others have no use for it, but this worker has
+    assert b"connection: close" in begun.taken().lower()
+    assert ended(begun)
+    stage.engine.drain()
+    assert ended(idle)

@@ -140,5 +140,5 @@ def test_slot_of_another_server_begins_anew() -> None:
     meters.count(0, CLUSTER, 0, ClusterWord.QUEUED)
     state.keep_slots(set(), set(), 2)
     state.note_generations(0, 2, 2)
-    assert state.free_slots(1, 0) == 1
+    assert state.free_slots(0) == 1
     assert sum(meters.sums(SERVER, 0)) == sum(meters.sums(CLUSTER, 0)) == 0

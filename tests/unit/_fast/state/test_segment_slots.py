@@ -69,14 +69,14 @@ def test_slot_that_somebody_may_still_touch_is_nobody_elses() -> None:
     old.take_server(1, 0, NOW)
     keep(state, 2, c=("s1",))
     all_took(state, newest=2, oldest=1)
-    assert state.free_slots(WORKERS, 0) == 0, "a request goes by the configuration that has it"
+    assert state.free_slots(0) == 0, "a request goes by the configuration that has it"
     all_took(state, newest=2, oldest=2)
-    assert state.free_slots(WORKERS, 0) == 0, "a request is in flight there"
+    assert state.free_slots(0) == 0, "a request is in flight there"
     old.release_server(1, 0)
-    assert state.free_slots(WORKERS, 60_000) == 0, "it left a moment ago"
+    assert state.free_slots(60_000) == 0, "it left a moment ago"
     with pytest.raises(MemoryError, match="more than 2 servers"):
         cluster(state, "c", "s1", "s3")
-    assert state.free_slots(WORKERS, 0) == 1
+    assert state.free_slots(0) == 1
     assert cluster(state, "c", "s1", "s3").server_state(1)["total"] == 0
     assert old.server_state(0)["total"] == 0
 
@@ -89,7 +89,7 @@ def test_server_that_comes_back_before_its_slot_is_emptied_has_its_state() -> No
     keep(state, 2, c=("s1",))
     keep(state, 3, c=("s1", "s2"))
     all_took(state, newest=3, oldest=3)
-    assert state.free_slots(WORKERS, 0) == 0
+    assert state.free_slots(0) == 0
     assert cluster(state, "c", "s1", "s2").server_state(1)["total"] == 1
 
 
@@ -101,7 +101,7 @@ def test_cluster_that_left_leaves_a_slot_as_new() -> None:
         first.release_server(0, 0)
     keep(state, 2, b=())
     all_took(state, newest=2, oldest=2)
-    assert state.free_slots(WORKERS, 0) == 1
+    assert state.free_slots(0) == 1
     second = cluster(state, "b", "s1")
     assert second.server_state(0)["total"] == 0
     assert second.pick_server(0, NOW) == 0, "its lock is as good as before"
