@@ -129,13 +129,34 @@ async def test_what_runs_goes_on_to_its_end(tmp_path: Path, lane: Make) -> None:
             await sink.exactly(8)
             await sink.send(OK)
             assert (await up.answer()).closes
-            async with one.origin.serving(keep_answering):
-                # It was told that its connection goes on.
-                last = await down.ask(get("/one/a"))
-                assert (last.status, last.closes) == (200, True)
-                await made.gone(first)
-                await made.gone(second)
-                assert await made.in_flight() == {"one/s0": 0}
+            # It was told that its connection goes on, and its worker has a warm one to the server.
+            await down.send(get("/one/a"))
+            await source.head()
+            await source.send(OK)
+            last = await down.answer()
+            assert (last.status, last.closes) == (200, True)
+            await made.gone(first)
+            await made.gone(second)
+            assert await made.in_flight() == {"one/s0": 0}
+
+
+async def test_admin_process_by_tcp_and_a_drained_proxy_stay(tmp_path: Path, lane: Make) -> None:
+    """The same port answers, of the new program; what operators said of the whole proxy holds, and ends by their word."""
+    one = lane("one")
+    async with (
+        one.origin.serving(keep_answering),
+        upgrading(tmp_path, [one], admin='listen = "127.0.0.1:0"\n') as made,
+    ):
+        found = await made.proxy.line(r"admin, metrics and health on http://127\.0\.0\.1:(\d+)")
+        port = int(found[1])
+        assert (await ask(port, get("/ready"))).status == 200
+        assert (await made.ask("POST", "/v1/drain-all", b"{}"))[0] == 200
+        old = await made.upgrade()
+        await made.gone(old)
+        assert (await ask(port, get("/ready"))).status == 503
+        assert (await made.ask("POST", "/v1/resume-all", b"{}"))[0] == 200
+        assert (await ask(port, get("/ready"))).status == 200
+        assert (await ask(made.proxy.port, get("/one/x"))).status == 200
 
 
 async def test_idle_connection_ends_behind_its_next_answer(tmp_path: Path, lane: Make) -> None:

@@ -88,12 +88,13 @@ async def upgrading(
     *,
     workers: int | None = 2,
     settings: str = "",
+    admin: str = "",
     listen: str | None = "127.0.0.1:0",
     prefix: Sequence[str] = (),
     env: dict[str, str] | None = None,
 ) -> AsyncIterator[Upgrading]:
-    """A ``running_proxy`` before ``lanes``, with its admin socket in ``folder``."""
-    settings += f'\n[admin]\nsocket = "{folder}/admin.sock"\n'
+    """A ``running_proxy`` before ``lanes``, with its admin socket in ``folder``; ``admin``: more lines of that table."""
+    settings += f'\n[admin]\nsocket = "{folder}/admin.sock"\n{admin}'
     async with running_proxy(
         lanes,
         workers=workers,

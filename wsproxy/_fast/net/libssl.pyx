@@ -74,9 +74,12 @@ cdef bint find() except -1:
     cdef void* handle
     cdef str path
     cdef bytes name
+    path = ""
     try:
         path = _ssl.__file__
-    except AttributeError:  # it is a part of the program
+    except AttributeError:
+        pass
+    if not path:  # it is a part of the program
         return False
     name = path.encode()
     handle = dlopen(name, RTLD_LAZY | RTLD_NOLOAD)
