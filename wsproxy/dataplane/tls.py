@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import mmap
 import os
 import re
 import ssl
@@ -36,6 +37,10 @@ MOST_VOID = 100
 
 # A chain of 100 KiB, which is as long as OpenSSL takes, in the smallest records that there are in practice (512 bytes).
 MOST_IN_HANDSHAKE = 300
+
+# What a new connection may need by the end of its handshake, and some more (OpenSSL's part is 40 KiB). CPython 3.11 does not survive
+# an SSL_new that finds no memory (it frees what it has not made), so it is asked for only where there is room.
+ROOM_BYTES = 1 << 19
 
 
 class BoundedReads(Records, ssl.SSLObject):  # type: ignore[misc]  # takes less kinds of buffers
@@ -114,12 +119,31 @@ class BoundedContext(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
-        """A connection that takes from ``incoming`` what it needs."""
+        """
+        A connection that takes from ``incoming`` what it needs.
+
+        Raises:
+            MemoryError: there is not enough for a handshake.
+        """
+        require_room()
         taken = ssl.MemoryBIO()
         made = super().wrap_bio(taken, outgoing, server_side, server_hostname, session)
         assert isinstance(made, BoundedReads)
         made.join(made._sslobj, incoming, taken, self)  # type: ignore[attr-defined]
         return made
+
+
+def require_room() -> None:
+    """
+    Looks whether there is memory for another connection.
+
+    Raises:
+        MemoryError: there is not.
+    """
+    try:
+        mmap.mmap(-1, ROOM_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        raise MemoryError("no room for another TLS connection") from None
 
 
 def _refusal(words: str) -> ssl.SSLError:
