@@ -37,6 +37,8 @@ from wsproxy.admin.control_messages import (
     Numbers,
     Word,
 )
+from wsproxy.admin.dashboard import add_dashboard
+from wsproxy.admin.events import EVENTS_PATH, HEAT_PATH, LISTENING_S, MOST_LISTENERS, Events
 from wsproxy.admin.live import LiveProxy, ProxyFacts
 from wsproxy.admin.loader_desk import LoaderDesk, LoaderEndedError, comes_by_tcp, who_asks
 from wsproxy.admin.messages import (
@@ -49,7 +51,7 @@ from wsproxy.admin.messages import (
 )
 from wsproxy.admin.reloads import HISTORY_PATH, RELOAD_PATH, ROLLBACK_PATH
 from wsproxy.admin.standing import add_standing
-from wsproxy.admin.tcp import Token, may_ask
+from wsproxy.admin.tcp import OPEN_PATHS, Token, comes_from_elsewhere, may_ask
 from wsproxy.admin.upgrade_desk import ANSWER_S, UpgradeDesk
 from wsproxy.admin.upgrades import UPGRADE_PATH
 from wsproxy.dataplane.inbox import Inbox
@@ -146,9 +148,9 @@ async def serve(
         del limits[handler]
         _cut(handler)
 
-    def more_time(request: web.Request) -> None:
-        """A question to the loader, or for another program, takes as long as that does."""
-        limit(request.protocol, connection_s + ANSWER_S)
+    def more_time(request: web.Request, more_s: float) -> None:
+        """A question to the loader, or for another program, takes as long as that does; who listens to events stays."""
+        limit(request.protocol, connection_s + more_s)
 
     desk = None if supervisor is None else UpgradeDesk(supervisor)
     # A compressed question is none that can be read: what unpacks it would log whatever a client sends.
@@ -210,7 +212,7 @@ def _cut(handler: web.RequestHandler) -> None:
 
 
 Answer = Callable[[web.Request], Awaitable[msgspec.Struct | list[msgspec.Struct]]]
-MoreTime = Callable[[web.Request], None]
+MoreTime = Callable[[web.Request, float], None]
 QuestionT = TypeVar("QuestionT", bound=msgspec.Struct)
 
 
@@ -243,14 +245,28 @@ def _make_app(
     _add_loader(app, None if loader is None else LoaderDesk(loader), more_time)
     if upgrades is not None:
         _add_upgrade(app, upgrades, more_time)
+    add_dashboard(app)
+    _add_events(app, Events(proxy), more_time)
     return app
 
 
 def _gate(token: Token | None) -> Middleware:
-    """Who asks by TCP must be allowed to; at the Unix socket its file has seen to that."""
+    """
+    Who asks by TCP must be allowed to; at the Unix socket its file has seen to that.
+
+    Browsers come to both (``ssh -L 9180:/run/wsproxy/4711.sock``), and ask what any page wants them to.
+    """
+    own_name = socket.gethostname()
 
     @web.middleware
     async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        shows_token = token is not None and token.fits(request.headers.get("Authorization", ""))
+        if not shows_token and request.path not in OPEN_PATHS:
+            # Whoever has the token is no page of another site.
+            why = comes_from_elsewhere(request.headers, own_name)
+            if why:
+                log.info("%s: %s %s is refused", request.remote, request.method, request.path)
+                return _json(ErrorAnswer(why), 403)
         if comes_by_tcp(request):
             shown = request.headers.get("Authorization", "")
             why = may_ask(request.method, request.path, shown, token)
@@ -265,7 +281,7 @@ def _gate(token: Token | None) -> Middleware:
 
 def _add_upgrade(app: web.Application, desk: UpgradeDesk, more_time: MoreTime) -> None:
     async def upgrade(request: web.Request) -> msgspec.Struct:
-        more_time(request)
+        more_time(request, ANSWER_S)
         return await desk.ask(who_asks(request))
 
     _add(app, "POST", UPGRADE_PATH, upgrade)
@@ -287,16 +303,37 @@ def _add_questions(app: web.Application, proxy: LiveProxy) -> None:
         return proxy.status()
 
     async def changes(request: web.Request) -> msgspec.Struct:
-        since = request.query.get("since", "0")
-        if not (since.isascii() and since.isdecimal() and len(since) <= MOST_DIGITS):
-            raise _QuestionError(
-                f"since: found {since[:80]!r}; allowed is the number of a change, 0 for all that are kept"
-            )
-        return proxy.changes(int(since))
+        return proxy.changes(_since(request, "a change"))
 
     _add(app, "POST", EXPLAIN_PATH, explain)
     _add(app, "GET", STATUS_PATH, status)
     _add(app, "GET", CHANGES_PATH, changes)
+
+
+def _since(request: web.Request, of_what: str) -> int:
+    since = request.query.get("since", "0")
+    if not (since.isascii() and since.isdecimal() and len(since) <= MOST_DIGITS):
+        raise _QuestionError(
+            f"since: found {since[:80]!r}; allowed is the number of {of_what}, 0 for all that are kept"
+        )
+    return int(since)
+
+
+def _add_events(app: web.Application, events: Events, more_time: MoreTime) -> None:
+    async def listen(request: web.Request) -> web.StreamResponse:
+        since = _since(request, "a change")
+        if events.is_full:
+            text = f"found {MOST_LISTENERS} who listen; allowed are that many: close a dashboard"
+            return _json(ErrorAnswer(text), 503)
+        more_time(request, LISTENING_S)
+        return await events.listen(request, since)
+
+    async def heat(request: web.Request) -> msgspec.Struct:
+        return events.answer(_since(request, "a column"))
+
+    app.cleanup_ctx.append(events.keep)
+    app.router.add_get(EVENTS_PATH, listen, allow_head=False)
+    _add(app, "GET", HEAT_PATH, heat)
 
 
 def _add_control(app: web.Application, desk: ControlDesk) -> None:
@@ -349,7 +386,7 @@ def _add_loader(app: web.Application, desk: LoaderDesk | None, more_time: MoreTi
     async def ask_loader(request: web.Request) -> web.Response:
         if desk is None:
             return _json(ErrorAnswer("this proxy has no process that reads configurations"), 404)
-        more_time(request)
+        more_time(request, ANSWER_S)
         try:
             return _json(await desk.ask(request.path, await request.read(), who_asks(request)))
         except msgspec.DecodeError as error:

@@ -12,11 +12,14 @@ change something: never without a token.
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import os
 import socket
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from wsproxy.config.address import Address, parse_address
 from wsproxy.config.settings_told import AdminSettings
@@ -33,6 +36,10 @@ HEALTH_PATH = "/health"
 READY_PATH = "/ready"
 METRICS_PATH = "/metrics"
 OPEN_PATHS = frozenset((HEALTH_PATH, READY_PATH))
+# The dashboard's files, which hold nothing of the proxy: what they ask for needs the token.
+PAGE_PATHS = (
+    "/", "/dashboard.css", "/dashboard.js", "/dashboard-parts.js", "/dashboard-servers.js", "/dashboard.svg",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +156,7 @@ def open_tcp(settings: AdminSettings) -> TcpSocket:
 
 def may_ask(method: str, path: str, authorization: str, token: Token | None) -> str:
     """Why a question by TCP is refused; empty where it may be asked."""
-    if method in ("GET", "HEAD") and path in OPEN_PATHS:
+    if method in ("GET", "HEAD") and (path in OPEN_PATHS or path in PAGE_PATHS):
         return ""
     if token is None:
         if method in ("GET", "HEAD") and path == METRICS_PATH:
@@ -158,3 +165,32 @@ def may_ask(method: str, path: str, authorization: str, token: Token | None) -> 
     if token.fits(authorization):
         return ""
     return "found no token that is right; allowed is the field Authorization: Bearer TOKEN, with the first line of admin.token_file"
+
+
+def comes_from_elsewhere(headers: Mapping[str, str], own_name: str) -> str:
+    """
+    Why a question is refused that a browser sends for a page of another site; empty: it is none.
+
+    A page of another site can make a browser ask here, but not without its own name in Origin. Or its name leads to this address (DNS
+    rebinding): then that name is in Host, and such a name has a point. ``own_name``: this machine's, which is allowed too.
+    """
+    host = headers.get("Host", "")
+    origin = headers.get("Origin")
+    if origin is not None and origin.lower().partition("://")[2] != host.lower():
+        return f"found Origin {origin[:80]!r} at Host {host[:80]!r}; allowed is the dashboard's own page"
+    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return "found a question of another site's page; allowed is the dashboard's own"
+    name = _name_of(host)
+    if "." in name and name != own_name.lower() and not name.endswith(".localhost"):
+        return f"found Host {host[:80]!r}; allowed without a token is an address, a name without a point, or this machine's own name"
+    return ""
+
+
+def _name_of(host: str) -> str:
+    """The name of a Host field, in small letters; empty: it is an address."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        ipaddress.ip_address(name)
+    except ValueError:
+        return host.partition(":")[0].lower().rstrip(".")
+    return ""

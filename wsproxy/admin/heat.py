@@ -1,0 +1,125 @@
+"""
+How servers were over the last hours: a column each half minute, kept in the admin process.
+
+Driven by ``admin.events``, which has a column taken; the dashboard draws them. Bounded in time and in servers, whatever is configured; gone
+with its process. The workers hear nothing of it: it reads the slots that ``status`` reads.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from wsproxy.admin.control_messages import ServerStatus
+
+STEP_S = 30
+# Three hours.
+MOST_COLUMNS = 360
+# 3 numbers of 4 bytes a column: 4.3 KB a server, 2.2 MB for all. More is for Prometheus (/metrics), which keeps days.
+MOST_SERVERS = 500
+
+NOT_THERE = -1.0
+
+
+class ServerHeat(msgspec.Struct):
+    """
+    Of one server, a number a column: requests given to it, tries that failed, mean ms until its answers began.
+
+    -1: it was not there, or (``latency_ms``) began no answer.
+    """
+
+    cluster: str
+    server: str
+    requests: list[float]
+    errors: list[float]
+    latency_ms: list[float]
+
+
+class HeatAnswer(msgspec.Struct):
+    """
+    Columns above ``since``, the oldest first: ``last`` is the number of the newest, which ended ``age_s`` ago; each is ``step_s`` long.
+
+    ``left_out``: servers beyond those that are kept.
+    """
+
+    step_s: int
+    most_columns: int
+    last: int
+    age_s: float
+    left_out: int
+    servers: list[ServerHeat]
+
+
+@dataclass(slots=True)
+class _Ring:
+    """Of one server; ``before``: its counts at the end of the last column."""
+
+    before: tuple[int, int, int, float]
+    columns: tuple[array[float], array[float], array[float]] = field(
+        default_factory=lambda: (_empty(), _empty(), _empty())
+    )
+
+
+def _empty() -> array[float]:
+    return array("f", [NOT_THERE]) * MOST_COLUMNS
+
+
+class Heat:
+    """The columns of all servers."""
+
+    def __init__(self) -> None:
+        """The first column has no predecessor to be reckoned from: it ends with the second look."""
+        self._rings: dict[tuple[str, str], _Ring] = {}
+        self.last = 0  # number of the newest column
+        self._ended_at = 0.0
+        self._left_out = 0
+
+    def take(self, rows: Iterable[ServerStatus], now_s: float) -> None:
+        """Ends a column with these counts; who is not among them any more is forgotten. ``now_s``: on a clock that never goes back."""
+        if self._rings:
+            self.last += 1
+        self._ended_at = now_s
+        at = self.last % MOST_COLUMNS
+        kept: dict[tuple[str, str], _Ring] = {}
+        self._left_out = 0
+        for row in rows:
+            key = (row.cluster, row.server)
+            if key in kept:  # it stands twice in its cluster
+                continue
+            if len(kept) >= MOST_SERVERS:
+                self._left_out += 1
+                continue
+            counts = (row.requests, row.errors, row.answers, row.latency_total_ms)
+            ring = kept[key] = self._rings.get(key) or _Ring(counts)
+            if self.last:
+                found = _column(ring.before, counts) if key in self._rings else (NOT_THERE,) * 3
+                for column, value in zip(ring.columns, found, strict=True):
+                    column[at] = value
+            ring.before = counts
+        self._rings = kept
+
+    def answer(self, since: int, now_s: float) -> HeatAnswer:
+        """What was taken after column number ``since``."""
+        count = min(max(self.last - since, 0), self.last, MOST_COLUMNS)
+        places = [
+            number % MOST_COLUMNS for number in range(self.last - count + 1, self.last + 1)
+        ]
+        servers = [
+            ServerHeat(
+                *key, *([round(column[place], 2) for place in places] for column in ring.columns)
+            )
+            for key, ring in self._rings.items()
+        ]
+        age_s = round(max(now_s - self._ended_at, 0), 1)
+        return HeatAnswer(STEP_S, MOST_COLUMNS, self.last, age_s, self._left_out, servers)
+
+
+def _column(
+    before: tuple[int, int, int, float], now: tuple[int, int, int, float]
+) -> tuple[float, float, float]:
+    requests, errors, answers = (max(now[at] - before[at], 0) for at in range(3))
+    latency = max(now[3] - before[3], 0) / answers if answers else NOT_THERE
+    return requests, errors, latency
