@@ -100,6 +100,7 @@ def render_guide(running: RunningDemo, wsproxy: str) -> str:
     return f"""
 wsproxy is at {running.url}/ in front of
 {servers}
+Dashboard: {running.dashboard}
 Their files: {running.directory} (plugin-cfg.xml, logs). Ctrl-C ends everything.
 
 Five things to try, in another terminal:

@@ -134,6 +134,7 @@ class AppServer:
                 "now": time.monotonic(),
                 "servers": msgspec.to_builtins(state.servers),
                 "commands": state.commands,
+                "dashboard": state.dashboard,
                 "explanation": await self._explain(request, state.admin),
             }
         return self._answer(visit, _to_json(shown), "application/json")

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Self
 from xml.sax.saxutils import quoteattr
 
+from wsproxy.config.address import Address
 from wsproxy.demo.app import HOST, READY
 from wsproxy.demo.lifeline import start_child
 from wsproxy.demo.sessions import COOKIE_NAME, SessionStore
@@ -196,9 +197,17 @@ class DemoCluster:
         """The server that owns sessions with this clone id."""
         return next(server for server in self.servers if server.clone_id == clone_id)
 
-    def write_settings(self, path: Path) -> None:
-        """A wsproxy.toml: a browser on this machine is told what was decided, and the servers' cookies are left alone."""
+    def write_settings(self, path: Path, dashboard: Address, token: str) -> None:
+        """
+        A wsproxy.toml: a browser on this machine is told what was decided, and the servers' cookies are left alone.
+
+        Its dashboard answers at ``dashboard``, to who shows ``token``.
+        """
+        token_file = path.with_name("dashboard.token")
+        token_file.touch(0o600)
+        token_file.write_text(f"{token}\n", encoding="utf-8")
         path.write_text(
+            f'[admin]\nlisten = "{dashboard}"\ntoken_file = "{token_file.name}"\n\n'
             '[explain]\ntrusted = ["127.0.0.0/8", "::1"]\n\n'
             "[affinity]\n# the servers write their clone ids themselves, as Liberty does; a spoilt cookie stays spoilt\n"
             "complete_clone_ids = false\n",

@@ -37,12 +37,13 @@ class ServerState(msgspec.Struct, rename="camel"):
 
 
 class DemoState(msgspec.Struct, rename="camel"):
-    """The whole demo; ``admin``: the proxy's admin socket, empty: none; ``commands``: to try in a terminal, by title."""
+    """The whole demo; ``admin``: the proxy's admin socket, empty: none; ``commands``: to try in a terminal, by title; ``dashboard``: its URL with its token."""
 
     pid: int
     admin: str
     servers: list[ServerState]
     commands: dict[str, str]
+    dashboard: str = ""
 
 
 def read_state(directory: Path) -> DemoState | None:

@@ -10,6 +10,7 @@ import errno
 import http.client
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -39,6 +40,8 @@ ASK_S = 5.0  # one question to the starting proxy
 ASK_AGAIN_S = 0.1  # short enough to be no delay for a person, long enough not to be a load
 
 SETTINGS_NAME = "wsproxy.toml"
+LOOPBACK = "127.0.0.1"
+TOKEN_BYTES = 24
 
 _STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _SIGNALS = _STOP_SIGNALS | {signal.SIGCHLD, ORDER_SIGNAL}
@@ -60,6 +63,7 @@ class RunningDemo:
     """What there is to try out, once the proxy has answered."""
 
     url: str  # without a slash at the end
+    dashboard: str  # whole, with its token
     directory: Path
     plugin_cfg: Path
     cookie_jar: Path  # in curl's format, with one session in it
@@ -83,12 +87,14 @@ def run_demo(options: DemoOptions, on_ready: OnReady, say: Say) -> None:
         WsproxyError: the proxy ended by itself.
     """
     listen = choose_address(options.listen)
+    dashboard = choose_address(Address(LOOPBACK, 0))
+    token = secrets.token_urlsafe(TOKEN_BYTES)
     with _blocked_signals(), tempfile.TemporaryDirectory(prefix="wsproxy-demo-") as name:
         directory = Path(name)
         with DemoCluster(directory) as cluster:
             plugin_cfg = directory / "plugin-cfg.xml"
             cluster.write_plugin_cfg(plugin_cfg, listen.port)
-            cluster.write_settings(directory / SETTINGS_NAME)
+            cluster.write_settings(directory / SETTINGS_NAME, dashboard, token)
             with _running_proxy(directory, plugin_cfg, listen, options.workers) as proxy:
                 session = _wait_until_proxy_answers(proxy, directory, listen)
                 if session is None:
@@ -99,6 +105,8 @@ def run_demo(options: DemoOptions, on_ready: OnReady, say: Say) -> None:
                 )
                 running = RunningDemo(
                     url=f"http://{reachable(listen)}",
+                    # Behind the #: no browser sends that to anybody.
+                    dashboard=f"http://{dashboard}/#token={token}",
                     directory=directory,
                     plugin_cfg=plugin_cfg,
                     cookie_jar=cookie_jar,
@@ -326,4 +334,6 @@ class _Keeper:
             )
             for server in self._cluster.servers
         ]  # fmt: skip
-        return DemoState(os.getpid(), self._admin, servers, self.commands)
+        return DemoState(
+            os.getpid(), self._admin, servers, self.commands, self._running.dashboard
+        )
