@@ -10,6 +10,8 @@ import importlib.resources
 
 from aiohttp import web
 
+from wsproxy.admin.page import PAGE_FILES
+
 # Nothing but these files, nothing inline, no text that becomes markup, in nobody's frame.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -24,20 +26,12 @@ _HEADERS = {
     # A page of one version with the script of another, after an upgrade, would be a riddle.
     "Cache-Control": "no-cache",
 }
-_FILES = {
-    "/": ("dashboard.html", "text/html"),
-    "/dashboard.css": ("dashboard.css", "text/css"),
-    "/dashboard.js": ("dashboard.js", "text/javascript"),
-    "/dashboard-parts.js": ("parts.js", "text/javascript"),
-    "/dashboard-servers.js": ("servers.js", "text/javascript"),
-    "/dashboard.svg": ("icon.svg", "image/svg+xml"),
-}
 
 
 def add_dashboard(app: web.Application) -> None:
     """Its files. # I/O: read once."""
     folder = importlib.resources.files("wsproxy.admin.page")
-    for path, (name, kind) in _FILES.items():
+    for path, (name, kind) in PAGE_FILES.items():
         _add_file(app, path, folder.joinpath(name).read_bytes(), kind)
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from wsproxy.admin.page import PAGE_FILES
 from wsproxy.config.address import Address, parse_address
 from wsproxy.config.settings_told import AdminSettings
 from wsproxy.errors import StartError
@@ -36,10 +37,6 @@ HEALTH_PATH = "/health"
 READY_PATH = "/ready"
 METRICS_PATH = "/metrics"
 OPEN_PATHS = frozenset((HEALTH_PATH, READY_PATH))
-# The dashboard's files, which hold nothing of the proxy: what they ask for needs the token.
-PAGE_PATHS = (
-    "/", "/dashboard.css", "/dashboard.js", "/dashboard-parts.js", "/dashboard-servers.js", "/dashboard.svg",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +153,7 @@ def open_tcp(settings: AdminSettings) -> TcpSocket:
 
 def may_ask(method: str, path: str, authorization: str, token: Token | None) -> str:
     """Why a question by TCP is refused; empty where it may be asked."""
-    if method in ("GET", "HEAD") and (path in OPEN_PATHS or path in PAGE_PATHS):
+    if method in ("GET", "HEAD") and (path in OPEN_PATHS or path in PAGE_FILES):
         return ""
     if token is None:
         if method in ("GET", "HEAD") and path == METRICS_PATH:

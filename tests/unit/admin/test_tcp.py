@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsproxy.admin.tcp import LEAST_TOKEN, Token, may_ask, open_tcp, token_of
+from wsproxy.admin.tcp import LEAST_TOKEN, Token, comes_from_elsewhere, may_ask, open_tcp, token_of
 from wsproxy.config.settings_told import AdminSettings
 from wsproxy.errors import StartError
 
@@ -95,7 +95,11 @@ def test_credential_of_systemd_may_have_its_modes(
         ("POST", "/health", False, False),
         ("GET", "/v1/status", False, False),
         ("POST", "/v1/drain", False, False),
-        ("GET", "/", False, False),
+        ("GET", "/", True, True),
+        ("GET", "/dashboard.js", True, True),
+        ("POST", "/", False, False),
+        ("GET", "/v1/events", False, False),
+        ("GET", "/v1/heat", False, False),
         ("GET", "/metrics/", False, False),
     ],
 )
@@ -132,3 +136,45 @@ def test_port_in_use_is_refused() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=f"127.0.0.1:{port}.*Address already in use"):
             open_tcp(AdminSettings(listen=f"127.0.0.1:{port}"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Host": "h"},
+        {"Host": "localhost"},
+        {"Host": "127.0.0.1:9180", "Origin": "http://127.0.0.1:9180"},
+        {"Host": "[::1]:9180", "Origin": "http://[::1]:9180"},
+        {"Host": "10.1.2.3", "Sec-Fetch-Site": "same-origin"},
+        {"Host": "LOCALHOST:9180", "Origin": "http://localhost:9180", "Sec-Fetch-Site": "none"},
+        {"Host": "proxy:9180"},
+        {"Host": "proxy7.shop.example:9180", "Origin": "https://proxy7.shop.example:9180"},
+        {"Host": "a.localhost:9180"},
+    ],
+)
+def test_own_page_and_programs_may_ask(headers: dict[str, str]) -> None:
+    assert comes_from_elsewhere(headers, "Proxy7.shop.example") == ""
+
+
+@pytest.mark.parametrize(
+    ("headers", "says"),
+    [
+        ({"Host": "localhost:9180", "Origin": "http://evil.example"}, "found Origin"),
+        ({"Host": "localhost:9180", "Origin": "null"}, "found Origin"),
+        ({"Host": "localhost:9180", "Origin": "http://localhost:9181"}, "found Origin"),
+        ({"Host": "localhost:9180", "Origin": ""}, "found Origin"),
+        ({"Host": "localhost:9180", "Sec-Fetch-Site": "cross-site"}, "another site"),
+        ({"Host": "localhost:9180", "Sec-Fetch-Site": "same-site"}, "another site"),
+        ({"Host": "evil.example:9180", "Origin": "http://evil.example:9180"}, "found Host"),
+        ({"Host": "evil.example"}, "found Host"),
+        ({"Host": "EVIL.example.:9180"}, "found Host"),
+        ({"Host": "127.0.0.1.evil.example:9180"}, "found Host"),
+        ({"Host": "[evil.example]:9180"}, "found Host"),
+        ({"Host": "localhost@evil.example:9180"}, "found Host"),
+        ({"Host": "evil.example:x"}, "found Host"),
+    ],
+)
+def test_page_of_another_site_may_not(headers: dict[str, str], says: str) -> None:
+    """Neither under its own name, nor under one that leads here (DNS rebinding)."""
+    assert says in comes_from_elsewhere(headers, "proxy7.shop.example")

@@ -188,7 +188,7 @@ function explained(found) {
   return [verdict, make("div", "steps",
     ...steps("Routes, in the order of the file", found.routes.map(each => [each.outcome, VERDICTS[each.outcome] || "", `line ${each.line}: ${each.virtual_host_group || "any host"} and ${each.uri_group || "any path"} to ${each.cluster}: ${each.why}`])),
     ...steps("Clone ids of " + (found.affinity_cookie || "the cookie"), found.clone_ids.map(each => [each.clone_id, each.server ? "note" : "bad", `${each.server || "no server"}: ${each.outcome}`])),
-    ...steps("Servers", found.servers.map(each => [each.name, each.name === found.server ? "good" : each.verdict === "usable" ? "" : "bad", `${each.verdict}, ${each.role}, weight ${each.weight}, ${each.in_flight} in flight`])),
+    ...steps("Servers", found.servers.map(each => [each.name, each.name === found.server ? "good" : each.verdict === "usable" ? "" : "bad", `${each.verdict}, ${each.role}, ${each.in_flight} in flight`])),
     ...steps("Notes", found.notes.map(each => ["note", "warn", each])))];
 }
 
@@ -201,7 +201,7 @@ async function look() {
   if (!found.requests.length) { by("running").replaceChildren(make("p", "dim", "No request runs just now."), ...silent); return; }
   const head = make("tr", "", ...["Age", "Phase", "Server", "Request", "Client"].map(title => { const cell = make("th", "", title); cell.scope = "col"; return cell; }));
   const lines = found.requests.slice(0, 50).map(each => {
-    const line = make("tr", "", ...[each.age_s < 0 ? "–" : span(each.age_s), each.phase, each.server ? each.cluster + "/" + each.server : "–", each.request || "not kept", each.client].map(text => make("td", "", text)));
+    const line = make("tr", "", ...[each.age_s < 0 ? "–" : each.age_s < 60 ? each.age_s.toFixed(1) + " s" : span(each.age_s), each.phase, each.server ? each.cluster + "/" + each.server : "–", each.request || "not kept", each.client].map(text => make("td", "", text)));
     line.title = "id " + each.id;
     return line;
   });

@@ -85,9 +85,15 @@ export async function listen(path, onEvent, onOpen) {
 
 // --- drawing ---------------------------------------------------------------------------------------------------------
 const ink = {};
+let ramp = [];
 export function takeInk() {
   const style = getComputedStyle(document.documentElement);
   for (const name of ["heat-0", "heat-1", "heat-2", "heat-3", "heat-bad", "ink"]) ink[name] = style.getPropertyValue("--" + name).trim();
+  ramp = ["heat-1", "heat-2", "heat-3"].map(name => (ink[name].match(/[\d.]+/g) || []).slice(0, 3).map(Number));
+}
+function warmth(value) {
+  const place = Math.min(Math.max(value, 0), 1) * (ramp.length - 1), low = Math.min(Math.floor(place), ramp.length - 2), part = place - low;
+  return "rgb(" + ramp[low].map((from, at) => Math.round(from + part * (ramp[low + 1][at] - from))).join() + ")";
 }
 function sheet(canvas) {
   const scale = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
@@ -123,9 +129,8 @@ export function cells(canvas, values, marks, isBad) {
     pen.fillStyle = ink["heat-0"];
     pen.beginPath(); pen.roundRect(left, 0, CELL - 1.5, height - 6, 2); pen.fill();
     if (value > 0) {
-      const level = value > .66 ? 3 : value > .33 ? 2 : 1;
       pen.globalAlpha = isBad ? .35 + .65 * value : 1;
-      pen.fillStyle = isBad ? ink["heat-bad"] : ink["heat-" + level];
+      pen.fillStyle = isBad ? ink["heat-bad"] : warmth(value);
       pen.beginPath(); pen.roundRect(left, 0, CELL - 1.5, height - 6, 2); pen.fill();
     }
     if (at >= 0 && marks[at]) { pen.globalAlpha = 1; pen.fillStyle = ink["heat-bad"]; pen.beginPath(); pen.roundRect(left, height - 4, CELL - 1.5, 3, 1); pen.fill(); }

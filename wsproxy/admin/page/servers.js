@@ -104,7 +104,7 @@ function cell(of, title, ...inside) {
 }
 
 function makeRow(first) {
-  const name = make("span", "name", first.server), where = make("span", "sub"), pill = make("span", "pill"), why = make("span", "sub");
+  const name = make("span", "name", first.server), where = make("span", "sub"), clone = make("span", "sub"), pill = make("span", "pill"), why = make("span", "sub");
   const load = make("span", "num"), flight = make("span", "sub"), bar = make("div", "bar", make("i"));
   const share = make("span", "num"), kinds = make("span", "sub"), split = make("div", "bar", make("i"), make("i", "turn"));
   const latency = make("span", "num"), slow = make("span", "sub"), errors = make("span", "num"), recent = make("span", "sub");
@@ -115,14 +115,16 @@ function makeRow(first) {
   let now = first;
   hold.addEventListener("click", () => onAct(now, verbOf(now)));
   set.addEventListener("click", () => onAct(now, "set"));
-  const title = make("th", "", name, where);
+  const title = make("th", "", name, where, clone);
   title.scope = "row";
   canvas.setAttribute("aria-hidden", "true");
   const element = make("tr", "", title, cell("t-state", "", pill, why), cell("", "Load", load, bar, flight), cell("", "Share", share, split, kinds), cell("", "Latency", latency, slow),
     cell("", "Errors", errors, recent), cell("", "Weight", weight, weights), cell("wide", "Heat", canvas, told), cell("wide", "", make("div", "do", hold, set)));
   function update(row, rate, others) {
     now = row;
-    put(where, [row.address, row.role === "primary" ? "" : row.role, row.clone_id && "clone id " + row.clone_id].filter(Boolean).join(", "));
+    put(where, row.address);
+    put(clone, [row.role === "primary" ? "" : row.role, row.clone_id && "clone id " + row.clone_id].filter(Boolean).join(", "));
+    kind(element, "is-" + row.state);
     kind(pill, "pill " + row.state);
     put(pill, LABELS[row.state]);
     const until = row.until ? ", until " + new Date(row.until).toLocaleTimeString("en-GB") : "";
@@ -134,7 +136,7 @@ function makeRow(first) {
     bar.hidden = !limit;
     bar.firstChild.style.width = 100 * part + "%";
     put(flight, row.in_flight + (limit ? " of " + number(limit) : "") + " in flight");
-    put(share, number(100 * row.share, 1) + "%");
+    put(share, number(100 * row.share) + "%");
     const bound = row.requests ? row.by_affinity / row.requests : 0;
     split.firstChild.style.width = 100 * row.share * bound + "%";
     split.lastChild.style.width = 100 * row.share * (1 - bound) + "%";
@@ -186,8 +188,8 @@ export function drawHeat() {
     most = Math.max(most, ...values);
     drawn.push({ row, values, marks: pooled(found.errors, size, "sum").map(value => value > 0) });
   }
-  // Latencies differ by powers of ten: their steps are of the logarithm.
-  const level = value => value < 0 ? -1 : most <= 0 ? 0 : of === "latency_ms" ? Math.max(.05, Math.log1p(value) / Math.log1p(Math.max(most, 20))) : value / most;
+  // Latencies differ by powers of ten, so their steps are of the logarithm: the palest is an eighth of the highest, or less.
+  const level = value => value < 0 ? -1 : most <= 0 ? 0 : of === "latency_ms" ? Math.max(.02, 1 + Math.log2(Math.max(value, .001) / most) / 3) : value / most;
   for (const { row, values, marks } of drawn) {
     cells(row.canvas, values.map(level), isBad ? [] : marks, isBad);
     const real = values.filter(value => value >= 0), words = of === "latency_ms" ? ms : number;
