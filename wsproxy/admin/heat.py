@@ -104,9 +104,7 @@ class Heat:
     def answer(self, since: int, now_s: float) -> HeatAnswer:
         """What was taken after column number ``since``."""
         count = min(max(self.last - since, 0), self.last, MOST_COLUMNS)
-        places = [
-            number % MOST_COLUMNS for number in range(self.last - count + 1, self.last + 1)
-        ]
+        places = [number % MOST_COLUMNS for number in range(self.last - count + 1, self.last + 1)]
         servers = [
             ServerHeat(
                 *key, *([round(column[place], 2) for place in places] for column in ring.columns)

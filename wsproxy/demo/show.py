@@ -334,6 +334,4 @@ class _Keeper:
             )
             for server in self._cluster.servers
         ]  # fmt: skip
-        return DemoState(
-            os.getpid(), self._admin, servers, self.commands, self._running.dashboard
-        )
+        return DemoState(os.getpid(), self._admin, servers, self.commands, self._running.dashboard)

@@ -56,9 +56,7 @@ class Asked:
         async with asyncio.timeout(WAIT_S):
             while True:
                 text = (await self.reader.readuntil(b"\n\n")).decode()
-                lines = dict(
-                    line.split(": ", 1) for line in text.splitlines() if ": " in line
-                )
+                lines = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
                 if lines.get("event") == wanted:
                     return json.loads(lines["data"])
 
