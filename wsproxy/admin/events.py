@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -38,8 +39,9 @@ READING_S = 20.0
 
 
 class _Columns(msgspec.Struct):
-    """How many columns of heat there are: the page asks for those that it does not have."""
+    """How many columns of heat the process ``pid`` has: the page asks for those that it does not have."""
 
+    pid: int
     last: int
 
 
@@ -92,7 +94,7 @@ class Events:
                     told += _event("changes", found.changes)
                 if self._heat.last != columns:
                     columns = self._heat.last
-                    told += _event("columns", _Columns(columns))
+                    told += _event("columns", _Columns(os.getpid(), columns))
                 async with asyncio.timeout(READING_S):
                     await response.write(told)
                 await looked.wait()

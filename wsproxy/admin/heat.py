@@ -7,6 +7,7 @@ with its process. The workers hear nothing of it: it reads the slots that ``stat
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -42,9 +43,12 @@ class HeatAnswer(msgspec.Struct):
     """
     Columns above ``since``, the oldest first: ``last`` is the number of the newest, which ended ``age_s`` ago; each is ``step_s`` long.
 
+    ``pid``: of the process that keeps them; another one has begun anew.
+
     ``left_out``: servers beyond those that are kept.
     """
 
+    pid: int
     step_s: int
     most_columns: int
     last: int
@@ -112,7 +116,9 @@ class Heat:
             for key, ring in self._rings.items()
         ]
         age_s = round(max(now_s - self._ended_at, 0), 1)
-        return HeatAnswer(STEP_S, MOST_COLUMNS, self.last, age_s, self._left_out, servers)
+        return HeatAnswer(
+            os.getpid(), STEP_S, MOST_COLUMNS, self.last, age_s, self._left_out, servers
+        )
 
 
 def _column(

@@ -51,7 +51,7 @@ from wsproxy.admin.messages import (
 )
 from wsproxy.admin.reloads import HISTORY_PATH, RELOAD_PATH, ROLLBACK_PATH
 from wsproxy.admin.standing import add_standing
-from wsproxy.admin.tcp import OPEN_PATHS, Token, comes_from_elsewhere, may_ask
+from wsproxy.admin.tcp import Token, comes_from_elsewhere, is_open, may_ask
 from wsproxy.admin.upgrade_desk import ANSWER_S, UpgradeDesk
 from wsproxy.admin.upgrades import UPGRADE_PATH
 from wsproxy.dataplane.inbox import Inbox
@@ -260,20 +260,19 @@ def _gate(token: Token | None) -> Middleware:
 
     @web.middleware
     async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
-        shows_token = token is not None and token.fits(request.headers.get("Authorization", ""))
-        if not shows_token and request.path not in OPEN_PATHS:
-            # Whoever has the token is no page of another site.
-            why = comes_from_elsewhere(request.headers, own_name)
-            if why:
-                log.info("%s: %s %s is refused", request.remote, request.method, request.path)
-                return _json(ErrorAnswer(why), 403)
+        shown = request.headers.get("Authorization", "")
+        why, status, more = "", 403, {}
         if comes_by_tcp(request):
-            shown = request.headers.get("Authorization", "")
             why = may_ask(request.method, request.path, shown, token)
-            if why:
-                log.info("%s: %s %s is refused", request.remote, request.method, request.path)
-                status, more = (403, {}) if token is None else (401, {"WWW-Authenticate": "Bearer"})
-                return _json(ErrorAnswer(why), status, more)
+            if token is not None:
+                status, more = 401, {"WWW-Authenticate": "Bearer"}
+        if not why and not is_open(request.method, request.path):
+            # Whoever has shown the token is no page of another site.
+            if token is None or not token.fits(shown):
+                why, status, more = comes_from_elsewhere(request.headers, own_name), 403, {}
+        if why:
+            log.info("%s: %s %s is refused", request.remote, request.method, request.path)
+            return _json(ErrorAnswer(why), status, more)
         return await handler(request)
 
     return gate

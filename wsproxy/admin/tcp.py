@@ -151,9 +151,14 @@ def open_tcp(settings: AdminSettings) -> TcpSocket:
     return TcpSocket(sock, Address(host, port), settings.listen)
 
 
+def is_open(method: str, path: str) -> bool:
+    """Whether the answer says nothing that anybody may not know."""
+    return method in ("GET", "HEAD") and (path in OPEN_PATHS or path in PAGE_FILES)
+
+
 def may_ask(method: str, path: str, authorization: str, token: Token | None) -> str:
     """Why a question by TCP is refused; empty where it may be asked."""
-    if method in ("GET", "HEAD") and (path in OPEN_PATHS or path in PAGE_FILES):
+    if is_open(method, path):
         return ""
     if token is None:
         if method in ("GET", "HEAD") and path == METRICS_PATH:

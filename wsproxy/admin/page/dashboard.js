@@ -288,7 +288,7 @@ function onEvent(name, data) {
     if (state && state.started_at !== data.started_at) { changes = []; since = 0; samples = []; }  // it was started anew
     onState(data);
   } else if (name === "changes") onChanges(data);
-  else if (name === "columns") takeHeat(data.last).catch(() => {});
+  else if (name === "columns") takeHeat(data).catch(() => {});
 }
 function wantToken(error) {
   const again = Boolean(by("token").value);

@@ -10,7 +10,7 @@ export const keyOf = row => row.cluster + KEY + row.server;
 let rows = new Map(), shape = "", onAct = () => {};
 const clusters = new Map();
 // The proxy's columns, by server; in one array a kind.
-const heat = { last: 0, step_s: 30, most: 360, servers: new Map() };
+const heat = { pid: 0, last: 0, step_s: 30, most: 360, servers: new Map() };
 
 export function begin(act) {
   onAct = act;
@@ -158,10 +158,11 @@ function makeRow(first) {
 function verbOf(row) { return row.hold === "drain" ? "resume" : row.hold === "down" ? "up" : "drain"; }
 
 // --- heat ------------------------------------------------------------------------------------------------------------
-export async function takeHeat(last) {
-  if (last < heat.last) { heat.last = 0; heat.servers.clear(); }  // another process answers
+export async function takeHeat({ pid, last }) {
+  if (pid !== heat.pid) { heat.pid = pid; heat.last = 0; heat.servers.clear(); }  // it has begun anew
   if (last === heat.last && heat.last) return;
   const found = await ask("/v1/heat?since=" + heat.last);
+  if (found.pid !== heat.pid || found.last <= heat.last && heat.last) return;  // the next event says so; or it came twice
   const gone = new Set(heat.servers.keys());
   for (const each of found.servers) {
     const key = keyOf(each), before = heat.servers.get(key) || { requests: [], errors: [], latency_ms: [] };
