@@ -266,10 +266,10 @@ def _gate(token: Token | None) -> Middleware:
             why = may_ask(request.method, request.path, shown, token)
             if token is not None:
                 status, more = 401, {"WWW-Authenticate": "Bearer"}
-        if not why and not is_open(request.method, request.path):
-            # Whoever has shown the token is no page of another site.
-            if token is None or not token.fits(shown):
-                why, status, more = comes_from_elsewhere(request.headers, own_name), 403, {}
+        # Whoever has shown the token is no page of another site.
+        has_shown = token is not None and token.fits(shown)
+        if not why and not has_shown and not is_open(request.method, request.path):
+            why, status, more = comes_from_elsewhere(request.headers, own_name), 403, {}
         if why:
             log.info("%s: %s %s is refused", request.remote, request.method, request.path)
             return _json(ErrorAnswer(why), status, more)
