@@ -9,11 +9,10 @@ from wsproxy.admin.heat import MOST_COLUMNS, MOST_SERVERS, STEP_S, Heat
 def row(
     server: str, requests: int = 0, errors: int = 0, answers: int = 0, total_ms: float = 0.0
 ) -> ServerStatus:
-    words = ("farm", server, "127.0.0.1:1", "primary", "c1", "up", "", "", "", "", "")
     return ServerStatus(
-        *words, False, 0.0, 1, 1, -1, -1, "", "", "", 0, 0, -1.0, requests, 0, 0.0, errors,
-        answers=answers, latency_total_ms=total_ms,
-    )  # type: ignore[arg-type]  # fmt: skip
+        "farm", server, "127.0.0.1:1", "primary", "c1", "up", "", "", "", "", "", False, 0.0, 1, 1, -1, -1,
+        "", "", "", 0, 0, -1.0, requests, 0, 0.0, errors, answers=answers, latency_total_ms=total_ms,
+    )  # fmt: skip
 
 
 def test_column_is_what_came_since_the_last_one() -> None:

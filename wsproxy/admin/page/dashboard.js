@@ -2,7 +2,7 @@
 import { ago, ask, by, clock, kind, listen, make, ms, number, put, span, spark, takeInk, takeToken, time, Wrong } from "/dashboard-parts.js";
 import { begin, drawHeat, keyOf, show, slowOf, takeHeat } from "/dashboard-servers.js";
 
-const SAMPLES = 180;  // of the lines in the tiles; in this browser only
+const SAMPLES = 180, FIRST_SAMPLES = 40;  // of the lines in the tiles; in this browser only
 const MOST_CHANGES = 4096, SHOWN_CHANGES = 60;
 const AGAIN_MS = 2000, LOOK_AGAIN_MS = 2000, TYPING_MS = 250;
 let state = null, heardAt = 0, rates = new Map(), samples = [], changes = [], since = 0, shownChanges = SHOWN_CHANGES;
@@ -70,7 +70,7 @@ function tile(name, title, values) {
   }
   return (text, unit, isBad) => {
     put(parts.value, text); put(parts.unit, unit); kind(parts.element, isBad ? "tile bad" : "tile");
-    if (values) spark(parts.line, values, SAMPLES);
+    if (values) spark(parts.line, values, Math.max(values.length, FIRST_SAMPLES));
     return parts;
   };
 }

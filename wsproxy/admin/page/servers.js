@@ -79,11 +79,12 @@ function build(servers) {
       return cell;
     }));
     const element = make("details", "cluster", make("summary", "", make("h3", "", name), pill, sum), make("table", "", make("caption", "sr", "Servers of " + name), make("thead", "", head), body));
-    element.open = groups.size <= MOST_OPEN;
+    element.open = groups.size <= MOST_OPEN || group.some(row => row.state !== "up");
     element.addEventListener("toggle", drawHeat);
     clusters.set(name, { element, pill, sum, names: [name, ...group.map(row => row.server)].join(" ").toLowerCase() });
     made.push(element);
   }
+  by("clusters").className = groups.size > MOST_OPEN ? "dense" : "";
   by("clusters").replaceChildren(...made);
   filter();
   drawHeat();
