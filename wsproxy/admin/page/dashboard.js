@@ -6,7 +6,7 @@ const SAMPLES = 180, FIRST_SAMPLES = 40;  // of the lines in the tiles; in this 
 const MOST_CHANGES = 4096, SHOWN_CHANGES = 60;
 const AGAIN_MS = 2000, LOOK_AGAIN_MS = 2000, TYPING_MS = 250;
 let state = null, heardAt = 0, rates = new Map(), samples = [], changes = [], since = 0, shownChanges = SHOWN_CHANGES;
-let reloadsSeen = "", refused = null, explainedFor = "";
+let isListening = false, reloadsSeen = "", refused = null, explainedFor = "";
 
 // --- the proxy and the numbers of it ---------------------------------------------------------------------------------
 function onState(next) {
@@ -273,13 +273,17 @@ function theme(next) {
 }
 function live(is, text) { kind(by("live"), "live " + (is ? "on" : "off")); put(by("live").lastElementChild, text); }
 async function keepListening() {
+  if (isListening) return;
+  isListening = true;
   for (;;) {
+    let why = "reconnecting";
     try {
       await listen("/v1/events?since=" + since, onEvent, () => live(true, "live"));
     } catch (error) {
-      if (error instanceof Wrong && [401, 403].includes(error.status)) { wantToken(error); return; }
+      if (error instanceof Wrong && [401, 403].includes(error.status)) { isListening = false; wantToken(error); return; }
+      if (error instanceof Wrong) why = error.message;
     }
-    live(false, "reconnecting");
+    live(false, why);
     await new Promise(done => setTimeout(done, AGAIN_MS));
   }
 }
