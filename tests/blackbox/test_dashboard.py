@@ -14,7 +14,7 @@ import pytest
 from tests.support.axe import findings
 from tests.support.chromium import CHROMIUM, Page, open_page
 from tests.support.demo_cluster import ask
-from tests.support.demo_command import GUIDE_END, read_line, started_demo
+from tests.support.demo_command import guided_demo
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)"
@@ -56,13 +56,8 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    with started_demo(
-        tmp_path_factory.mktemp("demo"), "--workers", "2", "--return-after", "600"
-    ) as process:
-        said: list[str] = []
-        url = read_line(process, r"^wsproxy is at (http://\S+)/ in front", said)[1]
-        dashboard = read_line(process, r"^Dashboard: (http://\S+)", said)[1]
-        read_line(process, GUIDE_END, said)
+    with guided_demo(tmp_path_factory.mktemp("demo")) as (_, url, said):
+        dashboard = next(line.split()[1] for line in said if line.startswith("Dashboard: "))
         pids = re.findall(r"(s\d)  CloneID clone\d  \S+  pid (\d+)", "".join(said))
         yield Demo(url, dashboard, {name: int(pid) for name, pid in pids})
 
@@ -90,6 +85,16 @@ async def type_text(page: Page, text: str) -> None:
     await page.call("Input.insertText", text=text)
 
 
+async def enter(page: Page, text: str) -> None:
+    await type_text(page, text)
+    await press(page, "Enter")
+
+
+async def shows(page: Page, part: str, text: str) -> None:
+    """Until this part of the page has the text."""
+    await page.wait_for(f"document.getElementById('{part}').textContent.includes('{text}')")
+
+
 async def test_server_is_drained_and_resumed_by_keyboard_with_a_reason(demo: Demo) -> None:
     async with demo.page() as page:
         await tab_to(page, "here.getAttribute('aria-label') === 'Drain s2'")
@@ -98,23 +103,17 @@ async def test_server_is_drained_and_resumed_by_keyboard_with_a_reason(demo: Dem
         assert await page.run("document.activeElement.id") == "reason"
         await press(page, "Enter")  # without a reason nothing is said
         assert await page.run("document.getElementById('word').open")
-        await type_text(page, "new kernel, ticket 4711")
-        await press(page, "Enter")
+        await enter(page, "new kernel, ticket 4711")
         await page.wait_for(f"{pill('s2')} === 'drained'")
         await page.wait_for("!document.getElementById('word').open")
-        await page.wait_for(
-            "document.getElementById('watch').innerText.includes('demo/s2: new kernel, ticket 4711')"
-        )
-        await page.wait_for(
-            "document.getElementById('timeline').innerText.includes('demo/s2 is drained')"
-        )
+        await shows(page, "watch", "demo/s2: new kernel, ticket 4711")
+        await shows(page, "timeline", "demo/s2 is drained")
         assert "demo/s2" in await page.run("document.getElementById('news').textContent")
         # The keyboard is where it was, at the button that takes it back.
         await page.wait_for("document.activeElement.getAttribute('aria-label') === 'Resume s2'")
         await press(page, " ")
         await page.wait_for("document.getElementById('word').open")
-        await type_text(page, "done")
-        await press(page, "Enter")
+        await enter(page, "done")
         await page.wait_for(f"{pill('s2')} === 'up'")
 
 
@@ -127,15 +126,13 @@ async def test_weight_is_set_and_given_back(demo: Demo) -> None:
         await page.run("document.activeElement.select()")
         await type_text(page, "7")
         await tab_to(page, "here.id === 'reason'")
-        await type_text(page, "a larger machine")
-        await press(page, "Enter")
+        await enter(page, "a larger machine")
         await page.wait_for(f"{shown}.startsWith('7')")
         await page.wait_for(f"{shown}.includes('a larger machine')")
         await page.run("document.querySelector('[aria-label=\"Weight of s1\"]').click()")
         await page.run("document.getElementById('as-file').click()")
         await page.run("document.getElementById('reason').focus()")
-        await type_text(page, "back")
-        await press(page, "Enter")
+        await enter(page, "back")
         await page.wait_for(f"{shown}.trim() === '2'")
 
 
@@ -148,9 +145,7 @@ async def test_url_and_cookie_are_explained_while_they_are_typed(demo: Demo) -> 
         await page.run("document.getElementById('cookie').focus()")
         await type_text(page, f"0000{SESSION}:clone3")
         await page.wait_for(f"{verdict}.textContent === 'demo/s3'")
-        await page.wait_for(
-            "document.getElementById('explained').innerText.includes('session affinity')"
-        )
+        await shows(page, "explained", "session affinity")
         assert await page.run("document.getElementById('cookie').type") == "password"
         assert SESSION not in await page.run("document.body.innerText")
         await page.run("document.getElementById('url').value = 'http://elsewhere.example/x'")
@@ -187,16 +182,12 @@ async def test_token_is_asked_for_and_kept_in_the_tab(demo: Demo) -> None:
     plain, _, token = demo.dashboard.partition("#token=")
     async with demo.page(plain) as page:
         await page.wait_for("document.activeElement?.id === 'token'")
-        await type_text(page, "not this one, surely")
-        await press(page, "Enter")
-        await page.wait_for(
-            "document.getElementById('token-wrong').textContent.includes('no token that is right')"
-        )
+        await enter(page, "not this one, surely")
+        await shows(page, "token-wrong", "no token that is right")
         assert await findings(page) == []
         await page.run("document.getElementById('token').value = ''")
         await page.run("document.getElementById('token').focus()")
-        await type_text(page, token)
-        await press(page, "Enter")
+        await enter(page, token)
         await page.wait_for("document.querySelectorAll('.cluster tbody tr').length === 3")
     async with demo.page() as page:
         assert await page.run("location.href") == plain  # the token is in no history
@@ -211,13 +202,9 @@ async def test_death_of_a_server_is_seen_at_once(demo: Demo) -> None:
             assert ask(demo.url).status == 200
             asked += 1
         await page.wait_for(f"{pill('s3')} === 'down'")
-        await page.wait_for("document.getElementById('watch').innerText.includes('demo/s3')")
-        await page.wait_for(
-            "document.getElementById('timeline').innerText.includes('demo/s3 is marked down')"
-        )
-        await page.wait_for(
-            "document.getElementById('news').textContent.includes('demo/s3 is marked down')"
-        )
+        await shows(page, "watch", "demo/s3")
+        await shows(page, "timeline", "demo/s3 is marked down")
+        await shows(page, "news", "demo/s3 is marked down")
         assert await findings(page) == []
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.chromium import CHROMIUM, open_page
 from tests.support.demo_cluster import Client, ask
-from tests.support.demo_command import GUIDE_END, read_line, started_demo
+from tests.support.demo_command import guided_demo, read_line
 from tests.support.process import WAIT_S
 
 OWN = {"X-Demo": "1"}
@@ -34,12 +34,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    with started_demo(
-        tmp_path_factory.mktemp("demo"), "--workers", "2", "--return-after", "600"
-    ) as process:
-        said: list[str] = []
-        url = read_line(process, r"^wsproxy is at (http://\S+)/ in front", said)[1]
-        read_line(process, GUIDE_END, said)
+    with guided_demo(tmp_path_factory.mktemp("demo")) as (process, url, said):
         yield Demo(process, url, said)
 
 

@@ -38,7 +38,15 @@ def _script() -> Path:
         if npm is None:
             pytest.skip(MISSING)
         folder.mkdir(parents=True, exist_ok=True)
-        words = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
+        words = [
+            npm,
+            "install",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--prefix",
+            str(folder),
+        ]
         done = subprocess.run(
             [*words, f"axe-core@{VERSION}"], capture_output=True, timeout=NPM_S, check=False
         )

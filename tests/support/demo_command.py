@@ -31,6 +31,16 @@ def started_demo(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[
             process.kill()
 
 
+@contextmanager
+def guided_demo(directory: Path) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
+    """A demo of two workers whose servers stay dead: its process, its URL, and the lines of its guide."""
+    with started_demo(directory, "--workers", "2", "--return-after", "600") as process:
+        said: list[str] = []
+        url = read_line(process, r"^wsproxy is at (http://\S+)/ in front", said)[1]
+        read_line(process, GUIDE_END, said)
+        yield process, url, said
+
+
 def read_line(process: subprocess.Popen[str], pattern: str, seen: list[str]) -> re.Match[str]:
     """The next line of its output that matches; fails with what it said when it ends without."""
     assert process.stdout is not None
