@@ -85,6 +85,13 @@ async def type_text(page: Page, text: str) -> None:
     await page.call("Input.insertText", text=text)
 
 
+async def open_word(page: Page, label: str) -> None:
+    """By keyboard."""
+    await tab_to(page, f"here.getAttribute('aria-label') === '{label}'")
+    await press(page, "Enter")
+    await page.wait_for("document.getElementById('word').open")
+
+
 async def enter(page: Page, text: str) -> None:
     await type_text(page, text)
     await press(page, "Enter")
@@ -97,9 +104,7 @@ async def shows(page: Page, part: str, text: str) -> None:
 
 async def test_server_is_drained_and_resumed_by_keyboard_with_a_reason(demo: Demo) -> None:
     async with demo.page() as page:
-        await tab_to(page, "here.getAttribute('aria-label') === 'Drain s2'")
-        await press(page, "Enter")
-        await page.wait_for("document.getElementById('word').open")
+        await open_word(page, "Drain s2")
         assert await page.run("document.activeElement.id") == "reason"
         await press(page, "Enter")  # without a reason nothing is said
         assert await page.run("document.getElementById('word').open")
@@ -120,9 +125,8 @@ async def test_server_is_drained_and_resumed_by_keyboard_with_a_reason(demo: Dem
 async def test_weight_is_set_and_given_back(demo: Demo) -> None:
     shown = "[...document.querySelectorAll('.cluster tbody tr')].find(row => row.innerText.includes('s1')).querySelector('td[data-of=Weight]').innerText"
     async with demo.page() as page:
-        await tab_to(page, "here.getAttribute('aria-label') === 'Weight of s1'")
-        await press(page, "Enter")
-        await page.wait_for("document.activeElement.id === 'weight'")
+        await open_word(page, "Weight of s1")
+        assert await page.run("document.activeElement.id") == "weight"
         await page.run("document.activeElement.select()")
         await type_text(page, "7")
         await tab_to(page, "here.id === 'reason'")
