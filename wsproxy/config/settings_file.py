@@ -52,6 +52,13 @@ class LoadedSettings:
             return self
         return replace(self, settings=msgspec.structs.replace(self.settings, workers=workers))
 
+    def with_user(self, user: str | None) -> LoadedSettings:
+        """``user`` instead of process.user; None: as they are."""
+        if user is None:
+            return self
+        process = msgspec.structs.replace(self.settings.process, user=user)
+        return replace(self, settings=msgspec.structs.replace(self.settings, process=process))
+
     def line_of(self, at: KeyPath) -> int:
         """Where the setting stands, or the nearest thing around it; 0 where there is no file."""
         return _line_of(at, self.lines) if self.file else 0
