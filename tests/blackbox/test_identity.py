@@ -187,8 +187,13 @@ async def test_own_folder_and_the_option(folder: Path, one: Lane) -> None:
 def test_who_is_nobody_is_refused_by_check_and_run(folder: Path, one: Lane, user: str, words: str) -> None:  # fmt: skip
     (folder / "plugin-cfg.xml").write_text(f"<Config>{one.xml()}</Config>")
     (folder / "wsproxy.toml").write_text(f'[process]\nuser = "{user}"\n')
-    arguments = (str(folder / "plugin-cfg.xml"), "--settings", str(folder / "wsproxy.toml"))
-    arguments += ("--listen", "127.0.0.1:0")
+    arguments = (
+        str(folder / "plugin-cfg.xml"),
+        "--settings",
+        str(folder / "wsproxy.toml"),
+        "--listen",
+        "127.0.0.1:0",
+    )
     report = json.loads(wsproxy("check", *arguments, "--json").stdout)
     found = [each["text"] for each in report["problems"] if each["severity"] == "error"]
     assert len(found) == 1
