@@ -78,9 +78,17 @@ class ServiceReload:
         """Made before the fork."""
         self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._open = 0
+        self._is_ready = False
+
+    def say_ready(self) -> None:
+        """All workers accept connections, and this program is the proxy."""
+        self._is_ready = True
+        notify_systemd("READY=1")
 
     def begin(self) -> None:
-        """SIGHUP has come. The manager takes word only that is younger than its own signal (CLOCK_MONOTONIC)."""
+        """SIGHUP has come. The manager takes word only that is younger than its own signal (CLOCK_MONOTONIC); none before ``say_ready``."""
+        if not self._is_ready:
+            return
         self._open += 1
         notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 

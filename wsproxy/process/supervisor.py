@@ -218,7 +218,7 @@ class Supervisor:
                 key.data()
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if number == signal.SIGHUP and self._is_up:
+        if number == signal.SIGHUP and self._phase is Phase.RUNNING:
             self._reloads.begin()
         if number == signal.SIGHUP and self._phase is Phase.RETIRING:
             logger.warning("SIGHUP: another program has taken over; nothing was done")
@@ -237,12 +237,6 @@ class Supervisor:
         elif number in STOP_SIGNALS:
             logger.warning("%s again: not waiting for running requests", number.name)
             self._kill()
-
-    @property
-    def _is_up(self) -> bool:
-        """Whether the service manager was told so, of this program, and nothing else since."""
-        is_ours = self._phase is Phase.RUNNING and self._succession.is_in_charge
-        return is_ours and self._was_announced
 
     def _on_word(self, worker: Worker) -> None:
         """A worker became ready, or ended without."""
@@ -456,7 +450,7 @@ class Supervisor:
         self._on_charge()
         urls = " ".join(self._listeners.urls)
         logger.info("ready on %s (%d workers, pid %d)", urls, len(self._workers), os.getpid())
-        notify_systemd("READY=1")
+        self._reloads.say_ready()
 
     def retire(self, pid: int, said: Said) -> None:
         """The program with this pid accepts connections: ours end behind their next answer."""
