@@ -22,6 +22,7 @@ from tests.support.logfiles import lines_with
 from tests.support.origin import keep_answering
 from tests.support.proxy import Lane, processes_of, proxy_process, running_proxy
 from tests.support.proxy import lane as make_lane
+from tests.support.upgrading import upgrading
 
 USER = "www-data"
 NO_CAPABILITY = "0" * 16
@@ -159,6 +160,22 @@ async def test_logs_rotate_and_workers_return(folder: Path, one: Lane) -> None:
         toml.write_text(toml.read_text() + "[retry]\nstrict_once = true\n")
         os.kill(proxy.pid, signal.SIGHUP)
         await proxy.line("generation 2 of the configuration is in use")
+
+
+async def test_program_that_takes_over_is_that_user_and_keeps_the_port(
+    folder: Path, one: Lane
+) -> None:
+    """It is started without root's rights, and needs none: the socket on a port below 1024 is handed on."""
+    settings = f'[[listener]]\naddress = "127.0.0.1:{PRIVILEGED}"\n[process]\nuser = "{USER}"\n'
+    async with (
+        one.origin.serving(keep_answering),
+        upgrading(folder, [one], settings=settings, listen=None, prefix=PREFIX, env=ENV) as made,
+    ):
+        old = await made.upgrade()
+        await made.gone(old)
+        assert made.pid != old
+        assert status_of(made.pid)["Uid"].split() == [str(pwd.getpwnam(USER).pw_uid)] * 4
+        assert (await ask(PRIVILEGED, get("/one/x"))).status == 200
 
 
 async def test_own_folder_and_the_option(folder: Path, one: Lane) -> None:
