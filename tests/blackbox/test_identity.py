@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -74,14 +75,12 @@ def wsproxy(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where that user may make files: whatever is above it can be passed."""
-    for each in (tmp_path, *tmp_path.parents):
-        if not each.stat().st_mode & 1 and each.owner() == pwd.getpwuid(os.geteuid()).pw_name:
-            each.chmod(each.stat().st_mode | 0o011)
+def folder() -> Iterator[Path]:
+    """That user's. Not pytest's own: every run of it on the machine closes the one above to others again."""
     who = pwd.getpwnam(USER)
-    os.chown(tmp_path, who.pw_uid, who.pw_gid)
-    return tmp_path
+    with tempfile.TemporaryDirectory(prefix="wsproxy-identity-") as name:
+        os.chown(name, who.pw_uid, who.pw_gid)
+        yield Path(name)
 
 
 @pytest.fixture
