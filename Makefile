@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := $(wildcard wsproxy/_fast/*/*.pyx wsproxy/_fast/*/*.pxd)
 
-.PHONY: help run test build wheel build-debug test-asan fuzz soak lint bench bench-smoke ci clean
+.PHONY: help run test build wheel deb build-debug test-asan fuzz soak lint bench bench-smoke ci clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -24,6 +24,9 @@ $(VENV)/.installed: pyproject.toml scripts/bootstrap
 $(VENV)/.built: $(VENV)/.installed setup.py $(SOURCES)
 	$(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
+
+deb:             ## build/deb/*.deb for this Debian, of the wheel in dist/ (apt install debhelper python3-venv python3-pip)
+	scripts/deb $(PYTHON)
 
 build-debug: $(VENV)/.installed ## extensions with bounds checks and asserts, in place
 	WSPROXY_DEBUG=1 $(BIN)/python setup.py --quiet build_ext --inplace --force

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -159,6 +161,46 @@ async def test_signal_reads_again_where_nobody_watches(tmp_path: Path, lane: Mak
         await made.in_use(2)
         os.kill(made.proxy.pid, signal.SIGHUP)
         await made.proxy.line("SIGHUP: nothing has changed; generation 2 stays")
+
+
+async def test_service_manager_hears_of_the_beginning_and_the_end(
+    tmp_path: Path, lane: Make
+) -> None:
+    """``Type=notify-reload``: RELOADING=1 with the time at SIGHUP, READY=1 when it is over, also where the files are refused or the loader ends."""
+    one, two = lane("one"), lane("two")
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(WAIT_S)
+
+        async def heard() -> bytes:
+            return await asyncio.to_thread(manager.recv, 256)
+
+        async def begun() -> None:
+            before = time.monotonic_ns() // 1000
+            os.kill(made.proxy.pid, signal.SIGHUP)
+            word, _, when = (await heard()).decode().partition("\nMONOTONIC_USEC=")
+            assert word == "RELOADING=1"
+            assert before <= int(when) <= time.monotonic_ns() // 1000
+
+        env = {"NOTIFY_SOCKET": str(path)}
+        async with running(tmp_path, [one], settings=WATCHED_NOT, env=env) as made:
+            assert await heard() == b"READY=1"
+            made.put([one, two])
+            await begun()
+            assert await heard() == b"READY=1"
+            await made.in_use(2)
+            write(made.file, "<Config>")
+            await begun()
+            assert await heard() == b"READY=1"
+            await made.proxy.line(REFUSED.format(2))
+            loader = made.loader()
+            os.kill(loader, signal.SIGSTOP)
+            await begun()
+            made.proxy.expected.append("loader process .* was killed by SIGKILL")
+            os.kill(loader, signal.SIGKILL)
+            assert await heard() == b"READY=1"
+        assert await heard() == b"STOPPING=1"
 
 
 async def test_command_tells_what_would_change_and_who_did_what(tmp_path: Path, lane: Make) -> None:

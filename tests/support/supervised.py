@@ -135,7 +135,7 @@ def main() -> int:
     settings = Settings(
         workers=workers,
         timeouts=TimeoutSettings(shutdown_s=shutdown_s),
-        process=ProcessSettings(*hang_s),
+        process=ProcessSettings(hang_s=hang_s[0]) if hang_s else ProcessSettings(),
     )
     with LogPipe() as log_pipe:
         set_up_logging("debug")

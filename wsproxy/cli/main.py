@@ -10,6 +10,7 @@ import importlib
 from typing import cast
 
 import click
+from click.shell_completion import CompletionItem
 
 # name -> one line of help; the module wsproxy.cli.<name> holds a click command of the same name
 COMMANDS = {
@@ -74,6 +75,15 @@ class LazyGroup(click.Group):
         """The list in ``wsproxy --help``, without importing anything."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What may follow, for a shell's Tab: click's own would import every command for its line of help."""
+        commands = [
+            CompletionItem(name, help=words)
+            for name, words in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

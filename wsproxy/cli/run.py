@@ -22,11 +22,13 @@ from wsproxy.config.address import Address, parse_address
 from wsproxy.config.model import Config
 from wsproxy.config.problems import printable, printable_lines
 from wsproxy.config.settings import MAX_WORKERS
+from wsproxy.config.settings_file import LoadedSettings, load_settings
 from wsproxy.config.several import files_of
 from wsproxy.dataplane.worker import run_worker
-from wsproxy.errors import Problem, StartError
+from wsproxy.errors import ConfigRefusedError, Problem, StartError
 from wsproxy.process.check_start import check_start, load_files
 from wsproxy.process.handover import Inheritance
+from wsproxy.process.identity import Identity, identity_of
 from wsproxy.process.listeners import LISTEN_CODE, OFFER
 from wsproxy.process.log_pipe import LogPipe
 from wsproxy.process.logs import set_up_logging
@@ -76,18 +78,23 @@ def parse_listen(
     type=_FILE,
     help="A wsproxy.toml: listeners, limits, time-outs and what else FILE has no words for. Without it: the defaults.",
 )
+@click.option(
+    "--user",
+    help="User that a wsproxy started as root becomes when its sockets listen. Replaces `process.user` of the settings.",
+)
 def run(
     named: tuple[Path, ...],
     listen: tuple[Address, ...],
     workers: int | None,
     settings_file: Path | None,
+    user: str | None,
 ) -> None:
     """
     Run the proxy as FILE, a plugin-cfg.xml, says: in the foreground, with messages on standard error.
 
     Several FILEs, or the *.xml of a folder, are merged as `wsproxy merge` does it, and merged again when one of them changes.
     """
-    with LogPipe() as log_pipe:
+    with LogPipe(_identity(settings_file, user)) as log_pipe:
         try:
             handed = Inheritance.from_environment(os.environ, os.getpid())
         except StartError as error:
@@ -95,7 +102,18 @@ def run(
             sys.exit(EXIT_NOT_STARTED)
         if handed.history < 0:
             handed.history = os.memfd_create("wsproxy-history")
-        sys.exit(_run(named, listen, workers, settings_file, log_pipe, handed))
+        sys.exit(_run(named, listen, workers, settings_file, user, log_pipe, handed))
+
+
+def _identity(settings_file: Path | None, user: str | None) -> Identity | None:
+    """Of the log process, which runs before anything is checked; what is wrong with it is told later."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        settings = load_settings(settings_file) if settings_file else LoadedSettings()
+        return identity_of(settings.with_user(user).settings.process.user)
+    except (ConfigRefusedError, StartError):
+        return None
 
 
 def _run(
@@ -103,6 +121,7 @@ def _run(
     listen: tuple[Address, ...],
     workers: int | None,
     settings_file: Path | None,
+    user: str | None,
     log_pipe: LogPipe,
     handed: Inheritance,
 ) -> int:
@@ -115,7 +134,7 @@ def _run(
         more = files.counts.errors - len(errors)
         _say(log_pipe, handed, errors, f"and {more} more errors" if more else "")
         return EXIT_REFUSED
-    config, loaded = files.config.config, files.settings.with_workers(workers)
+    config, loaded = files.config.config, files.settings.with_workers(workers).with_user(user)
     start = check_start(config, loaded, listen, is_trial=False, ignored=files.ignored)
     if start.errors:
         if all(each.code == LISTEN_CODE for each in start.errors):
@@ -135,7 +154,7 @@ def _run(
     try:
         loader = partial(
             _run_loader,
-            sources=Sources(named, settings_file, listen, workers, seen),
+            sources=Sources(named, settings_file, listen, workers, seen, user),
         )
         return run_proxy(
             config, loaded, listen, make_state, run_worker, log_pipe, start.security, loader, handed

@@ -162,6 +162,12 @@ class ProcessSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="a worker that makes no turn of its event loop for so long is killed and started anew; 0: none is",
         ),
     ] = 30.0
+    user: Annotated[
+        str,
+        Meta(
+            description="user that wsproxy becomes when it was started as root and its sockets listen; empty: it stays who it is"
+        ),
+    ] = ""
 
 
 class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -51,6 +51,13 @@ class LoadedSettings:
         if workers is None:
             return self
         return replace(self, settings=msgspec.structs.replace(self.settings, workers=workers))
+
+    def with_user(self, user: str | None) -> LoadedSettings:
+        """``user`` instead of process.user; None: as they are."""
+        if user is None:
+            return self
+        process = msgspec.structs.replace(self.settings.process, user=user)
+        return replace(self, settings=msgspec.structs.replace(self.settings, process=process))
 
     def line_of(self, at: KeyPath) -> int:
         """Where the setting stands, or the nearest thing around it; 0 where there is no file."""
@@ -315,6 +322,25 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
     return msgspec.structs.replace(
         settings, fallback=msgspec.structs.replace(settings.fallback, directory=directory)
     )
+
+
+def every_setting(
+    struct: type[msgspec.Struct] = Settings, prefix: str = ""
+) -> Iterator[tuple[str, FieldInfo]]:
+    """Each with its name, as docs/settings.md and wsproxy.toml(5) list them: tables and lists of tables with dots."""
+    for info in fields(struct):
+        if inner := table_of(info):
+            yield from every_setting(inner, f"{prefix}{info.encode_name}.")
+        else:
+            yield f"{prefix}{info.encode_name}", info
+
+
+def description_of(info: FieldInfo) -> str:
+    """What the setting means, in one sentence; where a list of tables is meant, too."""
+    kind = msgspec.inspect.type_info(info.type)
+    assert isinstance(kind, msgspec.inspect.Metadata)
+    assert kind.extra_json_schema is not None
+    return str(kind.extra_json_schema["description"])
 
 
 def allowed_values(info: FieldInfo) -> str:

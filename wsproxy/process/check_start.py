@@ -7,6 +7,7 @@ The one function behind ``wsproxy check --settings`` and ``wsproxy run``: what t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from wsproxy.dataplane.plan import doubt_transports, unknown_names
 from wsproxy.dataplane.upstream_tls import TransportSecurity
 from wsproxy.errors import ConfigRefusedError, Counts, Problem, Severity, StartError
 from wsproxy.process.access_log import doubt_access_log
+from wsproxy.process.identity import Identity, acting_as, identity_of
 from wsproxy.process.listeners import (
     LISTEN_CODE,
     ListenError,
@@ -129,20 +131,30 @@ def check_start(
     """
     Everything that would go wrong with these files on this machine; raises nothing. ``ignored``: codes that are not told. # I/O.
 
+    Files are looked at with the rights of process.user, for a reload opens them with no others; ports with those of this process.
+
     ``is_trial``: nothing is started behind this, so ports and the admin socket are tried, too. Whoever starts finds them
     out by itself, with the same words.
     """
     settings = loaded.settings
-    security = TransportSecurity.for_config(config, settings)
     problems = list(_doubt_open_files())
+    identity = None
+    try:
+        identity = identity_of(settings.process.user)
+    except StartError as error:
+        problems.append(loaded.problem("error", "setting-value", ("process", "user"), str(error)))
     for at, sentence in unknown_names(config, settings):
         problems.append(loaded.problem("error", "setting-value", at, sentence))
     problems += _idle_settings(config, loaded, listen)
-    problems += _doubt_listeners(config, loaded, listen, is_trial=is_trial)
-    problems += filter(None, (doubt_plugin_log(config, loaded), doubt_access_log(loaded)))
-    problems += doubt_transports(config, loaded, security)
-    if is_trial:
-        problems += _doubt_admin(settings, loaded)
+    problems += _doubt_listeners(config, loaded, listen, identity, is_trial=is_trial)
+    with acting_as(identity):
+        security = TransportSecurity.for_config(config, settings)
+        problems += _doubt_reading(identity, config, loaded)
+        problems += filter(None, (doubt_plugin_log(config, loaded), doubt_access_log(loaded)))
+        problems += doubt_transports(config, loaded, security)
+        # The run-time folder is made that user's at a start only.
+        if is_trial and (identity is None or settings.admin.socket != SOCKET_AUTO):
+            problems += _doubt_admin(settings, loaded)
     kept, left_out = without_ignored(problems, ignored)
     return Start(kept, security, left_out)
 
@@ -165,11 +177,30 @@ def _idle_settings(
         yield loaded.problem("warning", "setting-no-effect", at, sentence)
 
 
+def _doubt_reading(
+    identity: Identity | None, config: Config, loaded: LoadedSettings
+) -> Iterator[Problem]:
+    """What root has just read, and processes that start later could not: both files, wsproxy itself, Python."""
+    if identity is None:
+        return
+    for file in (config.path, loaded.file, __file__, os.__file__):
+        if file and not os.access(file, os.R_OK, effective_ids=True):
+            found = f"a file that user {identity.name} cannot read (process.user)"
+            allowed = "one that it can: it is read after the start, too"
+            yield Problem("error", "file-unreadable", file, 0, found, allowed)
+
+
 def _doubt_listeners(
-    config: Config, loaded: LoadedSettings, listen: Sequence[Address], *, is_trial: bool
+    config: Config,
+    loaded: LoadedSettings,
+    listen: Sequence[Address],
+    identity: Identity | None,
+    *,
+    is_trial: bool,
 ) -> Iterator[Problem]:
     try:
-        plan = plan_listeners(listen, loaded, config)
+        with acting_as(identity):  # keys and certificates
+            plan = plan_listeners(listen, loaded, config)
     except ListenError as error:
         yield from error.problems
         return

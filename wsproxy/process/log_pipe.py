@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from wsproxy.process.fork import EXIT_FAILED, Backoff, describe_end, fork_child
+from wsproxy.process.identity import Identity, become
 from wsproxy.process.log_handler import STDERR
 from wsproxy.process.logs import line_of
 from wsproxy.process.system import set_process_name
@@ -40,8 +41,9 @@ _ENDS = frozenset({signal.SIGCHLD})
 class LogPipe:
     """From when it is entered until it is left, standard error of this process and its children does not block."""
 
-    def __init__(self) -> None:
-        """Nothing is changed yet."""
+    def __init__(self, identity: Identity | None = None) -> None:
+        """Nothing is changed yet. ``identity``: of the log process."""
+        self._identity = identity
         self.pid: int | None = None
         self.start_at: float | None = 0.0  # when to start the log process; None: it runs
         self._started_at = 0.0
@@ -139,6 +141,8 @@ class LogPipe:
     # below: in the log process
 
     def _run(self) -> int:
+        if os.geteuid() == 0:  # else whoever started it has become that user before
+            become(self._identity)
         set_process_name("wsproxy-log")
         os.dup2(self._outlet_fd, STDERR)
         # Whatever else its parent has open: it must not keep a port, or a pipe that tells of somebody's end.

@@ -6,8 +6,10 @@ Driven by ``process.supervisor``. Must not wait: a manager that does not read is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 # When it could not be said that all is well.
@@ -62,3 +64,48 @@ class ServiceWatchdog:
         self._next = now + (self._every_s if is_well else min(self._every_s, AGAIN_S))
         if is_well:
             notify_systemd("WATCHDOG=1")
+
+
+class ServiceReload:
+    """
+    Tells the manager of a reload by SIGHUP: that it has begun, and that it is over (``Type=notify-reload``, systemd 253).
+
+    ``systemctl reload`` returns at the second word. The supervisor begins and ends, for it alone is listened to; that the loader is done
+    comes by an eventfd, which outlives the loader.
+    """
+
+    def __init__(self) -> None:
+        """Made before the fork."""
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._open = 0
+        self._is_ready = False
+
+    def say_ready(self) -> None:
+        """All workers accept connections, and this program is the proxy."""
+        self._is_ready = True
+        notify_systemd("READY=1")
+
+    def begin(self) -> None:
+        """SIGHUP has come. The manager takes word only that is younger than its own signal (CLOCK_MONOTONIC); none before ``say_ready``."""
+        if not self._is_ready:
+            return
+        self._open += 1
+        notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def say_done(self) -> None:
+        """In the loader: one that SIGHUP had asked for is over, whatever became of it."""
+        os.eventfd_write(self.fd, 1)
+
+    def take(self) -> None:
+        """In the supervisor: the loader may have said something; the last of several that were begun is the end."""
+        with contextlib.suppress(BlockingIOError):
+            self._end(os.eventfd_read(self.fd))
+
+    def give_up(self) -> None:
+        """The loader has ended, or there is none: nobody else will say that it is over."""
+        self._end(self._open)
+
+    def _end(self, count: int) -> None:
+        was_open, self._open = self._open, max(0, self._open - count)
+        if was_open and not self._open:
+            notify_systemd("READY=1")

@@ -38,6 +38,7 @@ from wsproxy.probe.targets import begin_probes
 from wsproxy.process.access_log import open_access_log
 from wsproxy.process.handover import Inheritance, Said
 from wsproxy.process.hang import HangWatch
+from wsproxy.process.identity import become, give_runtime_folder, identity_of
 from wsproxy.process.listeners import ListenerSet, open_listeners, plan_listeners
 from wsproxy.process.log_pipe import LogPipe
 from wsproxy.process.logs import tick_messages
@@ -45,6 +46,7 @@ from wsproxy.process.on_demand import OnDemand
 from wsproxy.process.parcels import Parcels
 from wsproxy.process.plugin_log import on_log_signal, open_plugin_log
 from wsproxy.process.resident import Resident
+from wsproxy.process.service import ServiceReload
 from wsproxy.process.succession import Succession
 from wsproxy.process.supervisor import Supervisor
 from wsproxy.process.system import count_usable_cpus, raise_open_files_limit, set_process_name
@@ -73,6 +75,7 @@ class LoaderNeeds:
     replaced: str  # who had this program replace another one; empty: nobody
     is_again: bool  # a new program was to take slots in its place, and did not come up: what holds is to be written again
     supervisor: socket.socket  # where parcels go, and SIGHUP comes from
+    on_reloaded: Callable[[], None]  # what SIGHUP had asked for is over
     admin: socket.socket  # where questions come from
     parcels: tuple[tuple[int, int], ...]  # that were taken over already: generation and descriptor
     on_turn: Callable[[], None]
@@ -95,10 +98,11 @@ def run_proxy(
     What ``process.check_start`` finds is told by whoever calls this; ``security``: the keyrings as it has read them.
 
     Raises:
-        StartError: there is nothing to listen on, or the log cannot be written.
+        StartError: there is nothing to listen on, the log cannot be written, or process.user is nobody whom this process can become.
     """
     set_process_name("wsproxy")
     raise_open_files_limit()
+    identity = identity_of(loaded.settings.process.user)
     worker_count = loaded.settings.workers or count_usable_cpus()
     handed = handed or Inheritance()
     plan = plan_listeners(listen, loaded, config)
@@ -106,6 +110,8 @@ def run_proxy(
     handed.sockets.close()
     for note in listeners.notes:
         logger.warning("%s", note)
+    give_runtime_folder(identity)
+    become(identity)
     return run_supervisor(
         config,
         loaded.settings,
@@ -148,6 +154,7 @@ def run_supervisor(
     admin_row, loader_row, prober_row = range(worker_count, worker_count + 3)
     turns = Turns(worker_count + 3)
     parcels = Parcels.open()
+    reloads = ServiceReload()
 
     def turn_of(row: int) -> Callable[[], None]:
         def turn() -> None:
@@ -180,6 +187,7 @@ def run_supervisor(
             "" if handed.estate is None else handed.estate.who,
             upgrade.has_failed,
             supervisor,
+            reloads.say_done,
             parcels.answers,
             tuple(parcels.kept),
             turn_of(loader_row),
@@ -208,6 +216,7 @@ def run_supervisor(
         log_pipe,
         HangWatch(turns, settings.process.hang_s),
         parcels,
+        reloads,
         Succession(upgrade, handed, state),
         partial(_take_charge, begun, handed, admin),
         admin,

@@ -41,7 +41,7 @@ from wsproxy.process.on_demand import OnDemand
 from wsproxy.process.parcels import Parcels
 from wsproxy.process.resident import Resident
 from wsproxy.process.seats import Seats
-from wsproxy.process.service import ServiceWatchdog, notify_systemd
+from wsproxy.process.service import ServiceReload, ServiceWatchdog, notify_systemd
 from wsproxy.process.succession import Succession
 from wsproxy.process.workers import (
     MAX_FAILED_STARTS,
@@ -83,6 +83,7 @@ class Supervisor:
         log_pipe: LogPipe,
         watch: HangWatch,
         parcels: Parcels,
+        reloads: ServiceReload,
         succession: Succession,
         on_charge: Callable[[], None],
         admin: OnDemand | None = None,
@@ -93,7 +94,7 @@ class Supervisor:
         One worker for each row of ``listeners``; ``on_log_signal`` gets SIGUSR1 and SIGUSR2.
 
         ``on_charge``: called once, when all workers accept connections and no other program is the proxy.
-        ``run`` closes ``listeners``, ``parcels`` and the sockets of ``admin``.
+        ``run`` closes ``listeners``, ``parcels``, ``reloads`` and the sockets of ``admin``.
         """
         self._succession = succession
         self._on_charge = on_charge
@@ -102,6 +103,7 @@ class Supervisor:
         self._loader = loader
         self._residents = [child for child in (loader, prober) if child is not None]
         self._parcels = parcels
+        self._reloads = reloads
         self._log_pipe = log_pipe
         self._watch = watch
         self._on_log_signal = on_log_signal
@@ -148,6 +150,7 @@ class Supervisor:
         self._selector.register(read_fd, selectors.EVENT_READ)
         self._selector.register(self._parcels.loader, selectors.EVENT_READ, self._parcels.take)
         self._succession.watch(self._selector, self, self._listeners, self._admin)
+        self._selector.register(self._reloads.fd, selectors.EVENT_READ, self._reloads.take)
         old_wakeup_fd = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
         old_handlers = {
             number: signal.signal(number, _leave_to_wakeup_fd) for number in HANDLED_SIGNALS
@@ -175,8 +178,8 @@ class Supervisor:
             self._close_admin_socket()
             self._selector.close()
             self._succession.upgrade.close()
-            os.close(read_fd)
-            os.close(write_fd)
+            for fd in (read_fd, write_fd, self._reloads.fd):
+                os.close(fd)
         logger.info("stopped")
         return self._exit_code
 
@@ -215,9 +218,12 @@ class Supervisor:
                 key.data()
 
     def _on_signal(self, number: signal.Signals) -> None:
+        if number == signal.SIGHUP and self._phase is Phase.RUNNING:
+            self._reloads.begin()
         if number == signal.SIGHUP and self._phase is Phase.RETIRING:
             logger.warning("SIGHUP: another program has taken over; nothing was done")
         elif number == signal.SIGHUP and self._loader is None:
+            self._reloads.give_up()
             logger.warning(
                 "SIGHUP: this proxy keeps the configuration of its start; nothing was done"
             )
@@ -317,6 +323,8 @@ class Supervisor:
     def _on_resident_end(self, resident: Resident, pid: int, exit_code: int) -> None:
         """Requests do not notice."""
         delay_s = resident.note_end(time.monotonic())
+        if resident is self._loader and self._phase is Phase.RUNNING:
+            self._reloads.give_up()
         if self._phase is not Phase.RUNNING or not self._may_start(resident):
             return
         if exit_code == EXIT_CLEAN and not resident.is_wanted():
@@ -442,7 +450,7 @@ class Supervisor:
         self._on_charge()
         urls = " ".join(self._listeners.urls)
         logger.info("ready on %s (%d workers, pid %d)", urls, len(self._workers), os.getpid())
-        notify_systemd("READY=1")
+        self._reloads.say_ready()
 
     def retire(self, pid: int, said: Said) -> None:
         """The program with this pid accepts connections: ours end behind their next answer."""

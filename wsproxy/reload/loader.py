@@ -209,9 +209,15 @@ class Loader:
     def _on_supervisor(self) -> None:
         said = self._heard(self._needs.supervisor)
         if said == READ_AGAIN:
-            spawn(self.reload("SIGHUP"), "SIGHUP")
+            spawn(self._reload_by_signal(), "SIGHUP")
         elif said == SEND_AGAIN:
             asyncio.get_running_loop().call_later(AGAIN_S, self._send_again)
+
+    async def _reload_by_signal(self) -> None:
+        try:
+            await self.reload("SIGHUP")
+        finally:
+            self._needs.on_reloaded()
 
     def _send_again(self) -> None:
         """The newest, for which the supervisor had no descriptor."""

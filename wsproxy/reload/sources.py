@@ -33,13 +33,14 @@ from wsproxy.process.plugin_log import plan_plugin_log
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the command line of the start named; ``workers``: None: as the settings say."""
+    """What the command line of the start named; ``workers``, ``user``: None: as the settings say."""
 
     named: tuple[Path, ...]  # files, and folders of which all *.xml are read
     settings_file: Path | None
     listen: Sequence[Address]
     workers: int | None
     seen: Stamp  # what stood there before it was read for the start
+    user: str | None = None
 
     @property
     def looked_at(self) -> tuple[Path, ...]:
@@ -80,7 +81,8 @@ def read_sources(sources: Sources, in_use: Settings, at_start: Config | None = N
     files = load_files(sources.named, sources.settings_file)
     if files.config is None or files.settings is None:
         return Read(tuple(each for each in files.problems if each.severity == "error"))
-    config, loaded = files.config.config, files.settings.with_workers(sources.workers)
+    config = files.config.config
+    loaded = files.settings.with_workers(sources.workers).with_user(sources.user)
     wanted = loaded.settings
     settings, without_effect = keep_what_needs_a_start(wanted, in_use)
     start = check_start(

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
-from msgspec.structs import FieldInfo, fields
 
 from wsproxy.config.settings import Settings
-from wsproxy.config.settings_file import allowed_values, read_settings, table_of
+from wsproxy.config.settings_file import (
+    allowed_values,
+    description_of,
+    every_setting,
+    read_settings,
+)
 
 DOCS = Path(__file__).parents[3] / "docs"
 
 
-def _every_setting(
-    struct: type[msgspec.Struct] = Settings, prefix: str = ""
-) -> Iterator[tuple[str, FieldInfo]]:
-    for info in fields(struct):
-        if inner := table_of(info):
-            yield from _every_setting(inner, f"{prefix}{info.encode_name}.")
-        else:
-            yield f"{prefix}{info.encode_name}", info
-
-
-def _description(info: FieldInfo) -> str:
-    kind = msgspec.inspect.type_info(info.type)
-    assert isinstance(kind, msgspec.inspect.Metadata)
-    assert kind.extra_json_schema is not None
-    return str(kind.extra_json_schema["description"])
-
-
-EVERY_SETTING = dict(_every_setting())
+EVERY_SETTING = dict(every_setting())
 
 
 @pytest.mark.parametrize("name", EVERY_SETTING)
@@ -41,7 +26,7 @@ def test_docs_have_a_line_for_each_setting(name: str) -> None:
     """docs/settings.md lists name, default, range and meaning exactly as the code has them."""
     info = EVERY_SETTING[name]
     default = "" if info.required or info.default is None else f"`{json.dumps(info.default)}` "
-    line = f"| `{name}` | {default}| {allowed_values(info)} | {_description(info)} |"
+    line = f"| `{name}` | {default}| {allowed_values(info)} | {description_of(info)} |"
     assert line in (DOCS / "settings.md").read_text().splitlines()
 
 
