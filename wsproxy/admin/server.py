@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from wsproxy.admin.control_desk import ControlDesk
@@ -66,7 +67,7 @@ log = logging.getLogger("wsproxy.admin")
 CONNECTION_S = 20.0
 # At the end, for what a cut connection leaves running: nothing that takes longer. Not 0, which aiohttp takes for "no limit".
 SHUTDOWN_S = 0.1
-# More come from no person and no monitoring; each costs a descriptor and some KiB.
+# At each listener. More come from no person and no monitoring; each costs a descriptor and some KiB.
 MOST_CONNECTIONS = 64
 # How often a process that is replaced looks whether its last answer has been taken.
 LEAVE_STEP_S = 0.05
@@ -84,6 +85,45 @@ class _Refusal(asyncio.Protocol):
         """Ends it."""
         assert isinstance(transport, asyncio.Transport)
         transport.abort()
+
+
+class _Door(asyncio.Protocol):
+    """One of the connections of a listener, which is told to ``handler``; ``on_lost`` hears of its end."""
+
+    def __init__(self, handler: web.RequestHandler, on_lost: Callable[[], None]) -> None:
+        self._handler, self._on_lost = handler, on_lost
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._handler.connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._on_lost()
+        self._handler.connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._handler.data_received(data)
+
+    def eof_received(self) -> None:
+        self._handler.eof_received()
+
+    def pause_writing(self) -> None:
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._handler.resume_writing()
+
+
+def _is_fault_of_ours(record: logging.LogRecord) -> bool:
+    """Of aiohttp: what is no HTTP is whoever sent it to blame for, and what he sent, a token perhaps, is in no log."""
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, HttpProcessingError):
+        return True
+    log.info("%s: found what is no HTTP question (%s)", *(record.args or ("?",)), type(error).__name__)
+    return False
+
+
+http_log = logging.getLogger("wsproxy.admin.http")
+http_log.addFilter(_is_fault_of_ours)
 
 
 def run_admin(
@@ -159,17 +199,25 @@ async def serve(
         access_log=None,
         shutdown_timeout=SHUTDOWN_S,
         auto_decompress=False,
+        logger=http_log,
     )
     await runner.setup()
     server = runner.server
     assert server is not None
 
-    def accept() -> asyncio.Protocol:
-        if len(server.connections) >= MOST_CONNECTIONS:
+    def accept(opened: set[web.RequestHandler]) -> asyncio.Protocol:
+        if len(opened) >= MOST_CONNECTIONS:
             return _Refusal()
         handler = server()
         limit(handler, connection_s)
-        return handler
+        opened.add(handler)
+
+        def lost() -> None:
+            opened.discard(handler)
+            if handler in limits:
+                limits.pop(handler).cancel()
+
+        return _Door(handler, lost)
 
     async def take(parcel: int) -> None:
         proxy.take_plan(at_once(unpack(parcel, proxy.state)))
@@ -178,7 +226,10 @@ async def serve(
         Inbox(box, take)
     keep_turning(on_turn)
     listeners = [
-        await loop.create_server(accept, sock=each) for each in (sock, tcp) if each is not None
+        # Counted for each: strangers, who may come by TCP, must not keep operators out of the Unix socket.
+        await loop.create_server(partial(accept, set()), sock=each)
+        for each in (sock, tcp)
+        if each is not None
     ]
     if desk is not None:
         desk.on_replaced = partial(_leave, listeners, server, stop)

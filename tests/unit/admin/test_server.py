@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from tests.support.process import WAIT_S
 from wsproxy._fast.state.segment import SharedState, now_ms
 from wsproxy.admin.live import LiveProxy, ProxyFacts
 from wsproxy.admin.messages import ExplainQuestion, digest_of
-from wsproxy.admin.server import serve
+from wsproxy.admin.server import MOST_CONNECTIONS, serve
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import load_config
 from wsproxy.dataplane.plan import Plan, build_plan
@@ -119,6 +120,64 @@ async def test_compressed_question_is_refused_and_logged_nowhere(
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"question: " in answer
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /v1/status HTTP/1.1\r\nHost: h\r\nAuthorization Bearer hush-hush-hush\r\n\r\n",
+        b"GET /v1/status HTTP/1.1\r\nHost: h\r\nAuthorization: hush-hush-hush" + b"x" * 10_000,
+        b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\nX: hush-hush-hush\r\n\r\n",
+    ],
+    ids=["no field", "too long", "two lengths"],
+)
+async def test_what_is_no_http_is_no_error_of_ours(
+    path: str, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody can send it by TCP: one line without what was sent, which may be a token, and no traceback."""
+    caplog.set_level(logging.INFO)
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(sent)
+    with contextlib.suppress(ConnectionResetError):
+        assert (await asyncio.wait_for(reader.read(), WAIT_S)).startswith(b"HTTP/1.0 400 ")
+    writer.close()
+    [record] = caplog.records
+    assert (record.name, record.levelno, record.exc_info) == ("wsproxy.admin", logging.INFO, None)
+    assert "found what is no HTTP question" in caplog.text
+    assert "hush" not in caplog.text
+
+
+async def test_who_fills_tcp_keeps_nobody_out_of_the_unix_socket(
+    live: LiveProxy, tmp_path: Path
+) -> None:
+    """No token is needed to connect, and operators must not need luck."""
+    tcp = socket.create_server(("127.0.0.1", 0))
+    tcp.setblocking(False)
+    port = tcp.getsockname()[1]
+    async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as group:
+        serving = group.create_task(
+            serve(live, listening(tmp_path / "a.sock"), 10 * WAIT_S, tcp=tcp)
+        )
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST_CONNECTIONS)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""  # one too many
+        asked, asking = await asyncio.open_unix_connection(tmp_path / "a.sock")
+        asking.write(STATUS)
+        assert (await asked.readline()).startswith(b"HTTP/1.1 200 ")
+        held.pop()[1].close()  # its place is free again
+        answer = b""
+        while not answer:
+            reader, again = await asyncio.open_connection("127.0.0.1", port)
+            again.write(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                answer = await reader.readline()
+            again.close()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.shield(serving)
+        for each in (writer, asking, *(end for _, end in held)):
+            each.close()
 
 
 async def test_client_that_does_not_read_is_cut(path: str) -> None:
