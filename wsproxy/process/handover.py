@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import stat
 from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 VARIABLE = "WSPROXY_HANDOVER"
 GO = b"go"
 MESSAGE_BYTES = 1 << 16
+LAST_STANDARD_FD = 2
 
 
 class PassedSocket(msgspec.Struct):
@@ -157,12 +159,18 @@ class Inheritance:
         if not given:
             return cls(GivenSockets(from_systemd(environ, pid)))
         try:
-            with open(int(given), "rb") as file:
-                estate = msgspec.json.decode(file.read(), type=Estate)
-        except (ValueError, OSError, msgspec.DecodeError) as error:
+            estate = _read_estate(int(given))
+            for fd in _descriptors(estate):
+                os.set_inheritable(fd, False)
+            return cls._of(estate)
+        except (ValueError, OverflowError, OSError, msgspec.DecodeError) as error:
             raise StartError(
-                f"{VARIABLE}: found {given[:20]}, which is no inheritance: {error}"
+                f"{VARIABLE}: found {given[:20]}, which is no inheritance ({error}); allowed is none at all: "
+                "only `wsproxy upgrade` sets it, for the program that it starts"
             ) from error
+
+    @classmethod
+    def _of(cls, estate: Estate) -> Inheritance:
         control = socket.socket(fileno=estate.control)
         control.setblocking(False)
         kin = [
@@ -196,10 +204,7 @@ class Inheritance:
             sock = socket.socket(fileno=given_tcp.fd)
             sock.setblocking(False)
             tcp = TcpSocket(sock, Address(given_tcp.host, given_tcp.port), given_tcp.wanted)
-        made = cls(GivenSockets(sockets), estate, control, kin, admin, tcp, estate.history)
-        for fd in _descriptors(estate):
-            os.set_inheritable(fd, False)
-        return made
+        return cls(GivenSockets(sockets), estate, control, kin, admin, tcp, estate.history)
 
     def take_state(self) -> SharedState | None:
         """The state of servers as it is; None: none was handed on, or of another version, which was logged."""
@@ -261,8 +266,41 @@ class Inheritance:
         self.say(Said("refused", text=text[: MESSAGE_BYTES // 8]))
 
 
+def _read_estate(fd: int) -> Estate:
+    """
+    What stands in this descriptor, which is closed. # I/O.
+
+    The variable may be somebody else's: kept by a shell, or copied with the environment of another process. So nothing is read,
+    let alone closed, that is not what a predecessor makes: a file without a name. Raises: ValueError, OSError, OverflowError.
+    """
+    found = os.fstat(fd)
+    if fd <= LAST_STANDARD_FD or not stat.S_ISREG(found.st_mode) or found.st_nlink:
+        msg = "no file without a name is open there"
+        raise ValueError(msg)
+    with open(fd, "rb") as file:
+        estate = msgspec.json.decode(file.read(), type=Estate)
+    fds = list(_descriptors(estate))
+    if len(set(fds)) < len(fds) or min(fds) <= LAST_STANDARD_FD:
+        msg = "it has a descriptor twice, or one of the standard streams"
+        raise ValueError(msg)
+    if not estate.kin:
+        msg = "it does not say who is replaced"
+        raise ValueError(msg)
+    for each in estate.kin:
+        if not 0 <= each.first <= each.first + each.count <= MAX_WORKERS:
+            msg = f"found {each.count} rows from {each.first} on; allowed are 0..{MAX_WORKERS - 1}"
+            raise ValueError(msg)
+    for row, _ in estate.bells:
+        if not 0 <= row < MAX_WORKERS:
+            msg = f"found the bell of row {row}; allowed are 0..{MAX_WORKERS - 1}"
+            raise ValueError(msg)
+    return estate
+
+
 def _descriptors(estate: Estate) -> Iterator[int]:
-    yield from (estate.control, estate.state)
+    yield estate.control
+    if estate.state >= 0:
+        yield estate.state
     yield from (fd for _, fd in estate.bells)
     yield from (each.fd for each in estate.sockets)
     for each in estate.kin:
