@@ -159,6 +159,25 @@ async def test_admin_process_by_tcp_and_a_drained_proxy_stay(tmp_path: Path, lan
         assert (await ask(made.proxy.port, get("/one/x"))).status == 200
 
 
+async def test_admin_port_that_is_not_wanted_any_more_is_closed(
+    tmp_path: Path, lane: Make
+) -> None:
+    """A port that the new wsproxy.toml does not name refuses; it would hang, as nobody takes what waits there."""
+    one = lane("one")
+    async with (
+        one.origin.serving(keep_answering),
+        upgrading(tmp_path, [one], admin='listen = "127.0.0.1:0"\n') as made,
+    ):
+        found = await made.proxy.line(r"admin, metrics and health on http://127\.0\.0\.1:(\d+)")
+        text = made.settings.read_text()
+        made.settings.write_text(text.replace('listen = "127.0.0.1:0"\n', ""))
+        old = await made.upgrade()
+        await made.gone(old)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", int(found[1]))
+        assert (await ask(made.proxy.port, get("/one/x"))).status == 200
+
+
 async def test_idle_connection_ends_behind_its_next_answer(tmp_path: Path, lane: Make) -> None:
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:

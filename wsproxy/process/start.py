@@ -339,10 +339,10 @@ def make_admin(
         if settings.admin.socket != SOCKET_AUTO:
             raise
         logger.warning("%s", error)
-    tcp = None
+    tcp = handed.tcp_for(settings.admin.listen)
     if settings.admin.listen:
         try:
-            tcp = handed.tcp_for(settings.admin.listen) or open_tcp(settings.admin)
+            tcp = tcp or open_tcp(settings.admin)
         except StartError:
             if unix is not None:
                 unix.close()
