@@ -160,7 +160,7 @@ def _run(
             config, loaded, listen, make_state, run_worker, log_pipe, start.security, loader, handed
         )
     except StartError as error:
-        log_pipe.say(f"wsproxy: {printable(str(error))}")
+        log_pipe.say(f"wsproxy: {printable_lines(str(error))}")
         handed.refuse(str(error))
         return EXIT_NOT_STARTED
 
