@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -159,9 +160,7 @@ async def test_admin_process_by_tcp_and_a_drained_proxy_stay(tmp_path: Path, lan
         assert (await ask(made.proxy.port, get("/one/x"))).status == 200
 
 
-async def test_admin_port_that_is_not_wanted_any_more_is_closed(
-    tmp_path: Path, lane: Make
-) -> None:
+async def test_admin_port_that_is_not_wanted_any_more_is_closed(tmp_path: Path, lane: Make) -> None:
     """A port that the new wsproxy.toml does not name refuses; it would hang, as nobody takes what waits there."""
     one = lane("one")
     async with (
@@ -176,6 +175,38 @@ async def test_admin_port_that_is_not_wanted_any_more_is_closed(
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", int(found[1]))
         assert (await ask(made.proxy.port, get("/one/x"))).status == 200
+
+
+async def test_metrics_go_on_and_no_end_of_a_worker_counts_as_a_death(
+    tmp_path: Path, lane: Make
+) -> None:
+    """Counters of Prometheus hold over both programs, three times: rows of the first one are used again by the third."""
+    one = lane("one")
+    async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
+
+        async def count(name: str) -> float:
+            async with asyncio.timeout(WAIT_S):
+                reader, writer = await asyncio.open_unix_connection(made.socket)
+                writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+                page = (await reader.read()).decode()
+                writer.close()
+            return sum(
+                float(line.rpartition(" ")[2])
+                for line in page.splitlines()
+                if re.match(rf"wsproxy_{name}[{{ ]", line)
+            )
+
+        for asked in range(1, 4):
+            assert (await ask(made.proxy.port, get("/one/x"))).status == 200
+            async with asyncio.timeout(WAIT_S):
+                while await count("server_answers_total") < asked:  # noqa: ASYNC110  # another process counts
+                    await asyncio.sleep(0.05)
+            old = await made.upgrade()
+            await made.gone(old)
+            found = {name: await count(name) for name in ("server_answers_total", "requests_total", "server_requests_total")}  # fmt: skip
+            assert set(found.values()) == {asked}, found
+        assert await count("worker_deaths_total") == 0
+        assert await count("open_client_connections") == 0
 
 
 async def test_idle_connection_ends_behind_its_next_answer(tmp_path: Path, lane: Make) -> None:

@@ -83,6 +83,16 @@ class LoaderDesk:
             raise LookupError(answer.error)
         return found
 
+    def on_replaced(self) -> None:
+        """Another program has taken over: our loader has ended, and answers nobody any more."""
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(
+                    LookupError(
+                        "another program has taken over meanwhile (wsproxy upgrade), with what the files said then; ask again"
+                    )
+                )
+
     def _on_new_loader(self) -> None:
         """What the one before was asked, nobody answers any more; what it had begun, the new one ends."""
         for waiting in self._waiting.values():

@@ -118,7 +118,9 @@ def _is_fault_of_ours(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if not isinstance(error, HttpProcessingError):
         return True
-    log.info("%s: found what is no HTTP question (%s)", *(record.args or ("?",)), type(error).__name__)
+    log.info(
+        "%s: found what is no HTTP question (%s)", *(record.args or ("?",)), type(error).__name__
+    )
     return False
 
 
@@ -194,8 +196,9 @@ async def serve(
 
     desk = None if supervisor is None else UpgradeDesk(supervisor)
     # A compressed question is none that can be read: what unpacks it would log whatever a client sends.
+    loader_desk = None if loader is None else LoaderDesk(loader)
     runner = web.AppRunner(
-        _make_app(proxy, loader, desk, more_time, token),
+        _make_app(proxy, loader_desk, desk, more_time, token),
         access_log=None,
         shutdown_timeout=SHUTDOWN_S,
         auto_decompress=False,
@@ -232,7 +235,7 @@ async def serve(
         if each is not None
     ]
     if desk is not None:
-        desk.on_replaced = partial(_leave, listeners, server, stop)
+        desk.on_replaced = partial(_leave, listeners, server, stop, loader_desk)
     try:
         await stop.wait()
     finally:
@@ -243,10 +246,17 @@ async def serve(
         await runner.cleanup()
 
 
-def _leave(listeners: Sequence[asyncio.Server], server: web.Server, stop: asyncio.Event) -> None:
+def _leave(
+    listeners: Sequence[asyncio.Server],
+    server: web.Server,
+    stop: asyncio.Event,
+    loader_desk: LoaderDesk | None,
+) -> None:
     """Another program answers from now on; who has asked already gets an answer, and then ``stop`` is set."""
     for listener in listeners:
         listener.close()
+    if loader_desk is not None:
+        loader_desk.on_replaced()
 
     async def wait() -> None:
         while server.connections:  # noqa: ASYNC110  # their time is limited
@@ -280,7 +290,7 @@ async def _read(request: web.Request, kind: type[QuestionT], allowed: str) -> Qu
 
 def _make_app(
     proxy: LiveProxy,
-    loader: socket.socket | None,
+    loader_desk: LoaderDesk | None,
     upgrades: UpgradeDesk | None,
     more_time: MoreTime,
     token: Token | None = None,
@@ -293,7 +303,7 @@ def _make_app(
     desk = ControlDesk(proxy)
     app.on_startup.append(desk.begin)
     _add_control(app, desk)
-    _add_loader(app, None if loader is None else LoaderDesk(loader), more_time)
+    _add_loader(app, loader_desk, more_time)
     if upgrades is not None:
         _add_upgrade(app, upgrades, more_time)
     add_dashboard(app)

@@ -94,6 +94,8 @@ class Estate(msgspec.Struct):
     admin: PassedAdmin | None = None
     history: int = -1
     admin_tcp: PassedTcp | None = None
+    meters: int = -1  # descriptor of what metrics are counted in, for so many workers
+    meter_rows: int = 0
 
 
 class Said(msgspec.Struct, omit_defaults=True):
@@ -226,6 +228,25 @@ class Inheritance:
             state.take_bell(worker, fd)
         return state
 
+    def take_meters(self, state: SharedState, rows: int, *, is_inherited: bool) -> int:
+        """
+        Opens what metrics are counted in, for workers below ``rows`` at least; its descriptor, which is the caller's.
+
+        That of the program that is replaced, where ``state`` is inherited, too: its blocks are those of slots there.
+        """
+        if is_inherited and self.estate is not None and self.estate.meters >= 0:
+            if rows <= self.estate.meter_rows <= MAX_WORKERS:
+                with suppress(ValueError):  # of another version
+                    state.open_meters(self.estate.meter_rows, self.estate.meters)
+                    return self.estate.meters
+            os.close(self.estate.meters)
+            logger.warning(
+                "upgrade: metrics begin anew: those of before have no room for these workers, or are of another version"
+            )
+        fd = os.memfd_create("wsproxy-meters")
+        state.open_meters(rows, fd)
+        return fd
+
     def first_row(self, count: int) -> int:
         """
         From where on so many rows of the shared state are nobody's.
@@ -311,8 +332,9 @@ def _descriptors(estate: Estate) -> Iterator[int]:
         yield estate.admin.fd
     if estate.admin_tcp is not None:
         yield estate.admin_tcp.fd
-    if estate.history >= 0:
-        yield estate.history
+    for fd in (estate.history, estate.meters):
+        if fd >= 0:
+            yield fd
 
 
 def free_rows(count: int, taken: Iterable[range]) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from wsproxy._fast.state.meters import BlockKind, WorkerWord
 from wsproxy._fast.state.segment import SharedState
 from wsproxy.admin.control import outvoted
 from wsproxy.admin.live import ProxyFacts
@@ -253,10 +254,10 @@ def _begin(
     most = min(max(rows.stop, 2 * worker_count), MAX_WORKERS)
     state.open_bells(most)
     state.open_board(most)
-    state.open_meters(most)
+    meters = handed.take_meters(state, max(most, rows.stop), is_inherited=inherited is not None)
     if settings.limits.client_connections:
         state.open_client_counts(most)
-    upgrade = Upgrade(state, rows, handed.history, settings.upgrade, handed.kin)
+    upgrade = Upgrade(state, rows, handed.history, settings.upgrade, handed.kin, meters=meters)
     handed.say(Said("rows", rows.start, worker_count), upgrade.alive[0])
     plan = build_plan(config, settings, state, security)
     plan = replace(plan, generation=state.generation + (inherited is not None))
@@ -276,6 +277,9 @@ def _take_charge(begun: _Begun, handed: Inheritance, admin: OnDemand | None) -> 
     if begun.is_inherited:
         plan.state.keep_slots(*plan.keys(), plan.generation)
         plan.state.generation = plan.generation
+        if (meters := plan.state.meters) is not None:
+            # What is in the files is in use, whatever became of the attempts of before.
+            meters.put(meters.workers, BlockKind.WORKER_BLOCK, 0, WorkerWord.IS_REFUSED, 0)
     if handed.admin is None:
         return
     if admin is None or admin.unix is not handed.admin:

@@ -344,7 +344,9 @@ class Supervisor:
         if worker.ready_fd is not None:
             self._on_word(worker)  # it may have been ready for a moment
         delay_s = worker.note_end(now)
-        given_back = self._ledger.worker_died(self._ids[worker.row])
+        is_due = self._phase is not Phase.RUNNING and not exit_code
+        note = self._ledger.worker_left if is_due else self._ledger.worker_died
+        given_back = note(self._ids[worker.row])
         if self._phase is not Phase.RUNNING:
             level = logging.ERROR if exit_code and self._phase is Phase.RETIRING else logging.DEBUG
             logger.log(level, "%s (pid %d) %s, %s requests in flight", worker.name, pid, how, given_back)  # fmt: skip

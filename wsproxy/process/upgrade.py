@@ -100,6 +100,7 @@ class Upgrade:
     asks: socket.socket = field(init=False)  # the admin process's end, and ours
     answers: socket.socket = field(init=False)
     alive: tuple[int, int] = field(init=False)
+    meters: int = -1  # what metrics are counted in
     _process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -156,7 +157,7 @@ class Upgrade:
         passed = [fd, estate.control, estate.state, *(bell for _, bell in estate.bells)]
         passed += [each.fd for each in estate.sockets]
         passed += [end for each in estate.kin for end in (each.alive, each.control)]
-        passed += [estate.history, -1 if estate.admin is None else estate.admin.fd]
+        passed += [estate.history, estate.meters, -1 if estate.admin is None else estate.admin.fd]
         passed += [-1 if estate.admin_tcp is None else estate.admin_tcp.fd]
         environment = {**os.environ, VARIABLE: str(fd)}
         for name in (*LISTEN_VARIABLES, *_if_ours("WATCHDOG_PID")):
@@ -221,6 +222,8 @@ class Upgrade:
             None if admin is None or admin.unix is None else _passed(admin.unix),
             self.history,
             None if admin is None or admin.tcp is None else _passed_tcp(admin.tcp),
+            self.meters,
+            0 if self.state.meters is None else self.state.meters.workers,
         )
 
     def read(self) -> Said | None:

@@ -34,7 +34,7 @@ class WorkerLedger(Protocol):
         """Called after the worker was reaped; a number returned is the requests given back."""
 
     def worker_left(self, worker_id: int) -> object:
-        """The same for one of another program, which this one has replaced."""
+        """The same for one whose end is none to count: it was told to, or is of another program, which this one has replaced."""
 
 
 @dataclass(slots=True)

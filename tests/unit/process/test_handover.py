@@ -85,7 +85,9 @@ def test_inheritance_that_cannot_be_is_refused(more: dict[str, object], why: str
     """Whoever wrote it: a start that is refused says why, and closes nothing that is not its own."""
     fd = os.memfd_create("test")
     os.pwrite(fd, json.dumps(handed(**more)).encode(), 0)
-    with pytest.raises(StartError, match=f"found {fd}, which is no inheritance .*{why}.*allowed is"):
+    with pytest.raises(
+        StartError, match=f"found {fd}, which is no inheritance .*{why}.*allowed is"
+    ):
         Inheritance.from_environment({VARIABLE: str(fd)}, os.getpid())
 
 
@@ -101,7 +103,9 @@ def test_descriptor_that_is_no_socket_is_refused() -> None:
             os.close(fd)
 
 
-@pytest.mark.parametrize("given", ["0", "1", "2", "-1", "4095", "9" * 30, "\N{DEVANAGARI DIGIT ONE}"])
+@pytest.mark.parametrize(
+    "given", ["0", "1", "2", "-1", "4095", "9" * 30, "\N{DEVANAGARI DIGIT ONE}"]
+)
 def test_variable_of_somebody_else_is_refused(given: str) -> None:
     """Kept by a shell, or copied from another process: standard streams are not read, nor closed."""
     with pytest.raises(StartError, match="which is no inheritance"):

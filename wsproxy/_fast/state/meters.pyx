@@ -34,22 +34,33 @@ cdef int code_index(int status) noexcept nogil:
 
 
 cdef class Meters:
-    """Rows of blocks for ``workers`` workers, and one for everybody else; pages that nobody wrote to cost nothing."""
+    """
+    Rows of blocks for ``workers`` workers, and one for everybody else; pages that nobody wrote to cost nothing.
 
-    def __cinit__(self, int workers, Py_ssize_t servers, Py_ssize_t clusters):
-        cdef int fd
+    ``fd``: an empty file without a name, or one that another program of ours has counted in: its counts go on. It stays the
+    caller's. Raises: ValueError where it has another size, so that its words may be others.
+    """
+
+    def __cinit__(self, int workers, Py_ssize_t servers, Py_ssize_t clusters, int fd=-1):
+        cdef bint is_own = fd < 0
+        cdef Py_ssize_t found
         if workers < 1 or servers < 0 or clusters < 0:
             raise ValueError(f"found {workers} workers, {servers} servers, {clusters} clusters; allowed is 1 worker or more")
         self.workers, self.servers, self.clusters = workers, servers, clusters
         self.row_words = (1 + clusters + servers) * BLOCK_WORDS
         self.size = (workers + 1) * self.row_words * sizeof(uint64_t)
         # A file: of anonymous memory some kernels want to know beforehand that there is room for all of it.
-        fd = os.memfd_create("wsproxy-meters")
+        if is_own:
+            fd = os.memfd_create("wsproxy-meters")
         try:
+            found = os.lseek(fd, 0, os.SEEK_END)
+            if found not in (0, self.size):
+                raise ValueError(f"found meters of {found} bytes; allowed are {self.size}")
             os.ftruncate(fd, self.size)
             self.memory = <char*>ws_map_shared(fd, 0, self.size)
         finally:
-            os.close(fd)
+            if is_own:
+                os.close(fd)
         if self.memory == NULL:
             raise MemoryError
 

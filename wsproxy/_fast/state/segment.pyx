@@ -490,10 +490,14 @@ cdef class SharedState:
         check_worker(workers - 1)
         self.board = Board(workers, self.fd, self.board_at if self.fd >= 0 else 0)
 
-    def open_meters(self, int workers) -> None:
-        """Makes what metrics are counted in, for so many workers; once, before the first fork."""
+    def open_meters(self, int workers, int fd=-1) -> None:
+        """
+        Makes what metrics are counted in, for so many workers; once, before the first fork.
+
+        ``fd``: in this file, which stays the caller's. Raises: ValueError where it has another size.
+        """
         check_worker(workers - 1)
-        self.meters = Meters(workers, self.server_capacity, self.cluster_capacity)
+        self.meters = Meters(workers, self.server_capacity, self.cluster_capacity, fd)
 
     def open_bells(self, int workers) -> None:
         """Makes what wakes a worker whose waiter may go on, for workers below this number; once, before the first fork."""

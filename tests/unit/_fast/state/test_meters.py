@@ -142,3 +142,19 @@ def test_slot_of_another_server_begins_anew() -> None:
     state.note_generations(0, 2, 2)
     assert state.free_slots(0) == 1
     assert sum(meters.sums(SERVER, 0)) == sum(meters.sums(CLUSTER, 0)) == 0
+
+
+def test_counts_go_on_in_the_file_of_another_program() -> None:
+    """The file stays its caller's; one of another size has other words, and is refused."""
+    fd = os.memfd_create("test")
+    try:
+        first = Meters(2, 4, 2, fd)
+        first.count(0, BlockKind.SERVER_BLOCK, 3, ServerWord.REUSED, 5)
+        second = Meters(2, 4, 2, fd)
+        second.count(1, BlockKind.SERVER_BLOCK, 3, ServerWord.REUSED)
+        assert first.sums(BlockKind.SERVER_BLOCK, 3) == second.sums(BlockKind.SERVER_BLOCK, 3)
+        assert first.sums(BlockKind.SERVER_BLOCK, 3)[ServerWord.REUSED] == 6
+        with pytest.raises(ValueError, match=r"found meters of \d+ bytes; allowed are \d+"):
+            Meters(3, 4, 2, fd)
+    finally:
+        os.close(fd)
