@@ -127,4 +127,6 @@ async def test_port_in_use_is_a_start_error(config: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         exit_code, text = await run_to_end(config, "--listen", address)
     assert exit_code == 1
-    assert f"{address} (--listen) is in use by another process\nlisten elsewhere" in text  # in lines
+    assert (
+        f"{address} (--listen) is in use by another process\nlisten elsewhere" in text
+    )  # in lines

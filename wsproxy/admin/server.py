@@ -179,20 +179,11 @@ async def serve(
     stop = asyncio.Event()
     loop.set_exception_handler(log_loop_error)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    limits: dict[web.RequestHandler, asyncio.TimerHandle] = {}
-
-    def limit(handler: web.RequestHandler, after_s: float) -> None:
-        if handler in limits:
-            limits[handler].cancel()
-        limits[handler] = loop.call_later(after_s, end, handler)
-
-    def end(handler: web.RequestHandler) -> None:
-        del limits[handler]
-        _cut(handler)
+    times = _Times()
 
     def more_time(request: web.Request, more_s: float) -> None:
         """A question to the loader, or for another program, takes as long as that does; who listens to events stays."""
-        limit(request.protocol, connection_s + more_s)
+        times.limit(request.protocol, connection_s + more_s)
 
     desk = None if supervisor is None else UpgradeDesk(supervisor)
     # A compressed question is none that can be read: what unpacks it would log whatever a client sends.
@@ -208,20 +199,6 @@ async def serve(
     server = runner.server
     assert server is not None
 
-    def accept(opened: set[web.RequestHandler]) -> asyncio.Protocol:
-        if len(opened) >= MOST_CONNECTIONS:
-            return _Refusal()
-        handler = server()
-        limit(handler, connection_s)
-        opened.add(handler)
-
-        def lost() -> None:
-            opened.discard(handler)
-            if handler in limits:
-                limits.pop(handler).cancel()
-
-        return _Door(handler, lost)
-
     async def take(parcel: int) -> None:
         proxy.take_plan(at_once(unpack(parcel, proxy.state)))
 
@@ -230,7 +207,7 @@ async def serve(
     keep_turning(on_turn)
     listeners = [
         # Counted for each: strangers, who may come by TCP, must not keep operators out of the Unix socket.
-        await loop.create_server(partial(accept, set()), sock=each)
+        await loop.create_server(partial(_accept, server, times, connection_s, set()), sock=each)
         for each in (sock, tcp)
         if each is not None
     ]
@@ -244,6 +221,44 @@ async def serve(
         for handler in server.connections:
             _cut(handler)
         await runner.cleanup()
+
+
+class _Times:
+    """When connections are cut."""
+
+    def __init__(self) -> None:
+        self._at: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+
+    def limit(self, handler: web.RequestHandler, after_s: float) -> None:
+        """In so many seconds, and not when it was said before."""
+        self.forget(handler)
+        self._at[handler] = asyncio.get_running_loop().call_later(after_s, self._end, handler)
+
+    def forget(self, handler: web.RequestHandler) -> None:
+        """It has ended."""
+        if handler in self._at:
+            self._at.pop(handler).cancel()
+
+    def _end(self, handler: web.RequestHandler) -> None:
+        del self._at[handler]
+        _cut(handler)
+
+
+def _accept(
+    server: web.Server, times: _Times, connection_s: float, opened: set[web.RequestHandler]
+) -> asyncio.Protocol:
+    """For a connection to a listener that has those of ``opened``."""
+    if len(opened) >= MOST_CONNECTIONS:
+        return _Refusal()
+    handler = server()
+    times.limit(handler, connection_s)
+    opened.add(handler)
+
+    def lost() -> None:
+        opened.discard(handler)
+        times.forget(handler)
+
+    return _Door(handler, lost)
 
 
 def _leave(
