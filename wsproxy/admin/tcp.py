@@ -81,12 +81,13 @@ class Token:
 
     def _read(self) -> bytes:
         try:
-            with Path(self.path).open("rb") as file:
+            # What is no file could keep us waiting for ever.
+            with open(self.path, "rb", opener=_open_at_once) as file:
                 found = os.fstat(file.fileno())
                 stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
                 if stamp == self._stamp and not found.st_mode & _OTHERS:
                     return self._secret
-                data = file.read(MOST_TOKEN + 2)
+                data = file.read(MOST_TOKEN + 2) if stat.S_ISREG(found.st_mode) else b""
         except OSError as error:
             raise StartError(
                 f'admin.token_file: found "{self.path}", which cannot be read ({error.strerror}); allowed is a file that can'
@@ -96,6 +97,10 @@ class Token:
                 f'admin.token_file: found "{self.path}" with mode {stat.S_IMODE(found.st_mode):04o}; '
                 "allowed is 0600 or stricter: nobody else may read it"
             )
+        if not stat.S_ISREG(found.st_mode):
+            raise StartError(
+                f'admin.token_file: found "{self.path}", which is no file; allowed is a file'
+            )
         secret = data.partition(b"\n")[0].strip()
         if not LEAST_TOKEN <= len(secret) <= MOST_TOKEN or not secret.isascii() or b" " in secret:
             raise StartError(
@@ -104,6 +109,10 @@ class Token:
             )
         self._stamp, self._secret = stamp, secret
         return secret
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _is_credential(path: str) -> bool:

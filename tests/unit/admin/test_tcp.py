@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def test_text_that_is_no_token_is_refused(file: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(StartError, match="allowed are 16 to 512 ASCII characters"):
         Token(str(file)).check()
+
+
+def test_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    """Nobody writes into it, and a start would wait for ever."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(StartError, match="which is no file; allowed is a file"):
+        Token(str(tmp_path / "pipe")).check()
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
