@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -158,6 +159,24 @@ async def test_admin_process_by_tcp_and_a_drained_proxy_stay(tmp_path: Path, lan
         assert (await made.ask("POST", "/v1/resume-all", b"{}"))[0] == 200
         assert (await ask(port, get("/ready"))).status == 200
         assert (await ask(made.proxy.port, get("/one/x"))).status == 200
+
+
+async def test_admin_port_that_is_taken_leaves_the_admin_socket_as_it_is(
+    tmp_path: Path, lane: Make
+) -> None:
+    """A new program that is refused takes nothing with it: the old one can still be asked, also for the next try."""
+    one = lane("one")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
+            made.proxy.expected.append("upgrade: the new program does not come up")
+            before = made.settings.read_text()
+            text = before.replace("[admin]\n", f'[admin]\nlisten = "127.0.0.1:{port}"\n')
+            made.settings.write_text(text)
+            assert f'found "127.0.0.1:{port}", where nobody can listen' in await made.refused()
+            assert (await made.ask("GET", "/v1/status"))[0] == 200
+            made.settings.write_text(before)
+            await made.gone(await made.upgrade())
 
 
 async def test_admin_port_that_is_not_wanted_any_more_is_closed(tmp_path: Path, lane: Make) -> None:

@@ -348,7 +348,9 @@ def make_admin(
         try:
             tcp = tcp or open_tcp(settings.admin)
         except StartError:
-            if unix is not None:
+            if (
+                unix is not None and unix is not handed.admin
+            ):  # that one's file is the old program's
                 unix.close()
             raise
         logger.info(
