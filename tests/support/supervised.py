@@ -24,8 +24,9 @@ from pathlib import Path
 from wsproxy._fast.state.segment import SharedState
 from wsproxy.config.address import Address
 from wsproxy.config.model import Config
-from wsproxy.config.settings import ProcessSettings, Settings, TimeoutSettings
+from wsproxy.config.settings import Settings, TimeoutSettings
 from wsproxy.config.settings_file import LoadedSettings
+from wsproxy.config.settings_process import ProcessSettings
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.process.listeners import LISTEN_BACKLOG
 from wsproxy.process.log_pipe import LogPipe

@@ -23,7 +23,6 @@ from wsproxy.config.problems import printable
 from wsproxy.config.settings import (
     ACCESS_OFF,
     PLUGIN_OFF,
-    SHORTEST_HANG_S,
     FallbackSettings,
     ListenerSettings,
     LogSettings,
@@ -36,6 +35,7 @@ from wsproxy.config.settings_probe import (
     probe_flaws,
     probe_of,
 )
+from wsproxy.config.settings_process import SHORTEST_HANG_S
 from wsproxy.config.settings_tls import check_listener, check_upstream
 from wsproxy.config.settings_told import AdminSettings, HealthSettings
 from wsproxy.config.values import MOST_CONNECT_S, duration_doubt, text_flaw

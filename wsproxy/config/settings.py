@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 
 from wsproxy.config.access_format import DEFAULT
 from wsproxy.config.settings_probe import ProbeSettings
+from wsproxy.config.settings_process import LONGEST_S, ProcessSettings, UpgradeSettings
 from wsproxy.config.settings_reload import ReloadSettings
 from wsproxy.config.settings_told import (
     AdminSettings,
@@ -22,11 +23,8 @@ from wsproxy.config.settings_told import (
 )
 
 # Shortest time-out: below 50 ms a healthy client on a lossy line (one retransmission: 200 ms) would be cut off for
-# nothing; the tests need the short ones. Longest: a day, so that a typing error is not a time-out that never comes.
+# nothing; the tests need the short ones.
 SHORTEST_S = 0.05
-LONGEST_S = 86400.0
-# Of process.hang_s: a worker makes four turns a second when it has nothing to do, and fewer on a busy machine.
-SHORTEST_HANG_S = 1.0
 
 # Rows of the shared state; also where one process a core stops being the bottleneck.
 MAX_WORKERS = 128
@@ -151,25 +149,6 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0
 
 
-class ProcessSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[process]``: how the supervisor treats its processes."""
-
-    hang_s: Annotated[
-        float,
-        Meta(
-            ge=0.0,
-            le=LONGEST_S,
-            description="a worker that makes no turn of its event loop for so long is killed and started anew; 0: none is",
-        ),
-    ] = 30.0
-    user: Annotated[
-        str,
-        Meta(
-            description="user that wsproxy becomes when it was started as root and its sockets listen; empty: it stays who it is"
-        ),
-    ] = ""
-
-
 class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``[timeouts]``: how long a client may take, and the head of an answer."""
 
@@ -237,33 +216,6 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="time that running requests get to finish after SIGTERM; 0: none",
         ),
     ] = 30.0
-
-
-class UpgradeSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[upgrade]``: protocols that take over a connection; and what a program that another one replaces still does."""
-
-    protocols: Annotated[
-        tuple[str, ...],
-        Meta(
-            description='protocols that clients may upgrade to; "*": any but another HTTP or TLS, which never pass'
-        ),
-    ] = ("websocket",)
-    tunnels_s: Annotated[
-        float,
-        Meta(
-            ge=0.0,
-            le=LONGEST_S,
-            description="how long tunnels live on after `wsproxy upgrade`; they end one after the other in the second half of it",
-        ),
-    ] = 300.0
-    requests_s: Annotated[
-        float,
-        Meta(
-            ge=0.0,
-            le=LONGEST_S,
-            description="how long requests that run at `wsproxy upgrade` may take to finish",
-        ),
-    ] = 3600.0
 
 
 class UpstreamTlsSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -31,7 +31,7 @@ from wsproxy._fast.proxy.http1 import Http1Protocol
 from wsproxy._fast.proxy.running import answer_board
 from wsproxy._fast.state.meters import WorkerWord
 from wsproxy._fast.state.segment import SharedState
-from wsproxy.config.settings import LONGEST_S
+from wsproxy.config.settings_process import LONGEST_S
 from wsproxy.dataplane import tasks
 from wsproxy.dataplane.access_keeper import AccessKeeper
 from wsproxy.dataplane.arrival import Arrivals

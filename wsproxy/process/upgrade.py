@@ -24,7 +24,8 @@ from wsproxy._fast.state.segment import SharedState
 from wsproxy.admin.sockets import AdminSocket
 from wsproxy.admin.tcp import TcpSocket
 from wsproxy.admin.upgrades import UpgradeAnswer, UpgradeQuestion, UpgradeResult
-from wsproxy.config.settings import MAX_WORKERS, UpgradeSettings
+from wsproxy.config.settings import MAX_WORKERS
+from wsproxy.config.settings_process import UpgradeSettings
 from wsproxy.dataplane.post import pair
 from wsproxy.process.fork import describe_end
 from wsproxy.process.given import LISTEN_VARIABLES
