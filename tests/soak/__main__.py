@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import random
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,12 +29,24 @@ CLIENTS, TUNNELS = 14, 2
 # Rounds with one event of each kind, before chance decides.
 TROUBLED = 2  # servers at a time
 ROUND_EVENTS = 4
-# In the second half these live on, so that what they take can be seen; one worker does from the beginning.
+# In the second half these live on, so that what they take can be seen; one worker is not killed before, either.
 SPARED_ALWAYS = frozenset({"wsproxy-1"})
-SPARED_LATE = SPARED_ALWAYS | {"wsproxy-0", "wsproxy-prober", "wsproxy-loader", "wsproxy-admin"}
+# Of a soak that is shorter every kind of event is wanted to the end.
+SHORT_S = 300
+SPARED_LATE = SPARED_ALWAYS | {
+    "wsproxy",
+    "wsproxy-0",
+    "wsproxy-prober",
+    "wsproxy-loader",
+    "wsproxy-admin",
+}
 # What must be known to have worked, in one event.
 EVENT_S = 150.0
 MOST_FAULTS = 40
+# Memory is told each so many rounds.
+MEMORY_ROUNDS = 5
+# linux/prctl.h: processes whose parent has ended become our children, and tell us how they end.
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(slots=True)
@@ -99,10 +111,14 @@ class Soak:
             try:
                 while (passed := time.monotonic() - began) < seconds:
                     is_late = passed > seconds / 2
-                    await self.round(
-                        SPARED_LATE if is_late else SPARED_ALWAYS if seconds > 300 else frozenset()
-                    )
+                    if seconds < SHORT_S:
+                        spared = SPARED_LATE - {"wsproxy"} if is_late else frozenset()
+                    else:
+                        spared = SPARED_LATE if is_late else SPARED_ALWAYS
+                    await self.round(spared)
                     print(f"{passed:7.0f} s  round {self.rounds}: {self._now()}", flush=True)
+                    if self.rounds % MEMORY_ROUNDS == 0:
+                        print(f"          MB: {self.judge.now()}", flush=True)
                     if len(self.found()) > MOST_FAULTS:
                         break
             except Exception:
@@ -117,7 +133,7 @@ class Soak:
         return [*self.faults, *self.bed.crowd.faults, *self.judge.faults]
 
 
-async def soak(minutes: float, seed: int, only: list[str]) -> int:
+async def soak(minutes: float, seed: int, only: list[str], log: Path | None = None) -> int:
     """The exit status."""
     rng = random.Random(seed)
     began = time.monotonic()
@@ -129,13 +145,20 @@ async def soak(minutes: float, seed: int, only: list[str]) -> int:
                 bed.proxy.expected.append("was killed by SIGKILL")
                 soaked = Soak(bed, Judge(bed), rng, only)
                 await soaked.run(minutes * 60)
-                children = [pid for name, pid in bed.processes().items()]
-        except AssertionError as error:
-            faults.append(f"at the end: {str(error)[:3000]}")
-            children = []
+        except (AssertionError, TimeoutError) as error:
+            faults.append(f"at the end: {type(error).__name__} {str(error)[:3000]}")
         assert soaked is not None
-        faults += [f"process {pid} is left" for pid in children if _is_there(pid)]
-        faults += [*soaked.found(), *soaked.judge.grown(), *soaked.judge.said()]
+        faults += [f"process {pid} is left: {name}" for pid, name in soaked.bed.session().items()]
+        judge = soaked.judge
+        if log is not None:
+            await asyncio.to_thread(log.write_text, "\n".join(soaked.bed.proxy.lines))
+        faults += [
+            *soaked.found(),
+            *judge.grown(),
+            *judge.inherited(),
+            *judge.ended(),
+            *judge.said(),
+        ]
         faults += bound(soaked)
         report(soaked, faults, seed, time.monotonic() - began)
     return 1 if faults else 0
@@ -143,19 +166,13 @@ async def soak(minutes: float, seed: int, only: list[str]) -> int:
 
 def bound(soaked: Soak) -> list[str]:
     """Requests may be cut with a worker: not more than its connections can have, and none where none was killed."""
-    killed = sum(count for name, count in soaked.bed.killed.items() if name[-1].isdigit())
+    killed = soaked.bed.workers_cut
     cut, most = soaked.bed.crowd.told["cut with their worker"], killed * (CLIENTS + TUNNELS)
     return (
         [f"{cut} requests cut by {killed} killed workers; at most {most} can be"]
         if cut > most
         else []
     )
-
-
-def _is_there(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().startswith("wsproxy")
-    return False
 
 
 def report(soaked: Soak, faults: list[str], seed: int, seconds: float) -> None:
@@ -183,10 +200,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=None, help="default: another each time")
     parser.add_argument("--only", nargs="*", default=[], choices=EVENTS, help="these events")
+    parser.add_argument("--log", type=Path, help="where what the proxy said is kept")
     wanted = parser.parse_args()
     seed = random.randrange(1 << 32) if wanted.seed is None else wanted.seed
     print(f"seed {seed}", flush=True)
-    return asyncio.run(soak(wanted.minutes, seed, wanted.only))
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return asyncio.run(soak(wanted.minutes, seed, wanted.only, wanted.log))
 
 
 if __name__ == "__main__":

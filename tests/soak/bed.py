@@ -13,8 +13,9 @@ import random
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tests.support.admin import ask_admin
 from tests.support.client import Client, get
 from tests.support.process import WAIT_S
 from tests.support.proxy import Proxy, processes_of, proxy_process, write
+from tests.support.upgrading import end
 from wsproxy.process.system import read_process
 
 MOST = 4  # MaxConnections of each server of farm
@@ -32,12 +34,22 @@ WORKERS = 2
 CLONES = {f"s{at}": f"c{at}" for at in range(5)}
 SPARES = ("e0", "e1", "e2")  # come and go with reloads; nobody is behind them but s0's process
 PROJECT = Path(__file__).resolve().parents[2]
+# Of a program that another one replaces; what ends earlier is lost.
+TUNNELS_S = 4.0
+# What runs in workers whose supervisor was killed.
+SHUTDOWN_S = 5.0
+WORKER = r"wsproxy-\d+"
 SETTINGS = """
 [admin]
 socket = "admin.sock"
 state_file = "state.json"
 [process]
 hang_s = 60
+[timeouts]
+shutdown_s = {shutdown_s}
+[upgrade]
+tunnels_s = {tunnels_s}
+requests_s = 60
 [queue]
 size = 200
 wait_s = 50
@@ -107,12 +119,20 @@ class Bed:
     rng: random.Random
     proxy: Proxy = field(init=False)
     crowd: Crowd = field(init=False)
-    supervisor: int = 0
+    supervisor: int = 0  # of the program that is the proxy now
+    first_worker: int = 0  # the number that its first worker has; another one has others
     marker: int = 0  # the file that was written last has a Uri of this number
     spares: tuple[str, ...] = ()
     weights: dict[str, int] = field(default_factory=dict)
     files: asyncio.Lock = field(default_factory=asyncio.Lock)  # who writes them
+    upgrades: asyncio.Lock = field(
+        default_factory=asyncio.Lock
+    )  # who needs to know which program is the proxy
     killed: dict[str, int] = field(default_factory=dict)  # how many, by what they were
+    workers_cut: int = 0  # with whatever they had
+    orphans: list[tuple[int, str, int]] = field(
+        default_factory=list
+    )  # that ended: pid, name, exit code
 
     # --- files ------------------------------------------------------------------------------------------------------
 
@@ -203,15 +223,20 @@ class Bed:
     # --- processes --------------------------------------------------------------------------------------------------
 
     def processes(self) -> dict[str, int]:
-        """Pids of the proxy, by name."""
+        """Pids of the program that is the proxy, by name; its workers are called 0 and 1 here, whatever their numbers are."""
         found = {"wsproxy": self.supervisor}
-        for pid in processes_of(self.supervisor, "wsproxy-.*"):
-            found[Path(f"/proc/{pid}/comm").read_text().strip()] = pid
+        for at in range(WORKERS):
+            if (pid := self.pid_of(f"wsproxy-{at}")) is not None:
+                found[f"wsproxy-{at}"] = pid
+        for pid in children_of(self.supervisor, "wsproxy-[a-z]+"):
+            found[name_of(pid)] = pid
         return found
 
     def pid_of(self, name: str) -> int | None:
         """None: it does not run now."""
-        found = processes_of(self.supervisor, name)
+        if name in WORKER_NAMES:
+            name = f"wsproxy-{self.first_worker + WORKER_NAMES.index(name)}"
+        found = children_of(self.supervisor, name)
         return found[0] if found else None
 
     def ports_of(self, worker: int) -> set[int]:
@@ -225,14 +250,19 @@ class Bed:
             _, local, remote, _, _, _, _, _, _, inode, *_ = line.split()
             if local.endswith(f":{self.proxy.port:04X}"):
                 ends[f"socket:[{inode}]"] = int(remote.rpartition(":")[2], 16)
-        links = [os.readlink(each) for each in Path(f"/proc/{worker}/fd").iterdir()]
-        return {ends[link] for link in links if link in ends}
+        found = set()
+        with suppress(FileNotFoundError):  # it has ended
+            for each in Path(f"/proc/{worker}/fd").iterdir():
+                if (link := os.readlink(each)) in ends:
+                    found.add(ends[link])
+        return found
 
     async def stop(self, pid: int) -> None:
         """It does not do a single thing more; SIGSTOP alone may take a moment."""
-        os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(pid, signal.SIGSTOP)
         async with asyncio.timeout(WAIT_S):
-            while (state := read_process(pid)) is not None and state.letter != "T":  # noqa: ASYNC110
+            while (state := read_process(pid)) is not None and state.letter not in "TZ":  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
     async def kill(self, name: str) -> None:
@@ -243,12 +273,113 @@ class Bed:
         if name in WORKER_NAMES:
             await self.stop(pid)
             self.crowd.cut(self.ports_of(pid))
-        self.crowd.note(f"kill {name} (pid {pid})")
-        os.kill(pid, signal.SIGKILL)
-        self.killed[name] = self.killed.get(name, 0) + 1
+            self.workers_cut += 1
+        self._kill_now(pid, name)
         async with asyncio.timeout(WAIT_S):
             while self.pid_of(name) in (pid, None) and name != "wsproxy-admin":  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
+
+    def _kill_now(self, pid: int, name: str) -> None:
+        self.crowd.note(f"kill {name} (pid {pid})")
+        with suppress(
+            ProcessLookupError
+        ):  # a program that is replaced ends when it has nothing left
+            os.kill(pid, signal.SIGKILL)
+        self.killed[name] = self.killed.get(name, 0) + 1
+
+    async def kill_program(self, pid: int, name: str) -> None:
+        """Kill -9, of a supervisor: its workers end as at SIGTERM, so whoever is connected to one of them is cut."""
+        await self.stop(pid)
+        workers = children_of(pid, WORKER)
+        for worker in workers:
+            await self.stop(worker)
+            self.crowd.cut(self.ports_of(worker))
+        self.workers_cut += len(workers)
+        self._kill_now(pid, name)
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGCONT)
+
+    async def took_over(self, pid: int, began: float) -> None:
+        """The program with this pid is the proxy now; ``began``: when it was asked for."""
+        async with asyncio.timeout(WAIT_S):
+            while len(workers := children_of(pid, WORKER)) < WORKERS:  # noqa: ASYNC110  # one may have been killed
+                await asyncio.sleep(0.02)
+        self.first_worker = min(int(name_of(each).rpartition("-")[2]) for each in workers)
+        self.supervisor = pid
+        new = set().union(*map(self.ports_of, workers))
+        self.crowd.retire(new, began + TUNNELS_S / 2)
+
+    def session(self) -> dict[int, str]:
+        """Every process of every program that has been the proxy: no other has its session. By pid: the name."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError, IndexError):
+                fields = (folder / "stat").read_text().rpartition(") ")[2].split()
+                if int(fields[3]) == self.proxy.pid:
+                    found[int(folder.name)] = f"{name_of(int(folder.name))} {fields[0]}"
+        return found
+
+    def strangers(self) -> dict[int, str]:
+        """Those that are not of the program that is the proxy now; who has ended and was left to us is taken note of."""
+        found = self.session()
+        for pid in [self.supervisor, *children_of(self.supervisor, ".*")]:
+            found.pop(pid, None)
+        found = {pid: name for pid, name in found.items() if not self._is_reaped(pid, name)}
+        return found
+
+    def _is_reaped(self, pid: int, name: str) -> bool:
+        """A program's end is seen by whoever started it; where that has ended before, by us."""
+        if pid == self.proxy.pid or not name.endswith(" Z"):
+            return False
+        try:
+            found, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:  # its parent is still there
+            return False
+        if found:
+            self.orphans.append((pid, name, os.waitstatus_to_exitcode(status)))
+        return bool(found)
+
+    async def older_are_gone(self) -> dict[int, str]:
+        """Nobody is connected but through tunnels, so programs that were replaced end; those that do not."""
+        until = time.monotonic() + TUNNELS_S + SHUTDOWN_S + WAIT_S
+        while (found := self.strangers()) and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        return found
+
+    async def end_proxy(self) -> None:
+        """The program that is the proxy now, as ``proxy_process`` ends the first one."""
+        if self.supervisor == self.proxy.pid:
+            return
+        await end(self.supervisor)
+        async with asyncio.timeout(WAIT_S):
+            while left := self.session():
+                for pid, name in left.items():
+                    self._is_reaped(pid, name)
+                await asyncio.sleep(0.05)
+
+    def kill_left(self) -> None:
+        """What a run that failed left; the first program is the part of ``proxy_process``."""
+        for pid in self.session():
+            if pid != self.proxy.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def name_of(pid: int) -> str:
+    """As ``ps`` shows it; empty: it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def children_of(supervisor: int, name: str) -> list[int]:
+    """Empty where the supervisor has ended, too."""
+    try:
+        return processes_of(supervisor, name)
+    except OSError:
+        return []
 
 
 WORKER_NAMES = tuple(f"wsproxy-{at}" for at in range(WORKERS))
@@ -277,7 +408,10 @@ async def running_bed(folder: Path, rng: random.Random) -> AsyncIterator[Bed]:
         for server in bed.servers.values():
             await server.start()
         bed.write(bed.xml(0))
-        settings = write(folder / "wsproxy.toml", SETTINGS.format(interval_s=0.5))
+        settings = write(
+            folder / "wsproxy.toml",
+            SETTINGS.format(interval_s=0.5, shutdown_s=SHUTDOWN_S, tunnels_s=TUNNELS_S),
+        )
         bed.proxy = await stack.enter_async_context(
             proxy_process(
                 *(str(folder / "plugin-cfg.xml"), "--settings", str(settings)),
@@ -286,7 +420,9 @@ async def running_bed(folder: Path, rng: random.Random) -> AsyncIterator[Bed]:
         )
         bed.supervisor = bed.proxy.pid
         bed.crowd = Crowd(bed.proxy.port, random.Random(rng.random()), dict(CLONES))
+        stack.callback(bed.kill_left)
         yield bed
+        await bed.end_proxy()
 
 
 async def _end(bed: Bed) -> None:

@@ -2,13 +2,14 @@
 The clients of the soak: each checks every answer, and knows which of its failures have a reason.
 
 A GET is answered with 200 by some server, whatever happens to servers and processes: one that is not is *lost*. The only excuse is
-that the connection was on a worker when that was killed (``Line.was_killed``, set by whoever killed it): then it is *cut*. A POST may
-also be answered with 502, 503 or 504 where a server was in trouble: it is not sent twice.
+that the connection was on a worker when that was killed (``Line.was_killed``, set by whoever killed it): then it is *cut*. A tunnel
+ends some time after its program was replaced, and not before (``Line.may_end``). A POST may also be answered with 502, 503 or 504 where a server was in trouble: it is not sent twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -38,6 +39,8 @@ class Line(Client):
     """A connection."""
 
     was_killed = False  # its worker was killed
+    closes = False  # an answer said so
+    may_end = math.inf  # since when a tunnel may, whose program was replaced
 
     @property
     def port(self) -> int:
@@ -71,6 +74,12 @@ class Crowd:
             if line.port in ports:
                 line.was_killed = True
 
+    def retire(self, new: set[int], may_end: float) -> None:
+        """Another program is the proxy; it has the ports of ``new``, and tunnels that it has not may end then."""
+        for line in self.lines:
+            if line.port not in new:
+                line.may_end = min(line.may_end, may_end)
+
     def note(self, what: str) -> None:
         """It is done now."""
         self.journal.append((time.monotonic(), what))
@@ -100,18 +109,24 @@ class Crowd:
             finally:
                 self._busy -= 1
 
-    async def _visit(self) -> None:
-        """One connection with some requests."""
+    async def _connect(self) -> Line | None:
+        """None: it was refused, which is a fault."""
         try:
             line = await Line.connect(self.port)
         except OSError as error:
             self._fault(f"a connection was refused: {error}")
             await asyncio.sleep(0.1)
-            return
+            return None
         self.lines.add(line)
+        return line
+
+    async def _visit(self) -> None:
+        """One connection with some requests."""
+        if (line := await self._connect()) is None:
+            return
         try:
             for _ in range(self.rng.randrange(1, 30)):
-                if not self.open.is_set():
+                if line.closes or not self.open.is_set():
                     break
                 await self._pick()(line)
                 await asyncio.sleep(self.rng.uniform(0, WALKS_S))
@@ -202,7 +217,9 @@ class Crowd:
         try:
             async with asyncio.timeout(ANSWER_S):
                 await line.send(data)
-                return await (line.head() if head_only else line.answer())
+                answer = await (line.head() if head_only else line.answer())
+                line.closes = answer.closes
+                return answer
         except (OSError, IncompleteError, BadAnswerError) as error:
             # TimeoutError is an OSError.
             after = time.monotonic() - began
@@ -216,8 +233,8 @@ class Crowd:
     async def hold_tunnel(self) -> None:
         """An upgraded connection that no reload, drain or end of another process may cut; made again where its worker was killed."""
         while not self.is_over:
-            line = await Line.connect(self.port)
-            self.lines.add(line)
+            if (line := await self._connect()) is None:
+                continue
             try:
                 head = ("Connection: Upgrade", "Upgrade: websocket")
                 answer = await self._ask(line, get("/tunnel/x", *head), "/tunnel/x", head_only=True)
@@ -242,7 +259,8 @@ class Crowd:
                 await line.send(word)
                 came = await line.exactly(len(word))
             except (OSError, IncompleteError) as error:
-                self._lose(line, "/tunnel/x", f"the tunnel ended: {type(error).__name__}")
+                how = f"the tunnel ended: {type(error).__name__}"
+                self._lose(line, "/tunnel/x", how, is_tunnel=True)
                 raise _EndError from error
             if came != word:
                 self._fault(f"/tunnel/x: {came!r} came back for {word!r}")
@@ -251,9 +269,11 @@ class Crowd:
 
     # --- verdicts ---------------------------------------------------------------------------------------------------
 
-    def _lose(self, line: Line, target: str, how: str) -> None:
+    def _lose(self, line: Line, target: str, how: str, *, is_tunnel: bool = False) -> None:
         if line.was_killed:
             self.told["cut with their worker"] += 1
+        elif is_tunnel and time.monotonic() >= line.may_end:
+            self.told["tunnels that ended with their program"] += 1
         else:
             self.told["LOST"] += 1
             self._fault(f"{target}: lost: {how}")

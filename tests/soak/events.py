@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tests.soak import upgrades
 from tests.soak.bed import CLONES, SPARES, Bed, Server
 from tests.soak.crowd import Word
 from tests.support.process import WAIT_S
@@ -80,7 +81,8 @@ async def reload_three_ways_at_once(scene: Scene) -> None:
     bed = scene.bed
     async with bed.files:
         bed.write(_change(bed))
-        os.kill(bed.supervisor, signal.SIGHUP)
+        with suppress(ProcessLookupError):  # another program is the proxy by now
+            os.kill(bed.supervisor, signal.SIGHUP)
         entries = await asyncio.gather(*(bed.ask("POST", "/v1/reload") for _ in range(2)))
         assert {each["result"] for each in entries} <= {"in use", "unchanged"}, entries
         await bed.is_used()
@@ -118,7 +120,7 @@ async def reload_and_kill_the_loader(scene: Scene) -> None:
 async def rollback(scene: Scene) -> None:
     """To the one before, and by the file again."""
     bed = scene.bed
-    async with bed.files:
+    async with bed.upgrades, bed.files:  # another program has nothing to go back to
         await reload_inside(bed)
         await bed.ask("POST", "/v1/rollback")
         await reload_inside(bed)
@@ -211,11 +213,26 @@ def stop(name: str) -> Event:
     return event
 
 
+def upgrade(what: Callable[[Bed], Awaitable[None]]) -> Event:
+    """Another program is the proxy then; where it is spared, it stays."""
+
+    async def event(scene: Scene) -> None:
+        async with scene.bed.upgrades:
+            if "wsproxy" not in scene.spared:
+                await what(scene.bed)
+
+    return event
+
+
 # --- logs -----------------------------------------------------------------------------------------------------------
 
 
 async def rotate_logs(scene: Scene) -> None:
-    bed = scene.bed
+    async with scene.bed.upgrades:  # a signal to one program is none to another
+        await _rotate_logs(scene.bed)
+
+
+async def _rotate_logs(bed: Bed) -> None:
     for name in ("access.log", "http_plugin.log"):
         file = bed.folder / name
         if file.exists():
@@ -262,6 +279,11 @@ EVENTS: dict[str, tuple[Event, int]] = {
     "stop admin": (stop("wsproxy-admin"), 1),
     "stop loader": (stop("wsproxy-loader"), 1),
     "stop supervisor": (stop("wsproxy"), 1),
+    "upgrade": (upgrade(upgrades.upgrade), 2),
+    "upgrade: twice": (upgrade(upgrades.upgrade_twice), 1),
+    "upgrade: new program killed": (upgrade(upgrades.kill_new), 1),
+    "upgrade: old program killed as the new one begins": (upgrade(upgrades.kill_old_early), 1),
+    "upgrade: old program killed as it retires": (upgrade(upgrades.kill_old_late), 1),
     "rotate logs": (rotate_logs, 1),
     "log level": (change_log_level, 1),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -33,9 +34,12 @@ EXPECTED = (
     r"probe of server s\d of cluster farm",
     r"the configuration is refused|plugin-cfg\.xml:\d+: found Port=",
     r"not every worker goes by generation",
+    r"the new program does not come up.*(SIGKILL|plugin-cfg\.xml)",
 )
 _LINE = re.compile(r"\S+ (ERROR|CRITICAL) ")
-_BAD = re.compile(r"Traceback|internal error|task .* failed|Exception|is not taken over")
+_BAD = re.compile(
+    r"Traceback|killing \d+ workers|internal error|task .* failed|Exception|is not taken over"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Look:
 
     pid: int
     memory: int
+    private: int  # that nobody else has mapped
     files: int
     pipes: int
     sockets: int
@@ -57,6 +62,10 @@ def look_at(pid: int) -> Look | None:
         kept = sum(
             int(kb) for kb in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+)", status, re.MULTILINE)
         )
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        private = sum(
+            int(kb) for kb in re.findall(r"^Private_Dirty:\s+(\d+)", rollup, re.MULTILINE)
+        )
         kinds: Counter[str] = Counter()
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):
@@ -64,7 +73,7 @@ def look_at(pid: int) -> Look | None:
     except (OSError, ValueError):
         return None
     sockets, pipes = kinds.pop("socket", 0), kinds.pop("pipe", 0)
-    return Look(pid, kept << 10, kinds.total(), pipes, sockets, kinds)
+    return Look(pid, kept << 10, private << 10, kinds.total(), pipes, sockets, kinds)
 
 
 @dataclass(slots=True)
@@ -76,7 +85,9 @@ class Judge:
     faults: list[str] = field(default_factory=list)
 
     async def look(self) -> None:
-        """Nobody asks anything now: so nothing is in flight anywhere, and nobody waits."""
+        """Nobody asks anything now: so nothing is in flight anywhere, nobody waits, and of programs that were replaced none is left."""
+        if left := await self.bed.older_are_gone():
+            self.faults.append(f"of programs that were replaced there are still {left}")
         for name, pid in self.bed.processes().items():
             if (found := look_at(pid)) is not None:
                 self.looks[name].append(found)
@@ -125,6 +136,33 @@ class Judge:
                 if after > before + most:
                     more = f": {dict(late[-1].kinds)}" if what == "files" else ""
                     yield f"{name} (pid {same[0].pid}): {what} grew from {before:.0f} to {after:.0f} in {len(same)} looks{more}"
+
+    def inherited(self) -> Iterator[str]:
+        """Programs that began with more than the second one did; the first was given nothing."""
+        for name, looks in self.looks.items():
+            firsts = list({each.pid: each for each in reversed(looks)}.values())[::-1]
+            if name != "wsproxy" or len(firsts) < FEWEST_LOOKS:
+                continue
+            early, late = firsts[1:4], firsts[-3:]
+            for what, most in (("memory", MEMORY_BYTES), ("files", FILES), ("pipes", FILES)):
+                before = statistics.median(getattr(each, what) for each in early)
+                after = statistics.median(getattr(each, what) for each in late)
+                if after > before + most:
+                    yield f"{name}: after {len(firsts)} programs {what} grew from {before:.0f} to {after:.0f}: {dict(late[-1].kinds)}"
+
+    def ended(self) -> Iterator[str]:
+        """Processes whose parent was gone; one that we killed, or whose supervisor we killed, is no fault."""
+        for pid, name, exit_code in self.bed.orphans:
+            if exit_code not in (0, -signal.SIGKILL):
+                yield f"{name} (pid {pid}), whose parent had ended, ended with {exit_code}"
+
+    def now(self) -> str:
+        """What each process has now, in MB; by itself, and of that what it shares with nobody."""
+        last = {name: looks[-1] for name, looks in sorted(self.looks.items())}
+        return "  ".join(
+            f"{name.removeprefix('wsproxy-')} {each.memory / 1e6:.2f}/{each.private / 1e6:.2f}"
+            for name, each in last.items()
+        )
 
     def said(self) -> Iterator[str]:
         """Lines of the log that nothing explains."""

@@ -73,7 +73,9 @@ class LoaderDesk:
         self._waiting[self._number] = waiting
         try:
             self._sock.send(msgspec.json.encode(question))
-            answer: LoaderAnswer = await asyncio.wait_for(waiting, ANSWER_S)
+            # Not wait_for: with Python 3.11 it loses a cancellation now and then.
+            async with asyncio.timeout(ANSWER_S):
+                answer: LoaderAnswer = await waiting
         except BlockingIOError as error:
             raise TimeoutError from error
         finally:

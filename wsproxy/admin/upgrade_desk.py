@@ -38,7 +38,7 @@ class UpgradeDesk:
         What became of it.
 
         Raises:
-            StartError: the supervisor is at it already, or does not answer.
+            StartError: the supervisor is at it already, does not answer, or has ended.
         """
         if self._lock.locked():
             raise StartError("another upgrade is under way; allowed is one at a time")
@@ -48,6 +48,10 @@ class UpgradeDesk:
                 async with asyncio.timeout(ANSWER_S):
                     self._sock.send(msgspec.json.encode(UpgradeQuestion(self._number, who)))
                     became = await self._answer()
+            except (ConnectionError, EOFError) as error:
+                raise StartError(
+                    "the program that was asked has ended meanwhile; `wsproxy status` tells which one is the proxy now"
+                ) from error
             except (TimeoutError, BlockingIOError) as error:
                 msg = "the supervisor does not answer; the log of the proxy says why"
                 raise StartError(msg) from error
@@ -58,7 +62,8 @@ class UpgradeDesk:
     async def _answer(self) -> UpgradeResult:
         loop = asyncio.get_running_loop()
         while True:
-            data = await loop.sock_recv(self._sock, _ANSWER_BYTES)
+            if not (data := await loop.sock_recv(self._sock, _ANSWER_BYTES)):
+                raise EOFError
             answer = msgspec.json.decode(data, type=UpgradeAnswer)
             if answer.number == self._number:
                 return answer.became

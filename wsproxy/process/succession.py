@@ -156,6 +156,11 @@ class Succession:
         said = self.upgrade.read()
         if said is None:
             return
+        if (
+            self.upgrade.reap()
+        ):  # killed behind its last word, which may be that it is ready: we must not retire for it
+            self._give_up()
+            return
         if said.what == "ready" and self._host.is_running and not attempt.why:
             self.is_in_charge = False
             self._host.retire(attempt.pid or 0, said)

@@ -52,8 +52,10 @@ class Watch:
         It looks when the kernel tells of a change, and ``every_s()`` seconds after it has looked last; 0: not at all.
         """
         while True:
+            # Not wait_for: with Python 3.11 it loses a cancellation that meets a change, and the loader would not end.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._touched.wait(), every_s() or None)
+                async with asyncio.timeout(every_s() or None):
+                    await self._touched.wait()
             self._touched.clear()
             if every_s() and look(self._files) != self.seen:
                 self.seen = await self._quiet(QUIET_S)

@@ -123,3 +123,18 @@ async def test_how_often_it_looks_may_change_meanwhile(tmp_path: Path) -> None:
         watch.wake()
         await asyncio.wait_for(waiting, WAIT_S)
     assert watch.seen == look([file])
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_ends_though_a_change_is_told_in_that_moment(tmp_path: Path, turns: int) -> None:
+    """A loader that is told to end has an upgrade wait for it."""
+    file = tmp_path / "a"
+    watch = Watch((file,), look([file]))
+    waiting = asyncio.get_running_loop().create_task(watch.changed(lambda: NEVER_S))
+    await asyncio.sleep(0.01)
+    watch.wake()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting}, timeout=1.0)
+    assert waiting.cancelled()
