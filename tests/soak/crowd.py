@@ -12,8 +12,8 @@ import asyncio
 import math
 import random
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -48,6 +48,24 @@ class Line(Client):
         return int(self.sock.getsockname()[1])
 
 
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What happens to connections, by their ports."""
+
+    at: float
+    cut: Set[int] = frozenset()  # their worker was killed
+    new: Set[int] | None = (
+        None  # the program that is the proxy now has them; None: no program was replaced
+    )
+    may_end: float = math.inf  # since when tunnels of the others may
+
+    def reach(self, line: Line) -> None:
+        if line.port in self.cut:
+            line.was_killed = True
+        if self.new is not None and line.port not in self.new:
+            line.may_end = min(line.may_end, self.may_end)
+
+
 @dataclass(slots=True)
 class Crowd:
     """All clients, and what became of their requests."""
@@ -65,20 +83,21 @@ class Crowd:
     )  # when what was done to the proxy
     is_over: bool = False
     tunnels: int = 0
+    _verdicts: deque[_Verdict] = field(default_factory=lambda: deque(maxlen=50))
     _busy: int = 0
     _number: int = 0
 
     def cut(self, ports: set[int]) -> None:
         """The worker that held these was killed."""
+        self._verdicts.append(_Verdict(time.monotonic(), cut=ports))
         for line in self.lines:
-            if line.port in ports:
-                line.was_killed = True
+            self._verdicts[-1].reach(line)
 
     def retire(self, new: set[int], may_end: float) -> None:
         """Another program is the proxy; it has the ports of ``new``, and tunnels that it has not may end then."""
+        self._verdicts.append(_Verdict(time.monotonic(), new=new, may_end=may_end))
         for line in self.lines:
-            if line.port not in new:
-                line.may_end = min(line.may_end, may_end)
+            self._verdicts[-1].reach(line)
 
     def note(self, what: str) -> None:
         """It is done now."""
@@ -111,6 +130,7 @@ class Crowd:
 
     async def _connect(self) -> Line | None:
         """None: it was refused, which is a fault."""
+        began = time.monotonic()
         try:
             line = await Line.connect(self.port)
         except OSError as error:
@@ -118,6 +138,10 @@ class Crowd:
             await asyncio.sleep(0.1)
             return None
         self.lines.add(line)
+        # The kernel, and a worker, had it before we did.
+        for verdict in self._verdicts:
+            if verdict.at >= began:
+                verdict.reach(line)
         return line
 
     async def _visit(self) -> None:
