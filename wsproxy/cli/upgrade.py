@@ -20,7 +20,7 @@ _MORE_S = 10.0
 
 
 @click.command(
-    epilog="Exit code: 0 the new program has taken over, 1 it has not and the old one goes on, 2 no proxy answers. "
+    epilog="Exit code: 0 the new program has taken over, 1 it has not and the old one goes on (or was killed meanwhile), 2 no proxy answers. "
     "What every field of --json means: docs/admin.md."
 )
 @asking
