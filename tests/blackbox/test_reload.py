@@ -361,6 +361,31 @@ async def test_many_reloads_under_load_lose_nothing(tmp_path: Path, lane: Make) 
         assert made.proxy.workers() == workers
 
 
+async def test_memory_of_workers_stays_where_it_is(tmp_path: Path, lane: Make) -> None:
+    """A hundred reloads leave nothing, not even in what Python keeps for later: that was some KiB each."""
+    lanes = [lane("one"), *(lane(f"l{at}") for at in range(4))]
+    async with running(tmp_path, lanes[:1], workers=2, settings=WATCHED_NOT) as made:
+        before: list[int] = []
+        for at in range(120):
+            made.put(lanes[: 1 + at % 5], f'RefreshInterval="{at % 50 + 2}"')
+            assert (await made.reload())["result"] == "in use"
+            if at == 19:  # as many are kept as ever will be
+                before = own_memory(made.proxy)
+        grown = [
+            after - earlier for earlier, after in zip(before, own_memory(made.proxy), strict=True)
+        ]
+        assert max(grown) < 120 << 10, grown
+
+
+def own_memory(proxy: Proxy) -> list[int]:
+    """Of each worker, in bytes, without what is mapped."""
+    found = []
+    for pid in proxy.workers():
+        status = Path(f"/proc/{pid}/status").read_text()
+        found.append(int(status.partition("RssAnon:")[2].split()[0]) << 10)
+    return found
+
+
 def kept(proxy: Proxy) -> tuple[int, int]:
     """Descriptors of all its processes but for sockets, which clients and servers decide on; and parcels that are mapped."""
     files = parcels = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import socket
@@ -70,7 +71,10 @@ class Inbox:
         """Goes over to it, again and again where only descriptors or memory lack, until a newer one waits."""
         while self._waiting is None:
             try:
-                await self._take(fd)
+                try:
+                    await self._take(fd)
+                finally:
+                    give_back_lists()
             except Exception as error:  # the process goes on as before
                 if not _is_lack(error):
                     log.exception(
@@ -84,6 +88,16 @@ class Inbox:
                 await asyncio.sleep(AGAIN_S)
             else:
                 return
+
+
+def give_back_lists() -> None:
+    """
+    Of memory that Python keeps for later: what reading a configuration leaves behind, some KiB each time, up to megabytes.
+
+    Each object that is unpickled takes a tuple from ``dataclasses.fields``, which goes to a list of free ones and is not taken from
+    there by the next. Only a full collection empties these lists. A worker has frozen all that it would look at.
+    """
+    gc.collect()
 
 
 def _is_lack(error: Exception) -> bool:

@@ -10,7 +10,6 @@ Must not wait for anybody but servers.
 from __future__ import annotations
 
 import asyncio
-import gc
 import heapq
 import logging
 import math
@@ -173,12 +172,6 @@ class Prober:
         Inbox(box, self._take)
 
     async def _take(self, fd: int) -> None:
-        try:
-            await self._take_over(fd)
-        finally:
-            gc.collect()  # of a large configuration nothing is needed but the clusters
-
-    async def _take_over(self, fd: int) -> None:
         plan = await in_turns(unpack(fd, self._state))
         self.take(plan, await asyncio.to_thread(read_targets, plan))
 

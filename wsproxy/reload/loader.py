@@ -36,6 +36,7 @@ from wsproxy.admin.reloads import (
 from wsproxy.config.model import Config, Log
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import Settings
+from wsproxy.dataplane.inbox import give_back_lists
 from wsproxy.dataplane.parcel import pack, unpack, unpack_source
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.post import AGAIN_S, KEPT, READ_AGAIN, SEND_AGAIN, send_parcel
@@ -328,6 +329,7 @@ class Loader:
             self._state.count_reload(_COUNTED[entry.result])
         self._meter(entry.result)
         _tell(entry, read.problems, is_dry=is_dry)
+        give_back_lists()
         return entry
 
     def _entry(self, who: str) -> Entry:
