@@ -48,6 +48,7 @@ class Look:
 
     pid: int
     memory: int
+    shared: int  # of it, the state of servers and sessions: pages are touched once and then stay
     private: int  # that nobody else has mapped
     files: int
     pipes: int
@@ -59,9 +60,10 @@ def look_at(pid: int) -> Look | None:
     """None: it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-        kept = sum(
-            int(kb) for kb in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+)", status, re.MULTILINE)
-        )
+        kept = {
+            what: int(kb) << 10
+            for what, kb in re.findall(r"^Rss(Anon|Shmem):\s+(\d+)", status, re.MULTILINE)
+        }
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         private = sum(
             int(kb) for kb in re.findall(r"^Private_Dirty:\s+(\d+)", rollup, re.MULTILINE)
@@ -73,7 +75,9 @@ def look_at(pid: int) -> Look | None:
     except (OSError, ValueError):
         return None
     sockets, pipes = kinds.pop("socket", 0), kinds.pop("pipe", 0)
-    return Look(pid, kept << 10, private << 10, kinds.total(), pipes, sockets, kinds)
+    return Look(
+        pid, sum(kept.values()), kept["Shmem"], private << 10, kinds.total(), pipes, sockets, kinds
+    )
 
 
 @dataclass(slots=True)
@@ -157,10 +161,10 @@ class Judge:
                 yield f"{name} (pid {pid}), whose parent had ended, ended with {exit_code}"
 
     def now(self) -> str:
-        """What each process has now, in MB; by itself, and of that what it shares with nobody."""
+        """What each process has now, in MB: its own, of the shared state, and what nobody else has mapped."""
         last = {name: looks[-1] for name, looks in sorted(self.looks.items())}
         return "  ".join(
-            f"{name.removeprefix('wsproxy-')} {each.memory / 1e6:.2f}/{each.private / 1e6:.2f}"
+            f"{name.removeprefix('wsproxy-')} {(each.memory - each.shared) / 1e6:.2f}+{each.shared / 1e6:.2f} ({each.private / 1e6:.2f})"
             for name, each in last.items()
         )
 
