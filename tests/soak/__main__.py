@@ -108,6 +108,7 @@ class Soak:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(crowd.walk()) for _ in range(CLIENTS)]
             tasks += [group.create_task(crowd.hold_tunnel()) for _ in range(TUNNELS)]
+            told = 0
             try:
                 while (passed := time.monotonic() - began) < seconds:
                     is_late = passed > seconds / 2
@@ -117,6 +118,9 @@ class Soak:
                         spared = SPARED_LATE if is_late else SPARED_ALWAYS
                     await self.round(spared)
                     print(f"{passed:7.0f} s  round {self.rounds}: {self._now()}", flush=True)
+                    for fault in self.found()[told:]:
+                        print(f"          {fault}", flush=True)
+                    told = len(self.found())
                     if self.rounds % MEMORY_ROUNDS == 0:
                         print(f"          MB: {self.judge.now()}", flush=True)
                     if len(self.found()) > MOST_FAULTS:
