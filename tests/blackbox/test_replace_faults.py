@@ -298,6 +298,40 @@ async def test_admin_process_killed_during_the_upgrade(tmp_path: Path, lane: Mak
         await made.upgrade()
 
 
+async def test_admin_process_killed_and_started_again_during_the_upgrade(
+    tmp_path: Path, lane: Make
+) -> None:
+    """The one that has not asked leaves, too: it would go on answering for the old program as long as that has a request."""
+    one = lane("one")
+    async with (
+        upgrading(tmp_path, [one]) as made,
+        await Client.connect(made.proxy.port) as client,
+    ):
+        made.proxy.expected += ["admin process .* was killed by SIGKILL"]
+        await client.send(get("/one/old"))
+        server = await one.origin.accept()
+        await server.head()
+        asking = begin(made.upgrade())
+        new = await made.started()
+        os.kill(new, signal.SIGSTOP)
+        try:
+            [admin] = processes_of(made.proxy.pid, "wsproxy-admin")
+            os.kill(admin, signal.SIGKILL)
+            await asyncio.gather(asking, return_exceptions=True)
+            assert (await made.ask("GET", "/v1/status"))[1]["pid"] == made.proxy.pid
+        finally:
+            os.kill(new, signal.SIGCONT)
+        await made.proxy.line(rf"ready on .*pid {new}")
+        made.pid = new
+        async with asyncio.timeout(WAIT_S):
+            while processes_of(made.proxy.pid, "wsproxy-admin"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        answers = [await made.ask("GET", "/v1/status") for _ in range(10)]
+        assert {answer["pid"] for _, answer in answers} == {new}
+        await server.send(OK)
+        assert (await client.answer()).status == 200
+
+
 async def test_loader_killed_and_stopped_before_the_upgrade(tmp_path: Path, lane: Make) -> None:
     """Who does not end in time is ended."""
     one = lane("one")

@@ -212,7 +212,7 @@ async def serve(
         if each is not None
     ]
     if desk is not None:
-        desk.on_replaced = partial(_leave, listeners, server, stop, loader_desk)
+        desk.listen(partial(_leave, listeners, server, stop, loader_desk))
     try:
         await stop.wait()
     finally:

@@ -2,7 +2,7 @@
 Asks the supervisor for another program in its place.
 
 Driven by ``admin.server``. The two share a pair of sockets that outlives this process, so an answer may come for a question of
-another one: it is thrown away.
+another one: it says who is the proxy all the same.
 """
 
 from __future__ import annotations
@@ -28,10 +28,19 @@ class UpgradeDesk:
     def __init__(self, supervisor: socket.socket) -> None:
         """``supervisor``: this process's end of the pair."""
         self._sock = supervisor
-        # Another program is the proxy; called before whoever asked hears of it.
-        self.on_replaced: Callable[[], None] = lambda: None
         self._number = os.getpid() << 20
         self._lock = asyncio.Lock()
+        self._waiting: asyncio.Future[UpgradeResult] | None = None
+
+    def listen(self, on_replaced: Callable[[], None]) -> None:
+        """
+        From now on; ``on_replaced`` when another program is the proxy, before whoever asked hears of it.
+
+        Also where a process before this one was asked: it may have been killed meanwhile, and the socket that both listen at is the
+        other program's by then.
+        """
+        self._on_replaced = on_replaced
+        asyncio.get_running_loop().add_reader(self._sock, self._on_answer)
 
     async def ask(self, who: str) -> UpgradeResult:
         """
@@ -44,26 +53,36 @@ class UpgradeDesk:
             raise StartError("another upgrade is under way; allowed is one at a time")
         async with self._lock:
             self._number += 1
+            self._waiting = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(ANSWER_S):
                     self._sock.send(msgspec.json.encode(UpgradeQuestion(self._number, who)))
-                    became = await self._answer()
-            except (ConnectionError, EOFError) as error:
+                    return await self._waiting
+            except ConnectionError as error:
                 raise StartError(
                     "the program that was asked has ended meanwhile; `wsproxy status` tells which one is the proxy now"
                 ) from error
             except (TimeoutError, BlockingIOError) as error:
                 msg = "the supervisor does not answer; the log of the proxy says why"
                 raise StartError(msg) from error
-        if became.result == "in use":
-            self.on_replaced()
-        return became
+            finally:
+                self._waiting = None
 
-    async def _answer(self) -> UpgradeResult:
-        loop = asyncio.get_running_loop()
-        while True:
-            if not (data := await loop.sock_recv(self._sock, _ANSWER_BYTES)):
-                raise EOFError
-            answer = msgspec.json.decode(data, type=UpgradeAnswer)
-            if answer.number == self._number:
-                return answer.became
+    def _on_answer(self) -> None:
+        try:
+            data = self._sock.recv(_ANSWER_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        waiting = self._waiting if self._waiting and not self._waiting.done() else None
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._sock)
+            if waiting is not None:
+                waiting.set_exception(ConnectionResetError())
+            return
+        answer = msgspec.json.decode(data, type=UpgradeAnswer)
+        if answer.became.result == "in use":
+            self._on_replaced()
+        if waiting is not None and answer.number == self._number:
+            waiting.set_result(answer.became)
