@@ -257,6 +257,16 @@ class Bed:
                     found.add(ends[link])
         return found
 
+    def ports_of_nobody(self) -> set[int]:
+        """At the clients' end, of connections that no process has accepted."""
+        return {
+            int(remote.rpartition(":")[2], 16)
+            for _, local, remote, _, _, _, _, _, _, inode, *_ in map(
+                str.split, Path("/proc/net/tcp").read_text().splitlines()[1:]
+            )
+            if inode == "0" and local.endswith(f":{self.proxy.port:04X}")
+        }
+
     async def stop(self, pid: int) -> None:
         """It does not do a single thing more; SIGSTOP alone may take a moment."""
         with suppress(ProcessLookupError):  # it has ended
@@ -294,6 +304,9 @@ class Bed:
         for worker in workers:
             await self.stop(worker)
             self.crowd.cut(self.ports_of(worker))
+        self.crowd.cut(
+            self.ports_of_nobody()
+        )  # they wait in the queue of one of these workers, perhaps
         self.workers_cut += len(workers)
         self._kill_now(pid, name)
         for worker in workers:
