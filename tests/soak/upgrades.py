@@ -19,6 +19,7 @@ from pathlib import Path
 from tests.soak.bed import PROJECT, Bed
 from tests.support.process import WAIT_S
 from tests.support.upgrading import STARTED, begin
+from wsproxy.process.system import read_process
 
 # Of a new program, from its first moment until it serves: on a busy machine it takes longer.
 BEGINNING_S = 1.5
@@ -116,6 +117,10 @@ async def kill_new(bed: Bed) -> None:
             if listens(bed, old):
                 await asyncio.sleep(bed.rng.uniform(0, BEGINNING_S))
                 await bed.kill_program(new, "a new program")
+                # Else the old one hears that it is ready and cannot see yet that it is not: killed after it has taken over.
+                async with asyncio.timeout(WAIT_S):
+                    while (state := read_process(new)) is not None and state.letter != "Z":  # noqa: ASYNC110
+                        await asyncio.sleep(0.005)
         finally:
             os.kill(old, signal.SIGCONT)
     said = await asking
