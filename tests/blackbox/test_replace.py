@@ -532,3 +532,31 @@ async def test_signal_to_stop_while_the_new_one_begins_ends_both(
         os.close(pidfd)
         await asyncio.wait_for(made.proxy.watch.exited.wait(), WAIT_S)
         await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_a_program_that_runs_loads_no_code_that_was_installed_since(
+    tmp_path: Path, lane: Make
+) -> None:
+    """
+    As between `pip install` and `wsproxy upgrade`: what is imported for the first time then would be the other version's.
+
+    Every process has been started once: those that start on demand, and again when they died.
+    """
+    one = lane("one")
+    async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
+        code = loaded_modules(made.proxy.pid)
+        assert (await made.ask("GET", "/v1/servers"))[0] == 200
+        for name in ("wsproxy-admin", "wsproxy-loader"):
+            (child,) = processes_of(made.proxy.pid, name)
+            assert loaded_modules(child) <= code
+            made.proxy.expected.append("was killed by")
+            os.kill(child, signal.SIGKILL)
+            await made.proxy.line(rf"\(pid {child}\) was killed by")
+        assert (await made.ask("GET", "/v1/servers"))[0] == 200
+        await made.gone(await made.upgrade())
+
+
+def loaded_modules(pid: int) -> set[str]:
+    """Compiled modules and libraries that the process has mapped."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {line.rpartition(" ")[2] for line in lines if line.endswith(".so")}

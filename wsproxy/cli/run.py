@@ -152,6 +152,8 @@ def _run(
     for problem in start.problems:
         logger.warning("%s", problem)
     try:
+        # Here, before the first fork, and not in the loader: what is installed later is the next program's code.
+        importlib.import_module("wsproxy.reload.loader")
         loader = partial(
             _run_loader,
             sources=Sources(named, settings_file, listen, workers, seen, user),
@@ -166,7 +168,6 @@ def _run(
 
 
 def _run_loader(needs: LoaderNeeds, *, sources: Sources) -> int:
-    # Here and not above: what watches files is memory that neither supervisor nor workers need.
     loader = importlib.import_module("wsproxy.reload.loader")
     exit_code: int = loader.run_loader(needs, sources=sources)
     return exit_code

@@ -144,6 +144,7 @@ def run_supervisor(
     ``handed`` on that can be used.
     """
     handed = handed or Inheritance()
+    _load_all()
     begun = _begin(config, settings, listeners.worker_count, make_state, security, handed)
     plan, state, upgrade, rows = begun.plan, begun.plan.state, begun.upgrade, begun.upgrade.rows
     log_plan = open_plugin_log(config, settings)
@@ -196,7 +197,6 @@ def run_supervisor(
         return run_loader(needs)
 
     def run_the_prober(box: socket.socket) -> int:
-        # Here and not above: TLS and HTTP of a client are memory that neither supervisor nor workers need.
         prober = importlib.import_module("wsproxy.probe.prober")
         exit_code: int = prober.run_prober(
             plan, box, parcels.newest_fd, turn_of(prober_row), log_plan
@@ -226,6 +226,20 @@ def run_supervisor(
         else Resident("loader", run_the_loader, row=loader_row, patience_s=LOADER_PATIENCE_S),
         Resident("prober", run_the_prober, is_wanted=lambda: state.wants_prober, row=prober_row),
     ).run()
+
+
+# What only some children run, and nothing here imports: TLS and HTTP of a client, aiohttp.
+LATER = ("wsproxy.probe.prober", "wsproxy.admin.server")
+
+
+def _load_all() -> None:
+    """
+    Before the first fork: a program that runs goes on with its own code, whatever is installed meanwhile.
+
+    `wsproxy upgrade` follows an installation, and the process that hears of it is started on demand. All children share these 10 MB.
+    """
+    for name in LATER:
+        importlib.import_module(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +376,6 @@ def make_admin(
         return None
 
     def run(box: socket.socket) -> int:
-        # Here and not above: what answers (aiohttp) is 12 MB that neither supervisor nor workers need.
         server = importlib.import_module("wsproxy.admin.server")
         exit_code: int = server.run_admin(
             facts,
