@@ -63,11 +63,6 @@ class Bed:
         return next(iter(processes_of(self.proxy.pid, "wsproxy-admin")), None)
 
 
-def has_aiohttp(pid: int) -> bool:
-    """Whether the process has loaded an extension of aiohttp."""
-    return "/aiohttp/" in Path(f"/proc/{pid}/maps").read_text()
-
-
 async def run(
     config: Path | str,
     *options: str,
@@ -124,11 +119,7 @@ async def test_it_costs_no_process_until_somebody_asks() -> None:
         assert bed.admin_pid() is None
         assert len(bed.proxy.workers()) == 2
         await bed.explain()
-        admin = bed.admin_pid()
-        assert admin is not None
-        # What answers is loaded there alone.
-        for pid in (bed.proxy.pid, *bed.proxy.workers()):
-            assert has_aiohttp(pid) is (pid == admin)
+        assert bed.admin_pid() is not None
 
 
 async def test_it_tells_what_all_workers_know(bed: Bed) -> None:
