@@ -373,6 +373,8 @@ class Bed:
 
     def kill_left(self) -> None:
         """What a run that failed left; the first program is the part of ``proxy_process``."""
+        if not self.supervisor:
+            return  # it did not even start
         for pid in self.session():
             if pid != self.proxy.pid:
                 with suppress(ProcessLookupError):
@@ -425,6 +427,8 @@ async def running_bed(folder: Path, rng: random.Random) -> AsyncIterator[Bed]:
             folder / "wsproxy.toml",
             SETTINGS.format(interval_s=0.5, shutdown_s=SHUTDOWN_S, tunnels_s=TUNNELS_S),
         )
+        # Behind the first program's end: while it runs its processes are its own.
+        stack.callback(bed.kill_left)
         bed.proxy = await stack.enter_async_context(
             proxy_process(
                 *(str(folder / "plugin-cfg.xml"), "--settings", str(settings)),
@@ -433,7 +437,6 @@ async def running_bed(folder: Path, rng: random.Random) -> AsyncIterator[Bed]:
         )
         bed.supervisor = bed.proxy.pid
         bed.crowd = Crowd(bed.proxy.port, random.Random(rng.random()), dict(CLONES))
-        stack.callback(bed.kill_left)
         yield bed
         await bed.end_proxy()
 

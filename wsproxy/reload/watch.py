@@ -86,6 +86,8 @@ class Watch:
             for each in self._files
             for folder in ([each] if each.is_dir() else [each.parent, each.resolve().parent])
         }
+        # ``awatch`` has told the kernel when it waits for the first time; what changed before that is to be looked for.
+        asyncio.get_running_loop().call_soon(self._touched.set)
         try:
             async for _ in awatch(
                 *folders, recursive=False, debounce=50, step=20, watch_filter=None

@@ -138,3 +138,17 @@ async def test_ends_though_a_change_is_told_in_that_moment(tmp_path: Path, turns
     waiting.cancel()
     await asyncio.wait({waiting}, timeout=1.0)
     assert waiting.cancelled()
+
+
+async def test_what_changes_before_the_kernel_listens_is_found(tmp_path: Path) -> None:
+    """Behind the first look, and before the kernel was told of the folder: nobody would tell of it."""
+    file = tmp_path / "a"
+    file.write_text("1")
+    watch = Watch((file,), look([file]))
+    waiting = asyncio.get_running_loop().create_task(changed(watch))
+    await asyncio.sleep(0)  # it has looked
+    file.write_text("22")
+    listening = asyncio.get_running_loop().create_task(watch.listen())
+    await waiting
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
