@@ -32,7 +32,7 @@ from wsproxy.process.identity import Identity, identity_of
 from wsproxy.process.listeners import LISTEN_CODE, OFFER
 from wsproxy.process.log_pipe import LogPipe
 from wsproxy.process.logs import set_up_logging
-from wsproxy.process.start import LoaderNeeds, run_proxy
+from wsproxy.process.start import run_proxy
 from wsproxy.reload.sources import Sources, look
 
 logger = logging.getLogger(__name__)
@@ -153,9 +153,8 @@ def _run(
         logger.warning("%s", problem)
     try:
         # Here, before the first fork, and not in the loader: what is installed later is the next program's code.
-        importlib.import_module("wsproxy.reload.loader")
         loader = partial(
-            _run_loader,
+            importlib.import_module("wsproxy.reload.loader").run_loader,
             sources=Sources(named, settings_file, listen, workers, seen, user),
         )
         return run_proxy(
@@ -165,12 +164,6 @@ def _run(
         log_pipe.say(f"wsproxy: {printable_lines(str(error))}")
         handed.refuse(str(error))
         return EXIT_NOT_STARTED
-
-
-def _run_loader(needs: LoaderNeeds, *, sources: Sources) -> int:
-    loader = importlib.import_module("wsproxy.reload.loader")
-    exit_code: int = loader.run_loader(needs, sources=sources)
-    return exit_code
 
 
 def _say(

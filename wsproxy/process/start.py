@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from wsproxy._fast.state.meters import BlockKind, WorkerWord
 from wsproxy._fast.state.segment import SharedState
@@ -144,7 +145,6 @@ def run_supervisor(
     ``handed`` on that can be used.
     """
     handed = handed or Inheritance()
-    _load_all()
     begun = _begin(config, settings, listeners.worker_count, make_state, security, handed)
     plan, state, upgrade, rows = begun.plan, begun.plan.state, begun.upgrade, begun.upgrade.rows
     log_plan = open_plugin_log(config, settings)
@@ -196,8 +196,9 @@ def run_supervisor(
         )
         return run_loader(needs)
 
+    prober = _load("wsproxy.probe.prober")
+
     def run_the_prober(box: socket.socket) -> int:
-        prober = importlib.import_module("wsproxy.probe.prober")
         exit_code: int = prober.run_prober(
             plan, box, parcels.newest_fd, turn_of(prober_row), log_plan
         )
@@ -228,18 +229,14 @@ def run_supervisor(
     ).run()
 
 
-# What only some children run, and nothing here imports: TLS and HTTP of a client, aiohttp.
-LATER = ("wsproxy.probe.prober", "wsproxy.admin.server")
-
-
-def _load_all() -> None:
+def _load(name: str) -> Any:
     """
-    Before the first fork: a program that runs goes on with its own code, whatever is installed meanwhile.
+    Of what only one child runs, before the first fork and not at the top, where `wsproxy check` would load it, too.
 
-    `wsproxy upgrade` follows an installation, and the process that hears of it is started on demand. All children share these 10 MB.
+    A program that runs goes on with its own code, whatever is installed meanwhile: `wsproxy upgrade` follows an installation, and the
+    process that hears of it is started on demand. All children share what is loaded (aiohttp: 10 MB).
     """
-    for name in LATER:
-        importlib.import_module(name)
+    return importlib.import_module(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,8 +372,9 @@ def make_admin(
     if unix is None and tcp is None:
         return None
 
+    server = _load("wsproxy.admin.server")
+
     def run(box: socket.socket) -> int:
-        server = importlib.import_module("wsproxy.admin.server")
         exit_code: int = server.run_admin(
             facts,
             None if unix is None else unix.sock,
