@@ -76,8 +76,6 @@ _NAMED: dict[tuple[str, str], tuple[Item, bytes]] = {
     ("s", "T"): (Item.SECONDS, b""),
 }
 _OF_REQUEST = {"i": Item.FIELD, "C": Item.COOKIE}
-# Of these httpd has two where a request was redirected internally: here they are always the same.
-_ORIGINAL_OR_FINAL = "<>"
 ALLOWED = (
     "common, combined, json, or text with "
     + " ".join(f"%{name}" for name in _PLAIN)
@@ -86,6 +84,7 @@ ALLOWED = (
     + " %{FIELD}i %{COOKIE}C"
 )
 
+# `<` and `>`: httpd has two values where a request was redirected internally; here they are always the same.
 _DIRECTIVE = re.compile(r"%([<>]?)(?:\{([^{}]*)\})?(.?)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 # httpd's own, as a format copied from httpd.conf has them.

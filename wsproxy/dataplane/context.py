@@ -12,6 +12,10 @@ from wsproxy.dataplane.listener_tls import ListenerTls
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.witness import Witness
 
+# Connections that wait for accept, of each listening socket. 4096 is the kernel's own ceiling (net.core.somaxconn) since Linux 5.4;
+# nginx takes 511, too few for the time that a worker needs to be started again.
+BACKLOG = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class BoundListener:

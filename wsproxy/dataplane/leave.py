@@ -17,7 +17,7 @@ from typing import Any
 from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.http1 import Http1Protocol
 from wsproxy._fast.proxy.running import end_tunnels
-from wsproxy.dataplane.context import BoundListener
+from wsproxy.dataplane.context import BACKLOG, BoundListener
 from wsproxy.dataplane.post import Retire
 
 log = logging.getLogger("wsproxy.worker")
@@ -26,8 +26,6 @@ log = logging.getLogger("wsproxy.worker")
 STEP_S = 0.05
 # A client that waited in the listen queue when the worker was told to stop has so long for its handshake.
 LAST_HANDSHAKE_S = 1.0
-# Connections the kernel may hold for this worker; the same as the supervisor listened with.
-BACKLOG = 4096
 # Of ``upgrade.tunnels_s``: until then all tunnels live, and in the rest of it they end.
 TUNNELS_STAY = 0.5
 

@@ -21,16 +21,12 @@ from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.model import Config, VirtualHost
 from wsproxy.config.settings import ListenerSettings
 from wsproxy.config.settings_file import LoadedSettings
-from wsproxy.dataplane.context import BoundListener
+from wsproxy.dataplane.context import BACKLOG, BoundListener
 from wsproxy.dataplane.introduction import Network
 from wsproxy.dataplane.listener_tls import ListenerTls
 from wsproxy.errors import Problem, Severity, StartError
 from wsproxy.process.given import GivenSocket, GivenSockets
 from wsproxy.process.seats import Group, seat_only
-
-# Connections that wait for accept. 4096 is the kernel's own ceiling (net.core.somaxconn) since Linux 5.4; nginx takes 511,
-# too few for the time that a worker needs to be started again.
-LISTEN_BACKLOG = 4096
 
 # Of every problem here.
 LISTEN_CODE = "listen"
@@ -320,7 +316,7 @@ def _open_for_workers(
             sock = _bound_socket(family, host, port, is_dual=is_dual, is_shared=True)
             port = sock.getsockname()[1]
             listeners.append(_bound(sock, host, port, wanted, number=len(listeners)))
-            sock.listen(LISTEN_BACKLOG)
+            sock.listen(BACKLOG)
     except OSError:
         _close(bound.sock for bound in listeners)
         raise
@@ -362,7 +358,7 @@ def _share_out(
                 first.sock.family, first.host, first.port, is_dual=is_dual, is_shared=True
             )
             sockets.append(sock)
-            sock.listen(LISTEN_BACKLOG)
+            sock.listen(BACKLOG)
     except OSError:
         _close(sockets)
         raise

@@ -123,8 +123,7 @@ class Loader:
             f"{entry.file}: {begun.times} loaders were killed while they took this over; it is read again when it changes, or at `wsproxy reload`"
         ]
         self._kept.note_seen(begun.files)
-        self._kept.add(entry)
-        self._state.count_reload(_COUNTED[entry.result])
+        self._keep(entry)
         self._meter(entry.result)
         _tell(entry, (), is_dry=False)
 
@@ -325,8 +324,7 @@ class Loader:
             entry.result = await self._wait_taken(self.generation)
         entry.seconds = round(time.monotonic() - began, 3)
         if not is_dry and entry.result != "unchanged":
-            self._kept.add(entry)
-            self._state.count_reload(_COUNTED[entry.result])
+            self._keep(entry)
         self._meter(entry.result)
         _tell(entry, read.problems, is_dry=is_dry)
         give_back_lists()
@@ -349,6 +347,11 @@ class Loader:
         return self.generation > 1 and all(
             each.generation != self.generation for each in self._kept.entries
         )
+
+    def _keep(self, entry: Entry) -> None:
+        """It stands in the history, and is counted for ``status``."""
+        self._kept.add(entry)
+        self._state.count_reload(_COUNTED[entry.result])
 
     def _meter(self, result: Result) -> None:
         """For metrics: in the row behind the workers', where only this process writes these words."""

@@ -24,6 +24,7 @@ cdef class Poller(Waker):
 
     # What `adopt` does; needs no memory but that of the connection.
     cdef int connect(self, int fd, Stream stream) except -1
+    cdef PlainTransport make_transport(self, int fd, Stream stream)
     cdef Door open_door(self, object sock, object make, object give)
     cdef int die(self, PlainTransport transport) except -1
     cdef int bury_all(self) except -1

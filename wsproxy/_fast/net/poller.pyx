@@ -136,7 +136,8 @@ cdef class Poller(Waker):
         """From now on the connected socket is the stream's; it must not block. Closed where this fails."""
         self.connect(fd, stream)
 
-    cdef int connect(self, int fd, Stream stream) except -1:
+    cdef PlainTransport make_transport(self, int fd, Stream stream):
+        """Of an open socket, which is closed where there is no memory for it."""
         cdef PlainTransport transport
         try:
             transport = PlainTransport.__new__(PlainTransport)
@@ -146,8 +147,12 @@ cdef class Poller(Waker):
         transport.poller = self
         transport.fd = fd
         transport.stream = stream
-        transport.is_new = True
         transport.reads = True
+        return transport
+
+    cdef int connect(self, int fd, Stream stream) except -1:
+        cdef PlainTransport transport = self.make_transport(fd, stream)
+        transport.is_new = True
         try:
             stream.connection_made(transport)
             transport.read()  # its first bytes are nearly always here
@@ -160,16 +165,7 @@ cdef class Poller(Waker):
 
     cpdef inherit(self, int fd, Stream stream):
         """The socket of a stream whose TLS has ended in order: this side of it ends as well. Closed where this fails."""
-        cdef PlainTransport transport
-        try:
-            transport = PlainTransport.__new__(PlainTransport)
-        except BaseException:
-            c_close(fd)
-            raise
-        transport.poller = self
-        transport.fd = fd
-        transport.stream = stream
-        transport.reads = True
+        cdef PlainTransport transport = self.make_transport(fd, stream)
         stream.records.read_later = None
         stream.records = stream.sock = None
         stream.transport = transport

@@ -85,7 +85,3 @@ cdef class Pool:
         if upstream in self.idle:
             self.idle.remove(upstream)
         return 0
-
-    def idle_count(self) -> int:
-        """Warm connections."""
-        return len(self.idle)
