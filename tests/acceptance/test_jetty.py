@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.support.embedded import HOST, JettyPair, jetty_pair
+from tests.support.embedded import jetty_pair
 from tests.support.java import NotHereError
+from tests.support.pair import HOST, Pair
 from tests.support.proxy import Proxy, proxy_process
 from tests.support.visitor import Visitor, new_sessions, until_in_turn, visit_in_rounds
 
@@ -34,7 +35,7 @@ SPRING = {"name": "SESSION", "path": "/spring/count"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def jettys(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[JettyPair]:
+async def jettys(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
     """Two Jettys that run before each test and after it, and the database of their Spring Sessions."""
     try:
         async with jetty_pair(tmp_path_factory.mktemp("jetty")) as pair:
@@ -43,14 +44,8 @@ async def jettys(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Jett
         pytest.skip(str(error))
 
 
-@pytest.fixture(params=["route", "other"])
-def kind(request: pytest.FixtureRequest) -> str:
-    """Of the file."""
-    return str(request.param)
-
-
 @pytest_asyncio.fixture(loop_scope="module")
-async def proxy(jettys: JettyPair, kind: str, tmp_path: Path) -> AsyncIterator[Proxy]:
+async def proxy(jettys: Pair, kind: str, tmp_path: Path) -> AsyncIterator[Proxy]:
     """Two workers without settings."""
     file = jettys.plugin_cfg(tmp_path / "plugin-cfg.xml", CLONE_IDS[kind])
     async with proxy_process(str(file), "--listen", "127.0.0.1:0", "--workers", "2") as running:
@@ -86,7 +81,7 @@ async def test_sessions_stay_at_their_server(proxy: Proxy, kind: str, app: dict[
             assert each.headers["cookie"] == [f"{app['name']}={own}"]
 
 
-async def test_spring_sessions_outlive_their_server(proxy: Proxy, jettys: JettyPair, kind: str) -> None:  # fmt: skip
+async def test_spring_sessions_outlive_their_server(proxy: Proxy, jettys: Pair, kind: str) -> None:  # fmt: skip
     """
     ``kill -9`` of a server: its sessions go on at the other one to the count, with the clone list of both, and back.
 

@@ -15,8 +15,9 @@ import pytest_asyncio
 
 from tests.support.client import Client
 from tests.support.java import NotHereError
+from tests.support.pair import HOST, Pair
 from tests.support.proxy import Proxy, proxy_process
-from tests.support.tomcat import HOST, TomcatPair, tomcat_pair
+from tests.support.tomcat import tomcat_pair
 from tests.support.visitor import Visitor, new_sessions, seen, until_in_turn, visit_in_rounds
 
 pytestmark = [
@@ -33,7 +34,7 @@ CLONE_IDS = {"route": {"t1": "t1", "t2": "t2"}, "other": {"t1": "c1", "t2": "c2"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def tomcats(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TomcatPair]:
+async def tomcats(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
     """Two Tomcats that run before each test and after it."""
     try:
         async with tomcat_pair(tmp_path_factory.mktemp("tomcat")) as pair:
@@ -42,14 +43,8 @@ async def tomcats(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tom
         pytest.skip(str(error))
 
 
-@pytest.fixture(params=["route", "other"])
-def kind(request: pytest.FixtureRequest) -> str:
-    """Of the file."""
-    return str(request.param)
-
-
 @pytest_asyncio.fixture(loop_scope="module")
-async def proxy(tomcats: TomcatPair, kind: str, tmp_path: Path) -> AsyncIterator[Proxy]:
+async def proxy(tomcats: Pair, kind: str, tmp_path: Path) -> AsyncIterator[Proxy]:
     """Two workers without settings."""
     file = tomcats.plugin_cfg(tmp_path / "plugin-cfg.xml", CLONE_IDS[kind])
     async with proxy_process(str(file), "--listen", "127.0.0.1:0", "--workers", "2") as running:
@@ -104,7 +99,7 @@ async def test_other_cookies_are_left_alone(proxy: Proxy) -> None:
         assert said.headers["cookie"] == [f"a=b:c; JSESSIONID={visitor.session}; cart=1:2"]
 
 
-async def test_killed_server_and_its_return(tomcats: TomcatPair, proxy: Proxy, kind: str) -> None:
+async def test_killed_server_and_its_return(tomcats: Pair, proxy: Proxy, kind: str) -> None:
     """
     ``kill -9`` of a Tomcat: its clients get a new session and cookie from the other, whose own clients notice nothing.
 
@@ -141,9 +136,7 @@ async def test_killed_server_and_its_return(tomcats: TomcatPair, proxy: Proxy, k
         assert (said.member, said.count, said.set_cookie) == (home, count + 1, None)
 
 
-async def test_application_that_is_dead_behind_an_open_port(
-    tomcats: TomcatPair, tmp_path: Path
-) -> None:
+async def test_application_that_is_dead_behind_an_open_port(tomcats: Pair, tmp_path: Path) -> None:
     """
     Container up, application dead: the port accepts and nothing answers. A probe finds out, and no client waits for it.
 

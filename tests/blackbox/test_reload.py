@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,8 @@ from tests.support.admin import ask_admin
 from tests.support.client import Client, ask, get, request
 from tests.support.origin import OK, Origin, keep_answering
 from tests.support.process import WAIT_S
-from tests.support.proxy import Lane, Member, Proxy, processes_of, running_proxy, write
-from tests.support.proxy import lane as make_lane
+from tests.support.proxy import Lane, MakeLane, Member, Proxy, processes_of, running_proxy, write
 
-Make = Callable[[str], Lane]
 IN_USE = r"generation {} of the configuration is in use"
 REFUSED = r"the configuration is refused, generation {} stays"
 WATCHED_NOT = '[reload]\nwatch = "off"\n'
@@ -72,21 +70,9 @@ async def running(
         yield Running(proxy, folder)
 
 
-@pytest.fixture
-def lane() -> Iterator[Make]:
-    """Makes lanes, whose servers end with the test."""
-    made: list[Lane] = []
-
-    def make(name: str) -> Lane:
-        made.append(make_lane(name))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.origin.close()
-
-
-async def test_changed_file_is_taken_over_and_nobody_notices(tmp_path: Path, lane: Make) -> None:
+async def test_changed_file_is_taken_over_and_nobody_notices(
+    tmp_path: Path, lane: MakeLane
+) -> None:
     """Two workers; connections of clients and warm connections to servers live on, and no process is replaced."""
     one, two = lane("one"), lane("two")
     async with running(tmp_path, [one], workers=2) as made, one.origin.serving(keep_answering):
@@ -104,7 +90,7 @@ async def test_changed_file_is_taken_over_and_nobody_notices(tmp_path: Path, lan
         assert one.origin.accepted == 1, "the warm connection went on serving"
 
 
-async def test_running_request_ends_at_a_server_that_left(tmp_path: Path, lane: Make) -> None:
+async def test_running_request_ends_at_a_server_that_left(tmp_path: Path, lane: MakeLane) -> None:
     one, two = lane("one"), lane("two")
     async with (
         running(tmp_path, [one, two]) as made,
@@ -125,7 +111,7 @@ async def test_running_request_ends_at_a_server_that_left(tmp_path: Path, lane: 
         )
 
 
-async def test_what_cannot_be_used_changes_nothing(tmp_path: Path, lane: Make) -> None:
+async def test_what_cannot_be_used_changes_nothing(tmp_path: Path, lane: MakeLane) -> None:
     """It is refused with file and line, told of until it is mended, and half of a file is not even told of."""
     one = lane("one")
     async with running(tmp_path, [one]) as made, one.origin.serving(keep_answering):
@@ -140,7 +126,7 @@ async def test_what_cannot_be_used_changes_nothing(tmp_path: Path, lane: Make) -
         await made.in_use(2)
 
 
-async def test_slow_copy_is_waited_for(tmp_path: Path, lane: Make) -> None:
+async def test_slow_copy_is_waited_for(tmp_path: Path, lane: MakeLane) -> None:
     one, two = lane("one"), lane("two")
     async with running(tmp_path, [one]) as made:
         text = xml([one, two]).encode()
@@ -153,7 +139,7 @@ async def test_slow_copy_is_waited_for(tmp_path: Path, lane: Make) -> None:
         assert not [line for line in made.proxy.lines[start:] if "refused" in line]
 
 
-async def test_signal_reads_again_where_nobody_watches(tmp_path: Path, lane: Make) -> None:
+async def test_signal_reads_again_where_nobody_watches(tmp_path: Path, lane: MakeLane) -> None:
     one, two = lane("one"), lane("two")
     async with running(tmp_path, [one], settings=WATCHED_NOT) as made:
         made.put([one, two])
@@ -164,7 +150,7 @@ async def test_signal_reads_again_where_nobody_watches(tmp_path: Path, lane: Mak
 
 
 async def test_service_manager_hears_of_the_beginning_and_the_end(
-    tmp_path: Path, lane: Make
+    tmp_path: Path, lane: MakeLane
 ) -> None:
     """``Type=notify-reload``: RELOADING=1 with the time at SIGHUP, READY=1 when it is over, also where the files are refused or the loader ends."""
     one, two = lane("one"), lane("two")
@@ -203,7 +189,9 @@ async def test_service_manager_hears_of_the_beginning_and_the_end(
         assert await heard() == b"STOPPING=1"
 
 
-async def test_command_tells_what_would_change_and_who_did_what(tmp_path: Path, lane: Make) -> None:
+async def test_command_tells_what_would_change_and_who_did_what(
+    tmp_path: Path, lane: MakeLane
+) -> None:
     one, two = lane("one"), lane("two")
     async with running(tmp_path, [one], settings=WATCHED_NOT) as made:
         made.put([one, two])
@@ -230,7 +218,7 @@ async def test_command_tells_what_would_change_and_who_did_what(tmp_path: Path, 
 
 
 async def test_settings_are_taken_over_but_for_those_that_need_an_upgrade(
-    tmp_path: Path, lane: Make
+    tmp_path: Path, lane: MakeLane
 ) -> None:
     one = lane("one")
     async with running(tmp_path, [one], settings=WATCHED_NOT) as made:
@@ -248,7 +236,7 @@ async def test_settings_are_taken_over_but_for_those_that_need_an_upgrade(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_loader_that_ends_is_started_again_and_knows_what_was(
-    tmp_path: Path, lane: Make, number: signal.Signals
+    tmp_path: Path, lane: MakeLane, number: signal.Signals
 ) -> None:
     one, two = lane("one"), lane("two")
     async with running(tmp_path, [one]) as made:
@@ -267,7 +255,9 @@ async def test_loader_that_ends_is_started_again_and_knows_what_was(
             assert (await ask(made.proxy.port, get("/one/a"))).status == 200
 
 
-async def test_worker_that_is_started_again_goes_by_the_newest(tmp_path: Path, lane: Make) -> None:
+async def test_worker_that_is_started_again_goes_by_the_newest(
+    tmp_path: Path, lane: MakeLane
+) -> None:
     one, two = lane("one"), lane("two")
     async with running(tmp_path, [one], workers=2) as made, two.origin.serving(keep_answering):
         made.put([two])
@@ -286,7 +276,9 @@ async def test_worker_that_is_started_again_goes_by_the_newest(tmp_path: Path, l
         await made.in_use(3)
 
 
-async def test_stopped_worker_takes_the_newest_when_it_goes_on(tmp_path: Path, lane: Make) -> None:
+async def test_stopped_worker_takes_the_newest_when_it_goes_on(
+    tmp_path: Path, lane: MakeLane
+) -> None:
     """Nobody waits for it but who asked: the other one goes by the new configuration at once."""
     one, two = lane("one"), lane("two")
     async with running(tmp_path, [one], workers=2) as made, two.origin.serving(keep_answering):
@@ -307,7 +299,7 @@ async def is_served(port: int, path: str) -> bool:
     return False
 
 
-async def test_server_that_stays_keeps_its_mark(tmp_path: Path, lane: Make) -> None:
+async def test_server_that_stays_keeps_its_mark(tmp_path: Path, lane: MakeLane) -> None:
     """What all workers know of it lies in its slot, whatever the configuration is."""
     dead, live = Origin(), Origin()
     dead.close()
@@ -325,7 +317,7 @@ async def test_server_that_stays_keeps_its_mark(tmp_path: Path, lane: Make) -> N
         assert not [line for line in made.proxy.lines[start:] if "Marking" in line]
 
 
-async def test_many_reloads_under_load_lose_nothing(tmp_path: Path, lane: Make) -> None:
+async def test_many_reloads_under_load_lose_nothing(tmp_path: Path, lane: MakeLane) -> None:
     """Each with other servers: no request fails, no process is replaced, and nothing is left behind."""
     lanes = [lane("one"), *(lane(f"l{at}") for at in range(4))]
     async with running(tmp_path, lanes[:1], workers=2, settings=WATCHED_NOT) as made:
@@ -361,7 +353,7 @@ async def test_many_reloads_under_load_lose_nothing(tmp_path: Path, lane: Make) 
         assert made.proxy.workers() == workers
 
 
-async def test_memory_of_workers_stays_where_it_is(tmp_path: Path, lane: Make) -> None:
+async def test_memory_of_workers_stays_where_it_is(tmp_path: Path, lane: MakeLane) -> None:
     """A hundred reloads leave nothing, not even in what Python keeps for later: that was some KiB each."""
     lanes = [lane("one"), *(lane(f"l{at}") for at in range(4))]
     async with running(tmp_path, lanes[:1], workers=2, settings=WATCHED_NOT) as made:
@@ -398,7 +390,7 @@ def kept(proxy: Proxy) -> tuple[int, int]:
 
 
 async def test_reload_that_makes_things_worse_is_undone_by_itself(
-    tmp_path: Path, lane: Make
+    tmp_path: Path, lane: MakeLane
 ) -> None:
     """The file is well-formed; only nobody's requests find their Route any more."""
     one, two = lane("one"), lane("two")
@@ -457,13 +449,13 @@ async def kill_loader_amid_its_work(made: Running, times: int = 1) -> None:
     await made.proxy.line(rf"loader process \(pid {victim}\) was killed by SIGKILL")
 
 
-def many(lane: Make) -> list[Lane]:
+def many(lane: MakeLane) -> list[Lane]:
     """So many that reading them takes a loader a good while."""
     one = lane("l0")
     return [Lane(f"l{at}", one.members) for at in range(600)]
 
 
-async def test_next_loader_ends_what_a_killed_one_had_begun(tmp_path: Path, lane: Make) -> None:
+async def test_next_loader_ends_what_a_killed_one_had_begun(tmp_path: Path, lane: MakeLane) -> None:
     """Of a changed file, of SIGHUP, and of a command, whose asker is told."""
     lanes = many(lane)
     async with running(tmp_path, lanes[:1]) as made:
@@ -491,7 +483,7 @@ async def test_next_loader_ends_what_a_killed_one_had_begun(tmp_path: Path, lane
         assert "uid" in history["entries"][1]["who"]
 
 
-async def test_file_at_which_loaders_die_is_left_alone(tmp_path: Path, lane: Make) -> None:
+async def test_file_at_which_loaders_die_is_left_alone(tmp_path: Path, lane: MakeLane) -> None:
     """One that is killed (for want of memory, say) each time would begin with it for ever; who asks has it tried again."""
     lanes = many(lane)
     async with running(tmp_path, lanes[:1]) as made:
@@ -505,7 +497,7 @@ async def test_file_at_which_loaders_die_is_left_alone(tmp_path: Path, lane: Mak
         assert (await made.reload())["result"] == "in use"
 
 
-async def test_reloads_at_once_end_with_the_newest_file(tmp_path: Path, lane: Make) -> None:
+async def test_reloads_at_once_end_with_the_newest_file(tmp_path: Path, lane: MakeLane) -> None:
     """A file that changes faster than it is read, commands and signals at once: nothing older comes after something newer."""
     one, two = lane("one"), lane("two")
     async with running(tmp_path, [one]) as made:

@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,28 +18,11 @@ from tests.support.certificates import Authority
 from tests.support.client import Client, IncompleteError, ask, get, request
 from tests.support.origin import OK, OriginConnection, keep_answering
 from tests.support.process import WAIT_S, wait_for_end, watched_process
-from tests.support.proxy import Lane, processes_of, write
-from tests.support.proxy import lane as make_lane
+from tests.support.proxy import Lane, MakeLane, processes_of, write
 from tests.support.tls_pipe import TlsClient, client_context
 from tests.support.upgrading import Load, begin, end, upgrading
 
-Make = Callable[..., Lane]
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-
-
-@pytest.fixture
-def lane() -> Iterator[Make]:
-    """Makes lanes, whose servers end with the test."""
-    made: list[Lane] = []
-
-    def make(name: str, members: int = 1, server: str = "", attributes: str = "") -> Lane:
-        made.append(make_lane(name, members, attributes=attributes, server=server))
-        return made[-1]
-
-    yield make
-    for each in made:
-        for member in each.members:
-            member.origin.close()
 
 
 def ids_of(supervisor: int) -> list[int]:
@@ -57,7 +40,7 @@ async def open_tunnel(port: int, lane: Lane) -> tuple[Client, OriginConnection]:
     return client, server
 
 
-async def test_no_request_fails_under_load(tmp_path: Path, lane: Make) -> None:
+async def test_no_request_fails_under_load(tmp_path: Path, lane: MakeLane) -> None:
     """Clients that keep their connection and clients with one for each request, over three upgrades in a row."""
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
@@ -71,7 +54,7 @@ async def test_no_request_fails_under_load(tmp_path: Path, lane: Make) -> None:
         assert (await made.in_flight()) == {"one/s0": 0}
 
 
-async def test_no_handshake_fails_under_load(tmp_path: Path, lane: Make) -> None:
+async def test_no_handshake_fails_under_load(tmp_path: Path, lane: MakeLane) -> None:
     one, authority = lane("one"), Authority("one")
     authority.issue("shop.example").write_pem(tmp_path, "shop")
     settings = (
@@ -115,7 +98,7 @@ async def first_asked(*servers: OriginConnection) -> OriginConnection:
                 return server
 
 
-async def test_what_runs_goes_on_to_its_end(tmp_path: Path, lane: Make) -> None:
+async def test_what_runs_goes_on_to_its_end(tmp_path: Path, lane: MakeLane) -> None:
     """A download and an upload that are under way, over two upgrades; requests in flight are counted over all programs."""
     one = lane("one")
     async with upgrading(tmp_path, [one]) as made:
@@ -155,7 +138,9 @@ async def test_what_runs_goes_on_to_its_end(tmp_path: Path, lane: Make) -> None:
             assert await made.in_flight() == {"one/s0": 0}
 
 
-async def test_admin_process_by_tcp_and_a_drained_proxy_stay(tmp_path: Path, lane: Make) -> None:
+async def test_admin_process_by_tcp_and_a_drained_proxy_stay(
+    tmp_path: Path, lane: MakeLane
+) -> None:
     """The same port answers, of the new program; what operators said of the whole proxy holds, and ends by their word."""
     one = lane("one")
     async with (
@@ -175,7 +160,7 @@ async def test_admin_process_by_tcp_and_a_drained_proxy_stay(tmp_path: Path, lan
 
 
 async def test_admin_port_that_is_taken_leaves_the_admin_socket_as_it_is(
-    tmp_path: Path, lane: Make
+    tmp_path: Path, lane: MakeLane
 ) -> None:
     """A new program that is refused takes nothing with it: the old one can still be asked, also for the next try."""
     one = lane("one")
@@ -192,7 +177,9 @@ async def test_admin_port_that_is_taken_leaves_the_admin_socket_as_it_is(
             await made.gone(await made.upgrade())
 
 
-async def test_admin_port_that_is_not_wanted_any_more_is_closed(tmp_path: Path, lane: Make) -> None:
+async def test_admin_port_that_is_not_wanted_any_more_is_closed(
+    tmp_path: Path, lane: MakeLane
+) -> None:
     """A port that the new wsproxy.toml does not name refuses; it would hang, as nobody takes what waits there."""
     one = lane("one")
     async with (
@@ -210,7 +197,7 @@ async def test_admin_port_that_is_not_wanted_any_more_is_closed(tmp_path: Path, 
 
 
 async def test_metrics_go_on_and_no_end_of_a_worker_counts_as_a_death(
-    tmp_path: Path, lane: Make
+    tmp_path: Path, lane: MakeLane
 ) -> None:
     """Counters of Prometheus hold over both programs, three times: rows of the first one are used again by the third."""
     one = lane("one")
@@ -241,7 +228,7 @@ async def test_metrics_go_on_and_no_end_of_a_worker_counts_as_a_death(
         assert await count("open_client_connections") == 0
 
 
-async def test_idle_connection_ends_behind_its_next_answer(tmp_path: Path, lane: Make) -> None:
+async def test_idle_connection_ends_behind_its_next_answer(tmp_path: Path, lane: MakeLane) -> None:
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
         async with (
@@ -257,7 +244,7 @@ async def test_idle_connection_ends_behind_its_next_answer(tmp_path: Path, lane:
             assert not (await client.ask(get("/one/d"))).closes
 
 
-async def test_tunnels_live_on_and_end_one_after_the_other(tmp_path: Path, lane: Make) -> None:
+async def test_tunnels_live_on_and_end_one_after_the_other(tmp_path: Path, lane: MakeLane) -> None:
     one = lane("one")
     async with upgrading(tmp_path, [one], workers=1) as made:
         # What the new program reads holds for the old one.
@@ -282,7 +269,7 @@ async def test_tunnels_live_on_and_end_one_after_the_other(tmp_path: Path, lane:
             client.sock.close()
 
 
-async def test_request_that_takes_too_long_is_cut(tmp_path: Path, lane: Make) -> None:
+async def test_request_that_takes_too_long_is_cut(tmp_path: Path, lane: MakeLane) -> None:
     one = lane("one")
     async with (
         upgrading(tmp_path, [one], workers=1) as made,
@@ -300,7 +287,7 @@ async def test_request_that_takes_too_long_is_cut(tmp_path: Path, lane: Make) ->
         assert await made.in_flight() == {"one/s0": 0}
 
 
-async def test_what_is_known_of_servers_stays(tmp_path: Path, lane: Make) -> None:
+async def test_what_is_known_of_servers_stays(tmp_path: Path, lane: MakeLane) -> None:
     """A mark, an operator's drain with its reason, another weight, counts, and what became of reloads."""
     one = lane("one", 3, attributes='RetryInterval="3600"')
     one.members[2].origin.refuse()
@@ -345,7 +332,7 @@ async def is_marked(ask_admin: Callable[..., object]) -> bool:
     return bool(answer["servers"][2]["marked_down"])
 
 
-async def test_limit_of_a_server_holds_over_both_programs(tmp_path: Path, lane: Make) -> None:
+async def test_limit_of_a_server_holds_over_both_programs(tmp_path: Path, lane: MakeLane) -> None:
     """A place that the old program's request has is nobody's until it ends; who waits in the queue gets it then."""
     one = lane("one", server='MaxConnections="1"')
     async with (
@@ -367,7 +354,7 @@ async def test_limit_of_a_server_holds_over_both_programs(tmp_path: Path, lane: 
                 assert (await new.answer()).status == 200
 
 
-async def test_other_settings_are_taken_over(tmp_path: Path, lane: Make) -> None:
+async def test_other_settings_are_taken_over(tmp_path: Path, lane: MakeLane) -> None:
     """More workers, then fewer, under load; a listener that comes and one that goes; http://... of the others stays."""
     one = lane("one")
     settings = 'workers = 2\n[[listener]]\naddress = "127.0.0.1:0"\n'
@@ -400,7 +387,7 @@ async def test_other_settings_are_taken_over(tmp_path: Path, lane: Make) -> None
         assert load.failed == []
 
 
-async def test_what_cannot_be_used_changes_nothing(tmp_path: Path, lane: Make) -> None:
+async def test_what_cannot_be_used_changes_nothing(tmp_path: Path, lane: MakeLane) -> None:
     """The old program goes on, says why, and reloads as before."""
     one, two = lane("one"), lane("two")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
@@ -424,7 +411,7 @@ async def test_what_cannot_be_used_changes_nothing(tmp_path: Path, lane: Make) -
         assert load.failed == []
 
 
-async def test_command_says_what_became_of_it(tmp_path: Path, lane: Make) -> None:
+async def test_command_says_what_became_of_it(tmp_path: Path, lane: MakeLane) -> None:
     one = lane("one")
     async with upgrading(tmp_path, [one]) as made:
         code, out, err = await command(made.socket)
@@ -449,7 +436,7 @@ async def command(socket: Path) -> tuple[int | None, str, str]:
     return made.returncode, out.decode(), err.decode()
 
 
-async def test_program_that_is_installed_by_now_takes_over(tmp_path: Path, lane: Make) -> None:
+async def test_program_that_is_installed_by_now_takes_over(tmp_path: Path, lane: MakeLane) -> None:
     """A script is started as such: behind a link that leads elsewhere now, with the interpreter that its first line names."""
     one = lane("one")
     xml = write(tmp_path / "plugin-cfg.xml", f"<Config>{one.xml()}</Config>")
@@ -478,7 +465,7 @@ async def test_program_that_is_installed_by_now_takes_over(tmp_path: Path, lane:
             await end(new)
 
 
-async def test_state_of_another_version_begins_anew(tmp_path: Path, lane: Make) -> None:
+async def test_state_of_another_version_begins_anew(tmp_path: Path, lane: MakeLane) -> None:
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
         await made.ask("POST", "/v1/set", b'{"target": "one/s0", "weight": 7}')
@@ -502,7 +489,7 @@ def spoil_layout(pid: int) -> None:
     raise AssertionError("no shared state")
 
 
-async def test_stop_ends_all_programs(tmp_path: Path, lane: Make) -> None:
+async def test_stop_ends_all_programs(tmp_path: Path, lane: MakeLane) -> None:
     """SIGTERM to the new one, while a tunnel keeps the old one: that gets shutdown_s and no more."""
     one = lane("one")
     settings = "[timeouts]\nshutdown_s = 0.5\n"
@@ -520,7 +507,7 @@ async def test_stop_ends_all_programs(tmp_path: Path, lane: Make) -> None:
 
 
 async def test_signal_to_stop_while_the_new_one_begins_ends_both(
-    tmp_path: Path, lane: Make
+    tmp_path: Path, lane: MakeLane
 ) -> None:
     one = lane("one")
     async with upgrading(tmp_path, [one]) as made:
@@ -535,7 +522,7 @@ async def test_signal_to_stop_while_the_new_one_begins_ends_both(
 
 
 async def test_a_program_that_runs_loads_no_code_that_was_installed_since(
-    tmp_path: Path, lane: Make
+    tmp_path: Path, lane: MakeLane
 ) -> None:
     """
     As between `pip install` and `wsproxy upgrade`: what is imported for the first time then would be the other version's.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,26 +14,10 @@ import pytest
 from tests.support.client import Client, ask, get
 from tests.support.origin import OK, keep_answering
 from tests.support.process import WAIT_S
-from tests.support.proxy import Lane, processes_of
-from tests.support.proxy import lane as make_lane
+from tests.support.proxy import Lane, MakeLane, processes_of
 from tests.support.upgrading import Load, Upgrading, begin, status_of, upgrading
 
-Make = Callable[[str], Lane]
 WORKER = r"wsproxy-\d+"
-
-
-@pytest.fixture
-def lane() -> Iterator[Make]:
-    """Makes lanes, whose servers end with the test."""
-    made: list[Lane] = []
-
-    def make(name: str) -> Lane:
-        made.append(make_lane(name))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.origin.close()
 
 
 def load_on(made: Upgrading) -> Load:
@@ -58,7 +41,7 @@ async def empty(made: Upgrading) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_new_program_killed_before_it_is_ready(tmp_path: Path, lane: Make) -> None:
+async def test_new_program_killed_before_it_is_ready(tmp_path: Path, lane: MakeLane) -> None:
     """With its first worker there already; the old one goes on, and the next attempt succeeds."""
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
@@ -83,7 +66,7 @@ async def test_new_program_killed_before_it_is_ready(tmp_path: Path, lane: Make)
 
 
 async def test_new_program_killed_behind_its_word_that_it_is_ready(
-    tmp_path: Path, lane: Make
+    tmp_path: Path, lane: MakeLane
 ) -> None:
     """The old one, which hears of both at once, goes on: it must not retire for a program that is not there."""
     one = lane("one")
@@ -123,10 +106,10 @@ def count_pipes(pid: int) -> int:
 
 
 async def test_what_a_killed_program_wrote_of_servers_is_written_again(
-    tmp_path: Path, lane: Make
+    tmp_path: Path, lane: MakeLane
 ) -> None:
     """Weights of a plugin-cfg.xml that only the new program has read; the next reload takes them over."""
-    one = make_lane("one", 2)
+    one = lane("one", 2)
     one.members[0].attributes += ' LoadBalanceWeight="2"'
     one.members[1].attributes += ' LoadBalanceWeight="3"'
     async with upgrading(tmp_path, [one], settings='[reload]\nwatch = "off"\n') as made:
@@ -155,7 +138,7 @@ async def weights(made: Upgrading, wanted: list[int]) -> list[int]:
     return found
 
 
-async def test_new_program_stopped_for_a_while(tmp_path: Path, lane: Make) -> None:
+async def test_new_program_stopped_for_a_while(tmp_path: Path, lane: MakeLane) -> None:
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
         load = load_on(made)
@@ -171,7 +154,7 @@ async def test_new_program_stopped_for_a_while(tmp_path: Path, lane: Make) -> No
         assert load.failed == []
 
 
-async def test_worker_of_the_new_program_killed(tmp_path: Path, lane: Make) -> None:
+async def test_worker_of_the_new_program_killed(tmp_path: Path, lane: MakeLane) -> None:
     """It is started again, and the upgrade goes on."""
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
@@ -182,7 +165,9 @@ async def test_worker_of_the_new_program_killed(tmp_path: Path, lane: Make) -> N
         assert (await ask(made.proxy.port, get("/one/a"))).status == 200
 
 
-async def test_old_supervisor_killed_while_the_new_one_begins(tmp_path: Path, lane: Make) -> None:
+async def test_old_supervisor_killed_while_the_new_one_begins(
+    tmp_path: Path, lane: MakeLane
+) -> None:
     """The new one takes over; the old workers finish what they have, and that is given back where they do not."""
     one = lane("one")
     async with (
@@ -211,7 +196,9 @@ async def test_old_supervisor_killed_while_the_new_one_begins(tmp_path: Path, la
         assert not [line for line in made.proxy.lines if "Traceback" in line]
 
 
-async def test_old_supervisor_killed_while_its_workers_finish(tmp_path: Path, lane: Make) -> None:
+async def test_old_supervisor_killed_while_its_workers_finish(
+    tmp_path: Path, lane: MakeLane
+) -> None:
     one = lane("one")
     async with (
         _Killed(tmp_path, one) as made,
@@ -232,7 +219,7 @@ async def test_old_supervisor_killed_while_its_workers_finish(tmp_path: Path, la
         await empty(made)
 
 
-async def test_old_supervisor_stopped_for_a_while(tmp_path: Path, lane: Make) -> None:
+async def test_old_supervisor_stopped_for_a_while(tmp_path: Path, lane: MakeLane) -> None:
     """Both programs serve meanwhile."""
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
@@ -250,7 +237,7 @@ async def test_old_supervisor_stopped_for_a_while(tmp_path: Path, lane: Make) ->
         assert load.failed == []
 
 
-async def test_old_worker_killed_while_it_finishes(tmp_path: Path, lane: Make) -> None:
+async def test_old_worker_killed_while_it_finishes(tmp_path: Path, lane: MakeLane) -> None:
     one = lane("one")
     async with upgrading(tmp_path, [one], workers=1) as made:
         made.proxy.expected += ["was killed by SIGKILL, 1 requests in flight"]
@@ -264,7 +251,7 @@ async def test_old_worker_killed_while_it_finishes(tmp_path: Path, lane: Make) -
             await empty(made)
 
 
-async def test_old_worker_stopped_during_the_upgrade(tmp_path: Path, lane: Make) -> None:
+async def test_old_worker_stopped_during_the_upgrade(tmp_path: Path, lane: MakeLane) -> None:
     """It hears of it when it goes on, and its client gets an answer."""
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one], workers=1) as made:
@@ -283,7 +270,7 @@ async def test_old_worker_stopped_during_the_upgrade(tmp_path: Path, lane: Make)
         await made.gone(made.proxy.pid)
 
 
-async def test_admin_process_killed_during_the_upgrade(tmp_path: Path, lane: Make) -> None:
+async def test_admin_process_killed_during_the_upgrade(tmp_path: Path, lane: MakeLane) -> None:
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
         made.proxy.expected += ["admin process .* was killed by SIGKILL"]
@@ -299,7 +286,7 @@ async def test_admin_process_killed_during_the_upgrade(tmp_path: Path, lane: Mak
 
 
 async def test_admin_process_killed_and_started_again_during_the_upgrade(
-    tmp_path: Path, lane: Make
+    tmp_path: Path, lane: MakeLane
 ) -> None:
     """The one that has not asked leaves, too: it would go on answering for the old program as long as that has a request."""
     one = lane("one")
@@ -332,7 +319,7 @@ async def test_admin_process_killed_and_started_again_during_the_upgrade(
         assert (await client.answer()).status == 200
 
 
-async def test_loader_killed_and_stopped_before_the_upgrade(tmp_path: Path, lane: Make) -> None:
+async def test_loader_killed_and_stopped_before_the_upgrade(tmp_path: Path, lane: MakeLane) -> None:
     """Who does not end in time is ended."""
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:

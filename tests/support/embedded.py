@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.macro.processes import free_ports
 from tests.support.java import JVM_OPTIONS, Jvm, compile_java, tool
 from tests.support.maven import copy_jars, kept
+from tests.support.pair import Pair
 
 ARTIFACTS = (
     "org.eclipse.jetty.ee10:jetty-ee10-servlet:12.1.8",
@@ -22,45 +22,13 @@ ARTIFACTS = (
     "com.h2database:h2:2.4.240",
 )
 CLUSTER = "jetty"
-HOST = "shop.example:9080"
 NAMES = ("j1", "j2")  # of servers, and their worker names
 
-PLUGIN_CFG = """<Config>
-  <VirtualHostGroup Name="hosts"><VirtualHost Name="*:9080"/></VirtualHostGroup>
-  <ServerCluster Name="{cluster}" LoadBalance="Round Robin" RetryInterval="1">
-    {servers}
-    <PrimaryServers>{names}</PrimaryServers>
-  </ServerCluster>
-  <UriGroup Name="uris">
-    <Uri Name="/app/*"/>
-    <Uri Name="/spring/*" AffinityCookie="SESSION"/>
-  </UriGroup>
-  <Route ServerCluster="{cluster}" UriGroup="uris" VirtualHostGroup="hosts"/>
-</Config>
-"""
-
-
-@dataclass(slots=True)
-class JettyPair:
-    """Running Jettys by their worker names."""
-
-    members: dict[str, Jvm]
-    ports: dict[str, int]
-
-    def plugin_cfg(self, file: Path, clone_ids: dict[str, str]) -> Path:
-        """A file for wsproxy with these CloneIDs."""
-        servers = "".join(
-            f'<Server Name="{name}" CloneID="{clone_ids[name]}">'
-            f'<Transport Hostname="127.0.0.1" Port="{port}" Protocol="http"/></Server>'
-            for name, port in self.ports.items()
-        )
-        names = "".join(f'<Server Name="{name}"/>' for name in self.ports)
-        file.write_text(PLUGIN_CFG.format(cluster=CLUSTER, servers=servers, names=names))
-        return file
+URIS = '<Uri Name="/app/*"/><Uri Name="/spring/*" AffinityCookie="SESSION"/>'
 
 
 @asynccontextmanager
-async def jetty_pair(folder: Path) -> AsyncIterator[JettyPair]:
+async def jetty_pair(folder: Path) -> AsyncIterator[Pair]:
     """
     Jettys j1 and j2 and the database of their Spring Sessions, killed in the end.
 
@@ -87,7 +55,7 @@ async def jetty_pair(folder: Path) -> AsyncIterator[JettyPair]:
     try:
         await database.start()
         await asyncio.gather(*(each.start() for each in members.values()))
-        yield JettyPair(members, dict(zip(NAMES, ports, strict=True)))
+        yield Pair(CLUSTER, URIS, members, dict(zip(NAMES, ports, strict=True)))
     finally:
         for each in (*members.values(), database):
             await each.kill()

@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +88,9 @@ def lane(name: str, members: int = 1, attributes: str = "", server: str = "") ->
         ],
         attributes,
     )
+
+
+MakeLane = Callable[..., Lane]
 
 
 @dataclass(slots=True)

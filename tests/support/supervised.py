@@ -27,8 +27,7 @@ from wsproxy.config.model import Config
 from wsproxy.config.settings import Settings, TimeoutSettings
 from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.config.settings_process import ProcessSettings
-from wsproxy.dataplane.context import BoundListener, WorkerContext
-from wsproxy.process.listeners import LISTEN_BACKLOG
+from wsproxy.dataplane.context import BACKLOG, BoundListener, WorkerContext
 from wsproxy.process.log_pipe import LogPipe
 from wsproxy.process.logs import set_up_logging
 from wsproxy.process.start import run_proxy
@@ -84,7 +83,7 @@ async def _serve(listeners: tuple[BoundListener, ...], on_ready: OnReady) -> Non
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     servers = [
-        await asyncio.start_server(on_client, sock=bound.sock, backlog=LISTEN_BACKLOG)
+        await asyncio.start_server(on_client, sock=bound.sock, backlog=BACKLOG)
         for bound in listeners
     ]
     on_ready()

@@ -10,19 +10,18 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.macro.processes import free_ports
 from bench.macro.programs import MissingProgramsError, Program, ensure
 from tests.support.java import JVM_OPTIONS, Jvm, NotHereError, build_app, tool
+from tests.support.pair import Pair
 
 HOME = Path("/usr/share/tomcat10")
 # Not the package tomcat10: that one also starts a service.
 TOMCAT = Program("tomcat10", (str(HOME / "bin" / "catalina.sh"),), "tomcat10-common", ("version",))
 SERVLET_API = HOME / "lib" / "servlet-api.jar"
 CLUSTER = "tomcat"
-HOST = "shop.example:9080"
 
 SERVER_XML = """<Server port="-1">
   <Service name="Catalina">
@@ -37,39 +36,11 @@ SERVER_XML = """<Server port="-1">
   </Service>
 </Server>
 """
-PLUGIN_CFG = """<Config>
-  <VirtualHostGroup Name="hosts"><VirtualHost Name="*:9080"/></VirtualHostGroup>
-  <ServerCluster Name="{cluster}" LoadBalance="Round Robin" RetryInterval="1">
-    {servers}
-    <PrimaryServers>{names}</PrimaryServers>
-  </ServerCluster>
-  <UriGroup Name="uris"><Uri Name="/app/*" AffinityCookie="JSESSIONID" AffinityURLIdentifier="jsessionid"/></UriGroup>
-  <Route ServerCluster="{cluster}" UriGroup="uris" VirtualHostGroup="hosts"/>
-</Config>
-"""
-
-
-@dataclass(slots=True)
-class TomcatPair:
-    """Running Tomcats by their jvmRoute."""
-
-    members: dict[str, Jvm]
-    ports: dict[str, int]
-
-    def plugin_cfg(self, file: Path, clone_ids: dict[str, str]) -> Path:
-        """A file for wsproxy with these CloneIDs."""
-        servers = "".join(
-            f'<Server Name="{name}" CloneID="{clone_ids[name]}">'
-            f'<Transport Hostname="127.0.0.1" Port="{port}" Protocol="http"/></Server>'
-            for name, port in self.ports.items()
-        )
-        names = "".join(f'<Server Name="{name}"/>' for name in self.ports)
-        file.write_text(PLUGIN_CFG.format(cluster=CLUSTER, servers=servers, names=names))
-        return file
+URIS = '<Uri Name="/app/*" AffinityCookie="JSESSIONID" AffinityURLIdentifier="jsessionid"/>'
 
 
 @asynccontextmanager
-async def tomcat_pair(folder: Path) -> AsyncIterator[TomcatPair]:
+async def tomcat_pair(folder: Path) -> AsyncIterator[Pair]:
     """
     Tomcats t1 and t2, killed in the end.
 
@@ -99,7 +70,7 @@ async def tomcat_pair(folder: Path) -> AsyncIterator[TomcatPair]:
         )
     try:
         await asyncio.gather(*(each.start() for each in members.values()))
-        yield TomcatPair(members, ports)
+        yield Pair(CLUSTER, URIS, members, ports)
     finally:
         for jvm in members.values():
             await jvm.kill()

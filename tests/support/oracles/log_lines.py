@@ -24,7 +24,6 @@ REST = re.compile(
     rb"[ \t]*(?P<job>[^ \t/]{0,63}/[^ \t]*[ \t]+)?(?P<pid>[0-9A-Fa-f]{1,16})[ \t]+(?P<tid>[0-9A-Fa-f]{1,16})[ \t]+"
     rb"-[ \t]*(?P<level>[A-Z]{1,16}):[ \t]?"
 )
-JOB_LENGTH = 64
 Record = tuple[int, int, int, int, bytes]  # time_us, pid, tid, level, text
 
 
