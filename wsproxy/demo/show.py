@@ -30,9 +30,8 @@ from wsproxy.demo.lifeline import start_child
 from wsproxy.demo.sessions import COOKIE_NAME
 from wsproxy.errors import StartError, WsproxyError
 
-PROXY_START_S = (
-    30.0  # it answers after a second; this is for a machine that is busy with other things
-)
+# It answers after a second; this is for a machine that is busy with other things (see START_S of the app servers).
+PROXY_START_S = 60.0
 PROXY_STOP_S = (
     5.0  # for running requests after SIGTERM; then a second one, which does not wait for them
 )
