@@ -16,13 +16,14 @@ from pathlib import Path
 from bench.macro import cputime, programs, render, tls, traffic, verify
 from bench.macro.echo_origin import echo_origin
 from bench.macro.machine import Cores
-from bench.macro.processes import Service, StartError, free_ports, running
+from bench.macro.processes import Service, StartError, running
 from bench.macro.programs import Program
 from bench.macro.proxies import Proxy
 from bench.macro.render import Addresses
 from bench.macro.results import Failure
 from bench.macro.scenarios import Scenario
 from bench.macro.tls import Certificate, CertificateError
+from wsproxy.demo.ports import free_ports
 
 TMPFS = Path("/dev/shm")
 NO_TICKETS = "openssl.cnf"

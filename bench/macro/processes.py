@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -28,9 +27,6 @@ POLL_S = 0.02
 
 class StartError(Exception):
     """A program ended, or did not listen in time; carries the end of what it printed."""
-
-
-LOWEST_PORT = 15000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +50,6 @@ class Service:
     def log_tail(self) -> str:
         """The end of what it printed, on one line."""
         return " | ".join(self.log.read_text(errors="replace").strip().splitlines()[-5:])
-
-
-def free_ports(count: int) -> list[int]:
-    """
-    Ports that nobody has, all different.
-
-    Not of those that the system gives to connections (``ip_local_port_range``): whoever connects next could get one before it
-    is listened on. Not ending in 443, which wsproxy takes for TLS.
-    """
-    first_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    untaken = [port for port in range(LOWEST_PORT, first_given) if port % 1000 != 443]
-    found: list[int] = []
-    for port in random.sample(untaken, len(untaken)):
-        if len(found) == count:
-            break
-        with contextlib.suppress(OSError), socket.socket() as sock:
-            sock.bind(("", port))
-            found.append(port)
-    return found
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tests.support.client import Client, ask, get, request
 from tests.support.command import run_command
 from tests.support.logfiles import lines_of, lines_with
 from tests.support.origin import answering, keep_answering
-from tests.support.process import WAIT_S
+from tests.support.process import COMMAND_S, WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 from tests.support.tls_pipe import TlsClient, client_context
 from wsproxy.config.access_format import DEFAULT, JSON_FIELDS
@@ -446,7 +446,7 @@ async def test_what_cannot_be_written_is_said_at_start(
             *(sys.executable, "-P", "-m", "wsproxy", "run", str(tmp_path / "plugin-cfg.xml")),
             *("--settings", str(tmp_path / "wsproxy.toml"), "--listen", "127.0.0.1:0"),
         ],
-        capture_output=True, text=True, check=False, timeout=WAIT_S,
+        capture_output=True, text=True, check=False, timeout=COMMAND_S,
     )  # fmt: skip
     assert ended.returncode != 0
     assert re.search(message, ended.stderr), ended.stderr

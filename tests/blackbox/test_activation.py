@@ -17,14 +17,9 @@ from tests.support.process import WAIT_S, watched_process
 from tests.support.proxy import Lane, proxy_process
 from tests.support.proxy import lane as make_lane
 from tests.support.upgrading import Load, upgrading
+from wsproxy.demo.ports import free_ports
 
 HOST = "127.0.0.77"  # that no other test listens on
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
 
 
 def activated(*wanted: str) -> tuple[str, ...]:
@@ -40,7 +35,7 @@ def one() -> Iterator[Lane]:
 
 async def test_sockets_of_systemd_are_used_and_passed_on(tmp_path: Path, one: Lane) -> None:
     """Two named ones, shared by two workers; an upgrade under load passes them on, and nobody opens another one."""
-    ports = [free_port(), free_port()]
+    ports = free_ports(2, HOST)
     settings = "".join(f'[[listener]]\naddress = "{HOST}:{port}"\n' for port in ports)
     prefix = activated(f"{HOST}:{ports[0]}=web", f"{HOST}:{ports[1]}=more")
     async with (
@@ -69,7 +64,7 @@ def listening(port: int) -> int:
 
 
 async def test_socket_that_no_listener_names_is_told_of(tmp_path: Path, one: Lane) -> None:
-    port, other = free_port(), free_port()
+    port, other = free_ports(2, HOST)
     settings = f'[[listener]]\naddress = "{HOST}:{port}"\n'
     prefix = activated(f"{HOST}:{port}", f"{HOST}:{other}=stray")
     async with upgrading(tmp_path, [one], settings=settings, listen=None, prefix=prefix) as made:
@@ -82,7 +77,7 @@ async def test_socket_that_no_listener_names_is_told_of(tmp_path: Path, one: Lan
 
 async def test_ports_of_virtual_hosts_are_those_of_systemd(tmp_path: Path) -> None:
     """Without a listener of our own: as plugin-cfg.xml says, on the socket that is there."""
-    port = free_port()
+    (port,) = free_ports(1, HOST)
     xml = tmp_path / "plugin-cfg.xml"
     xml.write_text(
         f'<Config><VirtualHostGroup Name="v"><VirtualHost Name="*:{port}"/></VirtualHostGroup>'
@@ -105,7 +100,7 @@ async def test_what_is_no_listening_socket_is_refused(tmp_path: Path) -> None:
     xml = tmp_path / "plugin-cfg.xml"
     xml.write_text("<Config/>")
     arguments = (
-        *activated(f"{HOST}:{free_port()}=datagram")[1:],
+        *activated(f"{HOST}:{free_ports(1, HOST)[0]}=datagram")[1:],
         sys.executable,
         "-m",
         "wsproxy",

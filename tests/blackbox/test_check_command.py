@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import run_command
+from tests.support.process import COMMAND_S
 from wsproxy.config.schema import schema_text
 
 CLEAN = """<Config>
@@ -26,7 +27,7 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
         [sys.executable, "-m", "wsproxy", "check", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=COMMAND_S,
         check=False,
         env={**os.environ, **environment},
     )
@@ -155,7 +156,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
         assert process.stdout.readline().startswith(b"error")
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
-        process.wait(timeout=60)
+        process.wait(timeout=COMMAND_S)
 
 
 def test_what_is_ignored_is_counted_and_weighs_nothing(written: dict[str, Path]) -> None:

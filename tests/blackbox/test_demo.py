@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.demo_cluster import Client, ask, started_cluster
 from tests.support.demo_command import GUIDE_END, read_line, started_demo
-from tests.support.process import WAIT_S, wait_for_end
+from tests.support.process import COMMAND_S, WAIT_S, wait_for_end
 from wsproxy.demo.cluster import DemoCluster, ServerSpec
 from wsproxy.errors import StartError
 
@@ -204,7 +204,7 @@ def test_the_demo_offers_another_port_when_its_own_is_taken(tmp_path: Path) -> N
             [sys.executable, "-m", "wsproxy", "demo", "--listen", f"127.0.0.1:{port}"],
             capture_output=True,
             text=True,
-            timeout=WAIT_S,
+            timeout=COMMAND_S,
             env={**os.environ, "TMPDIR": str(tmp_path)},
             check=False,
         )
@@ -219,7 +219,7 @@ def test_an_address_without_a_port_is_refused() -> None:
         [sys.executable, "-m", "wsproxy", "demo", "--listen", "localhost"],
         capture_output=True,
         text=True,
-        timeout=WAIT_S,
+        timeout=COMMAND_S,
         check=False,
     )
     assert done.returncode == 2

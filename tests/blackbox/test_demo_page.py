@@ -12,7 +12,7 @@ import pytest
 from tests.support.chromium import CHROMIUM, open_page
 from tests.support.demo_cluster import Client, ask
 from tests.support.demo_command import guided_demo, read_line
-from tests.support.process import WAIT_S
+from tests.support.process import COMMAND_S
 
 OWN = {"X-Demo": "1"}
 EXPLAIN = {"X-Wsproxy-Explain": "1"}
@@ -129,7 +129,7 @@ def test_commands_of_the_guide_can_be_pasted(demo: Demo, name: str, says: str) -
         ["sh", "-c", demo.command(name)],
         capture_output=True,
         text=True,
-        timeout=WAIT_S,
+        timeout=COMMAND_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

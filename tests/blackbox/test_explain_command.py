@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from tests.support.process import COMMAND_S
 from wsproxy.admin.messages import ErrorAnswer, ExplainAnswer, Status, WorkerStatus
 from wsproxy.cli.explain import Live, LiveExplanation, explain
 from wsproxy.dataplane.explained import AFFINITY, REQUEST_ID, ROUTE, RULE, SCORE, SERVER, TRIES
@@ -232,7 +233,7 @@ def test_tree_for_people(config: str) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=COMMAND_S,
         env={"PYTHONIOENCODING": "utf-8"},
     )
     lines = [re.sub(r"^[\s│├└─]*", "", line) for line in done.stdout.splitlines()]

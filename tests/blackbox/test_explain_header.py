@@ -17,6 +17,7 @@ import pytest_asyncio
 from tests.support.client import Answer, Client, ask, get, request
 from tests.support.origin import Origin, OriginConnection, keep_answering
 from tests.support.plugin_log import PluginLog
+from tests.support.process import COMMAND_S
 from tests.support.proxy import Lane, Member, Proxy, lane, running_proxy
 from wsproxy.logs.messages import Code
 
@@ -378,7 +379,7 @@ async def test_log_of_requests_that_ask_replays_without_a_difference(tmp_path: P
         ],
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=COMMAND_S,
     )
     assert done.returncode == 0, done.stdout
 
@@ -410,7 +411,7 @@ async def test_replay_against_compares_servers(tmp_path: Path) -> None:
             ],
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=COMMAND_S,
         )
     found = [json.loads(line) for line in done.stdout.splitlines()]
     answers = [each for each in found if each["type"] == "answer"]

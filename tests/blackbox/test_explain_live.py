@@ -24,7 +24,7 @@ from tests.support.admin import talk
 from tests.support.client import ask, get
 from tests.support.forks import start_child, wait_for
 from tests.support.origin import OriginConnection, keep_answering
-from tests.support.process import WAIT_S, wait_for_end, watched_process
+from tests.support.process import COMMAND_S, WAIT_S, wait_for_end, watched_process
 from tests.support.proxy import Lane, Proxy, lane, processes_of, running_proxy
 from wsproxy.admin.messages import MOST_BODY_BYTES
 
@@ -77,7 +77,7 @@ async def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=COMMAND_S,
         env={**os.environ, **(env or {})},
     )
     assert done.returncode == code, done.stdout + done.stderr

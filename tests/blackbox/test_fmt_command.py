@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import run_command
+from tests.support.process import COMMAND_S
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 CANONICAL = f"""{HEAD}<Config>
@@ -145,7 +146,7 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(loose: Path) -> None:
         ["/bin/sh", "-c", command, sys.executable, loose],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=COMMAND_S,
         check=False,
     )
     assert done.returncode == 2

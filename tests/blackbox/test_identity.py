@@ -21,6 +21,7 @@ from tests.support.certificates import Authority
 from tests.support.client import ask, get
 from tests.support.logfiles import lines_with
 from tests.support.origin import keep_answering
+from tests.support.process import COMMAND_S
 from tests.support.proxy import Lane, processes_of, proxy_process, running_proxy
 from tests.support.proxy import lane as make_lane
 from tests.support.upgrading import upgrading
@@ -71,7 +72,7 @@ pytestmark = pytest.mark.skipif(
 
 def wsproxy(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = (PYTHON, "-P", "-m", "wsproxy", *arguments)
-    return subprocess.run(command, env={**os.environ, **ENV}, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    return subprocess.run(command, env={**os.environ, **ENV}, capture_output=True, text=True, timeout=COMMAND_S, check=False)  # fmt: skip
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-BUILD_S = 90  # one run of setup.py, which compiles Cython to C for the list of sources
+BUILD_S = 240  # one run of setup.py, which compiles Cython to C for the list of sources: beside eight busy processes minutes
 
 
 # What only git wants.

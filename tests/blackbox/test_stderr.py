@@ -23,6 +23,7 @@ import pytest
 
 from tests.support.process import WAIT_S, wait_for_end
 from tests.support.proxy import processes_of
+from wsproxy.demo.ports import free_ports
 
 CONFIG = """<Config><ServerCluster Name="c" Unknown="warned of"><Server Name="s">
 <Transport Hostname="127.0.0.1" Port="9"/></Server></ServerCluster>
@@ -36,13 +37,6 @@ def config(tmp_path: Path) -> Path:
     file = tmp_path / "plugin-cfg.xml"
     file.write_text(CONFIG)
     return file
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @dataclass(slots=True)
@@ -90,7 +84,7 @@ class Quiet:
 
 @asynccontextmanager
 async def quiet_proxy(config: Path, stderr: int | None, *command: str) -> AsyncIterator[Quiet]:
-    port = free_port()
+    (port,) = free_ports(1)
     process = subprocess.Popen(  # noqa: ASYNC220  # nobody reads what it says
         [
             *command,

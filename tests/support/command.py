@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.process import COMMAND_S
+
 
 def run_command(
     command: str, *arguments: str | Path, stdin: bytes = b""
@@ -16,7 +18,7 @@ def run_command(
         [sys.executable, "-m", "wsproxy", command, *map(str, arguments)],
         capture_output=True,
         input=stdin,
-        timeout=60,
+        timeout=COMMAND_S,
         check=False,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )

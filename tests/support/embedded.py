@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench.macro.processes import free_ports
 from tests.support.java import JVM_OPTIONS, Jvm, compile_java, tool
 from tests.support.maven import copy_jars, kept
 from tests.support.pair import Pair
+from wsproxy.demo.ports import free_ports
 
 ARTIFACTS = (
     "org.eclipse.jetty.ee10:jetty-ee10-servlet:12.1.8",

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.macro.processes import free_ports
 from tests.support.java import JVM_OPTIONS, Jvm, build_app, tool
 from tests.support.maven import copy_jars, kept, run_maven
+from wsproxy.demo.ports import free_ports
 
 LIBERTY = "io.openliberty:openliberty-runtime:25.0.0.6:zip"
 # Compiler and database are versions that run on Java 17 with this Liberty.

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 WAIT_S = 30.0  # for what must happen; generous, because two CPUs are shared
+# For a whole command, from its start to its end. It does in a second what took half a minute beside eight busy processes and a build.
+COMMAND_S = 120.0
 # Who must not run into a limit does something this often within it: with two steps a busy machine makes it late.
 STEPS = 6
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.process import COMMAND_S
 from wsproxy.config.settings import Settings
 from wsproxy.config.settings_file import load_settings
 from wsproxy.process.hang import REPLACED_S
@@ -33,7 +34,7 @@ def section(file: Path, name: str) -> dict[str, str]:
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_service_is_confined() -> None:
     command = ("systemd-analyze", "security", "--offline=true", "--no-pager", SERVICE)
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=True)
     found = re.search(r"Overall exposure level for wsproxy.service: ([0-9.]+)", shown.stdout)
     assert found is not None
     assert float(found[1]) <= WORST
@@ -63,7 +64,7 @@ def test_rotation_is_understood(tmp_path: Path) -> None:
     config.write_text((PACKAGING / "etc" / "logrotate").read_text())
     config.chmod(0o644)
     command = (shutil.which("logrotate") or "", "--debug", "--state", tmp_path / "state", config)
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=True)
     assert "rotating pattern: /var/log/wsproxy/*.log" in shown.stderr
     assert "error" not in shown.stderr
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.support.process import COMMAND_S
 from wsproxy.cli.main import COMMANDS, main
 from wsproxy.config.settings_file import every_setting
 
@@ -22,7 +23,7 @@ CONTEXT = click.Context(main, info_name="wsproxy")
 def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As /usr/share."""
     folder = tmp_path_factory.mktemp("share")
-    subprocess.run((sys.executable, "-P", SCRIPT, folder), check=True, timeout=60)
+    subprocess.run((sys.executable, "-P", SCRIPT, folder), check=True, timeout=COMMAND_S)
     return folder
 
 
@@ -59,7 +60,7 @@ def test_page_has_each_setting(share: Path) -> None:
 def test_pages_are_what_man_can_show(share: Path, page: str) -> None:
     """Without a warning of groff but for words that are longer than a line."""
     command = ("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", share / "man" / page)
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=True)
     warnings = [line for line in shown.stderr.splitlines() if "can't break line" not in line]
     assert warnings == []
 
@@ -87,7 +88,7 @@ def _lines(shell: str, command: str) -> list[str]:
         env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=COMMAND_S,
         check=True,
     )
     return done.stdout.splitlines()
@@ -107,14 +108,14 @@ def test_zsh_takes_the_script(share: Path) -> None:
     script = share / "zsh/vendor-completions/_wsproxy"
     assert script.read_text().startswith("#compdef wsproxy")
     if shutil.which("zsh") is not None:
-        subprocess.run(("zsh", "-n", script), check=True, timeout=60)
+        subprocess.run(("zsh", "-n", script), check=True, timeout=COMMAND_S)
     environment = {"COMP_WORDS": "wsproxy run --l", "COMP_CWORD": "2", "_WSPROXY_COMPLETE": "zsh_complete"}  # fmt: skip
     done = subprocess.run(
         (Path(sys.executable).parent / "wsproxy",),
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=COMMAND_S,
         check=True,
     )
     assert done.stdout.splitlines()[:2] == ["plain", "--listen"]

@@ -27,6 +27,7 @@ from wsproxy.config.address import Address
 from wsproxy.demo.cluster import DemoCluster, DemoServer, describe_end, end_process, tail
 from wsproxy.demo.control import ORDER_SIGNAL, DemoState, Orders, ServerState, write_state
 from wsproxy.demo.lifeline import start_child
+from wsproxy.demo.ports import free_ports
 from wsproxy.demo.sessions import COOKIE_NAME
 from wsproxy.errors import StartError, WsproxyError
 
@@ -129,6 +130,8 @@ def choose_address(wanted: Address) -> Address:
     Raises:
         StartError: somebody listens there already.
     """
+    if wanted.port == 0 and (found := free_ports(1, wanted.host)):
+        return Address(wanted.host, found[0])
     family = socket.AF_INET6 if ":" in wanted.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(

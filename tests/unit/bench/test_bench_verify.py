@@ -24,15 +24,16 @@ from bench.macro.bed import cpu_time, running_bed
 from bench.macro.client import Answer, Client
 from bench.macro.machine import PROJECT, assign_cores
 from bench.macro.measure import duties, programs_needed
-from bench.macro.processes import StartError, free_ports, running
+from bench.macro.processes import StartError, running
 from bench.macro.programs import NGINX, OPENSSL, TASKSET, WRK, missing
 from bench.macro.proxies import OURS, PROXIES, choose
 from bench.macro.render import Addresses
 from bench.macro.scenarios import SCENARIOS, Scenario
 from bench.macro.verify import answer_complaints, check_echo
 from bench.macro.wrk import command, run_wrk
-from tests.support.process import WAIT_S
+from tests.support.process import COMMAND_S, WAIT_S
 from wsproxy.config.settings import ListenerSettings
+from wsproxy.demo.ports import free_ports
 
 PORT = 41004
 COOKIE = traffic.cookie(1, traffic.CLONE_IDS[0])
@@ -350,7 +351,7 @@ def test_smoke_run_of_other_scenarios_measures_and_ends_well(scenario: str) -> N
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=COMMAND_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -379,7 +380,7 @@ def test_smoke_run_measures_and_ends_well(proxy: str) -> None:
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=COMMAND_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

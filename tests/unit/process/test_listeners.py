@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.macro.processes import free_ports
 from wsproxy.config.address import Address
 from wsproxy.config.model import (
     Config,
@@ -24,6 +23,7 @@ from wsproxy.config.model import (
 )
 from wsproxy.config.settings import ListenerSettings, Settings
 from wsproxy.config.settings_file import LoadedSettings
+from wsproxy.demo.ports import free_ports
 from wsproxy.errors import StartError
 from wsproxy.process.listeners import (
     ListenerSet,
