@@ -207,7 +207,7 @@ class Gate:
 
     async def has(self, count: int) -> None:
         async with self.arrived:
-            await asyncio.wait_for(self.arrived.wait_for(lambda: self.running == count), 30)
+            await asyncio.wait_for(self.arrived.wait_for(lambda: self.running == count), WAIT_S)
 
 
 @WORKERS

@@ -25,6 +25,7 @@ from tests.support.client import Answer, Client, IncompleteError, get, request
 from tests.support.corpus import CORPUS
 from tests.support.flow import pull
 from tests.support.origin import OK, Origin, OriginConnection, answering, keep_answering
+from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Member, Proxy, lane, processes_of, running_proxy
 from tests.support.tls_pipe import TlsClient, TlsOrigin, client_context, server_context
 
@@ -139,7 +140,7 @@ def maps_of(pid: int) -> str:
 
 async def until(origin: Origin, count: int) -> None:
     """Waits until the server has so many connections open."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_S):
         while origin.accepted < count:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -376,7 +377,7 @@ async def test_logs_were_written(bed: Bed) -> None:
     """All of this went through http_plugin.log at Trace and through the access log; or the module tried nothing of them."""
     async with bed.plain.origin.serving(keep_answering):
         await bed.ask(get("/plain/last"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_S):
         while b"/plain/last" not in (bed.folder / "access.log").read_bytes():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert b"TRACE" in (bed.folder / "plugin.log").read_bytes()

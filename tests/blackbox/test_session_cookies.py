@@ -13,6 +13,7 @@ import pytest_asyncio
 from tests.support.certificates import Authority
 from tests.support.client import Answer, Client, ask, get, request
 from tests.support.origin import OK, OriginConnection, Script, answering, field, keep_answering
+from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 from tests.support.tls_pipe import TlsClient, client_context
 
@@ -268,7 +269,7 @@ async def test_session_moves_and_comes_back() -> None:
             assert answer.all(b"set-cookie") == []
             first.reopen()
             served = len(first.requests)
-            async with first.serving(keep_answering), asyncio.timeout(20):
+            async with first.serving(keep_answering), asyncio.timeout(WAIT_S):
                 while len(first.requests) == served:  # until RetryInterval is over
                     answer = await ask(proxy.port, get("/pair/x", f"Cookie: {value}"))
                     assert answer.status == 200

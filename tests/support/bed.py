@@ -17,7 +17,8 @@ from typing import Self
 
 from tests.support.metered import check_meters
 from tests.support.origin import listening_socket
-from tests.support.wire import WAIT_S, Wire, close_all
+from tests.support.process import WAIT_S
+from tests.support.wire import Wire, close_all
 from wsproxy._fast.net.poller import Door, Poller
 from wsproxy._fast.net.stream import Stream
 from wsproxy._fast.proxy.downstream import Downstream

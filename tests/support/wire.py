@@ -15,7 +15,7 @@ import struct
 from collections.abc import Awaitable
 from typing import TypeVar
 
-WAIT_S = 20.0  # for what must happen; generous, because two CPUs are shared
+from tests.support.process import WAIT_S
 
 T = TypeVar("T")
 

@@ -17,6 +17,7 @@ import pytest
 from tests.support.debugger import held
 from tests.support.forks import Child as Forked
 from tests.support.forks import start_child
+from tests.support.process import WAIT_S
 from wsproxy.process.child import Child
 from wsproxy.process.hang import ABORT_GRACE_S, EXCUSE_S, LOOK_S, SILENT_S, HangWatch
 from wsproxy.process.system import read_process
@@ -157,7 +158,7 @@ def test_who_spins_hangs(scene: Scene, caplog: pytest.LogCaptureFixture) -> None
     scene.hang_s = 1.0
     scene.start(spin)
     scene.run(LOOK_S)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_S
     while _used_s(scene.forked.pid) < 0.5 and time.monotonic() < deadline:
         time.sleep(0.02)
     scene.run(1.0)

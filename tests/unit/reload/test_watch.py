@@ -136,7 +136,7 @@ async def test_ends_though_a_change_is_told_in_that_moment(tmp_path: Path, turns
     for _ in range(turns):
         await asyncio.sleep(0)
     waiting.cancel()
-    await asyncio.wait({waiting}, timeout=1.0)
+    await asyncio.wait({waiting}, timeout=WAIT_S)
     assert waiting.cancelled()
 
 
