@@ -23,7 +23,6 @@ from typing import Any
 from tests.soak.board import Board
 from tests.soak.crowd import Crowd
 from tests.support.admin import ask_admin
-from tests.support.client import Client, get
 from tests.support.process import WAIT_S
 from tests.support.proxy import Proxy, processes_of, proxy_process, write
 from tests.support.upgrading import end
@@ -179,9 +178,9 @@ class Bed:
         found = 0
         async with asyncio.timeout(2 * WAIT_S):
             while found < 12:  # connections land on either worker by chance
-                async with await Client.connect(self.proxy.port) as client:
-                    answer = await client.ask(get(f"/marker-{self.marker}/x?id=m"))
-                found = found + 1 if answer.status == 200 else 0
+                if (status := await self.crowd.look(f"/marker-{self.marker}/x?id=m")) is None:
+                    continue
+                found = found + 1 if status == 200 else 0
                 if not found:
                     await asyncio.sleep(0.05)
 

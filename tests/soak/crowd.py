@@ -118,6 +118,18 @@ class Crowd:
         while self._busy:  # noqa: ASYNC110  # dozens of tasks
             await asyncio.sleep(0.02)
 
+    async def look(self, target: str) -> int | None:
+        """The status of the answer to one GET; None: its worker was killed. Any other end is a fault."""
+        if (line := await self._connect()) is None:
+            return None
+        try:
+            return (await self._ask(line, get(target), target)).status
+        except _EndError:
+            return None
+        finally:
+            self.lines.discard(line)
+            line.sock.close()
+
     async def walk(self) -> None:
         """One client, until the end."""
         while not self.is_over:
