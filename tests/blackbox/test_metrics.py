@@ -68,11 +68,11 @@ class Bed:
         while await self.total(name, **labels) != wanted:  # noqa: ASYNC110  # another process
             await asyncio.sleep(0.02)
 
-    async def run(self, *words: str) -> str:
+    async def run(self, *words: str, code: int = 0) -> str:
         done = await asyncio.to_thread(
             run_command, *words, "--socket", str(self.folder / "admin.sock")
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
 
@@ -159,6 +159,40 @@ async def test_counts_go_on_through_a_reload_and_end_with_their_server(tmp_path:
         await bed.until(1, "wsproxy_reloads_total", result="refused")
         assert await bed.total("wsproxy_reload_last_successful") == 0
         assert await bed.total("wsproxy_config_generation") == 2
+
+
+async def test_reloads_are_told_as_status_tells_them(tmp_path: Path) -> None:
+    """One count: in_use, refused and failed as ``status`` has them; a dry run, refused or not, is in neither."""
+
+    async def told(bed: Bed) -> tuple[dict[str, float], float]:
+        samples = await bed.samples()
+        rows = samples["wsproxy_reloads_total"].items()
+        found = {dict(labels)["result"]: count for labels, count in rows}
+        status = json.loads(await bed.run("status", "--json"))["reloads"]
+        assert status == {
+            "accepted": found["in_use"], "refused": found["refused"], "failed": found["failed"], "undone": 0,
+        }  # fmt: skip
+        return found, samples["wsproxy_reload_last_successful"][frozenset()]
+
+    async with running(tmp_path, lane("farm"), settings='[reload]\nwatch = "off"\n') as bed:
+        bed.proxy.expected.append("found|refused")
+        none = dict.fromkeys(("in_use", "unchanged", "refused", "failed"), 0)
+        assert await told(bed) == (none, 1)
+        file = tmp_path / "plugin-cfg.xml"
+        good = file.read_text()
+        file.write_text("<Config>")
+        await bed.run("reload", "--dry-run", code=1)
+        assert await told(bed) == (none, 1)
+        assert await bed.total("wsproxy_reload_last_attempt_timestamp_seconds") == 0
+        await bed.run("reload", code=1)
+        assert await told(bed) == ({**none, "refused": 1}, 0)
+        file.write_text(good.replace("<Config", '<Config RefreshInterval="77"', 1))
+        await bed.run("reload", "--dry-run")
+        assert await told(bed) == ({**none, "refused": 1}, 0)
+        await bed.run("reload")
+        await bed.run("reload")
+        await bed.run("rollback")
+        assert await told(bed) == ({**none, "in_use": 2, "unchanged": 1, "refused": 1}, 1)
 
 
 async def test_failures_retries_and_clients_that_left(tmp_path: Path) -> None:

@@ -294,13 +294,21 @@ async def test_what_is_known_of_servers_stays(tmp_path: Path, lane: MakeLane) ->
     async with (
         one.members[0].origin.serving(keep_answering),
         one.members[1].origin.serving(keep_answering),
-        upgrading(tmp_path, [one]) as made,
+        upgrading(tmp_path, [one], settings='[reload]\nwatch = "off"\n') as made,
     ):
+        made.proxy.expected.append("refused|found")
         await made.ask("POST", "/v1/drain", b'{"target": "one/s1", "reason": "new kernel"}')
         await made.ask("POST", "/v1/set", b'{"target": "one/s0", "weight": 7}')
         while not await is_marked(made.ask):
             assert (await ask(made.proxy.port, get("/one/a"))).status == 200
         await made.ask("POST", "/v1/reload")
+        file = tmp_path / "plugin-cfg.xml"
+        good = file.read_text()
+        file.write_text("<Config>")
+        await made.ask("POST", "/v1/reload")
+        file.write_text(good)
+        gauge = b"\nwsproxy_reload_last_successful %d\n"
+        assert gauge % 0 in await made.metrics()
         _, before = await made.ask("GET", "/v1/servers")
         await made.upgrade()
         _, after = await made.ask("GET", "/v1/servers")
@@ -317,6 +325,8 @@ async def test_what_is_known_of_servers_stays(tmp_path: Path, lane: MakeLane) ->
         assert [[row[name] for name in names] for row in after["servers"]] == [
             [row[name] for name in names] for row in before["servers"]
         ]
+        assert after["reloads"] == before["reloads"]
+        assert gauge % 1 in await made.metrics(), "it has read the files anew"
         assert after["config"]["generation"] == 2
         _, history = await made.ask("GET", "/v1/history")
         assert history["entries"][-1]["who"].startswith("upgrade by ")

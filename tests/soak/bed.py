@@ -8,6 +8,7 @@ drained. Nothing happens to the servers of ``shop`` and ``tunnel``: they show wh
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import random
 import signal
@@ -23,7 +24,6 @@ from typing import Any
 from tests.soak.board import Board
 from tests.soak.crowd import Crowd
 from tests.support.admin import ask_admin
-from tests.support.client import Client, get
 from tests.support.process import WAIT_S
 from tests.support.proxy import Proxy, processes_of, proxy_process, write
 from tests.support.upgrading import end
@@ -39,6 +39,9 @@ TUNNELS_S = 4.0
 # What runs in workers whose supervisor was killed.
 SHUTDOWN_S = 5.0
 WORKER = r"wsproxy-\d+"
+# pidfd_getfd(2), of all architectures.
+PIDFD_GETFD = 438
+_libc = ctypes.CDLL(None)
 SETTINGS = """
 [admin]
 socket = "admin.sock"
@@ -179,9 +182,9 @@ class Bed:
         found = 0
         async with asyncio.timeout(2 * WAIT_S):
             while found < 12:  # connections land on either worker by chance
-                async with await Client.connect(self.proxy.port) as client:
-                    answer = await client.ask(get(f"/marker-{self.marker}/x?id=m"))
-                found = found + 1 if answer.status == 200 else 0
+                if (status := await self.crowd.look(f"/marker-{self.marker}/x?id=m")) is None:
+                    continue
+                found = found + 1 if status == 200 else 0
                 if not found:
                     await asyncio.sleep(0.05)
 
@@ -240,32 +243,28 @@ class Bed:
         return found[0] if found else None
 
     def ports_of(self, worker: int) -> set[int]:
-        """At the clients' end, of the connections that a worker holds."""
-        ends = {}
-        # Several times: what others open and close meanwhile makes a reader miss some.
-        text = "\n".join(Path("/proc/net/tcp").read_text() for _ in range(3))
-        for line in text.splitlines():
-            if ":" not in line.partition("rem_address")[0]:
-                continue
-            _, local, remote, _, _, _, _, _, _, inode, *_ = line.split()
-            if local.endswith(f":{self.proxy.port:04X}"):
-                ends[f"socket:[{inode}]"] = int(remote.rpartition(":")[2], 16)
+        """
+        At the clients' end, of the connections that a worker holds; it is stopped, or has them for long.
+
+        Each is looked at itself: /proc/net/tcp leaves some out while others on the machine open and close theirs.
+        """
         found = set()
-        with suppress(FileNotFoundError):  # it has ended
-            for each in Path(f"/proc/{worker}/fd").iterdir():
-                if (link := os.readlink(each)) in ends:
-                    found.add(ends[link])
+        with suppress(OSError):  # it has ended
+            for sock in sockets_of(worker):
+                with sock, suppress(OSError):  # it listens, or leads to nobody any more
+                    if sock.getsockname()[1] == self.proxy.port:
+                        found.add(int(sock.getpeername()[1]))
         return found
 
-    def ports_of_nobody(self) -> set[int]:
-        """At the clients' end, of connections that no process has accepted."""
-        return {
-            int(remote.rpartition(":")[2], 16)
-            for _, local, remote, _, _, _, _, _, _, inode, *_ in map(
-                str.split, Path("/proc/net/tcp").read_text().splitlines()[1:]
-            )
-            if inode == "0" and local.endswith(f":{self.proxy.port:04X}")
-        }
+    def listens(self, pid: int) -> bool:
+        """Whether this process holds a listening socket of the proxy: a supervisor that retires has closed them."""
+        found = False
+        with suppress(OSError):  # it has ended
+            for sock in sockets_of(pid):
+                with sock, suppress(OSError):
+                    is_listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                    found |= bool(is_listening) and sock.getsockname()[1] == self.proxy.port
+        return found
 
     async def stop(self, pid: int) -> None:
         """It does not do a single thing more; SIGSTOP alone may take a moment."""
@@ -298,20 +297,25 @@ class Bed:
         self.killed[name] = self.killed.get(name, 0) + 1
 
     async def kill_program(self, pid: int, name: str) -> None:
-        """Kill -9, of a supervisor: its workers end as at SIGTERM, so whoever is connected to one of them is cut."""
-        await self.stop(pid)
-        workers = children_of(pid, WORKER)
-        for worker in workers:
-            await self.stop(worker)
-            self.crowd.cut(self.ports_of(worker))
-        self.crowd.cut(
-            self.ports_of_nobody()
-        )  # they wait in the queue of one of these workers, perhaps
-        self.workers_cut += len(workers)
-        self._kill_now(pid, name)
-        for worker in workers:
-            with suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGCONT)
+        """
+        Kill -9, of a supervisor: its workers end as at SIGTERM, so whoever is connected to one of them is cut.
+
+        So may whoever comes until they accept nothing more: nobody can say who took him.
+        """
+        with self.crowd.cutting():
+            await self.stop(pid)
+            workers = children_of(pid, WORKER)
+            for worker in workers:
+                await self.stop(worker)
+                self.crowd.cut(self.ports_of(worker))
+            self.workers_cut += len(workers)
+            self._kill_now(pid, name)
+            for worker in workers:
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGCONT)
+            async with asyncio.timeout(WAIT_S):
+                while any(map(self.listens, workers)):  # noqa: ASYNC110  # other processes
+                    await asyncio.sleep(0.02)
 
     async def took_over(self, pid: int, began: float) -> None:
         """The program with this pid is the proxy now; ``began``: when it was asked for."""
@@ -379,6 +383,29 @@ class Bed:
             if pid != self.proxy.pid:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+def sockets_of(pid: int) -> Iterator[socket.socket]:
+    """
+    Its TCP sockets, each as a copy that is to be closed.
+
+    Raises: OSError: it has ended.
+    """
+    pidfd = os.pidfd_open(pid)
+    try:
+        for each in list(Path(f"/proc/{pid}/fd").iterdir()):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                if not os.readlink(each).startswith("socket:"):
+                    continue
+                fd = _libc.syscall(PIDFD_GETFD, pidfd, int(each.name), 0)
+                if fd >= 0:
+                    sock = socket.socket(fileno=fd)
+                    if sock.family == socket.AF_INET:
+                        yield sock
+                    else:
+                        sock.close()
+    finally:
+        os.close(pidfd)
 
 
 def name_of(pid: int) -> str:

@@ -13,8 +13,8 @@ import math
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Set
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from tests.soak.backend import content
@@ -38,7 +38,8 @@ class Word:
 class Line(Client):
     """A connection."""
 
-    was_killed = False  # its worker was killed
+    was_killed = False  # its worker was killed, or may have been
+    was_answered = False  # so a worker has accepted it
     closes = False  # an answer said so
     may_end = math.inf  # since when a tunnel may, whose program was replaced
 
@@ -85,7 +86,29 @@ class Crowd:
     tunnels: int = 0
     _verdicts: deque[_Verdict] = field(default_factory=lambda: deque(maxlen=50))
     _busy: int = 0
+    _is_cutting: int = 0
+    _is_replacing: int = 0
     _number: int = 0
+
+    @contextmanager
+    def cutting(self) -> Iterator[None]:
+        """Meanwhile a program is killed: who is not accepted yet, or comes, may be cut with a worker of it."""
+        self._is_cutting += 1
+        for line in self.lines:
+            line.was_killed |= not line.was_answered
+        try:
+            yield
+        finally:
+            self._is_cutting -= 1
+
+    @contextmanager
+    def replacing(self) -> Iterator[None]:
+        """Meanwhile another program may take over: whether a tunnel that ends may, is known when it has said so."""
+        self._is_replacing += 1
+        try:
+            yield
+        finally:
+            self._is_replacing -= 1
 
     def cut(self, ports: set[int]) -> None:
         """The worker that held these was killed."""
@@ -118,6 +141,18 @@ class Crowd:
         while self._busy:  # noqa: ASYNC110  # dozens of tasks
             await asyncio.sleep(0.02)
 
+    async def look(self, target: str) -> int | None:
+        """The status of the answer to one GET; None: its worker was killed. Any other end is a fault."""
+        if (line := await self._connect()) is None:
+            return None
+        try:
+            return (await self._ask(line, get(target), target)).status
+        except _EndError:
+            return None
+        finally:
+            self.lines.discard(line)
+            line.sock.close()
+
     async def walk(self) -> None:
         """One client, until the end."""
         while not self.is_over:
@@ -130,7 +165,7 @@ class Crowd:
 
     async def _connect(self) -> Line | None:
         """None: it was refused, which is a fault."""
-        began = time.monotonic()
+        began, may_be_cut = time.monotonic(), self._is_cutting > 0
         try:
             line = await Line.connect(self.port)
         except OSError as error:
@@ -138,6 +173,7 @@ class Crowd:
             await asyncio.sleep(0.1)
             return None
         self.lines.add(line)
+        line.was_killed = may_be_cut or self._is_cutting > 0
         # The kernel, and a worker, had it before we did.
         for verdict in self._verdicts:
             if verdict.at >= began:
@@ -243,6 +279,7 @@ class Crowd:
                 await line.send(data)
                 answer = await (line.head() if head_only else line.answer())
                 line.closes = answer.closes
+                line.was_answered = True
                 return answer
         except (OSError, IncompleteError, BadAnswerError) as error:
             # TimeoutError is an OSError.
@@ -284,7 +321,10 @@ class Crowd:
                 came = await line.exactly(len(word))
             except (OSError, IncompleteError) as error:
                 how = f"the tunnel ended: {type(error).__name__}"
-                self._lose(line, "/tunnel/x", how, is_tunnel=True)
+                ended = time.monotonic()
+                while self._is_replacing:  # noqa: ASYNC110  # another task knows
+                    await asyncio.sleep(0.02)
+                self._lose(line, "/tunnel/x", how, ended)
                 raise _EndError from error
             if came != word:
                 self._fault(f"/tunnel/x: {came!r} came back for {word!r}")
@@ -293,10 +333,11 @@ class Crowd:
 
     # --- verdicts ---------------------------------------------------------------------------------------------------
 
-    def _lose(self, line: Line, target: str, how: str, *, is_tunnel: bool = False) -> None:
+    def _lose(self, line: Line, target: str, how: str, ended: float | None = None) -> None:
+        """``ended``: when a tunnel did; None: it is none."""
         if line.was_killed:
             self.told["cut with their worker"] += 1
-        elif is_tunnel and time.monotonic() >= line.may_end:
+        elif ended is not None and ended >= line.may_end:
             self.told["tunnels that ended with their program"] += 1
         else:
             self.told["LOST"] += 1

@@ -219,7 +219,8 @@ def upgrade(what: Callable[[Bed], Awaitable[None]]) -> Event:
     async def event(scene: Scene) -> None:
         async with scene.bed.upgrades:
             if "wsproxy" not in scene.spared:
-                await what(scene.bed)
+                with scene.bed.crowd.replacing():
+                    await what(scene.bed)
 
     return event
 

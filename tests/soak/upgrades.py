@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from tests.soak.bed import PROJECT, Bed
 from tests.support.process import WAIT_S
@@ -93,19 +92,6 @@ async def _started(bed: Bed, start: int, asking: asyncio.Task[str]) -> int | Non
     return None
 
 
-def listens(bed: Bed, pid: int) -> bool:
-    """Whether this process holds a listening socket of the proxy: a supervisor that retires has closed them."""
-    table = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    ours = {
-        f"socket:[{fields[9]}]"
-        for fields in map(str.split, table)
-        if fields[3] == "0A" and fields[1].endswith(f":{bed.proxy.port:04X}")
-    }
-    with suppress(OSError):
-        return any(os.readlink(each) in ours for each in Path(f"/proc/{pid}/fd").iterdir())
-    return False
-
-
 async def kill_new(bed: Bed) -> None:
     """Kill -9 of the new program while it begins, or as it has just said that it is ready: the old one goes on."""
     old, start, began = bed.supervisor, len(bed.proxy.lines), time.monotonic()
@@ -114,7 +100,7 @@ async def kill_new(bed: Bed) -> None:
     if new is not None:
         await bed.stop(old)  # what the new one says is not heard
         try:
-            if listens(bed, old):
+            if bed.listens(old):
                 await asyncio.sleep(bed.rng.uniform(0, BEGINNING_S))
                 await bed.kill_program(new, "a new program")
                 # Else the old one hears that it is ready and cannot see yet that it is not: killed after it has taken over.

@@ -12,6 +12,13 @@ from tests.support.process import WAIT_S
 
 async def talk(path: Path, data: bytes) -> tuple[int, dict[str, Any]]:
     """Status and JSON of the answer to these bytes, sent as they are."""
+    head, body = await talk_raw(path, data)
+    assert b"application/json" in head
+    return int(head.split()[1]), json.loads(body)
+
+
+async def talk_raw(path: Path, data: bytes) -> tuple[bytes, bytes]:
+    """Head and body of the answer to these bytes, after which the connection ends."""
     reader, writer = await asyncio.open_unix_connection(str(path))
     try:
         writer.write(data)
@@ -20,8 +27,7 @@ async def talk(path: Path, data: bytes) -> tuple[int, dict[str, Any]]:
         writer.close()
         await writer.wait_closed()
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"application/json" in head
-    return int(head.split()[1]), json.loads(body)
+    return head, body
 
 
 async def ask_admin(path: Path, method: str, url: str, **body: Any) -> tuple[int, dict[str, Any]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.support.admin import talk
+from tests.support.admin import talk, talk_raw
 from tests.support.client import Client, get
 from tests.support.process import WAIT_S, wait_for_end
 from tests.support.proxy import Lane, Proxy, running_proxy
@@ -49,6 +49,11 @@ class Upgrading:
     async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, dict[str, Any]]:
         head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         return await asyncio.wait_for(talk(self.socket, head.encode() + body), UPGRADE_S)
+
+    async def metrics(self) -> bytes:
+        """The page."""
+        head = b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        return (await asyncio.wait_for(talk_raw(self.socket, head), UPGRADE_S))[1]
 
     async def upgrade(self) -> int:
         """Replaces the program; the pid of the old one."""

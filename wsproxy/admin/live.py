@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wsproxy._fast.decide.decide import Decider
 from wsproxy._fast.state.changes import Change
-from wsproxy._fast.state.segment import SharedState
+from wsproxy._fast.state.segment import Reloads, SharedState
 from wsproxy.admin.certificates import Certificates
 from wsproxy.admin.control import Control
 from wsproxy.admin.control_messages import ConfigStatus, ServersAnswer
@@ -196,8 +196,12 @@ class LiveProxy:
             workers=_workers_of(facts.pid),
             plugin_log="" if log is None else log.path,
             plugin_log_level=level,
-            reloads=ReloadCounts(*state.reloads),
+            reloads=_counts_of(state.reloads),
         )
+
+
+def _counts_of(reloads: Reloads) -> ReloadCounts:
+    return ReloadCounts(reloads.in_use, reloads.refused, reloads.failed, reloads.undone)
 
 
 def change_of(change: Change) -> ServerChange:

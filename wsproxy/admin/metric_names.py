@@ -57,7 +57,7 @@ PROXY = _all(
 CONFIG = _all(
     ("config_info", "gauge", ("digest", "path"), "Always 1; the configuration in use."),
     ("config_generation", "gauge", (), "Number of the configuration in use; the one of the start is 1."),
-    ("reloads_total", "counter", ("result",), "Attempts to take over a configuration: in_use, unchanged, accepted (a dry run), refused or failed."),
+    ("reloads_total", "counter", ("result",), "Attempts to take over a configuration: in_use, unchanged, refused or failed; dry runs do not count."),
     ("reload_last_successful", "gauge", (), "0: the last attempt was refused or failed, and the files say something else than what is in use."),
     ("reload_last_attempt_timestamp_seconds", "gauge", (), "When the last attempt was made, in seconds since 1970; 0: none was."),
     ("reload_last_success_timestamp_seconds", "gauge", (), "When a configuration was taken over last, in seconds since 1970; 0: the one of the start holds."),

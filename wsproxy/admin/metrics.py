@@ -29,7 +29,6 @@ from wsproxy._fast.tell.exposition import Blocks, Exposition, label_pair
 from wsproxy.admin.certificates import Certificates
 from wsproxy.admin.messages import Status
 from wsproxy.admin.metric_names import METRICS
-from wsproxy.admin.reloads import RESULTS
 from wsproxy.config.settings_told import MetricsSettings
 from wsproxy.dataplane.plan import Plan
 
@@ -144,18 +143,18 @@ class MetricsPage:
 
     def _put_config(self, out: Exposition) -> None:
         status = self._status()
-        words = self._meters.sums(BlockKind.WORKER_BLOCK)
+        reloads = self._plan.state.reloads
         info = b",".join(
             (label_pair("digest", status.config_digest), label_pair("path", status.config))
         )
         _gauge(out, "config_info", 1, info)
         _gauge(out, "config_generation", self._plan.state.generation)
         _by_label(out, "reloads_total", "result", {
-            result.replace(" ", "_"): words[WorkerWord.RELOADS + at] for at, result in enumerate(RESULTS)
+            "in_use": reloads.in_use, "unchanged": reloads.unchanged, "refused": reloads.refused, "failed": reloads.failed,
         })  # fmt: skip
-        _gauge(out, "reload_last_successful", int(not words[WorkerWord.IS_REFUSED]))
-        _gauge(out, "reload_last_attempt_timestamp_seconds", words[WorkerWord.TRIED_AT] / MS)
-        _gauge(out, "reload_last_success_timestamp_seconds", words[WorkerWord.RELOADED_AT] / MS)
+        _gauge(out, "reload_last_successful", int(not reloads.is_refused))
+        _gauge(out, "reload_last_attempt_timestamp_seconds", reloads.tried_ms / MS)
+        _gauge(out, "reload_last_success_timestamp_seconds", reloads.taken_ms / MS)
 
     # --- clusters ---------------------------------------------------------------------------------------------------
 

@@ -20,8 +20,6 @@ MOST_TOLD = 50
 
 What = Literal["reload", "rollback", "history"]
 Result = Literal["in use", "unchanged", "accepted", "refused", "failed"]
-# In the order of ``_fast.state.meters.ReloadResult``.
-RESULTS: tuple[Result, ...] = ("in use", "unchanged", "accepted", "refused", "failed")
 
 
 class LoaderQuestion(msgspec.Struct, forbid_unknown_fields=True):

@@ -18,6 +18,7 @@ import logging
 import os
 import select
 import signal
+import sys
 import time
 from types import TracebackType
 from typing import Self
@@ -69,7 +70,22 @@ class LogPipe:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Gives descriptor 2 back when everything is written; not where that takes longer than CLOSE_S."""
+        """
+        Gives descriptor 2 back when everything is written; not where that takes longer than CLOSE_S.
+
+        Raises: SystemExit for a fault of ours, which is told while there is somebody who writes it: workers outlive us by a while and
+        hold the pipe, so that descriptor 2 leads nowhere when the interpreter would tell it.
+        """
+        is_fault = error is not None and isinstance(error, Exception)
+        if is_fault:
+            assert kind is not None
+            assert error is not None
+            sys.excepthook(kind, error, trace)
+        self._end()
+        if is_fault:
+            raise SystemExit(EXIT_FAILED)
+
+    def _end(self) -> None:
         logging.shutdown()
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(

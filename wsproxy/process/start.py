@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from wsproxy._fast.state.meters import BlockKind, WorkerWord
 from wsproxy._fast.state.segment import SharedState
 from wsproxy.admin.control import outvoted
 from wsproxy.admin.live import ProxyFacts
@@ -288,9 +287,7 @@ def _take_charge(begun: _Begun, handed: Inheritance, admin: OnDemand | None) -> 
     if begun.is_inherited:
         plan.state.keep_slots(*plan.keys(), plan.generation)
         plan.state.generation = plan.generation
-        if (meters := plan.state.meters) is not None:
-            # What is in the files is in use, whatever became of the attempts of before.
-            meters.put(meters.workers, BlockKind.WORKER_BLOCK, 0, WorkerWord.IS_REFUSED, 0)
+        plan.state.forget_refused_reload()
     if handed.admin is None:
         return
     if admin is None or admin.unix is not handed.admin:

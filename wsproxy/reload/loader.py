@@ -18,15 +18,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Literal
 
 import msgspec
 
-from wsproxy._fast.state.meters import BlockKind, WorkerWord
 from wsproxy.admin.control import outvoted
 from wsproxy.admin.messages import digest_of
 from wsproxy.admin.reloads import (
     MOST_TOLD,
-    RESULTS,
     Entry,
     History,
     LoaderAnswer,
@@ -61,8 +60,6 @@ FORGOTTEN_S = 3600.0
 # Problems of a refused configuration that the log names.
 MOST_LOGGED = 10
 _QUESTION_BYTES = 4096
-# By an entry's result, what the shared state counts it as.
-_COUNTED = {"in use": "accepted", "refused": "refused", "failed": "failed"}
 CHANGED_FILE = "changed file"
 # Loaders that were killed at the same files: the fourth does not begin with them.
 MOST_BEGUN = 3
@@ -123,8 +120,8 @@ class Loader:
             f"{entry.file}: {begun.times} loaders were killed while they took this over; it is read again when it changes, or at `wsproxy reload`"
         ]
         self._kept.note_seen(begun.files)
-        self._keep(entry)
-        self._meter(entry.result)
+        self._kept.add(entry)
+        self._count(entry.result)
         _tell(entry, (), is_dry=False)
 
     def _source_of(self, generation: int) -> Source:
@@ -297,7 +294,7 @@ class Loader:
     async def _undo(self, why: str) -> None:
         """What has made things worse is taken back."""
         log.error("generation %d of the configuration is taken back: %s", self.generation, why)
-        self._state.count_reload("undone")
+        self._count("undone")
         await self.roll_back(f"reload.guard_s: {why}", 0)
 
     async def _read(self) -> Read:
@@ -324,8 +321,9 @@ class Loader:
             entry.result = await self._wait_taken(self.generation)
         entry.seconds = round(time.monotonic() - began, 3)
         if not is_dry and entry.result != "unchanged":
-            self._keep(entry)
-        self._meter(entry.result)
+            self._kept.add(entry)
+        if not is_dry:
+            self._count(entry.result)
         _tell(entry, read.problems, is_dry=is_dry)
         give_back_lists()
         return entry
@@ -348,25 +346,9 @@ class Loader:
             each.generation != self.generation for each in self._kept.entries
         )
 
-    def _keep(self, entry: Entry) -> None:
-        """It stands in the history, and is counted for ``status``."""
-        self._kept.add(entry)
-        self._state.count_reload(_COUNTED[entry.result])
-
-    def _meter(self, result: Result) -> None:
-        """For metrics: in the row behind the workers', where only this process writes these words."""
-        meters = self._state.meters
-        if meters is None:
-            return
-        row, block = meters.workers, BlockKind.WORKER_BLOCK
-        meters.count(row, block, 0, WorkerWord.RELOADS + RESULTS.index(result))
-        if result == "accepted":  # a dry run has changed nothing
-            return
-        now_ms = time.time_ns() // 1_000_000
-        meters.put(row, block, 0, WorkerWord.TRIED_AT, now_ms)
-        meters.put(row, block, 0, WorkerWord.IS_REFUSED, int(result in ("refused", "failed")))
-        if result == "in use":
-            meters.put(row, block, 0, WorkerWord.RELOADED_AT, now_ms)
+    def _count(self, result: Result | Literal["undone"]) -> None:
+        """For ``status`` and metrics, which tell the same numbers."""
+        self._state.count_reload(result, time.time_ns() // 1_000_000)
 
     async def _judge(self, entry: Entry, read: Read, *, is_dry: bool) -> None:
         assert read.config is not None

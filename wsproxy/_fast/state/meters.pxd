@@ -70,18 +70,6 @@ cpdef enum WorkerWord:
     # Of the row behind the workers': what other processes count.
     STARTS = 44             # of workers; the supervisor
     DEATHS = 45             # ... that ended while the proxy ran
-    RELOADS = 46            # five: attempts to take over a configuration, by ReloadResult; the loader
-    RELOADED_AT = 51        # when the last one was taken over, in ms since 1970; 0: that of the start holds
-    TRIED_AT = 52           # when the last attempt was made; 0: none was
-    IS_REFUSED = 53         # it was refused, or failed
-
-cpdef enum ReloadResult:
-    IN_USE = 0
-    UNCHANGED = 1
-    ACCEPTED = 2            # a dry run
-    REFUSED = 3
-    FAILED_TO_TAKE = 4
-    RELOAD_RESULTS = 5
 
 cdef extern from *:
     """

@@ -64,18 +64,6 @@ class WorkerWord(IntEnum):
     REQUEST = 26
     STARTS = 44
     DEATHS = 45
-    RELOADS = 46
-    RELOADED_AT = 51
-    TRIED_AT = 52
-    IS_REFUSED = 53
-
-class ReloadResult(IntEnum):
-    IN_USE = 0
-    UNCHANGED = 1
-    ACCEPTED = 2
-    REFUSED = 3
-    FAILED_TO_TAKE = 4
-    RELOAD_RESULTS = 5
 
 @disjoint_base
 class Meters:

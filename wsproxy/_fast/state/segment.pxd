@@ -88,7 +88,10 @@ cdef extern from *:
         int64_t generation;          /* number of the configuration that holds; the one of the start is 1 */
         uint64_t unrouted;            /* requests that wsproxy answered 404: no Route takes them */
         uint64_t unserved;            /* requests that wsproxy answered 5xx */
-        uint64_t reloads[4];          /* configurations that came later, by what became of them: Reloads in segment.pyx */
+        uint64_t reloads[5];          /* configurations that came later, by what became of them: RELOADS in segment.pyx; the loader */
+        int64_t reload_tried_ms;      /* when the last one came, since 1970; 0: none did */
+        int64_t reload_taken_ms;      /* when one was taken over last; 0: that of the start holds */
+        int32_t is_reload_refused;    /* the last one was refused, or failed */
         int64_t newest[WS_MAX_WORKERS]; /* generation by which the worker's new requests go */
         int64_t oldest[WS_MAX_WORKERS]; /* by which the oldest of its requests goes */
     } ws_header;
@@ -105,7 +108,10 @@ cdef extern from *:
         int64_t generation
         uint64_t unrouted
         uint64_t unserved
-        uint64_t reloads[4]
+        uint64_t reloads[5]
+        int64_t reload_tried_ms
+        int64_t reload_taken_ms
+        int32_t is_reload_refused
         int64_t newest[128]
         int64_t oldest[128]
     ctypedef struct ws_server_slot:

@@ -15,10 +15,14 @@ class Totals(NamedTuple):
     broken: int
 
 class Reloads(NamedTuple):
-    accepted: int
+    in_use: int
+    unchanged: int
     refused: int
     failed: int
     undone: int
+    tried_ms: int
+    taken_ms: int
+    is_refused: bool
 
 def server_key(cluster: str, server: str) -> bytes: ...
 def cluster_key(cluster: str) -> bytes: ...
@@ -57,7 +61,8 @@ class SharedState:
     log_level: int
     file_log_level: int
     def log_level_now(self, at_start: int) -> int: ...
-    def count_reload(self, what: str) -> None: ...
+    def count_reload(self, result: str, wall_ms: int) -> None: ...
+    def forget_refused_reload(self) -> None: ...
     @property
     def reloads(self) -> Reloads: ...
     @property

@@ -38,9 +38,9 @@ from wsproxy._fast.state.takeover cimport (
 
 # Requests: given to servers, answered 404 for want of a Route, answered 5xx by wsproxy, and not taken by their server.
 Totals = namedtuple("Totals", "served unrouted unserved broken")
-# Attempts to take over another configuration: accepted, refused, not taken over by all workers, undone by the guard.
-cdef tuple RELOADS = ("accepted", "refused", "failed", "undone")
-Reloads = namedtuple("Reloads", RELOADS)
+# Attempts to take over another configuration, in the words of the history; the last is of those that were in use.
+cdef tuple RELOADS = ("in use", "unchanged", "refused", "failed", "undone")
+Reloads = namedtuple("Reloads", "in_use unchanged refused failed undone tried_ms taken_ms is_refused")
 
 # Longer than anybody who runs holds a lock, and short enough for a supervisor that has other things to do.
 cdef enum:
@@ -443,15 +443,28 @@ cdef class SharedState:
             served, ws_load64(<int64_t*>&self.header.unrouted), ws_load64(<int64_t*>&self.header.unserved), broken
         )
 
-    def count_reload(self, str what not None) -> None:
-        """One more of this field of ``Reloads``."""
-        ws_count(&self.header.reloads[<Py_ssize_t>RELOADS.index(what)])
+    def count_reload(self, str result not None, int64_t wall_ms) -> None:
+        """One more of this result, or "undone", at this time since 1970; only the loader calls this, and not of a dry run."""
+        ws_count(&self.header.reloads[<Py_ssize_t>RELOADS.index(result)])
+        if result != "undone":  # what it is undone by is counted, too
+            ws_store64(&self.header.reload_tried_ms, wall_ms)
+            ws_store32(&self.header.is_reload_refused, result in ("refused", "failed"))
+        if result == "in use":
+            ws_store64(&self.header.reload_taken_ms, wall_ms)
+
+    def forget_refused_reload(self) -> None:
+        """What is in the files is in use, whatever became of the attempts of before: a new program has read them."""
+        ws_store32(&self.header.is_reload_refused, 0)
 
     @property
     def reloads(self) -> Reloads:
-        """How many, since the start."""
+        """How many of each result since the start, and when the last ones were, in ms since 1970; 0: never."""
         cdef int at
-        return Reloads(*[ws_load64(<int64_t*>&self.header.reloads[at]) for at in range(4)])
+        return Reloads(
+            *[ws_load64(<int64_t*>&self.header.reloads[at]) for at in range(5)],
+            ws_load64(&self.header.reload_tried_ms), ws_load64(&self.header.reload_taken_ms),
+            bool(ws_load32(&self.header.is_reload_refused)),
+        )
 
     # --- sessions, queues, bells ------------------------------------------------------------------------------------
 

@@ -34,7 +34,6 @@ def test_words_of_a_block_do_not_overlap() -> None:
         "FAILED": TryFailure.TRY_FAILURES,
         "CLUSTER_OWN": OWN_CODES,
         "WORKER_OWN": OWN_CODES,
-        "RELOADS": 5,
         **dict.fromkeys(("CONNECT", "FIRST_BYTE", "TOTAL", "QUEUE", "REQUEST"), BUCKETS + 1),
     }
     for words in (ServerWord, ClusterWord, WorkerWord):
