@@ -93,6 +93,7 @@ COLD = {
     "state.seen",
     "state.segment",
     "state.takeover",
+    "tell.ended",
     "tell.readable",
     "tell.witness",
 }

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wsproxy._fast.decide.balance import Verdict
-from wsproxy._fast.logs.replay import Rule
 from wsproxy._fast.proxy.downstream import Downstream
 from wsproxy._fast.tell.witness import Asked, Chosen, Passed
 from wsproxy.config.model import Config
 from wsproxy.config.problems import printable
 from wsproxy.dataplane.introduction import is_listed
-from wsproxy.explain.words import VERDICTS, roles_of, words_of_none, words_of_rule
+from wsproxy.explain.words import VERDICTS, words_of_none, words_of_rule
 from wsproxy.routing.ledger import Attempt
 from wsproxy.routing.table import CompiledRoutes, first_by_name
 
@@ -62,33 +61,15 @@ class Decisions:
         uris = "any URI" if route.uri_group is None else route.uri_group
         return f"{hosts} / {uris} -> {route.server_cluster}", f"{asked.score}/{asked.exact}"
 
-    def rule_of(self, asked: Asked | None, chosen: Chosen, clone_ids: list[bytes]) -> str:
+    def rule_of(self, asked: Asked | None, chosen: Chosen) -> str:
         """Why this server, or none."""
         if not chosen.server:
             return words_of_none(is_full=any(each.full for each in chosen.passed))
-        if asked is None or asked.route < 0:
-            return "no Route matches: the fallback takes it"
-        cluster = self._routes.clusters[
-            self._cluster_at[self._routes.routes[asked.route].server_cluster]
-        ]
-        at = next(
-            at for at, server in enumerate(cluster.all_servers) if server.name == chosen.server
-        )
-        rule = Rule.BALANCED
-        if chosen.by_affinity:
-            rule = Rule.AFFINITY
-        elif chosen.remembered:
-            rule = Rule.REMEMBERED
-        verdict = Verdict.USABLE
-        if chosen.is_down:
-            verdict = Verdict.PROBE if chosen.retries else Verdict.DOWN
-        return words_of_rule(
-            rule,
-            cluster,
-            roles_of(cluster)[at],
-            VERDICTS[verdict],
-            has_clone_ids=bool(clone_ids),
-        )
+        balance = ""
+        if asked is not None and asked.route >= 0:
+            name = self._routes.routes[asked.route].server_cluster
+            balance = self._routes.clusters[self._cluster_at[name]].load_balance
+        return words_of_rule(chosen.by, balance, is_unmet=chosen.unmet)
 
 
 @dataclass(slots=True, eq=False)
@@ -108,10 +89,7 @@ class Decision:
         ledger = downstream.tries
         attempts = () if ledger is None else tuple(each for each in ledger.attempts if each.failure)
         first = self.chosen
-        if first is not None and first.server == chosen.server and not attempts:
-            # What it was before this request: by now it may have been marked up.
-            chosen = chosen._replace(is_down=first.is_down, retries=first.retries)
-        rule = self.words.rule_of(self.asked, chosen, self.clone_ids)
+        rule = self.words.rule_of(self.asked, chosen)
         if first is not None and not first.server:
             rule = f"after waiting in the queue: {rule}"
         if attempts:
@@ -123,7 +101,7 @@ class Decision:
         attempts = tuple(each for each in self.attempts if each.failure)
         rule = ""
         if self.chosen is not None and not self.chosen.server:
-            rule = self.words.rule_of(self.asked, self.chosen, self.clone_ids)
+            rule = self.words.rule_of(self.asked, self.chosen)
         elif attempts:
             rule = f"after {len(attempts)} failed: wsproxy answers"
         elif self.asked is not None and self.asked.route < 0:

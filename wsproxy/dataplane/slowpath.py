@@ -27,6 +27,7 @@ from wsproxy._fast.proxy.exchange import FailureKind
 from wsproxy._fast.proxy.slow import Slow
 from wsproxy._fast.state.changes import visible_path
 from wsproxy._fast.state.meters import TryFailure
+from wsproxy._fast.tell.ended import Cause
 from wsproxy.config.settings import RetrySettings
 from wsproxy.dataplane import answers
 from wsproxy.dataplane.connect import open_upstream
@@ -313,6 +314,8 @@ class SlowPath(Slow):
             values = status, downstream.cluster_name, why
             self._tell(downstream, logging.WARNING, "%d: cluster %s: %s", *values)
         self._witness.gave_up(downstream, no_server=True)
+        if full:
+            downstream.note_full()
         self._answer(downstream, status, why)
 
     def timed_out(self, downstream: Downstream) -> None:
@@ -477,6 +480,8 @@ class SlowPath(Slow):
         if isinstance(error, TimeoutError):
             number = errno.ETIMEDOUT
         detail = f"{Failure.CONNECT.value}: {str(error) or os.strerror(number)}"
+        cause = Cause.ENDED_sC if isinstance(error, TimeoutError) else Cause.ENDED_SC
+        downstream.note_unreached(Cause.ENDED_RC if number in OWN_LACKS else cause)
         self._note(downstream, detail, is_sent=False)
         if number not in OWN_LACKS:
             self._mark_down(downstream, number, detail)

@@ -252,6 +252,7 @@ class Explainer:
         ]
         explanation.notes = [words_of(each) for each in request.misfits()]
         server, rule = request.choose(now, -1)
+        by, is_unmet = request.chosen_by
         request.finish()
         if server < 0:
             explanation.rule = words_of_none(is_full=server == NoServer.ALL_FULL)
@@ -264,7 +265,7 @@ class Explainer:
         explanation.transport = picked.address
         explanation.status = None
         explanation.rule = words_of_rule(
-            rule, cluster, picked.role, picked.verdict, has_clone_ids=bool(explanation.clone_ids)
+            by, cluster.load_balance, verdict=picked.verdict, is_unmet=is_unmet
         )
         if not self._is_live and _is_by_turn(rule, cluster, picked):
             explanation.rule += "; where its turn begins is random"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from wsproxy._fast.decide.balance import Verdict
-from wsproxy._fast.logs.replay import Rule
+from wsproxy._fast.decide.decide import ChosenBy
 from wsproxy.config.members import members_of
 from wsproxy.config.model import ServerCluster
 
@@ -42,19 +42,30 @@ def words_of_none(*, is_full: bool) -> str:
     return "every usable server is at MaxConnections" if is_full else "no server is usable"
 
 
-def words_of_rule(
-    rule: int, cluster: ServerCluster, role: Role, verdict: str, *, has_clone_ids: bool
-) -> str:
-    """The rule that chose a server, which had this ``role`` and ``verdict``; ``has_clone_ids``: the request."""
-    if rule == Rule.AFFINITY:
-        return "session affinity: the first clone id whose server is usable"
-    if rule == Rule.REMEMBERED:
-        return "session affinity: the session moved there a moment ago"
-    unmet = "none of its clone ids has a usable server, so " if has_clone_ids else ""
-    if role == "ClusterAddress":
-        return f"{unmet}the ClusterAddress takes requests without affinity"
-    if role == "backup":
-        return f"{unmet}no primary is usable: a backup"
-    if verdict != VERDICTS[Verdict.USABLE]:
-        return f"{unmet}a server gets its chance: {verdict}"
-    return f"{unmet}regular balancing ({cluster.load_balance}) among the usable servers"
+# ``{balance}``: LoadBalance, ``{verdict}``: what the server was found to be; see ``words_of_rule``.
+RULES = {
+    ChosenBy.BY_NOBODY: "no server was chosen",
+    ChosenBy.BY_AFFINITY: "session affinity: the first clone id whose server is usable",
+    ChosenBy.BY_TAKEOVER: "session affinity: the session moved there a moment ago",
+    ChosenBy.BY_WEIGHT: "regular balancing ({balance}) among the usable servers",
+    ChosenBy.BY_RANDOM: "regular balancing ({balance}) among the usable servers",
+    ChosenBy.BY_BACKUP: "no primary is usable: a backup",
+    ChosenBy.BY_CLUSTER_ADDRESS: "the ClusterAddress takes requests without affinity",
+    ChosenBy.BY_RETRY: "a server gets its chance: {verdict}",
+    ChosenBy.BY_LAST_CHANCE: "a server gets its chance: {verdict}",
+    ChosenBy.BY_FALLBACK: "no Route matches: the fallback takes it",
+}
+_VERDICT_OF = {ChosenBy.BY_RETRY: Verdict.PROBE, ChosenBy.BY_LAST_CHANCE: Verdict.DOWN}
+
+
+def words_of_rule(by: int, load_balance: str, *, verdict: str = "", is_unmet: bool) -> str:
+    """
+    The rule that chose a server, ``decide.ChosenBy``, which the decision itself noted.
+
+    ``verdict``: more words than its own for one that is down; ``is_unmet``: the request has clone ids, and none of their servers
+    was usable.
+    """
+    rule = ChosenBy(by)
+    unmet = "none of its clone ids has a usable server, so " if is_unmet else ""
+    verdict = verdict or VERDICTS[_VERDICT_OF.get(rule, Verdict.USABLE)]
+    return unmet + RULES[rule].format(balance=load_balance, verdict=verdict)

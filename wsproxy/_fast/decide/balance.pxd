@@ -62,6 +62,13 @@ cdef class Balancer:
     cdef inline Hold hold_of(self, int server, int64_t now_ms) noexcept nogil:
         return hold_at(ws_load32(&self.servers[server].hold), &self.servers[server].said, now_ms)
 
+    cdef inline bint is_backup(self, int server) noexcept nogil:
+        cdef int position
+        for position in range(self.primary_count, self.member_count):
+            if self.order[position] == server:
+                return True
+        return False
+
     # For a request of a session that the server has; and for any other.
     cdef Verdict judge(self, int server, int64_t now_ms, const Tried* tried) noexcept nogil
     cdef Verdict judge_new(self, int server, int64_t now_ms, const Tried* tried) noexcept nogil

@@ -12,11 +12,28 @@ cdef enum:
     DEFAULT_PORT = 80
     DEFAULT_TLS_PORT = 443
 
+cpdef enum ChosenBy:
+    # The rule that chose a server; the words of each, for people and for logs, are in `explain.words`.
+    BY_NOBODY = 0               # none was
+    BY_AFFINITY = 1             # a clone id of the request names it
+    BY_TAKEOVER = 2             # the session moved there a moment ago
+    BY_WEIGHT = 3               # regular balancing, LoadBalance="Round Robin"
+    BY_RANDOM = 4               # regular balancing, LoadBalance="Random"
+    BY_BACKUP = 5               # no primary was usable
+    BY_CLUSTER_ADDRESS = 6
+    BY_RETRY = 7                # it is down, and its RetryInterval is over
+    BY_LAST_CHANCE = 8          # it is down, and nothing else was left
+    BY_FALLBACK = 9             # no Route matches: a server of what stands in for one
+
 cdef struct Choice:
     int server                  # index in the cluster; NONE_REACHABLE or ALL_FULL where there is none
     bint probe                  # the request tries a server whose retry interval is over
     bint by_affinity            # one of the request's clone ids names the server
     bint remembered             # none does, but the session moved there a moment ago
+    int by                      # ChosenBy, of the server that is taken or was last
+    bint unmet                  # it was not one that a clone id of the request names: none of these was usable
+    bint is_fallback            # no Route matches
+    bint had_chance             # a last chance was taken, by this choice or one before
     bint answered               # a server sent it away with an answer (503), and is not down for that
     bint broken                 # it was counted that the request did not go where its clone ids say
     int reason                  # why: Verdict of the first server they name, UNKNOWN_CLONE: they name none
@@ -67,6 +84,10 @@ cdef void decide_again(Decider decider, View view, Service service, Choice* choi
 cdef void decide_again_at(Decider decider, View view, Service service, Choice* choice, int64_t now_ms) noexcept
 # After a request that waited was given its server.
 cdef void decide_waited(Decider decider, View view, Service service, Choice* choice) noexcept
+# The word of a ChosenBy in logs.
+cdef const char* word_of_rule(int by) noexcept nogil
+# Says which rule chose the server that was just taken; `decider.ids` are the request's clone ids, or none.
+cdef void note_rule(Decider decider, Cluster cluster, Choice* choice) noexcept nogil
 # The server that a clone id names, or, where none of these may have the request, the memory of takeovers.
 cdef bint take_named(Decider decider, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil
 cdef bint take_remembered(Decider decider, View view, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil

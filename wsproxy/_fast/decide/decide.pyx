@@ -132,9 +132,16 @@ cdef void decide_server_at(
     Decider decider, View view, Service service, RequestHead* head, MatchResult* found, Choice* choice, int64_t now_ms
 ) noexcept:
     """Affinity first, left to right over primaries then backups; else regular balancing (PLUGIN 3.4, PM12112)."""
-    cdef Cluster cluster = service.cluster
     memset(choice, 0, sizeof(Choice))
     clear_clone_ids(&decider.ids)
+    choice.is_fallback = found.route < 0
+    choose_first(decider, view, service.cluster, head, found, choice, now_ms)
+    note_rule(decider, service.cluster, choice)
+
+
+cdef void choose_first(
+    Decider decider, View view, Cluster cluster, RequestHead* head, MatchResult* found, Choice* choice, int64_t now_ms
+) noexcept:
     if cluster.has_clone_ids and found.cookie_len and (head.fields.has_cookie or head.has_params):
         collect_clone_ids(
             &head.fields, head.target, head.path_len, head.has_params,
@@ -185,7 +192,11 @@ cdef void decide_again(Decider decider, View view, Service service, Choice* choi
 
 
 cdef void decide_again_at(Decider decider, View view, Service service, Choice* choice, int64_t now_ms) noexcept:
-    cdef Cluster cluster = service.cluster
+    choose_again(decider, view, service.cluster, choice, now_ms)
+    note_rule(decider, service.cluster, choice)
+
+
+cdef void choose_again(Decider decider, View view, Cluster cluster, Choice* choice, int64_t now_ms) noexcept:
     choice.by_affinity = False
     choice.remembered = False
     if decider.ids.count and cluster.has_clone_ids:
@@ -204,6 +215,58 @@ cdef void decide_waited(Decider decider, View view, Service service, Choice* cho
         note_move(decider, view, cluster, now_ms, choice, not has_tried_none(&choice.tried))
         if choice.by_affinity:
             note_affinity(decider, cluster, choice.server, now_ms)
+    note_rule(decider, cluster, choice)
+
+
+cdef const char* word_of_rule(int by) noexcept nogil:
+    if by == BY_AFFINITY:
+        return "affinity"
+    if by == BY_TAKEOVER:
+        return "takeover"
+    if by == BY_WEIGHT:
+        return "weight"
+    if by == BY_RANDOM:
+        return "random"
+    if by == BY_BACKUP:
+        return "backup"
+    if by == BY_CLUSTER_ADDRESS:
+        return "cluster-address"
+    if by == BY_RETRY:
+        return "retry"
+    if by == BY_LAST_CHANCE:
+        return "last-chance"
+    return "fallback" if by == BY_FALLBACK else "-"
+
+
+def rule_word(int by) -> str:
+    """The word of a ``ChosenBy`` in logs and traces."""
+    return word_of_rule(by).decode()
+
+
+cdef void note_rule(Decider decider, Cluster cluster, Choice* choice) noexcept nogil:
+    cdef bint is_chance = choice.tried.had_last_chance and not choice.had_chance
+    choice.had_chance = choice.tried.had_last_chance
+    choice.unmet = False
+    if choice.server < 0:
+        choice.by = BY_NOBODY
+    elif choice.by_affinity:
+        choice.by = BY_AFFINITY
+    elif choice.remembered:
+        choice.by = BY_TAKEOVER
+    elif choice.is_fallback:
+        choice.by = BY_FALLBACK
+    else:
+        choice.unmet = decider.ids.count > 0
+        if choice.server == cluster.cluster_address:
+            choice.by = BY_CLUSTER_ADDRESS
+        elif cluster.is_backup(choice.server):
+            choice.by = BY_BACKUP
+        elif is_chance:
+            choice.by = BY_LAST_CHANCE
+        elif choice.probe:
+            choice.by = BY_RETRY
+        else:
+            choice.by = BY_RANDOM if cluster.random else BY_WEIGHT
 
 
 cdef bint take_named(Decider decider, Cluster cluster, int64_t now_ms, Choice* choice) noexcept nogil:

@@ -205,6 +205,11 @@ cdef class ReplayedRequest:
         cdef int server = self.choose_server(now_ms, logged, &rule)
         return server, rule
 
+    @property
+    def chosen_by(self) -> tuple[int, bool]:
+        """``decide.ChosenBy`` of the last choice, and whether the request has clone ids whose servers could not have it."""
+        return self.choice.by, bool(self.choice.unmet)
+
     cdef int choose_server(self, int64_t now_ms, int logged, Rule* rule) except? -9:
         cdef Cluster cluster
         cdef bint had_last_chance

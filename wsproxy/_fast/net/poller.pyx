@@ -389,6 +389,7 @@ cdef class PlainTransport(Channel):
             buffer_clear(&self.out)
             self.sent = 0
             self.settle()
+            self.stream.on_flushed()
             if self.closing:
                 return self.kill(None)
             if self.ends:
@@ -414,6 +415,8 @@ cdef class PlainTransport(Channel):
         """The end; its stream hears of it when nothing of it is on the stack."""
         if self.dead:
             return 0
+        if error is OUR_FAULT and self.stream is not None:
+            self.stream.on_cut(True)
         self.dead = True
         self.closing = True
         self.error = error

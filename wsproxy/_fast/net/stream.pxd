@@ -74,7 +74,7 @@ cdef class Stream:
     cdef bint discards              # what still comes is thrown away unseen: see `poller.PlainTransport.discard`
     cdef bint buffered              # the transport was given bytes; it may have sent them since
     cdef Py_ssize_t unsent          # what it held when last looked at: less now means that the peer reads
-    cdef int64_t given              # bytes that were to be sent, since the connection began
+    cdef int64_t given              # bytes that were to be sent, since the connection began: see `count_held`
     cdef bint write_paused          # more of them than it wants
     cdef bint write_broken
     cdef bint was_reset             # a send was told so, and no read will be
@@ -130,6 +130,12 @@ cdef class Stream:
     cdef bint lingers(self) noexcept
     cdef int hurry(self, int64_t now_ms) except -1
     # Bytes that the transport holds; and whether these became fewer since the last look or send.
+    # Of `given`, what the socket has not taken; under TLS what the cipher has not.
+    cdef Py_ssize_t count_held(self) noexcept
+    # The socket has taken all that waited; told by plain transports alone.
+    cdef void on_flushed(self) noexcept
+    # It is about to be cut off, by an operator or by an error of ours: whose fault its end is.
+    cdef void on_cut(self, bint by_fault) noexcept
     cdef Py_ssize_t count_unsent(self) except -1
     cdef int is_being_read(self) except -1
     cdef Py_ssize_t count_unconfirmed(self) except -1

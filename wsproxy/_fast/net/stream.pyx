@@ -63,6 +63,7 @@ cdef void complain(str message, tuple details) noexcept:
 
 cdef int drop_faulty(Stream stream, str message) except -1:
     stream.was_reset = True  # by us; it must not pass for an orderly end
+    stream.on_cut(True)
     stream.abort()
     complain(message, ())
     return 0
@@ -179,6 +180,7 @@ cdef class Hub:
             except Exception:  # one stream must not cost the others their turns
                 log.exception("internal error when a connection went on; it is dropped")
                 stream.was_reset = True
+                stream.on_cut(True)
                 stream.abort()
         self.spare = MOST_TAKEN
         return len(self.turns) > 0
@@ -376,6 +378,12 @@ cdef class Stream:
     cdef int on_write_paused(self, bint paused) except -1:
         return 0
 
+    cdef void on_flushed(self) noexcept:
+        return
+
+    cdef void on_cut(self, bint by_fault) noexcept:
+        return
+
     cdef bint serves_client(self) noexcept:
         return False
 
@@ -415,6 +423,7 @@ cdef class Stream:
             if sent == a_len + b_len:
                 return 0
             if sent < -1:
+                self.given -= a_len + b_len
                 return self.note_broken(sent == -3)
             if sent < 0:
                 sent = 0
@@ -451,11 +460,11 @@ cdef class Stream:
         cdef Py_ssize_t count
         self.push(a, a_len, b, b_len, True)
         if self.takes_pipe():
+            self.given += pipe.length
             count = pipe.drain(self.fd)  # I/O
             if count < 0:
                 self.note_broken(count == -3)
-            else:
-                self.given += count
+            self.given -= pipe.length  # what is left is given below, unless nobody takes it any more
         while pipe.length:
             ws_show(self.hub.read_data, READ_SIZE)
             count = pipe.take(self.hub.read_data, READ_SIZE)
@@ -525,6 +534,16 @@ cdef class Stream:
         held = self.transport.get_write_buffer_size()
         # The kernel has something as long as a cipher has.
         return held + self.count_unconfirmed() if held or self.secure else 0
+
+    cdef Py_ssize_t count_held(self) noexcept:
+        """Whatever goes wrong, nothing is: the number is for logs."""
+        cdef Py_ssize_t count = 0
+        if self.buffered and self.transport is not None:
+            try:
+                count = self.transport.get_write_buffer_size()
+            except Exception:  # a transport under TLS that is gone already
+                pass
+        return count
 
     cdef Py_ssize_t count_unconfirmed(self) except -1:
         """What only the kernel still has of everything that was sent."""

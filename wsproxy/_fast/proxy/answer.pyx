@@ -13,6 +13,7 @@ from wsproxy._fast.http.rewrite cimport write_response
 from wsproxy._fast.proxy.downstream cimport Downstream
 from wsproxy._fast.proxy.linger cimport Lingering
 from wsproxy._fast.proxy.sink cimport CHUNKED_BODY, TUNNEL, UNTIL_CLOSE, Sink
+from wsproxy._fast.tell.access_line cimport Entry
 
 
 cdef Http1Answer http1_answer(Lingering client):
@@ -40,6 +41,12 @@ cdef class Http1Answer(Sink):
 
     cdef int64_t given(self) noexcept:
         return self.client.given
+
+    cdef int64_t held(self) noexcept:
+        return self.client.count_held()
+
+    cdef bint keep_line(self, Entry* entry) noexcept:
+        return self.client.keep_line(entry)
 
     cdef bint takes_chunks(self) noexcept:
         return not self.exchange.http10

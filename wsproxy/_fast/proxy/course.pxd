@@ -1,16 +1,11 @@
 # One request, from its head to the end of its answer.
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
 from wsproxy._fast.base.buffer cimport Buffer
-from wsproxy._fast.decide.decide cimport Choice
 from wsproxy._fast.decide.session_cookie cimport Taking
-from wsproxy._fast.decide.view cimport Service
 from wsproxy._fast.decide.writers cimport Found
-from wsproxy._fast.http.head cimport RequestHead
-from wsproxy._fast.http.origin cimport Origin
-from wsproxy._fast.proxy.exchange cimport Body, Exchange
+from wsproxy._fast.proxy.account cimport Account
 from wsproxy._fast.proxy.upstream cimport Upstream
-from wsproxy._fast.tell.access_line cimport Entry
 
 cdef enum Noted:
     # Flags of Course.noted: what the common path asks once, for all of them.
@@ -19,42 +14,24 @@ cdef enum Noted:
     IS_TOLD = 4             # and knows how the try at the present server ended
 
 
-cdef class Course(Exchange):
+cdef class Course(Account):
     # the client; see `set_client`
-    cdef bytes peer
     cdef bytes local_host
     cdef bytes constant
     cdef int peer_port              # -1: it was gone before anybody could ask
-    cdef int local_port
-    cdef int default_port           # of the client's scheme: 80, or 443 over TLS
-    cdef bint secure                # it came over TLS
     cdef bint trusted               # a TrustedProxy: its private headers stand
-    cdef Origin origin
     # the exchange
-    cdef Service service
-    cdef Choice choice              # choice.server < 0: none is taken
     cdef int timeout_retries
     cdef int64_t began_ms           # when the request came; 0: no server was looked for
     cdef int64_t try_until_ms       # CONNECTING with a server taken: until when the slow path gets on with it; 0: no matter
     cdef bint is_overdue            # it did not, and gets one look more
     cdef object ledger              # of its failed tries, made by the slow path; None: none failed
-    cdef long long number           # of the request in this worker: with the worker's pid its id in all logs
     cdef int noted                  # Noted
-    cdef Entry* entry               # of the access log; NULL: none is begun, as always without such a log
-    cdef int64_t head_began_us      # when the head began that is not whole yet; 0: with what was read last
-    # What is metered, and the access log has of it: times in us of CLOCK_MONOTONIC, 0: it has not come to that.
-    cdef int64_t began_us           # its first byte
-    cdef bint dripped               # ... came before the rest of its head
-    cdef int64_t first_us           # the head of the answer was here, and that is not counted yet
-    cdef int64_t queued_us          # it waits for a place
-    cdef int64_t given_from         # what its connection had been given before
-    cdef int answered_with          # status of the answer that has begun; 0: none; -1: it is counted how it ended
     # The connection that failed last:
     cdef Py_ssize_t held            # bytes that it had not sent yet
     cdef bint was_reused
     cdef bint pardoned              # a reused connection failed already: the next failure counts
     cdef Upstream upstream
-    cdef Body body
     cdef bint passes_trailers       # of this request
     cdef Buffer trailers            # what is here of them; see ``trailers``
     cdef Buffer sent                # what was sent upstream, as long as it may be needed again
@@ -84,26 +61,6 @@ cdef class Course(Exchange):
     cdef void await_client(self) noexcept
     # `data`: what is here of a request that could not be read.
     cdef int forget_request(self, const char* data, Py_ssize_t length) except -1
-    # The line of the access log: begun with the request (head NULL: it could not be read), told of the answer, ended.
-    cdef int begin_entry(self, RequestHead* head, const char* data, Py_ssize_t length) except -1
-    cdef int enter_answer(self, int status, Py_ssize_t head_len) except -1
-    cdef int enter_server(self, Entry* entry) except -1
-    # The server that is taken had the request and failed it: without another one's answer the line names it.
-    cdef int note_server(self) except -1
-    cdef int end_entry(self, int status_of_none, bint whole) except -1
-    # What metrics tell. Each step costs nothing where nobody counts: `engine.row` is NULL then.
-    cdef int note_began(self) noexcept
-    cdef uint64_t* meter(self) noexcept
-    cdef uint64_t* cluster_meter(self) noexcept
-    cdef void meter_request(self) noexcept
-    cdef void meter_whole(self) noexcept
-    cdef void meter_sent(self, bint reused) noexcept
-    cdef void meter_answer(self) noexcept
-    cdef void meter_bytes(self) noexcept
-    cdef void meter_finish(self) noexcept
-    cdef void meter_own(self, int status) noexcept
-    cdef void meter_left(self) noexcept
-    cdef void meter_wait(self, int word) noexcept
     # The slow path answers; the caller asks it to.
     cdef int begin_answer(self) except -1
     # What was kept for a retry is needed no more, but for method and path.

@@ -9,30 +9,28 @@ again for the next one of its client. It knows no socket: what it says to the cl
 import logging
 
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport free
-from libc.string cimport memcpy
 from wsproxy._fast.base.atomics cimport ws_count
 from wsproxy._fast.base.buffer cimport buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
-from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, port_of
+from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT
 from wsproxy._fast.decide.view cimport Service
 from wsproxy._fast.decide.writers cimport describe_found
-from wsproxy._fast.http.head cimport RequestHead
 from wsproxy._fast.http.origin cimport believe_nothing
 from wsproxy._fast.net.stream cimport Stream, complain
+from wsproxy._fast.proxy.account cimport Account
 from wsproxy._fast.proxy.engine cimport Engine
-from wsproxy._fast.proxy.exchange cimport ANSWERING, CLOSED, CONNECTING, IDLE, LINGERING, RELAYING, TUNNELLING, Exchange
-from wsproxy._fast.proxy.pool cimport pool_of
+from wsproxy._fast.proxy.exchange cimport (
+    ANSWERING, BAD_RESPONSE, CLOSED, CLOSED_EARLY, CONNECTING, IDLE, LINGERING, RELAYING, TUNNELLING,
+)
 from wsproxy._fast.proxy.sink cimport no_sink
 from wsproxy._fast.proxy.upstream cimport Upstream
 from wsproxy._fast.state.changes cimport visible_start
 from wsproxy._fast.state.latency cimport ws_note_latency
-from wsproxy._fast.state.meters cimport (
-    ANSWER_BYTES, ANSWERED, BODY_BYTES, CLUSTER_OWN, CUT_FAILED, FAILED, FIRST_BYTE, LEFT_BEFORE, LEFT_WITHIN, QUEUE,
-    QUEUE_LEFT, REQUEST, REQUESTS, REUSED, TOTAL, add_more, add_one, code_index, observe,
+from wsproxy._fast.state.meters cimport CUT_FAILED, FAILED, QUEUE_LEFT, add_one
+from wsproxy._fast.tell.ended cimport (
+    CLIENT_LATE, CLIENT_LEFT, ENDED_CD, ENDED_cR, ENDED_I, ENDED_PD, ENDED_PH, ENDED_SD, ENDED_sD, ENDED_SH, ENDED_sH,
+    FOR_DATA, Cause, cause_of,
 )
-from wsproxy._fast.tell.access_line cimport MOST_SERVER, Ending, Entry
-from wsproxy._fast.tell.mask cimport SessionNames
 from wsproxy._fast.tell.witness cimport DETAIL, describe_head
 
 log = logging.getLogger("wsproxy.connection")
@@ -48,7 +46,16 @@ cdef enum:
     MOST_ASKED = 1024
 
 
-cdef class Course(Exchange):
+cdef Cause failure_of(int kind, bint answer_began) noexcept:
+    """How a try at a server failed, a FailureKind, as why the exchange ended."""
+    if kind == CLOSED_EARLY:
+        return ENDED_SD if answer_began else ENDED_SH
+    if kind == BAD_RESPONSE:
+        return ENDED_PD if answer_began else ENDED_PH
+    return ENDED_sD if answer_began else ENDED_sH
+
+
+cdef class Course(Account):
     """One request of a client; when it is over, the next one."""
 
     def __cinit__(self, Engine engine not None):
@@ -62,9 +69,6 @@ cdef class Course(Exchange):
         buffer_clear(&self.asked)
         buffer_clear(&self.session)
         buffer_clear(&self.trailers)
-        if self.entry != NULL:
-            buffer_clear(&self.entry.text)
-            free(self.entry)
 
     # --- who is waited for -------------------------------------------------------------------------------------------
 
@@ -154,148 +158,6 @@ cdef class Course(Exchange):
             complain("internal error: what was found about clone ids could not be logged", ())
         return 0
 
-    # --- what metrics tell -------------------------------------------------------------------------------------------
-
-    cdef int note_began(self) noexcept:
-        """A request begins, for whoever takes its time."""
-        cdef Engine engine = self.engine
-        if engine.row == NULL and engine.access is None:
-            return 0
-        self.dripped = self.head_began_us != 0
-        self.began_us = self.head_began_us or ws_now_us()
-        self.head_began_us = 0
-        self.given_from = self.sink.given()
-        if engine.row != NULL:
-            self.meter_request()
-        return 0
-
-    cdef uint64_t* meter(self) noexcept:
-        """The block of the server that is taken; only where there is one, and somebody counts."""
-        return self.engine.meters.server_block(
-            self.engine.worker_id, self.service.cluster.servers[self.choice.server] - self.service.cluster.state.servers
-        )
-
-    cdef uint64_t* cluster_meter(self) noexcept:
-        """The block of the cluster; of the worker where the request is no cluster's. Both have answers of our own first."""
-        if self.service is None:
-            return self.engine.row
-        return self.engine.meters.cluster_block(self.engine.worker_id, <Py_ssize_t>self.service.cluster.slot_index())
-
-    cdef void meter_request(self) noexcept:
-        add_one(self.engine.row, REQUESTS)
-        self.first_us = self.queued_us = 0
-        self.answered_with = 0
-
-    cdef void meter_whole(self) noexcept:
-        """All of the request is here. One that came in one piece takes no look at the clock."""
-        if self.engine.row != NULL:
-            observe(self.engine.row, REQUEST, ws_now_us() - self.began_us if self.dripped or self.body.seen else 0)
-
-    cdef void meter_sent(self, bint reused) noexcept:
-        """The request goes to the server that is taken."""
-        if self.engine.row != NULL and reused:
-            add_one(self.meter(), REUSED)
-
-    cdef void meter_answer(self) noexcept:
-        """The server's answer has begun, and is one: its first bytes were good."""
-        cdef uint64_t* block
-        cdef int kind = self.answered_with // 100 - 1
-        if self.first_us and self.choice.server >= 0:
-            block = self.meter()
-            observe(block, FIRST_BYTE, self.first_us - self.asked_us)
-            add_one(block, ANSWERED + (kind if 0 <= kind < 5 else 4))
-        self.first_us = 0
-
-    cdef void meter_bytes(self) noexcept:
-        cdef uint64_t* block
-        if self.choice.server >= 0:
-            block = self.meter()
-            add_more(block, ANSWER_BYTES, (self.sink.given() - self.given_from))
-            if self.body.seen:
-                add_more(block, BODY_BYTES, self.body.seen)
-
-    cdef void meter_finish(self) noexcept:
-        """An answer is over; where all of it came at once, it took as long as its first byte."""
-        cdef int64_t now_us
-        if self.engine.row != NULL and self.choice.server >= 0 and self.answered_with > 0:
-            now_us = self.first_us or ws_now_us()
-            self.meter_answer()
-            observe(self.meter(), TOTAL, now_us - self.began_us)
-            self.meter_bytes()
-
-    cdef void meter_own(self, int status) noexcept:
-        """wsproxy answers by itself; counted once a request."""
-        if self.engine.row != NULL and self.answered_with == 0:
-            self.answered_with = status
-            add_one(self.cluster_meter(), CLUSTER_OWN + code_index(status))
-
-    cdef void meter_left(self) noexcept:
-        """The client is gone before its answer was whole, unless it was us who cut it off."""
-        if self.engine.row == NULL or self.answered_with < 0 or self.service is None:
-            return
-        self.meter_answer()
-        add_one(self.cluster_meter(), LEFT_WITHIN if self.answered_with else LEFT_BEFORE)
-        self.meter_bytes()
-        self.answered_with = -1
-
-    cdef void meter_wait(self, int word) noexcept:
-        """The wait in the queue is over."""
-        cdef uint64_t* block
-        if self.engine.row != NULL and self.queued_us:
-            block = self.cluster_meter()
-            add_one(block, word)
-            observe(block, QUEUE, ws_now_us() - self.queued_us)
-        self.queued_us = 0
-
-    # --- the access log ----------------------------------------------------------------------------------------------
-
-    cdef int begin_entry(self, RequestHead* head, const char* data, Py_ssize_t length) except -1:
-        cdef Engine engine = self.engine
-        cdef int port = self.local_port if head == NULL else port_of(self.view, head, self.local_port, self.default_port)
-        self.entry = engine.access.begin(
-            head, data, length, &self.origin, port, self.number, <SessionNames>self.view.session_names
-        )
-        self.entry.began_us = self.began_us
-        self.entry.given = self.given_from
-        return 0
-
-    cdef int enter_answer(self, int status, Py_ssize_t head_len) except -1:
-        """An answer begins: its server's where one is taken, else our own. A later one counts instead."""
-        self.entry.status = status
-        self.entry.body_from = self.sink.given() + head_len
-        return self.enter_server(self.entry)
-
-    cdef int note_server(self) except -1:
-        if self.entry != NULL:
-            self.enter_server(self.entry)
-        return 0
-
-    cdef int enter_server(self, Entry* entry) except -1:
-        cdef bytes address
-        if self.choice.server >= 0:
-            address = pool_of(self.service, self.choice.server, self.secure).address
-            entry.server_len = min(<Py_ssize_t>len(address), MOST_SERVER)
-            memcpy(entry.server, <const char*>address, entry.server_len)
-        return 0
-
-    cdef int end_entry(self, int status_of_none, bint whole) except -1:
-        """The request's line is written; ``status_of_none``: where no answer began."""
-        cdef Entry* entry = self.entry
-        cdef Ending ending
-        self.entry = NULL
-        ending.given = self.sink.given()
-        ending.connection = c"X" if not whole else c"+" if self.keep_alive and self.request_done else c"-"
-        ending.status = entry.status
-        if not entry.status or not self.response_started:
-            entry.status = 0
-            ending.status = status_of_none
-            self.enter_server(entry)  # who had the request then
-        try:
-            self.engine.access.end(entry, &ending)
-        except Exception:  # an exchange must end, whatever becomes of its line
-            complain("internal error: a line of the access log is lost", ())
-        return 0
-
     # --- the exchange ends ------------------------------------------------------------------------------------------
 
     cdef int release(self) except -1:
@@ -358,8 +220,9 @@ cdef class Course(Exchange):
         self.response_started = True
         now_us = ws_now_us()
         ws_note_latency(&self.service.cluster.servers[self.choice.server].latency, now_us - self.asked_us)
+        self.first_us = self.answered_us = now_us
+        self.spent.first_byte_us = now_us - self.asked_us
         if self.engine.row != NULL:
-            self.first_us = now_us
             self.answered_with = status
         if status < 500 or not self.view.is_failure(status):
             asked = self.find_asked(&asked_len)
@@ -402,6 +265,8 @@ cdef class Course(Exchange):
     cdef int finish(self) except -1:
         """The answer is handed over; the client's side may go on to the next request."""
         self.meter_finish()
+        if self.sink.is_broken():
+            self.ended_by(ENDED_CD)
         if self.entry != NULL:
             self.end_entry(LEFT_STATUS, not self.sink.is_broken())
         self.release()
@@ -461,6 +326,7 @@ cdef class Course(Exchange):
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
         self.note_server()
         if self.response_started:
+            self.ended_by(failure_of(kind, True))
             if self.engine.row != NULL:
                 self.meter_answer()
                 self.meter_bytes()
@@ -469,7 +335,9 @@ cdef class Course(Exchange):
             self.ask_answer_cut(kind, error)
             self.release()
             return self.sink.abort()
-        self.first_us = self.answered_with = 0  # what may have begun was none
+        self.failed_as = failure_of(kind, False)
+        self.first_us = self.answered_us = self.answered_with = 0  # what may have begun was none
+        self.spent.first_byte_us = -1
         self.enter(CONNECTING)
         self.await_client()
         if not self.request_done:
@@ -480,6 +348,8 @@ cdef class Course(Exchange):
         cdef int phase = self.phase
         if phase == CONNECTING or phase == RELAYING or phase == ANSWERING:
             self.meter_left()
+        if self.entry != NULL or phase != IDLE and phase != LINGERING and phase != CLOSED:
+            self.ended_by(cause_of(CLIENT_LEFT, self.waits_for()))
         self.enter(CLOSED)
         if self.entry != NULL:
             self.end_entry(LEFT_STATUS, False)
@@ -515,10 +385,15 @@ cdef class Course(Exchange):
             self.note_server()
             self.leave_upstream()
             self.release()
+            self.ended_by(ENDED_cR)
             self.begin_answer()
             return self.ask_timed_out()
         if self.half_closed and self.response_started and self.request_done and not self.sink.is_paused():
             return 0  # its answer came in time; if nobody is there to read it, sending will tell
+        if self.half_closed and not self.response_started and not self.sink.is_paused():
+            self.ended_by(cause_of(CLIENT_LEFT, self.waits_for()))
+        else:
+            self.ended_by(cause_of(CLIENT_LATE, FOR_DATA))
         return self.sink.abort()
 
     cdef int give_up_try(self, int64_t now_ms) except -1:
@@ -554,6 +429,7 @@ cdef class Course(Exchange):
 
     cdef int drop(self) except -1:
         """Ends the exchange and the connection without an answer."""
+        self.ended_by(ENDED_I)
         self.answered_with = -1
         if self.entry != NULL:
             self.end_entry(DROPPED_STATUS, False)

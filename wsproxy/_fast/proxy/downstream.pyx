@@ -38,6 +38,7 @@ from wsproxy._fast.state.meters cimport (
     TryFailure, add_one, observe,
 )
 from wsproxy._fast.state.tried cimport has_tried_none
+from wsproxy._fast.tell.ended cimport ENDED_CQ, ENDED_PQ, ENDED_sQ, Cause
 from wsproxy._fast.tell.witness cimport describe_choice, describe_head
 
 from wsproxy._fast.proxy.exchange import Facts
@@ -142,6 +143,11 @@ cdef class Downstream(Intake):
         self.noted = self.noted & ~HAS_LEDGER if ledger is None else self.noted | HAS_LEDGER
 
     @property
+    def ended_as(self) -> int:
+        """Why it ended, or is about to, as far as that is known: a ``Cause``."""
+        return self.cause
+
+    @property
     def request_number(self) -> int:
         """Of the request in this worker: with the worker's pid its id in all logs."""
         return self.number
@@ -232,6 +238,7 @@ cdef class Downstream(Intake):
         upstream = <Upstream>pool_of(self.service, self.choice.server, self.secure).take(ws_now_ms())
         if upstream is None:
             return False
+        self.spent.connect_us = 0
         self.attach(upstream)
         return True
 
@@ -257,6 +264,14 @@ cdef class Downstream(Intake):
             add_one(self.meter(), MARKED_DOWN)
         return <int>mark
 
+    def note_unreached(self, int cause) -> None:
+        """No connection to the server that is taken: why the exchange ends, a ``Cause``, should no other server take it."""
+        self.failed_as = <Cause>cause
+
+    def note_full(self) -> None:
+        """All servers are at MaxConnections, and the request does not wait, or has waited long enough."""
+        self.ended_by(ENDED_sQ if self.spent.queue_us >= 0 else ENDED_PQ)
+
     def try_until(self, double seconds) -> None:
         """
         The slow path gets on with the waiting request within that time, or the sweep drops it.
@@ -279,6 +294,7 @@ cdef class Downstream(Intake):
 
     def meter_connect(self, int64_t us) -> None:
         """A connection to the server that is taken was there after so many microseconds."""
+        self.spent.connect_us = us
         if self.engine.row != NULL and self.choice.server >= 0:
             observe(self.meter(), CONNECT, us)
 
@@ -300,9 +316,10 @@ cdef class Downstream(Intake):
         self.choice.server = cluster.join(
             self.engine.worker_id, ws_now_ms(), wanted, &self.choice.tried, &self.choice.probe, &self.choice.place
         )
+        if self.choice.server == WAITS:
+            self.queued_us = ws_now_us()
         if self.engine.row != NULL:
             if self.choice.server == WAITS:
-                self.queued_us = ws_now_us()
                 add_one(self.cluster_meter(), QUEUED)
             elif self.choice.server == ALL_FULL:
                 add_one(self.cluster_meter(), QUEUE_FULL)
@@ -322,6 +339,7 @@ cdef class Downstream(Intake):
         For an exchange that waits in the queue with a body of which the rest is not wanted yet.
         """
         if self.choice.place and self.sink.has_hung_up():
+            self.ended_by(ENDED_CQ)
             self.release()  # now: what it was given before it may still read, and its connection linger for that
             self.sink.close()
 
@@ -352,6 +370,7 @@ cdef class Downstream(Intake):
         self.meter_wait(QUEUE_SERVED if self.choice.server >= 0 else QUEUE_VAIN)
         self.choice.place = 0
         if self.choice.server >= 0:
+            self.tried += 1
             self.reread_session()
             decide_waited(self.engine.decider, self.view, self.service, &self.choice)
             self.follow_session()
@@ -386,6 +405,7 @@ cdef class Downstream(Intake):
         self.follow_session()
         self.engine.decider.let_go()
         if chosen >= 0:
+            self.tried += 1
             self.mark_failover()
         return chosen
 
@@ -525,6 +545,7 @@ cdef class Downstream(Intake):
     def pardon(self) -> None:
         """The failed connection was a reused one and does not count; that is believed once a request."""
         self.pardoned = True
+        self.tried += 1
         if self.engine.row != NULL and self.choice.server >= 0:
             add_one(self.meter(), RETRIED_SAME)
 
@@ -535,6 +556,7 @@ cdef class Downstream(Intake):
     def write(self, bytes data not None) -> bool:
         """Part of a local answer; False: wait for the client to read (see ``on_room``)."""
         if self.phase == CONNECTING:
+            self.ended_by(self.failed_as)
             self.release()
             self.enter(ANSWERING)
         if self.engine.row != NULL and self.answered_with == 0:

@@ -213,4 +213,5 @@ cdef class Engine(Hub):
     def close_all(self) -> None:
         """Cuts every connection; the end of a worker whose time to finish is over."""
         for stream in self.streams():
+            (<Stream>stream).on_cut(False)
             (<Stream>stream).abort()

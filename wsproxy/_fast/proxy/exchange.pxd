@@ -10,6 +10,7 @@ from wsproxy._fast.http.head cimport ResponseHead
 from wsproxy._fast.net.stream cimport Stream
 from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.sink cimport Sink
+from wsproxy._fast.tell.ended cimport ENDED_LR, ENDED_SC, ENDED_WELL, Cause
 
 cpdef enum Phase:
     IDLE = 0                # waiting for a request head
@@ -58,6 +59,9 @@ cdef class Exchange:
     # The session's value as the request brought it; empty: nobody needs it. See `Intake.keep_session`.
     cdef Buffer session
     cdef int expect                 # Expectation
+    cdef Cause cause                # why it ended, or is about to; changed by `ended_by` alone
+    cdef Cause failed_as            # ... should there be no other try: how the last one failed
+    cdef int64_t handed_us          # when its server was given it, its head first; 0: none was
     cdef int64_t asked_us           # when what its server has of the request so far was sent: its answer is timed from there
     cdef frozenset upgrades         # names of the protocols that the request asks for on this connection, and may; or None
     cdef object explained           # the decision, for a client that asked and may know it; None: nobody asked
@@ -66,6 +70,15 @@ cdef class Exchange:
         if WSPROXY_CHECKED:
             check_phase(self.phase, phase)
         self.phase = phase
+
+    cdef inline void ended_by(self, Cause cause) noexcept:
+        """The first word counts, for what follows from it is not the cause; that the answer is our own is no word yet."""
+        if self.cause == ENDED_WELL or self.cause == ENDED_LR:
+            self.cause = cause
+
+    cdef inline void forget_end(self) noexcept:
+        self.cause = ENDED_WELL
+        self.failed_as = ENDED_SC  # there was nobody to ask
 
     # --- questions to the slow path: where it fails, the exchange ends there, with everything that it holds given back
     cdef int ask_connect(self) except -1

@@ -26,6 +26,7 @@ from wsproxy._fast.proxy.linger cimport Lingering
 from wsproxy._fast.proxy.sink cimport LENGTH_BODY, no_sink
 from wsproxy._fast.state.client_counts cimport COUNTED, NOT_ASKED, REFUSED, UNCOUNTED
 from wsproxy._fast.state.meters cimport CLOSED_CLIENTS, OPENED, REFUSED_CLIENTS, add_one
+from wsproxy._fast.tell.ended cimport ENDED_cD, ENDED_cL, ENDED_cR
 
 cdef enum:
     # A connection that waited in the listen queue when the worker was told to stop has so long for its first request.
@@ -407,6 +408,8 @@ cdef class Http1(Lingering):
             self.is_lingering = False
             self.engine.lingering -= 1
         try:
+            if self.first_line != NULL:
+                self.end_lines(True)
             self.exchange.client_gone()
         finally:
             buffer_clear(&self.pending)
@@ -423,11 +426,15 @@ cdef class Http1(Lingering):
                 self.deadline_ms = now_ms + self.exchange.view.body_timeout_ms
                 return 0
             if self.count_unsent():
+                self.exchange.ended_by(ENDED_cD)
+                self.cut_as = ENDED_cL
                 return self.reset()  # after an orderly end the kernel would go on offering the rest for minutes
         if self.closing:
+            self.cut_as = ENDED_cL
             self.abort()
         elif self.exchange.phase == IDLE and self.pending.length:
             self.exchange.forget_request(self.pending.data, self.pending.length)
+            self.exchange.ended_by(ENDED_cR)
             self.exchange.keep_alive = False
             self.exchange.begin_answer()
             self.exchange.ask_timed_out()

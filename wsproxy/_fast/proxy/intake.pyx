@@ -35,6 +35,7 @@ from wsproxy._fast.proxy.explained cimport begin_explained, decide_explained, ex
 from wsproxy._fast.proxy.pool cimport pool_of
 from wsproxy._fast.proxy.sink cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY
 from wsproxy._fast.proxy.upstream cimport Upstream
+from wsproxy._fast.tell.ended cimport ENDED_LR, ENDED_PR
 from wsproxy._fast.tell.witness cimport DETAIL, describe_choice, describe_head, describe_request
 
 
@@ -63,6 +64,7 @@ cdef class Intake(Course):
         """A head or body that cannot be trusted: answered and closed, nothing after it is read."""
         self.keep_alive = False
         self.request_done = False
+        self.ended_by(ENDED_PR)
         self.begin_answer()
         return self.ask_refuse(error)
 
@@ -77,6 +79,7 @@ cdef class Intake(Course):
             return length
         if head.hops == 0:
             self.service = None
+            self.ended_by(ENDED_LR)
             self.begin_answer()
             self.ask_last_hop(head.is_options)
             return size
@@ -154,6 +157,7 @@ cdef class Intake(Course):
             return False
         self.service = None
         self.answered_with = -1
+        self.ended_by(ENDED_LR)
         self.begin_answer()
         self.ask_health(asked == IS_ALIVE or not self.engine.draining)
         return True
@@ -165,6 +169,7 @@ cdef class Intake(Course):
             engine.decider, self.view, head, self.origin.local_host, self.origin.local_host_len, self.local_port,
             self.default_port, found,
         )
+        self.route = found.route + 1
         if self.explained is not None:
             explain_route(
                 self.explained, engine, self.view, head, self.origin.local_host, self.origin.local_host_len,
@@ -174,10 +179,12 @@ cdef class Intake(Course):
             if engine.witness_level:
                 self.tell_start(found, self.describe_asked(found), 0, False)
             method, target, host, port, path = self.describe_unmatched(head)
+            self.ended_by(ENDED_LR)
             self.begin_answer()
             self.ask_no_route(method, target, host, port, path)
             return False
         if self.service.is_too_large(head.fields.content_length):
+            self.ended_by(ENDED_PR)
             self.begin_answer()
             self.ask_too_large()
             return False
@@ -236,6 +243,7 @@ cdef class Intake(Course):
             if engine.witness_level:
                 self.tell_start(found, self.describe_asked(found), 0, False)
             self.release()
+            self.ended_by(ENDED_PR)
             self.begin_answer()
             self.ask_too_large()
             return size + used
@@ -278,6 +286,7 @@ cdef class Intake(Course):
         cdef bint waits = self.service.waits_for_continue and self.body.kind != NO_BODY
         cdef Upstream upstream = None
         self.began_ms = ws_now_ms()
+        self.tried = self.choice.server >= 0
         if self.choice.server >= 0 and not waits:
             upstream = <Upstream>pool_of(self.service, self.choice.server, self.secure).take(self.began_ms)
         if engine.witness_level:
@@ -291,6 +300,7 @@ cdef class Intake(Course):
             if self.choice.server < 0:
                 return self.ask_no_server(self.choice.server == ALL_FULL)  # it may wait in the queue
             return self.ask_send_kept() if waits else self.ask_connect()
+        self.spent.connect_us = 0
         self.hand_over(upstream)
         upstream.send(engine.out, out_len, body, body_len)
         if end.length:
@@ -396,6 +406,7 @@ cdef class Intake(Course):
             self.upstream.exchange = None
             self.release()
             self.request_done = False  # nothing behind this is read, even where the body ended here
+            self.ended_by(ENDED_PR)
             if self.response_started:
                 self.sink.abort()
             elif used < 0:

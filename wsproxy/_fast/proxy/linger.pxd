@@ -5,6 +5,8 @@ from wsproxy._fast.base.buffer cimport Buffer
 from wsproxy._fast.net.stream cimport Stream
 from wsproxy._fast.proxy.downstream cimport Downstream
 from wsproxy._fast.proxy.engine cimport Engine
+from wsproxy._fast.tell.access_line cimport Entry
+from wsproxy._fast.tell.ended cimport Cause
 
 
 cdef class Lingering(Stream):
@@ -16,6 +18,10 @@ cdef class Lingering(Stream):
     cdef readonly int64_t lingered           # bytes thrown away since; TLS: bytes received before
     cdef int64_t took_ms            # when the client took something of its answer last
     cdef bint says_close            # its request was the last one, by its own word
+    cdef Entry* first_line          # of the access log: their answers wait in the transport, in this order
+    cdef Entry* last_line
+    cdef list lenders               # of what these lines borrow
+    cdef Cause cut_as               # why it is cut off within its last answer; 0: the client leaves
     cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 
     # Of `close`, which every orderly end goes through.
@@ -26,5 +32,8 @@ cdef class Lingering(Stream):
     cdef int forget_kept(self) except -1
     cdef int look_on(self, int64_t now_ms) except -1
     cdef int cut_off(self, bint held) except -1
+    # See `Sink.keep_line`.
+    cdef bint keep_line(self, Entry* entry) noexcept
+    cdef void end_lines(self, bint is_lost) noexcept
     # An answer was handed over whole: next request, or close.
     cdef int next_request(self) except -1

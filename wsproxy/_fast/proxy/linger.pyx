@@ -9,12 +9,15 @@ import os
 
 from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free
 from wsproxy._fast.base.buffer cimport buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms
-from wsproxy._fast.net.stream cimport Stream, drop_faulty
+from wsproxy._fast.net.stream cimport Stream, complain, drop_faulty
 from wsproxy._fast.proxy.downstream cimport Downstream
 from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport LINGERING, RELAYING
+from wsproxy._fast.tell.access_line cimport Entry
+from wsproxy._fast.tell.ended cimport ENDED_CL, ENDED_cL, ENDED_I, ENDED_KL, ENDED_LR, ENDED_WELL, OPERATOR, cause_of
 
 cdef extern from "<unistd.h>":
     int c_close "close"(int fd)
@@ -41,12 +44,65 @@ cdef class Lingering(Stream):
         self.kept_fd = -1
 
     def __dealloc__(self):
+        cdef Entry* entry
         buffer_clear(&self.pending)
+        while self.first_line != NULL:
+            entry = self.first_line
+            self.first_line = entry.next
+            buffer_clear(&entry.text)
+            free(entry)
         if self.kept_fd >= 0:
             c_close(self.kept_fd)
 
     cdef int next_request(self) except -1:
         raise NotImplementedError
+
+    # --- lines of the access log whose last bytes the client has still to take ----------------------------------------
+
+    cdef bint keep_line(self, Entry* entry) noexcept:
+        if self.secure or self.write_broken or self.count_held() == 0:
+            return False
+        try:
+            if self.lenders is None:
+                self.lenders = []
+            self.lenders.append(self.exchange.service)
+        except MemoryError:
+            return False
+        entry.next = NULL
+        if self.last_line == NULL:
+            self.first_line = entry
+        else:
+            self.last_line.next = entry
+        self.last_line = entry
+        return True
+
+    cdef void on_flushed(self) noexcept:
+        if self.first_line != NULL:
+            self.end_lines(False)
+
+    cdef void end_lines(self, bint is_lost) noexcept:
+        """``is_lost``: with the connection; of what was given the socket has not taken all, then."""
+        cdef int64_t taken = self.given - self.count_held() if is_lost else self.given
+        cdef Entry* entry
+        cdef Entry* following = self.first_line
+        self.first_line = self.last_line = NULL
+        while following != NULL:
+            entry = following
+            following = entry.next
+            if entry.ending.given > taken:
+                entry.ending.given = max(taken, entry.given)
+                entry.ending.connection = c"X"
+                if entry.ending.cause == ENDED_WELL or entry.ending.cause == ENDED_LR:
+                    entry.ending.cause = self.cut_as or ENDED_CL
+            try:
+                self.engine.access.end(entry)
+            except Exception:
+                complain("internal error: a line of the access log is lost", ())
+        self.lenders = None
+
+    cdef void on_cut(self, bint by_fault) noexcept:
+        self.exchange.ended_by(ENDED_I if by_fault else cause_of(OPERATOR, self.exchange.waits_for()))
+        self.cut_as = ENDED_I if by_fault else ENDED_KL
 
     cdef int close(self) except -1:
         """
@@ -161,6 +217,7 @@ cdef class Lingering(Stream):
     cdef int cut_off(self, bint held) except -1:
         """The patience with a client that lingers is over; ``held``: not all of its answer was sent."""
         self.forget_kept()
+        self.cut_as = ENDED_cL
         # After an orderly end the kernel would go on offering the rest for minutes.
         return self.reset() if held else Stream.abort(self)
 

@@ -21,6 +21,7 @@ from wsproxy._fast.state.board cimport (
     ANSWERED, CONNECTING, MOST_ROWS, OWN_ANSWER, PEER_BYTES, QUEUED, SENT, TUNNEL, Board, BoardPage, RunningRow, Stage,
 )
 from wsproxy._fast.state.changes cimport NAME_BYTES, TEXT_BYTES, copy_text, visible_start
+from wsproxy._fast.tell.ended cimport ENDED_KD, OPERATOR, cause_of
 
 
 cdef bint is_running(Downstream exchange) noexcept:
@@ -78,6 +79,7 @@ def answer_board(Engine engine not None, Board board not None) -> None:
             continue
         if kill == (<int64_t>page.pid << 32 | <uint32_t>exchange.number):
             page.killed = 1
+            exchange.ended_by(cause_of(OPERATOR, exchange.waits_for()))
             try:
                 exchange.drop()
             except Exception:
@@ -106,6 +108,7 @@ def end_tunnels(Engine engine not None, Py_ssize_t kept) -> int:
     found.sort(key=itemgetter(0, 1))
     for row in found[:max(len(found) - kept, 0)]:
         stream = row[2]
+        (<Lingering>stream).exchange.ended_by(ENDED_KD)
         try:
             (<Downstream>(<Lingering>stream).exchange).close_tunnel()
         except Exception:

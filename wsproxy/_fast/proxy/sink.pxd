@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.http.head cimport ResponseHead
+from wsproxy._fast.tell.access_line cimport Entry
 
 cdef enum BodyKind:
     NO_BODY = 0
@@ -18,8 +19,11 @@ cdef class Sink:
     cdef bint is_closed(self) noexcept
     # Whether it has ended or reset a connection that is not read for now, and nobody has noticed.
     cdef bint has_hung_up(self) except -1
-    # Bytes that were to be sent since it began: what logs count answers by.
+    # Bytes that were to be sent since it began: what logs count answers by. And those of them that no socket has taken yet.
     cdef int64_t given(self) noexcept
+    cdef int64_t held(self) noexcept
+    # Ends the line of an exchange that is over once all that was given is taken; False: it is, or nobody would say so.
+    cdef bint keep_line(self, Entry* entry) noexcept
     # Whether chunks go on as they are, else only what is in them.
     cdef bint takes_chunks(self) noexcept
 

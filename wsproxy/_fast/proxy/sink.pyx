@@ -24,6 +24,12 @@ cdef class Sink:
     cdef int64_t given(self) noexcept:
         return 0
 
+    cdef int64_t held(self) noexcept:
+        return 0
+
+    cdef bint keep_line(self, Entry* entry) noexcept:
+        return False
+
     cdef bint takes_chunks(self) noexcept:
         return False
 

@@ -30,6 +30,7 @@ from wsproxy._fast.proxy.exchange cimport (
 )
 from wsproxy._fast.proxy.pool cimport Pool
 from wsproxy._fast.proxy.sink cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY, TUNNEL, UNTIL_CLOSE, Sink
+from wsproxy._fast.tell.ended cimport ENDED_I, ENDED_PD, ENDED_SD, ENDED_sD
 
 log = logging.getLogger("wsproxy.connection")
 
@@ -43,6 +44,7 @@ cdef enum:
 
 cdef int drop_client(Exchange exchange) except -1:
     """Ends an exchange whose server's side is left already: nobody else would know of what went wrong."""
+    exchange.ended_by(ENDED_I)
     exchange.sink.abort()
     complain("internal error at the end of an exchange; the client's connection is dropped", ())
     return 0
@@ -70,7 +72,7 @@ cdef class Upstream(Stream):
         self.scanned = 0
         self.head_until_ms = 0
         self.interims = 0
-        exchange.asked_us = ws_now_us()
+        exchange.handed_us = exchange.asked_us = ws_now_us()
         if exchange.sink.is_paused():
             self.pause_reading()
         self.touch()
@@ -348,6 +350,7 @@ cdef class Upstream(Stream):
             if step < 0:
                 self.body.chunks.phase = CHUNK_DONE
                 self.keep_alive = False
+                self.exchange.ended_by(ENDED_PD)
                 sink.reset()
                 return length
             if filled + span.data_len > OUT_SIZE:
@@ -485,6 +488,7 @@ cdef class Upstream(Stream):
                     "server %s: a tunnel is closed: the server does not read (%s)", self.pool.name,
                     "wsServerIOTimeout" if self.pool.ws_io_timeout_ms else "wsServerIdleTimeout",
                 )
+                self.exchange.ended_by(ENDED_sD)
                 return self.end_tunnel(False)
             self.buffered = False  # all was taken: only the silence counts
             self.time_tunnel()
@@ -494,6 +498,7 @@ cdef class Upstream(Stream):
             self.touch_tunnel()  # it is the client's turn, and body_s counts: what it takes are bytes, too
             return 0
         log.info("server %s: a tunnel is closed: nobody says anything (wsServerIdleTimeout)", self.pool.name)
+        self.exchange.ended_by(ENDED_sD)
         return self.end_tunnel(True)
 
     cdef int end_tunnel(self, bint clean) except -1:
@@ -532,6 +537,8 @@ cdef class Upstream(Stream):
     cdef int lost(self, object error) except -1:
         if self.exchange is not None:
             if self.body.kind == TUNNEL:
+                if error is not None:
+                    self.exchange.ended_by(ENDED_SD)
                 return self.end_tunnel(error is None)
             # Under TLS only close_notify (see `ended`) is an end; anybody on the way can send a FIN.
             if error is None and not self.secure and not self.awaits_head and self.body.kind == UNTIL_CLOSE:

@@ -5,10 +5,11 @@ from wsproxy._fast.base.buffer cimport Buffer
 from wsproxy._fast.http.fields cimport Fields
 from wsproxy._fast.http.head cimport RequestHead
 from wsproxy._fast.http.origin cimport Origin
+from wsproxy._fast.tell.ended cimport Spent
 from wsproxy._fast.tell.mask cimport FieldRule, SessionNames, Telling
 
 cpdef enum:
-    MOST_ITEMS = 64         # of a format; httpd's longest examples have twenty directives with a text before each
+    MOST_ITEMS = 96         # of a format: a line of JSON has 30 fields, each with its name before it
     MOST_LATE = 32          # of these: what only the end of a request knows
     MOST_SERVER = 272       # host:port; DNS allows 253 characters
 
@@ -37,6 +38,25 @@ cpdef enum Item:
     SECONDS
     SERVER                  # host:port of the server that answered
     CONNECTION              # X: ended before the answer did; + kept alive; - closed
+    SERVER_NAME
+    CLUSTER
+    RULE                    # that chose the server
+    ROUTE                   # its place in the file, from 1
+    TRIES                   # at servers
+    CAUSE                   # ended.Cause: two letters
+    # In the order of ended.Spent.
+    RECEIVE_TIME
+    QUEUE_TIME
+    CONNECT_TIME
+    SEND_TIME
+    FIRST_BYTE_TIME
+    ANSWER_TIME
+
+cpdef enum Only:
+    # Flags: which lines are written; 0: all.
+    ONLY_FAILED = 1         # status 500 or more, an answer that is not whole, or a Cause that says that something went wrong
+    ONLY_SLOW = 2
+    ONLY_RETRIED = 4        # more than one try
 
 cdef struct Part:
     int kind                # Item
@@ -46,6 +66,20 @@ cdef struct Part:
     FieldRule rule          # how FIELD and COOKIE are masked
     bint quoted             # a string of JSON
     bint dash               # BODY_BYTES: 0 is written as -
+    bint in_ms              # a time: milliseconds
+
+cdef struct Ending:
+    # What only the end of a request knows.
+    int64_t given           # what the connection was given until then, and took
+    int64_t over_us         # when it was over, CLOCK_MONOTONIC
+    int status
+    char connection         # see CONNECTION
+    int cause               # ended.Cause
+    int tried               # servers, one as often as it was
+    int route               # from 1; 0: none
+    int by                  # decide.ChosenBy
+    bint unmet              # see decide.Choice
+    Spent spent
 
 # A request whose line is begun. It belongs to whoever began it, until it is ended or forgotten.
 cdef struct Entry:
@@ -56,13 +90,11 @@ cdef struct Entry:
     int status              # of the answer; 0: none has begun
     Py_ssize_t server_len
     char server[272]
+    const char* server_name     # lent by the cluster; NULL: none
+    const char* cluster_name
+    Ending ending
     Py_ssize_t ends[32]     # where in `text` each late item belongs
     Buffer text             # the line without its late items
-
-cdef struct Ending:
-    int64_t given           # what the connection was given until now
-    int status
-    char connection         # see CONNECTION
 
 
 cdef class AccessLog:
@@ -79,6 +111,8 @@ cdef class AccessLog:
     cdef int spares
     cdef Buffer block           # whole lines
     cdef int lines
+    cdef int only               # Only
+    cdef int64_t slow_us
     cdef int64_t second         # what `stamp` is made for
     cdef char stamp[64]
     cdef int stamp_len
@@ -94,9 +128,10 @@ cdef class AccessLog:
     cdef int put_field(self, Buffer* out, Part* part, Fields* fields) except -1
     cdef int put_cookie(self, Buffer* out, Part* part, Fields* fields) except -1
     cdef int put_time(self, Buffer* out) except -1
-    # The line is whole; the entry is not the caller's any more.
-    cdef int end(self, Entry* entry, Ending* ending) except -1
-    cdef int put_late(self, Buffer* out, Part* part, Entry* entry, Ending* ending, int64_t now_us) except -1
-    cdef int put_late_string(self, Buffer* out, Part* part, Entry* entry, Ending* ending) except -1
+    # The line is whole, with what `ending` has; the entry is not the caller's any more.
+    cdef int end(self, Entry* entry) except -1
+    cdef bint is_wanted(self, Entry* entry) noexcept
+    cdef int put_late(self, Buffer* out, Part* part, Entry* entry) except -1
+    cdef int put_word(self, Buffer* out, Part* part, Entry* entry) except -1
     cdef Entry* take(self) except NULL
     cdef void forget(self, Entry* entry) noexcept

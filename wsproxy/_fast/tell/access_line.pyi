@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 from wsproxy._fast.tell.mask import SessionNames
 
@@ -30,6 +30,23 @@ class Item(IntEnum):
     SECONDS = 20
     SERVER = 21
     CONNECTION = 22
+    SERVER_NAME = 23
+    CLUSTER = 24
+    RULE = 25
+    ROUTE = 26
+    TRIES = 27
+    CAUSE = 28
+    RECEIVE_TIME = 29
+    QUEUE_TIME = 30
+    CONNECT_TIME = 31
+    SEND_TIME = 32
+    FIRST_BYTE_TIME = 33
+    ANSWER_TIME = 34
+
+class Only(IntFlag):
+    ONLY_FAILED = 1
+    ONLY_SLOW = 2
+    ONLY_RETRIED = 4
 
 class AccessLog:
     def __init__(
@@ -40,6 +57,8 @@ class AccessLog:
         *,
         masks: bool = True,
         json: bool = False,
+        only: int = 0,
+        slow_us: int = 0,
     ) -> None: ...
     def flush(self) -> None: ...
     def line_of(self, data: bytes, peer: bytes = ...) -> bytes: ...

@@ -11,14 +11,16 @@ import os
 
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memchr, memcmp, memset
+from libc.string cimport memchr, memcmp, memset, strlen
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_us
 from wsproxy._fast.base.exact cimport ExactCopy
 from wsproxy._fast.decide.affinity cimport next_cookie
+from wsproxy._fast.decide.decide cimport BY_NOBODY, word_of_rule
 from wsproxy._fast.http.fields cimport FIELD_COOKIE, MAX_FIELDS, Field, Fields, Limits, equals_ignoring_case
 from wsproxy._fast.http.head cimport RequestHead, parse_request
 from wsproxy._fast.http.origin cimport Origin, client_of
+from wsproxy._fast.tell.ended cimport ENDED_LR, ENDED_WELL, forget_spent
 from wsproxy._fast.tell.mask cimport (
     AS_TEXT, IS_HIDDEN, IS_SESSION, MOST_VALUE, SessionNames, Telling, put_address, put_escaped, put_query, put_request_line,
     put_value, rule_of,
@@ -140,12 +142,13 @@ cdef class AccessLog:
     """
     One worker's lines; ``on_block(lines, count)`` gets them when a block is full, and with every ``flush``.
 
+    ``only``: flags of ``Only``, lines of which one is true are written, 0 all; ``slow_us``: from when a request is slow.
     ``json``: what is no number is a JSON string, or null where it is not there; texts between are as they are.
     """
 
     def __cinit__(
         self, list items not None, object on_block not None, SessionNames names not None=SessionNames(), *,
-        bint masks=True, bint json=False,
+        bint masks=True, bint json=False, int only=0, int64_t slow_us=0,
     ):
         cdef Part* part
         cdef int late = 0
@@ -154,6 +157,8 @@ cdef class AccessLog:
         self.kept = []
         self.masks = masks
         self.json = json
+        self.only = only
+        self.slow_us = slow_us
         self.on_block = on_block
         self.pid = os.getpid()
         self.second = -1
@@ -166,6 +171,7 @@ cdef class AccessLog:
                 part.rule = rule_of(<const char*>(<bytes>text), len(text))
             part.quoted = json and kind != TEXT and kind < STATUS and kind != PORT and kind != PID
             part.dash = kind == BODY_BYTES and text == b"-"
+            part.in_ms = kind >= RECEIVE_TIME and text == b"ms"
             self.kept.append(text)
             part.text = <const char*>(<bytes>text)
             part.text_len = len(text)
@@ -218,7 +224,6 @@ cdef class AccessLog:
         cdef Limits limits = Limits(1 << 20, 65536, MAX_FIELDS, True, False)
         cdef RequestHead head
         cdef Origin origin
-        cdef Ending ending = Ending(0, 200, c"+")
         cdef Entry* entry
         cdef bint is_whole = parse_request(copy.at, copy.length, &limits, &head) > 0
         memset(&origin, 0, sizeof(origin))
@@ -227,8 +232,12 @@ cdef class AccessLog:
         origin.local_host = <const char*>peer
         origin.local_host_len = len(peer)
         entry = self.begin(&head if is_whole else NULL, copy.at, copy.length, &origin, 80, self.lines, self.names)
-        entry.began_us = ws_now_us()
-        self.end(entry, &ending)
+        entry.began_us = entry.ending.over_us = ws_now_us()
+        entry.ending.status = 200
+        entry.ending.connection = c"+"
+        entry.ending.cause = ENDED_WELL
+        forget_spent(&entry.ending.spent)
+        self.end(entry)
         line = self.block.data[:self.block.length]
         self.block.length = 0
         return line
@@ -247,6 +256,8 @@ cdef class AccessLog:
                 raise MemoryError
         entry.status = 0
         entry.server_len = 0
+        entry.server_name = entry.cluster_name = NULL
+        memset(&entry.ending, 0, sizeof(Ending))
         return entry
 
     cdef void forget(self, Entry* entry) noexcept:
@@ -421,14 +432,27 @@ cdef class AccessLog:
                 p = last
         return 0
 
-    cdef int end(self, Entry* entry, Ending* ending) except -1:
+    cdef bint is_wanted(self, Entry* entry) noexcept:
+        """Whether the line is one of those that are written."""
+        cdef Ending* ending = &entry.ending
+        if self.only & ONLY_FAILED and (
+            ending.status >= 500 or ending.connection == c"X" or ending.cause != ENDED_WELL and ending.cause != ENDED_LR
+        ):
+            return True
+        if self.only & ONLY_SLOW and ending.over_us - entry.began_us >= self.slow_us:
+            return True
+        return self.only & ONLY_RETRIED and ending.tried > 1
+
+    cdef int end(self, Entry* entry) except -1:
         cdef Buffer* out = &self.block
         cdef Py_ssize_t before = out.length
         cdef Py_ssize_t done = 0
-        cdef int64_t now_us = ws_now_us()
         cdef Part* part
         cdef int i
         cdef int late = 0
+        if self.only and not self.is_wanted(entry):
+            self.forget(entry)
+            return 0
         try:
             for i in range(self.count):
                 part = &self.parts[i]
@@ -437,7 +461,7 @@ cdef class AccessLog:
                 buffer_append(out, entry.text.data + done, entry.ends[late] - done)
                 done = entry.ends[late]
                 late += 1
-                self.put_late(out, part, entry, ending, now_us)
+                self.put_late(out, part, entry)
             buffer_append(out, entry.text.data + done, entry.text.length - done)
             buffer_append(out, "\n", 1)
             self.lines += 1
@@ -450,39 +474,73 @@ cdef class AccessLog:
             self.flush()
         return 0
 
-    cdef int put_late(self, Buffer* out, Part* part, Entry* entry, Ending* ending, int64_t now_us) except -1:
+    cdef int put_late(self, Buffer* out, Part* part, Entry* entry) except -1:
+        cdef Ending* ending = &entry.ending
+        cdef int kind = part.kind
         cdef int64_t number = 0
-        if self.json and (part.kind == SERVER or part.kind == CONNECTION):
-            return self.put_late_string(out, part, entry, ending)
-        if part.kind == SERVER:
-            if entry.server_len:
-                return put_escaped(out, entry.server, entry.server_len)
-            return buffer_append(out, "-", 1)
-        if part.kind == CONNECTION:
-            return buffer_append(out, &ending.connection, 1)
-        if part.kind == STATUS:
+        if kind == SERVER or SERVER_NAME <= kind <= CLUSTER or kind == CONNECTION or kind == RULE or kind == CAUSE:
+            return self.put_word(out, part, entry)
+        if kind == STATUS:
             number = ending.status
-        elif part.kind == BODY_BYTES:
+        elif kind == BODY_BYTES:
             number = ending.given - entry.body_from if entry.status else 0
             if number <= 0 and part.dash:
                 return buffer_append(out, "-", 1)
-        elif part.kind == ALL_BYTES:
+        elif kind == ALL_BYTES:
             number = ending.given - entry.given
-        else:
-            number = now_us - entry.began_us
-            if part.kind == MILLISECONDS:
+        elif kind == TRIES:
+            number = ending.tried
+        elif kind == ROUTE or kind >= RECEIVE_TIME:
+            if kind == ROUTE:
+                number = ending.route or -1
+            else:
+                number = (&ending.spent.receive_us)[kind - <int>RECEIVE_TIME]
+            if number < 0:
+                return buffer_append(out, "null", 4) if self.json else buffer_append(out, "-", 1)
+            if part.in_ms:
                 number //= 1000
-            elif part.kind == SECONDS:
+        else:
+            number = ending.over_us - entry.began_us
+            if kind == MILLISECONDS:
+                number //= 1000
+            elif kind == SECONDS:
                 number //= 1000000
         return put_number(out, number)
 
-    cdef int put_late_string(self, Buffer* out, Part* part, Entry* entry, Ending* ending) except -1:
-        if part.kind == CONNECTION:
-            if ending.connection == c"X":
-                return buffer_append(out, '"cut"', 5)
-            return buffer_append(out, '"kept"', 6) if ending.connection == c"+" else buffer_append(out, '"closed"', 8)
-        if not entry.server_len:
+    cdef int put_word(self, Buffer* out, Part* part, Entry* entry) except -1:
+        """A late item that is no number."""
+        cdef Ending* ending = &entry.ending
+        cdef Py_ssize_t before = out.length
+        cdef char letters[2]
+        if self.json:
+            buffer_append(out, '"', 1)
+        if part.kind == SERVER:
+            put_escaped(out, entry.server, entry.server_len)
+        elif part.kind == CAUSE:
+            letters[0] = <char>(ending.cause >> 8)
+            letters[1] = <char>(ending.cause & 0xFF)
+            buffer_append(out, letters, 2)
+        elif part.kind == RULE:
+            if ending.by != BY_NOBODY:
+                if ending.unmet:
+                    buffer_append(out, "failover/", 9)
+                buffer_append(out, word_of_rule(ending.by), strlen(word_of_rule(ending.by)))
+        elif part.kind == CONNECTION:
+            if not self.json:
+                buffer_append(out, &ending.connection, 1)
+            elif ending.connection == c"X":
+                buffer_append(out, "cut", 3)
+            elif ending.connection == c"+":
+                buffer_append(out, "kept", 4)
+            else:
+                buffer_append(out, "closed", 6)
+        elif part.kind == SERVER_NAME and entry.server_name != NULL:
+            put_escaped(out, entry.server_name, strlen(entry.server_name))
+        elif part.kind == CLUSTER and entry.cluster_name != NULL:
+            put_escaped(out, entry.cluster_name, strlen(entry.cluster_name))
+        if not self.json:
+            return buffer_append(out, "-", 1) if out.length == before else 0
+        if out.length == before + 1:
+            out.length = before
             return buffer_append(out, "null", 4)
-        buffer_append(out, '"', 1)
-        put_escaped(out, entry.server, entry.server_len)
-        return end_string(out, out.length - entry.server_len - 1)
+        return buffer_append(out, '"', 1) if part.kind == CAUSE else end_string(out, before)

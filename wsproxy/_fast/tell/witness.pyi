@@ -56,3 +56,5 @@ class Chosen(NamedTuple):
     weight: int
     clone_id: bytes
     passed: list[Passed]
+    by: int
+    unmet: bool

@@ -27,9 +27,10 @@ Asked = namedtuple(
     " cookie url_id values clone_ids",
 )
 # ``server`` empty: none was found. ``is_down`` without ``retries``: a last chance, before its interval is over.
-# ``inflight`` without this request; ``most``: MaxConnections, -1 no limit.
+# ``inflight`` without this request; ``most``: MaxConnections, -1 no limit. ``by``: ``decide.ChosenBy``; ``unmet``: see
+# ``Choice``.
 Chosen = namedtuple(
-    "Chosen", "server by_affinity remembered is_down retries left_s inflight most weight clone_id passed"
+    "Chosen", "server by_affinity remembered is_down retries left_s inflight most weight clone_id passed by unmet"
 )
 # A server that may not have the request: ``retries``: its interval is over, ``full``: it is at MaxConnections.
 Passed = namedtuple("Passed", "server is_down retries left_s full drained out")
@@ -83,7 +84,7 @@ cdef object describe_choice(Cluster cluster, Choice* choice):
                     seconds_of(seen), seen.verdict == FULL, seen.verdict == DRAINED, seen.verdict == OUT,
                 ))
     if server < 0:
-        chosen = Chosen("", False, False, False, False, 0, 0, -1, 0, b"", passed)
+        chosen = Chosen("", False, False, False, False, 0, 0, -1, 0, b"", passed, choice.by, False)
     else:
         seen = NULL if cluster.sight == NULL else find_seen(cluster.sight, server, &choice.tried)
         chosen = Chosen(
@@ -95,6 +96,8 @@ cdef object describe_choice(Cluster cluster, Choice* choice):
             cluster.servers[server].weight,
             cluster.clone_ids[server][:cluster.clone_id_lens[server]] if cluster.clone_ids[server] != NULL else b"",
             passed,
+            choice.by,
+            bool(choice.unmet),
         )
     if cluster.sight != NULL:
         cluster.sight.count = 0

@@ -1,0 +1,59 @@
+# What is told of a request: its times, what metrics count, why it ended, its line in the access log.
+
+from libc.stdint cimport int64_t, uint64_t
+from wsproxy._fast.decide.decide cimport Choice
+from wsproxy._fast.decide.view cimport Service
+from wsproxy._fast.http.head cimport RequestHead
+from wsproxy._fast.http.origin cimport Origin
+from wsproxy._fast.proxy.exchange cimport Body, Exchange
+from wsproxy._fast.tell.access_line cimport Entry
+from wsproxy._fast.tell.ended cimport Spent, Waited
+
+
+cdef class Account(Exchange):
+    cdef Service service
+    cdef Choice choice              # choice.server < 0: none is taken
+    cdef int route                  # the Route's place in the file, from 1; 0: none matches
+    cdef int tried                  # tries at servers that were begun
+    cdef Body body
+    cdef bytes peer
+    cdef Origin origin
+    cdef int local_port
+    cdef int default_port           # of the client's scheme: 80, or 443 over TLS
+    cdef bint secure                # it came over TLS
+    cdef long long number           # of the request in this worker: with the worker's pid its id in all logs
+    cdef Entry* entry               # of the access log; NULL: none is begun, as always without such a log
+    cdef int64_t head_began_us      # when the head began that is not whole yet; 0: with what was read last
+    # What is metered, and the access log has of it: times in us of CLOCK_MONOTONIC, 0: it has not come to that.
+    cdef int64_t began_us           # its first byte
+    cdef bint dripped               # ... came before the rest of its head
+    cdef int64_t first_us           # the head of the answer was here, and that is not counted yet
+    cdef int64_t answered_us        # the same, whether it is counted or not
+    cdef int64_t over_us            # ... and all of it; 0: whoever asks looks at the clock
+    cdef int64_t queued_us          # it waits for a place
+    cdef int64_t given_from         # what its connection had been given before
+    cdef int answered_with          # status of the answer that has begun; 0: none; -1: it is counted how it ended
+    cdef Spent spent
+
+    # What it waits for now: the second letter of why it ends here.
+    cdef Waited waits_for(self) noexcept
+    # The line of the access log: begun with the request (head NULL: it could not be read), told of the answer, ended.
+    cdef int begin_entry(self, RequestHead* head, const char* data, Py_ssize_t length) except -1
+    cdef int enter_answer(self, int status, Py_ssize_t head_len) except -1
+    cdef int enter_server(self, Entry* entry) except -1
+    # The server that is taken had the request and failed it: without another one's answer the line names it.
+    cdef int note_server(self) except -1
+    cdef int end_entry(self, int status_of_none, bint whole) except -1
+    # What metrics tell. Each step costs nothing where nobody counts: `engine.row` is NULL then.
+    cdef int note_began(self) noexcept
+    cdef uint64_t* meter(self) noexcept
+    cdef uint64_t* cluster_meter(self) noexcept
+    cdef void meter_request(self) noexcept
+    cdef void meter_whole(self) noexcept
+    cdef void meter_sent(self, bint reused) noexcept
+    cdef void meter_answer(self) noexcept
+    cdef void meter_bytes(self) noexcept
+    cdef void meter_finish(self) noexcept
+    cdef void meter_own(self, int status) noexcept
+    cdef void meter_left(self) noexcept
+    cdef void meter_wait(self, int word) noexcept

@@ -1,0 +1,216 @@
+"""
+What is told of a request: where its time went, why it ended, what metrics count, its line in the access log.
+
+Driven by ``course`` and its heirs as they come to each step; must not decide anything. One look at the clock serves all who
+tell: metrics and the access log have the same times.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy
+from wsproxy._fast.base.buffer cimport buffer_clear
+from wsproxy._fast.base.clock cimport ws_now_us
+from wsproxy._fast.decide.decide cimport port_of
+from wsproxy._fast.http.head cimport RequestHead
+from wsproxy._fast.net.stream cimport complain
+from wsproxy._fast.proxy.engine cimport Engine
+from wsproxy._fast.proxy.exchange cimport ANSWERING, CONNECTING, RELAYING, TUNNELLING, Exchange
+from wsproxy._fast.proxy.pool cimport pool_of
+from wsproxy._fast.state.meters cimport (
+    ANSWER_BYTES, ANSWERED, BODY_BYTES, CLUSTER_OWN, FIRST_BYTE, LEFT_BEFORE, LEFT_WITHIN, QUEUE, REQUEST, REQUESTS, REUSED,
+    TOTAL, add_more, add_one, code_index, observe,
+)
+from wsproxy._fast.tell.access_line cimport MOST_SERVER, Ending, Entry
+from wsproxy._fast.tell.ended cimport (
+    FOR_CONNECTION, FOR_DATA, FOR_HEAD, FOR_REQUEST, IN_QUEUE, Waited, forget_spent,
+)
+from wsproxy._fast.tell.mask cimport SessionNames
+
+
+cdef class Account(Exchange):
+    """A request as what is told of it."""
+
+    def __dealloc__(self):
+        if self.entry != NULL:
+            buffer_clear(&self.entry.text)
+            free(self.entry)
+
+    cdef Waited waits_for(self) noexcept:
+        if self.phase == TUNNELLING or self.phase == ANSWERING or self.phase == RELAYING and self.response_started:
+            return FOR_DATA
+        if not self.request_done and self.phase != CONNECTING:
+            return FOR_REQUEST
+        if self.choice.place != 0:
+            return IN_QUEUE
+        return FOR_HEAD if self.phase == RELAYING else FOR_CONNECTION
+
+    # --- what metrics tell -------------------------------------------------------------------------------------------
+
+    cdef int note_began(self) noexcept:
+        """A request begins, for whoever takes its time."""
+        cdef Engine engine = self.engine
+        self.forget_end()
+        forget_spent(&self.spent)
+        self.route = self.tried = 0
+        self.handed_us = self.answered_us = self.first_us = self.queued_us = 0
+        if engine.row == NULL and engine.access is None:
+            return 0
+        self.dripped = self.head_began_us != 0
+        self.began_us = self.head_began_us or ws_now_us()
+        self.head_began_us = 0
+        self.given_from = self.sink.given()
+        if engine.row != NULL:
+            self.meter_request()
+        return 0
+
+    cdef uint64_t* meter(self) noexcept:
+        """The block of the server that is taken; only where there is one, and somebody counts."""
+        return self.engine.meters.server_block(
+            self.engine.worker_id, self.service.cluster.servers[self.choice.server] - self.service.cluster.state.servers
+        )
+
+    cdef uint64_t* cluster_meter(self) noexcept:
+        """The block of the cluster; of the worker where the request is no cluster's. Both have answers of our own first."""
+        if self.service is None:
+            return self.engine.row
+        return self.engine.meters.cluster_block(self.engine.worker_id, <Py_ssize_t>self.service.cluster.slot_index())
+
+    cdef void meter_request(self) noexcept:
+        add_one(self.engine.row, REQUESTS)
+        self.answered_with = 0
+
+    cdef void meter_whole(self) noexcept:
+        """All of the request is here. One that came in one piece takes no look at the clock."""
+        self.spent.receive_us = ws_now_us() - self.began_us if self.dripped or self.body.seen else 0
+        if self.engine.row != NULL:
+            observe(self.engine.row, REQUEST, self.spent.receive_us)
+
+    cdef void meter_sent(self, bint reused) noexcept:
+        """The request goes to the server that is taken."""
+        if self.engine.row != NULL and reused:
+            add_one(self.meter(), REUSED)
+
+    cdef void meter_answer(self) noexcept:
+        """The server's answer has begun, and is one: its first bytes were good."""
+        cdef uint64_t* block
+        cdef int kind = self.answered_with // 100 - 1
+        if self.first_us and self.choice.server >= 0 and self.engine.row != NULL:
+            block = self.meter()
+            observe(block, FIRST_BYTE, self.first_us - self.asked_us)
+            add_one(block, ANSWERED + (kind if 0 <= kind < 5 else 4))
+        self.first_us = 0
+
+    cdef void meter_bytes(self) noexcept:
+        cdef uint64_t* block
+        if self.choice.server >= 0:
+            block = self.meter()
+            add_more(block, ANSWER_BYTES, (self.sink.given() - self.given_from))
+            if self.body.seen:
+                add_more(block, BODY_BYTES, self.body.seen)
+
+    cdef void meter_finish(self) noexcept:
+        """An answer is over; where all of it came at once, it took as long as its first byte."""
+        self.over_us = self.first_us
+        if self.engine.row != NULL and self.choice.server >= 0 and self.answered_with > 0:
+            if self.over_us == 0:
+                self.over_us = ws_now_us()
+            self.meter_answer()
+            observe(self.meter(), TOTAL, self.over_us - self.began_us)
+            self.meter_bytes()
+
+    cdef void meter_own(self, int status) noexcept:
+        """wsproxy answers by itself; counted once a request."""
+        if self.engine.row != NULL and self.answered_with == 0:
+            self.answered_with = status
+            add_one(self.cluster_meter(), CLUSTER_OWN + code_index(status))
+
+    cdef void meter_left(self) noexcept:
+        """The client is gone before its answer was whole, unless it was us who cut it off."""
+        if self.engine.row == NULL or self.answered_with < 0 or self.service is None:
+            return
+        self.meter_answer()
+        add_one(self.cluster_meter(), LEFT_WITHIN if self.answered_with else LEFT_BEFORE)
+        self.meter_bytes()
+        self.answered_with = -1
+
+    cdef void meter_wait(self, int word) noexcept:
+        """The wait in the queue is over."""
+        cdef uint64_t* block
+        cdef int64_t us
+        if self.queued_us == 0:
+            return
+        us = ws_now_us() - self.queued_us
+        self.spent.queue_us = max(self.spent.queue_us, <int64_t>0) + us
+        self.queued_us = 0
+        if self.engine.row != NULL:
+            block = self.cluster_meter()
+            add_one(block, word)
+            observe(block, QUEUE, us)
+
+    # --- the access log ----------------------------------------------------------------------------------------------
+
+    cdef int begin_entry(self, RequestHead* head, const char* data, Py_ssize_t length) except -1:
+        cdef Engine engine = self.engine
+        cdef int port = self.local_port if head == NULL else port_of(self.view, head, self.local_port, self.default_port)
+        self.entry = engine.access.begin(
+            head, data, length, &self.origin, port, self.number, <SessionNames>self.view.session_names
+        )
+        self.entry.began_us = self.began_us
+        self.entry.given = self.given_from
+        return 0
+
+    cdef int enter_answer(self, int status, Py_ssize_t head_len) except -1:
+        """An answer begins: its server's where one is taken, else our own. A later one counts instead."""
+        self.entry.status = status
+        self.entry.body_from = self.sink.given() + head_len
+        return self.enter_server(self.entry)
+
+    cdef int note_server(self) except -1:
+        if self.entry != NULL:
+            self.enter_server(self.entry)
+        return 0
+
+    cdef int enter_server(self, Entry* entry) except -1:
+        cdef bytes address
+        if self.choice.server >= 0:
+            address = pool_of(self.service, self.choice.server, self.secure).address
+            entry.server_len = min(<Py_ssize_t>len(address), MOST_SERVER)
+            memcpy(entry.server, <const char*>address, entry.server_len)
+            entry.server_name = self.service.cluster.names[self.choice.server + 1]
+            entry.ending.by = self.choice.by
+            entry.ending.unmet = self.choice.unmet
+        return 0
+
+    cdef int end_entry(self, int status_of_none, bint whole) except -1:
+        """The request's line is written; ``status_of_none``: where no answer began."""
+        cdef Entry* entry = self.entry
+        cdef Ending* ending = &entry.ending
+        self.entry = NULL
+        ending.connection = c"X" if not whole else c"+" if self.keep_alive and self.request_done else c"-"
+        ending.status = entry.status
+        if not entry.status or not self.response_started:
+            entry.status = 0
+            ending.status = status_of_none
+            self.enter_server(entry)  # who had the request then
+        ending.over_us = self.over_us or ws_now_us()
+        self.over_us = 0
+        ending.spent = self.spent
+        if self.queued_us:
+            ending.spent.queue_us = max(self.spent.queue_us, <int64_t>0) + ending.over_us - self.queued_us
+        if self.handed_us:
+            ending.spent.send_us = self.asked_us - self.handed_us
+        if self.answered_us:
+            ending.spent.answer_us = ending.over_us - self.answered_us
+        ending.cause = self.cause
+        ending.tried = self.tried
+        ending.route = self.route
+        if self.service is not None:
+            entry.cluster_name = self.service.cluster.names[0]
+        ending.given = self.sink.given()
+        try:
+            if not (whole and self.sink.keep_line(entry)):
+                ending.given -= self.sink.held()
+                self.engine.access.end(entry)
+        except Exception:  # an exchange must end, whatever becomes of its line
+            complain("internal error: a line of the access log is lost", ())
+        return 0
