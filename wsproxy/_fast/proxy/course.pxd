@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint64_t
 from wsproxy._fast.base.buffer cimport Buffer
 from wsproxy._fast.decide.decide cimport Choice
+from wsproxy._fast.decide.edge cimport EdgeAsked
 from wsproxy._fast.decide.session_cookie cimport Taking
 from wsproxy._fast.decide.view cimport Service
 from wsproxy._fast.decide.writers cimport Found
@@ -84,6 +85,9 @@ cdef class Course(Exchange):
     cdef void await_client(self) noexcept
     # `data`: what is here of a request that could not be read.
     cdef int forget_request(self, const char* data, Py_ssize_t length) except -1
+    # What [[edge]] tables are asked, and into `edges` which of them fit; head NULL: it could not be read.
+    cdef void ask_of_edges(self, RequestHead* head, int cluster, EdgeAsked* asked) noexcept
+    cdef void select_edges(self, RequestHead* head, int cluster) noexcept
     # The line of the access log: begun with the request (head NULL: it could not be read), told of the answer, ended.
     cdef int begin_entry(self, RequestHead* head, const char* data, Py_ssize_t length) except -1
     cdef int enter_answer(self, int status, Py_ssize_t head_len) except -1
