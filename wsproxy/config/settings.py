@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from wsproxy.config.access_format import DEFAULT
+from wsproxy.config.settings_edge import EdgeSettings, Page
 from wsproxy.config.settings_probe import ProbeSettings
 from wsproxy.config.settings_process import LONGEST_S, ProcessSettings, UpgradeSettings
 from wsproxy.config.settings_reload import ReloadSettings
@@ -559,6 +560,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     routing: RoutingSettings = RoutingSettings()
     affinity: AffinitySettings = AffinitySettings()
     forwarded: ForwardedSettings = ForwardedSettings()
+    edge: tuple[EdgeSettings, ...] = ()
     http: HttpSettings = HttpSettings()
     retry: RetrySettings = RetrySettings()
     queue: QueueSettings = QueueSettings()
@@ -570,3 +572,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     metrics: MetricsSettings = MetricsSettings()
     reload: ReloadSettings = ReloadSettings()
     check: CheckSettings = CheckSettings()
+    # Read with the file: workers must not need what root alone may read, and a generation that is returned to has its own.
+    edge_pages: tuple[Page, ...] = ()
+
+
+# Of ``Settings``: what no file says.
+NOT_IN_FILE = frozenset({"edge_pages"})

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from wsproxy.config.address import parse_address
+from wsproxy.config.check_edge import check_edges, with_absolute_pages
 from wsproxy.config.check_settings import KeyPath, check_together, text_doubt
 from wsproxy.config.problems import ProblemList, printable, split_sentence
-from wsproxy.config.settings import ACCESS_OFF, PLUGIN_WORDS, SOCKET_WORDS, Settings
+from wsproxy.config.settings import ACCESS_OFF, NOT_IN_FILE, PLUGIN_WORDS, SOCKET_WORDS, Settings
 from wsproxy.config.settings_tls import absolute, with_absolute_files
 from wsproxy.errors import Counts, Problem, Severity
 
@@ -130,7 +132,9 @@ def load_text(text: str, path: Path) -> LoadedSettings:
     settings = _with_absolute_paths(settings, path)
     problems.found.ignored = settings.check.ignore
     check_together(settings, problems.say)
+    pages = check_edges(settings.edge, problems.say)
     problems.found.raise_if_errors()
+    settings = msgspec.structs.replace(settings, edge_pages=pages)
     return LoadedSettings(
         settings,
         str(path),
@@ -212,7 +216,7 @@ def _check_table(
             at, f"{_dotted(at)}: found {_shown(table)}; allowed is a table, [{_dotted(at)}]"
         )
         return
-    known = {info.encode_name: info for info in fields(struct)}
+    known = {info.encode_name: info for info in _written(struct)}
     for key, value in table.items():
         here = (*at, key)
         info = known.get(key)
@@ -225,8 +229,26 @@ def _check_table(
                 _check_table(inner, value, here, problems)
             else:
                 _check_tables(inner, value, here, problems)
+        elif isinstance(value, dict) and (inner := either_table_of(info)):
+            _check_table(inner, value, here, problems)
         else:
             _check_value(info, value, here, problems)
+
+
+def _written(struct: type[msgspec.Struct]) -> list[FieldInfo]:
+    """Its fields that stand in files."""
+    return [
+        info for info in fields(struct) if struct is not Settings or info.name not in NOT_IN_FILE
+    ]
+
+
+def either_table_of(info: FieldInfo) -> type[msgspec.Struct] | None:
+    """The struct of a setting that may be a table, or a value; None: it is never one."""
+    kind = get_args(info.type)[0] if get_origin(info.type) is Annotated else info.type
+    for each in get_args(kind) if isinstance(kind, UnionType) or get_origin(kind) is Union else ():
+        if isinstance(each, type) and issubclass(each, msgspec.Struct):
+            return each
+    return None
 
 
 def table_of(info: FieldInfo) -> type[msgspec.Struct] | None:
@@ -273,9 +295,15 @@ def _check_value(info: FieldInfo, value: object, at: KeyPath, problems: _Problem
     except msgspec.ValidationError:
         problems.add(at, f"{_dotted(at)}: found {_shown(value)}; allowed is {allowed_values(info)}")
         return
-    for text in value if isinstance(value, list) else [value]:
+    for text in _texts(value):
         if isinstance(text, str) and (doubt := text_doubt(at, text)):
             problems.add(at, f"{_dotted(at)}: found {_shown(text)}{doubt}")
+
+
+def _texts(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else [value]
 
 
 def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
@@ -291,6 +319,7 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
         settings,
         listeners=listeners,
         upstream=msgspec.structs.replace(settings.upstream, tls=tls),
+        edge=tuple(with_absolute_pages(each, path.parent) for each in settings.edge),
     )
     if settings.log.plugin and settings.log.plugin not in PLUGIN_WORDS:
         log = msgspec.structs.replace(
@@ -328,11 +357,13 @@ def every_setting(
     struct: type[msgspec.Struct] = Settings, prefix: str = ""
 ) -> Iterator[tuple[str, FieldInfo]]:
     """Each with its name, as docs/settings.md and wsproxy.toml(5) list them: tables and lists of tables with dots."""
-    for info in fields(struct):
+    for info in _written(struct):
         if inner := table_of(info):
             yield from every_setting(inner, f"{prefix}{info.encode_name}.")
-        else:
-            yield f"{prefix}{info.encode_name}", info
+            continue
+        yield f"{prefix}{info.encode_name}", info
+        if inner := either_table_of(info):
+            yield from every_setting(inner, f"{prefix}{info.encode_name}.")
 
 
 def description_of(info: FieldInfo) -> str:
@@ -365,9 +396,17 @@ def _allowed(kind: Any) -> str:
         case msgspec.inspect.VarTupleType():
             return "a list of texts in quotes"
         case msgspec.inspect.LiteralType():
-            return " or ".join(f'"{value}"' for value in kind.values)
+            return " or ".join(
+                str(value) if isinstance(value, int) else f'"{value}"' for value in kind.values
+            )
+        case msgspec.inspect.StructType():
+            return "a table"
+        case msgspec.inspect.DictType():
+            return "a table of texts in quotes"
         case msgspec.inspect.UnionType():
             types = [each for each in kind.types if not isinstance(each, msgspec.inspect.NoneType)]
+            # Words first, as they are told in the sentence.
+            types.sort(key=lambda each: isinstance(each, msgspec.inspect.StructType))
             return " or ".join(_allowed(each) for each in types)
         case _:
             return "text in quotes"
@@ -397,7 +436,7 @@ def _homes() -> dict[str, list[str]]:
     homes: dict[str, list[str]] = {}
 
     def note(struct: type[msgspec.Struct], table: str) -> None:
-        for info in fields(struct):
+        for info in _written(struct):
             if inner := table_of(info):
                 note(inner, f"{table}.{info.encode_name}" if table else info.encode_name)
             elif table:

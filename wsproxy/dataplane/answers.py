@@ -16,6 +16,7 @@ from wsproxy._fast.proxy.downstream import Downstream
 # What a person who sees the page can understand; the reason for operators goes to the log.
 WORDS = {
     400: "The request could not be understood.",
+    403: "You may not see this page.",
     404: "Nothing is configured for this address.",
     405: "This method is not served here.",
     408: "The request did not arrive in time.",
@@ -29,6 +30,9 @@ WORDS = {
     504: "The application server did not answer in time.",
     505: "This version of HTTP is not served here.",
 }
+
+# Content-Type and body.
+Page = tuple[str, bytes]
 
 # For who comes to a TLS port without TLS: the address says http:// where it should say https://.
 PLAIN_ON_TLS = "This port speaks TLS: the address must begin with https://."
@@ -53,18 +57,23 @@ def connection_line(*, keep_alive: bool, http10: bool) -> str:
 # A page takes 30 us to write, half of what a client costs that is cut off; thousands of those come at once. What is kept of
 # one says nothing about when it was made: the Date is of the answer that it goes into.
 @lru_cache(maxsize=128)
-def _parts(status: int, connection: str, extra: str, words: str) -> tuple[bytes, bytes, bytes]:
+def _parts(
+    status: int, connection: str, extra: str, words: str, own: Page | None = None
+) -> tuple[bytes, bytes, bytes]:
     """A message without its Date: status line, the fields behind the Date, page."""
     phrase = HTTPStatus(status).phrase
-    page = _PAGE.format(
-        status=status,
-        phrase=html.escape(phrase),
-        words=html.escape(words or WORDS.get(status, phrase)),
-    ).encode()
+    kind, page = own or (
+        "text/html; charset=utf-8",
+        _PAGE.format(
+            status=status,
+            phrase=html.escape(phrase),
+            words=html.escape(words or WORDS.get(status, phrase)),
+        ).encode(),
+    )
     if status == 405 and not extra:
         extra = ALLOW
     fields = (
-        "Content-Type: text/html; charset=utf-8\r\n"
+        f"Content-Type: {kind}\r\n"
         f"Content-Length: {len(page)}\r\n"
         f"Cache-Control: no-store\r\n{extra}{connection}\r\n"
     )
@@ -79,14 +88,16 @@ def answer(
     http10: bool = False,
     extra: str = "",
     words: str = "",
+    own: Page | None = None,
 ) -> bytes:
     """
     A whole HTTP/1.1 message of this moment.
 
-    ``extra`` is further field lines, each with CR LF; ``words`` stand there instead of those that the status has.
+    ``extra`` is further field lines, each with CR LF; ``words`` stand there instead of those that the status has, or the
+    page of an operator's ``own``.
     """
     connection = connection_line(keep_alive=keep_alive, http10=http10)
-    first, fields, page = _parts(status, connection, extra, words)
+    first, fields, page = _parts(status, connection, extra, words, own)
     return b"".join((first, date_line().encode(), fields, b"" if head_only else page))
 
 
@@ -126,15 +137,43 @@ def with_decision(downstream: Downstream, answer: bytes) -> bytes:
     return b"".join((head, b"\r\n", lines, b"\r\n" if end else b"", body))
 
 
-def send(downstream: Downstream, status: int, extra: str = "") -> None:
-    """Answers the exchange with the page for ``status`` and ends it."""
+def send_redirect(downstream: Downstream, status: int, location: bytes) -> None:
+    """Sends the client elsewhere. May be kept by caches, as its status says: nothing in it forbids that."""
     facts = downstream.facts
+    connection = connection_line(keep_alive=facts.keep_alive, http10=facts.http10)
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{date_line()}"
+        f"Location: {location.decode('ascii')}\r\nContent-Length: 0\r\n{connection}\r\n"
+    )
+    downstream.write(with_decision(downstream, head.encode()))
+    downstream.answered()
+
+
+def send(
+    downstream: Downstream,
+    status: int,
+    extra: str = "",
+    *,
+    own: Page | None = None,
+    retry_after_s: int = 0,
+) -> None:
+    """
+    Answers the exchange with the page for ``status`` and ends it: ``own``, that of an ``[[edge]]``, or ours.
+
+    ``retry_after_s``: of a 503; 0: what an ``[[edge]]`` says.
+    """
+    facts = downstream.facts
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and (
+        seconds := retry_after_s or downstream.retry_after_s
+    ):
+        extra += f"Retry-After: {seconds}\r\n"
     whole = answer(
         status,
         keep_alive=facts.keep_alive,
         head_only=facts.head_only,
         http10=facts.http10,
         extra=extra,
+        own=own or downstream.own_page(status),
     )
     downstream.write(with_decision(downstream, whole))
     downstream.answered()

@@ -200,6 +200,11 @@ def unknown_names(
         if name != ALL_CLUSTERS
     ]
     named += [
+        (("edge", index, "clusters"), name, "")
+        for index, edge in enumerate(settings.edge)
+        for name in edge.clusters
+    ]
+    named += [
         (("probe", "cluster", index, "name"), own.name, "")
         for index, own in enumerate(settings.probe.cluster)
     ]

@@ -8,6 +8,7 @@ know an exchange.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -33,21 +34,40 @@ class ServedPlan:
         # Host names are asked for anew with a new configuration: that may be why there is one.
         self.resolver = Resolver(plan.settings.upstream.resolve_s, _last)
         self._plan = plan
+        self._edge_files: dict[int, FileFallback] = {}
 
     def check(self) -> None:
         """
         Opens what requests will need. # I/O.
 
         Raises:
-            OSError: the folder of ``[fallback] directory`` is not there.
+            OSError: the folder of ``[fallback] directory``, or of ``files`` of an ``[[edge]]``, is not there.
         """
         _ = self.files
+        for table, edge in enumerate(self.settings.edge):
+            if edge.files is not None:
+                self.edge_files(table)
 
     @cached_property
     def files(self) -> FileFallback | None:
         """What answers where no Route matches; None: a 404 does, or a server."""
         fallback = self.settings.fallback
         return FileFallback(Path(fallback.directory)) if fallback.mode == "directory" else None
+
+    def edge_files(self, table: int) -> FileFallback:
+        """What answers for the ``files`` of this ``[[edge]]``."""
+        if table not in self._edge_files:
+            files = self.settings.edge[table].files
+            assert files is not None
+            self._edge_files[table] = FileFallback(Path(files.root))
+        return self._edge_files[table]
+
+    @property
+    def all_files(self) -> Iterator[FileFallback]:
+        """All that may write an answer now."""
+        if self.files is not None:
+            yield self.files
+        yield from self._edge_files.values()
 
     @cached_property
     def decisions(self) -> Decisions:

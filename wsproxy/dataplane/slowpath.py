@@ -19,6 +19,7 @@ from http import HTTPStatus
 
 from wsproxy._fast.decide.balance import NoServer
 from wsproxy._fast.decide.cluster import MarkDown
+from wsproxy._fast.decide.edge import EdgeAct
 from wsproxy._fast.decide.writers import Noticed
 from wsproxy._fast.http.head import HEAD_ERRORS
 from wsproxy._fast.proxy.downstream import Downstream
@@ -292,6 +293,39 @@ class SlowPath(Slow):
         self._tell(downstream, logging.INFO, "404: %s", text)
         self._answer(downstream, 404)
 
+    def edge(
+        self, downstream: Downstream, act: int, table: int, method: bytes, target: bytes
+    ) -> None:
+        """
+        An ``[[edge]]`` table answers: ``table`` is its number, -1: an operator's word alone does.
+
+        ``target``: where a redirect leads, else what was asked for.
+        """
+        if act == EdgeAct.EDGE_REDIRECTS:
+            status = downstream.edge(table).status
+            self._tell(downstream, logging.INFO, "%d: redirected by [[edge]] %d", status, table + 1)
+            answers.send_redirect(downstream, status, target)
+        elif act == EdgeAct.EDGE_MAINTENANCE:
+            cluster = downstream.cluster_name
+            self._tell(downstream, logging.INFO, "503: maintenance%s", cluster and f" of {cluster}")
+            page = downstream.edge(table).maintenance if table >= 0 else None
+            answers.send(downstream, 503, own=page)
+        elif act == EdgeAct.EDGE_FILES:
+            files = _plan_of(downstream).edge_files(table)
+            answered = files.answer(downstream, method, target, f"[[edge]] {table + 1}")
+            self._start(downstream, answered, "file")
+        elif act == EdgeAct.EDGE_DENIES:
+            self._tell(downstream, logging.INFO, "403: denied by [[edge]] %d", table + 1)
+            self._answer(downstream, 403)
+        else:
+            self._tell(
+                downstream,
+                logging.INFO,
+                "400: [[edge]] %d redirects, and no host is named",
+                table + 1,
+            )
+            self._answer(downstream, 400)
+
     def too_large(self, downstream: Downstream) -> None:
         """The body is over PostSizeLimit."""
         self._tell(downstream, logging.INFO, "413: body over PostSizeLimit")
@@ -325,8 +359,7 @@ class SlowPath(Slow):
 
     def has_room(self, downstream: Downstream) -> None:
         """The client reads again; whoever writes an answer of our own may go on."""
-        files = _plan_of(downstream).files
-        if files is not None:
+        for files in _plan_of(downstream).all_files:
             files.has_room(downstream)
 
     # ----------------------------------------------------------------------------------------------------------------

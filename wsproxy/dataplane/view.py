@@ -17,6 +17,7 @@ from wsproxy.config.address import parse_address, trusted_network
 from wsproxy.config.check_values import MOST_KEPT_KB
 from wsproxy.config.model import Server, ServerCluster, Transport
 from wsproxy.config.settings import AffinitySettings, Settings
+from wsproxy.dataplane.edges import build_edges
 from wsproxy.dataplane.plan import ALL_CLUSTERS, Plan
 from wsproxy.dataplane.served import ServedPlan
 from wsproxy.dataplane.steps import Steps, at_once
@@ -71,6 +72,7 @@ def view_steps(plan: Plan, *, with_pools: bool, before: View | None = None) -> S
             {} if before is None else _by_parameters(before.fallback),
             with_pools=with_pools,
         ),
+        edges=build_edges(plan.settings, [cluster.name for cluster in config.server_clusters]),
         plan=ServedPlan(plan) if with_pools else None,
         session_names=session_names_of(plan.routes) if with_pools else None,
         head_bytes=limits.head_bytes,

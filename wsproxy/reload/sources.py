@@ -17,6 +17,7 @@ import msgspec
 from wsproxy._fast.state.segment import SharedState
 from wsproxy.config.address import Address
 from wsproxy.config.diff import diff
+from wsproxy.config.edge_words import edge_changes
 from wsproxy.config.model import Config
 from wsproxy.config.settings import Settings
 from wsproxy.config.settings_file import LoadedSettings
@@ -164,10 +165,14 @@ def changes_between(config: Config, settings: Settings, new: Read) -> Iterator[s
         yield f"not compared: {what}"
     for name in _changed_settings(settings, new.settings):
         yield f"wsproxy.toml: {name} is changed"
+    for sentence in edge_changes(settings, new.settings):
+        yield f"wsproxy.toml: {sentence}"
 
 
 def _changed_settings(old: msgspec.Struct, new: msgspec.Struct, table: str = "") -> Iterator[str]:
     for field in msgspec.structs.fields(old):
+        if field.name in ("edge", "edge_pages"):
+            continue
         before, after = getattr(old, field.name), getattr(new, field.name)
         name = f"{table}{field.encode_name}"
         if isinstance(before, msgspec.Struct):

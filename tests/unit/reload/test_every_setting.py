@@ -28,6 +28,7 @@ from wsproxy.config.settings import (
     UpstreamSettings,
     UpstreamTlsSettings,
 )
+from wsproxy.config.settings_edge import EdgeSettings
 from wsproxy.config.settings_probe import ProbeSettings
 from wsproxy.config.settings_reload import NEEDS_START
 from wsproxy.dataplane.plan import build_plan
@@ -112,6 +113,7 @@ async def asked_for_each_configuration(folder: Path) -> set[str]:
                 probe=ProbeSettings(type="http", body="ok", host="h"),
                 fallback=fallback,
                 upstream=UpstreamSettings(tls=UpstreamTlsSettings(trust="/nowhere")),
+                edge=(EdgeSettings(maintenance_on=True),),
             )
             settings: Any = Asked(wanted, names)
             plan = build_plan(config, settings, SharedState(64, 8))

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp
 from wsproxy._fast.decide.cluster cimport Cluster
+from wsproxy._fast.decide.edge cimport EdgeTable
 from wsproxy._fast.decide.match cimport RouteTable
 from wsproxy._fast.http.fields cimport Limits
 from wsproxy._fast.http.origin cimport Trust, TrustedProxies
@@ -48,6 +49,7 @@ cdef class View:
     cdef RouteTable routes
     cdef readonly list services     # by cluster index
     cdef readonly Service fallback  # takes what no route matches; None: answered here
+    cdef readonly EdgeTable edges   # [[edge]]; None: there is none
     cdef bint vhost_matching_compat
     cdef bint port_of_listener      # AppServerPortPreference="WebserverPort"
     cdef bint passes_trailers       # http.trailers

@@ -1,6 +1,7 @@
 from typing import Any
 
 from wsproxy._fast.decide.cluster import Cluster
+from wsproxy._fast.decide.edge import EdgeTable
 from wsproxy._fast.decide.match import RouteTable
 from wsproxy._fast.http.origin import Trust, TrustedProxies
 
@@ -35,12 +36,14 @@ class View:
     session_names: Any
     services: list[Service | None]
     fallback: Service | None
+    edges: EdgeTable | None
     def __init__(
         self,
         *,
         routes: RouteTable,
         services: list[Service | None],
         fallback: Service | None = None,
+        edges: EdgeTable | None = None,
         plan: object = None,
         session_names: object = None,
         head_bytes: int = 65536,

@@ -10,6 +10,7 @@ Must not do I/O.
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.decide.cluster cimport Cluster
+from wsproxy._fast.decide.edge cimport EdgeTable
 from wsproxy._fast.decide.match cimport RouteTable
 from wsproxy._fast.http.origin cimport TRUST_NOTHING, Trust, TrustedProxies
 
@@ -59,6 +60,7 @@ cdef class View:
         RouteTable routes not None,
         list services not None,
         Service fallback=None,
+        EdgeTable edges=None,
         object plan=None,
         object session_names=None,
         Py_ssize_t head_bytes=65536,
@@ -96,6 +98,7 @@ cdef class View:
         self.session_names = session_names
         self.services = services
         self.fallback = fallback
+        self.edges = edges
         self.limits.head_bytes = head_bytes
         self.limits.target_bytes = target_bytes
         self.limits.header_fields = header_fields

@@ -27,6 +27,7 @@ cdef enum:
     # The longest text of an address: 45 characters and a NUL (INET6_ADDRSTRLEN).
     TEXT_BYTES = 46
     MOST_PORT = 65535
+    MAPPED_BITS = 96
     # Bits of Fields.private_seen (PLUGIN 6.1).
     PRIVATE_SECURE = 1 | 2          # $WSIS, $WSSC
     PRIVATE_ADDRESS = 8             # $WSRA
@@ -72,7 +73,11 @@ cdef class TrustedProxies:
     cdef bint have(self, const unsigned char* address) noexcept nogil:
         cdef const unsigned char* own
         cdef int i, whole, rest
+        # `::/0` is all of IPv6, and no IPv4 address is in it because of how we write those.
+        cdef bint is_ipv4 = memcmp(address, MAPPED, 12) == 0
         for i in range(self.count):
+            if is_ipv4 and self.networks[i].bits < MAPPED_BITS:
+                continue
             own = self.networks[i].address
             whole = self.networks[i].bits // 8
             rest = self.networks[i].bits % 8

@@ -1,12 +1,12 @@
 """
 Paths that a server may read otherwise than they are matched: what a decoder or a cleaner of segments changes (PEERS.md D 5).
 
-Driven by ``head`` where ``routing.ambiguous_paths`` refuses them. Must not decode or change a path: what is not refused is
-matched and forwarded as it came. One exception, and only where ``http.non_ascii`` says so: ``intake`` has bytes beyond ASCII,
-which no target may have, percent-encoded.
+Driven by ``head`` where ``routing.ambiguous_paths`` refuses them. Must not decode or change a path that goes on: what is not
+refused is matched and forwarded as it came. One exception, and only where ``http.non_ascii`` says so: ``intake`` has bytes beyond
+ASCII, which no target may have, percent-encoded. ``decide.edge`` compares a tidied copy.
 """
 
-from libc.string cimport memchr, memset
+from libc.string cimport memchr, memcpy, memset
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.base.exact cimport ExactCopy
 
@@ -78,6 +78,60 @@ cdef Py_ssize_t encode_target(Buffer* out, const char* data, Py_ssize_t length) 
     if added:
         buffer_append(out, begin, data + length - begin)
     return added
+
+
+cdef inline Py_ssize_t end_segment(char* out, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    """Where the next segment begins, after this one ended; without a slash behind it."""
+    if end - start == 1 and out[start] == c".":
+        return start
+    if end - start == 2 and out[start] == c"." and out[start + 1] == c".":
+        if start > 1:
+            start -= 1
+            while out[start - 1] != c"/":
+                start -= 1
+        return start
+    return end
+
+
+cdef Py_ssize_t tidy_path(const char* p, Py_ssize_t length, char* out) noexcept nogil:
+    cdef const char* end = p + length
+    cdef Py_ssize_t start = 1
+    cdef Py_ssize_t written = 1
+    cdef bint in_params = False
+    cdef bint is_escape
+    cdef char c
+    if length == 0 or p[0] != c"/":
+        memcpy(out, p, length)
+        return length
+    out[0] = c"/"
+    p += 1
+    while p < end:
+        c = p[0]
+        p += 1
+        is_escape = c == c"%" and end - p >= 2 and hex_value(p[0]) >= 0 and hex_value(p[1]) >= 0
+        if is_escape:
+            c = <char>(hex_value(p[0]) * 16 + hex_value(p[1]))
+            p += 2
+        if c == c"/":
+            written = end_segment(out, start, written)
+            if out[written - 1] != c"/":
+                out[written] = c"/"
+                written += 1
+            start = written
+            in_params = False
+        elif c == c";" and not is_escape:
+            in_params = True
+        elif not in_params:
+            out[written] = c
+            written += 1
+    return end_segment(out, start, written)
+
+
+def tidied_path(bytes path not None) -> bytes:
+    """The path as ``[[edge]]`` compares it."""
+    cdef ExactCopy copy = ExactCopy(path)
+    cdef ExactCopy out = ExactCopy(bytes(len(path)))
+    return out.at[:tidy_path(copy.at, copy.length, out.at)]
 
 
 def encode_head(bytes head not None) -> bytes:

@@ -2,8 +2,10 @@
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.base.buffer cimport Buffer
+from wsproxy._fast.decide.edge cimport EdgeAsked
 from wsproxy._fast.decide.session_cookie cimport Taking
 from wsproxy._fast.decide.writers cimport Found
+from wsproxy._fast.http.head cimport RequestHead
 from wsproxy._fast.proxy.account cimport Account
 from wsproxy._fast.proxy.upstream cimport Upstream
 
@@ -61,6 +63,9 @@ cdef class Course(Account):
     cdef void await_client(self) noexcept
     # `data`: what is here of a request that could not be read.
     cdef int forget_request(self, const char* data, Py_ssize_t length) except -1
+    # What [[edge]] tables are asked, and into `edges` which of them fit; head NULL: it could not be read.
+    cdef void ask_of_edges(self, RequestHead* head, int cluster, EdgeAsked* asked) noexcept
+    cdef void select_edges(self, RequestHead* head, int cluster) noexcept
     # The slow path answers; the caller asks it to.
     cdef int begin_answer(self) except -1
     # What was kept for a retry is needed no more, but for method and path.

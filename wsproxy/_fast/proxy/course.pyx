@@ -13,6 +13,7 @@ from wsproxy._fast.base.atomics cimport ws_count
 from wsproxy._fast.base.buffer cimport buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT
+from wsproxy._fast.decide.edge cimport EdgeAsked
 from wsproxy._fast.decide.view cimport Service
 from wsproxy._fast.decide.writers cimport describe_found
 from wsproxy._fast.http.origin cimport believe_nothing
@@ -113,6 +114,7 @@ cdef class Course(Account):
         self.view = self.engine.view
         self.service = None
         self.cookie_len = self.url_id_len = 0
+        self.edges = 0
         self.trusted = self.peer in self.view.trusted_proxies
         self.default_port = DEFAULT_TLS_PORT if self.secure else DEFAULT_PORT
         believe_nothing(&self.origin)
@@ -132,10 +134,25 @@ cdef class Course(Account):
         self.service = None
         self.explained = None
         believe_nothing(&self.origin)
+        self.edges = 0
+        if self.view.edges is not None:
+            self.select_edges(NULL, -1)
         self.note_began()
         if self.engine.access is not None:
             self.begin_entry(NULL, data, length)
         return 0
+
+    cdef void ask_of_edges(self, RequestHead* head, int cluster, EdgeAsked* asked) noexcept:
+        asked.head = head
+        asked.origin = &self.origin
+        asked.local_port = self.local_port
+        asked.cluster = cluster
+        asked.port = head.port if head != NULL and head.port >= 0 else self.default_port
+
+    cdef void select_edges(self, RequestHead* head, int cluster) noexcept:
+        cdef EdgeAsked asked
+        self.ask_of_edges(head, cluster, &asked)
+        self.edges = self.view.edges.select(&asked, self.engine.decider.path_scratch)
 
     cdef int begin_answer(self) except -1:
         """The slow path answers from here on; the client owes nothing but to read."""

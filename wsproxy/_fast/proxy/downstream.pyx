@@ -16,6 +16,7 @@ from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.decide.cluster cimport ALL_FULL, NEWLY_MARKED, WAITS, Cluster, MarkDown
 from wsproxy._fast.decide.decide cimport Choice, decide_again, decide_waited, strike_off
+from wsproxy._fast.decide.edge cimport Edge
 from wsproxy._fast.decide.edits cimport Session, edit_response
 from wsproxy._fast.decide.session_cookie cimport TAKE_NOTHING
 from wsproxy._fast.decide.writers cimport NOTHING_FOUND, Found
@@ -166,6 +167,28 @@ cdef class Downstream(Intake):
     def by_affinity(self) -> bool:
         """Whether the taken server is one that the request's session named, or moved to."""
         return bool(self.choice.by_affinity or self.choice.remembered)
+
+    @property
+    def edge_mask(self) -> int:
+        """Which ``[[edge]]`` tables of its configuration fit the request, a bit each; see ``edges_of``."""
+        return self.edges
+
+    def own_page(self, int status) -> tuple | None:
+        """(Content-Type, body) of the page that answers with this status instead of ours; None: ours does."""
+        cdef int at
+        if not self.edges:
+            return None
+        at = self.view.edges.page_for(self.edges, status)
+        return None if at < 0 else (<Edge>self.view.edges.at[at]).pages[status]
+
+    @property
+    def retry_after_s(self) -> int:
+        """For a 503, as its ``[[edge]]`` tables say; 0: they say nothing."""
+        return self.view.edges.retry_after(self.edges) if self.edges else 0
+
+    def edge(self, int table) -> Edge:
+        """The table of this number, of the configuration that the request goes by."""
+        return self.view.edges.edges[table]
 
     def describe_choice(self) -> object:
         """The last choice of a server, as ``witness.Chosen``; ask right after it."""
@@ -456,6 +479,8 @@ cdef class Downstream(Intake):
                 self.tell_found(self.choice.server, &news)
             if edited < 0:
                 return -1
+        if self.edges and self.view.edges.edit_answer(self.edges, &scratch, head) < 0:
+            return -1
         if self.explained is not None:
             add_explained(self.explained, self, &scratch, head)
         return 0
@@ -559,6 +584,8 @@ cdef class Downstream(Intake):
             self.ended_by(self.failed_as)
             self.release()
             self.enter(ANSWERING)
+        if self.edges and not self.response_started:
+            data = self.view.edges.edit_own(self.edges, data)
         if self.engine.row != NULL and self.answered_with == 0:
             self.meter_own(int(data[9:12]))
         if self.entry != NULL and not (self.response_started and self.entry.status):

@@ -1,6 +1,6 @@
 # What Upstream needs to know of the exchange that it serves; Downstream is the one implementation.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from wsproxy._fast.base.borrowed cimport WSPROXY_CHECKED
 from wsproxy._fast.base.buffer cimport Buffer
 from wsproxy._fast.decide.view cimport View
@@ -64,6 +64,7 @@ cdef class Exchange:
     cdef int64_t handed_us          # when its server was given it, its head first; 0: none was
     cdef int64_t asked_us           # when what its server has of the request so far was sent: its answer is timed from there
     cdef frozenset upgrades         # names of the protocols that the request asks for on this connection, and may; or None
+    cdef uint64_t edges             # which [[edge]] tables of its View fit the request, a bit each
     cdef object explained           # the decision, for a client that asked and may know it; None: nobody asked
 
     cdef inline void enter(self, Phase phase) noexcept:
@@ -94,6 +95,7 @@ cdef class Exchange:
     cdef int ask_last_hop(self, bint is_options) except -1
     cdef int ask_health(self, bint ok) except -1
     cdef int ask_no_route(self, bytes method, bytes target, bytes host, int port, bytes path) except -1
+    cdef int ask_edge(self, int act, int table, bytes method, bytes target) except -1
     cdef int ask_too_large(self) except -1
     cdef int ask_timed_out(self) except -1
     cdef int slow_failed(self, str question) except -1

@@ -147,6 +147,13 @@ cdef class Exchange:
             self.slow_failed("no_route")
         return 0
 
+    cdef int ask_edge(self, int act, int table, bytes method, bytes target) except -1:
+        try:
+            self.engine.slow.edge(self, act, table, method, target)
+        except Exception:
+            self.slow_failed("edge")
+        return 0
+
     cdef int ask_too_large(self) except -1:
         try:
             self.engine.slow.too_large(self)

@@ -16,6 +16,7 @@ cdef class Intake(Course):
     cdef int believe_proxy(self, RequestHead* head) noexcept
     cdef bint is_health(self, RequestHead* head) except -1
     cdef bint find_service(self, RequestHead* head, MatchResult* found) except -1
+    cdef bint is_for_edge(self, RequestHead* head, MatchResult* found) except -1
     cdef tuple describe_unmatched(self, RequestHead* head)
     cdef Py_ssize_t send_on(
         self, RequestHead* head, MatchResult* found, const char* data, Py_ssize_t length

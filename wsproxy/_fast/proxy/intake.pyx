@@ -15,6 +15,7 @@ from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.cluster cimport ALL_FULL
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, decide_server, decide_service, matched_path, port_of
+from wsproxy._fast.decide.edge cimport EDGE_MAINTENANCE, EDGE_PASSES, EDGE_REDIRECTS, EdgeAct, EdgeAsked, EdgeTable
 from wsproxy._fast.decide.edits cimport edit_request
 from wsproxy._fast.decide.match cimport MatchResult
 from wsproxy._fast.decide.session_cookie cimport TAKE_ALL, TAKE_NOTHING, TAKE_OURS
@@ -98,6 +99,8 @@ cdef class Intake(Course):
         engine.decider.forget_ids()
         if self.trusted:
             self.believe_proxy(head)
+        if self.view.edges is not None:
+            self.select_edges(head, -1)
         if head.fields.asks_why or self.explained is not None:
             self.explained = begin_explained(engine, self.view, head, self)
         self.timeout_retries = 0
@@ -175,6 +178,8 @@ cdef class Intake(Course):
                 self.explained, engine, self.view, head, self.origin.local_host, self.origin.local_host_len,
                 port_of(self.view, head, self.local_port, self.default_port), found,
             )
+        if self.view.edges is not None and self.is_for_edge(head, found):
+            return False
         if self.service is None:
             if engine.witness_level:
                 self.tell_start(found, self.describe_asked(found), 0, False)
@@ -188,6 +193,27 @@ cdef class Intake(Course):
             self.begin_answer()
             self.ask_too_large()
             return False
+        return True
+
+    cdef bint is_for_edge(self, RequestHead* head, MatchResult* found) except -1:
+        """Whether an [[edge]] table answers the request; no server was looked for, and nothing of its body was read."""
+        cdef EdgeTable edges = self.view.edges
+        cdef EdgeAsked asked
+        cdef EdgeAct act
+        cdef int table = -1
+        cdef int cluster = found.cluster if found.route >= 0 else -1
+        cdef bytes target
+        if edges.by_cluster and cluster >= 0:
+            self.select_edges(head, cluster)
+        self.ask_of_edges(head, cluster, &asked)
+        act = edges.judge(self.edges, &asked, False, &table)
+        if act == EDGE_PASSES:
+            return False
+        target = edges.location(table, &asked) if act == EDGE_REDIRECTS else head.target[:head.target_len]
+        if act != EDGE_MAINTENANCE:
+            self.service = None  # the answer is no cluster's
+        self.begin_answer()
+        self.ask_edge(act, table, head.method[:head.method_len], target)
         return True
 
     cdef tuple describe_unmatched(self, RequestHead* head):

@@ -23,6 +23,7 @@ cdef class Slow:
     cpdef last_hop(self, object exchange, bint is_options)
     cpdef health(self, object exchange, bint ok)
     cpdef no_route(self, object exchange, bytes method, bytes target, bytes host, int port, bytes path)
+    cpdef edge(self, object exchange, int act, int table, bytes method, bytes target)
     cpdef too_large(self, object exchange)
     cpdef timed_out(self, object exchange)
 

@@ -63,6 +63,9 @@ cdef class Slow:
     cpdef no_route(self, object exchange, bytes method, bytes target, bytes host, int port, bytes path):
         raise NotImplementedError
 
+    cpdef edge(self, object exchange, int act, int table, bytes method, bytes target):
+        raise NotImplementedError
+
     cpdef too_large(self, object exchange):
         raise NotImplementedError
 

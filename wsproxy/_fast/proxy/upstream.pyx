@@ -272,7 +272,7 @@ cdef class Upstream(Stream):
         cdef Exchange exchange = self.exchange
         cdef ResponseHead* head = &self.engine.response
         if (
-            (head.fields.has_set_cookie or exchange.session.length or exchange.explained is not None)
+            (head.fields.has_set_cookie or exchange.session.length or exchange.edges or exchange.explained is not None)
             and exchange.edit_answer(head) < 0
         ):
             return -1
