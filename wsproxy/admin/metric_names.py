@@ -48,6 +48,8 @@ PROXY = _all(
     ),
     ("tls_handshakes_total", "counter", ("result",), "TLS handshakes with clients: full, resumed or failed."),
     ("log_lines_lost_total", "counter", ("log",), "Lines that a disk did not take in time, of the access log and of http_plugin.log (plugin)."),
+    ("traced_requests_total", "counter", ("result",), "Requests that were to be recorded for a trace: sampled, and of these lost, for whose record a worker had no room."),
+    ("trace_spans_total", "counter", ("result",), "Spans that the collector of trace.endpoint took (exported), or that were lost on the way to it."),
     ("certificate_expiry_timestamp_seconds", "gauge", ("listener", "certificate"), "When a certificate that clients are shown ends, in seconds since 1970."),
     ("certificate_unreadable", "gauge", ("listener", "certificate"), "1: its files cannot be read or used now; the one that was read before is shown."),
     ("request_receive_seconds", "histogram", (), "From a request's first byte to its last one: slow clients and uploads."),

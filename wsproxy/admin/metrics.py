@@ -124,6 +124,12 @@ class MetricsPage:
         _by_label(out, "log_lines_lost_total", "log", {
             "access": words[WorkerWord.ACCESS_LOST], "plugin": words[WorkerWord.PLUGIN_LOST],
         })  # fmt: skip
+        _by_label(out, "traced_requests_total", "result", {
+            "sampled": words[WorkerWord.TRACED], "lost": words[WorkerWord.TRACES_LOST],
+        })  # fmt: skip
+        _by_label(out, "trace_spans_total", "result", {
+            "exported": words[WorkerWord.SPANS_SENT], "lost": words[WorkerWord.SPANS_LOST],
+        })  # fmt: skip
         self._put_certificates(out)
         _begin(out, "request_receive_seconds")
         out.histogram(b"wsproxy_request_receive_seconds", [b""], own, WorkerWord.REQUEST)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -37,7 +38,7 @@ from wsproxy.config.settings_probe import (
 )
 from wsproxy.config.settings_process import SHORTEST_HANG_S
 from wsproxy.config.settings_tls import check_listener, check_upstream
-from wsproxy.config.settings_told import AdminSettings, HealthSettings
+from wsproxy.config.settings_told import AdminSettings, HealthSettings, TraceSettings
 from wsproxy.config.values import MOST_CONNECT_S, duration_doubt, text_flaw
 from wsproxy.errors import Severity
 
@@ -96,6 +97,7 @@ def check_together(settings: Settings, say: Say) -> None:
             _refuse(("check", "ignore"), flaw, say)
     _check_admin(settings.admin, say)
     _check_health(settings.health, say)
+    _check_trace(settings.trace, say)
     _check_durations(settings, say)
     _check_effects(settings, say)
 
@@ -135,6 +137,27 @@ def _check_health(health: HealthSettings, say: Say) -> None:
         if not 0 < port <= MAX_PORT:
             text = f"found {port}; allowed are ports from 1 to {MAX_PORT}"
             _refuse(("health", "ports"), text, say)
+
+
+def _check_trace(trace: TraceSettings, say: Say) -> None:
+    if not trace.endpoint:
+        for name in ("sample", "strangers", "service_name", "headers_file"):
+            _warn_idle(("trace", name), trace, "without trace.endpoint", "with trace.endpoint", say)
+        return
+    allowed = 'allowed is the URL of a collector, "http://127.0.0.1:4318", without a user, a query or a fragment'
+    found = f'found "{printable(trace.endpoint)}"'
+    try:
+        url = urlsplit(trace.endpoint)
+        is_good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_good = False
+    else:
+        if url.username is not None or url.password is not None:
+            # Not shown: a password may stand there.
+            found = "found a user in it; credentials belong into trace.headers_file"
+        is_good = is_good and not (url.query or url.fragment or "@" in url.netloc)
+    if not is_good:
+        _refuse(("trace", "endpoint"), f"{found}; {allowed}", say)
 
 
 def dotted(at: KeyPath) -> str:

@@ -21,6 +21,7 @@ from wsproxy.config.settings_told import (
     CheckSettings,
     HealthSettings,
     MetricsSettings,
+    TraceSettings,
 )
 
 # Shortest time-out: below 50 ms a healthy client on a lossy line (one retransmission: 200 ms) would be cut off for
@@ -570,6 +571,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     admin: AdminSettings = AdminSettings()
     health: HealthSettings = HealthSettings()
     metrics: MetricsSettings = MetricsSettings()
+    trace: TraceSettings = TraceSettings()
     reload: ReloadSettings = ReloadSettings()
     check: CheckSettings = CheckSettings()
     # Read with the file: workers must not need what root alone may read, and a generation that is returned to has its own.

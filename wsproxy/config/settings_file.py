@@ -345,6 +345,11 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
             settings.admin, state_file=absolute(settings.admin.state_file, path.parent)
         )
         settings = msgspec.structs.replace(settings, admin=admin)
+    if settings.trace.headers_file:
+        trace = msgspec.structs.replace(
+            settings.trace, headers_file=absolute(settings.trace.headers_file, path.parent)
+        )
+        settings = msgspec.structs.replace(settings, trace=trace)
     if not settings.fallback.directory:
         return settings
     directory = str((path.parent / settings.fallback.directory).resolve())

@@ -45,4 +45,7 @@ NEEDS_START = (
     "limits.client_connections",
     "timeouts.shutdown_s",
     "upstream.splice",
+    "trace.endpoint",
+    "trace.service_name",
+    "trace.headers_file",
 )

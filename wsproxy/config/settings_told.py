@@ -6,9 +6,11 @@ Driven by ``config.settings``. Only structs.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+
+Strangers = Literal["continue", "restart", "obey"]
 
 
 class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,6 +86,40 @@ class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="false: no times of servers, which are three quarters of all series; counters stay"
         ),
     ] = True
+
+
+class TraceSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[trace]``: spans of requests, for OpenTelemetry."""
+
+    endpoint: Annotated[
+        str,
+        Meta(
+            description='URL of a collector that takes OTLP over HTTP ("http://127.0.0.1:4318"; /v1/traces is added); empty: no traces'
+        ),
+    ] = ""
+    sample: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=1.0,
+            description="part of the requests that are recorded, where nobody who is believed has said whether this one is",
+        ),
+    ] = 0.01
+    strangers: Annotated[
+        Strangers,
+        Meta(
+            description='traceparent of a client that is no TrustedProxy: "continue" its trace goes on, trace.sample says whether it is recorded; "restart" a new trace; "obey" its word, as a TrustedProxy\'s'
+        ),
+    ] = "continue"
+    service_name: Annotated[
+        str, Meta(description="service.name of the spans: what this proxy is called there")
+    ] = "wsproxy"
+    headers_file: Annotated[
+        str,
+        Meta(
+            description="file with lines NAME: VALUE that go with each export, as for a token; mode 0600 or stricter; relative to the folder of wsproxy.toml"
+        ),
+    ] = ""
 
 
 class CheckSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -32,6 +32,8 @@ SERVER, ROUTE, SCORE, AFFINITY, RULE, TRIES, REQUEST_ID = (
 # Of one value: a cookie can bring thousands of clone ids, and clients refuse answers with heads of some ten KiB.
 MOST_CHARS = 1000
 NOTHING = "none"
+# Of Routes and rules, kept for traces: some 2 MB.
+MOST_WORDS = 10000
 
 
 def request_id(number: int, pid: int = 0) -> str:
@@ -47,6 +49,7 @@ class Decisions:
         self._cluster_at = first_by_name(config.server_clusters)
         self._routes = routes
         self._trusted = tuple(map(ipaddress.ip_network, trusted))
+        self._trace_words: dict[tuple[object, ...], bytes] = {}
 
     def begin(self, peer: str) -> Decision | None:
         """What keeps the decision for a client at this address; None where it may not know."""
@@ -56,20 +59,53 @@ class Decisions:
         """The Route with its groups, and its scores."""
         if asked.route < 0:
             return NOTHING, NOTHING
-        route = self._routes.routes[asked.route]
+        return self._words_of_route(asked.route), f"{asked.score}/{asked.exact}"
+
+    def _words_of_route(self, at: int) -> str:
+        route = self._routes.routes[at]
         hosts = "any host" if route.virtual_host_group is None else route.virtual_host_group
         uris = "any URI" if route.uri_group is None else route.uri_group
-        return f"{hosts} / {uris} -> {route.server_cluster}", f"{asked.score}/{asked.exact}"
+        return f"{hosts} / {uris} -> {route.server_cluster}"
 
     def rule_of(self, asked: Asked | None, chosen: Chosen) -> str:
         """Why this server, or none."""
         if not chosen.server:
             return words_of_none(is_full=any(each.full for each in chosen.passed))
+        route = -1 if asked is None else asked.route
+        return self._words_of_rule(route, chosen.by, is_unmet=chosen.unmet)
+
+    def _words_of_rule(self, route: int, by: int, *, is_unmet: bool) -> str:
         balance = ""
-        if asked is not None and asked.route >= 0:
-            name = self._routes.routes[asked.route].server_cluster
+        if route >= 0:
+            name = self._routes.routes[route].server_cluster
             balance = self._routes.clusters[self._cluster_at[name]].load_balance
-        return words_of_rule(chosen.by, balance, is_unmet=chosen.unmet)
+        return words_of_rule(by, balance, is_unmet=is_unmet)
+
+    # for traces: the same words, asked for each request that is sampled ---------------------------------------------
+
+    def trace_route(self, route: int, uri_group: int, uri: int) -> bytes:
+        """The Route, and behind a NUL the Uri that matched, as the file has it."""
+        key = route, uri_group, uri, "route"
+        found = self._trace_words.get(key)
+        if found is None:
+            words = NOTHING if route < 0 else self._words_of_route(route)
+            name = "" if uri < 0 or route < 0 else self._routes.uri_name(uri_group, uri)
+            found = self._keep(key, f"{words}\0{name}")
+        return found
+
+    def trace_rule(self, route: int, by: int, *, is_unmet: bool) -> bytes:
+        """Why a server was chosen; see ``words_of_rule``."""
+        key = route, by, is_unmet
+        found = self._trace_words.get(key)
+        if found is None:
+            found = self._keep(key, self._words_of_rule(route, by, is_unmet=is_unmet))
+        return found
+
+    def _keep(self, key: tuple[object, ...], words: str) -> bytes:
+        """As many as a large plugin-cfg.xml has, and no more of what is only asked once."""
+        if len(self._trace_words) >= MOST_WORDS:
+            self._trace_words.clear()
+        return self._trace_words.setdefault(key, words.encode("utf-8", "backslashreplace"))
 
 
 @dataclass(slots=True, eq=False)

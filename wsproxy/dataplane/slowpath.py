@@ -424,6 +424,8 @@ class SlowPath(Slow):
         facts = downstream.facts
         pool = downstream.pool
         assert pool is not None
+        if failure:
+            downstream.note_failure(failure, status)
         if downstream.tries is None:
             downstream.tries = Ledger(_visible_request(downstream.request_line))
         downstream.tries.attempts.append(

@@ -13,6 +13,7 @@ from wsproxy._fast.decide.cluster import Cluster
 from wsproxy._fast.decide.view import Service, View
 from wsproxy._fast.http.origin import Trust, TrustedProxies
 from wsproxy._fast.proxy.pool import Pool
+from wsproxy._fast.tell.trace import Strangers, sample_limit
 from wsproxy.config.address import parse_address, trusted_network
 from wsproxy.config.check_values import MOST_KEPT_KB
 from wsproxy.config.model import Server, ServerCluster, Transport
@@ -27,6 +28,11 @@ from wsproxy.routing.sessions import session_names_of
 # What plugin-cfg.xml counts PostBufferSize and PostSizeLimit in (PLUGIN.md Q2).
 KB = 1024
 # forwarded.trust
+_STRANGERS = {
+    "restart": Strangers.RESTART,
+    "continue": Strangers.CONTINUE,
+    "obey": Strangers.OBEY,
+}
 _TRUST = {
     "x-forwarded": Trust.TRUST_X_FORWARDED,
     "forwarded": Trust.TRUST_FORWARDED,
@@ -95,6 +101,8 @@ def view_steps(plan: Plan, *, with_pools: bool, before: View | None = None) -> S
             else ()
         ),
         trust=_TRUST[plan.settings.forwarded.trust],
+        trace_limit=sample_limit(plan.settings.trace.sample),
+        trace_strangers=_STRANGERS[plan.settings.trace.strangers],
         upgrades=frozenset(map(str.lower, plan.settings.upgrade.protocols)),
         on_503=plan.settings.retry.on_503,
         errors_mark_down=plan.settings.retry.server_errors == "mark_down",

@@ -47,6 +47,7 @@ from wsproxy.dataplane.served import ServedPlan
 from wsproxy.dataplane.slowpath import SlowPath
 from wsproxy.dataplane.steps import Steps, at_once
 from wsproxy.dataplane.sweeper import Sweeper
+from wsproxy.dataplane.tracing import Tracing
 from wsproxy.dataplane.view import view_steps
 from wsproxy.dataplane.witness import Witness
 
@@ -175,6 +176,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
         arrivals.listen(context.box, on_retire)
     access = context.make_access_keeper()
     access.attach_to(engine)
+    tracing = Tracing(engine, context.traces)
     engine.poller = Poller(engine)
     bell = plan.state.bell(context.worker_id)
     if bell >= 0:  # without one, sweeps see whose turn it is
@@ -189,6 +191,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
             slow.room,
             witness,
             access,
+            tracing,
             arrivals,
             plan.state,
             context.on_turn,
@@ -217,6 +220,7 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     await tasks.end_all()
     witness.close()
     access.close()
+    tracing.close()
 
 
 def _make_room(loop: asyncio.AbstractEventLoop) -> None:
@@ -310,6 +314,7 @@ def _sweep(
     room: WaitingRoom,
     witness: Witness,
     access: AccessKeeper,
+    tracing: Tracing,
     arrivals: Arrivals,
     state: SharedState,
     on_turn: Callable[[], None],
@@ -328,5 +333,6 @@ def _sweep(
     arrivals.sweep()
     witness.sweep()
     access.sweep()
+    tracing.sweep()
     if next(sweeps) % IDLE_SWEEPS == 0:
         engine.note_idle()

@@ -21,6 +21,7 @@ from wsproxy.process.parcels import Parcels
 from wsproxy.process.resident import Resident
 from wsproxy.process.succession import Succession
 from wsproxy.process.system import set_process_name
+from wsproxy.process.tracing import TraceWay
 from wsproxy.process.workers import RunWorker, Worker, ready_writer
 
 
@@ -37,12 +38,14 @@ class Beginning:
     children: Sequence[Child]
     fds: Sequence[int]
     run_worker: RunWorker
+    way: TraceWay
 
     def be_worker(
         self, worker: Worker, box: socket.socket, read_fd: int, ready_fd: int, worker_id: int
     ) -> int:
         """Accepts connections; the exit code."""
         self._begin(worker, box)
+        self.way.keep_only(self.way.workers)
         os.close(read_fd)
         self.listeners.keep_only(worker.row)
         if self.admin is not None:
@@ -54,6 +57,7 @@ class Beginning:
     def be_admin(self, admin: OnDemand, box: socket.socket) -> int:
         """Answers questions; the exit code."""
         self._begin(admin, box, self.parcels.asks)
+        self.way.keep_only(None)
         self.listeners.close()
         set_process_name(f"wsproxy-{admin.name}")
         return admin.run(box)
@@ -61,11 +65,12 @@ class Beginning:
     def be_resident(self, resident: Resident, *mine: socket.socket) -> int:
         """Works beside the workers; the exit code."""
         self._begin(resident, *mine)
+        self.way.keep_only(None if resident.hears else self.way.tracer)
         self.listeners.close()
         if self.admin is not None:
             self.admin.leave()
         set_process_name(f"wsproxy-{resident.name}")
-        return resident.run(mine[0])
+        return resident.run(mine[0] if mine else None)
 
     def _begin(self, child: Child, *mine: socket.socket) -> None:
         """Closes what only the supervisor, or another child, needs; ``mine``: what is the child's of the parcels' ends."""

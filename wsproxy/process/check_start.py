@@ -37,6 +37,7 @@ from wsproxy.process.listeners import (
 from wsproxy.process.plugin_log import doubt_plugin_log
 from wsproxy.process.start import open_admin_socket
 from wsproxy.process.system import raise_open_files_limit
+from wsproxy.process.tracing import doubt_traces
 from wsproxy.routing.table import build_route_table
 from wsproxy.routing.unmatched import Unmatched
 
@@ -150,7 +151,7 @@ def check_start(
     with acting_as(identity):
         security = TransportSecurity.for_config(config, settings)
         problems += _doubt_reading(identity, config, loaded)
-        problems += filter(None, (doubt_plugin_log(config, loaded), doubt_access_log(loaded)))
+        problems += filter(None, (doubt_plugin_log(config, loaded), doubt_access_log(loaded), doubt_traces(loaded)))
         problems += doubt_transports(config, loaded, security)
         # The run-time folder is made that user's at a start only.
         if is_trial and (identity is None or settings.admin.socket != SOCKET_AUTO):

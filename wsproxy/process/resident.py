@@ -16,13 +16,14 @@ from wsproxy.process.child import Child
 @dataclass(slots=True)
 class Resident(Child):
     """
-    ``run`` is it, in the child, and returns the exit code; it is given the socket at which it hears of configurations.
+    ``run`` is it, in the child, and returns the exit code; it is given the socket at which it hears of configurations, if it wants to (``hears``).
 
     ``is_wanted``: whether one is to run now. It ends by itself when it is not any more.
     """
 
-    run: Callable[[socket.socket], int]
+    run: Callable[[socket.socket | None], int]
     is_wanted: Callable[[], bool] = lambda: True
+    hears: bool = True  # of configurations
     start_at: float | None = 0.0  # the same, if one is wanted
 
     @property

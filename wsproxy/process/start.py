@@ -51,6 +51,7 @@ from wsproxy.process.service import ServiceReload
 from wsproxy.process.succession import Succession
 from wsproxy.process.supervisor import Supervisor
 from wsproxy.process.system import count_usable_cpus, raise_open_files_limit, set_process_name
+from wsproxy.process.tracing import TraceWay, check_traces
 from wsproxy.process.turns import Turns
 from wsproxy.process.upgrade import Upgrade
 from wsproxy.process.workers import OnReady
@@ -146,14 +147,16 @@ def run_supervisor(
     handed = handed or Inheritance()
     begun = _begin(config, settings, listeners.worker_count, make_state, security, handed)
     plan, state, upgrade, rows = begun.plan, begun.plan.state, begun.upgrade, begun.upgrade.rows
+    check_traces(settings)
     log_plan = open_plugin_log(config, settings)
     make_witness = Witness if log_plan is None else partial(PluginLog, log_plan, plan)
     access_plan = open_access_log(config, settings)
     make_keeper = AccessKeeper if access_plan is None else partial(AccessWriter, access_plan, state)
 
     worker_count = len(rows)
-    admin_row, loader_row, prober_row = range(worker_count, worker_count + 3)
-    turns = Turns(worker_count + 3)
+    admin_row, loader_row, prober_row, tracer_row = range(worker_count, worker_count + 4)
+    turns = Turns(worker_count + 4)
+    way = TraceWay.open(is_wanted=bool(settings.trace.endpoint))
     parcels = Parcels.open()
     reloads = ServiceReload()
 
@@ -175,12 +178,14 @@ def run_supervisor(
             box,
             make_witness,
             make_keeper,
+            way.workers,
             turn_of(row),
         )
         return run_worker(context, on_ready)
 
-    def run_the_loader(supervisor: socket.socket) -> int:
+    def run_the_loader(supervisor: socket.socket | None) -> int:
         assert run_loader is not None
+        assert supervisor is not None
         needs = LoaderNeeds(
             plan,
             rows,
@@ -197,12 +202,17 @@ def run_supervisor(
 
     prober = _load("wsproxy.probe.prober")
 
-    def run_the_prober(box: socket.socket) -> int:
+    def run_the_prober(box: socket.socket | None) -> int:
         exit_code: int = prober.run_prober(
             plan, box, parcels.newest_fd, turn_of(prober_row), log_plan
         )
         return exit_code
 
+    others = [
+        Resident("prober", run_the_prober, is_wanted=lambda: state.wants_prober, row=prober_row)
+    ]
+    if way.is_open:
+        others.append(make_tracer(settings, way, state, tracer_row, turn_of(tracer_row)))
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     older = tuple(each.pid for each in handed.kin)
     facts = ProxyFacts(os.getpid(), started_at, worker_count, plan, log_plan, rows.start, older)
@@ -224,8 +234,25 @@ def run_supervisor(
         None
         if run_loader is None
         else Resident("loader", run_the_loader, row=loader_row, patience_s=LOADER_PATIENCE_S),
-        Resident("prober", run_the_prober, is_wanted=lambda: state.wants_prober, row=prober_row),
+        others,
+        way,
     ).run()
+
+
+def make_tracer(
+    settings: Settings, way: TraceWay, state: SharedState, row: int, on_turn: Callable[[], None]
+) -> Resident:
+    """The process that exports what workers sampled; it never hears of configurations: its settings need a start."""
+    tracer = _load("wsproxy.trace.tracer")
+    instance = f"{socket.gethostname()}-{os.getpid()}"
+
+    def run_the_tracer(_box: socket.socket | None) -> int:
+        exit_code: int = tracer.run_tracer(
+            way.tracer, settings.trace, instance, state.meters, on_turn
+        )
+        return exit_code
+
+    return Resident("tracer", run_the_tracer, hears=False, row=row)
 
 
 def _load(name: str) -> Any:

@@ -15,7 +15,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import FrameType
 
@@ -43,6 +43,7 @@ from wsproxy.process.resident import Resident
 from wsproxy.process.seats import Seats
 from wsproxy.process.service import ServiceReload, ServiceWatchdog, notify_systemd
 from wsproxy.process.succession import Succession
+from wsproxy.process.tracing import TraceWay
 from wsproxy.process.workers import (
     MAX_FAILED_STARTS,
     RunWorker,
@@ -88,7 +89,8 @@ class Supervisor:
         on_charge: Callable[[], None],
         admin: OnDemand | None = None,
         loader: Resident | None = None,
-        prober: Resident | None = None,
+        others: Sequence[Resident] = (),
+        way: TraceWay | None = None,
     ) -> None:
         """
         One worker for each row of ``listeners``; ``on_log_signal`` gets SIGUSR1 and SIGUSR2.
@@ -101,7 +103,8 @@ class Supervisor:
         self._ids = succession.upgrade.rows
         self._admin = admin
         self._loader = loader
-        self._residents = [child for child in (loader, prober) if child is not None]
+        self._residents = [*([] if loader is None else [loader]), *others]
+        self._way = way or TraceWay()
         self._parcels = parcels
         self._reloads = reloads
         self._log_pipe = log_pipe
@@ -136,6 +139,7 @@ class Supervisor:
             self._children,
             self._signal_fds,
             run_worker,
+            self._way,
         )
 
     def run(self) -> int:
@@ -175,6 +179,7 @@ class Supervisor:
             signal.set_wakeup_fd(old_wakeup_fd)
             self._listeners.close()
             self._parcels.close()
+            self._way.close()
             self._close_admin_socket()
             self._selector.close()
             self._succession.upgrade.close()
@@ -400,9 +405,10 @@ class Supervisor:
         """
         The workers are gone. What the admin process does is not worth waiting for, and its end says nothing of the stop.
 
-        But for the answer to whoever had another program take over, after which it ends by itself.
+        But for the answer to whoever had another program take over, after which it ends by itself; and for the last spans.
         """
-        if self._phase is Phase.RETIRING:
+        self._way.end()
+        if self._phase is Phase.RETIRING or (self._way.is_open and self._phase is not Phase.KILLING):
             self._await_children()
         self._signal(self._children, signal.SIGKILL)
         self._await_children()
@@ -549,13 +555,15 @@ class Supervisor:
                 (self._parcels.theirs, self._parcels.answers)
                 if is_loader
                 else (self._parcels.box_for(resident.name),)
+                if resident.hears
+                else ()
             )
         except OSError as error:
             resident.start_at = self._without_room(resident, error)
             return
         run = partial(self._beginning.be_resident, resident, *mine)
         pid = fork_child(resident.name, run, orphan_s=self._orphan_s)
-        if not is_loader:
+        if mine and not is_loader:
             self._parcels.started(resident.name)
         now = time.monotonic()
         if pid is None:

@@ -1,6 +1,6 @@
 # One configuration as requests see it: Routes, Services, limits, whom it trusts. Frozen.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp
 from wsproxy._fast.decide.cluster cimport Cluster
 from wsproxy._fast.decide.edge cimport EdgeTable
@@ -63,6 +63,8 @@ cdef class View:
     cdef bint errors_mark_down      # [retry] server_errors
     cdef TrustedProxies trusted_proxies
     cdef Trust trust                # forwarded.trust
+    cdef uint64_t trace_limit       # [trace] sample: a random number below it is a request that is recorded
+    cdef int trace_strangers        # [trace] strangers, as trace.Strangers
     cdef frozenset upgrades         # protocols that clients may upgrade to, lower case; "*": any but another HTTP
     cdef int64_t head_timeout_ms
     cdef int64_t keepalive_timeout_ms

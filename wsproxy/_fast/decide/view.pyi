@@ -60,6 +60,8 @@ class View:
         health_ports: frozenset[int] = frozenset(),
         vhost_matching_compat: bool = False,
         port_of_listener: bool = False,
+        trace_limit: int = 0,
+        trace_strangers: int = 0,
         trusted_proxies: TrustedProxies | None = None,
         trust: Trust = ...,
         upgrades: frozenset[str] = ...,

@@ -8,7 +8,7 @@ the one it began with (``proxy.client``), also where the worker has taken anothe
 Must not do I/O.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from wsproxy._fast.decide.cluster cimport Cluster
 from wsproxy._fast.decide.edge cimport EdgeTable
 from wsproxy._fast.decide.match cimport RouteTable
@@ -79,6 +79,8 @@ cdef class View:
         bint port_of_listener=False,
         TrustedProxies trusted_proxies=None,
         Trust trust=TRUST_NOTHING,
+        uint64_t trace_limit=0,
+        int trace_strangers=0,
         frozenset upgrades=frozenset(("websocket",)),
         bint on_503=True,
         bint errors_mark_down=False,
@@ -115,6 +117,8 @@ cdef class View:
         self.port_of_listener = port_of_listener
         self.trusted_proxies = TrustedProxies() if trusted_proxies is None else trusted_proxies
         self.trust = trust
+        self.trace_limit = trace_limit
+        self.trace_strangers = trace_strangers
         self.upgrades = upgrades
         self.on_503 = on_503
         self.errors_mark_down = errors_mark_down

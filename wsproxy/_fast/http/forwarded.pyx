@@ -81,6 +81,7 @@ cdef int write_forwarded(
     cdef int i
     cdef Py_ssize_t host_len = head.authority_len if head.authority != NULL else origin.local_host_len
     cdef char* element
+    cdef char* lines
     cdef char* p
     for i in range(fields.count):
         kind = field_of(&fields.at[i], x_forwarded, forwarded)
@@ -103,7 +104,7 @@ cdef int write_forwarded(
         else:
             has_host = True
     # The element first, then the lines: both with the client's address and Host.
-    element = reserve(scratch, 2 * FIXED + 3 * (origin.peer_len + host_len))
+    element = reserve(scratch, 2 * FIXED + 3 * (origin.peer_len + host_len) + fields.more_len)
     if element == NULL:
         return -1
     p = put_element(element, head, origin) if forwarded else element
@@ -111,7 +112,9 @@ cdef int write_forwarded(
         return -1
     if last_for != NULL and append_to(scratch, fields, last_for, origin.peer, origin.peer_len) < 0:
         return -1
-    fields.more = p
+    lines = p
+    if fields.more_len:
+        p = put(p, fields.more, fields.more_len)
     if x_forwarded:
         if last_for == NULL:
             p = put_text(p, "X-Forwarded-For: ")
@@ -127,5 +130,6 @@ cdef int write_forwarded(
         p = put_text(p, "Forwarded: ")
         p = put_element(p, head, origin)
         p = put(p, "\r\n", 2)
-    fields.more_len = p - fields.more
+    fields.more = lines
+    fields.more_len = p - lines
     return 0

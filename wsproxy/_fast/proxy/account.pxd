@@ -8,6 +8,7 @@ from wsproxy._fast.http.origin cimport Origin
 from wsproxy._fast.proxy.exchange cimport Body, Exchange
 from wsproxy._fast.tell.access_line cimport Entry
 from wsproxy._fast.tell.ended cimport Spent, Waited
+from wsproxy._fast.tell.trace cimport Trace, TraceEvent
 
 
 cdef class Account(Exchange):
@@ -34,6 +35,7 @@ cdef class Account(Exchange):
     cdef int64_t given_from         # what its connection had been given before
     cdef int answered_with          # status of the answer that has begun; 0: none; -1: it is counted how it ended
     cdef Spent spent
+    cdef Trace trace                # the record of a request that is sampled; None: it is not
 
     # What it waits for now: the second letter of why it ends here.
     cdef Waited waits_for(self) noexcept
@@ -44,6 +46,16 @@ cdef class Account(Exchange):
     # The server that is taken had the request and failed it: without another one's answer the line names it.
     cdef int note_server(self) except -1
     cdef int end_entry(self, int status_of_none, bint whole) except -1
+    # The record of a sampled request; nothing happens where there is none. The try at this server; how it failed; that the answer broke
+    # off; that a time has come; the next try, whose id goes into the head that is sent again; our own answer; the end.
+    cdef int trace_try(self, int server) except -1
+    cdef int trace_failed(self, int64_t kind) except -1
+    cdef int trace_cut(self) except -1
+    cdef int trace_time(self, TraceEvent event) except -1
+    cdef int trace_number(self, TraceEvent event, int64_t number) except -1
+    cdef int trace_next(self, char* head, Py_ssize_t length) except -1
+    cdef int trace_answer(self, int64_t status, bint is_own, bint is_reused) except -1
+    cdef int end_trace(self, bint whole) except -1
     # What metrics tell. Each step costs nothing where nobody counts: `engine.row` is NULL then.
     cdef int note_began(self) noexcept
     cdef uint64_t* meter(self) noexcept

@@ -17,7 +17,7 @@ from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport ANSWERING, CONNECTING, RELAYING, TUNNELLING, Exchange
 from wsproxy._fast.proxy.pool cimport pool_of
 from wsproxy._fast.state.meters cimport (
-    ANSWER_BYTES, ANSWERED, BODY_BYTES, CLUSTER_OWN, FIRST_BYTE, LEFT_BEFORE, LEFT_WITHIN, QUEUE, REQUEST, REQUESTS, REUSED,
+    ANSWER_BYTES, ANSWERED, BODY_BYTES, CLUSTER_OWN, CUT_FAILED, FIRST_BYTE, LEFT_BEFORE, LEFT_WITHIN, QUEUE, REQUEST, REQUESTS, REUSED,
     TOTAL, add_more, add_one, code_index, observe,
 )
 from wsproxy._fast.tell.access_line cimport MOST_SERVER, Ending, Entry
@@ -25,6 +25,7 @@ from wsproxy._fast.tell.ended cimport (
     FOR_CONNECTION, FOR_DATA, FOR_HEAD, FOR_REQUEST, IN_QUEUE, Waited, forget_spent,
 )
 from wsproxy._fast.tell.mask cimport SessionNames
+from wsproxy._fast.tell.trace cimport ANSWER, ANSWER_AT, FAILED_AT, FAILURE, OWN, OWN_AT, Trace, TraceEvent
 
 
 cdef class Account(Exchange):
@@ -213,4 +214,56 @@ cdef class Account(Exchange):
                 self.engine.access.end(entry)
         except Exception:  # an exchange must end, whatever becomes of its line
             complain("internal error: a line of the access log is lost", ())
+        return 0
+
+    # --- the record of a sampled request -----------------------------------------------------------------------------
+
+    cdef int trace_try(self, int server) except -1:
+        if self.trace is not None and not self.trace.is_trying:
+            self.engine.tracer.note_try(
+                self.trace, self.view.plan, self.service.cluster, &self.choice, server,
+                pool_of(self.service, server, self.secure).address,
+            )
+        return 0
+
+    cdef int trace_failed(self, int64_t kind) except -1:
+        if self.trace is not None and self.choice.server >= 0:
+            self.trace_try(self.choice.server)
+            self.trace_time(FAILED_AT)
+            self.trace_number(FAILURE, kind)
+            self.trace.is_used = True
+        return 0
+
+    cdef int trace_cut(self) except -1:
+        if self.trace is not None:
+            self.trace.is_cut = True
+            self.trace_time(FAILED_AT)
+            self.trace_number(FAILURE, CUT_FAILED)
+        return 0
+
+    cdef int trace_time(self, TraceEvent event) except -1:
+        return 0 if self.trace is None else self.trace.put_time(event)
+
+    cdef int trace_number(self, TraceEvent event, int64_t number) except -1:
+        return 0 if self.trace is None else self.trace.put(event, &number, sizeof(number))
+
+    cdef int trace_next(self, char* head, Py_ssize_t length) except -1:
+        return 0 if self.trace is None else self.engine.tracer.next_try(self.trace, head, length)
+
+    cdef int trace_answer(self, int64_t status, bint is_own, bint is_reused) except -1:
+        if self.trace is None or self.trace.is_own:
+            return 0
+        if is_own:
+            self.trace.is_own = True
+            self.trace_time(OWN_AT)
+            return self.trace_number(OWN, status)
+        self.trace_try(self.choice.server)
+        self.trace_time(ANSWER_AT)
+        return self.trace.put_times(ANSWER, status, is_reused)
+
+    cdef int end_trace(self, bint whole) except -1:
+        cdef Trace trace = self.trace
+        self.trace = None
+        if trace is not None:
+            self.engine.tracer.end(trace, whole, self.sink.given() - self.given_from, self.body.seen)
         return 0

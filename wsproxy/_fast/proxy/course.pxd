@@ -14,6 +14,7 @@ cdef enum Noted:
     HAS_LEDGER = 1
     IS_WITNESSED = 2        # the witness was told of the request and wants to know how it ends
     IS_TOLD = 4             # and knows how the try at the present server ended
+    IS_TRACED = 8           # `trace` is not None, and its server is to be told of
 
 
 cdef class Course(Account):

@@ -201,6 +201,11 @@ cdef class Course(Account):
         """Who took notes of the exchange hears that it is over."""
         cdef int noted = self.noted
         self.noted = 0  # first: the slow path may end in here again
+        if noted & IS_TRACED:
+            if server >= 0:
+                self.trace_try(server)
+            if self.response_started:  # else an answer of our own follows, or nothing does
+                self.end_trace(self.phase != CLOSED and not self.sink.is_broken())
         if noted & IS_WITNESSED:
             taken = server >= 0 and not noted & IS_TOLD
             self.tell_over(
@@ -216,6 +221,8 @@ cdef class Course(Account):
     cdef int note_answer(self, int status) except -1:
         """Who takes notes of the exchange hears that an answer begins."""
         cdef Engine engine = self.engine
+        if self.noted & IS_TRACED:
+            self.trace_answer(status, False, self.upstream is not None and self.upstream.reused)
         if self.noted & IS_WITNESSED and engine.witness_level >= DETAIL:
             self.tell_answered(describe_head(
                 engine.witness_level, self.view, self.service, engine.response.start, engine.response.size
@@ -308,6 +315,7 @@ cdef class Course(Account):
                 return self.close_tunnel()
         elif not upstream.write_paused:
             self.sink.resume_request()
+        self.end_trace(True)  # for the same reason
         if self.ledger is not None:
             self.report_tries()  # now: a tunnel may go on for days
         return 0
@@ -349,6 +357,7 @@ cdef class Course(Account):
                 self.meter_bytes()
                 self.answered_with = -1
                 add_one(self.meter(), FAILED + CUT_FAILED)
+            self.trace_cut()
             self.ask_answer_cut(kind, error)
             self.release()
             return self.sink.abort()
@@ -374,6 +383,7 @@ cdef class Course(Account):
             self.leave_upstream()
         finally:
             self.release()  # whatever fails before: nobody comes after this who would
+            self.end_trace(False)
         buffer_clear(&self.sent)
         buffer_clear(&self.asked)
         if phase == ANSWERING:
@@ -454,4 +464,5 @@ cdef class Course(Account):
             self.leave_upstream()
         finally:
             self.release()
+            self.end_trace(False)
         return self.sink.abort()

@@ -6,6 +6,7 @@ from wsproxy._fast.proxy.upstream cimport Upstream
 
 cdef class Downstream(Intake):
     cdef str client_text(self)
+    cdef Py_ssize_t count_head(self) noexcept
     cdef Py_ssize_t count_sent(self) noexcept
     cdef int check_taken(self) except -1
     cdef int after_wait(self) except? -1

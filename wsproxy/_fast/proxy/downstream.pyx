@@ -25,7 +25,7 @@ from wsproxy._fast.http.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.http.origin cimport client_is_secure, client_of
 from wsproxy._fast.http.scratch cimport Scratch
 from wsproxy._fast.net.stream cimport complain
-from wsproxy._fast.proxy.course cimport HAS_LEDGER, IS_TOLD, IS_WITNESSED
+from wsproxy._fast.proxy.course cimport HAS_LEDGER, IS_TOLD, IS_TRACED, IS_WITNESSED
 from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport ANSWERING, CLOSED_EARLY, CONNECTING, EXPECT_ADDED, EXPECT_HELD
 from wsproxy._fast.proxy.explained cimport add_explained
@@ -40,6 +40,7 @@ from wsproxy._fast.state.meters cimport (
 )
 from wsproxy._fast.state.tried cimport has_tried_none
 from wsproxy._fast.tell.ended cimport ENDED_CQ, ENDED_PQ, ENDED_sQ, Cause
+from wsproxy._fast.tell.trace cimport CONNECTED, FAILED_STATUS, UNQUEUED, WAITED, WHY
 from wsproxy._fast.tell.witness cimport describe_choice, describe_head
 
 from wsproxy._fast.proxy.exchange import Facts
@@ -108,6 +109,10 @@ cdef class Downstream(Intake):
             age_ms=ws_now_ms() - self.began_ms,
             body_bytes=self.body.seen,
         )
+
+    cdef Py_ssize_t count_head(self) noexcept:
+        """Bytes of the head that are kept."""
+        return min(self.sent.length, self.sent_head)
 
     cdef str client_text(self):
         cdef Py_ssize_t length
@@ -311,13 +316,23 @@ cdef class Downstream(Intake):
         ws_count(&self.service.cluster.servers[self.choice.server].failed)
 
     def meter_failure(self, TryFailure failure) -> None:
-        """A try at the server that is taken failed, for metrics."""
+        """A try at the server that is taken failed, for metrics and traces."""
+        self.trace_failed(failure)
         if self.engine.row != NULL and self.choice.server >= 0 and 0 <= failure < TRY_FAILURES:
             add_one(self.meter(), FAILED + failure)
+
+    def note_failure(self, str words not None, int64_t status) -> None:
+        """How the try that failed last did, for the trace; ``status``: of its answer, 0 none."""
+        if self.trace is not None:
+            self.trace_number(FAILED_STATUS, status)
+            self.trace.put_bytes(WHY, words.encode("utf-8", "backslashreplace"))
 
     def meter_connect(self, int64_t us) -> None:
         """A connection to the server that is taken was there after so many microseconds."""
         self.spent.connect_us = us
+        if self.choice.server >= 0:
+            self.trace_try(self.choice.server)
+            self.trace_number(CONNECTED, us)
         if self.engine.row != NULL and self.choice.server >= 0:
             observe(self.meter(), CONNECT, us)
 
@@ -346,6 +361,8 @@ cdef class Downstream(Intake):
                 add_one(self.cluster_meter(), QUEUED)
             elif self.choice.server == ALL_FULL:
                 add_one(self.cluster_meter(), QUEUE_FULL)
+        if self.choice.server == WAITS:
+            self.trace_time(WAITED)
         if self.half_closed and self.has_left(self.request_done):
             self.sink.close()
         return self.after_wait()
@@ -390,6 +407,9 @@ cdef class Downstream(Intake):
     cdef int after_wait(self) except? -1:
         if self.choice.server == WAITS:
             return WAITS
+        if self.choice.place:
+            self.trace_time(UNQUEUED)
+        self.trace_next(self.sent.data, self.count_head())
         self.meter_wait(QUEUE_SERVED if self.choice.server >= 0 else QUEUE_VAIN)
         self.choice.place = 0
         if self.choice.server >= 0:
@@ -429,6 +449,7 @@ cdef class Downstream(Intake):
         self.engine.decider.let_go()
         if chosen >= 0:
             self.tried += 1
+            self.trace_next(self.sent.data, self.count_head())
             self.mark_failover()
         return chosen
 
@@ -571,6 +592,7 @@ cdef class Downstream(Intake):
         """The failed connection was a reused one and does not count; that is believed once a request."""
         self.pardoned = True
         self.tried += 1
+        self.trace_next(self.sent.data, self.count_head())
         if self.engine.row != NULL and self.choice.server >= 0:
             add_one(self.meter(), RETRIED_SAME)
 
@@ -590,6 +612,9 @@ cdef class Downstream(Intake):
             self.meter_own(int(data[9:12]))
         if self.entry != NULL and not (self.response_started and self.entry.status):
             self.enter_answer(int(data[9:12]), data.find(b"\r\n\r\n") + 4)
+        if self.trace is not None and not self.trace.is_own:
+            self.trace_answer(int(data[9:12]), True, False)
+            self.noted |= IS_TRACED  # it ends with this answer
         self.response_started = True
         self.sink.own(<const char*>data, len(data))
         return not self.sink.is_paused()

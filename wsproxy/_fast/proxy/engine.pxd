@@ -9,6 +9,7 @@ from wsproxy._fast.proxy.slow cimport Listener, Slow
 from wsproxy._fast.state.client_counts cimport ClientCounts
 from wsproxy._fast.state.meters cimport Meters
 from wsproxy._fast.tell.access_line cimport AccessLog
+from wsproxy._fast.tell.trace cimport Tracer
 
 
 cdef class Engine(Hub):
@@ -23,6 +24,7 @@ cdef class Engine(Hub):
     # loglines.LogLevel of what it is told of requests that go well; 0: nothing. The one thing that they are asked for it.
     cdef int witness_level
     cdef AccessLog access           # gets a line for each request; None: nobody does. Set once: see `log_access`
+    cdef Tracer tracer              # has the context of each request, and records of some; None: traces are off. See `trace`
     cdef Meters meters              # what metrics tell; None: nobody counts
     cdef uint64_t* row              # the worker's there; NULL: the same
     cdef ClientCounts client_counts  # limits.client_connections; None: no limit

@@ -31,6 +31,7 @@ from wsproxy._fast.state.client_counts cimport ClientCounts
 from wsproxy._fast.state.meters cimport IDLE, SERVER_BLOCK, WORKER_BLOCK, Meters
 from wsproxy._fast.tell.access_line cimport AccessLog
 from wsproxy._fast.tell.mask cimport SessionNames
+from wsproxy._fast.tell.trace cimport Tracer
 
 
 cdef class Engine(Hub):
@@ -126,6 +127,12 @@ cdef class Engine(Hub):
         if self.access is not None:
             raise RuntimeError("the engine has an access log")
         self.access = access
+
+    def trace(self, Tracer tracer not None) -> None:
+        """From now on each request has a trace context; once, before the first connection."""
+        if self.tracer is not None:
+            raise RuntimeError("the engine has a tracer")
+        self.tracer = tracer
 
     cpdef int count(self, int word, int64_t more=1) except -1:
         return 0 if self.meters is None else self.meters.count(self.worker_id, WORKER_BLOCK, 0, word, more)

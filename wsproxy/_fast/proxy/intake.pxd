@@ -15,6 +15,8 @@ cdef class Intake(Course):
     cdef int begin_request(self, RequestHead* head, const char* data, Py_ssize_t length) except -1
     cdef int believe_proxy(self, RequestHead* head) noexcept
     cdef bint is_health(self, RequestHead* head) except -1
+    # The trace context of the request, before its head is written; and whether it is recorded.
+    cdef int begin_trace(self, RequestHead* head, MatchResult* found) except -1
     cdef bint find_service(self, RequestHead* head, MatchResult* found) except -1
     cdef bint is_for_edge(self, RequestHead* head, MatchResult* found) except -1
     cdef tuple describe_unmatched(self, RequestHead* head)

@@ -9,7 +9,7 @@ Bodies are copied only when the kernel does not take them at once; then ``pause_
 reading of the other. How exchanges end is ``course``'s part.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp
 from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
@@ -29,7 +29,8 @@ from wsproxy._fast.http.rewrite cimport write_request
 from wsproxy._fast.http.scratch cimport Scratch
 from wsproxy._fast.http.trailers cimport End, pass_chunks
 from wsproxy._fast.http.upgrade cimport pass_upgrade
-from wsproxy._fast.proxy.course cimport IS_WITNESSED, Course
+from wsproxy._fast.proxy.course cimport IS_TRACED, IS_WITNESSED, Course
+from wsproxy._fast.net.stream cimport complain
 from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport CONNECTING, RELAYING
 from wsproxy._fast.proxy.explained cimport begin_explained, decide_explained, explain_route
@@ -180,6 +181,8 @@ cdef class Intake(Course):
             )
         if self.view.edges is not None and self.is_for_edge(head, found):
             return False
+        if engine.tracer is not None and (self.service is None or self.service.is_too_large(head.fields.content_length)):
+            self.begin_trace(head, found)
         if self.service is None:
             if engine.witness_level:
                 self.tell_start(found, self.describe_asked(found), 0, False)
@@ -212,9 +215,29 @@ cdef class Intake(Course):
         target = edges.location(table, &asked) if act == EDGE_REDIRECTS else head.target[:head.target_len]
         if act != EDGE_MAINTENANCE:
             self.service = None  # the answer is no cluster's
+        if self.engine.tracer is not None:
+            self.begin_trace(head, found)
         self.begin_answer()
         self.ask_edge(act, table, head.method[:head.method_len], target)
         return True
+
+    cdef int begin_trace(self, RequestHead* head, MatchResult* found) except -1:
+        cdef Engine engine = self.engine
+        cdef bint is_noted = engine.row != NULL or engine.access is not None
+        if self.trace is not None:
+            self.end_trace(False)  # nobody ended it
+        try:
+            self.trace = engine.tracer.begin(
+                self.view, None if self.service is None else self.service.cluster.name, head, found, &self.origin,
+                self.peer_port, port_of(self.view, head, self.local_port, self.default_port),
+                0 if self.service is None else self.service.cluster.separator,
+                self.began_us if is_noted else 0, <uint64_t>self.number,
+            )
+        except Exception:
+            complain("internal error: a request is not traced", ())
+        if self.trace is not None:
+            self.noted |= IS_TRACED
+        return 0
 
     cdef tuple describe_unmatched(self, RequestHead* head):
         """Method, target, and what Routes were compared with: host, port, path."""
@@ -244,6 +267,8 @@ cdef class Intake(Course):
         self.cookie_len = found.cookie_len
         self.url_id = found.url_id
         self.url_id_len = found.url_id_len
+        if engine.tracer is not None:
+            self.begin_trace(head, found)
         if engine.witness_level:
             self.service.cluster.sight.count = 0  # of a request that was never told of
         if self.explained is None:
@@ -433,6 +458,8 @@ cdef class Intake(Course):
             self.release()
             self.request_done = False  # nothing behind this is read, even where the body ended here
             self.ended_by(ENDED_PR)
+            if self.response_started:
+                self.trace_cut()
             if self.response_started:
                 self.sink.abort()
             elif used < 0:

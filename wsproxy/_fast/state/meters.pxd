@@ -66,10 +66,14 @@ cpdef enum WorkerWord:
     REFUSED_CLIENTS = 22    # limits.client_connections
     ACCESS_LOST = 23        # lines of the access log that were not written
     PLUGIN_LOST = 24        # ... of http_plugin.log
+    TRACED = 25             # requests that were sampled for a trace
     REQUEST = 26            # histogram: from a request's first byte to its last one
+    TRACES_LOST = 43        # ... of which nothing is told: there was no room for the record
     # Of the row behind the workers': what other processes count.
     STARTS = 44             # of workers; the supervisor
     DEATHS = 45             # ... that ended while the proxy ran
+    SPANS_SENT = 46         # that a collector took; the tracer
+    SPANS_LOST = 47
 
 cdef extern from *:
     """

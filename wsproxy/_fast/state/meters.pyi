@@ -61,9 +61,13 @@ class WorkerWord(IntEnum):
     REFUSED_CLIENTS = 22
     ACCESS_LOST = 23
     PLUGIN_LOST = 24
+    TRACED = 25
     REQUEST = 26
+    TRACES_LOST = 43
     STARTS = 44
     DEATHS = 45
+    SPANS_SENT = 46
+    SPANS_LOST = 47
 
 @disjoint_base
 class Meters:
