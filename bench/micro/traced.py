@@ -24,7 +24,7 @@ async def main(port, mode):
     settings = Settings()
     if mode != "off":
         from wsproxy._fast.tell.trace import Tracer
-        from wsproxy.config.settings import TraceSettings
+        from wsproxy.config.settings_told import TraceSettings
         from wsproxy.dataplane.tracing import Words
         settings = Settings(trace=TraceSettings(endpoint="http://h:1", sample=float(mode == "sampled")))
     async with Bed(config_of(server("s", port)), settings) as bed:

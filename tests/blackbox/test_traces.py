@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class Bed:
             lines = CONTEXT.findall(head)
             assert len(lines) == 1, head
             found.append(tuple(part.decode() for part in lines[0]))
-        return found  # type: ignore[return-value]
+        return found
 
 
 @asynccontextmanager
@@ -60,7 +60,7 @@ async def tracing(
     settings: str = "sample = 1.0\n",
     more: str = "",
     config: str = "",
-    scripts: dict[str, Script] | None = None,
+    scripts: Mapping[str, Script] | None = None,
     folder: Path | None = None,
     routes: str = "",
     refusing: tuple[str, ...] = (),
@@ -341,7 +341,9 @@ async def test_who_sent_the_context_says_whose_trace_it_is(tmp_path: Path) -> No
         assert (context[0], context[2]) == (TRACE, "01")
         assert context[1] != PARENT
         assert b"tracestate" not in head
-        context, head = await asked(sampled, "tracestate: a=1", "tracestate: b=2", source="127.0.0.2")
+        context, head = await asked(
+            sampled, "tracestate: a=1", "tracestate: b=2", source="127.0.0.2"
+        )
         assert head.count(b"\r\ntracestate: ") == 2
         unsampled = f"traceparent: 00-{TRACE}-{PARENT}-00"
         assert (await asked(unsampled, source="127.0.0.2"))[0] == (TRACE, PARENT, "00")
@@ -480,7 +482,9 @@ def test_what_cannot_work_is_refused(tmp_path: Path, lines: str, said_why: str) 
 
 def test_a_lacking_extra_is_named(tmp_path: Path) -> None:
     """With what installs it."""
-    hide = "import sys; sys.modules['opentelemetry'] = None; from wsproxy.cli.main import main; main()"
+    hide = (
+        "import sys; sys.modules['opentelemetry'] = None; from wsproxy.cli.main import main; main()"
+    )
     toml = write(tmp_path / "wsproxy.toml", '[trace]\nendpoint = "http://127.0.0.1:4318"\n')
     xml = write(tmp_path / "plugin-cfg.xml", PLAIN)
     command = [sys.executable, "-c", hide, "check", str(xml), "--settings", str(toml)]

@@ -72,9 +72,7 @@ class Collector:
                 for scope in each.scope_spans:
                     self.spans += scope.spans
         self._changed.set()
-        return web.Response(
-            status=status, body=ExportTraceServiceResponse().SerializeToString()
-        )
+        return web.Response(status=status, body=ExportTraceServiceResponse().SerializeToString())
 
     async def until(self, wanted: Callable[[], bool]) -> None:
         """Waits for something to come after which this holds."""

@@ -10,7 +10,7 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             ``atomics`` and ``lock`` for shared memory; ``orphan`` ends a process whose parent is gone
 ``http``    ``head``, ``fields``, ``paths`` and ``chunked`` read strictly; ``origin``: who the client is, also by the word
             of a TrustedProxy; ``scratch`` has field lines that go on otherwise than they came, ``forwarded`` some of
-            these; ``rewrite``, ``trailers``, ``upgrade`` and ``dates`` write
+            these; ``rewrite``, ``trailers``, ``upgrade`` and ``dates`` write; ``trace_context`` reads traceparent, and writes the next one
 ``state``   what all workers share: ``segment`` (weights, down marks, counts), ``changes``, ``client_counts``,
             ``takeover`` (where sessions went), ``queue``, ``probed``: what active probes say, and ``tried``: where one
             request was already; ``operator``: what people said of a server, ``seen``: how many sessions it has,
@@ -22,7 +22,7 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             keeps who was passed over; ``probes``: what an active probe means for a server; ``operate``: words of operators; ``writers``: which servers write
             clone ids themselves; ``session_cookie`` and ``edits``: what the decision changes in the request and in the answer
 ``tell``    ``witness`` (http_plugin.log), ``access_line``, and ``ended``: why a request ended; ``mask``: what no log may tell, ``readable``: its escapes;
-            ``exposition``: metrics as Prometheus reads them
+            ``exposition``: metrics as Prometheus reads them; ``trace``: which requests are sampled, and records of these
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
             arrived of a TLS connection, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
             the kernel; ``ticker`` wakes the worker up for its sweeps

@@ -1,5 +1,5 @@
 """
-When the certificates end that clients are shown, as their files say now.
+When certificates end, as their files say now: those that clients are shown, and those in keyrings for servers.
 
 Driven by ``admin.metrics``. Workers take changed files over by themselves (``dataplane.listener_tls``); this one only looks.
 """
@@ -7,11 +7,14 @@ Driven by ``admin.metrics``. Workers take changed files over by themselves (``da
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.settings import ListenerSettings
 from wsproxy.config.settings_tls import read_certificate
+from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.steps import at_once
 
 # Opening a PKCS#12 file takes some 50 ms, and days are what is told.
 LOOK_S = 60.0
@@ -27,14 +30,30 @@ class Shown:
     problem: str = ""
 
 
-class Certificates:
-    """Those of ``listeners``."""
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """What is trusted of servers, or shown to them; ``ends_at``: of the certificate in the file that ends first."""
 
-    def __init__(self, listeners: tuple[ListenerSettings, ...]) -> None:
+    file: str
+    ends_at: float | None
+    problem: str = ""
+
+
+class Certificates:
+    """Those of ``listeners``, and of the keyrings of the plan that holds."""
+
+    def __init__(self, listeners: tuple[ListenerSettings, ...], plan: Plan | None = None) -> None:
         """Nothing is read yet."""
         self._listeners = listeners
         self._found: list[Shown] = []
         self._looked_s = -LOOK_S
+        self._rings: list[Ring] = []
+        self.take_plan(plan)
+
+    def take_plan(self, plan: Plan | None) -> None:
+        """From now on these are the keyrings."""
+        self._plan = plan
+        self._looked_at_rings_s = -LOOK_S
 
     def look(self) -> list[Shown]:
         """As they are; looked at anew once a minute. # I/O."""
@@ -57,3 +76,21 @@ class Certificates:
                 except KeyFileError as error:
                     found[key] = Shown(*key, before.get(key), str(error))
         return list(found.values())
+
+    def look_at_rings(self) -> list[Ring]:
+        """The keyrings, as they are; looked at anew once a minute. # I/O."""
+        now = time.monotonic()
+        if now - self._looked_at_rings_s >= LOOK_S:
+            self._looked_at_rings_s = now
+            self._rings = list(self._read_rings())
+        return self._rings
+
+    def _read_rings(self) -> Iterator[Ring]:
+        if self._plan is None or self._plan.security is None:
+            return
+        before = {each.file: each.ends_at for each in self._rings}
+        for file, found in self._plan.security.first_ends(at_once(self._plan.keyring_steps())):
+            if isinstance(found, str):
+                yield Ring(file, before.get(file), found)
+            else:
+                yield Ring(file, found)

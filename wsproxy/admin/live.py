@@ -66,6 +66,7 @@ class LiveProxy:
     def take_plan(self, plan: Plan) -> None:
         """From now on the proxy goes by this one."""
         self._plan = plan
+        self._certificates.take_plan(plan)
         self._page: MetricsPage | None = None  # made when somebody asks
         self._copy = plan.state.twin()
         again = plan_again(plan, self._copy)

@@ -52,6 +52,8 @@ PROXY = _all(
     ("trace_spans_total", "counter", ("result",), "Spans that the collector of trace.endpoint took (exported), or that were lost on the way to it."),
     ("certificate_expiry_timestamp_seconds", "gauge", ("listener", "certificate"), "When a certificate that clients are shown ends, in seconds since 1970."),
     ("certificate_unreadable", "gauge", ("listener", "certificate"), "1: its files cannot be read or used now; the one that was read before is shown."),
+    ("keyring_expiry_timestamp_seconds", "gauge", ("file",), "When the first certificate of a keyring for servers ends (a Transport's, or upstream.tls.trust), in seconds since 1970."),
+    ("keyring_unreadable", "gauge", ("file",), "1: the keyring cannot be read now; what was read before is in use."),
     ("request_receive_seconds", "histogram", (), "From a request's first byte to its last one: slow clients and uploads."),
 )  # fmt: skip
 

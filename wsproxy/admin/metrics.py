@@ -131,6 +131,7 @@ class MetricsPage:
             "exported": words[WorkerWord.SPANS_SENT], "lost": words[WorkerWord.SPANS_LOST],
         })  # fmt: skip
         self._put_certificates(out)
+        self._put_keyrings(out)
         _begin(out, "request_receive_seconds")
         out.histogram(b"wsproxy_request_receive_seconds", [b""], own, WorkerWord.REQUEST)
 
@@ -146,6 +147,18 @@ class MetricsPage:
         _begin(out, "certificate_unreadable")
         for labels, each in found:
             out.number(b"wsproxy_certificate_unreadable", labels, int(bool(each.problem)))
+
+    def _put_keyrings(self, out: Exposition) -> None:
+        found = [
+            (label_pair("file", each.file), each) for each in self._certificates.look_at_rings()
+        ]
+        _begin(out, "keyring_expiry_timestamp_seconds")
+        for labels, each in found:
+            if each.ends_at is not None:
+                out.number(b"wsproxy_keyring_expiry_timestamp_seconds", labels, each.ends_at)
+        _begin(out, "keyring_unreadable")
+        for labels, each in found:
+            out.number(b"wsproxy_keyring_unreadable", labels, int(bool(each.problem)))
 
     def _put_config(self, out: Exposition) -> None:
         status = self._status()

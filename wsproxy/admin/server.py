@@ -189,7 +189,7 @@ async def serve(
     # A compressed question is none that can be read: what unpacks it would log whatever a client sends.
     loader_desk = None if loader is None else LoaderDesk(loader)
     runner = web.AppRunner(
-        _make_app(proxy, loader_desk, desk, more_time, token),
+        _make_app(proxy, loader_desk, desk, more_time, times.know, token),
         access_log=None,
         shutdown_timeout=SHUTDOWN_S,
         auto_decompress=False,
@@ -207,7 +207,7 @@ async def serve(
     keep_turning(on_turn)
     listeners = [
         # Counted for each: strangers, who may come by TCP, must not keep operators out of the Unix socket.
-        await loop.create_server(partial(_accept, server, times, connection_s, set()), sock=each)
+        await loop.create_server(partial(_accept, server, times, connection_s, {}), sock=each)
         for each in (sock, tcp)
         if each is not None
     ]
@@ -224,10 +224,24 @@ async def serve(
 
 
 class _Times:
-    """When connections are cut."""
+    """When connections are cut, and who of them has shown that he may ask."""
 
     def __init__(self) -> None:
         self._at: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        self._known: set[web.RequestHandler] = set()
+
+    def know(self, handler: web.RequestHandler) -> None:
+        """It has asked what not everybody may."""
+        self._known.add(handler)
+
+    def make_room(self, opened: dict[web.RequestHandler, None]) -> bool:
+        """Cuts the oldest of ``opened`` who is a stranger; False: there is none."""
+        for handler in opened:
+            if handler not in self._known:
+                del opened[handler]
+                _cut(handler)
+                return True
+        return False
 
     def limit(self, handler: web.RequestHandler, after_s: float) -> None:
         """In so many seconds, and not when it was said before."""
@@ -235,9 +249,14 @@ class _Times:
         self._at[handler] = asyncio.get_running_loop().call_later(after_s, self._end, handler)
 
     def forget(self, handler: web.RequestHandler) -> None:
-        """It has ended."""
+        """Nobody waits for its end any more."""
         if handler in self._at:
             self._at.pop(handler).cancel()
+
+    def lose(self, handler: web.RequestHandler) -> None:
+        """It has ended."""
+        self._known.discard(handler)
+        self.forget(handler)
 
     def _end(self, handler: web.RequestHandler) -> None:
         del self._at[handler]
@@ -245,18 +264,23 @@ class _Times:
 
 
 def _accept(
-    server: web.Server, times: _Times, connection_s: float, opened: set[web.RequestHandler]
+    server: web.Server, times: _Times, connection_s: float, opened: dict[web.RequestHandler, None]
 ) -> asyncio.Protocol:
-    """For a connection to a listener that has those of ``opened``."""
-    if len(opened) >= MOST_CONNECTIONS:
+    """
+    For a connection to a listener that has those of ``opened``, the oldest first.
+
+    Where it has as many as it may, whoever has shown nothing yet for the longest time goes: connecting needs no token, and strangers who do
+    no more must not shut operators and Prometheus out.
+    """
+    if len(opened) >= MOST_CONNECTIONS and not times.make_room(opened):
         return _Refusal()
     handler = server()
     times.limit(handler, connection_s)
-    opened.add(handler)
+    opened[handler] = None
 
     def lost() -> None:
-        opened.discard(handler)
-        times.forget(handler)
+        opened.pop(handler, None)
+        times.lose(handler)
 
     return _Door(handler, lost)
 
@@ -308,10 +332,11 @@ def _make_app(
     loader_desk: LoaderDesk | None,
     upgrades: UpgradeDesk | None,
     more_time: MoreTime,
+    know: Callable[[web.RequestHandler], None],
     token: Token | None = None,
 ) -> web.Application:
     app = web.Application(
-        client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_json, _gate(token)]
+        client_max_size=MOST_BODY_BYTES, middlewares=[_errors_as_json, _gate(token, know)]
     )
     _add_questions(app, proxy)
     add_standing(app, proxy)
@@ -326,7 +351,7 @@ def _make_app(
     return app
 
 
-def _gate(token: Token | None) -> Middleware:
+def _gate(token: Token | None, know: Callable[[web.RequestHandler], None]) -> Middleware:
     """
     Who asks by TCP must be allowed to; at the Unix socket its file has seen to that.
 
@@ -349,6 +374,8 @@ def _gate(token: Token | None) -> Middleware:
         if why:
             log.info("%s: %s %s is refused", request.remote, request.method, request.path)
             return _json(ErrorAnswer(why), status, more)
+        if not is_open(request.method, request.path):
+            know(request.protocol)
         return await handler(request)
 
     return gate

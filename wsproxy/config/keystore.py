@@ -163,6 +163,13 @@ def read_trust(path: str, password: bytes | None = None) -> str:
     return _pem(found).decode()
 
 
+def first_end(certificates: str) -> datetime.datetime:
+    """When the first of these, as ``read_trust`` gives them, ends."""
+    return min(
+        each.not_valid_after_utc for each in x509.load_pem_x509_certificates(certificates.encode())
+    )
+
+
 def _pem_certificates(data: bytes, path: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(data)

@@ -48,5 +48,7 @@ class WorkerContext:
     box: socket.socket | None = None  # where it hears of later plans; None: nowhere
     make_witness: Callable[[], Witness] = Witness  # called in the worker
     make_access_keeper: Callable[[], AccessKeeper] = AccessKeeper  # the same
-    traces: socket.socket | None = None  # where its records of sampled requests go; None: traces are off
+    traces: socket.socket | None = (
+        None  # where its records of sampled requests go; None: traces are off
+    )
     on_turn: Callable[[], None] = lambda: None  # called some times a second, from the event loop

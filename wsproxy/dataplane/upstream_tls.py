@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -20,6 +20,7 @@ from wsproxy._fast.proxy.pool import Pool
 from wsproxy.config.kdb import is_kdb, kdb_refusal
 from wsproxy.config.keystore import (
     KeyFileError,
+    first_end,
     has_p12_key,
     read_file,
     read_p12_pair,
@@ -161,6 +162,36 @@ class TransportSecurity:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
             material.extend(each.hex() for each in context.get_ca_certs(binary_form=True))
         return context, blake2b("\0".join(material).encode()).digest()
+
+    def first_ends(self, transports: Iterable[Transport]) -> Iterator[tuple[str, float | str]]:
+        """
+        Of each file of certificates that these https Transports use: when the first one in it ends, in seconds since 1970. # I/O.
+
+        Or why it cannot be read now. One of a form that is never read (KDB, a file of Windows) is left out: `wsproxy check` has words for it.
+        """
+        seen = set()
+        for keyring, stash, _, password_text in map(keyring_of, transports):
+            trust = self.settings.trust
+            files = [(trust, "", "")] if trust else []
+            is_readable = bool(keyring) and not is_kdb(keyring) and not is_windows_path(keyring)
+            if is_readable and (not trust or self._exists(keyring)):
+                files.append((str(self.folder / keyring), stash, password_text))
+            for file, stash_file, text in files:
+                if file not in seen:
+                    seen.add(file)
+                    yield file, self._first_end(file, stash_file, text)
+
+    def _first_end(self, file: str, stash: str, password_text: str) -> float | str:
+        try:
+            is_trust = file == self.settings.trust
+            password = (
+                read_password(self.settings.password_file)
+                if is_trust
+                else self._keyring_password(stash, password_text)
+            )
+            return first_end(read_trust(file, password)).timestamp()
+        except KeyFileError as error:
+            return str(error)
 
     def _exists(self, keyring: str) -> bool:
         return (self.folder / keyring).exists()

@@ -218,9 +218,8 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
     sweeper.close()
     engine.poller.close()
     await tasks.end_all()
-    witness.close()
-    access.close()
-    tracing.close()
+    for each in (witness, access, tracing):
+        each.close()
 
 
 def _make_room(loop: asyncio.AbstractEventLoop) -> None:

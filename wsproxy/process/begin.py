@@ -70,7 +70,7 @@ class Beginning:
         if self.admin is not None:
             self.admin.leave()
         set_process_name(f"wsproxy-{resident.name}")
-        return resident.run(mine[0] if mine else None)
+        return resident.run(*mine[:1])
 
     def _begin(self, child: Child, *mine: socket.socket) -> None:
         """Closes what only the supervisor, or another child, needs; ``mine``: what is the child's of the parcels' ends."""

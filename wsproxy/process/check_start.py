@@ -151,7 +151,9 @@ def check_start(
     with acting_as(identity):
         security = TransportSecurity.for_config(config, settings)
         problems += _doubt_reading(identity, config, loaded)
-        problems += filter(None, (doubt_plugin_log(config, loaded), doubt_access_log(loaded), doubt_traces(loaded)))
+        problems += filter(
+            None, (doubt_plugin_log(config, loaded), doubt_access_log(loaded), doubt_traces(loaded))
+        )
         problems += doubt_transports(config, loaded, security)
         # The run-time folder is made that user's at a start only.
         if is_trial and (identity is None or settings.admin.socket != SOCKET_AUTO):

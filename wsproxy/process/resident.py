@@ -6,7 +6,6 @@ Driven by ``process.supervisor``. A worker (``workers``) accepts connections and
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,12 +15,12 @@ from wsproxy.process.child import Child
 @dataclass(slots=True)
 class Resident(Child):
     """
-    ``run`` is it, in the child, and returns the exit code; it is given the socket at which it hears of configurations, if it wants to (``hears``).
+    ``run`` is it, in the child, and returns the exit code; it is given the socket at which it hears of configurations, or nothing where it does not (``hears``).
 
     ``is_wanted``: whether one is to run now. It ends by itself when it is not any more.
     """
 
-    run: Callable[[socket.socket | None], int]
+    run: Callable[..., int]
     is_wanted: Callable[[], bool] = lambda: True
     hears: bool = True  # of configurations
     start_at: float | None = 0.0  # the same, if one is wanted

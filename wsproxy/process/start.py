@@ -183,9 +183,8 @@ def run_supervisor(
         )
         return run_worker(context, on_ready)
 
-    def run_the_loader(supervisor: socket.socket | None) -> int:
+    def run_the_loader(supervisor: socket.socket) -> int:
         assert run_loader is not None
-        assert supervisor is not None
         needs = LoaderNeeds(
             plan,
             rows,
@@ -202,7 +201,7 @@ def run_supervisor(
 
     prober = _load("wsproxy.probe.prober")
 
-    def run_the_prober(box: socket.socket | None) -> int:
+    def run_the_prober(box: socket.socket) -> int:
         exit_code: int = prober.run_prober(
             plan, box, parcels.newest_fd, turn_of(prober_row), log_plan
         )
@@ -246,7 +245,7 @@ def make_tracer(
     tracer = _load("wsproxy.trace.tracer")
     instance = f"{socket.gethostname()}-{os.getpid()}"
 
-    def run_the_tracer(_box: socket.socket | None) -> int:
+    def run_the_tracer() -> int:
         exit_code: int = tracer.run_tracer(
             way.tracer, settings.trace, instance, state.meters, on_turn
         )

@@ -408,7 +408,9 @@ class Supervisor:
         But for the answer to whoever had another program take over, after which it ends by itself; and for the last spans.
         """
         self._way.end()
-        if self._phase is Phase.RETIRING or (self._way.is_open and self._phase is not Phase.KILLING):
+        if self._phase is Phase.RETIRING or (
+            self._way.is_open and self._phase is not Phase.KILLING
+        ):
             self._await_children()
         self._signal(self._children, signal.SIGKILL)
         self._await_children()

@@ -15,7 +15,9 @@ from wsproxy.config.problems import printable
 from wsproxy.errors import StartError
 
 # RFC 9110 5.6.2, and what may stand in a value.
-_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?)")
+_LINE = re.compile(
+    r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?)"
+)
 MOST_BYTES = 65536
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 

@@ -1,8 +1,7 @@
 """
-Spans of a recorded request, by OpenTelemetry's semantic conventions for HTTP: one of the server's kind, one of the client's for
-each try.
+Spans of a recorded request, by OpenTelemetry's semantic conventions for HTTP.
 
-Driven by ``trace.export``. Names of attributes that those conventions do not have begin with ``wsproxy.``; docs/traces.md lists all. Pure.
+One of the server's kind, and one of the client's for each try. Driven by ``trace.export``. Names of attributes that those conventions do not have begin with ``wsproxy.``; docs/traces.md lists all. Pure.
 """
 
 from __future__ import annotations
@@ -52,7 +51,9 @@ def _value(value: Value) -> AnyValue:
         return AnyValue(bool_value=value)
     if isinstance(value, int):
         return AnyValue(int_value=value)
-    return AnyValue(double_value=value) if isinstance(value, float) else AnyValue(string_value=value)
+    return (
+        AnyValue(double_value=value) if isinstance(value, float) else AnyValue(string_value=value)
+    )
 
 
 def attributes(pairs: dict[str, Value | None]) -> list[KeyValue]:
@@ -183,9 +184,7 @@ def _waited(request: Recorded, began_us: int, ended_us: int | None) -> Span.Even
 
 def _client_spans(request: Recorded) -> list[Span]:
     ends = [each.began_us for each in request.tries[1:]] + [request.ended_us]
-    return [
-        _client_span(request, each, at, ends[at]) for at, each in enumerate(request.tries)
-    ]
+    return [_client_span(request, each, at, ends[at]) for at, each in enumerate(request.tries)]
 
 
 def _client_span(request: Recorded, tried: RecordedTry, at: int, next_us: int) -> Span:

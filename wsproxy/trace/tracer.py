@@ -106,7 +106,10 @@ async def serve(
 
     headers = HeadersFile(settings.headers_file)
     exporter = Exporter(
-        traces_url(settings.endpoint), resource(settings.service_name, instance), headers.read, on_spans
+        traces_url(settings.endpoint),
+        resource(settings.service_name, instance),
+        headers.read,
+        on_spans,
     )
     loop.add_signal_handler(signal.SIGTERM, _go_on)
     ended = asyncio.Event()
@@ -127,5 +130,3 @@ def traces_url(endpoint: str) -> str:
     """Where spans go: what OTEL_EXPORTER_OTLP_ENDPOINT means, to which the path of the signal is added."""
     base = endpoint.rstrip("/")
     return base if base.endswith("/v1/traces") else f"{base}/v1/traces"
-
-

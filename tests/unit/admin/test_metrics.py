@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from cryptography.x509 import load_pem_x509_certificates
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -234,6 +235,33 @@ def test_certificate_that_cannot_be_read_keeps_its_last_day(tmp_path: Path) -> N
     Path(chain).write_text("nonsense")
     assert certificates.look() == [good]  # not each time
     [bad] = certificates.read()
+    assert bad.ends_at == good.ends_at
+    assert "found no usable certificate" in bad.problem
+
+
+def test_keyring_ends_when_its_first_certificate_does(tmp_path: Path) -> None:
+    """Those that are readable; the last day that was known stays where a file is broken later, and what is never read is left out."""
+    authority = Authority()
+    chain, _ = authority.issue("shop.example").write_pem(tmp_path, "shop")
+    transports = "".join(
+        f'<Server Name="s{at}"><Transport Hostname="127.0.0.1" Port="1" Protocol="https">'
+        f'<Property Name="keyring" Value="{file}"/></Transport></Server>'
+        for at, file in enumerate((chain.name, chain.name, "plugin-key.kdb"))
+    )
+    plan = plan_of(
+        tmp_path, f'<Config><ServerCluster Name="c">{transports}</ServerCluster></Config>'
+    )
+    certificates = Certificates((), plan)
+    [good] = certificates.look_at_rings()
+    ends = min(each.not_valid_after_utc for each in load_pem_x509_certificates(chain.read_bytes()))
+    assert (good.file, good.ends_at, good.problem) == (str(chain), ends.timestamp(), "")
+    page = MetricsPage(lambda: STATUS, plan, certificates).text()
+    name = "wsproxy_keyring_expiry_timestamp_seconds"
+    assert value(page, name, file=str(chain)) == good.ends_at
+    chain.write_text("nonsense")
+    assert certificates.look_at_rings() == [good]  # not each time
+    certificates.take_plan(plan)
+    [bad] = certificates.look_at_rings()
     assert bad.ends_at == good.ends_at
     assert "found no usable certificate" in bad.problem
 

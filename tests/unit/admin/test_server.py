@@ -159,24 +159,31 @@ async def test_who_fills_tcp_keeps_nobody_out_of_the_unix_socket(
             serve(live, listening(tmp_path / "a.sock"), 10 * WAIT_S, tcp=tcp)
         )
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST_CONNECTIONS)]
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        with contextlib.suppress(ConnectionResetError):
-            assert await reader.read() == b""  # one too many
         asked, asking = await asyncio.open_unix_connection(tmp_path / "a.sock")
         asking.write(STATUS)
         assert (await asked.readline()).startswith(b"HTTP/1.1 200 ")
-        held.pop()[1].close()  # its place is free again
-        answer = b""
-        while not answer:
-            reader, again = await asyncio.open_connection("127.0.0.1", port)
-            again.write(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
-            with contextlib.suppress(ConnectionResetError):
-                answer = await reader.readline()
-            again.close()
-        assert answer.startswith(b"HTTP/1.1 200 ")
+        # Nor out of TCP: the stranger who came first goes, and only he.
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        with contextlib.suppress(ConnectionResetError):
+            assert await held[0][0].read() == b""
+        held[1][1].write(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await held[1][0].readline()).startswith(b"HTTP/1.1 200 ")
+        # Whoever has asked what not everybody may stays, however many come: here all of them have.
+        known = []
+        for _ in range(MOST_CONNECTIONS - 1):
+            known.append(await asyncio.open_connection("127.0.0.1", port))
+            known[-1][1].write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (await known[-1][0].readline()).startswith(b"HTTP/1.1 200 ")
+        late, last = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionResetError):
+            assert await late.read() == b""  # one too many
+        writer.write(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert b"HTTP/1.1 200 " in await reader.readuntil(b"HTTP/1.1 200 ")
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.shield(serving)
-        for each in (writer, asking, *(end for _, end in held)):
+        for each in (writer, asking, last, *(end for _, end in (*held, *known))):
             each.close()
 
 

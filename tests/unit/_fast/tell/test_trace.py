@@ -10,7 +10,8 @@ from tests.support.bed import Bed, config_of, server
 from tests.support.client import Client, get
 from tests.support.origin import Origin, keep_answering
 from wsproxy._fast.tell.trace import Tracer, TraceWords, sample_limit
-from wsproxy.config.settings import Settings, TraceSettings
+from wsproxy.config.settings import Settings
+from wsproxy.config.settings_told import TraceSettings
 from wsproxy.trace.records import RecordError, read, split
 
 SEED = bytes(range(32))
