@@ -15,7 +15,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-FEW, MANY = 100, 400
+FEW, MANY = 50, 150
 SERVE = """
 import asyncio, os, sys
 from tests.support.bed import Bed, config_of, server

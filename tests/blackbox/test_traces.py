@@ -50,7 +50,8 @@ class Bed:
         for head in heads:
             lines = CONTEXT.findall(head)
             assert len(lines) == 1, head
-            found.append(tuple(part.decode() for part in lines[0]))
+            trace, span, flags = lines[0]
+            found.append((trace.decode(), span.decode(), flags.decode()))
         return found
 
 
@@ -395,7 +396,7 @@ async def test_a_collector_that_hangs_or_refuses_costs_spans_alone(tmp_path: Pat
         await bed.proxy.line("takes spans again")
 
         async def page() -> str:
-            return (await ask(admin, get("/metrics"))).body.decode()
+            return (await ask(admin, b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")).body.decode()
 
         async with asyncio.timeout(20):
             while 'wsproxy_trace_spans_total{result="exported"} 2' not in await page():  # noqa: ASYNC110  # another process

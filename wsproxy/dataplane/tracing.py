@@ -31,7 +31,9 @@ class Words(TraceWords):
         assert isinstance(plan, ServedPlan)
         return plan.decisions.trace_route(route, uri_group, uri)
 
-    def rule(self, plan: object, route: int, by: int, is_unmet: bool) -> bytes:  # as Cython calls it
+    def rule(
+        self, plan: object, route: int, by: int, is_unmet: bool
+    ) -> bytes:  # as Cython calls it
         """Why the server was chosen."""
         assert isinstance(plan, ServedPlan)
         return plan.decisions.trace_rule(route, by, is_unmet=bool(is_unmet))

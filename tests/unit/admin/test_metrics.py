@@ -249,7 +249,8 @@ def test_keyring_ends_when_its_first_certificate_does(tmp_path: Path) -> None:
         for at, file in enumerate((chain.name, chain.name, "plugin-key.kdb"))
     )
     plan = plan_of(
-        tmp_path, f'<Config><ServerCluster Name="c">{transports}</ServerCluster></Config>'
+        tmp_path,
+        f'<Config><ServerCluster Name="c">{transports}</ServerCluster><Route ServerCluster="c"/></Config>',
     )
     certificates = Certificates((), plan)
     [good] = certificates.look_at_rings()
@@ -263,7 +264,7 @@ def test_keyring_ends_when_its_first_certificate_does(tmp_path: Path) -> None:
     certificates.take_plan(plan)
     [bad] = certificates.look_at_rings()
     assert bad.ends_at == good.ends_at
-    assert "found no usable certificate" in bad.problem
+    assert "which does not open without a password" in bad.problem
 
 
 def test_proxy_without_meters_says_so(plan: Plan) -> None:

@@ -20,6 +20,7 @@ from wsproxy._fast.state.segment import SharedState, now_ms
 from wsproxy.admin.live import LiveProxy, ProxyFacts
 from wsproxy.admin.messages import ExplainQuestion, digest_of
 from wsproxy.admin.server import MOST_CONNECTIONS, serve
+from wsproxy.admin.tcp import Token
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import load_config
 from wsproxy.dataplane.plan import Plan, build_plan
@@ -154,9 +155,17 @@ async def test_who_fills_tcp_keeps_nobody_out_of_the_unix_socket(
     tcp = socket.create_server(("127.0.0.1", 0))
     tcp.setblocking(False)
     port = tcp.getsockname()[1]
+    file = tmp_path / "token"
+    file.write_text("a-token-of-this-test\n")
+    file.chmod(0o600)
+    question = (
+        b"GET /v1/status HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer a-token-of-this-test\r\n\r\n"
+    )
     async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as group:
         serving = group.create_task(
-            serve(live, listening(tmp_path / "a.sock"), 10 * WAIT_S, tcp=tcp)
+            serve(
+                live, listening(tmp_path / "a.sock"), 10 * WAIT_S, tcp=tcp, token=Token(str(file))
+            )
         )
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST_CONNECTIONS)]
         asked, asking = await asyncio.open_unix_connection(tmp_path / "a.sock")
@@ -164,7 +173,7 @@ async def test_who_fills_tcp_keeps_nobody_out_of_the_unix_socket(
         assert (await asked.readline()).startswith(b"HTTP/1.1 200 ")
         # Nor out of TCP: the stranger who came first goes, and only he.
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+        writer.write(question)
         assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
         with contextlib.suppress(ConnectionResetError):
             assert await held[0][0].read() == b""
@@ -174,7 +183,7 @@ async def test_who_fills_tcp_keeps_nobody_out_of_the_unix_socket(
         known = []
         for _ in range(MOST_CONNECTIONS - 1):
             known.append(await asyncio.open_connection("127.0.0.1", port))
-            known[-1][1].write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+            known[-1][1].write(question)
             assert (await known[-1][0].readline()).startswith(b"HTTP/1.1 200 ")
         late, last = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.suppress(ConnectionResetError):
