@@ -181,9 +181,8 @@ cdef class Intake(Course):
             )
         if self.view.edges is not None and self.is_for_edge(head, found):
             return False
-        if engine.tracer is not None and (self.service is None or self.service.is_too_large(head.fields.content_length)):
-            self.begin_trace(head, found)
         if self.service is None:
+            self.begin_trace(head, found)
             if engine.witness_level:
                 self.tell_start(found, self.describe_asked(found), 0, False)
             method, target, host, port, path = self.describe_unmatched(head)
@@ -192,6 +191,7 @@ cdef class Intake(Course):
             self.ask_no_route(method, target, host, port, path)
             return False
         if self.service.is_too_large(head.fields.content_length):
+            self.begin_trace(head, found)
             self.ended_by(ENDED_PR)
             self.begin_answer()
             self.ask_too_large()
@@ -215,8 +215,7 @@ cdef class Intake(Course):
         target = edges.location(table, &asked) if act == EDGE_REDIRECTS else head.target[:head.target_len]
         if act != EDGE_MAINTENANCE:
             self.service = None  # the answer is no cluster's
-        if self.engine.tracer is not None:
-            self.begin_trace(head, found)
+        self.begin_trace(head, found)
         self.begin_answer()
         self.ask_edge(act, table, head.method[:head.method_len], target)
         return True
@@ -226,6 +225,8 @@ cdef class Intake(Course):
         cdef bint is_noted = engine.row != NULL or engine.access is not None
         if self.trace is not None:
             self.end_trace(False)  # nobody ended it
+        if engine.tracer is None:
+            return 0
         try:
             self.trace = engine.tracer.begin(
                 self.view, None if self.service is None else self.service.cluster.name, head, found, &self.origin,
