@@ -1,9 +1,9 @@
 """
 W3C Trace Context (Level 1 and 2): traceparent and tracestate, read strictly, and the traceparent that goes on.
 
-Driven by ``tell.trace`` for each request where traces are on. What is not exactly as the standard says is as if it had not been
-sent (3.2.2.5): half an id would join traces that have nothing to do with each other. A later version is read as far as 00 goes, as
-the standard wants it. Copies nothing of tracestate: it goes on as it came, or not at all.
+Driven by ``tell.trace`` for each request where traces are on. What is not exactly as the standard says is as if it had not
+been sent (3.2.2.5): half an id would join traces that have nothing to do with each other. A later version is read as far as
+00 goes, as the standard wants it. Copies nothing of tracestate: it goes on as it came, or not at all.
 """
 
 from libc.stdint cimport uint64_t
@@ -157,7 +157,7 @@ cdef void write_traceparent(char* out, const TraceContext* context) noexcept nog
 # --- for tests: the same readers as Python functions ---------------------------------------------------------------
 
 def read_context(bytes value not None):
-    """(trace id, id of the sender's span, flags) of a traceparent; None: it is none, and the line that says it is not the same."""
+    """(trace id, id of the sender's span, flags) of a traceparent, which is also written again; None: it is none."""
     cdef TraceContext context
     cdef ExactCopy copy = ExactCopy(value)
     cdef char line[TRACEPARENT_LINE]

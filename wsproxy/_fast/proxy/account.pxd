@@ -46,8 +46,8 @@ cdef class Account(Exchange):
     # The server that is taken had the request and failed it: without another one's answer the line names it.
     cdef int note_server(self) except -1
     cdef int end_entry(self, int status_of_none, bint whole) except -1
-    # The record of a sampled request; nothing happens where there is none. The try at this server; how it failed; that the answer broke
-    # off; that a time has come; the next try, whose id goes into the head that is sent again; our own answer; the end.
+    # The record of a sampled request; nothing happens where there is none. The try at this server; how it failed; that its
+    # answer broke off; a time, a number; the next try, whose id goes into the head that is sent again; an answer; the end.
     cdef int trace_try(self, int server) except -1
     cdef int trace_failed(self, int64_t kind) except -1
     cdef int trace_cut(self) except -1

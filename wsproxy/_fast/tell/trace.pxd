@@ -11,9 +11,9 @@ from wsproxy._fast.http.origin cimport Origin
 from wsproxy._fast.http.trace_context cimport TraceContext
 
 cpdef enum TraceEvent:
-    # What a record is made of: a byte that says what, two with the length, and that. Numbers are the machine's own; times are in
-    # us since the first byte of the request.
-    BEGAN = 1           # trace id (two), parent, span: 64 bits each; us since 1970; number of the request; flags, minor, is secure
+    # What a record is made of: a byte that says what, two with the length, and that. Numbers are the machine's own; times are
+    # in us since the first byte of the request.
+    BEGAN = 1           # trace id (two), parent, span, us since 1970, number; flags, minor, secure, trusted; pid
     METHOD
     PATH                # masked
     HOST

@@ -1,9 +1,10 @@
 """
 Traces, as far as a worker has part in them: the context of each request, which of them are sampled, and a record of these.
 
-Driven by ``proxy`` where ``Engine.trace`` has been called; without it nothing here is reached. A record is a row of small events in
-memory of this worker, made without a look at anything but the request's own structs; ``dataplane.tracing`` hands it to the process
-that makes spans of it. Where that does not come to take it, records are dropped and counted: a request never waits.
+Driven by ``proxy`` where ``Engine.trace`` has been called; without it nothing here is reached. A record is a row of small
+events in memory of this worker, made without a look at anything but the request's own structs; ``dataplane.tracing`` hands
+it to the process that makes spans of it.
+Where that does not come to take it, records are dropped and counted: a request never waits.
 Must not hold a session id, a cookie or a query: whoever gets spans is not whoever may log in.
 """
 
@@ -124,7 +125,7 @@ cdef class Tracer:
 
     cdef uint64_t next_id(self) noexcept nogil:
         """
-        xoshiro256** (Blackman and Vigna), never 0. Ids must not meet, and need not be secret: who sees one gets nothing for it.
+        xoshiro256** (Blackman and Vigna), never 0. Ids must not meet, and need not be secret: nobody gets anything for one.
         """
         cdef uint64_t found = 0
         cdef uint64_t t
