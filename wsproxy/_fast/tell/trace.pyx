@@ -3,8 +3,7 @@ Traces, as far as a worker has part in them: the context of each request, which 
 
 Driven by ``proxy`` where ``Engine.trace`` has been called; without it nothing here is reached. A record is a row of small
 events in memory of this worker, made without a look at anything but the request's own structs; ``dataplane.tracing`` hands
-it to the process that makes spans of it.
-Where that does not come to take it, records are dropped and counted: a request never waits.
+it to the process that makes spans of it. Where that does not take it, records are dropped and counted: a request never waits.
 Must not hold a session id, a cookie or a query: whoever gets spans is not whoever may log in.
 """
 
