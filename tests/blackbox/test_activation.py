@@ -14,7 +14,7 @@ import pytest
 from tests.support.client import Client, get
 from tests.support.origin import keep_answering
 from tests.support.process import WAIT_S, watched_process
-from tests.support.proxy import Lane, proxy_process
+from tests.support.proxy import LISTEN, Lane, proxy_process, tcp_table
 from tests.support.proxy import lane as make_lane
 from tests.support.upgrading import Load, upgrading
 from wsproxy.demo.ports import free_ports
@@ -56,10 +56,8 @@ async def test_sockets_of_systemd_are_used_and_passed_on(tmp_path: Path, one: La
 
 def listening(port: int) -> int:
     """How many sockets listen on the port, whoever has them."""
-    table = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return sum(
-        local.endswith(f":{port:04X}") and state == "0A"
-        for _, local, _, state, *_ in map(str.split, table)
+        local.endswith(f":{port:04X}") and state == LISTEN for local, _, state, *_ in tcp_table()
     )
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,13 @@ def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
             process.kill()
 
 
+def wait_until_refused(port: int) -> None:
+    with pytest.raises(ConnectionRefusedError):  # noqa: PT012
+        while True:
+            with suppress(ConnectionResetError):  # closed with those that nobody accepted
+                socket.create_connection(("127.0.0.1", port), timeout=WAIT_S).close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_running_request_is_finished_when_the_server_is_told_to_stop(
     tmp_path: Path, number: signal.Signals
@@ -288,6 +296,7 @@ def test_a_running_request_is_finished_when_the_server_is_told_to_stop(
             connection.sendall(b"POST /app/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
             read_until(connection, b"\r\n\r\nab")
             process.send_signal(number)
+            wait_until_refused(port)  # it has heard of it
             connection.sendall(b"cd")
             read_until(connection, b"cd")
             assert process.wait(WAIT_S) == 0

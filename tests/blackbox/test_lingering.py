@@ -80,7 +80,7 @@ async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
     ]
     large = [lane(f"large{number}") for number in range(8)]
     gone = Lane("gone", [Member(Origin())])
-    gone.origin.close()
+    gone.origin.refuse()
     async with running_proxy(
         [*lanes, *large, gone], settings=SETTINGS, listen=None, folder=folder
     ) as proxy:

@@ -45,7 +45,7 @@ async def test_clock_that_jumps_changes_nothing_but_the_date(seconds: int, tmp_p
     farm = lane("farm")
     pair = lane("pair", 2, 'RetryInterval="3600"')
     dead, alive = (member.origin for member in pair.members)
-    dead.close()
+    dead.refuse()
     async with AsyncExitStack() as stack:
         proxy, clock = await stack.enter_async_context(proxy_with_clock([farm, pair], tmp_path))
         workers = proxy.workers()

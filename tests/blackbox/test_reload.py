@@ -303,7 +303,7 @@ async def is_served(port: int, path: str, patience_s: float) -> bool:
 async def test_server_that_stays_keeps_its_mark(tmp_path: Path, lane: MakeLane) -> None:
     """What all workers know of it lies in its slot, whatever the configuration is."""
     dead, live = Origin(), Origin()
-    dead.close()
+    dead.refuse()
     both = Lane("one", [Member(dead, "s0", 'CloneID="c0"'), Member(live, "s1", 'CloneID="c1"')])
     two = lane("two")
     async with running(tmp_path, [both]) as made, live.serving(keep_answering):

@@ -24,6 +24,7 @@ import pytest
 from tests.support.process import WAIT_S, wait_for_end
 from tests.support.proxy import processes_of
 from wsproxy.demo.ports import free_ports
+from wsproxy.process.log_pipe import CLOSE_S
 
 CONFIG = """<Config><ServerCluster Name="c" Unknown="warned of"><Server Name="s">
 <Transport Hostname="127.0.0.1" Port="9"/></Server></ServerCluster>
@@ -257,17 +258,18 @@ def test_nothing_is_lost_in_a_file(tmp_path: Path) -> None:
 
 
 def test_reader_that_takes_its_time_gets_everything() -> None:
-    """Up to the last line, though the processes that spoke are long gone."""
+    """Up to the last line, though the processes that spoke are long gone, and it needs longer than one that reads nothing is given."""
     read_fd, write_fd = os.pipe()
     process = said(write_fd, 3, 500, 100)
     os.close(write_fd)
-    time.sleep(0.1)
     data = b""
+    began = time.monotonic()
     with os.fdopen(read_fd, "rb", buffering=0) as pipe:
         while part := pipe.read(2048):
             data += part
-            time.sleep(0.001)
+            time.sleep(0.04)
     assert process.wait(WAIT_S) == 7
+    assert time.monotonic() - began > CLOSE_S
     check_said(data, 3, 500, 100)
 
 

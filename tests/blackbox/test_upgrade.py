@@ -14,7 +14,7 @@ from tests.support.client import Client, ask, get, request
 from tests.support.flow import push
 from tests.support.origin import OK, Origin, OriginConnection, answering, field, keep_answering
 from tests.support.process import STEPS, WAIT_S
-from tests.support.proxy import LISTEN, Lane, Member, Proxy, lane, running_proxy
+from tests.support.proxy import LISTEN, Lane, Member, Proxy, lane, running_proxy, tcp_table
 from tests.support.tls_pipe import TlsClient, client_context
 
 UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
@@ -46,11 +46,10 @@ async def tunnel(
 
 def sockets_of(port: int) -> list[tuple[bool, int]]:
     """Of each end of a connection to this port: whether a process has it, and how many bytes wait in it."""
-    table = map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
     wanted = f"{port:04X}"
     return [
         (inode != "0" and far.endswith(wanted), sum(int(each, 16) for each in queues.split(":")))
-        for _, near, far, state, queues, _, _, _, _, inode, *_ in table
+        for near, far, state, queues, inode in tcp_table()
         if state != LISTEN and wanted in (near[-4:], far[-4:])
     ]
 

@@ -128,18 +128,16 @@ class Proxy:
 
         ``port``: of a listener; 0: of the first.
         """
-        table = Path("/proc/net/tcp").read_text().splitlines()[1:]
         return any(
             local.endswith(f":{port or self.port:04X}") and state != LISTEN and inode != "0"
-            for _, local, _, state, _, _, _, _, _, inode, *_ in map(str.split, table)
+            for local, _, state, _, inode in tcp_table()
         )
 
     def clients_of_workers(self) -> dict[int, int]:
         """How many connections of clients each worker holds now."""
-        table = Path("/proc/net/tcp").read_text().splitlines()[1:]
         ours = {
             f"socket:[{inode}]"
-            for _, local, _, state, _, _, _, _, _, inode, *_ in map(str.split, table)
+            for local, _, state, _, inode in tcp_table()
             if local.endswith(f":{self.port:04X}") and state != LISTEN
         }
         held = {}
@@ -158,6 +156,20 @@ class Proxy:
             if FORBIDDEN.search(line) and not any(re.search(each, line) for each in self.expected)
         ]
         assert not bad, "the log has:\n" + "\n".join(bad)
+
+
+def tcp_table() -> list[tuple[str, str, str, str, str]]:
+    """
+    Near end, far end, state, queues and inode of each socket in /proc/net/tcp.
+
+    Of three readings: one leaves some out while others on the machine open and close theirs.
+    """
+    found = {}
+    for _ in range(3):
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, near, far, state, queues, _, _, _, _, inode, *_ = line.split()
+            found[near, far, inode] = (near, far, state, queues, inode)
+    return list(found.values())
 
 
 def processes_of(supervisor: int, name: str) -> list[int]:

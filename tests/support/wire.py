@@ -171,8 +171,13 @@ class Origin:
         return True
 
     def close(self) -> None:
-        """Nobody listens any more: connections are refused."""
+        """Nobody listens any more: connections are refused, and nobody else gets the port before ``close_all``."""
+        address = self.sock.getsockname()
         self.sock.close()
+        self.sock = socket.socket(self.sock.family)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind(address)
+        _opened.append(self.sock)
 
 
 class DeafOrigin:

@@ -19,6 +19,7 @@ import signal
 import string
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from wsproxy.admin.client import AskError, ask_explanation
 from wsproxy.admin.messages import ExplainQuestion
@@ -46,6 +48,7 @@ KEEP_ALIVE_S = (
     30.0  # Liberty closes an idle connection after 30 s: pools in front of it must let go earlier
 )
 SHUTDOWN_S = 5.0  # running requests after SIGTERM; longer than any page but /app/slow needs
+LAST_S = 1.0  # for the rest of answers that are there
 
 MAX_SLOW_MS = 60_000  # twice KEEP_ALIVE_S: enough to run into any time-out that a demo sets
 MAX_BYTES = 64 * 1024 * 1024  # streamed, so it costs no memory; enough to measure throughput with
@@ -70,13 +73,16 @@ class AppServer:
         self._store = store
         # A write may have to wait for another server's, which would stop every connection of this one: so not on the event
         # loop. One thread, because SQLite has one writer anyhow.
+        self._running = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
         self._store_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         page = importlib.resources.files("wsproxy.demo").joinpath("page.html")
         self._page = string.Template(page.read_text("utf-8"))
 
     def make_application(self) -> web.Application:
         """The routes; everything stands under the context root ``/app``, and ``/`` leads there."""
-        application = web.Application()
+        application = web.Application(middlewares=[self._count])
         application.add_routes(
             [
                 web.get("/", self._on_context_root),
@@ -92,6 +98,23 @@ class AppServer:
             ]
         )
         return application
+
+    async def finish(self, patience_s: float) -> None:
+        """Returns when no request runs, or after that long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._is_idle.wait()
+
+    @web.middleware
+    async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._running += 1
+        self._is_idle.clear()
+        try:
+            return await handler(request)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._is_idle.set()
 
     def close(self) -> None:
         """Ends the store's thread and closes the store."""
@@ -321,7 +344,7 @@ async def serve(name: str, clone_id: str, port: int, store: Path, keep_alive_s: 
         server.make_application(),
         access_log=None,
         keepalive_timeout=keep_alive_s,
-        shutdown_timeout=SHUTDOWN_S,
+        shutdown_timeout=LAST_S,
     )
     try:
         await runner.setup()
@@ -331,6 +354,10 @@ async def serve(name: str, clone_id: str, port: int, store: Path, keep_alive_s: 
         os.write(1, f"{READY} {bound_port}\n".encode())
         await stop.wait()
     finally:
+        # Nobody new, then those who are there: ``cleanup`` would throw away what still comes of their bodies.
+        for site in list(runner.sites):
+            await site.stop()
+        await server.finish(SHUTDOWN_S)
         await runner.cleanup()
         server.close()
 

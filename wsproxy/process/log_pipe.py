@@ -11,6 +11,7 @@ Descriptor 2 itself is replaced, so that what libraries and the interpreter prin
 
 from __future__ import annotations
 
+import array
 import contextlib
 import fcntl
 import gc
@@ -19,6 +20,7 @@ import os
 import select
 import signal
 import sys
+import termios
 import time
 from types import TracebackType
 from typing import Self
@@ -34,8 +36,10 @@ logger = logging.getLogger(__name__)
 # What waits in the pipe before messages are dropped: some seconds of a flood. More the kernel gives to root only.
 PIPE_BYTES = 1 << 20
 READ_BYTES = 1 << 16
-# At the end, what is left to write gets so long; whoever does not read by then does not read.
+# At the end, who reads nothing for so long does not read; for one that reads slowly it takes as long as it takes.
 CLOSE_S = 2.0
+# A log process that takes nothing out of the pipe for so long is stuck. It takes READ_BYTES at once, which a slow reader gets in parts.
+STUCK_S = 5 * CLOSE_S
 _ENDS = frozenset({signal.SIGCHLD})
 
 
@@ -71,7 +75,7 @@ class LogPipe:
         trace: TracebackType | None,
     ) -> None:
         """
-        Gives descriptor 2 back when everything is written; not where that takes longer than CLOSE_S.
+        Gives descriptor 2 back when everything is written; not where nobody reads it.
 
         Raises: SystemExit for a fault of ours, which is told while there is somebody who writes it: workers outlive us by a while and
         hold the pipe, so that descriptor 2 leads nowhere when the interpreter would tell it.
@@ -94,7 +98,7 @@ class LogPipe:
         os.close(null)
         if self.pid is None:
             self._empty()
-        elif self._has_written_all(time.monotonic() + CLOSE_S):
+        elif self._has_written_all():
             os.dup2(self._outlet_fd, STDERR)
         self.pid = None
         self.leave()
@@ -138,21 +142,37 @@ class LogPipe:
         self.start_at = now + delay_s
         logger.error("log process (pid %d) %s; started again in %g s", pid, describe_end(exit_code), delay_s)  # fmt: skip
 
-    def _has_written_all(self, until: float) -> bool:
-        """Waits for the end of the log process, or ends it."""
+    def _has_written_all(self) -> bool:
+        """Waits for the end of the log process; ends one that is stuck, or waits for words of others that outlive us."""
         assert self.pid is not None
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+        left, until = -1, time.monotonic() + CLOSE_S
         try:
             while True:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
                 if pid:
                     return status == 0
+                if self._is_all_said() and left != (left := self._bytes_left()):
+                    until = time.monotonic() + STUCK_S
                 left_s = until - time.monotonic()
-                if left_s <= 0 or signal.sigtimedwait(_ENDS, left_s) is None:
+                if left_s <= 0:
                     os.kill(self.pid, signal.SIGKILL)
                     return os.waitpid(self.pid, 0)[1] == 0
+                signal.sigtimedwait(_ENDS, min(left_s, CLOSE_S))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _is_all_said(self) -> bool:
+        """Whether nobody has an end of the pipe that writes."""
+        poll = select.poll()
+        poll.register(self._read_fd, 0)
+        return bool(poll.poll(0))
+
+    def _bytes_left(self) -> int:
+        """What the log process has not taken out of the pipe yet."""
+        count = array.array("i", [0])
+        fcntl.ioctl(self._read_fd, termios.FIONREAD, count)
+        return count[0]
 
     # below: in the log process
 
@@ -219,6 +239,8 @@ class Outlet:
             self._why = error.strerror or str(error)
             return b""
         self._is_torn = block[written - 1 : written] != b"\n"
+        if self._until is not None:
+            self._until = time.monotonic() + CLOSE_S  # somebody reads
         return block[written:]
 
     def _has_room(self) -> bool:

@@ -47,7 +47,7 @@ async def failing(how: str) -> AsyncIterator[Origin]:
         if how == "refused":
             origin.refuse()
         elif how == "connect timeout":
-            origin.close()
+            origin.refuse()
             stack.enter_context(Origin.full(origin.port))
         elif how == "no TLS":
             stack.callback(origin.close)

@@ -24,7 +24,7 @@ async def test_connection_given_up_while_it_is_made_is_not_kept(how: str) -> Non
     """Neither the socket nor the stream that was to have it stays."""
     origin = Origin()
     port = origin.port
-    origin.close()
+    origin.refuse()
     async with Bed(config_of(server("s", port))) as bed:
         with Origin.full(port):
             pool = Pool("s", "127.0.0.1", port, connect_timeout_s=0.2)
@@ -40,6 +40,7 @@ async def test_connection_given_up_while_it_is_made_is_not_kept(how: str) -> Non
             del connecting, result  # their traceback holds what was made
             assert descriptors() == before
             assert bed.engine.open_streams == 0
+    origin.close()
 
 
 class Lost(asyncio.Future[list[str]]):

@@ -102,6 +102,9 @@ async def test_a_slow_disk_gets_everything_before_the_end(
 ) -> None:
     """However long all of it takes: as long as it moves, nothing is given up."""
     monkeypatch.setattr(logfile, "CLOSE_S", 0.5)
+    monkeypatch.setattr(
+        logfile, "BLOCK", 1 << 16
+    )  # each read below moves it, however seldom they come
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -429,6 +429,34 @@ def test_no_server_is_found_where_all_failed(log: PluginLog, tmp_path: Path) -> 
     assert replayed(log, tmp_path).others() == []
 
 
+def test_no_server_is_found_where_somebody_else_tries_the_one_that_is_left(
+    log: PluginLog, tmp_path: Path
+) -> None:
+    """One request at a time tries a server that is down; on a busy machine others come meanwhile."""
+    log.routed("/small/a", "small", "/small/*")
+    log.named("n_m1", most=2)
+    log.failed("n_m1", "h4")
+    log.named("n_m2", most=2)
+    log.served("n_m2", "h5", 9080)
+    log.write(Code.END)
+    log.second += 61
+    down = {"server": "n_m1", "ignore": 0, "down": 1, "seconds": "0", "allows": 1, "full": 0}
+    log.routed("/small/b", "small", "/small/*", tid=1)
+    log.write(Code.CHECKING, retry=1, **down, tid=1)
+    log.named("n_m1", most=2, tid=1)
+    log.write(Code.TRANSPORT, case=3, host="h4", port=9080, tid=1)
+    log.routed("/small/c", "small", "/small/*", tid=2)
+    log.write(Code.PARSING, value="0000sessionsession:m2", tid=2)
+    log.named("n_m2", most=2, tid=2)
+    log.failed("n_m2", "h5", tid=2)
+    log.write(Code.CHECKING, retry=0, **down, tid=2)
+    log.write(Code.NO_SERVER, tid=2)
+    log.write(Code.FAILED, tid=2)
+    log.write(Code.STATUS_LINE, minor=1, status=200, reason="x", tid=1)
+    log.write(Code.END, tid=1)
+    assert replayed(log, tmp_path).others() == []
+
+
 def test_giving_up_early_differs(log: PluginLog, tmp_path: Path) -> None:
     log.routed("/small/a", "small", "/small/*")
     log.named("n_m1", most=2)

@@ -6,7 +6,7 @@ put beside what it says. Where both are the same it is counted and nothing else;
 """
 
 from libc.stdint cimport int64_t
-from wsproxy._fast.base.atomics cimport ws_load64
+from wsproxy._fast.base.atomics cimport ws_load32, ws_load64
 from wsproxy._fast.decide.cluster cimport Cluster
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT
 from wsproxy._fast.decide.view cimport Service
@@ -171,17 +171,22 @@ cdef class LogTries(Heard):
 
     cdef int note_state(self, Place place, bint is_down, int64_t left_s, bint retries) except -1:
         """The log says whether the server is marked down: what we have may be older than the log."""
-        cdef int64_t until = ws_load64(&place.cluster.servers[place.index].down_until_ms)
+        cdef ws_server_slot* slot = place.cluster.servers[place.index]
+        cdef int64_t until = ws_load64(&slot.down_until_ms)
+        cdef bint is_tried = until != 0 and ws_load32(&slot.probe_by) != 0
         cdef int64_t now_ms = self.now_ms()
         if not is_down:
             place.marked_ms = 0
             if until:
                 place.cluster.set_up(place.index)
         elif retries:
-            if until == 0 or until > now_ms:
+            if until == 0 or until > now_ms or is_tried:
                 self.set_down_until(place, now_ms - LONG_OVER_MS)
-        elif until <= now_ms or left_s == 0:  # 0: somebody else is trying it
-            self.set_down_until(place, now_ms + max(left_s, 1) * 1000)
+        elif left_s == 0:  # somebody else is trying it: whom we know of, whose mark a new one would end, or not
+            if not is_tried:
+                self.set_down_until(place, now_ms + 1000)
+        elif until <= now_ms:
+            self.set_down_until(place, now_ms + left_s * 1000)
         return 0
 
     cdef int check_interval(
