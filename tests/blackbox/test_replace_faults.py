@@ -196,6 +196,29 @@ async def test_old_supervisor_killed_while_the_new_one_begins(
         assert not [line for line in made.proxy.lines if "Traceback" in line]
 
 
+async def test_old_program_gone_before_the_new_one_looks(tmp_path: Path, lane: MakeLane) -> None:
+    """Its last word and the end of its last process wait for the new one, which takes over all the same."""
+    one = lane("one")
+    async with one.origin.serving(keep_answering), _Killed(tmp_path, one) as made:
+        workers = processes_of(made.proxy.pid, WORKER)
+        asking = begin(made.upgrade())
+        made.pid = await made.started()
+        os.kill(made.pid, signal.SIGSTOP)
+        try:
+            os.kill(made.proxy.pid, signal.SIGKILL)
+            async with asyncio.timeout(WAIT_S):
+                while any(status_of(worker) not in ("", "Z") for worker in workers):  # noqa: ASYNC110  # other processes
+                    await asyncio.sleep(0.01)
+        finally:
+            os.kill(made.pid, signal.SIGCONT)
+        await made.proxy.line("the program that is replaced has ended before it could say so")
+        await made.proxy.line(rf"ready on .*pid {made.pid}")
+        await made.gone(made.proxy.pid)
+        assert (await ask(made.proxy.port, get("/one/a"))).status == 200
+        await asyncio.gather(asking, return_exceptions=True)
+        assert not [line for line in made.proxy.lines if "Traceback" in line]
+
+
 async def test_old_supervisor_killed_while_its_workers_finish(
     tmp_path: Path, lane: MakeLane
 ) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import selectors
 import signal
+import socket
 import time
 from functools import partial
 from typing import Protocol
@@ -60,6 +61,7 @@ class Succession:
         self.is_in_charge = handed.control is None
         self._may_take_charge = self.is_in_charge
         self._is_serving = False
+        self._hears_predecessor = False
 
     def watch(
         self,
@@ -74,6 +76,7 @@ class Succession:
         for each in self.upgrade.kin:
             self._watch_kin(each)
         if self._handed.control is not None:
+            self._hears_predecessor = True
             selector.register(self._handed.control, selectors.EVENT_READ, self._on_predecessor)
 
     @property
@@ -180,6 +183,8 @@ class Succession:
     # the new program
 
     def _on_predecessor(self) -> None:
+        if not self._hears_predecessor:
+            return  # its end came in the same moment, and was heard first
         control = self._handed.control
         assert control is not None
         try:
@@ -188,7 +193,11 @@ class Succession:
             return
         except ConnectionError:
             is_gone = True
+        self._on_last_word(control, is_gone=is_gone)
+
+    def _on_last_word(self, control: socket.socket, *, is_gone: bool) -> None:
         # It is kept open: the old program takes its time as long as somebody holds that end.
+        self._hears_predecessor = False
         self._selector.unregister(control)
         if is_gone:
             logger.warning("upgrade: the program that is replaced has ended before it could say so")
@@ -206,7 +215,15 @@ class Succession:
         self._selector.register(kin.alive, selectors.EVENT_READ, partial(self._on_kin, kin))
 
     def _on_kin(self, kin: Kin) -> None:
-        """The last process of another program has ended."""
+        """
+        The last process of another program has ended.
+
+        Of the one that we replace this may be seen before its last word: both wait for us where we have just begun to look.
+        """
+        if kin.control is not None and kin.control is self._handed.control:
+            self._on_predecessor()
+            if self._hears_predecessor:
+                self._on_last_word(kin.control, is_gone=True)
         self._selector.unregister(kin.alive)
         self.upgrade.kin.remove(kin)
         kin.close()
