@@ -19,7 +19,16 @@ from tests.support.admin import ask_admin
 from tests.support.client import Client, ask, get, request
 from tests.support.origin import OK, Origin, keep_answering
 from tests.support.process import WAIT_S
-from tests.support.proxy import Lane, MakeLane, Member, Proxy, processes_of, running_proxy, write
+from tests.support.proxy import (
+    Lane,
+    MakeLane,
+    Member,
+    Proxy,
+    own_memory,
+    processes_of,
+    running_proxy,
+    write,
+)
 
 IN_USE = r"generation {} of the configuration is in use"
 REFUSED = r"the configuration is refused, generation {} stays"
@@ -363,20 +372,10 @@ async def test_memory_of_workers_stays_where_it_is(tmp_path: Path, lane: MakeLan
             made.put(lanes[: 1 + at % 5], f'RefreshInterval="{at % 50 + 2}"')
             assert (await made.reload())["result"] == "in use"
             if at == 19:  # as many are kept as ever will be
-                before = own_memory(made.proxy)
-        grown = [
-            after - earlier for earlier, after in zip(before, own_memory(made.proxy), strict=True)
-        ]
+                before = [own_memory(pid) for pid in made.proxy.workers()]
+        after = [own_memory(pid) for pid in made.proxy.workers()]
+        grown = [now - then for then, now in zip(before, after, strict=True)]
         assert max(grown) < 120 << 10, grown
-
-
-def own_memory(proxy: Proxy) -> list[int]:
-    """Of each worker, in bytes, without what is mapped."""
-    found = []
-    for pid in proxy.workers():
-        status = Path(f"/proc/{pid}/status").read_text()
-        found.append(int(status.partition("RssAnon:")[2].split()[0]) << 10)
-    return found
 
 
 def kept(proxy: Proxy) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from tests.support.client import Client, ask, get, request
 from tests.support.origin import OK, Origin, OriginConnection, keep_answering
 from tests.support.process import WAIT_S
-from tests.support.proxy import Lane, Proxy, lane, running_proxy
+from tests.support.proxy import Lane, Proxy, lane, own_memory, processes_of, running_proxy
 from wsproxy.cli.main import main
 
 # Far longer than anything else takes, on a busy machine too; so short that the test waits for it.
@@ -196,6 +196,42 @@ async def test_word_on_the_fallback_outlives_a_restart(tmp_path: Path) -> None:
             assert (await at.status())["servers"][-1]["hold"] == "down"
     web.close()
     app.origin.close()
+
+
+async def ask_often(socket: Path, connections: int, questions: int) -> None:
+    """What dashboards and monitors ask, so much over each connection, of which there are some at a time."""
+    paths = ("/v1/status", "/v1/servers", "/v1/why?target=s0", "/none")
+
+    async def visit() -> None:
+        reader, writer = await asyncio.open_unix_connection(str(socket))
+        for at in range(questions):
+            path = (
+                "/metrics" if at == questions - 1 else paths[at % len(paths)]
+            )  # it ends the connection
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]
+            await reader.readexactly(int(length))
+        writer.close()
+        await writer.wait_closed()
+
+    for _ in range(connections // 10):
+        await asyncio.gather(*(visit() for _ in range(10)))
+
+
+async def test_questions_leave_nothing_behind(tmp_path: Path) -> None:
+    """
+    Of 2500 further questions nothing stays in the admin process: a KiB and a quarter of each would be too much.
+
+    The first thousand take 2 MiB once, for what Python and its allocator keep: after them it is the same memory again and again.
+    """
+    async with seen(tmp_path, lane("app")) as at:
+        found = []
+        for count in (100, 250):
+            await ask_often(at.socket, count, 10)
+            [pid] = processes_of(at.proxy.pid, "wsproxy-admin")
+            found.append(own_memory(pid))
+        assert found[1] - found[0] < 2500 * 1280, found
 
 
 async def test_reloads_are_counted(tmp_path: Path) -> None:

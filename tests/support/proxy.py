@@ -172,6 +172,12 @@ def tcp_table() -> list[tuple[str, str, str, str, str]]:
     return list(found.values())
 
 
+def own_memory(pid: int) -> int:
+    """Of a process, in bytes, without what is mapped."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) << 10
+
+
 def processes_of(supervisor: int, name: str) -> list[int]:
     """Its children with such a name; one that was just forked has none of its own yet."""
     found = []
