@@ -435,6 +435,48 @@ async def test_marks_stand_in_http_plugin_log_and_replay_follows_them(tmp_path: 
     assert replay.summary.differences == 0, described(outcomes)
 
 
+@pytest.mark.parametrize("initial", ["down", "until_probed"])
+async def test_servers_that_begin_as_down_are_in_the_plugin_log(
+    tmp_path: Path, initial: str
+) -> None:
+    """At the start and by a reload, before any request; `replay` finds no difference where they are left out and where they have come in."""
+    farm = lane("farm", 2)
+    ill = Health(BAD)
+    log = tmp_path / "http_plugin.log"
+    awaited = r"WARNING: .* New, and down until a probe says otherwise: '{}' in '{}'$"
+    back = r"WARNING: .* A probe has brought '{}' in '{}' back$"
+    async with AsyncExitStack() as stack:
+        await served_by(stack, farm, Health(), ill)
+        running = await stack.enter_async_context(
+            bench(
+                tmp_path, farm, settings=f'{PROBE}initial = "{initial}"',
+                routes=f'<Log Name="{log.name}" LogLevel="Trace"/>', folder=tmp_path,
+            )
+        )  # fmt: skip
+        await lines_with(log, awaited.format("s[01]", "farm"), 2)
+        await lines_with(log, back.format("s0", "farm"))
+        for _ in range(6):
+            assert (await ask(running.proxy.port, get("/farm/x"))).status == 200
+        ill.answer = OK
+        await lines_with(log, back.format("s1", "farm"))
+        for at in range(6):
+            cookie = [f"Cookie: JSESSIONID=0000session:c{at % 2}"]
+            assert (await ask(running.proxy.port, get("/farm/x", *cookie))).status == 200
+        file = tmp_path / "plugin-cfg.xml"
+        text = file.read_text().replace('Name="farm"', 'Name="barn"').replace('"farm"', '"barn"')
+        file.write_text(text)
+        await running.proxy.line(r"generation 2 of the configuration is in use")
+        await lines_with(log, awaited.format("s[01]", "barn"), 2)
+        await lines_with(log, back.format("s[01]", "barn"), 2)
+    lines = log.read_text().splitlines()
+    first = next(at for at, line in enumerate(lines) if "/farm/x" in line)
+    assert sum("New, and down" in line for line in lines[:first]) == 2
+    file.write_text(text.replace('"barn"', '"farm"'))
+    replay, outcomes = replay_own(tmp_path, Settings())
+    assert replay.summary.requests == 12
+    assert replay.summary.differences == 0, described(outcomes)
+
+
 async def test_error_log_has_the_mark_alone(tmp_path: Path) -> None:
     """At LogLevel Error, the default; that it is over is no error."""
     farm = lane("farm", 2)

@@ -378,6 +378,14 @@ SHAPES: tuple[Shape, ...] = (
         "serverSetFailoverStatus",
         "A probe has brought '{server}' in '{group}' back",
     ),
+    # wsproxy's own, too: `probe.initial`. No `Marking` follows, for that it is new is no error.
+    Shape(
+        Code.PROBE_AWAITED,
+        LogLevel.WARNING,
+        "ws_server",
+        "serverSetFailoverStatus",
+        "New, and down until a probe says otherwise: '{server}' in '{group}'",
+    ),
 )
 
 _BY_CODE: dict[int, tuple[Shape, ...]] = {

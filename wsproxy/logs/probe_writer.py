@@ -1,19 +1,44 @@
 """
-Writes into http_plugin.log what active probes do to servers: marked down, brought back.
+Writes into http_plugin.log what active probes do to servers: awaited, marked down, brought back.
 
-Driven by ``probe.prober``, whose process has a way of its own into the file, as each worker has (``logs.plugin_writer``). The mark is
+Driven by ``probe.prober``, whose process has a way of its own into the file, as each worker has (``logs.plugin_writer``), and by
+whoever puts a configuration in use, for servers that begin as down. The mark is
 told in the plug-in's words; who made it, and why, is not: the plug-in has no probes. Must not decide anything.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 from wsproxy._fast.state.segment import SharedState
-from wsproxy.logs.file import LogFile
+from wsproxy.logs.file import AppendedFile, LogFile
 from wsproxy.logs.messages import Code, shape_of
 from wsproxy.logs.plugin_writer import Lines, LogPlan
 
 # Of no request.
 _TID = 0
+
+
+def tell_awaited(log_plan: LogPlan, state: SharedState, servers: Iterable[tuple[str, str]]) -> None:
+    """
+    Lines of servers that are new, and down until a probe says otherwise: cluster and name. # I/O.
+
+    Told by who has put the configuration in use, before anybody's request goes by it. What cannot be written is missing: the
+    log's own writers say so soon enough.
+    """
+    shape = shape_of(Code.PROBE_AWAITED)
+    if shape.level > state.log_level_now(log_plan.level):
+        return
+    lines = Lines(log_plan.dates, state)
+    texts = [shape.text(server=server, group=group) for group, server in servers]
+    data = "".join(lines.line(_TID, int(shape.level), text) for text in texts)
+    with suppress(OSError):
+        file = AppendedFile(log_plan.path)
+        try:
+            file.append(data.encode("utf-8", "surrogateescape"))
+        finally:
+            file.close()
 
 
 class ProbeLog:

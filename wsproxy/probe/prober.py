@@ -19,7 +19,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from wsproxy._fast.decide.probes import ProbeNews, note_probe
+from wsproxy._fast.decide.probes import ProbeNews, is_found_ill, note_probe
 from wsproxy._fast.state.segment import now_ms
 from wsproxy.dataplane.inbox import Inbox
 from wsproxy.dataplane.parcel import unpack
@@ -57,7 +57,10 @@ class Prober:
     ) -> None:
         """All begin within one interval, spread at random; those that are down at once. ``plugin_log``: None: none is written."""
         self._plugin_log = plugin_log
-        self._told_down: set[Key] = set()
+        # By a prober before this one, of this program or the one that it has replaced.
+        self._told_down = {
+            key for key, target in targets.items() if is_found_ill(target.cluster, target.index)
+        }
         self._state = plan.state
         self._targets = targets
         self._last: Last = {}

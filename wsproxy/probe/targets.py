@@ -63,13 +63,18 @@ def hold_ms(probe: ProbeSettings) -> int:
     return int(1000 * (2 * longest_s + SPARE_S))
 
 
-def begin_probes(plan: Plan) -> None:
-    """Tells the servers' slots how ``plan`` has them probed; call it when the plan was applied."""
+def begin_probes(plan: Plan) -> list[Key]:
+    """
+    Tells the servers' slots how ``plan`` has them probed; call it when the plan was applied.
+
+    Those that are new, and down until a probe says otherwise (``probe.initial``).
+    """
+    awaited = []
     now = now_ms()
     settings = plan.settings.probe
     for _, config, cluster in plan.served():
         probe = probe_of(settings, config.name)
-        watch_servers(
+        found = watch_servers(
             cluster,
             now,
             probed=probe.type != "off",
@@ -77,7 +82,9 @@ def begin_probes(plan: Plan) -> None:
             hold_ms=hold_ms(probe),
             slow_start_ms=int(probe.slow_start_s * 1000),
         )
+        awaited += [(config.name, cluster.server_names[server]) for server in found]
     plan.state.wants_prober = is_probing(settings)
+    return awaited
 
 
 def targets_of(plan: Plan) -> Iterator[Target]:

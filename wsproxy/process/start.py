@@ -34,8 +34,9 @@ from wsproxy.dataplane.upstream_tls import TransportSecurity
 from wsproxy.dataplane.witness import Witness
 from wsproxy.errors import StartError
 from wsproxy.logs.access_writer import AccessWriter
-from wsproxy.logs.plugin_writer import PluginLog
-from wsproxy.probe.targets import begin_probes
+from wsproxy.logs.plugin_writer import LogPlan, PluginLog
+from wsproxy.logs.probe_writer import tell_awaited
+from wsproxy.probe.targets import Key, begin_probes
 from wsproxy.process.access_log import open_access_log
 from wsproxy.process.handover import Inheritance, Said
 from wsproxy.process.hang import HangWatch
@@ -81,6 +82,7 @@ class LoaderNeeds:
     admin: socket.socket  # where questions come from
     parcels: tuple[tuple[int, int], ...]  # that were taken over already: generation and descriptor
     on_turn: Callable[[], None]
+    log_plan: LogPlan | None  # of http_plugin.log; None: none is written
 
 
 def run_proxy(
@@ -149,6 +151,8 @@ def run_supervisor(
     plan, state, upgrade, rows = begun.plan, begun.plan.state, begun.upgrade, begun.upgrade.rows
     check_traces(settings)
     log_plan = open_plugin_log(config, settings)
+    if log_plan is not None and begun.awaited:
+        tell_awaited(log_plan, state, begun.awaited)
     make_witness = Witness if log_plan is None else partial(PluginLog, log_plan, plan)
     access_plan = open_access_log(config, settings)
     make_keeper = AccessKeeper if access_plan is None else partial(AccessWriter, access_plan, state)
@@ -196,6 +200,7 @@ def run_supervisor(
             parcels.answers,
             tuple(parcels.kept),
             turn_of(loader_row),
+            log_plan,
         )
         return run_loader(needs)
 
@@ -270,6 +275,7 @@ class _Begun:
 
     plan: Plan
     upgrade: Upgrade
+    awaited: list[Key]  # servers that are new, and down until a probe says otherwise
     is_inherited: bool
 
 
@@ -298,13 +304,13 @@ def _begin(
     plan = build_plan(config, settings, state, security)
     plan = replace(plan, generation=state.generation + (inherited is not None))
     plan.apply()
-    begin_probes(plan)
+    awaited = begin_probes(plan)
     if inherited is None:
         _restore_words(settings.admin.state_file, plan)
     else:
         for line in outvoted(plan):
             logger.warning("%s", printable(line))
-    return _Begun(plan, upgrade, inherited is not None)
+    return _Begun(plan, upgrade, awaited, inherited is not None)
 
 
 def _take_charge(begun: _Begun, handed: Inheritance, admin: OnDemand | None) -> None:

@@ -43,6 +43,7 @@ from wsproxy.dataplane.steps import at_once
 from wsproxy.dataplane.tasks import keep_turning, log_loop_error, spawn
 from wsproxy.errors import OWN_LACKS, Problem, StartError
 from wsproxy.logs.plugin_writer import LEVELS
+from wsproxy.logs.probe_writer import tell_awaited
 from wsproxy.probe.targets import begin_probes
 from wsproxy.process.start import LoaderNeeds
 from wsproxy.reload.guard import Guard
@@ -388,7 +389,9 @@ class Loader:
         self._begin_guard(source, is_return=bool(returned_to))
         try:
             plan.apply()
-            begin_probes(plan)
+            awaited = begin_probes(plan)
+            if awaited and self._needs.log_plan is not None:
+                tell_awaited(self._needs.log_plan, self._state, awaited)
             send_parcel(self._needs.supervisor, generation, fd)
         except BaseException:
             os.close(fd)

@@ -108,6 +108,7 @@ class Replay(LogFollower):
                 (Code.MARKING, self._on_marking),
                 (Code.PROBE_FAILED, self._on_probe_failed),
                 (Code.PROBE_BACK, self._on_probe_back),
+                (Code.PROBE_AWAITED, self._on_probe_awaited),
                 (Code.NO_SERVER, self._on_no_server),
                 (Code.FAILED, self._on_failed),
             )
@@ -294,6 +295,12 @@ class Replay(LogFollower):
         found = read_fields(Code.PROBE_BACK, line.text, line.at)
         if found is not None:
             self._mark_probed(line, found[0], found[1], is_down=False)
+
+    def _on_probe_awaited(self, line: LogLine) -> None:
+        """A new server; what marks it down is the configuration, and no failure of it."""
+        found = read_fields(Code.PROBE_AWAITED, line.text, line.at)
+        if found is not None:
+            self._mark_probed(line, found[0], found[1], is_down=True)
 
     def _mark_probed(self, line: LogLine, server: bytes, group: bytes, *, is_down: bool) -> None:
         """No request has met it, and no ruling of ours is to be compared with it."""

@@ -271,6 +271,28 @@ def test_marks_of_probes_are_followed(log: PluginLog, tmp_path: Path) -> None:
     assert set(found_in) == {"server"}, "without these lines it is one"
 
 
+def test_servers_that_await_a_probe_are_followed(log: PluginLog, tmp_path: Path) -> None:
+    """`probe.initial`, of one that was away and is new again: without these lines each request that goes elsewhere is a difference."""
+    log.simple(clone="k1")
+    log.second = 1
+    log.write(Code.PROBE_AWAITED, tid=0, server="n_s1", group="shop")
+    log.routed("/shop/b")
+    log.write(Code.PARSING, value="0000sessionsession:k1")
+    log.write(
+        Code.CHECKING, server="n_s1", ignore=0, down=1, retry=0, seconds="90", allows=1, full=0
+    )
+    log.named("n_s2")
+    log.served("n_s2", "h2", cookie="JSESSIONID=0000sessionsession:k1")
+    log.write(Code.END)
+    log.second = 3
+    log.write(Code.PROBE_BACK, tid=0, server="n_s1", group="shop")
+    log.simple(clone="k1")
+    found = replayed(log, tmp_path, shared=True)
+    assert (found.others(), found.undecided()) == ([], [])
+    log.lines = [line for line in log.lines if "New, and down" not in line]
+    assert {what for what, _, _ in replayed(log, tmp_path, shared=True).others()} == {"server"}
+
+
 def test_answer_that_marks_a_server_down_is_one(log: PluginLog, tmp_path: Path) -> None:
     """With retry.server_errors = "mark_down" another server is tried; on a connection that was used before, too."""
     log.routed("/shop/a")

@@ -27,9 +27,11 @@ cdef enum:
 def watch_servers(
     Cluster cluster not None, int64_t now_ms, *, bint probed, str initial not None="up", int64_t hold_ms=0,
     int slow_start_ms=0,
-) -> None:
+) -> list[int]:
     """
     From now on the cluster's primaries and backups are probed, or not, and their weights grow when they come back, or not.
+
+    Those that are down now until a probe says otherwise, by their indices.
 
     ``initial``: what servers are that no configuration had before, until a probe says it: "up", "down", or "until_probed":
     they get no request at all. That holds for RetryInterval, and ``hold_ms`` at least.
@@ -39,6 +41,7 @@ def watch_servers(
     cdef bint begins_down
     cdef ws_server_slot* slot
     cdef Evidence evidence
+    cdef list awaited = []
     cdef bytes detail = b"new, and no probe of it was answered yet (probe.initial)"
     memset(&evidence, 0, sizeof(Evidence))
     evidence.worker = PROBER
@@ -63,6 +66,8 @@ def watch_servers(
         ws_unlock(&cluster.slot.lock)
         if begins_down:
             cluster.mark_down(server, now_ms, &evidence)
+            awaited.append(server)
+    return awaited
 
 
 def note_probe(
@@ -150,6 +155,12 @@ cdef ProbeNews note_failed(
         slot.recorded_ms = now_ms - max(cluster.retry_interval_ms, ONE_SECOND_MS)  # it is news why, soon as it may be
         return WENT_DOWN
     return STAYS_DOWN if is_down else WENT_DOWN
+
+
+def is_found_ill(Cluster cluster not None, int server) -> bool:
+    """Whether it is down, and a probe has said so: not one that is new and awaited, nor one that only a request has marked."""
+    cdef ws_server_slot* slot = cluster.servers[cluster.check_server(server)]
+    return ws_load64(&slot.down_until_ms) != 0 and slot.probe_says == FAILS and slot.probe_streak < 0
 
 
 def probe_state(Cluster cluster not None, int server) -> dict[str, int]:

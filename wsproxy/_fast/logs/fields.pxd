@@ -47,6 +47,7 @@ cpdef enum Code:
     CLOSED = 41
     PROBE_FAILED = 42
     PROBE_BACK = 43
+    PROBE_AWAITED = 44
 
 cdef enum:
     # The longest message has seven.

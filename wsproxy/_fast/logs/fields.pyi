@@ -44,6 +44,7 @@ class Code(IntEnum):
     CLOSED = 41
     PROBE_FAILED = 42
     PROBE_BACK = 43
+    PROBE_AWAITED = 44
 
 class FieldReader:
     count: int
