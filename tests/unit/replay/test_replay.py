@@ -278,9 +278,6 @@ def test_servers_that_await_a_probe_are_followed(log: PluginLog, tmp_path: Path)
     log.write(Code.PROBE_AWAITED, tid=0, server="n_s1", group="shop")
     log.routed("/shop/b")
     log.write(Code.PARSING, value="0000sessionsession:k1")
-    log.write(
-        Code.CHECKING, server="n_s1", ignore=0, down=1, retry=0, seconds="90", allows=1, full=0
-    )
     log.named("n_s2")
     log.served("n_s2", "h2", cookie="JSESSIONID=0000sessionsession:k1")
     log.write(Code.END)
