@@ -77,10 +77,11 @@ class Backend(asyncio.Protocol):
             self.board.probes += 1
             return
         self.board.served += 1
-        # Who has hung up is not known here before the loop says so; wsproxy knows, and gives the place to the next.
+        # Who has hung up is not known here before the loop says so; wsproxy knows, and gives the place to the next. That may be so of
+        # this one, too: the loop brings who is ready in another order than they came in, and a server that stood still many at once.
+        self.pending.add(self)
         for each in [each for each in self.pending if each.is_gone()]:
             each._done()
-        self.pending.add(self)
         self.board.running = len(self.pending)
 
     def _done(self) -> None:
