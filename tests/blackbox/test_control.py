@@ -366,6 +366,29 @@ async def test_commands_find_the_proxy_that_runs_here() -> None:
             assert json.loads(done.output)["pid"] == proxy.pid
 
 
+async def test_drained_proxy_stays_drained() -> None:
+    """Through an upgrade, a reload, and with a state file through restarts, until somebody ends it; who drained it and why is kept."""
+    settings = 'state_file = "words.json"\n'
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with made(folder, lane("farm"), settings=settings) as bed:
+            await bed.run("drain", "--all", "--reason", "new kernel")
+            await bed.run("reload")
+            assert (await bed.json("status"))["drained"]
+        for _ in range(2):  # what a program wrote that was told by the file
+            async with made(folder, lane("farm"), settings=settings) as bed:
+                bed.proxy.expected.append("that holds on, it is not ready")
+                await bed.proxy.line(
+                    r"the proxy is drained, as .*: new kernel said: that holds on, it is not ready"
+                )
+                assert (await bed.json("status"))["drained"]
+                assert "new kernel" in (folder / "words.json").read_text()
+        async with made(folder, lane("farm"), settings=settings) as bed:
+            await bed.run("resume", "--all")
+        async with made(folder, lane("farm"), settings=settings) as bed:
+            assert not (await bed.json("status"))["drained"]
+
+
 async def test_nobody_answers_is_another_exit_code() -> None:
     done = await asyncio.to_thread(CliRunner().invoke, main, ["status", "--socket", "/nowhere/x"])
     assert done.exit_code == 2

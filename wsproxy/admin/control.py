@@ -247,6 +247,14 @@ class Control:
         """An entry in the ring of changes about what is no word on a server."""
         record_word(self._plan.state, kind, cluster.encode(), server.encode(), text.encode())
 
+    def drained_by(self) -> str | None:
+        """Who drains the whole proxy, with his reason; empty: it is too long ago, None: nobody does."""
+        state = self._plan.state
+        if not state.is_drained:
+            return None
+        said = [each.detail for each in state.changes() if each.kind == ChangeKind.PROXY_DRAIN_ON]
+        return said[-1] if said else ""
+
     def said(self) -> Iterator[tuple[str, str, Said]]:
         """Cluster, server and what operators have said of it, of those of whom they have said anything."""
         for _, cluster, live in self._plan.operated():

@@ -120,16 +120,19 @@ class ControlDesk:
             StartError: the reason is too long.
         """
         reason = checked_reason(word.reason)
-        state = self._proxy.state
-        changed = state.is_drained != wanted
-        if changed:
-            state.is_drained = wanted
-            text = f"{who}: {reason}" if reason else who
-            kind = ChangeKind.PROXY_DRAIN_ON if wanted else ChangeKind.PROXY_DRAIN_OFF
-            self._proxy.control.tell(kind, text)
-            verb = "drain" if wanted else "resume"
-            log.warning("%s --all: %s", verb, printable(text))
-        return AllAnswer(who, changed, wanted)
+        async with self._lock:
+            state = self._proxy.state
+            answer = AllAnswer(who, state.is_drained != wanted, wanted)
+            if answer.changed:
+                state.is_drained = wanted
+                text = f"{who}: {reason}" if reason else who
+                kind = ChangeKind.PROXY_DRAIN_ON if wanted else ChangeKind.PROXY_DRAIN_OFF
+                self._proxy.control.tell(kind, text)
+                verb = "drain" if wanted else "resume"
+                log.warning("%s --all: %s", verb, printable(text))
+                if warning := await self.save():
+                    answer.warnings.append(warning)
+            return answer
 
     async def set_numbers(self, numbers: Numbers, who: str) -> WordAnswer:
         """

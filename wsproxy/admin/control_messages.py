@@ -131,11 +131,12 @@ class AllWord(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AllAnswer(msgspec.Struct):
-    """``changed``: whether it was otherwise before; ``drained``: how it is now."""
+    """``changed``: whether it was otherwise before; ``drained``: how it is now. ``warnings``: what does not work as wanted."""
 
     who: str
     changed: bool
     drained: bool
+    warnings: list[str] = []
 
 
 class Numbers(msgspec.Struct, forbid_unknown_fields=True):

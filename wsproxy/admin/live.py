@@ -107,7 +107,7 @@ class LiveProxy:
     @property
     def has_words(self) -> bool:
         """Whether anything that an operator said holds."""
-        return any(self._control.said())
+        return self.state.is_drained or any(self._control.said())
 
     def workers(self) -> list[WorkerStatus]:
         """Those that run, also those that are being replaced. # I/O."""

@@ -1,5 +1,5 @@
 """
-What operators said of servers, kept over a restart: ``admin.state_file``.
+What operators said of servers and of the whole proxy, kept over a restart: ``admin.state_file``.
 
 Written by the admin process after each word, read by ``process.start`` before the first worker is forked. Replaced as a whole,
 by rename: there is the old one or the new one. Must never keep the proxy from starting, nor beat a file that was edited since:
@@ -18,7 +18,13 @@ from typing import Literal
 import msgspec
 
 from wsproxy._fast.decide.cluster import Cluster
-from wsproxy._fast.decide.operate import hold_server, numbers_of_file, set_numbers
+from wsproxy._fast.decide.operate import (
+    hold_server,
+    numbers_of_file,
+    record_word,
+    set_numbers,
+)
+from wsproxy._fast.state.changes import ChangeKind
 from wsproxy._fast.state.operator import Hold
 from wsproxy.admin.control import Control
 from wsproxy.admin.wall_clock import iso_of, wall_ms
@@ -71,12 +77,19 @@ class SavedServer(msgspec.Struct):
     numbers: SavedNumbers | None
 
 
+class SavedProxy(msgspec.Struct):
+    """The whole proxy is drained; ``by`` whom, and his reason: empty where nobody remembers."""
+
+    by: str
+
+
 class Saved(msgspec.Struct):
-    """The file."""
+    """The file; ``proxy`` None: it is not drained."""
 
     version: int
     written_at: str
     servers: list[SavedServer]
+    proxy: SavedProxy | None = None
 
 
 class _Version(msgspec.Struct):
@@ -90,7 +103,7 @@ def write_state(path: str, control: Control) -> None:
     Raises:
         OSError: it cannot be written; the one before is still there.
     """
-    saved = Saved(VERSION, iso_of(wall_ms()), list(_saved(control)))
+    saved = Saved(VERSION, iso_of(wall_ms()), list(_saved(control)), _saved_drain(control))
     fresh = Path(f"{path}.new")
     try:
         with open(fresh, "wb") as file:
@@ -112,7 +125,12 @@ def holds_words(path: str) -> bool:
             saved = msgspec.json.decode(file.read(MOST_BYTES), type=Saved)
     except (OSError, msgspec.DecodeError):
         return False
-    return saved.version == VERSION and bool(saved.servers)
+    return saved.version == VERSION and (bool(saved.servers) or saved.proxy is not None)
+
+
+def _saved_drain(control: Control) -> SavedProxy | None:
+    by = control.drained_by()
+    return None if by is None else SavedProxy(by)
 
 
 def _saved(control: Control) -> Iterator[SavedServer]:
@@ -159,6 +177,8 @@ def restore_state(path: str, plan: Plan) -> list[Told]:
         for index, server in reversed(list(enumerate(cluster.all_servers)))
     }
     told: list[Told] = []
+    if saved.proxy is not None:
+        told.append(("warning", _line(path, _restore_drain(plan, saved.proxy))))
     for each in saved.servers:
         place = places.get((each.cluster, each.server))
         if place is None:
@@ -175,6 +195,16 @@ def restore_state(path: str, plan: Plan) -> list[Told]:
         name = f"{each.cluster}/{each.server}"
         told += [(severity, _line(path, text)) for severity, text in _restore(*place, name, each)]
     return told
+
+
+def _restore_drain(plan: Plan, saved: SavedProxy) -> str:
+    plan.state.is_drained = True
+    # As whoever said it: the file is written from this, and why is asked for where changes are told.
+    record_word(plan.state, ChangeKind.PROXY_DRAIN_ON, b"", b"", saved.by.encode())
+    by = f", as {saved.by} said" if saved.by else ""
+    return (
+        f"the proxy is drained{by}: that holds on, it is not ready; `wsproxy resume --all` ends it"
+    )
 
 
 def _restore(live: Cluster, index: int, name: str, saved: SavedServer) -> Iterator[Told]:

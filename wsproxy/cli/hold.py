@@ -163,6 +163,8 @@ def _drain_all(question: str, reason: str, path: Path, *, is_json: bool) -> None
         "drained: not ready, and connections end with their answers" if answer.drained else "ready"
     )
     say(f"the proxy is {how}" + ("" if answer.changed else " (as before)"))
+    for warning in answer.warnings:
+        say(f"warning: {warning}")
 
 
 def _tell(answer: WordAnswer, *, is_json: bool) -> None:
