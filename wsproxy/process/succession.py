@@ -20,6 +20,7 @@ from typing import Protocol
 from wsproxy.process.handover import GO, Inheritance, Kin, Said
 from wsproxy.process.listeners import ListenerSet
 from wsproxy.process.on_demand import OnDemand
+from wsproxy.process.system import is_dying
 from wsproxy.process.upgrade import LOADER_S, Upgrade
 from wsproxy.process.workers import WorkerLedger
 
@@ -163,6 +164,11 @@ class Succession:
             self.upgrade.reap()
         ):  # killed behind its last word, which may be that it is ready: we must not retire for it
             self._give_up()
+            return
+        if said.what == "ready" and attempt.pid is not None and is_dying(attempt.pid):
+            self._selector.unregister(
+                attempt.control
+            )  # killed as well; its end is about to be reaped
             return
         if said.what == "ready" and self._host.is_running and not attempt.why:
             self.is_in_charge = False

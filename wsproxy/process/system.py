@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import resource
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,12 @@ def end_with_parent(signal_number: int, parent_pid: int) -> bool:
     return os.getppid() == parent_pid
 
 
+# linux/sched.h, and which lines of /proc/PID/status are signals that a process was sent and has not met.
+_PF_EXITING, _PF_SIGNALED = 0x4, 0x400
+_PENDING = ("SigPnd:", "ShdPnd:")
+_SIGKILL_BIT = 1 << (signal.SIGKILL - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessState:
     """What the kernel tells of a process; the letter is its first thread's (proc(5))."""
@@ -89,4 +96,27 @@ def read_process(pid: int) -> ProcessState | None:
     ticks = int(fields[11]) + int(fields[12])  # utime, stime
     return ProcessState(
         fields[0], ticks / os.sysconf("SC_CLK_TCK"), int(tracer.partition(":")[2]), waits_in
+    )
+
+
+def is_dying(pid: int) -> bool:
+    """
+    Whether it ends, or has: also one that was killed a moment ago and has not run since. # I/O.
+
+    waitpid(2) tells of an end when all memory was given back, which takes a busy machine some time.
+    """
+    folder = Path(f"/proc/{pid}")
+    try:
+        # In this order: what waits is taken away before the flags are set.
+        status = (folder / "status").read_text()
+        fields = (folder / "stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return True
+    waiting = [
+        int(line.split()[1], 16) for line in status.splitlines() if line.startswith(_PENDING)
+    ]
+    return (
+        fields[0] in "ZX"
+        or bool(int(fields[6]) & (_PF_EXITING | _PF_SIGNALED))
+        or any(mask & _SIGKILL_BIT for mask in waiting)
     )

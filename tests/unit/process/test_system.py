@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from wsproxy.process.system import (
     count_usable_cpus,
+    is_dying,
     raise_open_files_limit,
     read_process,
     set_process_name,
@@ -72,3 +74,20 @@ def test_process_tells_what_it_does() -> None:
     assert (found.letter, found.tracer_pid) == ("R", 0)
     assert found.cpu_s == pytest.approx(time.process_time(), abs=0.5)
     assert read_process(2**22 + 1) is None
+
+
+def test_process_is_dying_from_the_moment_it_is_killed() -> None:
+    """Whether it has run since or not, and after it was reaped; one that is only stopped is not."""
+    block = bytearray(32 << 20)  # memory that takes a moment to be given back
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            block[:: 1 << 12] = b"x" * (len(block) >> 12)
+            signal.pause()
+        assert not is_dying(pid)
+        os.kill(pid, signal.SIGSTOP)
+        assert not is_dying(pid)
+        os.kill(pid, signal.SIGKILL)
+        while os.waitpid(pid, os.WNOHANG) == (0, 0):
+            assert is_dying(pid)
+        assert is_dying(pid)

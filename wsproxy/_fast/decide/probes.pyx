@@ -158,7 +158,7 @@ cdef ProbeNews note_failed(
 
 
 def is_found_ill(Cluster cluster not None, int server) -> bool:
-    """Whether it is down, and a probe has said so: not one that is new and awaited, nor one that only a request has marked."""
+    """Whether it is down, and a probe has said so: not one that is awaited, nor one that only a request has marked."""
     cdef ws_server_slot* slot = cluster.servers[cluster.check_server(server)]
     return ws_load64(&slot.down_until_ms) != 0 and slot.probe_says == FAILS and slot.probe_streak < 0
 

@@ -88,7 +88,7 @@ cdef extern from *:
         int64_t generation;          /* number of the configuration that holds; the one of the start is 1 */
         uint64_t unrouted;            /* requests that wsproxy answered 404: no Route takes them */
         uint64_t unserved;            /* requests that wsproxy answered 5xx */
-        uint64_t reloads[5];          /* configurations that came later, by what became of them: RELOADS in segment.pyx; the loader */
+        uint64_t reloads[5];          /* configurations that came later, by result: RELOADS in segment.pyx; the loader */
         int64_t reload_tried_ms;      /* when the last one came, since 1970; 0: none did */
         int64_t reload_taken_ms;      /* when one was taken over last; 0: that of the start holds */
         int32_t is_reload_refused;    /* the last one was refused, or failed */
