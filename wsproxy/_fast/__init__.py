@@ -16,7 +16,7 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             request was already; ``operator``: what people said of a server, ``seen``: how many sessions it has,
             ``latency``: how long it takes to answer, ``board``:
             what workers are asked of running requests; ``meters``: what metrics are made of
-``decide``  ``view`` is one configuration; ``edge``: what becomes of a request before any server; which cluster: ``match``, its tables from ``match_draft`` and ``match_tables`` in
+``decide``  ``view`` is one configuration; ``edge``: what becomes of a request before any server, ``maintain``: that an operator has no server asked; which cluster: ``match``, its tables from ``match_draft`` and ``match_tables`` in
             the one block of ``match_block``, which other processes map;
             which server: ``decide`` joins ``affinity`` (clone ids) and ``cluster``, which asks ``balance``, and ``sight``
             keeps who was passed over; ``probes``: what an active probe means for a server; ``operate``: words of operators; ``writers``: which servers write

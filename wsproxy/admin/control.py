@@ -11,6 +11,12 @@ from collections.abc import Iterator
 
 from wsproxy._fast.decide.balance import Verdict
 from wsproxy._fast.decide.cluster import Cluster
+from wsproxy._fast.decide.maintain import (
+    Maintenance,
+    count_maintenance,
+    maintain,
+    maintenance_of,
+)
 from wsproxy._fast.decide.operate import (
     AS_FILE,
     Said,
@@ -29,10 +35,20 @@ from wsproxy._fast.decide.operate import (
 from wsproxy._fast.state.changes import Change, ChangeKind
 from wsproxy._fast.state.operator import Hold
 from wsproxy._fast.state.segment import now_ms
-from wsproxy.admin.control_messages import FILE, Numbers, ServerResult, ServerStatus, State, Word
+from wsproxy.admin.control_messages import (
+    FILE,
+    MaintenanceStatus,
+    MaintenanceWord,
+    Numbers,
+    ServerResult,
+    ServerStatus,
+    State,
+    Word,
+)
 from wsproxy.admin.wall_clock import iso_of, wall_ms
 from wsproxy.config.find import Place, find_servers
 from wsproxy.config.model import ServerCluster
+from wsproxy.config.problems import nearest, printable
 from wsproxy.dataplane.plan import FALLBACK_CLUSTER, Plan
 from wsproxy.errors import StartError
 from wsproxy.explain.words import roles_of
@@ -167,6 +183,7 @@ class Control:
         """Has those that are over told in the ring of changes, where no request has met them."""
         for _, _, live in self._plan.operated():
             end_holds(live)
+        self.count_maintenance()
 
     def settle(self) -> None:
         """
@@ -174,6 +191,7 @@ class Control:
 
         A word that was said in the moment of a reload may have reckoned the cluster's weights by the configuration before.
         """
+        self.count_maintenance()
         for _, cluster, live in self._plan.operated():
             if any(
                 said_of(live, index).weight is not None for index in range(len(cluster.all_servers))
@@ -192,13 +210,9 @@ class Control:
         until_ms, length = 0, ""
         reason = checked_reason(word.reason)
         if word.for_s:
-            if not 0 < word.for_s <= LONGEST_HOLD_S:
-                raise StartError(
-                    f"for_s: found {word.for_s:g}; allowed is 0 < for_s <= {LONGEST_HOLD_S:g}"
-                )
+            until_ms = until_of(word.for_s)
             if verb not in ("drain", "down"):
                 raise StartError(f"for_s: found {word.for_s:g}; allowed with drain and down only")
-            until_ms = wall_ms() + round(word.for_s * 1000)
             length = f"until {_iso(until_ms)}"
         results = []
         places = find_servers(self._plan.operated_config, word.target)
@@ -243,6 +257,58 @@ class Control:
             results.append((place, changed, _note_on_numbers(numbers, cluster)))
         return self._results(results)
 
+    def maintain(self, word: MaintenanceWord, who: str) -> bool:
+        """
+        Whether that is otherwise than before: the page is shown instead of servers, or no more.
+
+        Raises:
+            StartError: there is no such cluster, or it is not clear for how long, or why.
+        """
+        reason = checked_reason(word.reason)
+        until_ms = 0
+        if word.for_s:
+            until_ms = until_of(word.for_s)
+            if not word.on:
+                raise StartError(f"for_s: found {word.for_s:g}; allowed with on only")
+        changed = maintain(
+            self._plan.state, self._cluster(word.cluster), word.on, who=who.encode(), why=reason.encode(),
+            words=f"until {_iso(until_ms)}".encode() if until_ms else b"", until_wall_ms=until_ms,
+        )  # fmt: skip
+        self.count_maintenance()
+        return changed
+
+    def _cluster(self, name: str) -> Cluster | None:
+        """None: the whole proxy."""
+        if not name:
+            return None
+        named = {cluster.name: live for _, cluster, live in self._plan.operated()}
+        if name not in named:
+            likely = nearest(name, list(named))
+            hint = f"did you mean {likely}?" if likely else f"allowed is one of {', '.join(named)}"
+            raise StartError(
+                f"found {printable(name)}, which is no ServerCluster with a server; {hint}"
+            )
+        return named[name]
+
+    def count_maintenance(self) -> None:
+        """Ends words whose time is over; workers hear whether any is left."""
+        count_maintenance(self._plan.state, [live for _, _, live in self._plan.operated()])
+
+    def maintained(self) -> Iterator[tuple[str, Maintenance]]:
+        """Cluster (empty: the whole proxy) and word, of those that hold."""
+        if (word := maintenance_of(self._plan.state, None)) is not None:
+            yield "", word
+        for _, cluster, live in self._plan.operated():
+            if (word := maintenance_of(self._plan.state, live)) is not None:
+                yield cluster.name, word
+
+    def maintenance(self) -> list[MaintenanceStatus]:
+        """The same for people."""
+        return [
+            MaintenanceStatus(name, _iso(word.since_ms), _iso(word.until_ms), word.who, word.why)
+            for name, word in self.maintained()
+        ]
+
     def tell(self, kind: ChangeKind, text: str, cluster: str = "", server: str = "") -> None:
         """An entry in the ring of changes about what is no word on a server."""
         record_word(self._plan.state, kind, cluster.encode(), server.encode(), text.encode())
@@ -274,6 +340,18 @@ class Control:
             ServerResult(changed, note, row)
             for (_, changed, note), row in zip(sorted(results), rows, strict=True)
         ]
+
+
+def until_of(for_s: float) -> int:
+    """
+    When a word ends that holds for so long, in ms since 1970.
+
+    Raises:
+        StartError: nobody means that long.
+    """
+    if not 0 < for_s <= LONGEST_HOLD_S:
+        raise StartError(f"for_s: found {for_s:g}; allowed is 0 < for_s <= {LONGEST_HOLD_S:g}")
+    return wall_ms() + round(for_s * 1000)
 
 
 def outvoted(plan: Plan) -> Iterator[str]:

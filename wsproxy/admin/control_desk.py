@@ -23,6 +23,8 @@ from wsproxy.admin.control_messages import (
     KillQuestion,
     LogLevelAnswer,
     LogLevelQuestion,
+    MaintenanceAnswer,
+    MaintenanceWord,
     Numbers,
     RequestsAnswer,
     RunningRequest,
@@ -130,6 +132,24 @@ class ControlDesk:
                 self._proxy.control.tell(kind, text)
                 verb = "drain" if wanted else "resume"
                 log.warning("%s --all: %s", verb, printable(text))
+                if warning := await self.save():
+                    answer.warnings.append(warning)
+            return answer
+
+    async def maintain(self, word: MaintenanceWord, who: str) -> MaintenanceAnswer:
+        """
+        Has the page shown instead of servers, or no more.
+
+        Raises:
+            StartError: there is no such cluster, or it is not clear for how long, or why.
+        """
+        async with self._lock:
+            control = await self._newest()
+            answer = MaintenanceAnswer(who, control.maintain(word, who), control.maintenance())
+            if answer.changed:
+                whole = word.cluster or "the whole proxy"
+                text = f"{whole}, by {who}" + (f": {word.reason}" if word.reason else "")
+                log.warning("maintenance %s: %s", "on" if word.on else "off", printable(text))
                 if warning := await self.save():
                     answer.warnings.append(warning)
             return answer

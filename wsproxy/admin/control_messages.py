@@ -26,6 +26,8 @@ HOLD_PATHS = ("/v1/drain", "/v1/resume", "/v1/down", "/v1/up")
 DRAIN_ALL_PATH = "/v1/drain-all"
 RESUME_ALL_PATH = "/v1/resume-all"
 
+MAINTENANCE_PATH = "/v1/maintenance"
+
 # For ``Numbers``: what plugin-cfg.xml says.
 FILE = "file"
 
@@ -88,11 +90,26 @@ class ServerStatus(msgspec.Struct):
     latency_total_ms: float = 0.0
 
 
+class MaintenanceStatus(msgspec.Struct):
+    """
+    A word of maintenance that holds: of a cluster, or of the whole proxy (``cluster`` empty).
+
+    ``until``: when it ends by itself; empty: when it is taken back.
+    """
+
+    cluster: str
+    since: str
+    until: str
+    by: str
+    why: str
+
+
 class ServersAnswer(msgspec.Struct):
     """
     The proxy and its servers, in the order of plugin-cfg.xml; ``pid`` of the supervisor, ``drained``: the whole proxy is.
 
-    ``retiring``: workers of programs that this one has replaced, which finish what they have.
+    ``retiring``: workers of programs that this one has replaced, which finish what they have. ``maintenance``: by operators' words;
+    what wsproxy.toml says is not among them.
     """
 
     version: str
@@ -107,6 +124,7 @@ class ServersAnswer(msgspec.Struct):
     reloads: ReloadCounts = ReloadCounts()
     drained: bool = False
     retiring: list[WorkerStatus] = []
+    maintenance: list[MaintenanceStatus] = []
 
 
 class WhyAnswer(msgspec.Struct):
@@ -136,6 +154,24 @@ class AllAnswer(msgspec.Struct):
     who: str
     changed: bool
     drained: bool
+    warnings: list[str] = []
+
+
+class MaintenanceWord(msgspec.Struct, forbid_unknown_fields=True):
+    """``cluster`` a ServerCluster; empty: the whole proxy. ``for_s`` 0: until it is taken back."""
+
+    on: bool
+    cluster: str = ""
+    reason: str = ""
+    for_s: float = 0
+
+
+class MaintenanceAnswer(msgspec.Struct):
+    """``changed``: whether it was otherwise before; ``maintenance``: all words that hold now."""
+
+    who: str
+    changed: bool
+    maintenance: list[MaintenanceStatus]
     warnings: list[str] = []
 
 

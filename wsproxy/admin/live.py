@@ -73,7 +73,9 @@ class LiveProxy:
         again.apply()
         view = make_view(again, with_pools=False)
         self._control = Control(plan, self._facts.started_at)
-        self._explainer = Explainer(plan.routes, Decider(0), view, is_live=True)
+        self._explainer = Explainer(
+            plan.routes, Decider(0), view, is_live=True, settings=plan.settings, state=self._copy
+        )
         self._digest = plan.digest or digest_of(plan.config)
         if not self.is_behind:
             self._control.settle()
@@ -107,7 +109,7 @@ class LiveProxy:
     @property
     def has_words(self) -> bool:
         """Whether anything that an operator said holds."""
-        return self.state.is_drained or any(self._control.said())
+        return self.state.is_drained or any(self._control.said()) or any(self._control.maintained())
 
     def workers(self) -> list[WorkerStatus]:
         """Those that run, also those that are being replaced. # I/O."""
@@ -139,6 +141,7 @@ class LiveProxy:
             status.reloads,
             drained=self._plan.state.is_drained,
             retiring=self.retiring(),
+            maintenance=self._control.maintenance(),
         )
 
     def why_not_ready(self) -> str:
@@ -173,7 +176,7 @@ class LiveProxy:
         """
         settings = self._plan.settings
         url = split_url(question.url)
-        asked = read_asked(question.method, *url, question.headers, settings)
+        asked = read_asked(question.method, *url, question.headers, settings, question.client)
         self._plan.state.copy_to(self._copy)
         return ExplainAnswer(self.status(), self._explainer.explain(asked))
 

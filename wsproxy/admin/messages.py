@@ -23,11 +23,16 @@ MOST_BODY_BYTES = 131_072
 
 
 class ExplainQuestion(msgspec.Struct, forbid_unknown_fields=True):
-    """A request as a client would send it; ``headers`` are whole lines, ``NAME: VALUE``."""
+    """
+    A request as a client would send it; ``headers`` are whole lines, ``NAME: VALUE``.
+
+    ``client``: its address, for lists of who may ask; empty: nobody is named.
+    """
 
     method: str
     url: str
     headers: list[str] = []
+    client: str = ""
 
 
 class WorkerStatus(msgspec.Struct):

@@ -27,6 +27,7 @@ from wsproxy.admin.control_messages import (
     HOLD_PATHS,
     KILL_PATH,
     LOG_LEVEL_PATH,
+    MAINTENANCE_PATH,
     REQUESTS_PATH,
     RESUME_ALL_PATH,
     SERVERS_PATH,
@@ -35,6 +36,7 @@ from wsproxy.admin.control_messages import (
     AllWord,
     KillQuestion,
     LogLevelQuestion,
+    MaintenanceWord,
     Numbers,
     Word,
 )
@@ -471,7 +473,16 @@ def _add_control(app: web.Application, desk: ControlDesk) -> None:
         word = await _read(request, AllWord, '{"reason": ""}')
         return await desk.drain_all(request.path == DRAIN_ALL_PATH, word, who_asks(request))
 
+    async def maintain(request: web.Request) -> msgspec.Struct:
+        word = await _read(
+            request,
+            MaintenanceWord,
+            '{"on": true, "cluster": "shop", "reason": "release", "for_s": 1800}',
+        )
+        return await desk.maintain(word, who_asks(request))
+
     _add(app, "POST", DRAIN_ALL_PATH, drain_all)
+    _add(app, "POST", MAINTENANCE_PATH, maintain)
     _add(app, "POST", RESUME_ALL_PATH, drain_all)
     _add(app, "GET", SERVERS_PATH, servers)
     _add(app, "GET", WHY_PATH, why)

@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from wsproxy._fast.decide.cluster import Cluster
+from wsproxy._fast.decide.maintain import maintain
 from wsproxy._fast.decide.operate import (
     hold_server,
     numbers_of_file,
@@ -83,6 +84,16 @@ class SavedProxy(msgspec.Struct):
     by: str
 
 
+class SavedMaintenance(msgspec.Struct):
+    """``cluster`` empty: the whole proxy; times as of a hold."""
+
+    cluster: str
+    who: str
+    why: str
+    since_ms: int
+    until_ms: int
+
+
 class Saved(msgspec.Struct):
     """The file; ``proxy`` None: it is not drained."""
 
@@ -90,6 +101,7 @@ class Saved(msgspec.Struct):
     written_at: str
     servers: list[SavedServer]
     proxy: SavedProxy | None = None
+    maintenance: list[SavedMaintenance] = []
 
 
 class _Version(msgspec.Struct):
@@ -103,7 +115,13 @@ def write_state(path: str, control: Control) -> None:
     Raises:
         OSError: it cannot be written; the one before is still there.
     """
-    saved = Saved(VERSION, iso_of(wall_ms()), list(_saved(control)), _saved_drain(control))
+    maintenance = [
+        SavedMaintenance(name, word.who, word.why, word.since_ms, word.until_ms)
+        for name, word in control.maintained()
+    ]
+    saved = Saved(
+        VERSION, iso_of(wall_ms()), list(_saved(control)), _saved_drain(control), maintenance
+    )
     fresh = Path(f"{path}.new")
     try:
         with open(fresh, "wb") as file:
@@ -125,7 +143,9 @@ def holds_words(path: str) -> bool:
             saved = msgspec.json.decode(file.read(MOST_BYTES), type=Saved)
     except (OSError, msgspec.DecodeError):
         return False
-    return saved.version == VERSION and (bool(saved.servers) or saved.proxy is not None)
+    return saved.version == VERSION and (
+        bool(saved.servers or saved.maintenance) or saved.proxy is not None
+    )
 
 
 def _saved_drain(control: Control) -> SavedProxy | None:
@@ -194,6 +214,8 @@ def restore_state(path: str, plan: Plan) -> list[Told]:
             continue
         name = f"{each.cluster}/{each.server}"
         told += [(severity, _line(path, text)) for severity, text in _restore(*place, name, each)]
+    for severity, text in _restore_maintenance(plan, saved.maintenance):
+        told.append((severity, _line(path, text)))
     return told
 
 
@@ -205,6 +227,28 @@ def _restore_drain(plan: Plan, saved: SavedProxy) -> str:
     return (
         f"the proxy is drained{by}: that holds on, it is not ready; `wsproxy resume --all` ends it"
     )
+
+
+def _restore_maintenance(plan: Plan, saved: list[SavedMaintenance]) -> Iterator[Told]:
+    live = {cluster.name: found for _, cluster, found in plan.operated()}
+    for each in saved:
+        name = each.cluster or "the whole proxy"
+        by = f"by {each.who} at {iso_of(each.since_ms)}" + (f" ({each.why})" if each.why else "")
+        if each.cluster and each.cluster not in live:
+            yield "warning", f"{name} is not in plugin-cfg.xml any more: its maintenance is dropped"
+        elif 0 < each.until_ms <= wall_ms():
+            yield (
+                "info",
+                f"{name} was in maintenance {by} until {iso_of(each.until_ms)}: that is over",
+            )
+        else:
+            maintain(
+                plan.state, live[each.cluster] if each.cluster else None, True, who=each.who.encode(),
+                why=each.why.encode(), words=b"kept over a restart", until_wall_ms=each.until_ms,
+                said_ms=each.since_ms,
+            )  # fmt: skip
+            end = f", until {iso_of(each.until_ms)}" if each.until_ms else ""
+            yield "info", f"{name} is in maintenance {by}{end}: that holds on"
 
 
 def _restore(live: Cluster, index: int, name: str, saved: SavedServer) -> Iterator[Told]:

@@ -81,6 +81,10 @@ class LiveExplanation(Explanation, kw_only=True):
     help="A header field; repeatable. Host: replaces the URL's.",
 )  # fmt: skip
 @click.option(
+    "--client", metavar="ADDRESS", default="",
+    help="Who asks, for [[edge]] tables that allow or deny addresses.",
+)  # fmt: skip
+@click.option(
     "--down", multiple=True, metavar="SERVER",
     help="A server that is marked down; CLUSTER/SERVER where several have the name. Repeatable.",
 )  # fmt: skip
@@ -110,6 +114,7 @@ def explain(
     url: str,
     cookies: tuple[str, ...],
     headers: tuple[str, ...],
+    client: str,
     down: tuple[str, ...],
     drained: tuple[str, ...],
     full: tuple[str, ...],
@@ -132,15 +137,16 @@ def explain(
             _refuse_assumptions(
                 {"--down": down, "--drained": drained, "--full": full, "--settings": settings_file}
             )
-            explanation = _ask_live(config, socket, ExplainQuestion(method, url, lines))
+            explanation = _ask_live(config, socket, ExplainQuestion(method, url, lines, client))
         else:
             _refuse_assumptions({"--socket": socket}, "it needs --live")
             settings = read_settings(settings_file) if settings_file else None
             world = World(config, settings)
             process = world.new_process()
             _put_into_state(world, process, down, drained, full)
-            asked = read_asked(method, *split_url(url), lines, settings)
-            explanation = Explainer(world.routes, process.decider, process.view).explain(asked)
+            asked = read_asked(method, *split_url(url), lines, settings, client)
+            explainer = Explainer(world.routes, process.decider, process.view, settings=settings)
+            explanation = explainer.explain(asked)
     except (WsproxyError, click.UsageError) as error:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
         click.echo(printable_lines(text), err=True)
@@ -227,10 +233,14 @@ def _tree(explanation: Explanation) -> Tree:
         if not live.is_same_config:
             text = "the FILE given here says something else; what follows is the running one, with its line numbers"
             now.add(_line(text, "bold yellow"))
+    if explanation.edges:
+        edges = tree.add(_line("[[edge]] tables of wsproxy.toml that fit, in file order"))
+        for line in explanation.edges:
+            edges.add(_line(line))
     routes = tree.add(_line("Routes, in file order"))
     for route in explanation.routes:
         routes.add(_line(_route_words(route), _OUTCOMES[route.outcome]))
-    if explanation.cluster:
+    if explanation.cluster and not explanation.answers:
         names = f"cookie {explanation.affinity_cookie}, path parameter {explanation.affinity_url_identifier}"
         clones = tree.add(_line(f"Session affinity: {names}"))
         for step in explanation.clone_ids:

@@ -28,6 +28,7 @@ COMMANDS = {
     "resume": "end a drain",
     "down": "give a server, or a host's, no requests at all",
     "up": "end that, or a mark of failed requests",
+    "maintenance": "show a page instead of a cluster's servers, or of all",
     "set": "give a server another weight, or another MaxConnections",
     "loglevel": "show or change the LogLevel of http_plugin.log",
     "requests": "list the requests that run",

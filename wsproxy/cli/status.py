@@ -16,6 +16,7 @@ from wsproxy.admin.client import AskError, ask
 from wsproxy.admin.control_messages import (
     SERVERS_PATH,
     WHY_PATH,
+    MaintenanceStatus,
     ServersAnswer,
     ServerStatus,
     WhyAnswer,
@@ -107,9 +108,19 @@ def _print_head(answer: ServersAnswer) -> None:
 
 
 def _say_drained(answer: ServersAnswer) -> None:
+    for each in answer.maintenance:
+        print_text(make_console(), printable(maintenance_line(each)), "yellow")
     if answer.drained:
         text = "the whole proxy is drained: /ready answers 503, connections end with their answers"
         print_text(make_console(), text, "yellow")
+
+
+def maintenance_line(status: MaintenanceStatus) -> str:
+    """What is to be said of a word that holds."""
+    name = status.cluster or "the whole proxy"
+    end = f"until {status.until}" if status.until else ""
+    said = joined([f"{name} is in maintenance since {status.since}", f"by {status.by}", end])
+    return joined([said, status.why], ": ")
 
 
 def print_servers(servers: list[ServerStatus], title: str = "Servers") -> None:

@@ -36,6 +36,8 @@ from wsproxy.config.settings_tls import absolute
 
 ALL = "all"
 
+_STATUSES = tuple(map(str, OWN_ERRORS))
+
 # RFC 9110 5.6.2
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _HOST = re.compile(r"(?=.{1,255}$)(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
@@ -121,8 +123,9 @@ def read_page(path: str) -> Page:
 
 
 def _pages_of(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
-    for name in (edge.error_pages or {}).values():
-        yield "error_pages", name
+    for status, name in (edge.error_pages or {}).items():
+        if status in _STATUSES:
+            yield "error_pages", name
     if edge.maintenance:
         yield "maintenance", edge.maintenance
 
@@ -141,8 +144,8 @@ def _flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
     for name in ("allow", "deny", "maintenance_allow"):
         yield from _network_flaws(name, getattr(edge, name))
     for status in edge.error_pages or {}:
-        if status not in map(str, OWN_ERRORS):
-            known = ", ".join(map(str, OWN_ERRORS))
+        if status not in _STATUSES:
+            known = ", ".join(_STATUSES)
             yield (
                 "error_pages",
                 f'found "{printable(status)}"; allowed are what wsproxy answers itself: {known}',

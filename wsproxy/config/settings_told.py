@@ -25,7 +25,7 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
     state_file: Annotated[
         str,
         Meta(
-            description="file that keeps what operators said of servers (drained, taken down, other numbers) over a restart; empty: that ends with the process; relative to the folder of wsproxy.toml"
+            description="file that keeps what operators said (drained, taken down, other numbers, maintenance) over a restart; empty: that ends with the process; relative to the folder of wsproxy.toml"
         ),
     ] = ""
     listen: Annotated[

@@ -309,7 +309,10 @@ class SlowPath(Slow):
             cluster = downstream.cluster_name
             self._tell(downstream, logging.INFO, "503: maintenance%s", cluster and f" of {cluster}")
             page = downstream.edge(table).maintenance if table >= 0 else None
-            answers.send(downstream, 503, own=page)
+            left_ms = downstream.maintained_until - time.time_ns() // 1_000_000
+            seconds = max(-(-left_ms // 1000), 1) if downstream.maintained_until else 0
+            # Not counted as unserved: nothing failed, and reload.guard_s must not take it for that.
+            answers.send(downstream, 503, own=page, retry_after_s=seconds)
         elif act == EdgeAct.EDGE_FILES:
             files = _plan_of(downstream).edge_files(table)
             answered = files.answer(downstream, method, target, f"[[edge]] {table + 1}")

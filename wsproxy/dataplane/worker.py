@@ -104,6 +104,7 @@ def build_engine(
         most_of_client=most_of_client,
         pipe=_open_pipe() if settings.upstream.splice else None,
         meters=plan.state.meters,
+        state=plan.state,
     )
     slow.engine = engine
     witness.attach_to(engine)

@@ -17,16 +17,18 @@ import msgspec
 from wsproxy._fast.decide.balance import NoServer, Verdict
 from wsproxy._fast.decide.cluster import Cluster
 from wsproxy._fast.decide.decide import Decider
+from wsproxy._fast.decide.maintain import is_in_maintenance
 from wsproxy._fast.decide.match import Match
 from wsproxy._fast.decide.view import View
 from wsproxy._fast.http.head import HEAD_ERRORS, read_request
 from wsproxy._fast.http.paths import encode_head
 from wsproxy._fast.logs.replay import ReplayedRequest, Rule
-from wsproxy._fast.state.segment import now_ms
+from wsproxy._fast.state.segment import SharedState, now_ms
 from wsproxy.config.model import Route, ServerCluster
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import Settings
 from wsproxy.errors import RequestRefusedError
+from wsproxy.explain.edge import EdgeWords, checked_client, explain_edges
 from wsproxy.explain.noticed import words_of
 from wsproxy.explain.words import VERDICTS, Role, roles_of, words_of_none, words_of_rule
 from wsproxy.routing.table import NONE, CompiledRoutes
@@ -95,6 +97,8 @@ class Explanation(msgspec.Struct):
     rule: str
     status: int | None
     notes: list[str]  # what keeps its session from being read
+    edges: list[str] = []  # the [[edge]] tables that fit, and what they do
+    answers: str = ""  # what the edge answers; empty: the request goes on to its Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ class Asked:
     port: int
     target: bytes
     cookies: list[bytes]
+    head: bytes = b""
+    client: str = ""  # its address; empty: nobody was named
 
 
 def split_url(url: str) -> tuple[str, str, str]:
@@ -137,6 +143,7 @@ def read_asked(
     target: str,
     lines: list[str],
     settings: Settings | None = None,
+    client: str = "",
 ) -> Asked:
     """
     The request that a client would send for this URL; ``lines`` are more header fields, and may have a Host of their own.
@@ -172,7 +179,8 @@ def read_asked(
         raise RequestRefusedError("this request is refused with 400: a header line is empty")
     port = PORTS[scheme] if found["port"] < 0 else found["port"]
     cookies = [row[1] for row in found["fields"] if row[0].lower() == b"cookie"]
-    return Asked(method, scheme, found["host"], port, found["target"], cookies)
+    host, asked_target = found["host"], found["target"]
+    return Asked(method, scheme, host, port, asked_target, cookies, data, checked_client(client))
 
 
 def _refuse_line_breaks(what: str, text: str) -> None:
@@ -192,8 +200,16 @@ class Explainer:
         view: View,
         *,
         is_live: bool = False,
+        settings: Settings | None = None,
+        state: SharedState | None = None,
     ) -> None:
-        """``view``: whose services and state decide; ``is_live``: a running proxy's, so that whose turn it is is known."""
+        """
+        ``view``: whose services and state decide; ``is_live``: a running proxy's, so that whose turn it is is known.
+
+        ``settings``: those of the view, for words about ``[[edge]]``. ``state``: that of the view, for operators' words.
+        """
+        self._settings = settings or Settings()
+        self._state = state
         self._is_live = is_live
         self._routes = routes
         self._decider = decider
@@ -207,6 +223,7 @@ class Explainer:
         )
         won = request.match()
         path = request.path
+        edge = self._edge(asked, -1 if won is None else won[1])
         explanation = Explanation(
             asked.method,
             asked.host.decode("latin-1"),
@@ -220,7 +237,14 @@ class Explainer:
             rule="",
             status=404,
             notes=[],
+            edges=edge.lines,
+            answers=edge.rule,
         )
+        if edge.status and won is not None:
+            explanation.cluster = self._routes.clusters[won[1]].name
+        if edge.status:
+            explanation.status, explanation.rule = edge.status, edge.rule
+            return explanation
         if won is None:
             why = self._unmatched.why(request.host, request.port, path, _text(path))
             explanation.rule = (
@@ -270,6 +294,18 @@ class Explainer:
         if not self._is_live and _is_by_turn(rule, cluster, picked):
             explanation.rule += "; where its turn begins is random"
         return explanation
+
+    def _edge(self, asked: Asked, cluster: int) -> EdgeWords:
+        service = self._view.services[cluster] if cluster >= 0 else self._view.fallback
+        live = None if service is None else service.cluster
+        is_maintained = self._state is not None and is_in_maintenance(self._state, live)
+        if self._view.edges is None:
+            rule = "maintenance, by an operator's word" if is_maintained else ""
+            return EdgeWords([], 503 if is_maintained else 0, rule)
+        return explain_edges(
+            self._view.edges, self._settings, asked.head, client=asked.client, port=asked.port,
+            secure=asked.scheme == "https", cluster=cluster, is_maintained=is_maintained,
+        )  # fmt: skip
 
     def _route(
         self, at: int, route: Route, request: ReplayedRequest, path: bytes, won: _Won | None

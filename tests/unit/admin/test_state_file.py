@@ -15,8 +15,8 @@ from wsproxy._fast.state.changes import ChangeKind
 from wsproxy._fast.state.operator import Hold
 from wsproxy._fast.state.segment import SharedState
 from wsproxy.admin.control import Control
-from wsproxy.admin.control_messages import Numbers, Word
-from wsproxy.admin.state_file import Told, restore_state, write_state
+from wsproxy.admin.control_messages import MaintenanceWord, Numbers, Word
+from wsproxy.admin.state_file import Told, holds_words, restore_state, write_state
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import load_config
 from wsproxy.dataplane.plan import Plan, build_plan
@@ -158,3 +158,31 @@ def test_file_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> No
     with pytest.raises(OSError, match="directory"):
         write_state(path, control)
     assert Path(path).read_text() == before
+
+
+def test_maintenance_holds_again_unless_it_is_over_or_its_cluster_is_gone(tmp_path: Path) -> None:
+    control = Control(plan_of(tmp_path, "a"), "")
+    assert control.maintain(MaintenanceWord(True, "farm", "release", 3600), "root (uid 0)")
+    assert control.maintain(MaintenanceWord(True), "root (uid 0)")
+    path = tmp_path / "state.json"
+    write_state(str(path), control)
+    assert holds_words(str(path))
+    plan = plan_of(tmp_path, "a")
+    said = lines(restore_state(str(path), plan))
+    assert "info admin.state_file" in said
+    assert "farm is in maintenance by root (uid 0) at " in said
+    assert "the whole proxy is in maintenance by root (uid 0) at " in said
+    again = Control(plan, "").maintenance()
+    assert [(each.cluster, each.why) for each in again] == [("", ""), ("farm", "release")]
+    assert again[1].until
+    saved = json.loads(path.read_text())
+    saved["maintenance"] = [
+        {"cluster": "gone", "who": "x", "why": "", "since_ms": 1, "until_ms": 0},
+        {"cluster": "farm", "who": "x", "why": "", "since_ms": 1, "until_ms": 2},
+    ]
+    path.write_text(json.dumps(saved))
+    plan = plan_of(tmp_path, "a")
+    said = lines(restore_state(str(path), plan))
+    assert "gone is not in plugin-cfg.xml any more: its maintenance is dropped" in said
+    assert "farm was in maintenance by x" in said
+    assert Control(plan, "").maintenance() == []

@@ -1,4 +1,4 @@
-# The [[edge]] tables of one configuration: which of them fit a request, and what they do with it before a server is looked for.
+# The [[edge]] tables of one configuration: which of them fit a request, and what they do with it before any server does.
 
 from libc.stdint cimport uint64_t
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead
@@ -23,7 +23,7 @@ cpdef enum EdgeAct:
     EDGE_MAINTENANCE            # 503
 
 cdef struct EdgeAsked:
-    # What tables select requests by. `head` NULL: it could not be read, and fits only tables that do not ask for what is in it.
+    # What tables select requests by. `head` NULL: it could not be read, and fits only tables that ask for nothing in it.
     RequestHead* head
     const char* path            # decoded and tidied; NULL: no table asks for it
     Py_ssize_t path_len

@@ -1,8 +1,8 @@
 """
 ``[[edge]]``: which tables fit a request, and what they do with it: deny, redirect, files, maintenance, fields of answers.
 
-Made by ``dataplane.edges`` for a View, asked by ``proxy.intake`` once a request, and by ``explain``. Without tables there is no
-EdgeTable, and nobody asks. Of the tables that fit, the first in the file that has a duty does it; fields are joined.
+Made by ``dataplane.edges`` for a View, asked by ``proxy.intake`` once a request, and by ``explain``. Without tables there
+is no EdgeTable, and nobody asks. Of the tables that fit, the first in the file that has a duty does it; fields are joined.
 
 The path is compared decoded and tidied, as httpd's Location does: a server that decodes it must not see what was denied.
 Knows no socket; allocates nothing but what it answers with.
@@ -474,6 +474,7 @@ def ask_edges(
     """
     (tables that fit, a bit each; ``EdgeAct``; the table that says so, -1: none; its Location) for the request head ``data``.
 
+    ``peer`` empty: nobody knows who asks, and lists of who may are passed over. ``is_maintained``: by an operator's word.
     Where it is no head, the tables that fit any request that came so; nothing becomes of it here.
     """
     cdef ExactCopy copy = ExactCopy(data)
@@ -499,7 +500,7 @@ def ask_edges(
     asked.head = &head
     asked.port = head.port if head.port >= 0 else HTTPS_PORT if secure else HTTP_PORT
     mask = table.select(&asked, scratch.at)
-    act = table.judge(mask, &asked, is_maintained, &at)
+    act = table.judge(mask if peer else mask & ~table.access, &asked, is_maintained, &at)
     return mask, act, at if act != EDGE_PASSES else -1, table.location(at, &asked) if act == EDGE_REDIRECTS else b""
 
 

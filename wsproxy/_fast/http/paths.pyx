@@ -1,9 +1,9 @@
 """
 Paths that a server may read otherwise than they are matched: what a decoder or a cleaner of segments changes (PEERS.md D 5).
 
-Driven by ``head`` where ``routing.ambiguous_paths`` refuses them. Must not decode or change a path that goes on: what is not
-refused is matched and forwarded as it came. One exception, and only where ``http.non_ascii`` says so: ``intake`` has bytes beyond
-ASCII, which no target may have, percent-encoded. ``decide.edge`` compares a tidied copy.
+Driven by ``head`` where ``routing.ambiguous_paths`` refuses them. Must not decode or change a path that goes on: what is
+not refused is matched and forwarded as it came. One exception, and only where ``http.non_ascii`` says so: ``intake`` has
+bytes beyond ASCII, which no target may have, percent-encoded. ``decide.edge`` compares a tidied copy.
 """
 
 from libc.string cimport memchr, memcpy, memset

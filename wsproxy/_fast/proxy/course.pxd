@@ -28,6 +28,7 @@ cdef class Course(Account):
     cdef int64_t began_ms           # when the request came; 0: no server was looked for
     cdef int64_t try_until_ms       # CONNECTING with a server taken: until when the slow path gets on with it; 0: no matter
     cdef bint is_overdue            # it did not, and gets one look more
+    cdef int64_t maintained_until_ms  # until when an operator's maintenance holds that it met, ms since 1970; 0: not known
     cdef object ledger              # of its failed tries, made by the slow path; None: none failed
     cdef int noted                  # Noted
     # The connection that failed last:

@@ -131,6 +131,7 @@ cdef class Course(Account):
         self.engine.decider.forget_ids()
         self.http10 = False
         self.head_only = False
+        self.response_started = False
         self.service = None
         self.explained = None
         believe_nothing(&self.origin)

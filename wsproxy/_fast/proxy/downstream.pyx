@@ -191,6 +191,11 @@ cdef class Downstream(Intake):
         """For a 503, as its ``[[edge]]`` tables say; 0: they say nothing."""
         return self.view.edges.retry_after(self.edges) if self.edges else 0
 
+    @property
+    def maintained_until(self) -> int:
+        """When the maintenance ends that the request has met, in ms since 1970; 0: nobody knows."""
+        return self.maintained_until_ms
+
     def edge(self, int table) -> Edge:
         """The table of this number, of the configuration that the request goes by."""
         return self.view.edges.edges[table]

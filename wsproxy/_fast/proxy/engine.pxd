@@ -8,6 +8,7 @@ from wsproxy._fast.net.stream cimport Hub
 from wsproxy._fast.proxy.slow cimport Listener, Slow
 from wsproxy._fast.state.client_counts cimport ClientCounts
 from wsproxy._fast.state.meters cimport Meters
+from wsproxy._fast.state.segment cimport SharedState, ws_header
 from wsproxy._fast.tell.access_line cimport AccessLog
 from wsproxy._fast.tell.trace cimport Tracer
 
@@ -25,6 +26,8 @@ cdef class Engine(Hub):
     cdef int witness_level
     cdef AccessLog access           # gets a line for each request; None: nobody does. Set once: see `log_access`
     cdef Tracer tracer              # has the context of each request, and records of some; None: traces are off. See `trace`
+    cdef SharedState state          # of all workers; None in tests that have none
+    cdef ws_header* header          # there; NULL: the same
     cdef Meters meters              # what metrics tell; None: nobody counts
     cdef uint64_t* row              # the worker's there; NULL: the same
     cdef ClientCounts client_counts  # limits.client_connections; None: no limit

@@ -5,6 +5,7 @@ from wsproxy._fast.net.stream import Hub
 from wsproxy._fast.proxy.slow import Listener, Slow
 from wsproxy._fast.state.client_counts import ClientCounts
 from wsproxy._fast.state.meters import Meters
+from wsproxy._fast.state.segment import SharedState
 from wsproxy._fast.tell.access_line import AccessLog
 from wsproxy._fast.tell.trace import Tracer
 
@@ -29,6 +30,7 @@ class Engine(Hub):
         most_lingering: int = 1024,
         client_counts: ClientCounts | None = None,
         most_of_client: int = 0,
+        state: SharedState | None = None,
         pipe: Pipe | None = None,
         meters: Meters | None = None,
     ) -> None: ...

@@ -29,6 +29,7 @@ from wsproxy._fast.proxy.pool cimport Pool
 from wsproxy._fast.proxy.slow cimport Slow
 from wsproxy._fast.state.client_counts cimport ClientCounts
 from wsproxy._fast.state.meters cimport IDLE, SERVER_BLOCK, WORKER_BLOCK, Meters
+from wsproxy._fast.state.segment cimport SharedState
 from wsproxy._fast.tell.access_line cimport AccessLog
 from wsproxy._fast.tell.mask cimport SessionNames
 from wsproxy._fast.tell.trace cimport Tracer
@@ -53,6 +54,7 @@ cdef class Engine(Hub):
         int64_t most_of_client=0,
         Pipe pipe=None,
         Meters meters=None,
+        SharedState state=None,
     ):
         if meters is not None and not 0 <= worker_id < meters.workers:
             raise ValueError(f"found worker {worker_id}; allowed is one of the {meters.workers} that are metered")
@@ -63,6 +65,8 @@ cdef class Engine(Hub):
         self.pipe = pipe
         self.client_counts = client_counts
         self.meters = meters
+        self.state = state
+        self.header = NULL if state is None else state.header
         self.row = NULL if meters is None else meters.row(worker_id)
         self.most_of_client = most_of_client
         self.most_lingering = most_lingering

@@ -11,12 +11,16 @@ reading of the other. How exchanges end is ``course``'s part.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp
+from wsproxy._fast.base.atomics cimport ws_load32
 from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.cluster cimport ALL_FULL
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, decide_server, decide_service, matched_path, port_of
-from wsproxy._fast.decide.edge cimport EDGE_MAINTENANCE, EDGE_PASSES, EDGE_REDIRECTS, EdgeAct, EdgeAsked, EdgeTable
+from wsproxy._fast.decide.edge cimport (
+    EDGE_DENIES, EDGE_MAINTENANCE, EDGE_NO_HOST, EDGE_PASSES, EDGE_REDIRECTS, EdgeAct, EdgeAsked, EdgeTable,
+)
 from wsproxy._fast.decide.edits cimport edit_request
+from wsproxy._fast.decide.maintain cimport is_maintained
 from wsproxy._fast.decide.match cimport MatchResult
 from wsproxy._fast.decide.session_cookie cimport TAKE_ALL, TAKE_NOTHING, TAKE_OURS
 from wsproxy._fast.decide.view cimport IS_ALIVE, NOT_HEALTH, HealthQuestion
@@ -179,7 +183,9 @@ cdef class Intake(Course):
                 self.explained, engine, self.view, head, self.origin.local_host, self.origin.local_host_len,
                 port_of(self.view, head, self.local_port, self.default_port), found,
             )
-        if self.view.edges is not None and self.is_for_edge(head, found):
+        if (self.view.edges is not None or engine.header != NULL and ws_load32(&engine.header.maintained)) and (
+            self.is_for_edge(head, found)
+        ):
             return False
         if self.service is None:
             self.begin_trace(head, found)
@@ -205,17 +211,28 @@ cdef class Intake(Course):
         cdef EdgeAct act
         cdef int table = -1
         cdef int cluster = found.cluster if found.route >= 0 else -1
+        cdef bint by_word = False
         cdef bytes target
-        if edges.by_cluster and cluster >= 0:
-            self.select_edges(head, cluster)
-        self.ask_of_edges(head, cluster, &asked)
-        act = edges.judge(self.edges, &asked, False, &table)
+        self.maintained_until_ms = 0
+        if self.engine.header != NULL and ws_load32(&self.engine.header.maintained):
+            by_word = is_maintained(
+                self.engine.header, None if self.service is None else self.service.cluster, ws_now_ms(),
+                &self.maintained_until_ms,
+            )
+        if edges is None:
+            act = EDGE_MAINTENANCE if by_word else EDGE_PASSES
+        else:
+            if edges.by_cluster and cluster >= 0:
+                self.select_edges(head, cluster)
+            self.ask_of_edges(head, cluster, &asked)
+            act = edges.judge(self.edges, &asked, by_word, &table)
         if act == EDGE_PASSES:
             return False
         target = edges.location(table, &asked) if act == EDGE_REDIRECTS else head.target[:head.target_len]
         if act != EDGE_MAINTENANCE:
             self.service = None  # the answer is no cluster's
         self.begin_trace(head, found)
+        self.ended_by(ENDED_PR if act == EDGE_DENIES or act == EDGE_NO_HOST else ENDED_LR)
         self.begin_answer()
         self.ask_edge(act, table, head.method[:head.method_len], target)
         return True

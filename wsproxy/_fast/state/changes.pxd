@@ -28,6 +28,8 @@ cpdef enum ChangeKind:
     LOG_LEVEL_SET = 21      # of http_plugin.log, so of no server
     PROXY_DRAIN_ON = 22     # the whole proxy
     PROXY_DRAIN_OFF = 23
+    MAINTENANCE_ON = 24     # of a cluster, or of the whole proxy
+    MAINTENANCE_OFF = 25
 
 cdef enum:
     # As the worker of an Evidence: whoever is none.

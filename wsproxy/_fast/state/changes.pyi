@@ -18,6 +18,8 @@ class ChangeKind(IntEnum):
     LOG_LEVEL_SET = 21
     PROXY_DRAIN_ON = 22
     PROXY_DRAIN_OFF = 23
+    MAINTENANCE_ON = 24
+    MAINTENANCE_OFF = 25
 
 class Change(NamedTuple):
     number: int

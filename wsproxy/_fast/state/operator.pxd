@@ -38,6 +38,14 @@ cdef extern from *:
         ws_said hold;
         ws_said numbers;
     } ws_operator;
+
+    /* That the page is shown instead of servers; written and read as the one above. */
+    typedef struct {
+        int32_t is_on;
+        int64_t until_ms;             /* CLOCK_MONOTONIC: it is over then; 0: when it is taken back */
+        int64_t until_wall_ms;        /* the same for people */
+        ws_said said;
+    } ws_maintenance;
     """
     ctypedef struct ws_said:
         int64_t at_ms
@@ -54,6 +62,11 @@ cdef extern from *:
         int32_t file_limit
         ws_said hold
         ws_said numbers
+    ctypedef struct ws_maintenance:
+        int32_t is_on
+        int64_t until_ms
+        int64_t until_wall_ms
+        ws_said said
 
 
 # What of `hold` is left at `now_ms`: it ends by itself, without anybody who ends it.

@@ -7,7 +7,7 @@ from wsproxy._fast.state.changes cimport ChangeRing
 from wsproxy._fast.state.client_counts cimport ClientCounts
 from wsproxy._fast.state.latency cimport ws_latency
 from wsproxy._fast.state.meters cimport Meters
-from wsproxy._fast.state.operator cimport ws_operator
+from wsproxy._fast.state.operator cimport ws_maintenance, ws_operator
 from wsproxy._fast.state.queue cimport SharedQueue
 from wsproxy._fast.state.seen cimport ws_seen
 from wsproxy._fast.state.takeover cimport ClusterSessions, TakeoverTable
@@ -74,6 +74,7 @@ cdef extern from *:
         int32_t is_open;              /* the lock was made */
         int32_t has_queue;            /* requests may wait: there is a queue with the slot's number */
         pthread_mutex_t lock;         /* robust, process-shared: a worker that dies inside leaves it usable */
+        ws_maintenance maintenance;   /* an operator's: nobody's requests go to its servers */
     } ws_cluster_slot;
 
     typedef struct {
@@ -85,6 +86,8 @@ cdef extern from *:
         int32_t log_reopens;          /* how often that file was to be opened anew */
         int32_t wants_prober;         /* the configuration that holds has probes */
         int32_t is_drained;           /* an operator's word on the whole proxy: it is not ready, and connections end */
+        int32_t maintained;           /* some word of maintenance may hold: only then it is looked for */
+        ws_maintenance maintenance;   /* of the whole proxy */
         int64_t generation;          /* number of the configuration that holds; the one of the start is 1 */
         uint64_t unrouted;            /* requests that wsproxy answered 404: no Route takes them */
         uint64_t unserved;            /* requests that wsproxy answered 5xx */
@@ -105,6 +108,8 @@ cdef extern from *:
         int32_t log_reopens
         int32_t wants_prober
         int32_t is_drained
+        int32_t maintained
+        ws_maintenance maintenance
         int64_t generation
         uint64_t unrouted
         uint64_t unserved
@@ -160,6 +165,7 @@ cdef extern from *:
         int32_t is_open
         int32_t has_queue
         pthread_mutex_t lock
+        ws_maintenance maintenance
 
 
 cdef class SharedState:

@@ -298,9 +298,11 @@ cdef class SharedState:
         for mine, its in ((self.server_index, other.server_index), (self.cluster_index, other.cluster_index)):
             if any(mine.get(key) != at for key, at in its.items()):
                 raise ValueError("found other servers or clusters; allowed are those of a twin")
+        other.header.maintenance = self.header.maintenance
         for index in other.server_index.values():
             memcpy(&other.servers[index], &self.servers[index], sizeof(ws_server_slot))
         for index in other.cluster_index.values():
+            other.clusters[index].maintenance = self.clusters[index].maintenance
             other.clusters[index].cursor = self.clusters[index].cursor
             other.clusters[index].backup_cursor = self.clusters[index].backup_cursor
             other.clusters[index].random = self.clusters[index].random
@@ -384,6 +386,7 @@ cdef class SharedState:
         slot.cursor = slot.backup_cursor = slot.writer = slot.told = slot.has_queue = 0
         slot.left_ms = slot.left_at = 0
         memset(slot.key, 0, KEY_BYTES)
+        memset(&slot.maintenance, 0, sizeof(ws_maintenance))
         memset(self.sessions_of(at).at, 0, sizeof(ws_sessions))
         if self.meters is not None:
             self.meters.empty(CLUSTER_BLOCK, at)

@@ -94,6 +94,7 @@ function showTiles() {
 function showWatch() {
   const found = [], slow = slowOf(state.servers), name = row => row.cluster + "/" + row.server;
   if (state.drained) found.push(["warn", "draining", "The whole proxy is drained: it is not ready, and connections end with their answers."]);
+  for (const word of state.maintenance || []) found.push(["warn", "maintenance", `${word.cluster || "The whole proxy"}: ${word.why || "no reason given"}, by ${word.by}, ${ago(word.since)}`]);
   if (state.workers.length < state.worker_count) found.push(["bad", "workers", `${state.workers.length} of ${state.worker_count} workers run.`]);
   if (refused) found.push(["bad", "reload", `The last configuration was ${refused.result}: ${refused.problems[0] || "see below"}`]);
   for (const row of state.servers) {
@@ -121,9 +122,11 @@ const KINDS = {
   probe_failed: ["down", "failed a probe", true], probe_ok: ["note", "answered a probe", true], drain_on: ["warn", "is drained"], drain_off: ["up", "is resumed"],
   down_on: ["down", "is taken down"], down_off: ["up", "is brought up"], numbers_set: ["note", "has other numbers"], mark_cleared: ["up", "has its mark taken back"],
   request_killed: ["note", "had a request ended"], log_level_set: ["note", "LogLevel set"], proxy_drain_on: ["warn", "The proxy is drained"], proxy_drain_off: ["up", "The proxy is resumed"],
+  maintenance_on: ["warn", "Maintenance"], maintenance_off: ["up", "Maintenance is over"],
 };
 function wordsOf(change) {
   const words = (KINDS[change.kind] || ["note", change.kind])[1];
+  if (change.kind.startsWith("maintenance_")) return `${words}: ${change.cluster || "the whole proxy"}`;
   return change.server ? `${change.cluster ? change.cluster + "/" : ""}${change.server} ${words}` : words;
 }
 function onChanges(more) {
