@@ -65,7 +65,10 @@ def readable(symbol: str) -> str:
         return symbol
     words, rest = [], match[1]
     while sized := re.match(r"\d+", rest):
-        length = int(sized[0])
-        words.append(rest[sized.end() :][:length])
-        rest = rest[sized.end() + length :].removeprefix("_")
+        after = rest[sized.end() :]
+        word, beyond = after[: int(sized[0])], after[int(sized[0]) :]
+        if beyond[:1] not in {"_", ""}:  # the number of a method that Python calls, before its name
+            return ".".join([*words, after])
+        words.append(word)
+        rest = beyond.removeprefix("_")
     return ".".join([*words, rest] if rest else words)
