@@ -23,11 +23,11 @@ GREW, NOT_COMPARED = 1, 3
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--keep", is_flag=True, help="what is counted now is the measure from now on")
-@click.option("--pieces", is_flag=True, help="without whole requests")
+@click.option("--only", multiple=True, metavar="NAME", help="repeatable; default: all of them")
 @click.option(
     "--kept", "path", type=click.Path(dir_okay=False, path_type=Path), default=FILE, help="the file"
 )
-def main(keep: bool, pieces: bool, path: Path) -> None:
+def main(keep: bool, only: tuple[str, ...], path: Path) -> None:
     """Count the instructions of the fast path and compare them with those in bench/results/instructions.json."""
     if shutil.which("valgrind") is None:
         _leave("valgrind is not installed (Debian: apt-get install valgrind)")
@@ -35,7 +35,12 @@ def main(keep: bool, pieces: bool, path: Path) -> None:
     kept = None if keep else read_kept(path)
     if kept is not None and (others := other_facts(kept, now)):
         _leave("; ".join(others))
-    counts = count.count_pieces() | ({} if pieces else count.count_requests())
+    counts: count.Counts = {}
+    if not only or set(only) - count.REQUESTS.keys():
+        counts |= count.count_pieces(only)
+    counts |= count.count_requests(only)
+    if unknown := set(only) - counts.keys():
+        raise click.BadParameter(f"found {sorted(unknown)}; bench/README.md has their names")
     if kept is None:
         before = read_kept(path).counts if path.exists() else {}
         path.write_bytes(

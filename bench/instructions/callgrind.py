@@ -63,7 +63,8 @@ def readable(symbol: str) -> str:
     match = _CYTHON.fullmatch(symbol)
     if match is None:
         return symbol
-    words, rest = [], match[1]
+    words: list[str] = []
+    rest = match[1]
     while sized := re.match(r"\d+", rest):
         after = rest[sized.end() :]
         word, beyond = after[: int(sized[0])], after[int(sized[0]) :]

@@ -22,7 +22,7 @@ from bench.lab import Lab, ask, lab, request
 from bench.macro.machine import PROJECT
 
 WARM = 100
-REQUESTS = 400
+COUNTED = 400
 COUNT_S = 300  # valgrind is fifty times as slow, on a machine that others use
 HEAD = request("GET", "/app/small")
 CLOSING_HEAD = request("GET", "/app/small", "Connection: close")
@@ -36,14 +36,14 @@ def callgrind(out: Path, *more: str) -> tuple[str, ...]:
     return ("valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={out}.%p", *more)
 
 
-def count_pieces() -> Counts:
-    """Instructions of one call of each piece, by function. Starts a process that ends by itself."""
+def count_pieces(only: tuple[str, ...]) -> Counts:
+    """Instructions of one call of each piece, or of those that are named, by function. Starts a process that ends by itself."""
     with tempfile.TemporaryDirectory(prefix="wsproxy-count-") as name:
         folder = Path(name)
         done = subprocess.run(
             [
                 *callgrind(folder / "dump", f"--dump-before={MARK}"),
-                *(sys.executable, "-m", "bench.instructions.subject", name),
+                *(sys.executable, "-m", "bench.instructions.subject", name, *only),
             ],
             cwd=PROJECT,
             env={**os.environ, "PYTHONHASHSEED": "0"},
@@ -73,12 +73,12 @@ def per_call(longer: Counter[str], shorter: Counter[str], calls: int) -> dict[st
     return {name: round(cost, 1) for name, cost in sorted(found.items()) if round(cost, 1)}
 
 
-def count_requests() -> Counts:
+def count_requests(only: tuple[str, ...]) -> Counts:
     """Instructions of a worker for one whole request, by function. Starts proxies, which it ends."""
     return {
-        "small request": _count(_keep_alive, secure=False),
-        "request on a new connection": _count(_anew, secure=False),
-        "TLS request": _count(_keep_alive, secure=True),
+        name: _count(traffic, secure=secure)
+        for name, (traffic, secure) in REQUESTS.items()
+        if not only or name in only
     }
 
 
@@ -87,12 +87,12 @@ def _keep_alive(place: Lab, until_warm: Callable[[], None]) -> None:
         for _ in range(WARM):
             ask(sock, HEAD)
         until_warm()
-        for _ in range(REQUESTS):
+        for _ in range(COUNTED):
             ask(sock, HEAD)
 
 
 def _anew(place: Lab, until_warm: Callable[[], None]) -> None:
-    for number in range(WARM + REQUESTS):
+    for number in range(WARM + COUNTED):
         if number == WARM:
             until_warm()
         with place.connect() as sock:
@@ -111,10 +111,18 @@ def _count(traffic: Callable[[Lab, Callable[[], None]], None], *, secure: bool) 
         found = read_dump(
             Path(f"{out}.{pid}.1"), lambda path: any(each in path for each in OBJECTS)
         )
-    return per_call(found, Counter(), REQUESTS)
+    return per_call(found, Counter(), COUNTED)
 
 
 def _tell(pid: str, what: str) -> None:
     subprocess.run(
         ["callgrind_control", what, pid], check=True, capture_output=True, timeout=COUNT_S
     )
+
+
+# the client's behaviour, and whether both sides have TLS
+REQUESTS = {
+    "small request": (_keep_alive, False),
+    "request on a new connection": (_anew, False),
+    "TLS request": (_keep_alive, True),
+}

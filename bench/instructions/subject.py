@@ -1,5 +1,5 @@
 """
-What is counted without a socket: ``python -m bench.instructions.subject FOLDER``, under callgrind (``count`` starts it).
+What is counted without a socket: ``python -m bench.instructions.subject FOLDER [PIECE ...]``, under callgrind (``count`` starts it).
 
 Each piece runs three times: to be warm, SHORT times and LONG times, with a mark after each. callgrind writes what it counted
 when a mark is called (``--dump-before``); the difference of the last two is what LONG - SHORT calls cost.
@@ -85,29 +85,32 @@ def replaying(folder: Path) -> Run:
     return run
 
 
-def pieces(folder: Path) -> dict[str, Run]:
-    """All of them by name."""
+def pieces(folder: Path) -> dict[str, Callable[[], Run]]:
+    """How each is made, by name."""
     head = heads.head(b"/shop/basket/view.jsp")
     access = AccessLog(parse_format(DEFAULT), lambda _lines, _count: None, heads.NAMES)
     return {
-        "head scan": repeated(lambda: read_request(head)),
-        "match, 1 route": matching(match.one_route),
-        "match, 10,000 routes": matching(match.own_groups),
-        "affinity": deciding("session among cookies"),
-        "decide": deciding("no cookie"),
-        "rewrite": repeated(lambda: rewrite_request(head, capacity=heads.ROOM)),
-        "access log line": repeated(lambda: access.line_of(head)),
-        "replayed request": replaying(folder),
+        "head scan": lambda: repeated(lambda: read_request(head)),
+        "match, 1 route": lambda: matching(match.one_route),
+        "match, 10,000 routes": lambda: matching(match.own_groups),
+        "affinity": lambda: deciding("session among cookies"),
+        "decide": lambda: deciding("no cookie"),
+        "rewrite": lambda: repeated(lambda: rewrite_request(head, capacity=heads.ROOM)),
+        "access log line": lambda: repeated(lambda: access.line_of(head)),
+        "replayed request": lambda: replaying(folder),
     }
 
 
 def main() -> None:
-    """Runs all, and prints their names in the order of their dumps."""
-    made = pieces(Path(sys.argv[1]))
-    gc.collect()
+    """Runs all, or those that were named, and prints their names in the order of their dumps."""
+    wanted = sys.argv[2:]
     gc.disable()
-    for name, run in made.items():
+    for name, make in pieces(Path(sys.argv[1])).items():
+        if wanted and name not in wanted:
+            continue
         print(name)
+        run = make()
+        gc.collect()
         run(SHORT)
         run(LONG)
         mark()
