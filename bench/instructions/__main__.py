@@ -31,6 +31,8 @@ def main(keep: bool, only: tuple[str, ...], path: Path) -> None:
     """Count the instructions of the fast path and compare them with those in bench/results/instructions.json."""
     if shutil.which("valgrind") is None:
         _leave("valgrind is not installed (Debian: apt-get install valgrind)")
+    if not keep and not path.exists():
+        _leave(f"{path} is not there; --keep makes it")
     now = facts()
     kept = None if keep else read_kept(path)
     if kept is not None and (others := other_facts(kept, now)):
