@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := $(wildcard wsproxy/_fast/*/*.pyx wsproxy/_fast/*/*.pxd)
 
-.PHONY: help run test build wheel deb build-debug test-asan fuzz soak lint bench bench-smoke ci clean
+.PHONY: help run test build wheel deb build-debug test-asan fuzz soak lint bench bench-smoke bench-gate ci clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -59,7 +59,10 @@ bench: build     ## side by side with nginx, HAProxy and httpd; results in bench
 bench-smoke: build
 	$(BIN)/python -m bench.macro --smoke
 
-ci: lint test test-asan ## what .ci/run calls
+bench-gate: build ## instructions of the fast path against those kept: a function that grew fails; KEEP=1 keeps what is counted
+	$(BIN)/python -m bench.instructions $(if $(KEEP),--keep) || [ $$? = 3 ]
+
+ci: lint test test-asan bench-gate ## what .ci/run calls
 
 clean:           ## remove everything that was built
 	rm -rf $(VENV) build dist *.egg-info

@@ -20,12 +20,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from Cython.Build import cythonize
-from Cython.Compiler import Options
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
-import declared_names  # pip runs this file from elsewhere
+HERE = Path(__file__).resolve().parent  # pip runs this file from elsewhere
 
 ASAN = os.environ.get("WSPROXY_ASAN") == "1"
 FUZZ = os.environ.get("WSPROXY_FUZZ") == "1"
@@ -39,13 +37,6 @@ if "CC" not in os.environ and shutil.which("ccache"):
     os.environ.setdefault("CCACHE_BASEDIR", os.getcwd())
     os.environ.setdefault("CCACHE_NOHASHDIR", "1")
 
-Options.warning_errors = True
-declared_names.install()
-# Those who compile must have it, too: the default of Python 3.14 would start them afresh.
-multiprocessing.set_start_method("fork", force=True)
-# Cython's trees are full of circles that live until a module is done: looking for garbage took a third of its time.
-gc.disable()
-
 # Debug information of the whole takes a quarter of the compiler's time, and nobody reads it. -O3 takes another quarter, and a
 # request costs the same without (bench/macro, `--against`).
 compile_args = ["-O1", "-g", "-fno-omit-frame-pointer"] if ASAN or FUZZ or DEBUG else ["-g0"]
@@ -55,7 +46,6 @@ HOT = {
     "decide.affinity",
     "decide.decide",
     "decide.match",
-    "http.fields",
     "http.head",
     "net.poller",
     "net.stream",
@@ -63,6 +53,8 @@ HOT = {
     "proxy.upstream",
     "tell.access_line",
 }
+# Its loops over bytes become vectors at -O3 only: a search for control characters takes a fifth, 400 instructions a request.
+VECTORS = "http.fields"
 # What no request passes through, or one line of the loop: -Og takes half.
 COLD = {
     "base.exact",
@@ -103,6 +95,8 @@ def level_of(module: str) -> list[str]:
     """Of a module of ``_fast``, where it is not built to be looked at."""
     if ASAN or FUZZ or DEBUG:
         return []
+    if module == VECTORS:
+        return ["-O3"]
     return ["-O2" if module in HOT else "-Og" if module in COLD else "-O1"]
 
 
@@ -132,27 +126,81 @@ extensions = [
     for source in sorted(fast.rglob("*.pyx"))
 ]
 
-setup(
-    ext_modules=[]
-    if PYTHON_ONLY
-    else cythonize(
-        extensions,
+DIRECTIVES = {
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": DEBUG,
+    "nonecheck": False,
+    "overflowcheck": False,
+    "freethreading_compatible": False,
+    "auto_pickle": False,  # nobody sends them anywhere: a tenth of the C code
+    "emit_code_comments": False,  # less to write and to read
+    "binding": False,  # plain C functions: nobody asks them for a signature
+}
+
+
+class BuildExtensions(build_ext):
+    """
+    Cython runs where something is built: pip starts this file twice more, to ask what is needed and what the package is called.
+
+    A module is compiled again where its own flags changed, too: each has them in a file that it depends on.
+    """
+
+    def run(self) -> None:
+        """All modules."""
+        variant = "-asan" if ASAN else "-fuzz" if FUZZ else "-debug" if DEBUG else ""
+        made_of = to_c(self.extensions, f"build/cython{variant}")
+        for extension, made in zip(self.extensions, made_of, strict=True):
+            extension.sources = made.sources
+            extension.depends = [*made.depends, self.flags_of(extension)]
+        super().run()
+
+    def flags_of(self, extension: Extension) -> str:
+        """The file with the flags of one module, touched only where they are others."""
+        path = Path(self.build_temp, "flags", extension.name)
+        flags = " ".join([*extension.extra_compile_args, *extension.extra_link_args])
+        if not says(path, flags):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(flags)
+        return path.as_posix()
+
+
+def says(path: Path, words: str) -> bool:
+    """Whether the file is there and has these words."""
+    return path.exists() and path.read_text() == words
+
+
+def to_c(modules: list[Extension], build_dir: str) -> list[Extension]:
+    """The same with the C code of Cython for their sources."""
+    sys.path.insert(0, str(HERE / "scripts"))
+    import declared_names  # noqa: PLC0415
+    from Cython.Build import cythonize  # noqa: PLC0415
+    from Cython.Compiler import Options  # noqa: PLC0415
+
+    Options.warning_errors = True
+    declared_names.install()
+    # Those who compile must have it, too: the default of Python 3.14 would start them afresh.
+    multiprocessing.set_start_method("fork", force=True)
+    # Cython's trees are full of circles that live until a module is done: looking for garbage took a third of its time.
+    gc.disable()
+    directives = Path(build_dir, "directives")
+    made: list[Extension] = cythonize(
+        modules,
         language_level=3,
-        build_dir="build/cython-asan" if ASAN else "build/cython-fuzz" if FUZZ else "build/cython",
+        build_dir=build_dir,
         nthreads=os.cpu_count() or 1,
-        compiler_directives={
-            "boundscheck": DEBUG,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": DEBUG,
-            "nonecheck": False,
-            "overflowcheck": False,
-            "freethreading_compatible": False,
-            "auto_pickle": False,  # nobody sends them anywhere: a tenth of the C code
-            "emit_code_comments": False,  # less to write and to read
-            "binding": False,  # plain C functions: nobody asks them for a signature
-        },
-    ),
+        compiler_directives=DIRECTIVES,
+        force=not says(directives, repr(DIRECTIVES)),  # Cython looks at the sources only
+    )
+    directives.write_text(repr(DIRECTIVES))
+    gc.enable()
+    return made
+
+
+setup(
+    ext_modules=[] if PYTHON_ONLY else extensions,
+    cmdclass={"build_ext": BuildExtensions},
     # here rather than on a command line, so that pip has it, too
     options={"build_ext": {"parallel": os.cpu_count() or 1}},
 )

@@ -29,6 +29,7 @@ from bench.macro.traffic import HOST_NAME
 
 BLOCK = bytes(262144)  # as much as the worker reads at once
 START_S = 30.0
+SLOW_START_S = 300.0  # under valgrind, on a machine that others use
 STOP_S = 20.0
 POLL_S = 0.05
 WAIT_S = 60.0  # for the next byte; nothing here takes so long
@@ -251,8 +252,8 @@ def raise_descriptors(wanted: int) -> None:
 
 
 @contextlib.contextmanager
-def lab(*, secure: bool = False, settings: str = "") -> Iterator[Lab]:
-    """A running proxy with one worker; ``secure``: TLS to clients and to the app server."""
+def lab(*, secure: bool = False, settings: str = "", under: tuple[str, ...] = ()) -> Iterator[Lab]:
+    """A running proxy with one worker; ``secure``: TLS to clients and to the app server; ``under``: a program that runs it."""
     with (
         tempfile.TemporaryDirectory(prefix="wsproxy-lab-") as name,
         contextlib.ExitStack() as stack,
@@ -285,7 +286,7 @@ def lab(*, secure: bool = False, settings: str = "") -> Iterator[Lab]:
             *(() if secure else ("--listen", "127.0.0.1:0")),
             *("--workers", "1"),
         ]
-        port, worker = stack.enter_context(_running(arguments, folder / "log"))
+        port, worker = stack.enter_context(_running(under, arguments, folder / "log"))
         yield Lab(port, worker, app, context)
 
 
@@ -296,16 +297,16 @@ def _worker_of(supervisor: int) -> int:
 
 
 @contextlib.contextmanager
-def _running(arguments: list[str], log: Path) -> Iterator[tuple[int, int]]:
+def _running(under: tuple[str, ...], arguments: list[str], log: Path) -> Iterator[tuple[int, int]]:
     """``wsproxy run ARGUMENTS``: port, and the worker's pid. Its log is a file: reading a pipe would take time from clients."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "wsproxy", "run", *arguments],
+            [*under, sys.executable, "-P", "-m", "wsproxy", "run", *arguments],
             stderr=output,
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + (SLOW_START_S if under else START_S)
         while not (ready := re.search(r"wsproxy: ready on https?://\S+:(\d+)", log.read_text())):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"cannot begin: wsproxy did not start:\n{log.read_text()}")

@@ -90,6 +90,8 @@ cdef class TrustedProxies:
         cdef unsigned char address[16]
         cdef const char* scope = <const char*>memchr(text, c"%", length)  # fe80::1%eth0
         cdef const char* end = text + length
+        if self.count == 0:  # as most do; asked for each connection
+            return False
         if scope != NULL:
             end = scope
         return parse_address(text, end, address) and self.have(address)
@@ -107,8 +109,8 @@ cdef bint parse_address(const char* start, const char* end, unsigned char* addre
         return False
     memcpy(text, start, end - start)
     text[end - start] = 0
-    if inet_pton(AF_INET6, text, address) == 1:
-        return True
+    if memchr(text, c":", end - start) != NULL:
+        return inet_pton(AF_INET6, text, address) == 1
     memcpy(address, MAPPED, 12)
     return inet_pton(AF_INET, text, address + 12) == 1
 

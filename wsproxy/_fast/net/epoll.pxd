@@ -23,6 +23,18 @@ cdef extern from *:
         return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     }
 
+    /* What inet_ntop writes of an IPv4 address, which prints it by a format: 900 instructions, twice a connection. */
+    static inline void ws_ipv4_text(const unsigned char *address, char *text) {
+        for (int i = 0; i < 4; i++) {
+            int number = address[i];
+            if (i) *text++ = '.';
+            if (number >= 100) *text++ = '0' + number / 100;
+            if (number >= 10) *text++ = '0' + number / 10 % 10;
+            *text++ = '0' + number % 10;
+        }
+        *text = 0;
+    }
+
     /* The address of one end as text (INET6_ADDRSTRLEN bytes) and its port; -1: it has none, or is no IP address. */
     static inline int ws_name(int fd, int of_peer, char *text) {
         struct sockaddr_storage name;
@@ -30,7 +42,7 @@ cdef extern from *:
         if ((of_peer ? getpeername : getsockname)(fd, (struct sockaddr *)&name, &size) != 0) return -1;
         if (name.ss_family == AF_INET) {
             struct sockaddr_in *in = (struct sockaddr_in *)&name;
-            if (inet_ntop(AF_INET, &in->sin_addr, text, INET6_ADDRSTRLEN) == NULL) return -1;
+            ws_ipv4_text((const unsigned char *)&in->sin_addr, text);
             return ntohs(in->sin_port);
         }
         if (name.ss_family == AF_INET6) {

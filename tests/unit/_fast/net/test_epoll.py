@@ -28,7 +28,7 @@ class Named(Http1Protocol):
         super().connection_made(transport)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.10.255", "127.100.205.64", "::1"])
 async def test_accepted_socket_has_both_names_and_neither_blocks_nor_is_inherited(
     host: str,
 ) -> None:
