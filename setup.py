@@ -78,6 +78,7 @@ COLD = {
     "logs.heard",
     "logs.request",
     "logs.simulate",
+    "net.datagrams",
     "net.libssl",
     "proxy.downstream",
     "proxy.engine",

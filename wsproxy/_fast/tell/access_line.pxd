@@ -30,6 +30,7 @@ cpdef enum Item:
     COOKIE                  # the same
     REQUEST_ID
     PID
+    STAMP                   # the same time as RFC 5424 wants it, in UTC
     STATUS
     BODY_BYTES
     ALL_BYTES
