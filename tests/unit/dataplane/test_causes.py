@@ -128,7 +128,7 @@ class Ending:
 
 
 def times(**more: float) -> Settings:
-    return Settings(timeouts=TimeoutSettings(**more))  # type: ignore[arg-type]
+    return Settings(timeouts=TimeoutSettings(**more))
 
 
 QUEUE = Settings(queue=QueueSettings(size=9, wait_s=600))
