@@ -521,11 +521,13 @@ async def test_only_some_lines_are_written(only: str, wanted: set[str], tmp_path
     async with logging_proxy(tmp_path, cluster, settings=settings) as proxy:
         proxy.expected.append(".")
         async with good.serving(play):
-            # the first of the servers refuses, once
+            # the session's server refuses, once
             for path in ("/a/again", "/a/200", "/a/404", "/nowhere", "/a/500", "/a/slow", "/a/502"):
-                await ask(proxy.port, get(path, "Connection: close"))
+                await ask(proxy.port, get(path, "Connection: close", COOKIE.replace(":c1", ":c0")))
             async with await Client.connect(proxy.port) as client:
                 await client.send(get("/a/cut"))
+                await client.head()
+                await client.exactly(1)
                 assert await client.is_cut()
     assert set(lines_of(tmp_path / "access.log")) == wanted
 

@@ -37,6 +37,7 @@ _SPECIAL = re.compile(r'(["\\\]])')
 _WENT_AWAY = frozenset(
     (errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOTCONN, errno.ENOENT, errno.EPIPE)
 )
+_FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
 _LOCK_STEP_S = 0.0005
 
 
@@ -70,6 +71,7 @@ class SyslogLog(LogFile):
         super().__init__(name, "syslog")
         self._target = target
         self._sock: socket.socket | None = None
+        self._waits = True  # not again where it was in vain, until something is taken
 
     def _append(self, lines: bytes) -> tuple[bytes, OSError | None]:
         at = 0
@@ -77,7 +79,8 @@ class SyslogLog(LogFile):
             sock = self._sock or self._open()
             self._sock = sock
             before = at
-            at, number = send_lines(sock.fileno(), lines, at)
+            at, number = send_lines(sock.fileno(), lines, at, self._waits)
+            self._waits = number not in _FULL
             if number == 0:
                 return b"", None
             if number in _WENT_AWAY:
@@ -86,7 +89,7 @@ class SyslogLog(LogFile):
                 break
         else:
             number = errno.ECONNREFUSED
-        if number in (errno.EAGAIN, errno.EWOULDBLOCK):
+        if number in _FULL:
             return lines[at:], TimeoutError(number, f"takes nothing for {SEND_S:g} s")
         return lines[at:], OSError(number, os.strerror(number))
 

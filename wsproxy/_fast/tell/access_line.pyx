@@ -152,8 +152,8 @@ cdef class AccessLog:
     ):
         cdef Part* part
         cdef int late = 0
-        if len(items) > MOST_ITEMS:
-            raise ValueError(f"found {len(items)} parts in an access log's format; allowed are {MOST_ITEMS}")
+        if len(items) > MOST_PARTS:
+            raise ValueError(f"found {len(items)} parts in an access log's format; allowed are {MOST_PARTS}")
         self.kept = []
         self.masks = masks
         self.json = json
