@@ -15,7 +15,9 @@ from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.cluster cimport ALL_FULL
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, decide_server, decide_service, matched_path, port_of
-from wsproxy._fast.decide.edge cimport EDGE_MAINTENANCE, EDGE_PASSES, EDGE_REDIRECTS, EdgeAct, EdgeAsked, EdgeTable
+from wsproxy._fast.decide.edge cimport (
+    EDGE_DENIES, EDGE_MAINTENANCE, EDGE_NO_HOST, EDGE_PASSES, EDGE_REDIRECTS, EdgeAct, EdgeAsked, EdgeTable,
+)
 from wsproxy._fast.decide.edits cimport edit_request
 from wsproxy._fast.decide.match cimport MatchResult
 from wsproxy._fast.decide.session_cookie cimport TAKE_ALL, TAKE_NOTHING, TAKE_OURS
@@ -216,6 +218,7 @@ cdef class Intake(Course):
         if act != EDGE_MAINTENANCE:
             self.service = None  # the answer is no cluster's
         self.begin_trace(head, found)
+        self.ended_by(ENDED_PR if act == EDGE_DENIES or act == EDGE_NO_HOST else ENDED_LR)
         self.begin_answer()
         self.ask_edge(act, table, head.method[:head.method_len], target)
         return True
