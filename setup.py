@@ -70,6 +70,7 @@ COLD = {
     "logs.heard",
     "logs.request",
     "logs.simulate",
+    "net.datagrams",
     "net.libssl",
     "proxy.downstream",
     "proxy.engine",

@@ -20,9 +20,10 @@ from tests.support.certificates import Authority
 from tests.support.client import Client, ask, get, request
 from tests.support.command import run_command
 from tests.support.logfiles import lines_of, lines_with
-from tests.support.origin import answering, keep_answering
+from tests.support.origin import OriginConnection, answering, keep_answering
 from tests.support.process import COMMAND_S, WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
+from tests.support.syslog import daemon, parse
 from tests.support.tls_pipe import TlsClient, client_context
 from wsproxy.config.access_format import DEFAULT, JSON_FIELDS
 
@@ -484,3 +485,140 @@ async def test_json_lines(tmp_path: Path) -> None:
         "--config", tmp_path / "plugin-cfg.xml", "--json",
     )  # fmt: skip
     assert json.loads(done.stdout.splitlines()[-1])["statuses"] == {"200": 1}, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("only", "wanted"),
+    [
+        ('"failed"', {"/a/502", "/a/cut", "/a/500"}),
+        ('"slow"', {"/a/slow"}),
+        ('"retried"', {"/a/again"}),
+        ('"failed", "retried"', {"/a/502", "/a/cut", "/a/500", "/a/again"}),
+    ],
+)
+async def test_only_some_lines_are_written(only: str, wanted: set[str], tmp_path: Path) -> None:
+    """Failed: 5xx of anybody, or broken off; a 404 of the server is none, nor is one of ours."""
+    cluster = lane("a", 2)
+    cluster.members[0].origin.refuse()
+    good = cluster.members[1].origin
+    settings = settings_of("%U", f"access_only = [{only}]", "access_slow_s = 0.5")
+
+    async def play(connection: OriginConnection) -> None:
+        while head := await connection.head():
+            path = head.split()[1].rpartition(b"/")[2]
+            if path == b"slow":
+                await asyncio.sleep(0.6)
+            if path == b"502":
+                await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n")
+                return
+            if path == b"cut":
+                await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1")
+                connection.close()
+                return
+            status = path if path.isdigit() else b"200"
+            await connection.send(b"HTTP/1.1 " + status + b" X\r\nContent-Length: 0\r\n\r\n")
+
+    async with logging_proxy(tmp_path, cluster, settings=settings) as proxy:
+        proxy.expected.append(".")
+        async with good.serving(play):
+            # the session's server refuses, once
+            for path in ("/a/again", "/a/200", "/a/404", "/nowhere", "/a/500", "/a/slow", "/a/502"):
+                await ask(proxy.port, get(path, "Connection: close", COOKIE.replace(":c1", ":c0")))
+            async with await Client.connect(proxy.port) as client:
+                await client.send(get("/a/cut"))
+                await client.head()
+                await client.exactly(1)
+                assert await client.is_cut()
+    assert set(lines_of(tmp_path / "access.log")) == wanted
+
+
+async def test_times_rule_and_tries(tmp_path: Path) -> None:
+    """Of a first try, a warm connection, a retry elsewhere, a session; where it has not come to that there is a dash."""
+    names = "cluster server_name rule route tries cause receive_us queue_us connect_us send_us first_byte_us answer_us"
+    settings = settings_of("|".join(f"%{{{name}}}x" for name in names.split()))
+    cluster = lane("a", 2)
+    async with logging_proxy(tmp_path, cluster, settings=settings) as proxy:
+        async with (
+            cluster.members[0].origin.serving(keep_answering),
+            cluster.members[1].origin.serving(keep_answering),
+            await Client.connect(proxy.port) as client,
+        ):
+            for _ in range(4):
+                await client.ask(get("/a/x"))
+            await client.ask(get("/a/x", COOKIE))
+            await client.ask(get("/nowhere"))
+        cluster.members[1].origin.refuse()
+        await client_of_refused(proxy, cluster)
+    rows = [dict(zip(names.split(), line.split("|"), strict=True)) for line in lines_of(tmp_path / "access.log")]  # fmt: skip
+    first, session, lost, moved = rows[0], rows[4], rows[5], rows[6]
+    assert {(row["cluster"], row["rule"], row["tries"], row["cause"]) for row in rows[:4]} == {
+        ("a", "weight", "1", "--")
+    }
+    assert {row["server_name"] for row in rows[:4]} == {"s0", "s1"}
+    assert len({row["route"] for row in rows[:5]}) == 1
+    assert first["queue_us"] == "-"
+    assert int(first["connect_us"]) > 0
+    assert rows[3]["connect_us"] == "0"
+    assert int(first["first_byte_us"]) > 0
+    assert int(first["answer_us"]) >= 0
+    assert (first["receive_us"], first["send_us"]) == ("0", "0")
+    assert (session["rule"], session["server_name"]) == ("affinity", "s1")
+    assert list(lost.values()) == ["-", "-", "-", "-", "0", "LR", "0", "-", "-", "-", "-", "-"]
+    assert (moved["rule"], moved["server_name"], moved["tries"]) == ("failover/weight", "s0", "2")
+
+
+async def client_of_refused(proxy: Proxy, cluster: Lane) -> None:
+    """A request whose session's server refuses: the other one answers."""
+    proxy.expected.append(".")
+    cluster.members[0].origin.reopen()
+    async with cluster.members[0].origin.serving(keep_answering):
+        assert (await ask(proxy.port, get("/a/x", COOKIE, "Connection: close"))).status == 200
+
+
+async def test_syslog_gets_a_message_for_each_request(tmp_path: Path) -> None:
+    """Over the local socket; a daemon that is not there costs lines, which are counted, and no request."""
+    path = tmp_path / "log"
+    settings = settings_of("%U", 'access_facility = "local3"\n').replace(
+        '"access.log"', f'"syslog:unix:{path}"'
+    )
+    async with logging_proxy(tmp_path, settings=settings) as proxy:
+        assert (await ask(proxy.port, get("/a/lost"))).status == 200
+        await proxy.line("syslog:unix:.*/log: No such file or directory; lines are dropped")
+        await proxy.line("syslog:unix:.*: 1 lines are missing")
+        with daemon(path) as sock:
+            sock.setblocking(False)
+            await ask(proxy.port, get("/a/x"))
+            loop = asyncio.get_running_loop()
+            message = parse(await asyncio.wait_for(loop.sock_recv(sock, 9999), WAIT_S))
+        assert (message.facility, message.text) == (19, "/a/x")
+        assert message.pid == str(proxy.workers()[0])
+        await proxy.line("syslog:unix:.*: is written again")
+
+
+async def test_standard_output_gets_whole_lines_of_all_workers(tmp_path: Path) -> None:
+    """Into a pipe, as a container's runtime reads it."""
+    cluster = lane("a")
+    (tmp_path / "plugin-cfg.xml").write_text(f"<Config>{cluster.xml()}{VHOSTS}</Config>")
+    (tmp_path / "wsproxy.toml").write_text(settings_of("%U").replace("access.log", "stdout"))
+    async with cluster.origin.serving(keep_answering):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "wsproxy", "run", str(tmp_path / "plugin-cfg.xml")),
+            *("--settings", str(tmp_path / "wsproxy.toml"), "--listen", "127.0.0.1:0", "--workers", "2"),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        port = 0
+        while not port:
+            line = (await asyncio.wait_for(process.stderr.readline(), WAIT_S)).decode()
+            assert line, "it ended"
+            found = re.search(r"ready on http://\S+:(\d+)", line)
+            port = int(found[1]) if found else 0
+        for number in range(20):
+            await ask(port, get(f"/a/{number}"))
+        lines = {await asyncio.wait_for(process.stdout.readline(), WAIT_S) for _ in range(20)}
+        process.terminate()
+        rest, _ = await asyncio.wait_for(process.communicate(), WAIT_S)
+    cluster.origin.close()
+    assert (lines, rest) == ({b"/a/%d\n" % number for number in range(20)}, b"")
+    assert process.returncode == 0

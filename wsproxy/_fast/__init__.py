@@ -25,7 +25,7 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             ``exposition``: metrics as Prometheus reads them; ``trace``: which requests are sampled, and records of these
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
             arrived of a TLS connection, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
-            the kernel; ``ticker`` wakes the worker up for its sweeps
+            the kernel; ``ticker`` wakes the worker up for its sweeps; ``datagrams``: lines for syslog
 ``proxy``   ``engine`` has what all connections share, ``pool`` warm connections to a server, ``slow`` the questions that
             Python answers. One request is an ``exchange``, as ``upstream``, the server's side, sees it: ``account`` is
             what is told of it, ``course`` what becomes of it, ``intake`` takes it in, ``downstream`` is what the slow path may do with it, ``explained``

@@ -37,7 +37,24 @@ JSON_FIELDS: tuple[tuple[str, Item, bytes], ...] = (
     ("jsessionid", Item.COOKIE, b"JSESSIONID"),
     ("referer", Item.FIELD, b"Referer"),
     ("user_agent", Item.FIELD, b"User-Agent"),
+    ("cluster", Item.CLUSTER, b""),
+    ("server_name", Item.SERVER_NAME, b""),
+    ("rule", Item.RULE, b""),
+    ("route", Item.ROUTE, b""),
+    ("tries", Item.TRIES, b""),
+    ("cause", Item.CAUSE, b""),
+    ("receive_us", Item.RECEIVE_TIME, b""),
+    ("queue_us", Item.QUEUE_TIME, b""),
+    ("connect_us", Item.CONNECT_TIME, b""),
+    ("send_us", Item.SEND_TIME, b""),
+    ("first_byte_us", Item.FIRST_BYTE_TIME, b""),
+    ("answer_us", Item.ANSWER_TIME, b""),
 )
+# What only wsproxy knows: ``%{NAME}x``, by the names that JSON has.
+_OWN = (
+    "cluster", "server_name", "rule", "route", "tries", "cause",
+    "receive_us", "queue_us", "connect_us", "send_us", "first_byte_us", "answer_us",
+)  # fmt: skip
 
 _PLAIN: dict[str, tuple[Item, bytes]] = {
     "h": (Item.ADDRESS, b""),
@@ -74,6 +91,12 @@ _NAMED: dict[tuple[str, str], tuple[Item, bytes]] = {
     ("us", "T"): (Item.MICROSECONDS, b""),
     ("ms", "T"): (Item.MILLISECONDS, b""),
     ("s", "T"): (Item.SECONDS, b""),
+    # The plug-in's environment notes, in milliseconds (PH47518).
+    ("TPCN", "e"): (Item.CONNECT_TIME, b"ms"),
+    ("TPSB", "e"): (Item.SEND_TIME, b"ms"),
+    ("TPWR", "e"): (Item.FIRST_BYTE_TIME, b"ms"),
+    ("TPRB", "e"): (Item.ANSWER_TIME, b"ms"),
+    **{(name, "x"): (item, text) for name, item, text in JSON_FIELDS if name in _OWN},
 }
 _OF_REQUEST = {"i": Item.FIELD, "C": Item.COOKIE}
 ALLOWED = (

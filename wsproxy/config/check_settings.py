@@ -18,11 +18,11 @@ import msgspec
 
 from wsproxy._fast.http.upgrade import is_protocol
 from wsproxy.config.access_format import parse_format
+from wsproxy.config.access_target import ACCESS_OFF, SYSLOG, parse_target
 from wsproxy.config.address import MAX_PORT, is_loopback, parse_address
 from wsproxy.config.codes import code_flaw
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import (
-    ACCESS_OFF,
     PLUGIN_OFF,
     FallbackSettings,
     ListenerSettings,
@@ -204,9 +204,11 @@ def _check_protocols(settings: Settings, say: Say) -> None:
 
 
 def _check_access_log(log: LogSettings, say: Say) -> None:
-    if not log.access or log.access.startswith("|"):
-        allowed = f'allowed is a file, or "{ACCESS_OFF}": wsproxy pipes to no program'
-        _refuse(("log", "access"), f'found "{log.access}"; {allowed}', say)
+    if log.access != ACCESS_OFF:
+        try:
+            parse_target(log.access)
+        except ValueError as error:
+            _refuse(("log", "access"), str(error), say)
     try:
         parse_format(log.access_format)
     except ValueError as error:
@@ -277,9 +279,15 @@ def _check_effects(settings: Settings, say: Say) -> None:
     """Warns of settings that others make idle. A default is none: samples hold them all."""
     log, queue, upstream = settings.log, settings.queue, settings.upstream
     if log.access == ACCESS_OFF:
-        for name in ("access_format", "access_sessions"):
+        for name in ("access_format", "access_only", "access_sessions"):
             idle = f'with log.access = "{ACCESS_OFF}"'
             _warn_idle(("log", name), log, idle, 'with access = "FILE"', say)
+    if "slow" not in log.access_only:
+        idle = f"with access_only = {list(log.access_only)}".replace("'", '"')
+        _warn_idle(("log", "access_slow_s"), log, idle, 'with access_only = ["slow"]', say)
+    if not log.access.startswith(SYSLOG):
+        idle = f'with log.access = "{printable(log.access)}"'
+        _warn_idle(("log", "access_facility"), log, idle, 'with access = "syslog"', say)
     if log.plugin == PLUGIN_OFF:
         idle = f'with log.plugin = "{PLUGIN_OFF}"'
         _warn_idle(("log", "plugin_dates"), log, idle, "with http_plugin.log", say)

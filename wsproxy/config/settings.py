@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from wsproxy.config.access_format import DEFAULT
+from wsproxy.config.access_target import ACCESS_OFF, Facility
 from wsproxy.config.settings_edge import EdgeSettings, Page
 from wsproxy.config.settings_probe import ProbeSettings
 from wsproxy.config.settings_process import LONGEST_S, ProcessSettings, UpgradeSettings
@@ -45,8 +46,7 @@ BelievedFields = Literal["x-forwarded", "forwarded", "none"]
 SOCKET_AUTO, SOCKET_OFF = SOCKET_WORDS = ("auto", "off")
 # Of log.plugin; anything else is a file.
 PLUGIN_AUTO, PLUGIN_OFF = PLUGIN_WORDS = ("auto", "off")
-# Of log.access; anything else is a file.
-ACCESS_OFF = "off"
+AccessOnly = Literal["failed", "slow", "retried"]
 PluginDates = Literal["new", "old"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 SentProxyProtocol = Literal["none", "v1", "v2"]
@@ -511,7 +511,7 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     access: Annotated[
         str,
         Meta(
-            description='access log: "off" none, else the file; relative to the folder of wsproxy.toml'
+            description='access log: "off" none, "stdout", "syslog", "syslog:unix:/PATH", "syslog:udp:HOST:PORT", else the file; relative to the folder of wsproxy.toml'
         ),
     ] = ACCESS_OFF
     access_format: Annotated[
@@ -520,6 +520,19 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='what a line of the access log says: "common", "combined", "json", or text with directives of Apache\'s LogFormat'
         ),
     ] = DEFAULT
+    access_only: Annotated[
+        tuple[AccessOnly, ...],
+        Meta(
+            description='lines that are written: [] all, else those of which one is true: "failed", "slow", "retried"'
+        ),
+    ] = ()
+    access_slow_s: Annotated[
+        float,
+        Meta(ge=0, le=86400, description="a request that takes so long is slow, for access_only"),
+    ] = 1
+    access_facility: Annotated[
+        Facility, Meta(description="facility of the access log's messages, where syslog gets them")
+    ] = "local0"
     access_sessions: Annotated[
         bool,
         Meta(

@@ -20,11 +20,12 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
+from wsproxy.config.access_target import is_file
 from wsproxy.config.address import parse_address
 from wsproxy.config.check_edge import check_edges, with_absolute_pages
 from wsproxy.config.check_settings import KeyPath, check_together, text_doubt
 from wsproxy.config.problems import ProblemList, printable, split_sentence
-from wsproxy.config.settings import ACCESS_OFF, NOT_IN_FILE, PLUGIN_WORDS, SOCKET_WORDS, Settings
+from wsproxy.config.settings import NOT_IN_FILE, PLUGIN_WORDS, SOCKET_WORDS, Settings
 from wsproxy.config.settings_tls import absolute, with_absolute_files
 from wsproxy.errors import Counts, Problem, Severity
 
@@ -327,7 +328,7 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
         )
         settings = msgspec.structs.replace(settings, log=log)
     access = settings.log.access
-    if access and access != ACCESS_OFF and not access.startswith("|"):
+    if is_file(access):
         log = msgspec.structs.replace(settings.log, access=absolute(access, path.parent))
         settings = msgspec.structs.replace(settings, log=log)
     if settings.admin.socket and settings.admin.socket not in SOCKET_WORDS:

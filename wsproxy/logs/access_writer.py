@@ -1,8 +1,8 @@
 """
-A worker's access log: its lines, from ``_fast.tell.access_line``, on their way to the file.
+A worker's access log: its lines, from ``_fast.tell.access_line``, on their way to a file, standard output or syslog.
 
 Planned by ``process.access_log``; driven by ``dataplane.worker``. Rotation, reopening and a disk that stands still are ``file``'s
-part: the same for both logs. Must not know what a line says.
+part: the same for both logs; what is no file is ``outlets``'. Must not know what a line says.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from wsproxy._fast.state.meters import WorkerWord
 from wsproxy._fast.state.segment import SharedState
 from wsproxy._fast.tell.access_line import AccessLog
 from wsproxy._fast.tell.mask import SessionNames
+from wsproxy.config.access_target import Target
 from wsproxy.dataplane.access_keeper import AccessKeeper
 from wsproxy.logs.file import LogFile
+from wsproxy.logs.outlets import StdoutLog, SyslogLog
 
 log = logging.getLogger("wsproxy.access")
 
@@ -25,11 +27,23 @@ log = logging.getLogger("wsproxy.access")
 class AccessPlan:
     """Where the access log is written, and what."""
 
-    path: str
+    name: str  # as messages name it
+    target: Target
     items: list[tuple[int, bytes]]
     names: SessionNames
     masks: bool
     json: bool
+    only: int  # Only
+    slow_us: int
+    lock: int = -1  # standard output: a descriptor whose lock a worker holds while it writes
+
+
+def _open(plan: AccessPlan) -> LogFile:
+    if plan.target.kind == "stdout":
+        return StdoutLog(plan.lock)
+    if plan.target.kind == "syslog":
+        return SyslogLog(plan.target, plan.name)
+    return LogFile(plan.target.path, "access-log")
 
 
 class AccessWriter(AccessKeeper):
@@ -38,13 +52,14 @@ class AccessWriter(AccessKeeper):
     def __init__(self, plan: AccessPlan, state: SharedState) -> None:
         """``state`` says when all workers are to open their files anew."""
         self._engine: Engine | None = None
-        self._path = plan.path
-        self._file = LogFile(plan.path, "access-log")
+        self._name = plan.name
+        self._file = _open(plan)
         self._state = state
         self._reopens = state.log_reopens
         self._lines = AccessLog(
-            plan.items, self._file.hand_over, plan.names, masks=plan.masks, json=plan.json
-        )
+            plan.items, self._file.hand_over, plan.names,
+            masks=plan.masks, json=plan.json, only=plan.only, slow_us=plan.slow_us,
+        )  # fmt: skip
 
     def attach_to(self, engine: Engine) -> None:
         """See ``AccessKeeper``."""
@@ -61,7 +76,7 @@ class AccessWriter(AccessKeeper):
             if self._engine is not None:
                 self._engine.count(WorkerWord.ACCESS_LOST, missing)
             log.warning(
-                "%s: %d lines are missing: they could not be written in time", self._path, missing
+                "%s: %d lines are missing: they could not be written in time", self._name, missing
             )
 
     def close(self) -> None:

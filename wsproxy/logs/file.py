@@ -241,8 +241,16 @@ class LogFile:
                     data.count(b"\n") if isinstance(data, bytes) else data.count("\n"), _NO_MEMORY
                 )
             self._done += len(data)
+        self._end()
+
+    def _end(self) -> None:
+        """No more lines come."""
         if self._file is not None:
             self._file.close()
+
+    def _append(self, lines: bytes) -> tuple[bytes, OSError | None]:
+        """What of these whole lines was not written, and why; also raises that. # I/O."""
+        return self._find_file().append(lines)
 
     def _next(self) -> str | bytes | None:
         while True:
@@ -253,11 +261,11 @@ class LogFile:
 
     def _write(self, data: bytes) -> None:
         try:
-            rest, error = self._find_file().append(data)
+            rest, error = self._append(data)
         except OSError as refused:
             rest, error = data, refused
         if error is not None:
-            self._lose(rest.count(b"\n"), error.strerror)
+            self._lose(rest.count(b"\n"), error.strerror or str(error))
         elif self._is_failing:
             self._is_failing = False
             log.warning("%s: is written again", self._path)

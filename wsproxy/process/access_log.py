@@ -7,25 +7,38 @@ Driven by ``process.start`` and ``process.check_start``. What is written is ``lo
 from __future__ import annotations
 
 import os
+import socket
 
+from wsproxy._fast.tell.access_line import Only
 from wsproxy.config.access_format import JSON, parse_format
+from wsproxy.config.access_target import ACCESS_OFF, parse_target
 from wsproxy.config.model import Config
 from wsproxy.config.problems import printable
-from wsproxy.config.settings import ACCESS_OFF, Settings
+from wsproxy.config.settings import Settings
 from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.errors import Problem, StartError
 from wsproxy.logs.access_writer import AccessPlan
 from wsproxy.logs.file import open_log, why_unwritable
+from wsproxy.logs.outlets import syslog_header
 from wsproxy.routing.sessions import session_names
+
+_ONLY = {"failed": Only.ONLY_FAILED, "slow": Only.ONLY_SLOW, "retried": Only.ONLY_RETRIED}
 
 
 def doubt_access_log(loaded: LoadedSettings) -> Problem | None:
     """Why the access log cannot be written; None: it can, or is not wanted. # I/O."""
-    path = loaded.settings.log.access
-    reason = "" if path == ACCESS_OFF else why_unwritable(path)
+    text = loaded.settings.log.access
+    if text == ACCESS_OFF:
+        return None
+    target = parse_target(text)
+    if target.kind == "syslog" and target.path and not os.path.exists(target.path):
+        # No error: a daemon may be started after us, or anew.
+        found = f'log.access: found "{printable(text)}": nobody listens at {printable(target.path)} now; lines are dropped until somebody does'
+        return loaded.problem("warning", "log-unwritable", ("log", "access"), found)
+    reason = why_unwritable(target.path) if target.kind == "file" else ""
     if not reason:
         return None
-    return loaded.problem("error", "log-unwritable", ("log", "access"), _found(path, reason))
+    return loaded.problem("error", "log-unwritable", ("log", "access"), _found(text, reason))
 
 
 def _found(path: str, reason: str | None) -> str:
@@ -40,17 +53,29 @@ def open_access_log(config: Config, settings: Settings) -> AccessPlan | None:
     Raises:
         StartError: the file cannot be written.
     """
-    path = settings.log.access
-    if path == ACCESS_OFF:
+    log = settings.log
+    if log.access == ACCESS_OFF:
         return None
-    try:
-        os.close(open_log(path))
-    except OSError as error:
-        raise StartError(_found(path, error.strerror)) from error
+    target = parse_target(log.access)
+    items = parse_format(log.access_format)
+    lock = -1
+    if target.kind == "file":
+        try:
+            os.close(open_log(target.path))
+        except OSError as error:
+            raise StartError(_found(target.path, error.strerror)) from error
+    elif target.kind == "stdout":
+        lock = os.memfd_create("wsproxy-stdout-lock")
+    else:
+        items = syslog_header(log.access_facility, socket.gethostname()) + items
     return AccessPlan(
-        path,
-        parse_format(settings.log.access_format),
+        log.access,
+        target,
+        items,
         session_names(config),
-        not settings.log.access_sessions,
-        settings.log.access_format == JSON,
+        not log.access_sessions,
+        log.access_format == JSON,
+        sum(_ONLY[each] for each in set(log.access_only)),
+        int(log.access_slow_s * 1_000_000),
+        lock,
     )

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from wsproxy._fast.state.segment import SharedState
 from wsproxy._fast.tell.witness import LogLevel
+from wsproxy.config.access_target import ACCESS_OFF, is_file
 from wsproxy.config.model import Config, Log
 from wsproxy.config.problems import printable, shown
-from wsproxy.config.settings import ACCESS_OFF, PLUGIN_AUTO, PLUGIN_OFF, Settings
+from wsproxy.config.settings import PLUGIN_AUTO, PLUGIN_OFF, Settings
 from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.config.values import is_windows_path
 from wsproxy.errors import Problem, StartError
@@ -97,7 +98,7 @@ def on_log_signal(
 ) -> None:
     """SIGUSR1: the files are opened anew; SIGUSR2: LogLevel Trace, and the second time the configured one again."""
     paths = [] if plan is None else [plan.path]
-    if access_path != ACCESS_OFF:
+    if is_file(access_path):
         paths.append(access_path)
     if number == signal.SIGUSR1 and paths:
         state.reopen_logs()

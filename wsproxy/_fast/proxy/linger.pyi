@@ -8,4 +8,6 @@ from wsproxy._fast.proxy.engine import Engine
 class Lingering(Stream):
     exchange: Downstream
     lingered: int
+    @property
+    def held(self) -> int: ...
     def __new__(cls, engine: Engine) -> Lingering: ...

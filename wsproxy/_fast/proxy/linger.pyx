@@ -59,6 +59,11 @@ cdef class Lingering(Stream):
 
     # --- lines of the access log whose last bytes the client has still to take ----------------------------------------
 
+    @property
+    def held(self) -> int:
+        """Bytes of its answers that the socket has not taken; for tests."""
+        return self.count_held()
+
     cdef bint keep_line(self, Entry* entry) noexcept:
         if self.secure or self.write_broken or self.count_held() == 0:
             return False

@@ -10,6 +10,7 @@ from wsproxy._fast.tell.mask cimport FieldRule, SessionNames, Telling
 
 cpdef enum:
     MOST_ITEMS = 96         # of a format: a line of JSON has 30 fields, each with its name before it
+    MOST_PARTS = 104        # with a header of syslog before them
     MOST_LATE = 32          # of these: what only the end of a request knows
     MOST_SERVER = 272       # host:port; DNS allows 253 characters
 
@@ -30,6 +31,7 @@ cpdef enum Item:
     COOKIE                  # the same
     REQUEST_ID
     PID
+    STAMP                   # the same time as RFC 5424 wants it, in UTC
     STATUS
     BODY_BYTES
     ALL_BYTES
@@ -98,7 +100,7 @@ cdef struct Entry:
 
 
 cdef class AccessLog:
-    cdef Part parts[64]
+    cdef Part parts[104]        # MOST_PARTS
     cdef int count
     cdef list kept              # owns the texts of `parts`
     cdef SessionNames names     # of the last request's configuration

@@ -152,8 +152,8 @@ cdef class AccessLog:
     ):
         cdef Part* part
         cdef int late = 0
-        if len(items) > MOST_ITEMS:
-            raise ValueError(f"found {len(items)} parts in an access log's format; allowed are {MOST_ITEMS}")
+        if len(items) > MOST_PARTS:
+            raise ValueError(f"found {len(items)} parts in an access log's format; allowed are {MOST_PARTS}")
         self.kept = []
         self.masks = masks
         self.json = json
@@ -169,7 +169,7 @@ cdef class AccessLog:
             if kind == FIELD:
                 text = (<bytes>text).lower()
                 part.rule = rule_of(<const char*>(<bytes>text), len(text))
-            part.quoted = json and kind != TEXT and kind < STATUS and kind != PORT and kind != PID
+            part.quoted = json and kind != TEXT and kind < STATUS and kind != PORT and kind != PID and kind != STAMP
             part.dash = kind == BODY_BYTES and text == b"-"
             part.in_ms = kind >= RECEIVE_TIME and text == b"ms"
             self.kept.append(text)
@@ -280,6 +280,7 @@ cdef class AccessLog:
         cdef Buffer* out
         cdef Part* part
         cdef const char* line_end
+        cdef char utc[64]
         cdef Py_ssize_t before
         cdef int i
         cdef int late = 0
@@ -311,6 +312,8 @@ cdef class AccessLog:
                         put_request_line(out, data, length, self.names, &self.telling)
                 elif part.kind == TIME:
                     self.put_time(out)
+                elif part.kind == STAMP:
+                    buffer_append(out, utc, ws_put_utc(utc, sizeof(utc)))
                 elif part.kind == REQUEST_ID:
                     put_hex(out, <uint32_t>self.pid)
                     buffer_append(out, "-", 1)

@@ -1,0 +1,3 @@
+MOST_MESSAGE: int
+
+def send_lines(fd: int, lines: bytes, start: int, waits: bool = True) -> tuple[int, int]: ...
