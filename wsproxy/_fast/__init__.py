@@ -10,7 +10,8 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             ``atomics`` and ``lock`` for shared memory; ``orphan`` ends a process whose parent is gone
 ``http``    ``head``, ``fields``, ``paths`` and ``chunked`` read strictly; ``origin``: who the client is, also by the word
             of a TrustedProxy; ``scratch`` has field lines that go on otherwise than they came, ``forwarded`` some of
-            these; ``rewrite``, ``trailers``, ``upgrade`` and ``dates`` write; ``trace_context`` reads traceparent, and writes the next one
+            these; ``rewrite``, ``trailers``, ``upgrade`` and ``dates`` write; ``trace_context`` reads traceparent, and writes the next one;
+            ``codings``: which one a client wants
 ``state``   what all workers share: ``segment`` (weights, down marks, counts), ``changes``, ``client_counts``,
             ``takeover`` (where sessions went), ``queue``, ``probed``: what active probes say, and ``tried``: where one
             request was already; ``operator``: what people said of a server, ``seen``: how many sessions it has,

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 
 from wsproxy.dataplane.explained import Decisions
-from wsproxy.dataplane.files import FileFallback
+from wsproxy.config.settings_content import FilesSettings
+from wsproxy.dataplane.files import FileSite
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.resolve import Last, Resolver
 from wsproxy.routing.unmatched import Unmatched
@@ -49,10 +49,12 @@ class ServedPlan:
                 self.edge_files(table)
 
     @cached_property
-    def files(self) -> FileFallback | None:
+    def files(self) -> FileSite | None:
         """What answers where no Route matches; None: a 404 does, or a server."""
         fallback = self.settings.fallback
-        return FileFallback(Path(fallback.directory)) if fallback.mode == "directory" else None
+        if fallback.mode != "directory":
+            return None
+        return FileSite(FilesSettings(root=fallback.directory))
 
     def edge_files(self, table: int) -> FileFallback:
         """What answers for the ``files`` of this ``[[edge]]``."""
