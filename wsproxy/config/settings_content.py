@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 PrecompressedCoding = Literal["zst", "br", "gz"]
 LiveCoding = Literal["zstd", "gzip"]
@@ -72,7 +72,7 @@ class CompressSettings(Struct, frozen=True, forbid_unknown_fields=True):
     with_: Annotated[
         tuple[LiveCoding, ...],
         Meta(description="content codings, best first; zstd needs Python 3.14 or backports.zstd"),
-    ] = ("gzip",)
+    ] = field(default=("gzip",), name="with")
     types: Annotated[
         tuple[str, ...],
         Meta(description='media types that are compressed; "text/*" is every text'),

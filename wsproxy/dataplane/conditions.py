@@ -90,7 +90,9 @@ def _has_tag(value: bytes, tag: bytes, *, is_weak_enough: bool) -> bool:
     if not is_weak_enough and tag.startswith(b"W/"):
         return False
     for found in _TAG.finditer(value):
-        if found[0] == tag or (is_weak_enough and found[0].removeprefix(b"W/") == tag.removeprefix(b"W/")):
+        if found[0] == tag or (
+            is_weak_enough and found[0].removeprefix(b"W/") == tag.removeprefix(b"W/")
+        ):
             return True
     return False
 

@@ -52,7 +52,9 @@ class FileSender:
             log.info("%s: 405: files are only read; %s", facts.peer, why)
             answers.send(downstream, 405, "Allow: GET, HEAD\r\n")
             return
-        work = partial(site.answer, target, fields, is_head=facts.head_only, now_s=time.time_ns() / 1e9)
+        work = partial(
+            site.answer, target, fields, is_head=facts.head_only, now_s=time.time_ns() / 1e9
+        )
         found = await asyncio.get_running_loop().run_in_executor(self._threads, work)
         try:
             if found.page:

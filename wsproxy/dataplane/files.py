@@ -141,7 +141,9 @@ class FileSite:
             left = tuple(each for each in left if each != coding)
         return file, ""
 
-    def _lines(self, name: bytes, version: Version, verdict: Verdict, coding: str, now_s: float) -> str:
+    def _lines(
+        self, name: bytes, version: Version, verdict: Verdict, coding: str, now_s: float
+    ) -> str:
         settings = self._settings
         if verdict.status == 416:
             return f"Content-Range: bytes */{version.size}\r\n"
@@ -156,7 +158,9 @@ class FileSite:
             last = verdict.first + verdict.length - 1
             lines += f"Content-Range: bytes {verdict.first}-{last}/{version.size}\r\n"
         changed = formatdate(min(version.changed_s, now_s), usegmt=True)  # RFC 9110 8.8.2.1
-        lines += f"Last-Modified: {changed}\r\nETag: {version.tag.decode()}\r\nAccept-Ranges: bytes\r\n"
+        lines += (
+            f"Last-Modified: {changed}\r\nETag: {version.tag.decode()}\r\nAccept-Ranges: bytes\r\n"
+        )
         if settings.cache_control:
             lines += f"Cache-Control: {settings.cache_control}\r\n"
         return f"{lines}Vary: Accept-Encoding\r\n" if self._codings else lines

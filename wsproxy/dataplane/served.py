@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
-from wsproxy.dataplane.explained import Decisions
 from wsproxy.config.settings_content import FilesSettings
+from wsproxy.dataplane.explained import Decisions
 from wsproxy.dataplane.files import FileSite
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.resolve import Last, Resolver
