@@ -1,8 +1,8 @@
 """
 Which content coding a client wants: Accept-Encoding with its weights (RFC 9110 12.5.3).
 
-Asked for answers that wsproxy compresses, and by ``dataplane.files`` for files that are compressed already. Must not know where
-the field comes from.
+Asked for answers that wsproxy compresses, and by ``dataplane.files`` for files that are compressed already. Must not know
+where the field comes from.
 """
 
 from wsproxy._fast.base.exact cimport ExactCopy

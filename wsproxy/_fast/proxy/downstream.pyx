@@ -32,6 +32,7 @@ from wsproxy._fast.proxy.explained cimport add_explained
 from wsproxy._fast.proxy.intake cimport Intake
 from wsproxy._fast.proxy.pool cimport Pool, pool_of
 from wsproxy._fast.proxy.sink cimport NO_BODY
+from wsproxy._fast.proxy.squeeze cimport begin_squeezing
 from wsproxy._fast.proxy.upstream cimport Upstream
 from wsproxy._fast.state.changes cimport Evidence
 from wsproxy._fast.state.meters cimport (
@@ -504,7 +505,7 @@ cdef class Downstream(Intake):
             self.sink.pause_request()
         return self.ask_send_kept()
 
-    cdef int edit_answer(self, ResponseHead* head) noexcept:
+    cdef int edit_answer(self, ResponseHead* head, const char* body, Py_ssize_t length) noexcept:
         """The server writes its clone id into the session's cookie, or we do (DESIGN 6)."""
         cdef Scratch scratch = Scratch(self.engine.edits, 0, OUT_SIZE)
         cdef Found news
@@ -520,6 +521,8 @@ cdef class Downstream(Intake):
                 self.tell_found(self.choice.server, &news)
             if edited < 0:
                 return -1
+        if self.compression is not None and begin_squeezing(self, &scratch, head, body, length) < 0:
+            return -1
         if self.edges and self.view.edges.edit_answer(self.edges, &scratch, head) < 0:
             return -1
         if self.explained is not None:

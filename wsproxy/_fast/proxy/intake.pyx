@@ -106,6 +106,7 @@ cdef class Intake(Course):
             self.explained = begin_explained(engine, self.view, head, self)
         self.timeout_retries = 0
         self.pardoned = False
+        self.compression = None
         self.expect = 0
         self.response_started = False
         self.http10 = head.minor == 0
