@@ -5,9 +5,10 @@ Driven by ``upstream``, which hands over what is in an answer's body as it comes
 then the client gets all of it, so that nothing that a page or an event stream says is held back. What is never said to be
 whole is never ended: a server that breaks off leaves the client without a last chunk.
 
-zlib's and zstd's own objects do the work: each is asked once or twice for each piece that was read, and compressing that takes
-some hundred times as long as asking. They are bounded: a window of 32 KiB and 256 KiB in all (gzip), 128 KiB and 1 MiB (zstd,
-whose own choice for level 9 is 10 MiB; browsers read windows of up to 8 MiB, RFC 9659).
+zlib's and zstd's own objects do the work: each is asked once or twice for each piece that was read, and compressing that
+takes some hundred times as long as asking. They are bounded: a window of 32 KiB and
+256 KiB in all (gzip), 128 KiB and 1 MiB (zstd, whose own choice for level 9 is 10 MiB; browsers read windows of up to 8 MiB,
+RFC 9659).
 """
 
 import zlib
