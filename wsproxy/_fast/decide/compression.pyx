@@ -114,8 +114,8 @@ cdef int write_coding(Scratch* scratch, ResponseHead* head, Coding coding) noexc
 
 cdef class Compression:
     """
-    One ``compress``: ``codings`` "zstd" and "gzip", best first; ``types``, bytes in lower case, ``text/*`` for all of text; ``level``
-    from 1 to 9.
+    One ``compress``: ``codings`` "zstd" and "gzip", best first; ``types``, bytes in lower case, ``text/*`` for all of text;
+    ``level`` from 1 to 9.
     """
 
     def __cinit__(self, *, tuple codings, tuple types, int64_t min_bytes, int level):
@@ -208,7 +208,7 @@ cdef class Compression:
         return self.choose(&head)
 
     def edit(self, bytes answer not None, Coding coding) -> tuple:
-        """For tests: what ``suits`` says of this whole head of an answer, and the head where it is compressed by ``coding``."""
+        """For tests: what ``suits`` says of the head of an answer, and that head where it is compressed by ``coding``."""
         cdef ResponseHead head
         cdef Limits limits = no_limits()
         cdef ExactCopy copy = ExactCopy(answer)
@@ -221,8 +221,9 @@ cdef class Compression:
             raise ValueError(f"found {answer!r}; allowed is a head")
         suits = self.suits(&head)
         if suits == IS_COMPRESSIBLE:
-            if add_vary(&scratch, &head) < 0 or (coding != IDENTITY and write_coding(&scratch, &head, coding) < 0):
-                raise MemoryError
+            add_vary(&scratch, &head)
+            if coding != IDENTITY:
+                write_coding(&scratch, &head, coding)
         elif suits == KNOWN_TO_CLIENT and coding != IDENTITY:
             weaken_tag(&scratch, &head)
         size = write_response(out.at, out.length, &head, False, False, False, False, False, NULL)
