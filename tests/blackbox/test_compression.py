@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import sys
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from backports.zstd import ZstdDecompressor
 
 from tests.support.certificates import Authority
 from tests.support.client import Answer, Client, IncompleteError, chunks, get, request
@@ -21,6 +21,11 @@ from tests.support.origin import OriginConnection
 from tests.support.origin import field as field_of
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 from tests.support.tls_pipe import TlsClient, client_context
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdDecompressor
+else:
+    from backports.zstd import ZstdDecompressor
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,7 +8,6 @@ know an exchange.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 from wsproxy.config.settings_content import FilesSettings
@@ -34,7 +33,7 @@ class ServedPlan:
         # Host names are asked for anew with a new configuration: that may be why there is one.
         self.resolver = Resolver(plan.settings.upstream.resolve_s, _last)
         self._plan = plan
-        self._edge_files: dict[int, FileFallback] = {}
+        self._edge_files: dict[int, FileSite] = {}
 
     def check(self) -> None:
         """
@@ -56,20 +55,13 @@ class ServedPlan:
             return None
         return FileSite(FilesSettings(root=fallback.directory))
 
-    def edge_files(self, table: int) -> FileFallback:
+    def edge_files(self, table: int) -> FileSite:
         """What answers for the ``files`` of this ``[[edge]]``."""
         if table not in self._edge_files:
             files = self.settings.edge[table].files
             assert files is not None
-            self._edge_files[table] = FileFallback(Path(files.root))
+            self._edge_files[table] = FileSite(files)
         return self._edge_files[table]
-
-    @property
-    def all_files(self) -> Iterator[FileFallback]:
-        """All that may write an answer now."""
-        if self.files is not None:
-            yield self.files
-        yield from self._edge_files.values()
 
     @cached_property
     def decisions(self) -> Decisions:

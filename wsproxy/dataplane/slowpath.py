@@ -313,9 +313,8 @@ class SlowPath(Slow):
             page = downstream.edge(table).maintenance if table >= 0 else None
             answers.send(downstream, 503, own=page)
         elif act == EdgeAct.EDGE_FILES:
-            files = _plan_of(downstream).edge_files(table)
-            answered = files.answer(downstream, method, target, f"[[edge]] {table + 1}")
-            self._start(downstream, answered, "file")
+            site = _plan_of(downstream).edge_files(table)
+            self._send_file(site, downstream, method, target, f"[[edge]] {table + 1}")
         elif act == EdgeAct.EDGE_DENIES:
             self._tell(downstream, logging.INFO, "403: denied by [[edge]] %d", table + 1)
             self._answer(downstream, 403)

@@ -15,7 +15,7 @@ from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.cluster cimport ALL_FULL
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, decide_server, decide_service, matched_path, port_of
-from wsproxy._fast.decide.edge cimport EDGE_MAINTENANCE, EDGE_PASSES, EDGE_REDIRECTS, EdgeAct, EdgeAsked, EdgeTable
+from wsproxy._fast.decide.edge cimport EDGE_MAINTENANCE, EDGE_PASSES, EDGE_REDIRECTS, Edge, EdgeAct, EdgeAsked, EdgeTable
 from wsproxy._fast.decide.edits cimport edit_request
 from wsproxy._fast.decide.match cimport MatchResult
 from wsproxy._fast.decide.session_cookie cimport TAKE_ALL, TAKE_NOTHING, TAKE_OURS
@@ -212,6 +212,10 @@ cdef class Intake(Course):
         self.ask_of_edges(head, cluster, &asked)
         act = edges.judge(self.edges, &asked, False, &table)
         if act == EDGE_PASSES:
+            if self.edges & edges.compress:
+                self.compression = (<Edge>edges.at[edges.first(self.edges, edges.compress)]).compression
+                if self.compression is not None:
+                    self.coding = self.compression.choose(head)
             return False
         target = edges.location(table, &asked) if act == EDGE_REDIRECTS else head.target[:head.target_len]
         if act != EDGE_MAINTENANCE:
