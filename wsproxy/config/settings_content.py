@@ -52,7 +52,7 @@ class FilesSettings(Struct, frozen=True, forbid_unknown_fields=True):
     precompressed: Annotated[
         tuple[PrecompressedCoding, ...],
         Meta(
-            description="endings of compressed files that are sent instead, where one lies beside the file and the client takes it, best first"
+            description='endings of compressed files, "zst", "br", "gz", best first: one that lies beside the file is sent to clients that take it'
         ),
     ] = ()
     cache_control: Annotated[
@@ -71,7 +71,9 @@ class CompressSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     with_: Annotated[
         tuple[LiveCoding, ...],
-        Meta(description="content codings, best first; zstd needs Python 3.14 or backports.zstd"),
+        Meta(
+            description='content codings, "zstd" and "gzip", best first; zstd needs Python 3.14 or backports.zstd'
+        ),
     ] = field(default=("gzip",), name="with")
     types: Annotated[
         tuple[str, ...],

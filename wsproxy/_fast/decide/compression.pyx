@@ -1,7 +1,7 @@
 """
 Which answers of servers are compressed, and what becomes of their fields: ``compress`` of an ``[[edge]]``.
 
-Made by ``dataplane.edges``; asked by ``intake`` what the client takes, and by ``downstream`` when an answer begins. Compresses
+Made by ``dataplane.edges``; asked by ``intake`` what the client takes, and by ``squeeze`` when an answer begins. Compresses
 nothing: that is ``proxy.squeeze``'s part. Must not know what is in a body.
 
 Left as it is: what is no 200, has a coding already, may not be changed (RFC 9110 7.7, no-transform), or says a digest of its

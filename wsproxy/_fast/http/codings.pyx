@@ -1,7 +1,7 @@
 """
 Which content coding a client wants: Accept-Encoding with its weights (RFC 9110 12.5.3).
 
-Asked for answers that wsproxy compresses, and by ``dataplane.files`` for files that are compressed already. Must not know
+Asked for answers that wsproxy compresses, and by ``dataplane.files`` for files compressed already. Must not know
 where the field comes from.
 """
 

@@ -7,7 +7,7 @@ from wsproxy._fast.http.scratch cimport Scratch
 from wsproxy._fast.proxy.exchange cimport Exchange
 from wsproxy._fast.proxy.sink cimport Sink
 
-cdef enum:
+cpdef enum:
     # Read of an answer at a time: some tenths of a millisecond of compressing, and then everybody else has a turn.
     SQUEEZED_READ = 32768
     # Answers that a worker compresses at the same time; others go as they are. Each holds 256 KiB (gzip) or 1 MiB (zstd)
