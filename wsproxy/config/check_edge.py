@@ -15,11 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from wsproxy._fast.proxy.squeeze import has_zstd
 from wsproxy.config.address import MAX_PORT, parse_address
+from wsproxy.config.check_content import compress_flaws, file_flaws
 from wsproxy.config.check_settings import KeyPath, Say
 from wsproxy.config.problems import nearest, printable
-from wsproxy.config.settings_content import CompressSettings, FilesSettings
+from wsproxy.config.settings_content import CompressSettings
 from wsproxy.config.settings_edge import (
     MOST_EDGES,
     MOST_HEADER_FIELDS,
@@ -43,9 +43,6 @@ _HOST = re.compile(r"(?=.{1,255}$)(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_
 _IPV6_HOST = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\]")
 # RFC 3986 3.3 and 3.4, as it goes into Location.
 _TARGET = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@/%-]*(\?[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*)?")
-# RFC 9110 8.3.1; in lower case, as they are compared.
-_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/([a-z0-9!#$&^_.+-]{1,127}|\*)")
-_VALUE = re.compile(r"[!-~]([ -~]{0,1022}[!-~])?")
 _PATH = re.compile(r"[ -~]+")
 
 # RFC 9110 7.6.1 and 9112: these say where a message ends, or belong to one connection. RFC 6455 11.3 for the last ones.
@@ -152,9 +149,11 @@ def _flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
                 f'found "{printable(status)}"; allowed are what wsproxy answers itself: {known}',
             )
     if edge.files is not None:
-        yield from _file_flaws(edge.files, edge.paths)
+        for key, text in file_flaws(edge.files, edge.paths):
+            yield f"files.{key}", text
     if isinstance(edge.compress, CompressSettings):
-        yield from _compress_flaws(edge.compress)
+        for key, text in compress_flaws(edge.compress):
+            yield f"compress.{key}", text
 
 
 def _selection_flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
@@ -268,50 +267,3 @@ def _network_flaws(name: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]
                 else 'allowed is an address, a network like 10.0.0.0/8, or "all"'
             )
             yield name, f'found "{printable(text)}" ({printable(str(error))}); {allowed}'
-
-
-def _file_flaws(files: FilesSettings, paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    if not Path(files.root).is_dir():
-        yield "files.root", f'found "{printable(files.root)}", which is no folder; allowed is one'
-    strip = files.strip
-    if strip and (not _TARGET.fullmatch(strip) or "%" in strip or "?" in strip or "/." in strip):
-        allowed = "allowed is the beginning of a path, decoded, without . and .. in it"
-        yield "files.strip", f'found "{printable(strip)}"; {allowed}'
-    elif other := [path for path in paths if not f"{path}/".startswith(strip.rstrip("/") + "/")]:
-        yield (
-            "files.strip",
-            f'found "{printable(strip)}" with a path "{printable(other[0])}", where no file can be found; allowed is what all paths begin with',
-        )
-    for name in files.index:
-        if not name or "/" in name or name.startswith("."):
-            yield (
-                "files.index",
-                f'found "{printable(name)}"; allowed is the name of a file in each folder, without a dot in front',
-            )
-    for key, value in (("cache_control", files.cache_control), ("charset", files.charset)):
-        if value and not (_VALUE if key == "cache_control" else _TOKEN).fullmatch(value):
-            yield f"files.{key}", f'found "{printable(value)}"; allowed is what a field may say'
-    if len(set(files.precompressed)) < len(files.precompressed):
-        yield "files.precompressed", "found an ending twice; allowed is each once, best first"
-
-
-def _compress_flaws(compress: CompressSettings) -> Iterator[tuple[str, str]]:
-    codings = compress.with_
-    if not codings or len(set(codings)) < len(codings):
-        yield (
-            "compress.with",
-            "found none, or one twice; allowed are gzip, zstd, or both, best first",
-        )
-    if "zstd" in codings and not has_zstd():
-        yield (
-            "compress.with",
-            "found zstd, for which this Python has no library; allowed is gzip, or zstd with Python 3.14 or the package backports.zstd (pip install 'wsproxy[zstd]')",
-        )
-    if not compress.types:
-        yield "compress.types", "found none: nothing would be compressed; allowed are media types"
-    for kind in compress.types:
-        if not _MEDIA_TYPE.fullmatch(kind):
-            allowed = (
-                'allowed is a media type in lower case, without parameters: "text/html", "text/*"'
-            )
-            yield "compress.types", f'found "{printable(kind)}"; {allowed}'

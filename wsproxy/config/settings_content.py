@@ -29,6 +29,26 @@ COMPRESSED_TYPES = (
 )
 
 
+# Of files, whoever leads to them: an [[edge]], or [fallback].
+Index = Annotated[
+    tuple[str, ...],
+    Meta(description="names of the file that is sent for a folder, the first that is there"),
+]
+Precompressed = Annotated[
+    tuple[PrecompressedCoding, ...],
+    Meta(
+        description='endings of compressed files, "zst", "br", "gz", best first: one that lies beside the file is sent to clients that take it'
+    ),
+]
+CacheControl = Annotated[str, Meta(description="Cache-Control of the files; empty: none is sent")]
+Charset = Annotated[
+    str,
+    Meta(
+        description="what Content-Type says of the characters of text files; empty: nothing, the file says it"
+    ),
+]
+
+
 class FilesSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``files`` of an ``[[edge]]``: static files instead of a server's answer."""
 
@@ -45,25 +65,10 @@ class FilesSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="what is taken off the front of a request's path before the file is looked for, as Alias does; empty: nothing, as with DocumentRoot"
         ),
     ] = ""
-    index: Annotated[
-        tuple[str, ...],
-        Meta(description="names of the file that is sent for a folder, the first that is there"),
-    ] = ("index.html",)
-    precompressed: Annotated[
-        tuple[PrecompressedCoding, ...],
-        Meta(
-            description='endings of compressed files, "zst", "br", "gz", best first: one that lies beside the file is sent to clients that take it'
-        ),
-    ] = ()
-    cache_control: Annotated[
-        str, Meta(description="Cache-Control of the files; empty: none is sent")
-    ] = ""
-    charset: Annotated[
-        str,
-        Meta(
-            description="what Content-Type says of the characters of text files; empty: nothing, the file says it"
-        ),
-    ] = "utf-8"
+    index: Index = ("index.html",)
+    precompressed: Precompressed = ()
+    cache_control: CacheControl = ""
+    charset: Charset = "utf-8"
 
 
 class CompressSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from wsproxy.config.settings_content import FilesSettings
+from wsproxy.config.settings import fallback_files
 from wsproxy.dataplane.explained import Decisions
 from wsproxy.dataplane.files import FileSite
 from wsproxy.dataplane.plan import Plan
@@ -50,10 +50,8 @@ class ServedPlan:
     @cached_property
     def files(self) -> FileSite | None:
         """What answers where no Route matches; None: a 404 does, or a server."""
-        fallback = self.settings.fallback
-        if fallback.mode != "directory":
-            return None
-        return FileSite(FilesSettings(root=fallback.directory))
+        files = fallback_files(self.settings.fallback)
+        return None if files is None else FileSite(files)
 
     def edge_files(self, table: int) -> FileSite:
         """What answers for the ``files`` of this ``[[edge]]``."""
