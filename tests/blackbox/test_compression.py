@@ -19,8 +19,8 @@ from tests.support.certificates import Authority
 from tests.support.client import Answer, Client, IncompleteError, chunks, get, request
 from tests.support.origin import OriginConnection
 from tests.support.origin import field as field_of
-from tests.support.proxy import Lane, Proxy, lane, running_proxy
-from tests.support.tls_pipe import TlsClient, client_context
+from tests.support.proxy import Lane, Member, Proxy, lane, running_proxy
+from tests.support.tls_pipe import TlsClient, TlsOrigin, client_context, server_context
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdDecompressor
@@ -37,8 +37,10 @@ address = "127.0.0.1:0"
 [[listener]]
 address = "127.0.0.1:0"
 certificates = [{ chain = "shop.pem", key = "shop.key" }]
+[upstream.tls]
+verify = "none"
 [[edge]]
-paths = ["/app/*"]
+paths = ["/app/*", "/secure/*"]
 compress = { with = ["zstd", "gzip"], types = ["text/*", "application/json"], min_bytes = 200, level = 5 }
 """
 MIB = 1024 * 1024
@@ -51,7 +53,6 @@ class Bench:
 
     proxy: Proxy
     folder: Path
-    lane: Lane
     answers: dict[str, list[bytes]] = field(default_factory=dict)
     after: dict[str, asyncio.Event] = field(
         default_factory=dict
@@ -79,8 +80,8 @@ class Bench:
             if path in self.ended:
                 return
 
-    def page(self, name: str, *pieces: bytes) -> str:
-        path = f"/app/{name}"
+    def page(self, name: str, *pieces: bytes, lane: str = "app") -> str:
+        path = f"/{lane}/{name}"
         self.answers[path] = list(pieces)
         return path
 
@@ -98,10 +99,17 @@ async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
     ca.write_pem(folder)
     ca.issue("shop.example").write_pem(folder, "shop")
     app, other = lane("app"), lane("other")
-    async with running_proxy([app, other], settings=SETTINGS, listen=None, folder=folder) as proxy:
-        made = Bench(proxy, folder, app)
-        async with app.origin.serving(made.play), other.origin.serving(made.play):
-            yield made
+    context = server_context(ca.issue("127.0.0.1").write_pem(folder, "server"))
+    secure = Lane("secure", [Member(TlsOrigin(context), "s", protocol="https")])
+    lanes = [app, other, secure]
+    async with (
+        running_proxy(lanes, settings=SETTINGS, listen=None, folder=folder) as proxy,
+        contextlib.AsyncExitStack() as serving,
+    ):
+        made = Bench(proxy, folder)
+        for each in lanes:
+            await serving.enter_async_context(each.origin.serving(made.play))
+        yield made
 
 
 def head(*lines: str, kind: str = "text/html", status: str = "200 OK") -> bytes:
@@ -267,6 +275,20 @@ async def test_any_body_in_any_pieces_arrives(
             )
             for _, body in ahead:
                 assert plain(await client.answer()) == body
+
+
+async def test_answers_of_a_server_by_tls(bench: Bench) -> None:
+    """Where reads are larger."""
+    rng = random.Random(7)
+    async with await bench.open(tls=True) as client:
+        for number in range(6):
+            body = any_body(rng, 900_000)
+            wire = sized(body)
+            if number % 2:
+                wire = head("Transfer-Encoding: chunked") + chunks(*cut(rng, body))
+            path = bench.page(str(number), *cut(rng, wire), lane="secure")
+            answer = await client.ask(get(path, "Accept-Encoding: gzip"))
+            assert plain(answer) == body
 
 
 @CODINGS
