@@ -15,9 +15,10 @@ from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.cluster cimport ALL_FULL
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, decide_server, decide_service, matched_path, port_of
-from wsproxy._fast.decide.edge cimport EDGE_MAINTENANCE, EDGE_PASSES, EDGE_REDIRECTS, Edge, EdgeAct, EdgeAsked, EdgeTable
+from wsproxy._fast.decide.edge cimport EDGE_MAINTENANCE, EDGE_PASSES, EDGE_REDIRECTS, EdgeAct, EdgeAsked, EdgeTable
 from wsproxy._fast.decide.edits cimport edit_request
 from wsproxy._fast.decide.match cimport MatchResult
+from wsproxy._fast.decide.edge cimport Edge
 from wsproxy._fast.decide.session_cookie cimport TAKE_ALL, TAKE_NOTHING, TAKE_OURS
 from wsproxy._fast.decide.view cimport IS_ALIVE, NOT_HEALTH, HealthQuestion
 from wsproxy._fast.decide.writers cimport MOST_FOUND, Found, find_misfits, is_news, taking_of
