@@ -93,7 +93,7 @@ def test_compressor_is_given_back_whoever_leaves(who: str) -> None:
     (client if who == "client" else server).lose()
     if who == "server":
         assert not parts(client.taken())[2]
-        assert client.is_lost or client.is_closing
+        assert client.is_lost or client.is_closing_
         client.lose()
     assert on.engine.squeezed == 0
     on.end()
