@@ -23,6 +23,7 @@ import socket
 import ssl
 import sys
 import weakref
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -48,6 +49,8 @@ OBJECTS: dict[str, object] = {
     "arrived": ssl.MemoryBIO,
     "taken": ssl.MemoryBIO,
     "change": "wsproxy/_fast/state/changes.pyi:Change",
+    "gzipper": type(zlib.compressobj()),
+    "packer": "wsproxy/_fast/proxy/squeeze.pyi:Packer",
     "explained": "wsproxy/dataplane/explained.py:Decision",
 }
 

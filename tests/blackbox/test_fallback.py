@@ -37,6 +37,9 @@ async def files(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Proxy
     (root / "index.html").write_text("<p>root</p>")
     (root / "sub dir" / "index.html").write_text("<p>sub</p>")
     (root / "page.html").write_text("<p>page</p>")
+    (root / ".hidden").write_text("secret")
+    (root / ".git").mkdir()
+    (root / ".git" / "config").write_text("secret")
     (root / "naïve.txt").write_text("naïve")
     (root / "nothing.txt").write_text("")
     (root / "big.bin").write_bytes(BIG)
@@ -56,16 +59,14 @@ async def files(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Proxy
 @pytest.mark.parametrize(
     ("target", "body", "kind"),
     [
-        ("/", b"<p>root</p>", b"text/html"),
-        ("/page.html", b"<p>page</p>", b"text/html"),
-        ("/page.html?x=/../y", b"<p>page</p>", b"text/html"),
-        ("/page.html;jsessionid=0000abc:c1", b"<p>page</p>", b"text/html"),
-        ("/%70age%2Ehtml", b"<p>page</p>", b"text/html"),
-        ("/sub%20dir/", b"<p>sub</p>", b"text/html"),
-        ("/sub%20dir/../page.html", b"<p>page</p>", b"text/html"),
-        ("/na%C3%AFve.txt", "naïve".encode(), b"text/plain"),
-        ("/nothing.txt", b"", b"text/plain"),
-        ("/link.html", b"<p>page</p>", b"text/html"),
+        ("/", b"<p>root</p>", b"text/html; charset=utf-8"),
+        ("/page.html", b"<p>page</p>", b"text/html; charset=utf-8"),
+        ("/page.html?x=/../y", b"<p>page</p>", b"text/html; charset=utf-8"),
+        ("/page.html;jsessionid=0000abc:c1", b"<p>page</p>", b"text/html; charset=utf-8"),
+        ("/sub%20dir/", b"<p>sub</p>", b"text/html; charset=utf-8"),
+        ("/na%C3%AFve.txt", "naïve".encode(), b"text/plain; charset=utf-8"),
+        ("/nothing.txt", b"", b"text/plain; charset=utf-8"),
+        ("/link.html", b"<p>page</p>", b"text/html; charset=utf-8"),
     ],
 )
 async def test_file_is_served(files: Proxy, target: str, body: bytes, kind: bytes) -> None:
@@ -87,6 +88,8 @@ async def test_file_is_served(files: Proxy, target: str, body: bytes, kind: byte
         "/%2e%2e/secret.txt",
         "/..%2fsecret.txt",
         "/sub%20dir/../../secret.txt",
+        "/.hidden",
+        "/.git/config",
         "//etc/passwd",
         "/%2Fetc/passwd",
         "/escape.txt",
@@ -105,12 +108,28 @@ async def test_nothing_else_is_served(files: Proxy, target: str) -> None:
     """404, neither a secret nor an error, and the connection is kept."""
     async with await Client.connect(files.port) as client:
         answer = await client.ask(get(target))
-        if target == "/page.html/":  # a path with a slash too many still names the file
-            assert answer.status in (200, 404)
-        else:
-            assert answer.status == 404
+        assert answer.status == 404
         assert b"secret" not in answer.body
         assert (await client.ask(get("/page.html"))).body == b"<p>page</p>"
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/%70age%2Ehtml", "/page.html"),
+        ("/sub%20dir/../page.html?x=1", "/page.html?x=1"),
+        ("//page.html", "/page.html"),
+        ("/sub%20dir", "/sub%20dir/"),
+        ("/sub%20dir?q=a/b", "/sub%20dir/?q=a/b"),
+        ("//sub%20dir", "/sub%20dir/"),
+    ],
+)
+async def test_file_has_one_path(files: Proxy, target: str, path: str) -> None:
+    """Another spelling is told it, and never another host; so a rule for a path holds for its file."""
+    async with await Client.connect(files.port) as client:
+        answer = await client.ask(get(target))
+        assert (answer.status, answer.get(b"location")) == (301, path.encode())
+        assert (await client.ask(get(path))).status == 200
 
 
 async def test_other_methods_are_405(files: Proxy) -> None:

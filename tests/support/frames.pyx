@@ -149,6 +149,8 @@ cdef bytes spell(ResponseHead* head, bint is_bare):
             FIELD_CONNECTION, FIELD_HOP_BY_HOP, FIELD_TRANSFER_ENCODING
         ):
             text += fields.at[i].line[:fields.at[i].line_len]
+    if fields.more_len:
+        text += fields.more[:fields.more_len]
     return text
 
 

@@ -10,7 +10,8 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             ``atomics`` and ``lock`` for shared memory; ``orphan`` ends a process whose parent is gone
 ``http``    ``head``, ``fields``, ``paths`` and ``chunked`` read strictly; ``origin``: who the client is, also by the word
             of a TrustedProxy; ``scratch`` has field lines that go on otherwise than they came, ``forwarded`` some of
-            these; ``rewrite``, ``trailers``, ``upgrade`` and ``dates`` write; ``trace_context`` reads traceparent, and writes the next one
+            these; ``rewrite``, ``trailers``, ``upgrade`` and ``dates`` write; ``trace_context`` reads traceparent, and writes the next one;
+            ``codings``: which one a client wants
 ``state``   what all workers share: ``segment`` (weights, down marks, counts), ``changes``, ``client_counts``,
             ``takeover`` (where sessions went), ``queue``, ``probed``: what active probes say, and ``tried``: where one
             request was already; ``operator``: what people said of a server, ``seen``: how many sessions it has,
@@ -20,7 +21,8 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             the one block of ``match_block``, which other processes map;
             which server: ``decide`` joins ``affinity`` (clone ids) and ``cluster``, which asks ``balance``, and ``sight``
             keeps who was passed over; ``probes``: what an active probe means for a server; ``operate``: words of operators; ``writers``: which servers write
-            clone ids themselves; ``session_cookie`` and ``edits``: what the decision changes in the request and in the answer
+            clone ids themselves; ``session_cookie`` and ``edits``: what the decision changes in the request and in the answer;
+            ``compression``: which answers are compressed
 ``tell``    ``witness`` (http_plugin.log), ``access_line``, and ``ended``: why a request ended; ``mask``: what no log may tell, ``readable``: its escapes;
             ``exposition``: metrics as Prometheus reads them; ``trace``: which requests are sampled, and records of these
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
@@ -30,7 +32,7 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             Python answers. One request is an ``exchange``, as ``upstream``, the server's side, sees it: ``account`` is
             what is told of it, ``course`` what becomes of it, ``intake`` takes it in, ``downstream`` is what the slow path may do with it, ``explained``
             tells a client that asks, ``running`` an operator. It is no socket: its answer goes to a ``sink``. ``http1`` is a
-            client's connection, ``linger`` its end, and ``answer`` the sink of its exchange
+            client's connection, ``linger`` its end, and ``answer`` the sink of its exchange; ``squeeze`` compresses before that
 ``logs``    http_plugin.log: ``lines`` and ``fields`` split it, ``request`` is one of its requests, ``follow``, ``tries``
             and ``replay`` take its decisions again, ``simulate`` other ones; ``heard`` is whom they ask and tell
 ==========  =========================================================================================================

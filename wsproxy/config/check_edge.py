@@ -16,8 +16,10 @@ from pathlib import Path
 import msgspec
 
 from wsproxy.config.address import MAX_PORT, parse_address
+from wsproxy.config.check_content import compress_flaws, file_flaws
 from wsproxy.config.check_settings import KeyPath, Say
 from wsproxy.config.problems import nearest, printable
+from wsproxy.config.settings_content import CompressSettings
 from wsproxy.config.settings_edge import (
     MOST_EDGES,
     MOST_HEADER_FIELDS,
@@ -26,7 +28,6 @@ from wsproxy.config.settings_edge import (
     MOST_VALUE_BYTES,
     OWN_ERRORS,
     EdgeSettings,
-    FilesSettings,
     HeaderSettings,
     Page,
     RedirectSettings,
@@ -151,7 +152,11 @@ def _flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
                 f'found "{printable(status)}"; allowed are what wsproxy answers itself: {known}',
             )
     if edge.files is not None:
-        yield from _file_flaws(edge.files)
+        for key, text in file_flaws(edge.files, edge.paths):
+            yield f"files.{key}", text
+    if isinstance(edge.compress, CompressSettings):
+        for key, text in compress_flaws(edge.compress):
+            yield f"compress.{key}", text
 
 
 def _selection_flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
@@ -265,10 +270,3 @@ def _network_flaws(name: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]
                 else 'allowed is an address, a network like 10.0.0.0/8, or "all"'
             )
             yield name, f'found "{printable(text)}" ({printable(str(error))}); {allowed}'
-
-
-def _file_flaws(files: FilesSettings) -> Iterator[tuple[str, str]]:
-    if not files.root:
-        yield "files", 'found no root; allowed is root = "FOLDER"'
-    elif not Path(files.root).is_dir():
-        yield "files.root", f'found "{printable(files.root)}", which is no folder; allowed is one'

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from wsproxy._fast.http.upgrade import is_protocol
 from wsproxy.config.access_format import parse_format
 from wsproxy.config.access_target import ACCESS_OFF, SYSLOG, parse_target
 from wsproxy.config.address import MAX_PORT, is_loopback, parse_address
+from wsproxy.config.check_content import file_flaws
 from wsproxy.config.codes import code_flaw
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import (
@@ -28,6 +28,7 @@ from wsproxy.config.settings import (
     ListenerSettings,
     LogSettings,
     Settings,
+    fallback_files,
 )
 from wsproxy.config.settings_probe import (
     ProbeClusterSettings,
@@ -239,8 +240,15 @@ def _check_fallback(fallback: FallbackSettings, say: Say) -> None:
                 parse_address(value, is_listener=False)
             except ValueError as error:
                 _refuse(at, str(error), say)
-        elif value and not Path(value).is_dir():
-            _refuse(at, f"found {value!r}, which is no folder; allowed is one", say)
+    files = fallback_files(fallback)
+    if files is not None and files.root:
+        for key, text in file_flaws(files):
+            _refuse(("fallback", "directory" if key == "root" else key), text, say)
+    elif files is None:
+        for name in ("index", "precompressed", "cache_control", "charset"):
+            if getattr(fallback, name) != getattr(FallbackSettings(), name):
+                text = f'found it with mode = "{fallback.mode}", where it has no effect; allowed with mode = "directory"'
+                _refuse(("fallback", name), text, say)
 
 
 def _check_probe(probe: ProbeSettings, say: Say) -> None:

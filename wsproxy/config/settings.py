@@ -13,6 +13,13 @@ from msgspec import Meta, Struct, field
 
 from wsproxy.config.access_format import DEFAULT
 from wsproxy.config.access_target import ACCESS_OFF, Facility
+from wsproxy.config.settings_content import (
+    CacheControl,
+    Charset,
+    FilesSettings,
+    Index,
+    Precompressed,
+)
 from wsproxy.config.settings_edge import EdgeSettings, Page
 from wsproxy.config.settings_probe import ProbeSettings
 from wsproxy.config.settings_process import LONGEST_S, ProcessSettings, UpgradeSettings
@@ -477,9 +484,26 @@ class FallbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='folder of the static files, needed for mode "directory"; relative to the folder of wsproxy.toml'
         ),
     ] = ""
+    index: Index = ("index.html",)
+    precompressed: Precompressed = ()
+    cache_control: CacheControl = ""
+    charset: Charset = "utf-8"
     upstream: Annotated[
         str, Meta(description='HOST:PORT of the other web server, needed for mode "upstream"')
     ] = ""
+
+
+def fallback_files(fallback: FallbackSettings) -> FilesSettings | None:
+    """The files that answer where no Route matches; None: something else does."""
+    if fallback.mode != "directory":
+        return None
+    return FilesSettings(
+        root=fallback.directory,
+        index=fallback.index,
+        precompressed=fallback.precompressed,
+        cache_control=fallback.cache_control,
+        charset=fallback.charset,
+    )
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from wsproxy.config.settings_content import CompressSettings, FilesSettings
 from wsproxy.config.settings_process import LONGEST_S
 
 # The compiled tables that fit a request are bits of one word. httpd's own samples have a handful of these for each VirtualHost.
@@ -30,7 +31,6 @@ RedirectTo = Literal["same", "http", "https"]
 RedirectStatus = Literal[301, 302, 303, 307, 308]
 RedirectWord = Literal["https", "none"]
 Scheme = Literal["any", "http", "https"]
-Method = Literal["zstd", "gzip"]
 
 
 class RedirectSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,72 +81,6 @@ class HeaderSettings(Struct, frozen=True, forbid_unknown_fields=True):
     remove: Annotated[
         tuple[str, ...], Meta(description="fields of servers that clients do not get")
     ] = ()
-
-
-class CompressSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``edge.compress``."""
-
-    methods: Annotated[
-        tuple[Method, ...],
-        Meta(description='of those that the client takes the first one: "zstd", "gzip"'),
-    ] = ("zstd", "gzip")
-    types: Annotated[
-        tuple[str, ...],
-        Meta(description="media types of answers that are compressed, without parameters"),
-    ] = (
-        "text/html",
-        "text/css",
-        "text/plain",
-        "text/javascript",
-        "application/javascript",
-        "application/json",
-        "application/xml",
-        "image/svg+xml",
-    )
-    min_bytes: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=1_000_000_000,
-            description="an answer that says it is shorter goes as it is",
-        ),
-    ] = 1024
-    level: Annotated[
-        int,
-        Meta(ge=1, le=9, description="1 fastest to 9 smallest"),
-    ] = 4
-
-
-class FilesSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``edge.files``: answered from a folder."""
-
-    root: Annotated[
-        str, Meta(description="folder of the files; relative to the folder of wsproxy.toml")
-    ] = ""
-    index: Annotated[str, Meta(description="file that answers for a folder; empty: none does")] = (
-        "index.html"
-    )
-    strip: Annotated[
-        str,
-        Meta(
-            description="beginning of the path that is not part of the file's name, as with Alias"
-        ),
-    ] = ""
-    cache_control: Annotated[
-        str, Meta(description="Cache-Control of the files; empty: none is sent")
-    ] = ""
-    precompressed: Annotated[
-        bool,
-        Meta(
-            description="true: NAME.zst, NAME.br, NAME.gz beside NAME go to clients that take them"
-        ),
-    ] = False
-    missing: Annotated[
-        Literal["404", "next"],
-        Meta(
-            description='where there is no such file: "404", or "next": the request goes to its Route'
-        ),
-    ] = "404"
 
 
 class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):

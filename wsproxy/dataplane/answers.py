@@ -15,13 +15,16 @@ from wsproxy._fast.proxy.downstream import Downstream
 
 # What a person who sees the page can understand; the reason for operators goes to the log.
 WORDS = {
+    301: "This page has another address.",
     400: "The request could not be understood.",
     403: "You may not see this page.",
     404: "Nothing is configured for this address.",
     405: "This method is not served here.",
     408: "The request did not arrive in time.",
+    412: "The page is not the one that the request was meant for.",
     413: "The request is larger than allowed.",
     414: "The address is longer than allowed.",
+    416: "The file has no such part.",
     417: "The expectation cannot be met.",
     431: "The header fields are larger than allowed.",
     500: "The application server failed while it handled this request.",

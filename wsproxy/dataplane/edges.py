@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from wsproxy._fast.decide.compression import Compression
 from wsproxy._fast.decide.edge import Edge, EdgeScheme, EdgeTable
 from wsproxy._fast.http.origin import TrustedProxies
 from wsproxy.config.address import parse_address, trusted_network
 from wsproxy.config.check_edge import ALL
 from wsproxy.config.settings import Settings
+from wsproxy.config.settings_content import CompressSettings
 from wsproxy.config.settings_edge import (
     NONE,
     EdgeSettings,
@@ -77,6 +79,19 @@ def _build_edge(edge: EdgeSettings, index_of: Mapping[str, int], pages: Mapping[
         retry_after_s=edge.retry_after_s,
         has_files="files" in duties,
         has_compress="compress" in duties,
+        compression=_compression(edge.compress),
+    )
+
+
+def _compression(compress: CompressSettings | str | None) -> Compression | None:
+    """None: what fits is not compressed, or another table says."""
+    if not isinstance(compress, CompressSettings):
+        return None
+    return Compression(
+        codings=compress.with_,
+        types=tuple(kind.encode() for kind in compress.types),
+        min_bytes=compress.min_bytes,
+        level=compress.level,
     )
 
 

@@ -1,124 +1,186 @@
 """
-``[fallback] mode = "directory"``: static files where no route matches.
+Static files: ``files`` of an ``[[edge]]``, and ``[fallback] mode = "directory"`` where no Route matches.
 
-Called by ``dataplane.slowpath``. GET and HEAD, index.html for a folder, no listing. Must not leave the directory: neither by
-``..`` nor by a link. For more (ranges, compression, rewriting) let ``[fallback] mode = "upstream"`` name a web server.
+Called by ``dataplane.slowpath``. GET and HEAD, conditions, one range, files that are compressed already, an index for a folder, no
+listing. Which file a path names is ``file_paths``' part, what a condition or a Range gets of it ``conditions``', how it is sent
+``file_sender``'s.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import mimetypes
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
-from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import unquote_to_bytes
 
-from wsproxy._fast.http.dates import date_line
-from wsproxy._fast.proxy.downstream import Downstream
-from wsproxy.dataplane import answers
+from wsproxy._fast.http.codings import choose_coding
+from wsproxy.config.settings_content import FilesSettings
+from wsproxy.dataplane.conditions import Fields, Verdict, Version, judge
+from wsproxy.dataplane.file_paths import Folder, Wanted, read_path
+from wsproxy.dataplane.file_types import type_of
 
-log = logging.getLogger("wsproxy.request")
-
-# Read and written at a time: what one loop turn may take, and what a slow client makes us hold.
-BLOCK_BYTES = 65536
+# What goes with the head: small files need one turn in the thread, and one send.
+FIRST_BYTES = 65536
+# A file that was changed just now may be changed again without its times and its size telling (RFC 9110 8.8.1): until then its tag
+# is weak. Times of files go on in steps of some milliseconds; Apache waits as well.
+SETTLED_S = 2.0
+_CODINGS = {"zst": "zstd", "br": "br", "gz": "gzip"}
+# Request fields that say which answer is wanted.
+ASKED_FIELDS = frozenset(
+    (
+        b"accept-encoding", b"if-match", b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since", b"range",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class OpenFile:
-    """A file as it was when it was opened."""
+class FileAnswer:
+    """
+    What a request gets. ``lines``: field lines, each with CR LF, without Date and Connection.
 
-    file: BinaryIO
-    kind: str  # media type
-    size: int
-    changed_s: float
+    ``page``: the status says it all, and its page is sent (``answers.send``). Else ``length`` bytes of ``file`` from ``at`` on, of
+    which ``first`` are read already; whoever has this closes ``file``; -1: there is none.
+    """
+
+    status: int
+    lines: str = ""
+    page: bool = True
+    file: int = -1
+    at: int = 0
+    length: int = 0
+    first: bytes = b""
+    why: str = field(default="", compare=False)  # for the log
 
 
-class FileFallback:
-    """Answers from one directory."""
+class FileSite:
+    """The files of one folder, by one ``files``."""
 
-    def __init__(self, directory: Path) -> None:
-        """``directory`` must exist."""
-        self._root = directory.resolve(strict=True)
-        self._waiting: dict[Downstream, asyncio.Event] = {}
+    def __init__(self, settings: FilesSettings) -> None:
+        """Raises OSError: the folder is not there."""
+        self._folder = Folder(settings.root)
+        self._settings = settings
+        self._index = tuple(map(os.fsencode, settings.index))
+        stripped = read_path(os.fsencode(settings.strip or "/"))
+        self._strip = () if stripped is None else stripped.names
+        self._codings = tuple(_CODINGS[each] for each in settings.precompressed)
+        self._endings = {_CODINGS[each]: b"." + each.encode() for each in settings.precompressed}
 
-    def find(self, target: bytes) -> Path | None:
-        """The file that a request target names; None where there is none inside the directory."""
-        path = unquote_to_bytes(target.partition(b"?")[0].partition(b";")[0])
-        if b"\0" in path or not path.startswith(b"/"):
-            return None
+    def answer(self, target: bytes, fields: Fields, *, is_head: bool, now_s: float) -> FileAnswer:
+        """To a GET or HEAD; names in ``fields`` in lower case. # I/O: opens and reads, in a thread."""
+        wanted = read_path(target)
+        names = None if wanted is None else self._below(wanted)
+        if wanted is None or names is None:
+            return FileAnswer(404, why="no such file")
+        if not wanted.is_folder:
+            file = self._folder.open(names)
+            if file is None and not (self._folder.has_folder(names) and self._has_index(names)):
+                return FileAnswer(404, why="no such file")
+            if file is None:  # relative links in its index would lead elsewhere without the slash
+                return _moved(f"{wanted.path}/", target)
+        else:
+            file, names = self._open_index(names)
+            if file is None:
+                return FileAnswer(404, why="no such file")
+        if not wanted.is_canonical:
+            os.close(file)
+            return _moved(wanted.path, target)
+        return self._answer_with(file, names, fields, is_head=is_head, now_s=now_s)
+
+    def _below(self, wanted: Wanted) -> tuple[bytes, ...] | None:
+        """The names below the root; None: the path does not begin with what is to be taken off."""
+        length = len(self._strip)
+        return wanted.names[length:] if wanted.names[:length] == self._strip else None
+
+    def _open_index(self, names: tuple[bytes, ...]) -> tuple[int | None, tuple[bytes, ...]]:
+        for index in self._index:
+            file = self._folder.open((*names, index))
+            if file is not None:
+                return file, (*names, index)
+        return None, names
+
+    def _has_index(self, names: tuple[bytes, ...]) -> bool:
+        file, _ = self._open_index(names)
+        if file is None:
+            return False
+        os.close(file)
+        return True
+
+    def _answer_with(
+        self, file: int, names: tuple[bytes, ...], fields: Fields, *, is_head: bool, now_s: float
+    ) -> FileAnswer:
+        """``file`` is closed, or the answer's."""
         try:
-            found = (self._root / path.decode().lstrip("/")).resolve(strict=True)
-            if found.is_dir():
-                found = (found / "index.html").resolve(strict=True)
-        except (OSError, ValueError, RuntimeError):
-            return None
-        return found if found.is_relative_to(self._root) and found.is_file() else None
+            file, coding = self._compressed(file, names, fields.get(b"accept-encoding"))
+            version = _version_of(file, coding, now_s)
+            verdict = judge(version, fields, is_head=is_head)
+            lines = self._lines(names[-1], version, verdict, coding, now_s)
+            if verdict.status in (412, 416):
+                os.close(file)
+                return FileAnswer(verdict.status, lines)
+            length = 0 if is_head or verdict.status == 304 else verdict.length
+            first = os.pread(file, min(length, FIRST_BYTES), verdict.first) if length else b""
+            return FileAnswer(
+                verdict.status, lines, page=False, file=file, at=verdict.first, length=length, first=first
+            )  # fmt: skip
+        except BaseException:
+            os.close(file)
+            raise
 
-    async def answer(
-        self, downstream: Downstream, method: bytes, target: bytes, why: str = ""
-    ) -> None:
-        """Writes the whole answer to one request; ``why`` it comes here, for the log."""
-        facts = downstream.facts
-        if method not in (b"GET", b"HEAD"):
-            log.info("%s: 405: files are only read; %s", facts.peer, why)
-            answers.send(downstream, 405, "Allow: GET, HEAD\r\n")
-            return
-        loop = asyncio.get_running_loop()
-        opened = await loop.run_in_executor(None, self.open, target)
-        if opened is None:
-            log.info("%s: 404: no such file; %s", facts.peer, why)
-            answers.send(downstream, 404)
-            return
-        with opened.file:
-            await self._send(downstream, opened)
+    def _compressed(
+        self, file: int, names: tuple[bytes, ...], accepted: bytes | None
+    ) -> tuple[int, str]:
+        """The file to send, and its coding: one that lies beside it compressed and is not older, or itself."""
+        plain = os.fstat(file)
+        left = self._codings
+        while left and accepted is not None and (coding := choose_coding(accepted, left)):
+            other = self._folder.open((*names[:-1], names[-1] + self._endings[coding]))
+            if other is not None:
+                if os.fstat(other).st_mtime_ns >= plain.st_mtime_ns:
+                    os.close(file)
+                    return other, coding
+                os.close(other)  # the file was changed since
+            left = tuple(each for each in left if each != coding)
+        return file, ""
 
-    def open(self, target: bytes) -> OpenFile | None:
-        """The file that a request target names, open; None where it is not there or not readable."""
-        found = self.find(target)
-        if found is None:
-            return None
-        try:
-            file = found.open("rb")
-        except OSError:  # unreadable, or gone since
-            return None
-        status = os.fstat(file.fileno())
-        kind = mimetypes.guess_type(found.name)[0] or "application/octet-stream"
-        return OpenFile(file, kind, status.st_size, status.st_mtime)
-
-    async def _send(self, downstream: Downstream, opened: OpenFile) -> None:
-        facts = downstream.facts
-        loop = asyncio.get_running_loop()
-        connection = answers.connection_line(keep_alive=facts.keep_alive, http10=facts.http10)
-        head = (
-            f"HTTP/1.1 200 OK\r\n{date_line()}"
-            f"Content-Type: {opened.kind}\r\nContent-Length: {opened.size}\r\n"
-            f"Last-Modified: {formatdate(opened.changed_s, usegmt=True)}\r\n{connection}\r\n"
+    def _lines(
+        self, name: bytes, version: Version, verdict: Verdict, coding: str, now_s: float
+    ) -> str:
+        settings = self._settings
+        if verdict.status == 416:
+            return f"Content-Range: bytes */{version.size}\r\n"
+        if verdict.status == 412:
+            return ""
+        lines = ""
+        if verdict.status != 304:
+            kind = type_of(os.fsdecode(name), settings.charset)
+            lines += f"Content-Type: {kind}\r\nContent-Length: {verdict.length}\r\n"
+            lines += f"Content-Encoding: {coding}\r\n" if coding else ""
+        if verdict.status == 206:
+            last = verdict.first + verdict.length - 1
+            lines += f"Content-Range: bytes {verdict.first}-{last}/{version.size}\r\n"
+        changed = formatdate(min(version.changed_s, now_s), usegmt=True)  # RFC 9110 8.8.2.1
+        lines += (
+            f"Last-Modified: {changed}\r\nETag: {version.tag.decode()}\r\nAccept-Ranges: bytes\r\n"
         )
-        room = downstream.write(answers.with_decision(downstream, head.encode()))
-        left = 0 if facts.head_only else opened.size
-        while left and downstream.is_open:
-            if not room:
-                await self._wait_for_room(downstream)
-            block = await loop.run_in_executor(None, opened.file.read, min(BLOCK_BYTES, left))
-            if not block:
-                downstream.cut()  # the file was cut short meanwhile: the client must see that
-                return
-            left -= len(block)
-            room = downstream.write(block)
-        downstream.answered()
+        if settings.cache_control:
+            lines += f"Cache-Control: {settings.cache_control}\r\n"
+        return f"{lines}Vary: Accept-Encoding\r\n" if self._codings else lines
 
-    async def _wait_for_room(self, downstream: Downstream) -> None:
-        event = self._waiting.setdefault(downstream, asyncio.Event())
-        try:
-            await event.wait()
-        finally:
-            self._waiting.pop(downstream, None)
 
-    def has_room(self, downstream: Downstream) -> None:
-        """The client reads again, or is gone."""
-        if (event := self._waiting.get(downstream)) is not None:
-            event.set()
+def _moved(path: str, target: bytes) -> FileAnswer:
+    """To the file's own path. ``path`` is encoded and begins with one slash: it cannot lead to another host."""
+    query = target.partition(b"?")
+    where = path + (query[1] + query[2]).decode("ascii")
+    return FileAnswer(301, f"Location: {where}\r\n", why=f"the path is {path}")
+
+
+def _version_of(file: int, coding: str, now_s: float) -> Version:
+    """
+    Size and time say which it is, and not the inode: the same file has the same tag on every proxy.
+
+    Strong, but for a file that was changed within ``SETTLED_S``.
+    """
+    status = os.fstat(file)
+    tag = f'"{status.st_size:x}-{status.st_mtime_ns:x}{coding and "-"}{coding}"'
+    if now_s - status.st_mtime_ns / 1e9 < SETTLED_S:
+        tag = f"W/{tag}"
+    return Version(tag.encode(), int(status.st_mtime_ns // 1_000_000_000), status.st_size)

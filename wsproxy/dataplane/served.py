@@ -8,12 +8,11 @@ know an exchange.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 
+from wsproxy.config.settings import fallback_files
 from wsproxy.dataplane.explained import Decisions
-from wsproxy.dataplane.files import FileFallback
+from wsproxy.dataplane.files import FileSite
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.resolve import Last, Resolver
 from wsproxy.routing.unmatched import Unmatched
@@ -34,7 +33,7 @@ class ServedPlan:
         # Host names are asked for anew with a new configuration: that may be why there is one.
         self.resolver = Resolver(plan.settings.upstream.resolve_s, _last)
         self._plan = plan
-        self._edge_files: dict[int, FileFallback] = {}
+        self._edge_files: dict[int, FileSite] = {}
 
     def check(self) -> None:
         """
@@ -49,25 +48,18 @@ class ServedPlan:
                 self.edge_files(table)
 
     @cached_property
-    def files(self) -> FileFallback | None:
+    def files(self) -> FileSite | None:
         """What answers where no Route matches; None: a 404 does, or a server."""
-        fallback = self.settings.fallback
-        return FileFallback(Path(fallback.directory)) if fallback.mode == "directory" else None
+        files = fallback_files(self.settings.fallback)
+        return None if files is None else FileSite(files)
 
-    def edge_files(self, table: int) -> FileFallback:
+    def edge_files(self, table: int) -> FileSite:
         """What answers for the ``files`` of this ``[[edge]]``."""
         if table not in self._edge_files:
             files = self.settings.edge[table].files
             assert files is not None
-            self._edge_files[table] = FileFallback(Path(files.root))
+            self._edge_files[table] = FileSite(files)
         return self._edge_files[table]
-
-    @property
-    def all_files(self) -> Iterator[FileFallback]:
-        """All that may write an answer now."""
-        if self.files is not None:
-            yield self.files
-        yield from self._edge_files.values()
 
     @cached_property
     def decisions(self) -> Decisions:

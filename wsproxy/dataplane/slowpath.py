@@ -33,6 +33,8 @@ from wsproxy.config.settings import RetrySettings
 from wsproxy.dataplane import answers
 from wsproxy.dataplane.connect import open_upstream
 from wsproxy.dataplane.explained import Decision, request_id
+from wsproxy.dataplane.file_sender import FileSender
+from wsproxy.dataplane.files import ASKED_FIELDS, FileSite
 from wsproxy.dataplane.queue import WaitingRoom
 from wsproxy.dataplane.refusals import Allowance, Refusals
 from wsproxy.dataplane.served import ServedPlan
@@ -130,6 +132,7 @@ class SlowPath(Slow):
         self._witness = witness or Witness()
         self.room = WaitingRoom(self._serve_waited, self._refuse)
         self._refusals = Refusals()
+        self._files = FileSender()
 
     # called by Downstream -------------------------------------------------------------------------------------------
 
@@ -287,8 +290,7 @@ class SlowPath(Slow):
                 decision.why_unmatched = why
         text = f"no route for {shown}{why}"
         if plan.files is not None:
-            answered = plan.files.answer(downstream, method, target, text)
-            self._start(downstream, answered, "file")
+            self._send_file(plan.files, downstream, method, target, text)
             return
         self._tell(downstream, logging.INFO, "404: %s", text)
         self._answer(downstream, 404)
@@ -314,9 +316,8 @@ class SlowPath(Slow):
             # Not counted as unserved: nothing failed, and reload.guard_s must not take it for that.
             answers.send(downstream, 503, own=page, retry_after_s=seconds)
         elif act == EdgeAct.EDGE_FILES:
-            files = _plan_of(downstream).edge_files(table)
-            answered = files.answer(downstream, method, target, f"[[edge]] {table + 1}")
-            self._start(downstream, answered, "file")
+            site = _plan_of(downstream).edge_files(table)
+            self._send_file(site, downstream, method, target, f"[[edge]] {table + 1}")
         elif act == EdgeAct.EDGE_DENIES:
             self._tell(downstream, logging.INFO, "403: denied by [[edge]] %d", table + 1)
             self._answer(downstream, 403)
@@ -362,10 +363,17 @@ class SlowPath(Slow):
 
     def has_room(self, downstream: Downstream) -> None:
         """The client reads again; whoever writes an answer of our own may go on."""
-        for files in _plan_of(downstream).all_files:
-            files.has_room(downstream)
+        self._files.has_room(downstream)
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    def _send_file(
+        self, site: FileSite, downstream: Downstream, method: bytes, target: bytes, why: str
+    ) -> None:
+        """While the request's head is there: of it only what these fields say is kept."""
+        fields = downstream.asked_fields(ASKED_FIELDS)
+        answered = self._files.answer(site, downstream, method, target, fields, why)
+        self._start(downstream, answered, "file")
 
     def _start(self, downstream: Downstream, work: Coroutine[None, None, None], name: str) -> None:
         spawn(self._guard(downstream, work), name)

@@ -298,7 +298,7 @@ def test_fallback_directory_must_exist(tmp_path: Path) -> None:
     file.write_text('[fallback]\nmode = "directory"\ndirectory = "nowhere"\n')
     with pytest.raises(
         ConfigRefusedError,
-        match=r"wsproxy\.toml:3: fallback\.directory: found '.*nowhere', which is no folder",
+        match=r'wsproxy\.toml:3: fallback\.directory: found ".*nowhere", which is no folder',
     ):
         read_settings(file)
 

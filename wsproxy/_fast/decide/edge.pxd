@@ -1,6 +1,7 @@
 # The [[edge]] tables of one configuration: which of them fit a request, and what they do with it before any server does.
 
 from libc.stdint cimport uint64_t
+from wsproxy._fast.decide.compression cimport Compression
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead
 from wsproxy._fast.http.origin cimport Origin, TrustedProxies
 from wsproxy._fast.http.scratch cimport Scratch
@@ -87,6 +88,7 @@ cdef class Edge:
     cdef readonly int retry_after_s
     cdef bint has_files
     cdef bint has_compress
+    cdef Compression compression    # None: what fits is not compressed
 
     cdef void* room(self, Py_ssize_t size) except NULL
     cdef int* numbers(self, tuple given) except NULL

@@ -1,5 +1,6 @@
 from enum import IntEnum
 
+from wsproxy._fast.decide.compression import Compression
 from wsproxy._fast.http.origin import TrustedProxies
 
 class EdgeScheme(IntEnum):
@@ -47,6 +48,7 @@ class Edge:
         retry_after_s: int = 0,
         has_files: bool = False,
         has_compress: bool = False,
+        compression: Compression | None = None,
     ) -> None: ...
 
 class EdgeTable:

@@ -12,6 +12,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.decide.compression cimport Compression
 from wsproxy._fast.http.fields cimport Field, Fields, Limits, equals_ignoring_case
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.http.origin cimport Origin, TrustedProxies, client_is_secure, client_of
@@ -64,6 +65,7 @@ cdef class Edge:
         int to_port=0, bytes to_path=b"", int status=308, TrustedProxies allow=None, TrustedProxies deny=None,
         tuple fields=(), dict pages=None, bint has_maintenance=False, bint maintenance_on=False, tuple maintenance=None,
         TrustedProxies maintenance_allow=None, int retry_after_s=0, bint has_files=False, bint has_compress=False,
+        Compression compression=None,
     ):
         self.kept = [local_host, hosts, paths, to_host, to_path, fields]
         self.blocks = []
@@ -94,6 +96,7 @@ cdef class Edge:
         self.retry_after_s = retry_after_s
         self.has_files = has_files
         self.has_compress = has_compress
+        self.compression = compression
 
     cdef void* room(self, Py_ssize_t size) except NULL:
         cdef Block block = Block(size)

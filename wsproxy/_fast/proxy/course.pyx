@@ -24,6 +24,7 @@ from wsproxy._fast.proxy.exchange cimport (
     ANSWERING, BAD_RESPONSE, CLOSED, CLOSED_EARLY, CONNECTING, IDLE, LINGERING, RELAYING, TUNNELLING,
 )
 from wsproxy._fast.proxy.sink cimport no_sink
+from wsproxy._fast.proxy.squeeze cimport end_squeezing
 from wsproxy._fast.proxy.upstream cimport Upstream
 from wsproxy._fast.state.changes cimport visible_start
 from wsproxy._fast.state.latency cimport ws_note_latency
@@ -298,6 +299,8 @@ cdef class Course(Account):
         buffer_clear(&self.sent)
         if self.asked.length:
             buffer_clear(&self.asked)
+        if self.squeezed:
+            end_squeezing(self)
         return self.sink.end()
 
     # --- a tunnel ---------------------------------------------------------------------------------------------------
@@ -362,6 +365,7 @@ cdef class Course(Account):
             self.ask_answer_cut(kind, error)
             self.release()
             return self.sink.abort()
+        end_squeezing(self)
         self.failed_as = failure_of(kind, False)
         self.first_us = self.answered_us = self.answered_with = 0  # what may have begun was none
         self.spent.first_byte_us = -1
@@ -380,6 +384,7 @@ cdef class Course(Account):
         self.enter(CLOSED)
         if self.entry != NULL:
             self.end_entry(LEFT_STATUS, False)
+        end_squeezing(self)
         try:
             self.leave_upstream()
         finally:

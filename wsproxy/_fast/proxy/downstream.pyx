@@ -20,7 +20,7 @@ from wsproxy._fast.decide.edge cimport Edge
 from wsproxy._fast.decide.edits cimport Session, edit_response
 from wsproxy._fast.decide.session_cookie cimport TAKE_NOTHING
 from wsproxy._fast.decide.writers cimport NOTHING_FOUND, Found
-from wsproxy._fast.http.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
+from wsproxy._fast.http.fields cimport PARTITION_TABLE, PARTITION_VERSION, Field, Fields
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.http.origin cimport client_is_secure, client_of
 from wsproxy._fast.http.scratch cimport Scratch
@@ -32,6 +32,7 @@ from wsproxy._fast.proxy.explained cimport add_explained
 from wsproxy._fast.proxy.intake cimport Intake
 from wsproxy._fast.proxy.pool cimport Pool, pool_of
 from wsproxy._fast.proxy.sink cimport NO_BODY
+from wsproxy._fast.proxy.squeeze cimport begin_squeezing
 from wsproxy._fast.proxy.upstream cimport Upstream
 from wsproxy._fast.state.changes cimport Evidence
 from wsproxy._fast.state.meters cimport (
@@ -132,6 +133,26 @@ cdef class Downstream(Intake):
         cdef const char* asked = self.find_asked(&length)
         cdef bytes head = asked[:length] if length else b""
         return head.partition(b"\r\n")[0]
+
+    def asked_fields(self, frozenset names not None) -> dict:
+        """
+        Values of the request's fields with these names (in lower case); of several, a list (RFC 9110 5.3).
+
+        Only within a question about a request that was just read: its head is the reader's, and gone when that returns.
+        """
+        cdef RequestHead* head = &self.engine.decider.request
+        cdef Field* field
+        cdef dict found = {}
+        cdef int i
+        if head.start == NULL:
+            raise RuntimeError("the request's head is gone")
+        for i in range(head.fields.count):
+            field = &head.fields.at[i]
+            name = field.line[:field.name_len].lower()
+            if name in names:
+                value = field.value[:field.value_len]
+                found[name] = found[name] + b", " + value if name in found else value
+        return found
 
     @property
     def last_failure(self) -> object:
@@ -489,7 +510,7 @@ cdef class Downstream(Intake):
             self.sink.pause_request()
         return self.ask_send_kept()
 
-    cdef int edit_answer(self, ResponseHead* head) noexcept:
+    cdef int edit_answer(self, ResponseHead* head, const char* body, Py_ssize_t length) noexcept:
         """The server writes its clone id into the session's cookie, or we do (DESIGN 6)."""
         cdef Scratch scratch = Scratch(self.engine.edits, 0, OUT_SIZE)
         cdef Found news
@@ -505,6 +526,8 @@ cdef class Downstream(Intake):
                 self.tell_found(self.choice.server, &news)
             if edited < 0:
                 return -1
+        if self.compression is not None and begin_squeezing(self, &scratch, head, body, length) < 0:
+            return -1
         if self.edges and self.view.edges.edit_answer(self.edges, &scratch, head) < 0:
             return -1
         if self.explained is not None:

@@ -33,6 +33,7 @@ cdef class Engine(Hub):
     cdef ClientCounts client_counts  # limits.client_connections; None: no limit
     cdef int64_t most_of_client
     cdef readonly long long refused_connections  # because of it
+    cdef readonly int squeezed      # answers that are being compressed
     cdef readonly int lingering     # clients whose connection ends in order: see `linger`
     cdef int most_lingering
     cdef readonly bint draining     # answers that begin say that the connection ends

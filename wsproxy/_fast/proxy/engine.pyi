@@ -17,6 +17,7 @@ class Engine(Hub):
     stopping: bool
     requests: int
     refused_connections: int
+    squeezed: int
     lingering: int
     slow: Slow
     witness: Listener

@@ -3,8 +3,10 @@
 from libc.stdint cimport int64_t, uint64_t
 from wsproxy._fast.base.borrowed cimport WSPROXY_CHECKED
 from wsproxy._fast.base.buffer cimport Buffer
+from wsproxy._fast.decide.compression cimport Compression
 from wsproxy._fast.decide.view cimport View
 from wsproxy._fast.http.chunked cimport ChunkState
+from wsproxy._fast.http.codings cimport Coding
 from wsproxy._fast.http.fields cimport Fields
 from wsproxy._fast.http.head cimport ResponseHead
 from wsproxy._fast.net.stream cimport Stream
@@ -55,6 +57,9 @@ cdef class Exchange:
     cdef bint keep_alive            # another request may follow on its connection, as far as is known
     cdef bint http10                # answers of our own, and HTTP/1's framing, depend on it
     cdef bint head_only
+    cdef Compression compression    # of the [[edge]] that the request is for; None: its answer goes as it is
+    cdef Coding coding              # that the client takes of its codings
+    cdef bint squeezed              # the answer is compressed: `sink` is a `Squeezed`
     cdef bint takes_trailers        # the client wants the answer's trailers, and http.trailers allows them
     # The session's value as the request brought it; empty: nobody needs it. See `Intake.keep_session`.
     cdef Buffer session
@@ -110,9 +115,9 @@ cdef class Exchange:
     # --- what the server's side asks for
     # Ends the exchange and the connection without an answer.
     cdef int drop(self) except -1
-    # Completes the session cookie of a final answer that sets cookies, or whose `session` is kept, and adds the decision
-    # where it is `explained`; 0, or -1: no room.
-    cdef int edit_answer(self, ResponseHead* head) noexcept
+    # Completes the session cookie of a final answer that sets cookies, or whose `session` is kept, adds the decision where
+    # it is `explained`, and begins to compress where there is a `compression`; 0, or -1: no room. `body`: what is here of it.
+    cdef int edit_answer(self, ResponseHead* head, const char* body, Py_ssize_t length) noexcept
     # A final answer has a partition table or its version.
     cdef int note_partitions(self, Fields* fields) except -1
     # The head of a final answer is here, so long as it is sent on: the server lives and there will be no retry.

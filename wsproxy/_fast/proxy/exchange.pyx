@@ -223,7 +223,7 @@ cdef class Exchange:
     cdef int drop(self) except -1:
         raise NotImplementedError
 
-    cdef int edit_answer(self, ResponseHead* head) noexcept:
+    cdef int edit_answer(self, ResponseHead* head, const char* body, Py_ssize_t length) noexcept:
         return 0
 
     cdef int note_partitions(self, Fields* fields) except -1:

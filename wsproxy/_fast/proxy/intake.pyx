@@ -22,6 +22,7 @@ from wsproxy._fast.decide.edge cimport (
 from wsproxy._fast.decide.edits cimport edit_request
 from wsproxy._fast.decide.maintain cimport is_maintained
 from wsproxy._fast.decide.match cimport MatchResult
+from wsproxy._fast.decide.edge cimport Edge
 from wsproxy._fast.decide.session_cookie cimport TAKE_ALL, TAKE_NOTHING, TAKE_OURS
 from wsproxy._fast.decide.view cimport IS_ALIVE, NOT_HEALTH, HealthQuestion
 from wsproxy._fast.decide.writers cimport MOST_FOUND, Found, find_misfits, is_news, taking_of
@@ -110,6 +111,7 @@ cdef class Intake(Course):
             self.explained = begin_explained(engine, self.view, head, self)
         self.timeout_retries = 0
         self.pardoned = False
+        self.compression = None
         self.expect = 0
         self.response_started = False
         self.http10 = head.minor == 0
@@ -227,6 +229,10 @@ cdef class Intake(Course):
             self.ask_of_edges(head, cluster, &asked)
             act = edges.judge(self.edges, &asked, by_word, &table)
         if act == EDGE_PASSES:
+            if self.edges & edges.compress:
+                self.compression = (<Edge>edges.at[edges.first(self.edges, edges.compress)]).compression
+                if self.compression is not None:
+                    self.coding = self.compression.choose(head)
             return False
         target = edges.location(table, &asked) if act == EDGE_REDIRECTS else head.target[:head.target_len]
         if act != EDGE_MAINTENANCE:

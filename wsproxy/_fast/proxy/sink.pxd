@@ -38,6 +38,8 @@ cdef class Sink:
     # The same, and behind them what is in the hub's pipe; only where it `takes_pipe`.
     cdef bint takes_pipe(self) except -1
     cdef int piped(self, const char* data, Py_ssize_t length) except -1
+    # A piece of the body is over, or all of it: what is held back of it goes out. Only where the sink is `Exchange.squeezed`.
+    cdef int flush(self, bint is_last) except -1
     # Part of an answer of our own, as a client of HTTP/1 gets it: the head is in the first one, whole.
     cdef int own(self, const char* data, Py_ssize_t length) except -1
     # The answer was handed over whole, and the exchange holds nothing any more: another one may begin.

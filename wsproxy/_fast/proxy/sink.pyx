@@ -51,6 +51,9 @@ cdef class Sink:
     cdef int piped(self, const char* data, Py_ssize_t length) except -1:
         return 0
 
+    cdef int flush(self, bint is_last) except -1:
+        return 0
+
     cdef int own(self, const char* data, Py_ssize_t length) except -1:
         return 0
 

@@ -33,8 +33,8 @@ cdef class Upstream(Stream):
     cdef Py_ssize_t read_head(self, const char* data, Py_ssize_t length) except? -1
     cdef int keep_head(self, const char* data, Py_ssize_t length) except -1
     cdef bint is_upgraded(self, ResponseHead* head) except -1
-    # The final head goes to the client's side; bytes of it there, -1: no room.
-    cdef Py_ssize_t begin_answer(self) noexcept
+    # The final head goes to the client's side; bytes of it there, -1: no room. `body`: what is here behind it.
+    cdef Py_ssize_t begin_answer(self, const char* body, Py_ssize_t length) noexcept
     # Whether bytes of this answer's body, of which so many are still to come, can go through the pipe.
     cdef bint can_pipe(self, int64_t left) except -1
     # Passes on body bytes as far as the framing goes; `begins`: behind a head that the client's side has.

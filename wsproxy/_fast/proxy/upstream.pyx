@@ -29,6 +29,7 @@ from wsproxy._fast.proxy.exchange cimport (
     BAD_RESPONSE, CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, HEAD_TIMEOUT, IO_TIMEOUT, Exchange,
 )
 from wsproxy._fast.proxy.pool cimport Pool
+from wsproxy._fast.proxy.squeeze cimport SQUEEZED_READ
 from wsproxy._fast.proxy.sink cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY, TUNNEL, UNTIL_CLOSE, Sink
 from wsproxy._fast.tell.ended cimport ENDED_I, ENDED_PD, ENDED_SD, ENDED_sD
 
@@ -117,7 +118,11 @@ cdef class Upstream(Stream):
         """
         if self.awaits_head:
             return FIRST_READ if self.fills_pipe() else READ_SIZE
-        return FINE_READ if self.body.kind == CHUNKED_BODY and self.body.chunks.is_fine and not self.secure else READ_SIZE
+        if self.secure:
+            return READ_SIZE
+        if self.body.kind == CHUNKED_BODY and self.body.chunks.is_fine:
+            return FINE_READ
+        return SQUEEZED_READ if self.exchange is not None and self.exchange.squeezed else READ_SIZE
 
     cdef bint can_pipe(self, int64_t left) except -1:
         return (
@@ -162,12 +167,12 @@ cdef class Upstream(Stream):
             data += size
             length -= size
             if not self.awaits_head:
-                if self.is_cut and not self.can_pipe(self.body.left - length):
+                if self.is_cut and self.exchange.compression is None and not self.can_pipe(self.body.left - length):
                     length += self.read_on(data - self.engine.read_data + length)
                 if self.engine.response.status >= 500 and self.exchange.view.is_failure(self.engine.response.status):
                     if self.exchange.is_refused(self.engine.response.status):
                         return self.discard(data, length)
-                size = self.begin_answer()
+                size = self.begin_answer(data, length)
                 if size < 0:
                     return self.fail(BAD_RESPONSE, <int>HEAD_TOO_LARGE)
                 self.exchange.answer_begins(size)
@@ -268,12 +273,12 @@ cdef class Upstream(Stream):
         self.body.kind = TUNNEL
         return True
 
-    cdef Py_ssize_t begin_answer(self) noexcept:
+    cdef Py_ssize_t begin_answer(self, const char* body, Py_ssize_t length) noexcept:
         cdef Exchange exchange = self.exchange
         cdef ResponseHead* head = &self.engine.response
         if (
             (head.fields.has_set_cookie or exchange.session.length or exchange.edges or exchange.explained is not None)
-            and exchange.edit_answer(head) < 0
+            and exchange.edit_answer(head, body, length) < 0
         ):
             return -1
         return exchange.sink.begin(head, self.body.kind, self.body.kind == CHUNKED_BODY and self.passes_trailers)
@@ -314,6 +319,8 @@ cdef class Upstream(Stream):
                     sink.take_back()
                 return self.fail(BAD_RESPONSE, <int>-used)
             done = self.body.chunks.phase == CHUNK_DONE
+        if exchange.squeezed and not done:
+            sink.flush(False)
         if sink.is_broken():
             return sink.abort()
         if done:
@@ -348,6 +355,8 @@ cdef class Upstream(Stream):
         while used < length and self.body.chunks.phase != CHUNK_DONE:
             step = next_span(&self.body.chunks, data + used, length - used, &span)
             if step < 0:
+                if self.exchange.squeezed:
+                    return step  # the client takes chunks, if others: it sees that the last one is missing
                 self.body.chunks.phase = CHUNK_DONE
                 self.keep_alive = False
                 self.exchange.ended_by(ENDED_PD)
@@ -368,6 +377,8 @@ cdef class Upstream(Stream):
     cdef int complete(self, bint clean) except -1:
         """The answer is over; ``clean``: nothing came after it."""
         cdef Exchange exchange = self.exchange
+        if exchange.squeezed:
+            exchange.sink.flush(True)
         self.leave(clean)
         try:
             exchange.finish()

@@ -6,6 +6,7 @@ Real servers, real connections to them, the real slow path: none of these knows 
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from tests.support.wire import Origin, Wire
 from wsproxy._fast.proxy.upstream import Upstream
 from wsproxy.config.model import Config
 from wsproxy.config.settings import QueueSettings, RetrySettings, Settings, TimeoutSettings
+from wsproxy.config.settings_content import CompressSettings
+from wsproxy.config.settings_edge import EdgeSettings
 
 pytestmark = pytest.mark.asan
 
@@ -183,6 +186,32 @@ async def test_answers_of_our_own_and_unframed_ones(frames: Any) -> None:
         await wire.send(b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n")
         assert await client.answer(2) == (b"200", b"abcdefg")
         assert bed.streams(Upstream) == 1
+
+
+async def test_compressed_answers_have_no_chunks_either(frames: Any) -> None:
+    """Each piece is told when it comes; the end is the frame's."""
+    origin = Origin()
+    edge = EdgeSettings(compress=CompressSettings(min_bytes=0))
+    async with FramesBed(
+        frames, config_of(server("s", origin.port)), Settings(edge=(edge,))
+    ) as bed:
+        client = Client(await bed.client())
+        await client.send(b"H", 1, HEAD % (b"GET", 1, b"Accept-Encoding: gzip\r\n"))
+        wire = (await accept(origin, 1))[1]
+        await wire.send(
+            OK.replace(b"\r\n\r\n", b"\r\nContent-Type: text/css\r\n\r\n") % 8 + b"abcd"
+        )
+        kind, _, head = await client.read()
+        assert (kind, b"Content-Encoding: gzip\r\n" in head) == (b"H", True)
+        assert b"Content-Length" not in head
+        reader = zlib.decompressobj(31)
+        kind, _, piece = await client.read()
+        assert (kind, reader.decompress(piece)) == (b"D", b"abcd")
+        await wire.send(b"efgh")
+        kind, _, piece = await client.read()
+        assert (kind, reader.decompress(piece), reader.eof) == (b"D", b"efgh", True)
+        assert (await client.read())[0] == b"E"
+        assert bed.engine.squeezed == 0
 
 
 async def test_a_server_that_dies_within_its_answer_ends_that_one_alone(frames: Any) -> None:

@@ -1,0 +1,144 @@
+"""
+A request's path -> a file below a folder, opened: nothing outside is ever reached, and nothing that is hidden.
+
+Called by ``dataplane.files``, in a thread. A file has one path, the canonical one: whoever asks by another spelling (``//``, ``..``,
+``%61``) is told it (``Moved``). So what rules say of paths holds for files: they are matched as they came.
+
+Links are followed as long as they lead to what is below the folder. Race-free without openat2(2), which sandboxes often lack: the
+path is resolved and checked, then each folder on the way is opened without following links. Where one was put there in between, the
+file is not found.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+# What a browser leaves as it is in a path (RFC 3986 3.3).
+_LITERAL = "/:@!$&'()*+,;=~-._"
+# RFC 8615: what the world asks every host for. The only name with a dot before it that is served.
+_WELL_KNOWN = b".well-known"
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: what became a FIFO in between must not hold up a thread.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """``names`` of the folders and the file below the root; ``is_folder``: the path ends with a slash."""
+
+    names: tuple[bytes, ...]
+    is_folder: bool
+    # The one path of the file, percent-encoded, without query: what Location says where another one was asked for.
+    path: str
+    is_canonical: bool
+
+
+def read_path(target: bytes) -> Wanted | None:
+    """
+    What a request's target names; None: nothing that is ever served.
+
+    Parameters (``;jsessionid=...``) do not count, as for Routes.
+    """
+    path = target.partition(b"?")[0]
+    if not path.startswith(b"/"):
+        return None
+    bare = b"/".join(each.partition(b";")[0] for each in path.split(b"/"))
+    names: list[bytes] = []
+    pieces = bare[1:].split(b"/")
+    for piece in pieces:
+        name = unquote_to_bytes(piece)
+        if b"/" in name or b"\0" in name:
+            return None
+        if name == b"..":
+            if not names:
+                return None
+            names.pop()
+        elif name not in (b"", b"."):
+            names.append(name)
+    if any(name.startswith(b".") and (at or name != _WELL_KNOWN) for at, name in enumerate(names)):
+        return None
+    is_folder = unquote_to_bytes(pieces[-1]) in (b"", b".", b"..")
+    canonical = "/" + quote_from_bytes(b"/".join(names), _LITERAL.replace(";", ""))
+    if is_folder and names:
+        canonical += "/"
+    return Wanted(tuple(names), is_folder, canonical, _same_spelling(bare, canonical.encode()))
+
+
+def _same_spelling(path: bytes, canonical: bytes) -> bool:
+    """Hexadecimal digits may be small ones."""
+    if path == canonical:
+        return True
+    return len(path) == len(canonical) and _small_hex(path) == _small_hex(canonical)
+
+
+def _small_hex(path: bytes) -> bytes:
+    first, *rest = path.split(b"%")
+    return b"%".join((first, *(each[:2].lower() + each[2:] for each in rest)))
+
+
+class Folder:
+    """A folder whose files are served; opened for each request, so that it may be replaced as a whole (a link that is moved)."""
+
+    def __init__(self, root: str) -> None:
+        """Raises OSError where it is not there, or no folder."""
+        self._root = os.fsencode(root)
+        os.close(os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def open(self, names: Sequence[bytes]) -> int | None:
+        """The regular file with this path below the folder, open for reading; None: there is none, or it may not be read."""
+        found = self._walk(names)
+        if found is None:
+            return None
+        parent, last = found
+        try:
+            # First looked at: opening a device may do something.
+            if not stat.S_ISREG(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode):
+                return None
+            file = os.open(last, _FILE, dir_fd=parent)
+        except OSError:
+            return None
+        finally:
+            os.close(parent)
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            return file
+        os.close(file)
+        return None
+
+    def has_folder(self, names: Sequence[bytes]) -> bool:
+        """Whether the path leads to a folder."""
+        found = self._walk(names)
+        if found is None:
+            return False
+        parent, last = found
+        try:
+            return stat.S_ISDIR(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode)
+        except OSError:
+            return False
+        finally:
+            os.close(parent)
+
+    def _walk(self, names: Sequence[bytes]) -> tuple[int, bytes] | None:
+        """The folder that what the path leads to lies in, open, and its name there."""
+        try:
+            base = os.path.realpath(self._root, strict=True)
+            found = os.path.realpath(os.path.join(base, *names), strict=True)
+            if os.path.commonpath((base, found)) != base:
+                return None
+            below = found[len(base) :].strip(b"/")
+            *folders, last = below.split(b"/") if below else [b"."]
+            at = os.open(base, _FOLDER)
+        except (OSError, ValueError):
+            return None
+        try:
+            for each in folders:
+                deeper = os.open(each, _FOLDER, dir_fd=at)
+                os.close(at)
+                at = deeper
+        except OSError:
+            os.close(at)
+            return None
+        return at, last
