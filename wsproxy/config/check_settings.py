@@ -29,6 +29,7 @@ from wsproxy.config.settings import (
     LogSettings,
     Settings,
 )
+from wsproxy.config.settings_ha import HaSettings, check_ha
 from wsproxy.config.settings_probe import (
     ProbeClusterSettings,
     ProbeSettings,
@@ -98,6 +99,7 @@ def check_together(settings: Settings, say: Say) -> None:
     _check_admin(settings.admin, say)
     _check_health(settings.health, say)
     _check_trace(settings.trace, say)
+    _check_ha(settings.ha, say)
     _check_durations(settings, say)
     _check_effects(settings, say)
 
@@ -158,6 +160,20 @@ def _check_trace(trace: TraceSettings, say: Say) -> None:
         is_good = is_good and not (url.query or url.fragment or "@" in url.netloc)
     if not is_good:
         _refuse(("trace", "endpoint"), f"{found}; {allowed}", say)
+
+
+def _check_ha(ha: HaSettings, say: Say) -> None:
+    for name, text in check_ha(ha):
+        _refuse(("ha", name), text, say)
+    if ha.store != "off":
+        for name in ("etcd", "data_dir") if ha.store == "etcd" else ("ca", "certificate", "key"):
+            idle = f'with store = "{ha.store}"'
+            allowed = (
+                'with store = "embedded"'
+                if ha.store == "etcd"
+                else 'with store = "etcd": wsproxy makes its own'
+            )
+            _warn_idle(("ha", name), ha, idle, allowed, say)
 
 
 def dotted(at: KeyPath) -> str:
