@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from wsproxy._fast.http.upgrade import is_protocol
 from wsproxy.config.access_format import parse_format
 from wsproxy.config.address import MAX_PORT, is_loopback, parse_address
 from wsproxy.config.codes import code_flaw
+from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import (
     ACCESS_OFF,
@@ -29,7 +31,7 @@ from wsproxy.config.settings import (
     LogSettings,
     Settings,
 )
-from wsproxy.config.settings_ha import HaSettings, check_ha
+from wsproxy.config.settings_ha import HaSettings, check_ha, no_etcd
 from wsproxy.config.settings_probe import (
     ProbeClusterSettings,
     ProbeSettings,
@@ -38,7 +40,7 @@ from wsproxy.config.settings_probe import (
     probe_of,
 )
 from wsproxy.config.settings_process import SHORTEST_HANG_S
-from wsproxy.config.settings_tls import check_listener, check_upstream
+from wsproxy.config.settings_tls import check_listener, check_upstream, group_context
 from wsproxy.config.settings_told import AdminSettings, HealthSettings, TraceSettings
 from wsproxy.config.values import MOST_CONNECT_S, duration_doubt, text_flaw
 from wsproxy.errors import Severity
@@ -163,8 +165,16 @@ def _check_trace(trace: TraceSettings, say: Say) -> None:
 
 
 def _check_ha(ha: HaSettings, say: Say) -> None:
-    for name, text in check_ha(ha):
+    flaws = list(check_ha(ha))
+    for name, text in flaws:
         _refuse(("ha", name), text, say)
+    if ha.store == "etcd" and not flaws:
+        try:
+            group_context(ha)
+        except KeyFileError as error:
+            _refuse(("ha", "certificate"), str(error), say)
+    if ha.store == "embedded" and shutil.which(ha.etcd) is None:
+        _refuse(("ha", "etcd"), no_etcd(ha.etcd), say)
     if ha.store != "off":
         for name in ("etcd", "data_dir") if ha.store == "etcd" else ("ca", "certificate", "key"):
             idle = f'with store = "{ha.store}"'

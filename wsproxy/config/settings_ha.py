@@ -135,6 +135,14 @@ def least_ttl_s(ha: HaSettings) -> float:
     return ha.period_s + FENCE_MARGIN_S + ELECTIONS * election_s
 
 
+def no_etcd(program: str) -> str:
+    """What to say where there is no such program, with the name of its package."""
+    return (
+        f'found "{program}", which is no program on this machine; allowed is etcd 3.4 or later (`apt install etcd-server` on Debian and '
+        'Ubuntu, `dnf install etcd` on Fedora), or store = "etcd" with the endpoints of one elsewhere'
+    )
+
+
 def check_ha(ha: HaSettings) -> Iterator[tuple[str, str]]:
     """Settings and what is wrong with them."""
     if not ha.is_on:

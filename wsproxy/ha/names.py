@@ -2,7 +2,7 @@
 Where everything of a core group stands in etcd, and what may be in a name. Pure; no other module spells a key.
 
     /wsproxy/<cell>/<core group>/
-        ids/<member>            its number, given once and kept for good (no lease)
+        ids/<member>            its number, given once and kept for good (no lease); ``next-id`` is the next name's
         members/<member>        that it lives, on its lease: what ``group.view.Member`` says
         seats/<seat>            who holds what only one may hold, on the holder's lease: ``coordinator``, places of HA groups
         board/<subject>         what is known of a server, by the word that counts most (no lease: it outlives its poster)
@@ -43,6 +43,11 @@ class Names:
     def ids(self) -> str:
         """Prefix of ``id_of``."""
         return f"{self.root}ids/"
+
+    @property
+    def next_id(self) -> str:
+        """The number that the next new name gets."""
+        return f"{self.root}next-id"
 
     def id_of(self, name: str) -> str:
         """Its number."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wsproxy.config.settings_file import parse_settings
+from wsproxy.config.settings_file import load_text, parse_settings
 from wsproxy.config.settings_ha import HaSettings, least_ttl_s
 from wsproxy.errors import ConfigRefusedError
 
@@ -102,6 +102,29 @@ def test_defaults_outlive_an_election() -> None:
     assert HaSettings(store="etcd").ttl_s >= least_ttl_s(HaSettings(store="etcd"))
     fast = HaSettings(store="etcd", period_s=0.6, missed=5)
     assert fast.ttl_s == 3 >= least_ttl_s(fast)
+
+
+def test_no_etcd_program_is_told_with_its_package() -> None:
+    """Whoever wants to try it knows what to install."""
+    text = refusal_of('store = "embedded"\netcd = "etcd-that-is-not-there"\n')
+    assert "wsproxy.toml:3: ha.etcd: found" in text
+    assert "apt install etcd-server" in text
+
+
+def test_keys_that_do_not_work_are_told(tmp_path: Path) -> None:
+    """At the start, with the file."""
+    with pytest.raises(ConfigRefusedError, match=r"ha\.certificate: .*/a: No such file"):
+        parse_settings(
+            f'[ha]\nstore = "etcd"\nendpoints = ["https://10.0.0.1:1"]\n{FILES}',
+            tmp_path / "wsproxy.toml",
+        )
+
+
+def test_what_has_no_effect_is_told() -> None:
+    """A folder for an etcd that is not started by us."""
+    text = '[ha]\nstore = "etcd"\nendpoints = ["http://127.0.0.1:1"]\ndata_dir = "d"\n'
+    (problem,) = load_text(text, Path("wsproxy.toml")).problems
+    assert problem.code == "setting-no-effect"
 
 
 def test_files_are_seen_from_the_folder_of_the_settings(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ in this order only:
     ON -> STOPPING    not wanted any more, or the fence is past: the work ends, and that is awaited
     STOPPING -> OUT   the work has ended; where the key is still ours it is deleted (compare-and-set on the token)
 
-A claim whose answer never came is nobody's until it is read again: the key may be ours, and then is taken as such (``adopt``) or
-given back.
+A claim whose answer never came is nobody's until the key is read: it may be ours, and then is taken as such or given back.
 """
 
 from __future__ import annotations
@@ -58,6 +57,7 @@ class Seat:
     phase: Phase = Phase.OUT
     token: int = 0
     lease: int = 0  # of the claim
+    given_back: int = 0  # the last token that was, or may have been, given back: never ours again
 
     def decide(
         self, *, wanted: str | None, held: Held | None, lease: int, fence: Fence, now: float
@@ -75,7 +75,9 @@ class Seat:
         if self.phase is not Phase.OUT:
             return Step.NOTHING  # an answer, or the end of the work, is awaited
         if held is not None and lease and held.lease == lease and held.name == self.me:
-            return Step.BEGIN if may_hold else Step.RELEASE
+            # What we gave back may still stand in what we have read: the key can be gone already.
+            is_usable = may_hold and held.token > self.given_back
+            return Step.BEGIN if is_usable else Step.RELEASE
         if held is None and may_hold:
             return Step.CLAIM
         return Step.NOTHING
@@ -91,6 +93,11 @@ class Seat:
         """It was answered, or never will be: what holds is what is read of the key."""
         assert self.phase is Phase.CLAIMING
         self.phase = Phase.OUT
+
+    def releasing(self, held: Held) -> None:
+        """The key is being deleted: whether that was answered or not, its token is not used any more."""
+        assert self.phase is Phase.OUT
+        self.given_back = max(self.given_back, held.token)
 
     def begun(self, held: Held) -> None:
         """The key is ours and the work begins."""

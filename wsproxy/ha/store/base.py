@@ -18,8 +18,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from wsproxy.errors import StartError
-
 
 class StoreAwayError(Exception):
     """The store has not answered, or has no majority: whether the write was done is not known. The text says who said what."""
@@ -31,10 +29,6 @@ class LeaseGoneError(Exception):
 
 class CompactedError(Exception):
     """Changes since that revision are not kept any more: read all again."""
-
-
-class StoreRefusedError(StartError):
-    """The store will never do that: certificates, rights, sizes. Trying again is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +105,8 @@ class Swapped:
     """
     What became of a swap: whether it was ``done``, at which revision.
 
-    ``found``: where it was not done, the keys of its conditions as they are; those that do not exist are missing.
+    ``found``: where it was not done, the keys of its conditions as they are; those that do not exist are missing. Where an answer
+    was lost the same swap may have been asked again and have met its own write: then it is not done, and ``found`` shows that.
     """
 
     done: bool
@@ -134,8 +129,13 @@ class Store(Protocol):
         """It ends now; nothing is wrong where it has ended."""
         ...
 
-    async def read(self, prefix: str) -> Snapshot:
-        """All keys with the prefix, fresh."""
+    async def read(self, prefix: str, at: int = 0) -> Snapshot:
+        """
+        All keys with the prefix, fresh, or as they were at revision ``at``.
+
+        Raises:
+            CompactedError: that revision is not kept.
+        """
         ...
 
     async def swap(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> Swapped:
@@ -150,7 +150,7 @@ class Store(Protocol):
         """
         Every change of keys with the prefix after this revision, for ever; each revision once, whole.
 
-        None: the store was heard without a change of ours (a sign of life, at the beginning of each connection).
+        None: from here on changes come, which the store has said (at the beginning of each connection).
 
         Raises:
             CompactedError: they are not kept from there on.
