@@ -83,7 +83,7 @@ class ModelStore:
         self._meet("before")
         if at and at < self.compacted:
             raise CompactedError(f"revision {at} is not kept")
-        entries = self.before[at] if at in self.before else self.entries
+        entries = self.before.get(at, self.entries)
         found = {key: entries[key] for key in sorted(entries) if key.startswith(prefix)}
         self._meet("after")
         return Snapshot(at or self.revision, found)
