@@ -8,7 +8,7 @@ not, as the test says, and the answer lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Literal
 
 from wsproxy.ha.store.base import (
@@ -55,6 +55,11 @@ class ModelStore:
         """Forgets all changes up to now."""
         self.compacted = self.revision
         self.history.clear()
+
+    def cut_off(self) -> None:
+        """Nothing is answered until ``away`` is empty again, and who watches is told."""
+        self.away = "before"
+        self._wake()
 
     # --- what callers do --------------------------------------------------------------------------------------------
 
@@ -104,13 +109,13 @@ class ModelStore:
         self._meet("after")
         return Swapped(done, self.revision, found)
 
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[Told | None]:
-        if after < self.compacted:
-            raise CompactedError(f"changes since revision {after} are not kept")
+    async def watch(self, prefix: str, after: int) -> AsyncGenerator[Told | None]:
         self._meet("before")
         yield None
         while True:
             changed = self._changed
+            if after < self.compacted:
+                raise CompactedError(f"changes since revision {after} are not kept")
             for told in [each for each in self.history if each.revision > after]:
                 after = told.revision
                 changes = tuple(each for each in told.changes if each[0].startswith(prefix))
@@ -155,5 +160,8 @@ class ModelStore:
             self.revision = revision
             self.before[revision] = dict(self.entries)
             self.history.append(Told(revision, tuple(changes)))
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
+            self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()

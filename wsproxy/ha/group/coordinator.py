@@ -28,12 +28,12 @@ class Coordinator:
     async def begin(self, token: int) -> None:
         """It is us."""
         self.token = token
-        log.info("ha: HMGR0206I: the Coordinator is an Active Coordinator for core group %s", self._core_group)  # fmt: skip
+        log.info("ha: this member is the active coordinator of core group %s", self._core_group)  # fmt: skip
 
     async def stop(self) -> None:
         """It is not."""
         self.token = 0
-        log.info("ha: HMGR0207I: the Coordinator was previously an Active Coordinator for core group %s but has lost leadership", self._core_group)  # fmt: skip
+        log.info("ha: this member is not the coordinator of core group %s any more", self._core_group)  # fmt: skip
 
 
 def add_coordinator(

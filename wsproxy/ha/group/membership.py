@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -67,6 +67,7 @@ class Chair:
     stop_s: float = 0.0
     held: Held | None = None
     is_asking: bool = False
+    work: asyncio.Lock = field(default_factory=asyncio.Lock)  # begun and ended in this order
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,8 @@ class Membership:
             if chair.seat.phase is Phase.ON:
                 chair.seat.stopping()
                 await self._stop(chair)
+            async with chair.work:
+                pass  # what was being ended has ended
         lease, self.lease = self.lease, 0
         if lease:
             with contextlib.suppress(StoreAwayError):
@@ -334,12 +337,18 @@ class Membership:
     # --- views, and all else that is said ----------------------------------------------------------------------------
 
     async def _watch_always(self) -> None:
+        read = 0  # the membership whose beginning was read
         while True:
             await self._is_joined.wait()
             try:
-                after = await self._read_all()
+                if read == self.joined:
+                    after = await self._read_all(await self._say_again())
+                else:
+                    after = await self._read_all(self.joined)
+                    read = after
                 await self._follow(after)
             except CompactedError:
+                read = self.joined
                 log.info("ha: changes were missed; all is read again")
             except LeaseGoneError as error:
                 self._lose(f"its lease has ended ({error})")
@@ -352,7 +361,7 @@ class Membership:
         joined = self.joined
         while self.joined == joined:
             try:
-                async with contextlib.aclosing(self._store.watch(self._names.root, after)) as words:  # type: ignore[type-var]
+                async with contextlib.aclosing(self._store.watch(self._names.root, after)) as words:
                     async for told in words:
                         if self.joined != joined:
                             return
@@ -364,12 +373,12 @@ class Membership:
                 self._note_away(error)
                 await self._answered.wait()
 
-    async def _read_all(self) -> int:
+    async def _say_again(self) -> int:
         """
-        All that was said, up to a word of our own: the revision of this view is then that of its last word, as everywhere.
+        The revision of a word of our own, said now.
 
-        Raises:
-            CompactedError: too much was said meanwhile.
+        A view's number is the revision of the last word under ``members/``; whoever reads all at a word of its own knows it, though what is
+        deleted leaves nothing to be read.
         """
         key = self._names.member(self._me.name)
         swapped = await self._store.swap(
@@ -377,7 +386,16 @@ class Membership:
         )
         if not swapped.done:
             raise LeaseGoneError("somebody has deleted it")
-        snapshot = await self._store.read(self._names.root, swapped.revision)
+        return swapped.revision
+
+    async def _read_all(self, revision: int) -> int:
+        """
+        All that was said, as of this word of our own.
+
+        Raises:
+            CompactedError: too much was said meanwhile.
+        """
+        snapshot = await self._store.read(self._names.root, revision)
         members = {
             key.removeprefix(self._names.members): entry
             for key, entry in snapshot.entries.items()
@@ -385,10 +403,10 @@ class Membership:
         }
         for key, chair in self._chairs.items():
             chair.held = _held(snapshot.entries.get(key))
-        found = View().after(swapped.revision, list(members.items()))
-        self._listener.on_read(swapped.revision, snapshot.entries)
-        self._install(view_of(swapped.revision, found.members))
-        return swapped.revision
+        found = View().after(revision, list(members.items()))
+        self._listener.on_read(revision, snapshot.entries)
+        self._install(view_of(revision, found.members))
+        return revision
 
     def _take(self, told: Told) -> None:
         members: list[tuple[str, Entry | None]] = []
@@ -403,18 +421,19 @@ class Membership:
         self._look()
 
     def _install(self, view: View) -> None:
-        """Logs as HAManager's operators know it, and lets everybody see it."""
+        """Logs the view as HAManager does (DCSV8050I), and lets everybody see it."""
         change = compare(self.view, view)
         self.view = view
         group = self._names.core_group
         for each in change.left:
-            log.warning("ha: DCSV8053I: core group %s, member %s: %s (id %d, %s) left", group, self._me.name, each.name, each.id, each.word.host)  # fmt: skip
+            log.warning("ha: core group %s: member %s (id %d, on %s) has left", group, each.name, each.id, each.word.host)  # fmt: skip
         for each in change.joined:
-            log.info("ha: DCSV8051I: core group %s, member %s: %s (id %d, %s, version %s) joined", group, self._me.name, each.name, each.id, each.word.host, each.word.version)  # fmt: skip
+            log.info("ha: core group %s: member %s (id %d, on %s, version %s) has joined", group, each.name, each.id, each.word.host, each.word.version)  # fmt: skip
         if change.is_change:
+            first = view.names[0] if view.members else "nobody"
             log.info(
-                "ha: HMGR0218I: a new core group view has been installed in %s. The view identifier is (%d). The number of members in the new view is %d: %s",
-                group, view.id, len(view.members), ", ".join(view.names),
+                "ha: DCSV8050I: DCS Stack %s at Member %s: New view installed, identifier (%d:0.%s), view size is %d (%s)",
+                group, self._me.name, view.id, first, len(view.members), ", ".join(view.names),
             )  # fmt: skip
         self._listener.on_view(view)
         self._look()
@@ -452,13 +471,15 @@ class Membership:
         spawn(work, name)
 
     async def _begin(self, chair: Chair, token: int) -> None:
-        await chair.duty.begin(token)
+        async with chair.work:
+            await chair.duty.begin(token)
 
     async def _stop(self, chair: Chair) -> None:
-        try:
-            await chair.duty.stop()
-        finally:
-            chair.seat.stopped()
+        async with chair.work:
+            try:
+                await chair.duty.stop()
+            finally:
+                chair.seat.stopped()
 
     async def _stop_and_look(self, chair: Chair) -> None:
         await self._stop(chair)

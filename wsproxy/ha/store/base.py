@@ -14,7 +14,7 @@ sent. ``watch`` tells every change after a revision, once and in order, later th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -146,7 +146,7 @@ class Store(Protocol):
         """Overwrites; its revision."""
         ...
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Told | None]:
+    def watch(self, prefix: str, after: int) -> AsyncGenerator[Told | None]:
         """
         Every change of keys with the prefix after this revision, for ever; each revision once, whole.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -84,7 +84,7 @@ class EtcdStore:
                 found[entry.key] = entry
         return Swapped(done, _revision(answer), found)
 
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[Told | None]:
+    async def watch(self, prefix: str, after: int) -> AsyncGenerator[Told | None]:
         """Every change after this revision; goes on by itself where a connection, or an endpoint, ends."""
         failed = 0
         while True:

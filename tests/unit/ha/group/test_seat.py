@@ -181,6 +181,10 @@ class Cell:
             proxy.held = proxy.unread.pop(0)
             self.step(proxy)
 
+    def is_told_all(self, name: str) -> None:
+        while self.proxies[name].unread and not self.proxies[name].is_stopped:
+            self.is_told(name)
+
     def a_lease_ends(self, pick: int) -> None:
         """At the earliest a ttl after the store received the last heartbeat; often later."""
         over = [lease for lease, at in self.ends.items() if at <= self.now]
@@ -234,8 +238,8 @@ class Cell:
                 lambda: self.a_claim_is_given_up(name) if chance.random() < 0.3 else None,
                 lambda: self.a_release_arrives(name, chance.random() < 0.8),
                 lambda: self.is_told(name),
-                lambda: [self.is_told(name) for _ in range(9)],
-                lambda: [self.is_told(name) for _ in range(9)],
+                lambda: self.is_told_all(name),
+                lambda: self.is_told_all(name),
                 lambda: self.a_lease_ends(chance.randrange(9)),
             )
         )
@@ -283,7 +287,7 @@ def run(cut: int) -> tuple[list[str], Proxy]:
     """A whole life of a holder, cut after ``cut`` steps; what was done, and who did it."""
     cell = Cell()
     a = cell.proxies["a"]
-    done = []
+    done: list[str] = []
 
     def does(name: str, call: object) -> None:
         if len(done) < cut:
