@@ -63,6 +63,11 @@ class Word(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
     @property
+    def is_more_than_nothing(self) -> bool:
+        """Whether it is otherwise than at the first start, when nobody has said anything."""
+        return self.is_down or bool(self.hold) or self.has_numbers
+
+    @property
     def has_numbers(self) -> bool:
         """Whether other numbers than the file's hold."""
         return self.weight is not None or self.limit is not None
@@ -80,14 +85,17 @@ def decide(ours: Word | None, known: int, theirs: Word | None, revision: int) ->
     """
     What becomes of our word and the store's, of ``revision``; ``known``: the store's revision that we knew when ours was said.
 
-    None: nothing was ever said there, which counts less than any word.
+    ``ours``: a word that was not in the store yet. One that was has been judged by whoever wrote the next one: then, and where
+    nothing was ever said, None, which counts less than any word.
     """
     if ours is None:
         return Verdict.SAME if theirs is None else Verdict.TAKE
     if theirs is None:
-        return Verdict.POST
+        return Verdict.POST if ours.is_more_than_nothing else Verdict.SAME
     if ours.says_as(theirs):
-        return Verdict.SAME
+        # The better evidence for it stays, or a third word would be measured by the weaker one, and the result depend on the order.
+        is_weaker = known >= revision or _rank(ours) <= _rank(theirs)
+        return Verdict.SAME if is_weaker else Verdict.POST
     if known >= revision:
         return Verdict.POST
     return Verdict.POST if _rank(ours) > _rank(theirs) else Verdict.TAKE

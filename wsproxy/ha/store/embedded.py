@@ -46,8 +46,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class EmbeddedEtcd:
     """One a proxy."""
 
-    def __init__(self, settings: HaSettings) -> None:
-        """Nothing is started yet."""
+    def __init__(self, settings: HaSettings, instance: str = "") -> None:
+        """Nothing is started yet. ``instance``: in the name of a folder of its own, which is found again by it; nobody can guess it."""
+        self._instance = instance
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -98,7 +99,11 @@ class EmbeddedEtcd:
         if self._folder.name:
             return
         if not self._settings.data_dir:
-            self._temporary = tempfile.mkdtemp(prefix="wsproxy-etcd-")
+            self._temporary = (
+                str(Path(tempfile.gettempdir()) / f"wsproxy-etcd-{self._instance}")
+                if self._instance
+                else tempfile.mkdtemp(prefix="wsproxy-etcd-")
+            )
         self._folder = Path(self._settings.data_dir or self._temporary)
         now = datetime.datetime.now(datetime.UTC)
         make_certificates(self._folder, [("localhost", _HOST, "::1")], now)
