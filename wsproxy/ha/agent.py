@@ -137,18 +137,27 @@ class Agent:
         add_coordinator(
             membership, self._settings.core_group, self._settings.preferred_coordinators
         )
-        spawn(membership.run(), "ha membership")
-        spawn(board.look_always(), "ha board")
-        spawn(board.post_always(), "ha board's posts")
-        spawn(self._post_digests(store, membership), "ha configuration")
-        await self.ended.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LEAVE_S):
-                await membership.leave()
-        await end_all()
-        await store.close()
-        if self._embedded is not None:
-            await self._embedded.stop()
+        try:
+            # What fails here ends the process, and its supervisor starts another: half a member is worse than none.
+            async with asyncio.TaskGroup() as group:
+                works = (
+                    membership.run(),
+                    board.look_always(),
+                    board.post_always(),
+                    self._post_digests(store, membership),
+                )
+                tasks = [group.create_task(work) for work in works]
+                await self.ended.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    await membership.leave()
+            await end_all()
+            await store.close()
+            if self._embedded is not None:
+                await self._embedded.stop()
 
     def _place(self) -> tuple[tuple[str, ...], ssl.SSLContext | None]:
         if self._embedded is not None:
@@ -180,9 +189,9 @@ class Agent:
 
     # --- what the group says ------------------------------------------------------------------------------------------
 
-    def _read(self, _revision: int, entries: Mapping[str, Entry]) -> None:
+    def _read(self, revision: int, entries: Mapping[str, Entry]) -> None:
         assert self._board is not None
-        self._board.read(entries)
+        self._board.read(revision, entries)
         self._configurations.read(entries)
         self._is_read.set()
 

@@ -115,8 +115,8 @@ class Board:
 
     # --- the group ---------------------------------------------------------------------------------------------------
 
-    def read(self, entries: Mapping[str, Entry]) -> None:
-        """All that the group knows: at the beginning of a membership, or when changes were missed."""
+    def read(self, revision: int, entries: Mapping[str, Entry]) -> None:
+        """All that the group knows as of this revision: at the beginning of a membership, or when changes were missed."""
         found: dict[Subject, Entry] = {}
         for key, entry in entries.items():
             if (subject := self._subject_of(key)) is not None:
@@ -124,14 +124,14 @@ class Board:
         self.look(whole=True)  # what was said here before this was known
         self._has_read = True
         for subject in {**self._known, **found}:
-            self._hear(subject, found.get(subject))
+            self._hear(subject, found.get(subject), revision)
 
     def told(self, told: Told) -> None:
         """What the group says."""
         self.look()  # what was seen here before this was heard was said without knowing it
         for key, entry in told.changes:
             if (subject := self._subject_of(key)) is not None:
-                self._hear(subject, entry)
+                self._hear(subject, entry, told.revision)
 
     def _subject_of(self, key: str) -> Subject | None:
         parts = self._names.parts_of_subject(key)
@@ -140,9 +140,15 @@ class Board:
             return None
         return Subject(kinds[parts[0]], parts[1], parts[2])
 
-    def _hear(self, subject: Subject, entry: Entry | None) -> None:
-        """A word of the store; of a server that this configuration does not have it is kept for the next one."""
+    def _hear(self, subject: Subject, entry: Entry | None, revision: int) -> None:
+        """
+        A word of the store; of a server that this configuration does not have it is kept for the next one.
+
+        The answer to a post may come before what the watch tells of the time before it: that is known already.
+        """
         known = self._known.setdefault(subject, Known())
+        if revision < known.revision:
+            return
         word = None if entry is None else _decoded(entry.value)
         known.theirs = word
         known.revision = 0 if entry is None else entry.modified
@@ -219,16 +225,19 @@ class Board:
             known = self._known[subject]
             if not swapped.done:
                 entry = swapped.found.get(keys[subject])
-                if (0 if entry is None else entry.modified) > known.revision:
-                    self._hear(subject, entry)
+                if entry is None or entry.modified > known.revision:
+                    self._hear(subject, entry, swapped.revision)
                 continue
             self.posted += 1
             if known.revision <= swapped.revision:  # else the watch has told of a newer one
                 known.theirs, known.revision = word, swapped.revision
-            if known.seen is word:
+            if known.seen is word or not self._slots.has(subject):
                 known.is_new = False
-            known.basis = swapped.revision  # what was seen meanwhile was seen by who had said this
-            if self._slots.has(subject):
+                self._dirty.pop(subject, None)
+            else:
+                known.basis = (
+                    swapped.revision
+                )  # what was seen meanwhile was seen by who had said this
                 self._judge(subject, known)
 
     def _key(self, subject: Subject) -> str:

@@ -60,7 +60,7 @@ class Proxy:
 
     async def begin(self) -> None:
         snapshot = await self.store.read(self.names.root)
-        self.board.read(snapshot.entries)
+        self.board.read(snapshot.revision, snapshot.entries)
         self._tasks = [
             asyncio.ensure_future(work)
             for work in (self._follow(snapshot.revision), self.board.look_always(), self.board.post_always())
