@@ -75,7 +75,6 @@ class Pair:
     etcd: EtcdProcess
     a: One
     b: One
-    lanes: Sequence[Lane]
 
 
 # The servers' script waits for no connection that is idle.
@@ -120,10 +119,7 @@ async def pair() -> AsyncIterator[Pair]:
             for name in "ab"
         ]
         await asyncio.gather(*(each.proxy.line(r"view size is 2 \(\w, \w\)") for each in (a, b)))
-        yield Pair(etcd, a, b, lanes)
-        for each in lanes:
-            for member in each.members:
-                member.origin.close()
+        yield Pair(etcd, a, b)
 
 
 async def test_both_log_the_same_view(pair: Pair) -> None:
@@ -231,19 +227,23 @@ async def test_different_configurations_are_told(pair: Pair) -> None:
     await pair.b.proxy.line("all members serve by the same configuration again", start)
 
 
-async def test_one_machine_for_trying(pair: Pair) -> None:
+async def test_one_machine_for_trying() -> None:
     """`store = "embedded"` starts one etcd, starts it again, and leaves nothing behind."""
     text = (
         '[admin]\nsocket = "admin.sock"\n[ha]\nstore = "embedded"\nname = "solo"\nmissed = 4\nperiod_s = 0.5\n'
         + POOL
     )
-    async with one("solo", pair.lanes[:1], text, expected=(*AWAY, "ha: etcd ended")) as solo:
+    farm = lane("farm")
+    async with (
+        farm.origin.serving(answering(OK + b"s0")),
+        one("solo", [farm], text, expected=(*AWAY, "ha: etcd ended")) as solo,
+    ):
         first = await solo.proxy.line(r"ha: etcd \(pid (\d+)\) serves at https://127")
         await solo.proxy.line(r"view size is 1 \(solo\)")
         start = len(solo.proxy.lines)
         os.kill(int(first[1]), signal.SIGKILL)
         again = await solo.proxy.line(r"ha: etcd \(pid (\d+)\) serves at", start)
-        assert await solo.served_by() == {"s0", "s1"}
+        assert await solo.served_by() == {"s0"}
         solo.proxy.stop()
         await solo.proxy.watch.exited.wait()
         assert left_in(solo.folder) == []
@@ -259,12 +259,21 @@ def runs(pid: int) -> bool:
 
 
 async def test_who_stops_is_gone_at_once(pair: Pair) -> None:
-    """A lease of ten minutes, and a stop, or the death of the supervisor: the others know before the process has ended."""
-    for end in (signal.SIGTERM, signal.SIGKILL):
-        start = len(pair.b.proxy.lines)
-        settings = settings_of("c", pair.etcd.url, missed=1200)
-        with contextlib.suppress(AssertionError):  # who is killed has no exit code of its own
-            async with one("c", pair.lanes, settings) as c:
-                await pair.b.proxy.line("member c .* has joined", start)
-                os.kill(c.proxy.pid, end)
-                await pair.b.proxy.line("member c .* has left", start)
+    """With a lease of eight minutes: it says so itself."""
+    start = len(pair.b.proxy.lines)
+    async with one("c", [lane("farm")], settings_of("c", pair.etcd.url, missed=1000)) as c:
+        await pair.b.proxy.line("member c .* has joined", start)
+        c.proxy.stop()
+        await pair.b.proxy.line("member c .* has left", start)
+        await c.proxy.watch.exited.wait()
+
+
+async def test_a_supervisor_that_is_killed_is_gone_at_once(pair: Pair) -> None:
+    """The kernel tells the member's process, which says so."""
+    start = len(pair.b.proxy.lines)
+    settings = settings_of("d", pair.etcd.url, missed=1000)
+    with pytest.raises(AssertionError, match="exit code -9"):  # noqa: PT012
+        async with one("d", [lane("farm")], settings) as d:
+            await pair.b.proxy.line("member d .* has joined", start)
+            os.kill(d.proxy.pid, signal.SIGKILL)
+            await pair.b.proxy.line("member d .* has left", start)
