@@ -23,6 +23,7 @@ from tests.support.etcd import EtcdProcess, needs_etcd, running_etcd
 from tests.support.origin import answering
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, processes_of, running_proxy
+from tests.support.upgrading import upgrading
 from wsproxy.cli.main import main
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_etcd]
@@ -277,3 +278,16 @@ async def test_a_supervisor_that_is_killed_is_gone_at_once(pair: Pair) -> None:
             await pair.b.proxy.line("member d .* has joined", start)
             os.kill(d.proxy.pid, signal.SIGKILL)
             await pair.b.proxy.line("member d .* has left", start)
+
+
+async def test_another_program_is_the_same_member(pair: Pair, tmp_path: Path) -> None:
+    """`wsproxy upgrade`: the old one leaves, the new one joins by its name, and nobody is told that the name is taken."""
+    start = len(pair.b.proxy.lines)
+    _, _, settings = settings_of("e", pair.etcd.url).partition("[ha]")
+    async with upgrading(tmp_path, [lane("farm")], workers=1, settings=f"[ha]{settings}") as e:
+        await pair.b.proxy.line("member e .* has joined", start)
+        middle = len(pair.b.proxy.lines)
+        await e.upgrade()
+        await pair.b.proxy.line("member e .* has left", middle)
+        await pair.b.proxy.line("member e .* has joined", middle)
+        assert not [line for line in e.proxy.lines if "has a member e already" in line]

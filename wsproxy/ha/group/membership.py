@@ -126,6 +126,7 @@ class Membership:
         self._answered = asyncio.Event()  # the store did, after it had not
         self._is_leaving = False
         self._refused = ""
+        self._refusals = 0
         self.lease = 0
         self.joined = 0  # revision
         self.id = 0
@@ -301,8 +302,10 @@ class Membership:
             await self._revoke(found.lease)
             return
         text = f"{word.host}, pid {word.pid}"
-        if text != self._refused:
-            self._refused = text
+        self._refusals = self._refusals + 1 if text == self._refused else 1
+        self._refused = text
+        # At `wsproxy upgrade` the old program leaves while the new one joins: whoever is there the second time stays.
+        if self._refusals == 2:
             log.error(
                 "ha: core group %s has a member %s already (%s), so this proxy is none; each needs a name of its own (ha.name). Tried again every "
                 "%g s: one that was killed leaves within %g s",

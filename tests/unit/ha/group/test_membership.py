@@ -162,8 +162,15 @@ async def test_who_is_cut_off_stops_before_the_next_one_begins(
         relay.close()
 
 
-async def test_a_leader_of_etcd_that_dies_puts_nobody_out(names: Names) -> None:
-    """With the settings that docs/high-availability.md names, and the ttl that is allowed for them."""
+@pytest.mark.parametrize(
+    ("is_leader", "end"),
+    [(True, signal.SIGKILL), (True, signal.SIGTERM), (False, signal.SIGKILL)],
+    ids=["leader killed", "leader stopped", "follower killed"],
+)
+async def test_an_etcd_that_dies_puts_nobody_out(
+    names: Names, is_leader: bool, end: signal.Signals
+) -> None:
+    """With the settings that docs/high-availability.md names, and a ttl that leaves a busy machine its time."""
     with running_etcd(3, heartbeat_ms=50) as servers:
         urls = [each.url for each in servers]
         async with crew(names, ttl_s=10, period_s=0.5) as group:
@@ -172,7 +179,10 @@ async def test_a_leader_of_etcd_that_dies_puts_nobody_out(names: Names) -> None:
             await group.until_view("a", "b", "c")
             views = {name: len(group.members[name].views) for name in "abc"}
             beats = {name: group.members[name].membership.last_heartbeat for name in "abc"}
-            (await leader_of(servers)).end()
+            leader = await leader_of(servers)
+            (leader if is_leader else next(each for each in servers if each is not leader)).signal(
+                end
+            )
             for name in "abc":
                 member = group.members[name].membership
                 await poll(partial(lambda member, before: member.last_heartbeat != before, member, beats[name]))  # fmt: skip
