@@ -72,7 +72,9 @@ class Crew:
     period_s: float = 0.3
     preferred: Sequence[str] = ()
     members: dict[str, Member] = field(default_factory=dict)
-    everybody: list[Member] = field(default_factory=list)  # also those in whose place others are now
+    everybody: list[Member] = field(
+        default_factory=list
+    )  # also those in whose place others are now
     notes: list[tuple[float, str, str, int]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
