@@ -37,7 +37,7 @@ def plan_of(folder: Path, *servers: str, state: SharedState | None = None) -> Pl
     file.write_text(
         f'<Config><ServerCluster Name="farm" RetryInterval="60">{text}</ServerCluster>{more}</Config>'
     )
-    plan = build_plan(load_config(file).config, Settings(), state or SharedState(16, 4))
+    plan = build_plan(load_config(file).config, Settings(), state or SharedState(256, 4))
     plan.apply()
     return plan
 
@@ -45,8 +45,8 @@ def plan_of(folder: Path, *servers: str, state: SharedState | None = None) -> Pl
 class Proxy:
     """Slots and a board, whose watch the test can stop."""
 
-    def __init__(self, folder: Path, name: str, store: Store, names: Names) -> None:
-        self.plan = plan_of(folder)
+    def __init__(self, folder: Path, name: str, store: Store, names: Names, *servers: str) -> None:
+        self.plan = plan_of(folder, *servers)
         self.store = store
         self.names = names
         self.board = Board(self.plan.state, self.plan, store, names, name)
@@ -255,6 +255,28 @@ async def test_the_store_is_away(tmp_path: Path, prefix: str) -> None:
     await group.until(lambda: not a.is_down() and a.hold(1) == Hold.TAKEN_DOWN)
     await group.settle()
     assert [b.is_down(), b.hold(1)] == [False, Hold.TAKEN_DOWN]
+    for each in (a, b):
+        await each.end()
+
+
+async def test_many_at_once_and_again(tmp_path: Path, prefix: str) -> None:
+    """More servers than a transaction has room for, coming and going faster than words are posted: in the end all agree."""
+    names, store = Names(prefix.strip("/"), "g"), ModelStore()
+    servers = [f"s{number}" for number in range(150)]
+    a, b = (Proxy(tmp_path, name, store, names, *servers) for name in "ab")
+    group = Group({"a": a, "b": b})
+    for each in (a, b):
+        await each.begin()
+    for turn in range(5):
+        for number in range(150):
+            proxy = (a, b)[(turn + number) % 2]
+            proxy.fails(number) if turn % 2 == 0 else proxy.cluster.set_up(number, 0)
+        await asyncio.sleep(0)
+    await group.settle()
+    await group.until(lambda: [a.is_down(at) for at in range(150)] == [b.is_down(at) for at in range(150)])  # fmt: skip
+    await group.settle()
+    assert [a.is_down(at) for at in range(150)] == [b.is_down(at) for at in range(150)]
+    assert a.board.posted + b.board.posted >= 150
     for each in (a, b):
         await each.end()
 
