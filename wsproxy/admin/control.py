@@ -386,8 +386,8 @@ def _key(cluster: str, server: str) -> tuple[str, str]:
 
 
 def _seen_by(worker: int) -> str:
-    """As the ring of changes has it: -1 an operator, -2 an active probe."""
-    return {-1: "an operator", -2: "a probe"}.get(worker, f"worker {worker}")
+    """As the ring of changes has it: -1 an operator, -2 an active probe, -3 another proxy of the group."""
+    return {-1: "an operator", -2: "a probe", -3: "another proxy"}.get(worker, f"worker {worker}")
 
 
 def _iso(at_ms: int) -> str:

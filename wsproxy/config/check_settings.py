@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shutil
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from wsproxy.config.access_target import ACCESS_OFF, SYSLOG, parse_target
 from wsproxy.config.address import MAX_PORT, is_loopback, parse_address
 from wsproxy.config.check_content import file_flaws
 from wsproxy.config.codes import code_flaw
+from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import (
     PLUGIN_OFF,
@@ -30,6 +32,7 @@ from wsproxy.config.settings import (
     Settings,
     fallback_files,
 )
+from wsproxy.config.settings_ha import HaSettings, check_ha, no_etcd
 from wsproxy.config.settings_probe import (
     ProbeClusterSettings,
     ProbeSettings,
@@ -38,7 +41,7 @@ from wsproxy.config.settings_probe import (
     probe_of,
 )
 from wsproxy.config.settings_process import SHORTEST_HANG_S
-from wsproxy.config.settings_tls import check_listener, check_upstream
+from wsproxy.config.settings_tls import check_listener, check_upstream, group_context
 from wsproxy.config.settings_told import AdminSettings, HealthSettings, TraceSettings
 from wsproxy.config.values import MOST_CONNECT_S, duration_doubt, text_flaw
 from wsproxy.errors import Severity
@@ -99,6 +102,7 @@ def check_together(settings: Settings, say: Say) -> None:
     _check_admin(settings.admin, say)
     _check_health(settings.health, say)
     _check_trace(settings.trace, say)
+    _check_ha(settings.ha, say)
     _check_durations(settings, say)
     _check_effects(settings, say)
 
@@ -159,6 +163,28 @@ def _check_trace(trace: TraceSettings, say: Say) -> None:
         is_good = is_good and not (url.query or url.fragment or "@" in url.netloc)
     if not is_good:
         _refuse(("trace", "endpoint"), f"{found}; {allowed}", say)
+
+
+def _check_ha(ha: HaSettings, say: Say) -> None:
+    flaws = list(check_ha(ha))
+    for name, text in flaws:
+        _refuse(("ha", name), text, say)
+    if ha.store == "etcd" and not flaws:
+        try:
+            group_context(ha)
+        except KeyFileError as error:
+            _refuse(("ha", "certificate"), str(error), say)
+    if ha.store == "embedded" and shutil.which(ha.etcd) is None:
+        _refuse(("ha", "etcd"), no_etcd(ha.etcd), say)
+    if ha.store != "off":
+        for name in ("etcd", "data_dir") if ha.store == "etcd" else ("ca", "certificate", "key"):
+            idle = f'with store = "{ha.store}"'
+            allowed = (
+                'with store = "embedded"'
+                if ha.store == "etcd"
+                else 'with store = "etcd": wsproxy makes its own'
+            )
+            _warn_idle(("ha", name), ha, idle, allowed, say)
 
 
 def dotted(at: KeyPath) -> str:

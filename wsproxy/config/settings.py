@@ -21,6 +21,7 @@ from wsproxy.config.settings_content import (
     Precompressed,
 )
 from wsproxy.config.settings_edge import EdgeSettings, Page
+from wsproxy.config.settings_ha import HaSettings
 from wsproxy.config.settings_probe import ProbeSettings
 from wsproxy.config.settings_process import LONGEST_S, ProcessSettings, UpgradeSettings
 from wsproxy.config.settings_reload import ReloadSettings
@@ -611,6 +612,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     trace: TraceSettings = TraceSettings()
     reload: ReloadSettings = ReloadSettings()
     check: CheckSettings = CheckSettings()
+    ha: HaSettings = HaSettings()
     # Read with the file: workers must not need what root alone may read, and a generation that is returned to has its own.
     edge_pages: tuple[Page, ...] = ()
 

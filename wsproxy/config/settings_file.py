@@ -26,6 +26,7 @@ from wsproxy.config.check_edge import check_edges, with_absolute_pages
 from wsproxy.config.check_settings import KeyPath, check_together, text_doubt
 from wsproxy.config.problems import ProblemList, printable, split_sentence
 from wsproxy.config.settings import NOT_IN_FILE, PLUGIN_WORDS, SOCKET_WORDS, Settings
+from wsproxy.config.settings_ha import OTHER_NAMES
 from wsproxy.config.settings_tls import absolute, with_absolute_files
 from wsproxy.errors import Counts, Problem, Severity
 
@@ -127,6 +128,7 @@ def load_text(text: str, path: Path) -> LoadedSettings:
     except tomllib.TOMLDecodeError as error:
         line, sentence = _syntax_problem(str(error), text)
         problems.found.say("error", "toml-malformed", line, sentence)
+    _take_other_names(document, problems)
     _check_table(Settings, document, (), problems)
     problems.found.raise_if_errors()
     settings = msgspec.convert(document, Settings)
@@ -143,6 +145,24 @@ def load_text(text: str, path: Path) -> LoadedSettings:
         problems.found.in_file_order(),
         problems.found.count(),
     )
+
+
+def _take_other_names(document: dict[str, Any], problems: _Problems) -> None:
+    """Settings of [ha] that stand there by HAManager's names get ours."""
+    table = document.get("ha")
+    if not isinstance(table, dict):
+        return
+    for other, ours in OTHER_NAMES.items():
+        if other not in table:
+            continue
+        at: KeyPath = ("ha", other)
+        if ours in table:
+            problems.add(at, f"ha.{other}: found it beside {ours}; allowed is one name for it")
+            del table[other]
+            continue
+        table[ours] = table.pop(other)
+        if at in problems.lines:
+            problems.lines[("ha", ours)] = problems.lines[at]
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +361,11 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
             settings.admin, token_file=absolute(settings.admin.token_file, path.parent)
         )
         settings = msgspec.structs.replace(settings, admin=admin)
+    ha = settings.ha
+    files = {name: getattr(ha, name) for name in ("ca", "certificate", "key", "data_dir")}
+    if any(files.values()):
+        found = {name: absolute(file, path.parent) for name, file in files.items()}
+        settings = msgspec.structs.replace(settings, ha=msgspec.structs.replace(ha, **found))
     if settings.admin.state_file:
         admin = msgspec.structs.replace(
             settings.admin, state_file=absolute(settings.admin.state_file, path.parent)

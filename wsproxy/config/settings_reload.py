@@ -42,6 +42,7 @@ NEEDS_START = (
     "process",
     "log",
     "admin",
+    "ha",
     "limits.client_connections",
     "timeouts.shutdown_s",
     "upstream.splice",

@@ -21,6 +21,7 @@ from wsproxy.config.keystore import (
     read_trust,
 )
 from wsproxy.config.settings import CertificateSettings, ListenerSettings, UpstreamTlsSettings
+from wsproxy.config.settings_ha import HaSettings
 
 # (setting, what is wrong with it)
 Doubts = Iterator[tuple[str, str]]
@@ -95,6 +96,24 @@ def check_upstream(tls: UpstreamTlsSettings) -> Doubts:
             read_trust(tls.trust, password)
     except KeyFileError as error:
         yield "trust", str(error)
+
+
+def group_context(ha: HaSettings) -> ssl.SSLContext | None:
+    """
+    How a member speaks TLS to etcd: both show a certificate; None: by http. # I/O.
+
+    Raises:
+        KeyFileError: what one of the three files holds cannot be used.
+    """
+    if not ha.endpoints or not ha.endpoints[0].startswith("https:"):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ha.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise KeyFileError(f"{ha.ca}: {error.strerror or error}; allowed is a PEM file with the issuer") from error  # fmt: skip
+    read_pem_pair(ha.certificate, ha.key)
+    context.load_cert_chain(ha.certificate, ha.key)
+    return context
 
 
 def with_absolute_files(listener: ListenerSettings, folder: Path) -> ListenerSettings:

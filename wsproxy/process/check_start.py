@@ -186,7 +186,9 @@ def _doubt_reading(
     """What root has just read, and processes that start later could not: both files, wsproxy itself, Python."""
     if identity is None:
         return
-    for file in (config.path, loaded.file, __file__, os.__file__):
+    ha = loaded.settings.ha
+    keys = (ha.ca, ha.certificate, ha.key) if ha.is_on else ()
+    for file in (config.path, loaded.file, __file__, os.__file__, *keys):
         if file and not os.access(file, os.R_OK, effective_ids=True):
             found = f"a file that user {identity.name} cannot read (process.user)"
             allowed = "one that it can: it is read after the start, too"

@@ -23,6 +23,7 @@ class Resident(Child):
     run: Callable[..., int]
     is_wanted: Callable[[], bool] = lambda: True
     hears: bool = True  # of configurations
+    is_awaited: bool = False  # at a stop: others hear of its end from itself, or much later
     start_at: float | None = 0.0  # the same, if one is wanted
 
     @property

@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import socket
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -158,8 +159,8 @@ def run_supervisor(
     make_keeper = AccessKeeper if access_plan is None else partial(AccessWriter, access_plan, state)
 
     worker_count = len(rows)
-    admin_row, loader_row, prober_row, tracer_row = range(worker_count, worker_count + 4)
-    turns = Turns(worker_count + 4)
+    admin_row, loader_row, prober_row, tracer_row, ha_row = range(worker_count, worker_count + 5)
+    turns = Turns(worker_count + 5)
     way = TraceWay.open(is_wanted=bool(settings.trace.endpoint))
     parcels = Parcels.open()
     reloads = ServiceReload()
@@ -217,6 +218,8 @@ def run_supervisor(
     ]
     if way.is_open:
         others.append(make_tracer(settings, way, state, tracer_row, turn_of(tracer_row)))
+    if settings.ha.is_on:
+        others.append(make_ha(plan, parcels, ha_row, turn_of(ha_row)))
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     older = tuple(each.pid for each in handed.kin)
     facts = ProxyFacts(os.getpid(), started_at, worker_count, plan, log_plan, rows.start, older)
@@ -257,6 +260,19 @@ def make_tracer(
         return exit_code
 
     return Resident("tracer", run_the_tracer, hears=False, row=row)
+
+
+def make_ha(plan: Plan, parcels: Parcels, row: int, on_turn: Callable[[], None]) -> Resident:
+    """The process that is this proxy's member of a group; all that are started for this proxy are known as one by the instance."""
+    agent = _load("wsproxy.ha.agent")
+    instance, pid = uuid.uuid4().hex, os.getpid()
+
+    def run_the_ha(box: socket.socket) -> int:
+        needs = agent.HaNeeds(plan, instance, pid, box, parcels.newest_fd, on_turn)
+        exit_code: int = agent.run_ha(needs)
+        return exit_code
+
+    return Resident("ha", run_the_ha, row=row, is_awaited=True)
 
 
 def _load(name: str) -> Any:

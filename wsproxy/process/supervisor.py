@@ -405,19 +405,20 @@ class Supervisor:
         """
         The workers are gone. What the admin process does is not worth waiting for, and its end says nothing of the stop.
 
-        But for the answer to whoever had another program take over, after which it ends by itself; and for the last spans.
+        But for the answer to whoever had another program take over, after which it ends by itself; for the last spans; and for who takes leave of a group.
         """
         self._way.end()
         if self._phase is Phase.RETIRING or (
             self._way.is_open and self._phase is not Phase.KILLING
         ):
-            self._await_children()
+            self._await(self._children)
+        self._await([each for each in self._residents if each.is_awaited])
         self._signal(self._children, signal.SIGKILL)
-        self._await_children()
+        self._await(self._children)
 
-    def _await_children(self) -> None:
+    def _await(self, children: Sequence[Child]) -> None:
         self._kill_at = time.monotonic() + KILL_GRACE_S
-        while self._running(self._children) and time.monotonic() < self._kill_at:
+        while self._running(children) and time.monotonic() < self._kill_at:
             self._wait()
             self._reap()
 

@@ -177,7 +177,7 @@ cdef class Cluster(Balancer):
             ws_lock(&self.slot.lock)
             now_ms = ws_now_ms()
             # Several workers may have an answer at once; an operator's word (-1) beats probes.
-            if ws_load64(&slot.down_until_ms) != 0 and (worker < 0 or not is_held_down(slot, now_ms)):
+            if ws_load64(&slot.down_until_ms) != 0 and (worker == -1 or not is_held_down(slot, now_ms)):
                 memset(&evidence, 0, sizeof(Evidence))
                 evidence.worker = worker
                 evidence.head = head

@@ -17,7 +17,7 @@ from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.base.lock cimport ws_lock, ws_unlock
 from wsproxy._fast.decide.cluster cimport Cluster
 from wsproxy._fast.state.changes cimport (
-    DOWN_OFF, DOWN_ON, DRAIN_OFF, DRAIN_ON, MARK_CLEARED, NUMBERS_SET, Evidence, record_change,
+    DOWN_OFF, DOWN_ON, DRAIN_OFF, DRAIN_ON, MARK_CLEARED, NUMBERS_SET, OTHER_PROXY, Evidence, record_change,
 )
 from wsproxy._fast.state.latency cimport ws_note_latency
 from wsproxy._fast.state.operator cimport DRAIN, NO_HOLD, TAKEN_DOWN, WHY_BYTES, Hold, say
@@ -174,6 +174,34 @@ def clear_mark(Cluster cluster not None, int server, *, bytes who=b"", bytes why
     finally:
         ws_unlock(&cluster.slot.lock)
     return was_down
+
+
+def take_mark(
+    Cluster cluster not None, int server, bint is_down, *, bint is_operator=False, int64_t age_ms=0, int error=0, bytes detail=b"",
+) -> bool:
+    """
+    Whether the server is marked otherwise than before: as another proxy of the group, or an operator there, says.
+
+    ``age_ms``: of the failure: RetryInterval counts from it, so a mark whose time is over is none. What our own probes hold down, only an
+    operator brings back.
+    """
+    cdef ws_server_slot* slot = cluster.servers[cluster.check_server(server)]
+    cdef bint was_down = ws_load64(&slot.down_until_ms) != 0
+    cdef Evidence evidence
+    if is_operator and not is_down:
+        return clear_mark(cluster, server, why=detail)
+    if is_down and (was_down or age_ms >= cluster.retry_interval_ms):
+        return False
+    memset(&evidence, 0, sizeof(Evidence))
+    evidence.worker = OTHER_PROXY
+    evidence.error = error
+    evidence.detail = detail
+    evidence.detail_len = len(detail)
+    if is_down:
+        cluster.mark_down(server, ws_now_ms() - age_ms, &evidence)
+    elif was_down:
+        cluster.mark_up(server, OTHER_PROXY, NULL, 0, 0)
+    return (ws_load64(&slot.down_until_ms) != 0) != was_down
 
 
 def end_holds(Cluster cluster not None) -> int:

@@ -34,9 +34,10 @@ cpdef enum ChangeKind:
 cdef enum:
     # As the worker of an Evidence: whoever is none.
     PROBER = -2
+    OTHER_PROXY = -3        # of this one's group
 
 cdef struct Evidence:
-    int worker              # that saw it; -1: told by an operator, PROBER: an active probe
+    int worker              # that saw it; -1: told by an operator, PROBER: an active probe, OTHER_PROXY
     int error               # errno; 0 none
     const char* detail      # in words
     Py_ssize_t detail_len

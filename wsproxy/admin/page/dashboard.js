@@ -142,7 +142,7 @@ function onChanges(more) {
 function showChanges() {
   const all = by("retries").checked, wanted = changes.filter(each => all || !(KINDS[each.kind] || [])[2]);
   const items = wanted.slice(-shownChanges).reverse().map(each => {
-    const by_ = each.worker === -2 ? "seen by a probe" : each.worker < 0 ? "" : "seen by worker " + each.worker;
+    const by_ = each.worker === -2 ? "seen by a probe" : each.worker === -3 ? "seen by another proxy" : each.worker < 0 ? "" : "seen by worker " + each.worker;
     return make("li", (KINDS[each.kind] || ["note"])[0], time(each.time), make("p", "", wordsOf(each)), make("p", "sub", [each.detail, each.request, by_].filter(Boolean).join(" · ")));
   });
   by("timeline").replaceChildren(...(items.length ? items : [make("li", "", make("p", "dim", "Nothing has changed since the start."))]));

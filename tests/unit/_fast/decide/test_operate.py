@@ -20,8 +20,9 @@ from wsproxy._fast.decide.operate import (
     said_of,
     sessions_of,
     set_numbers,
+    take_mark,
 )
-from wsproxy._fast.decide.probes import probe_state, watch_servers
+from wsproxy._fast.decide.probes import note_probe, probe_state, watch_servers
 from wsproxy._fast.state.changes import ChangeKind
 from wsproxy._fast.state.operator import Hold
 from wsproxy._fast.state.segment import SharedState, now_ms
@@ -237,3 +238,35 @@ def test_growing_weight_is_told_without_a_change() -> None:
         assert growth_of(cluster, 0, since + passed) == (part, left)
     assert probe_state(cluster, 0)["slow_since_ms"] == since
     assert growth_of(cluster, 1, since) == (1, 0)
+
+
+def test_another_proxys_mark_is_one_from_its_failure_on() -> None:
+    """With its evidence; one that is older than RetryInterval is none, and one more of a server that is down changes nothing."""
+    state = SharedState(8, 2)
+    farm = make(state, 1, 1)
+    assert not take_mark(farm, 0, True, age_ms=60_000, detail=b"too old")
+    assert take_mark(farm, 0, True, age_ms=20_000, error=111, detail=b"b: refused")
+    assert not take_mark(farm, 0, True, detail=b"again")
+    change = farm.why_down(0)
+    assert change is not None
+    assert (change.worker, change.error, change.detail) == (-3, 111, "b: refused")
+    left_ms = farm.server_state(0)["down_until_ms"] - now_ms()
+    assert 39_000 < left_ms <= 40_001
+    assert kinds(state) == [ChangeKind.MARKED_DOWN]
+
+
+def test_another_proxys_answer_ends_a_mark() -> None:
+    """But not one that our own probes hold; an operator there ends that, too."""
+    state = SharedState(8, 2)
+    farm = make(state, 1)
+    farm.set_down(0, 0, now_ms())
+    assert take_mark(farm, 0, False)
+    assert not take_mark(farm, 0, False)
+    watch_servers(farm, now_ms(), probed=True, hold_ms=60_000)
+    for _ in range(3):
+        note_probe(farm, 0, False, now_ms(), rise=2, fall=3, hold_ms=60_000)
+    assert not take_mark(farm, 0, False)
+    assert farm.server_state(0)["down_until_ms"]
+    assert take_mark(farm, 0, False, is_operator=True, detail=b"as b says")
+    assert not farm.server_state(0)["down_until_ms"]
+    assert kinds(state)[-1] == ChangeKind.MARK_CLEARED

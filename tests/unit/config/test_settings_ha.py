@@ -1,0 +1,133 @@
+"""[ha]: what is refused, and that HAManager's names are taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wsproxy.config.settings_file import load_text, parse_settings
+from wsproxy.config.settings_ha import HaSettings, least_ttl_s
+from wsproxy.errors import ConfigRefusedError
+
+FILES = 'ca = "a"\ncertificate = "b"\nkey = "c"\n'
+
+
+def ha_of(text: str) -> HaSettings:
+    return parse_settings(f"[ha]\n{text}", Path("wsproxy.toml")).ha
+
+
+def refusal_of(text: str) -> str:
+    with pytest.raises(ConfigRefusedError) as refused:
+        ha_of(text)
+    return str(refused.value)
+
+
+def test_off_by_default() -> None:
+    """A proxy alone is in no group."""
+    assert not parse_settings("", Path("wsproxy.toml")).ha.is_on
+
+
+def test_names_of_hamanager_are_taken() -> None:
+    """IBM_CS_FD_PERIOD_SECS and IBM_CS_FD_CONSECUTIVE_MISSED mean period_s and missed."""
+    ha = ha_of(
+        'store = "embedded"\nIBM_CS_FD_PERIOD_SECS = 10\nIBM_CS_FD_CONSECUTIVE_MISSED = 20\n'
+    )
+    assert (ha.period_s, ha.missed, ha.ttl_s) == (10.0, 20, 200)
+
+
+def test_both_names_are_refused() -> None:
+    """Nobody has to guess which one holds."""
+    assert "wsproxy.toml:3: ha.IBM_CS_FD_PERIOD_SECS: found it beside period_s" in refusal_of(
+        "period_s = 1.0\nIBM_CS_FD_PERIOD_SECS = 2\n"
+    )
+
+
+def test_a_bad_value_by_the_other_name_has_its_line() -> None:
+    """The line is that of the name that was written."""
+    assert "wsproxy.toml:2: ha.missed: found 1; allowed is" in refusal_of(
+        "IBM_CS_FD_CONSECUTIVE_MISSED = 1\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('store = "etcd"\n', "without endpoints"),
+        ('store = "etcd"\nendpoints = ["etcd1:2379"]\n', "no URL of a host"),
+        ('store = "etcd"\nendpoints = ["http://127.0.0.1"]\n', "has no port"),
+        ('store = "etcd"\nendpoints = ["http://127.0.0.1:99999"]\n', "Port out of range"),
+        ('store = "etcd"\nendpoints = ["http://u:p@127.0.0.1:1/"]\n', "more than host and port"),
+        ('store = "etcd"\nendpoints = ["http://10.0.0.1:2379"]\n', "http to another machine"),
+        ('store = "etcd"\nendpoints = ["https://10.0.0.1:2379"]\n', "ha.ca: found none"),
+        (
+            f'store = "etcd"\ntls = "off"\nendpoints = ["https://10.0.0.1:2379"]\n{FILES}',
+            'ha.tls: found "off"',
+        ),
+        (
+            'store = "etcd"\nendpoints = ["http://127.0.0.1:1", "https://127.0.0.1:2"]\n',
+            "http and https",
+        ),
+        ('store = "embedded"\nendpoints = ["https://10.0.0.1:1"]\n', "for this machine alone"),
+        (
+            'store = "embedded"\nendpoints = ["http://127.0.0.1:1", "http://127.0.0.1:2"]\n',
+            "one etcd",
+        ),
+        ('store = "embedded"\nname = "a b"\n', 'found "a b"'),
+        ('store = "embedded"\ncell = "a/b"\n', "ha.cell"),
+        ('store = "embedded"\npreferred_coordinators = ["ä"]\n', "ha.preferred_coordinators"),
+        ('store = "etcd"\nendpoints = ["http://127.0.0.1:1"]\nmissed = 2\n', "out after 2 s"),
+    ],
+)
+def test_refused(text: str, says: str) -> None:
+    """What cannot work, or is open to everybody, is said at the start."""
+    assert says in refusal_of(text)
+
+
+def test_http_elsewhere_is_for_who_says_so() -> None:
+    """With tls = "off" it is a word, not an accident."""
+    assert ha_of(
+        'store = "etcd"\ntls = "off"\nendpoints = ["http://10.0.0.1:2379"]\n'
+    ).endpoints == ("http://10.0.0.1:2379",)
+
+
+def test_a_lease_is_whole_seconds() -> None:
+    """0.1 * 30 is 3, whatever floats make of it; half a second counts as a whole one."""
+    assert HaSettings(period_s=0.1, missed=30).ttl_s == 3
+    assert HaSettings(period_s=0.5, missed=5).ttl_s == 3
+
+
+def test_defaults_outlive_an_election() -> None:
+    """The default and the fast profile of HA.md are allowed."""
+    assert HaSettings(store="etcd").ttl_s >= least_ttl_s(HaSettings(store="etcd"))
+    fast = HaSettings(store="etcd", period_s=0.6, missed=5)
+    assert fast.ttl_s == 3 >= least_ttl_s(fast)
+
+
+def test_no_etcd_program_is_told_with_its_package() -> None:
+    """Whoever wants to try it knows what to install."""
+    text = refusal_of('store = "embedded"\netcd = "etcd-that-is-not-there"\n')
+    assert "wsproxy.toml:3: ha.etcd: found" in text
+    assert "apt install etcd-server" in text
+
+
+def test_keys_that_do_not_work_are_told(tmp_path: Path) -> None:
+    """At the start, with the file."""
+    with pytest.raises(ConfigRefusedError, match=r"ha\.certificate: .*/a: No such file"):
+        parse_settings(
+            f'[ha]\nstore = "etcd"\nendpoints = ["https://10.0.0.1:1"]\n{FILES}',
+            tmp_path / "wsproxy.toml",
+        )
+
+
+def test_what_has_no_effect_is_told() -> None:
+    """A folder for an etcd that is not started by us."""
+    text = '[ha]\nstore = "etcd"\nendpoints = ["http://127.0.0.1:1"]\ndata_dir = "d"\n'
+    (problem,) = load_text(text, Path("wsproxy.toml")).problems
+    assert problem.code == "setting-no-effect"
+
+
+def test_files_are_seen_from_the_folder_of_the_settings(tmp_path: Path) -> None:
+    """As all files of wsproxy.toml."""
+    ha = parse_settings(f"[ha]\n{FILES}", tmp_path / "wsproxy.toml").ha
+    assert ha.ca == str(tmp_path / "a")

@@ -1,0 +1,54 @@
+"""
+``wsproxy ha``: commands for a group of proxies.
+
+Driven by ``cli.main``. Prints; keys are made by ``ha.certs``.
+"""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import click
+
+from wsproxy.cli.asking import EXIT_REFUSED, fail, say
+from wsproxy.errors import StartError
+from wsproxy.ha.certs import files_of, make_certificates
+
+
+@click.group()
+def ha() -> None:
+    """High availability: a group of proxies (docs/high-availability.md)."""
+
+
+@ha.command(
+    epilog="Exit code: 0 all that was asked for is there, 1 it could not be made. Keep ca.key where no proxy is; each host needs ca.pem and its own two files."
+)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("hosts", nargs=-1, required=True)
+@click.option(
+    "--renew", is_flag=True, help="Make new ones for HOSTS that have them, by the same issuer."
+)
+def certs(folder: Path, hosts: tuple[str, ...], *, renew: bool) -> None:
+    """
+    Make in FOLDER an issuer, and for each of HOSTS a key with a certificate: for etcd, for its peers and for the proxy there.
+
+    A host is its name, with other names and addresses behind commas: proxy1,proxy1.example.com,10.0.0.1. Files that are there
+    already are not touched.
+    """
+    named = [[part for part in host.split(",") if part] for host in hosts]
+    for host, names in zip(hosts, named, strict=True):
+        if not names or "/" in names[0]:
+            fail(f"found host {host!r}; allowed is NAME, or NAME,ADDRESS,...", EXIT_REFUSED)
+    try:
+        written = make_certificates(
+            folder, named, datetime.datetime.now(datetime.UTC), renews=renew
+        )
+    except StartError as error:
+        fail(str(error), EXIT_REFUSED)
+    for path in written:
+        say(str(path))
+    if not written:
+        say(f"nothing to do: {folder} has all of them (--renew makes new ones)")
+    files = files_of(folder, named[0][0])
+    say(f'on {named[0][0]}, in [ha]: ca = "{files.ca}"  certificate = "{files.certificate}"  key = "{files.key}"')  # fmt: skip

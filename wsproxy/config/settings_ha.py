@@ -1,0 +1,224 @@
+"""
+``[ha]`` of wsproxy.toml: several proxies as one group, by way of etcd; and what its settings demand of each other.
+
+Driven by ``config.settings`` and ``config.check_settings``. Only structs and judgements on them: must not read files.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Meta, Struct
+
+from wsproxy.config.address import MAX_PORT, Address, is_loopback
+
+HaStore = Literal["off", "embedded", "etcd"]
+HaTls = Literal["auto", "off"]
+
+# What operators of HAManager know the two as: accepted in [ha] beside our own names.
+OTHER_NAMES = {
+    "IBM_CS_FD_PERIOD_SECS": "period_s",
+    "IBM_CS_FD_CONSECUTIVE_MISSED": "missed",
+}
+
+# etcd as docs/high-availability.md has it started (`--election-timeout 500`), and as we start it ourselves. A lease must outlive
+# the election of a new leader, or every member leaves the group when etcd loses one server: three times, as measured.
+ELECTION_S = 0.5
+EMBEDDED_ELECTION_S = 0.1
+ELECTIONS = 3
+# A member acts as if it were dead so long before its lease ends: before anybody else can know that it is.
+FENCE_MARGIN_S = 0.25
+
+# In keys of etcd and in log lines: no separator, no blank, nothing that a shell reads.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME_ALLOWED = "allowed are up to 64 letters, digits, - . _"
+
+
+class HaSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[ha]``: a group of proxies; off by default."""
+
+    store: Annotated[
+        HaStore,
+        Meta(
+            description='where the group is kept: "etcd" at the endpoints, "embedded" one etcd that wsproxy starts itself, on this machine, for trying; "off" this proxy is alone'
+        ),
+    ] = "off"
+    endpoints: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='client URLs of etcd, all of them: "https://proxy1:2379"; with store "embedded" none, or the one it is to have on this machine'
+        ),
+    ] = ()
+    cell: Annotated[str, Meta(description="name of the whole; several may share one etcd")] = (
+        "wsproxy"
+    )
+    core_group: Annotated[
+        str, Meta(description="name of the group in the cell that this proxy is a member of")
+    ] = "DefaultCoreGroup"
+    name: Annotated[
+        str,
+        Meta(
+            description="this member's name, no other's in the group; empty: the name of the machine"
+        ),
+    ] = ""
+    period_s: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=600.0,
+            description="time between two heartbeats to etcd; also by the name of IBM_CS_FD_PERIOD_SECS",
+        ),
+    ] = 1.0
+    missed: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=1000,
+            description="heartbeats in a row that a member may miss; after the last one it is out of the group, which takes period_s times this, in whole seconds; also by the name of IBM_CS_FD_CONSECUTIVE_MISSED",
+        ),
+    ] = 5
+    preferred_coordinators: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="names of members that become coordinator before all others, the first first; the rest by their id, lowest first"
+        ),
+    ] = ()
+    tls: Annotated[
+        HaTls,
+        Meta(
+            description='"auto": etcd is spoken to by TLS, with a certificate on both sides, and without only on this machine; "off": never'
+        ),
+    ] = "auto"
+    ca: Annotated[
+        str,
+        Meta(
+            description="PEM file: the issuer that etcd's certificates are believed by; `wsproxy ha certs` makes it and the next two; relative to the folder of wsproxy.toml"
+        ),
+    ] = ""
+    certificate: Annotated[
+        str, Meta(description="PEM file: the certificate that this member shows to etcd")
+    ] = ""
+    key: Annotated[str, Meta(description="PEM file: its private key, mode 0600 or stricter")] = ""
+    etcd: Annotated[str, Meta(description='for store "embedded": the program, by name or path')] = (
+        "etcd"
+    )
+    data_dir: Annotated[
+        str,
+        Meta(
+            description='for store "embedded": folder that etcd keeps its data in, some 130 MB; empty: one that ends with the proxy; relative to the folder of wsproxy.toml'
+        ),
+    ] = ""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether this proxy is to be a member of a group."""
+        return self.store != "off"
+
+    @property
+    def ttl_s(self) -> int:
+        """How long a member's lease lives without a heartbeat; etcd knows whole seconds only."""
+        return math.ceil(round(self.period_s * self.missed, 6))
+
+
+def least_ttl_s(ha: HaSettings) -> float:
+    """
+    How long a lease must live at least.
+
+    A heartbeat may come a period late and then meet an election (HA.md 2.4, the form of Patroni's ``loop_wait + 2 *
+    retry_timeout <= ttl``): shorter, and losing one etcd of three makes every member leave.
+    """
+    election_s = EMBEDDED_ELECTION_S if ha.store == "embedded" else ELECTION_S
+    return ha.period_s + FENCE_MARGIN_S + ELECTIONS * election_s
+
+
+def no_etcd(program: str) -> str:
+    """What to say where there is no such program, with the name of its package."""
+    return (
+        f'found "{program}", which is no program on this machine; allowed is etcd 3.4 or later (`apt install etcd-server` on Debian and '
+        'Ubuntu, `dnf install etcd` on Fedora), or store = "etcd" with the endpoints of one elsewhere'
+    )
+
+
+def check_ha(ha: HaSettings) -> Iterator[tuple[str, str]]:
+    """Settings and what is wrong with them."""
+    if not ha.is_on:
+        return
+    for name in ("cell", "core_group"):
+        if not _NAME.fullmatch(getattr(ha, name)):
+            yield name, f'found "{getattr(ha, name)}"; {_NAME_ALLOWED}'
+    if ha.name and not _NAME.fullmatch(ha.name):
+        yield "name", f'found "{ha.name}"; {_NAME_ALLOWED}'
+    for each in ha.preferred_coordinators:
+        if not _NAME.fullmatch(each):
+            yield "preferred_coordinators", f'found "{each}"; {_NAME_ALLOWED}'
+    if ha.ttl_s < least_ttl_s(ha):
+        yield (
+            "missed",
+            f"found {ha.missed} with period_s = {ha.period_s:g}: a member is out after {ha.ttl_s} s; allowed are "
+            f"{least_ttl_s(ha):g} s or more, so that the election of a new etcd leader puts nobody out",
+        )
+    yield from _check_endpoints(ha)
+
+
+def _check_endpoints(ha: HaSettings) -> Iterator[tuple[str, str]]:
+    if ha.store == "etcd" and not ha.endpoints:
+        yield (
+            "store",
+            'found "etcd" without endpoints; allowed with endpoints = ["https://HOST:2379", ...]',
+        )
+    if ha.store == "embedded" and len(ha.endpoints) > 1:
+        yield (
+            "endpoints",
+            f'found {len(ha.endpoints)} with store = "embedded", which is one etcd on this machine; allowed is none or one',
+        )
+    schemes = set()
+    is_remote = False
+    for url in ha.endpoints:
+        if flaw := _url_flaw(url):
+            yield "endpoints", f'found "{url}"{flaw}; allowed is "https://HOST:PORT"'
+            return
+        parts = urlsplit(url)
+        schemes.add(parts.scheme)
+        is_remote |= not is_loopback(Address(parts.hostname or "", parts.port or 0))
+        if ha.store == "embedded" and is_remote:
+            yield (
+                "endpoints",
+                f'found "{url}" with store = "embedded", which is for this machine alone; allowed is 127.0.0.1, ::1 or localhost',
+            )
+            return
+    if len(schemes) > 1:
+        yield "endpoints", "found http and https; allowed is one of them for all"
+    elif schemes == {"http"} and is_remote and ha.tls == "auto":
+        yield (
+            "endpoints",
+            "found http to another machine, where whoever reaches etcd can mark servers down; allowed is https with ca, certificate "
+            'and key (`wsproxy ha certs` makes them), or tls = "off"',
+        )
+    elif ha.store == "etcd" and schemes == {"https"}:
+        if ha.tls == "off":
+            yield "tls", 'found "off" with https endpoints; allowed is "auto"'
+        for name in ("ca", "certificate", "key"):
+            if not getattr(ha, name):
+                yield (
+                    name,
+                    "found none with https endpoints; allowed is a PEM file (`wsproxy ha certs` makes all three)",
+                )
+
+
+def _url_flaw(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return f" ({error})"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return ", which is no URL of a host"
+    if port is None or not 0 < port <= MAX_PORT:
+        return ", which has no port"
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        return ", which has more than host and port"
+    return ""

@@ -1,0 +1,252 @@
+"""
+The ha process: this proxy's part of its core group.
+
+Started by ``process.supervisor`` where ``[ha]`` is configured, and again should it end; requests notice neither. It has the store, the
+membership, the board and the coordinator's seat, and ends them in order: seats, then the lease, then the etcd of its own. When its
+supervisor is gone the kernel tells it (SIGTERM), so that the others know at once. Must not be waited for by anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import ssl
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from wsproxy.admin.messages import digest_of
+from wsproxy.config.settings_ha import HaSettings
+from wsproxy.config.settings_tls import group_context
+from wsproxy.dataplane.inbox import Inbox
+from wsproxy.dataplane.parcel import unpack
+from wsproxy.dataplane.plan import Plan
+from wsproxy.dataplane.steps import at_once, in_turns
+from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, spawn
+from wsproxy.errors import StartError
+from wsproxy.ha.board.board import Board
+from wsproxy.ha.group.coordinator import add_coordinator
+from wsproxy.ha.group.membership import Listener, Membership, Myself
+from wsproxy.ha.names import Names
+from wsproxy.ha.store.base import Entry, LeaseGoneError, Put, StoreAwayError, Told
+from wsproxy.ha.store.embedded import EmbeddedEtcd
+from wsproxy.ha.store.etcd import EtcdStore
+from wsproxy.ha.store.gateway import Gateway
+
+log = logging.getLogger("wsproxy.ha")
+
+# An etcd of our own that ended is started again after so much.
+AGAIN_S = 1.0
+# Seats and the lease are given back within this, or end by themselves; its supervisor waits for 2 s.
+LEAVE_S = 1.5
+_SHOWN = 12  # of a digest
+
+
+class Configurations:
+    """By which configuration each member serves: posted, and told where they differ."""
+
+    def __init__(self, names: Names, me: str) -> None:
+        """Nobody's is known yet."""
+        self._names = names
+        self._me = me
+        self._digests: dict[str, str] = {}
+        self._told: frozenset[tuple[str, str]] = frozenset()
+
+    def read(self, entries: Mapping[str, Entry]) -> None:
+        """All of them."""
+        self._digests.clear()
+        self.told(tuple(entries.items()))
+
+    def told(self, changes: tuple[tuple[str, Entry | None], ...]) -> None:
+        """Some of them."""
+        for key, entry in changes:
+            if not key.startswith(self._names.configs):
+                continue
+            name = key.removeprefix(self._names.configs)
+            if entry is None:
+                self._digests.pop(name, None)
+            else:
+                self._digests[name] = entry.value.decode("ascii", "replace")
+        self._tell()
+
+    def _tell(self) -> None:
+        """Once, where they differ; once, where they do not any more."""
+        found = frozenset(self._digests.items())
+        if len(set(self._digests.values())) < 2:
+            if self._told:
+                log.info("ha: all members serve by the same configuration again")
+            self._told = frozenset()
+        elif found != self._told:
+            self._told = found
+            by_digest = defaultdict(list)
+            for name, digest in sorted(found):
+                by_digest[digest].append(name)
+            parts = (f"{', '.join(who)}: {digest[:_SHOWN]}" for digest, who in by_digest.items())
+            log.warning("ha: members serve by different configurations: %s", "; ".join(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class HaNeeds:
+    """What the process is given: ``parcel``, the configuration that holds already (-1: ``plan`` does); later ones come at ``box``."""
+
+    plan: Plan
+    instance: str  # of this start of the proxy
+    pid: int  # of its supervisor
+    box: socket.socket
+    parcel: int
+    on_turn: Callable[[], None]
+
+
+class Agent:
+    """One a proxy; within one event loop."""
+
+    def __init__(self, plan: Plan, settings: HaSettings, instance: str, pid: int) -> None:
+        """Nothing is asked yet."""
+        self._plan = plan
+        self._settings = settings
+        self._embedded = EmbeddedEtcd(settings, instance) if settings.store == "embedded" else None
+        host = os.uname().nodename
+        self._myself = Myself(settings.name or host, instance, host, pid, version("wsproxy"))
+        self._names = Names(settings.cell, settings.core_group)
+        self._configurations = Configurations(self._names, self._myself.name)
+        self._board: Board | None = None
+        self._membership: Membership | None = None
+        self._is_read = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until ``ended`` is set."""
+        if self._embedded is not None:
+            if not await self._start_etcd(self._embedded):
+                return
+            spawn(self._keep_etcd(self._embedded), "ha etcd")
+        store = EtcdStore(Gateway(*self._place()))
+        board = self._board = Board(
+            self._plan.state, self._plan, store, self._names, self._myself.name
+        )
+        membership = self._membership = Membership(
+            store, self._names, self._myself,
+            ttl_s=self._settings.ttl_s, period_s=self._settings.period_s,
+            listener=Listener(self._read, self._told, lambda _view: None, board.away, board.back),
+        )  # fmt: skip
+        add_coordinator(
+            membership, self._settings.core_group, self._settings.preferred_coordinators
+        )
+        try:
+            # What fails here ends the process, and its supervisor starts another: half a member is worse than none.
+            async with asyncio.TaskGroup() as group:
+                works = (
+                    membership.run(),
+                    board.look_always(),
+                    board.post_always(),
+                    self._post_digests(store, membership),
+                )
+                tasks = [group.create_task(work) for work in works]
+                await self.ended.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    await membership.leave()
+            await end_all()
+            await store.close()
+            if self._embedded is not None:
+                await self._embedded.stop()
+
+    def _place(self) -> tuple[tuple[str, ...], ssl.SSLContext | None]:
+        if self._embedded is not None:
+            return (self._embedded.url,), self._embedded.tls()
+        return self._settings.endpoints, group_context(self._settings)
+
+    async def _start_etcd(self, etcd: EmbeddedEtcd) -> bool:
+        """Whether it serves; False: this process was told to end first."""
+        while not self.ended.is_set():
+            try:
+                await etcd.start()
+            except StartError as error:
+                log.error("ha: %s; requests are served as before; tried again in %g s", error, AGAIN_S)  # fmt: skip
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(AGAIN_S):
+                        await self.ended.wait()
+            else:
+                return True
+        await etcd.stop()
+        return False
+
+    async def _keep_etcd(self, etcd: EmbeddedEtcd) -> None:
+        while True:
+            how = await etcd.ended()
+            log.error("ha: etcd ended (%s); started again", how)
+            await asyncio.sleep(AGAIN_S)
+            if not await self._start_etcd(etcd):
+                return
+
+    # --- what the group says ------------------------------------------------------------------------------------------
+
+    def _read(self, revision: int, entries: Mapping[str, Entry]) -> None:
+        assert self._board is not None
+        self._board.read(revision, entries)
+        self._configurations.read(entries)
+        self._is_read.set()
+
+    def _told(self, told: Told) -> None:
+        assert self._board is not None
+        self._board.told(told)
+        self._configurations.told(told.changes)
+
+    async def _post_digests(self, store: EtcdStore, membership: Membership) -> None:
+        """By which configuration this member serves: at the beginning of each membership, and when it is another one."""
+        while True:
+            await self._is_read.wait()
+            self._is_read.clear()
+            digest = self._plan.digest or digest_of(self._plan.config)
+            key = self._names.config(membership.name)
+            try:
+                await store.put(Put(key, digest.encode(), membership.lease))
+            except LeaseGoneError:
+                continue  # the next membership posts it
+            except StoreAwayError:
+                await asyncio.sleep(AGAIN_S)
+                self._is_read.set()
+
+    # --- other configurations ------------------------------------------------------------------------------------------
+
+    def listen(self, box: socket.socket) -> None:
+        """From now on."""
+        Inbox(box, self._take)
+
+    async def _take(self, fd: int) -> None:
+        plan = await in_turns(unpack(fd, self._plan.state))
+        self._plan = plan
+        if self._board is not None:
+            self._board.take_plan(plan)
+            if self._membership is not None and self._membership.lease:
+                self._is_read.set()
+
+
+def run_ha(needs: HaNeeds) -> int:
+    """Is a member until SIGTERM; the exit code."""
+    plan = needs.plan
+    settings = plan.settings.ha  # of the start: another one needs a new start
+    if needs.parcel >= 0:
+        plan = at_once(unpack(needs.parcel, plan.state))
+    asyncio.run(serve(plan, settings, needs))
+    return 0
+
+
+async def serve(plan: Plan, settings: HaSettings, needs: HaNeeds) -> None:
+    """See ``run_ha``."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_loop_error)
+    agent = Agent(plan, settings, needs.instance, needs.pid)
+    loop.add_signal_handler(signal.SIGTERM, agent.ended.set)
+    agent.listen(needs.box)
+    keep_turning(needs.on_turn)
+    await agent.run()
+    await end_all()

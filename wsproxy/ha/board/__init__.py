@@ -1,0 +1,1 @@
+"""The bulletin board: one state of all servers over all proxies."""

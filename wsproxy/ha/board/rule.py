@@ -1,0 +1,105 @@
+"""
+Which of two words on the same subject counts: what several proxies say of one server, and what is kept when etcd was away. Pure.
+
+Driven by ``board.board`` for each subject that changes here or there. A subject is one property of one server; its word in the
+store is the one that counts most of all that were ever said. Rules, in their order:
+
+1. A word that was said **knowing** the store's word is newer than it, whoever's clock says what: it goes into the store.
+2. Otherwise nobody knew of the other, as when etcd was away: an **operator's word beats a proxy's observation**.
+3. Of two of the same rank the **newest evidence** counts, by the clocks of the two machines.
+4. At the same millisecond the word of more caution: down before up, then the poster's name. Only so that all decide the same.
+
+Rule 1 needs no clocks, and it is the rule of all days; 3 needs them within the time between two such words. What a server's
+hold or numbers are comes from operators only; marks from workers and probes, or an operator's `up`.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["mark", "hold", "numbers"]
+KINDS: tuple[Kind, ...] = ("mark", "hold", "numbers")
+
+
+class Word(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    What is said of a server, the value of a subject's key; which fields count depends on the subject.
+
+    ``at_ms``: of the evidence, since 1970. ``until_ms``: when a hold ends by itself, 0: never. ``weight``, ``limit``: None as
+    the file says.
+    """
+
+    by: str  # the member that posted it
+    at_ms: int
+    is_operator: bool = False
+    who: str = ""
+    why: str = ""
+    is_down: bool = False  # mark
+    error: int = 0
+    hold: int = 0  # hold
+    until_ms: int = 0
+    weight: int | None = None  # numbers
+    limit: int | None = None
+    file_weight: int = 0
+    file_limit: int = 0
+
+    def says_as(self, other: Word) -> bool:
+        """Whether both mean the same for requests, and for who asks why."""
+        return self.meaning == other.meaning
+
+    @property
+    def meaning(self) -> tuple[object, ...]:
+        """Without when, and who carried it."""
+        return (
+            self.is_down,
+            self.hold,
+            self.until_ms,
+            self.weight,
+            self.limit,
+            *((self.who, self.why) if self.hold or self.has_numbers else ()),
+        )
+
+    @property
+    def is_more_than_nothing(self) -> bool:
+        """Whether it is otherwise than at the first start, when nobody has said anything."""
+        return self.is_down or bool(self.hold) or self.has_numbers
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether other numbers than the file's hold."""
+        return self.weight is not None or self.limit is not None
+
+
+class Verdict(enum.Enum):
+    """What is to be done about a subject."""
+
+    SAME = "same"  # both say the same
+    POST = "post"  # ours goes into the store
+    TAKE = "take"  # the store's holds here, too
+
+
+def decide(ours: Word | None, known: int, theirs: Word | None, revision: int) -> Verdict:
+    """
+    What becomes of our word and the store's, of ``revision``; ``known``: the store's revision that we knew when ours was said.
+
+    ``ours``: a word that was not in the store yet. One that was has been judged by whoever wrote the next one: then, and where
+    nothing was ever said, None, which counts less than any word.
+    """
+    if ours is None:
+        return Verdict.SAME if theirs is None else Verdict.TAKE
+    if theirs is None:
+        return Verdict.POST if ours.is_more_than_nothing else Verdict.SAME
+    if ours.says_as(theirs):
+        # The better evidence for it stays, or a third word would be measured by the weaker one, and the result depend on the order.
+        is_weaker = known >= revision or _rank(ours) <= _rank(theirs)
+        return Verdict.SAME if is_weaker else Verdict.POST
+    if known >= revision:
+        return Verdict.POST
+    return Verdict.POST if _rank(ours) > _rank(theirs) else Verdict.TAKE
+
+
+def _rank(word: Word) -> tuple[bool, int, bool, str]:
+    return word.is_operator, word.at_ms, word.is_down, word.by

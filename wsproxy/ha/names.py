@@ -1,0 +1,88 @@
+"""
+Where everything of a core group stands in etcd, and what may be in a name. Pure; no other module spells a key.
+
+    /wsproxy/<cell>/<core group>/
+        ids/<member>            its number, given once and kept for good (no lease); ``next-id`` is the next name's
+        members/<member>        that it lives, on its lease: what ``group.view.Member`` says
+        seats/<seat>            who holds what only one may hold, on the holder's lease: ``coordinator``, places of HA groups
+        board/<subject>         what is known of a server, by the word that counts most (no lease: it outlives its poster)
+        config/<member>         the digest of the configuration that it serves by, on its lease
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+ROOT = "/wsproxy/"
+COORDINATOR = "coordinator"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Of one core group."""
+
+    cell: str
+    core_group: str
+
+    @property
+    def root(self) -> str:
+        """What all keys of the group begin with."""
+        return f"{ROOT}{self.cell}/{self.core_group}/"
+
+    @property
+    def members(self) -> str:
+        """Prefix of ``member``."""
+        return f"{self.root}members/"
+
+    def member(self, name: str) -> str:
+        """That it lives."""
+        return self.members + name
+
+    @property
+    def ids(self) -> str:
+        """Prefix of ``id_of``."""
+        return f"{self.root}ids/"
+
+    @property
+    def next_id(self) -> str:
+        """The number that the next new name gets."""
+        return f"{self.root}next-id"
+
+    def id_of(self, name: str) -> str:
+        """Its number."""
+        return self.ids + name
+
+    def seat(self, name: str) -> str:
+        """Who holds it."""
+        return f"{self.root}seats/{name}"
+
+    @property
+    def seats(self) -> str:
+        """Prefix of ``seat``."""
+        return f"{self.root}seats/"
+
+    @property
+    def board(self) -> str:
+        """Prefix of ``subject``."""
+        return f"{self.root}board/"
+
+    def subject(self, kind: str, cluster: str, server: str) -> str:
+        """What is known of a server; names of clusters and servers may have any character."""
+        return f"{self.board}{kind}/{quote(cluster, safe='')}/{quote(server, safe='')}"
+
+    def parts_of_subject(self, key: str) -> tuple[str, str, str] | None:
+        """Kind, cluster and server; None: it is none of these."""
+        parts = key.removeprefix(self.board).split("/")
+        if not key.startswith(self.board) or len(parts) != 3:
+            return None
+        return parts[0], unquote(parts[1]), unquote(parts[2])
+
+    @property
+    def configs(self) -> str:
+        """Prefix of ``config``."""
+        return f"{self.root}config/"
+
+    def config(self, name: str) -> str:
+        """The digest of what it serves by."""
+        return self.configs + name

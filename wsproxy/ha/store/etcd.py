@@ -1,0 +1,166 @@
+"""
+``base.Store`` on etcd, by its JSON gateway.
+
+Driven by ``agent``. Texts of the gateway: 64-bit numbers are strings, keys and values base64, what is zero or empty is absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from base64 import b64decode, b64encode
+from collections.abc import AsyncGenerator, Sequence
+from itertools import groupby
+from typing import Any
+
+from wsproxy.ha.store.base import (
+    CompactedError,
+    Condition,
+    Delete,
+    Entry,
+    LeaseGoneError,
+    Put,
+    Snapshot,
+    StoreAwayError,
+    Swapped,
+    Told,
+    Unchanged,
+    Write,
+)
+from wsproxy.ha.store.gateway import Gateway
+
+
+class EtcdStore:
+    """See ``base.Store``."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        """``close`` closes ``gateway``, too."""
+        self._gateway = gateway
+
+    async def close(self) -> None:
+        """No call runs afterwards."""
+        await self._gateway.close()
+
+    async def grant(self, ttl_s: int) -> int:
+        """A new lease. etcd may grant more than is asked for, never less."""
+        answer = await self._gateway.ask("/v3/lease/grant", {"TTL": str(ttl_s)})
+        return int(answer["ID"])
+
+    async def keep(self, lease: int) -> None:
+        """It lives a whole ttl longer."""
+        answer = await self._gateway.ask("/v3/lease/keepalive", {"ID": str(lease)})
+        if int(answer.get("result", {}).get("TTL", 0)) <= 0:
+            raise LeaseGoneError(f"lease {lease:x} has ended")
+
+    async def revoke(self, lease: int) -> None:
+        """It ends now."""
+        with contextlib.suppress(LeaseGoneError):
+            await self._gateway.ask("/v3/lease/revoke", {"ID": str(lease)})
+
+    async def read(self, prefix: str, at: int = 0) -> Snapshot:
+        """All keys with the prefix."""
+        question = _range(prefix) | ({"revision": str(at)} if at else {})
+        answer = await self._gateway.ask("/v3/kv/range", question)
+        entries = [_entry(each) for each in answer.get("kvs", ())]
+        return Snapshot(at or _revision(answer), {each.key: each for each in entries})
+
+    async def put(self, write: Put) -> int:
+        """Overwrites; its revision."""
+        return _revision(await self._gateway.ask("/v3/kv/put", _put(write)))
+
+    async def swap(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> Swapped:
+        """Compare-and-set, etcd's transaction."""
+        keys = dict.fromkeys(each.key for each in conditions)
+        question = {
+            "compare": [_compare(each) for each in conditions],
+            "success": [_operation(each) for each in writes],
+            "failure": [{"request_range": {"key": _b64(key)}} for key in keys],
+        }
+        answer = await self._gateway.ask("/v3/kv/txn", question)
+        done = bool(answer.get("succeeded", False))
+        found: dict[str, Entry] = {}
+        for each in () if done else answer.get("responses", ()):
+            for kv in each.get("response_range", {}).get("kvs", ()):
+                entry = _entry(kv)
+                found[entry.key] = entry
+        return Swapped(done, _revision(answer), found)
+
+    async def watch(self, prefix: str, after: int) -> AsyncGenerator[Told | None]:
+        """Every change after this revision; goes on by itself where a connection, or an endpoint, ends."""
+        failed = 0
+        while True:
+            create = {**_range(prefix), "start_revision": str(after + 1)}
+            has_begun = False
+            try:
+                async for line in self._gateway.stream("/v3/watch", {"create_request": create}):
+                    result = line.get("result", {})
+                    if int(result.get("compact_revision", 0)):
+                        raise CompactedError(f"changes since revision {after} are not kept")
+                    if result.get("canceled", False):
+                        raise StoreAwayError(f"{self._gateway.endpoint}: the watch was ended: {result.get('cancel_reason', '')}")  # fmt: skip
+                    if not has_begun:
+                        has_begun, failed = True, 0
+                        yield None
+                    for told in _told(result.get("events", ())):
+                        after = told.revision
+                        yield told
+            except StoreAwayError:
+                failed += 1
+                if failed > self._gateway.count:
+                    raise
+                self._gateway.move_on()
+
+
+def _told(events: Sequence[dict[str, Any]]) -> list[Told]:
+    """Whole revisions, in their order, which is etcd's."""
+    found = []
+    for event in events:
+        kv = event["kv"]
+        key = b64decode(kv["key"]).decode()
+        is_gone = event.get("type") == "DELETE"
+        found.append((int(kv["mod_revision"]), (key, None if is_gone else _entry(kv))))
+    return [
+        Told(revision, tuple(change for _, change in changes))
+        for revision, changes in groupby(found, key=lambda each: each[0])
+    ]
+
+
+def _b64(text: str | bytes) -> str:
+    return b64encode(text.encode() if isinstance(text, str) else text).decode()
+
+
+def _range(prefix: str) -> dict[str, Any]:
+    """All keys that begin with it: up to the same with its last byte one higher."""
+    first = prefix.encode()
+    return {"key": _b64(first), "range_end": _b64(first[:-1] + bytes([first[-1] + 1]))}
+
+
+def _put(write: Put) -> dict[str, Any]:
+    return {"key": _b64(write.key), "value": _b64(write.value), "lease": str(write.lease)}
+
+
+def _operation(write: Put | Delete) -> dict[str, Any]:
+    if isinstance(write, Put):
+        return {"request_put": _put(write)}
+    return {"request_delete_range": {"key": _b64(write.key)}}
+
+
+def _compare(condition: Condition) -> dict[str, Any]:
+    if isinstance(condition, Unchanged):
+        target = {"target": "MOD", "mod_revision": str(condition.modified)}
+    else:
+        target = {"target": "CREATE", "create_revision": str(condition.created)}
+    return {"key": _b64(condition.key), "result": "EQUAL", **target}
+
+
+def _revision(answer: dict[str, Any]) -> int:
+    return int(answer["header"]["revision"])
+
+
+def _entry(kv: dict[str, Any]) -> Entry:
+    return Entry(
+        b64decode(kv["key"]).decode(),
+        b64decode(kv.get("value", "")),
+        int(kv["create_revision"]),
+        int(kv["mod_revision"]),
+        int(kv.get("lease", 0)),
+    )

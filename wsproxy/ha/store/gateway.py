@@ -1,0 +1,215 @@
+"""
+etcd's JSON gateway (``/v3/...``) over several endpoints: one question, asked at each of them once; one stream that follows them.
+
+Driven by ``store.etcd``. Knows addresses, time-outs and what errors of etcd mean for the next endpoint; not what is asked. Rules of
+HA.md 3: each endpoint once and 0.4 s each; every question says that it wants a leader (``Grpc-Metadata-hasleader``), since a watch on a
+server without a majority hangs for ever otherwise; a stream follows the endpoint that the questions use, since a cut
+network ends no connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from wsproxy.ha.store.base import CompactedError, LeaseGoneError, StoreAwayError
+
+log = logging.getLogger("wsproxy.ha")
+
+# An endpoint that is well answers in 1 to 10 ms, and during an election not at all: then the next one, or the next heartbeat.
+TRY_S = 0.4
+# A stream may hang where a firewall has forgotten it; a new one goes on behind the last revision and loses nothing.
+STREAM_S = 30.0
+# etcd's own limit of a request is 1.5 MB; base64 and many events make more of it, endless lines are no etcd's.
+MOST_LINE_BYTES = 64 << 20
+
+_HEADERS = {"Grpc-Metadata-hasleader": "true"}
+
+# gRPC's numbers.
+_CANCELLED, _UNKNOWN, _DEADLINE, _NOT_FOUND, _OUT_OF_RANGE = 1, 2, 4, 5, 11
+
+
+class Gateway:
+    """One a process; use and close it within one event loop."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        tls: ssl.SSLContext | None = None,
+        *,
+        try_s: float = TRY_S,
+        stream_s: float = STREAM_S,
+    ) -> None:
+        """``endpoints``: URLs; the first is asked first, as long as it answers."""
+        self._endpoints = [each.rstrip("/") for each in endpoints]
+        self._current = 0
+        self._try_s = try_s
+        self._stream_s = stream_s
+        self._streams: dict[aiohttp.ClientResponse, int] = {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True),
+            headers=_HEADERS,
+            timeout=aiohttp.ClientTimeout(total=None),
+            trust_env=False,  # a proxy for the web is none for etcd
+        )
+
+    @property
+    def count(self) -> int:
+        """Of endpoints."""
+        return len(self._endpoints)
+
+    @property
+    def endpoint(self) -> str:
+        """Where questions go first now."""
+        return self._endpoints[self._current]
+
+    async def close(self) -> None:
+        """No question runs afterwards."""
+        for response in list(self._streams):
+            response.close()
+        await self._session.close()
+
+    async def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """
+        The answer of the first endpoint that has one.
+
+        Raises:
+            StoreAwayError: none has; whether one has done it is not known.
+            LeaseGoneError: the lease of the question does not exist.
+        """
+        doubts = []
+        first = self._current
+        for index in self._order(first):
+            try:
+                answer = await self._ask_one(index, path, body)
+            except StoreAwayError as error:
+                doubts.append(str(error))
+                continue
+            self._use(index, first)
+            return answer
+        raise StoreAwayError("; ".join(doubts))
+
+    def _order(self, first: int) -> list[int]:
+        count = len(self._endpoints)
+        return [(first + offset) % count for offset in range(count)]
+
+    def _use(self, index: int, first: int) -> None:
+        """Has this endpoint asked first from now on, as it has answered and ``first`` not: streams at others end, and go on here."""
+        if index == first or self._current != first:
+            return  # another question has found one meanwhile
+        self._current = index
+        log.info("ha: etcd is asked at %s now", self.endpoint)
+        for response, at in list(self._streams.items()):
+            if at != index:
+                response.close()
+
+    async def _ask_one(self, index: int, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        url = self._endpoints[index]
+        try:
+            async with (
+                asyncio.timeout(self._try_s),
+                self._session.post(url + path, data=msgspec.json.encode(body)) as response,
+            ):
+                text = await response.read()
+        except TimeoutError:
+            raise StoreAwayError(f"{url}: no answer within {self._try_s:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise StoreAwayError(f"{url}: {_reason(error)}") from error
+        answer = _decoded(text, url)
+        if response.status != 200 or "error" in answer:
+            raise _failure(answer, response.status, url)
+        return answer
+
+    async def stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """
+        What the endpoint that is in use tells, line after line; ends where it does, where another endpoint is in use, or after a while.
+
+        Raises:
+            StoreAwayError: it cannot be asked.
+            CompactedError: as etcd says.
+        """
+        at = self._current
+        url = self._endpoints[at]
+        try:
+            async with asyncio.timeout(self._try_s):
+                response = await self._session.post(url + path, data=msgspec.json.encode(body))
+        except TimeoutError:
+            raise StoreAwayError(f"{url}: no answer within {self._try_s:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise StoreAwayError(f"{url}: {_reason(error)}") from error
+        self._streams[response] = at
+        try:
+            async with asyncio.timeout(self._stream_s):
+                async for line in _lines(response, url):
+                    answer = _decoded(line, url)
+                    if response.status != 200 or "error" in answer:
+                        raise _failure(answer, response.status, url)
+                    yield answer
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            return  # it had begun: whoever reads goes on behind what has come
+        finally:
+            del self._streams[response]
+            response.close()
+
+    def move_on(self) -> None:
+        """The endpoint in use does not stream: the next one is tried."""
+        first = self._current
+        self._use((first + 1) % len(self._endpoints), first)
+
+
+async def _lines(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:
+    kept = bytearray()
+    async for part in response.content.iter_any():
+        kept += part
+        if len(kept) > MOST_LINE_BYTES:
+            raise StoreAwayError(
+                f"{url}: found a line of more than {MOST_LINE_BYTES} bytes; allowed is etcd's answer"
+            )
+        *whole, rest = bytes(kept).split(b"\n") if b"\n" in part else (bytes(kept),)
+        kept = bytearray(rest)
+        for line in whole:
+            if line:
+                yield line
+    if kept:
+        yield bytes(kept)
+
+
+def _decoded(text: bytes, url: str) -> dict[str, Any]:
+    try:
+        answer = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        answer = None
+    if not isinstance(answer, dict):
+        shown = text[:60].decode("ascii", "backslashreplace")
+        raise StoreAwayError(
+            f"{url}: found {shown!r}; allowed is etcd's JSON gateway (3.4 or later)"
+        )
+    return answer
+
+
+def _failure(answer: dict[str, Any], status: int, url: str) -> Exception:
+    """What an error of etcd means. In a stream it is an object with ``grpc_code``, in an answer a text with ``code``."""
+    error = answer.get("error")
+    fields = error if isinstance(error, dict) else answer
+    code = fields.get("grpc_code", fields.get("code", 0))
+    message = str(fields.get("message") or error or f"HTTP {status}")
+    if code == _NOT_FOUND and "lease" in message:
+        return LeaseGoneError(message)
+    if code == _OUT_OF_RANGE and "compacted" in message:
+        return CompactedError(message)
+    return StoreAwayError(f"{url}: {message}")
+
+
+def _reason(error: Exception) -> str:
+    """Why there was no answer, as a person may act on it."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not believed: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error)
+    return str(error) or type(error).__name__
