@@ -177,13 +177,14 @@ def clear_mark(Cluster cluster not None, int server, *, bytes who=b"", bytes why
 
 
 def take_mark(
-    Cluster cluster not None, int server, bint is_down, *, bint is_operator=False, int64_t age_ms=0, int error=0, bytes detail=b"",
+    Cluster cluster not None, int server, bint is_down, *, bint is_operator=False, int64_t age_ms=0, int error=0,
+    bytes detail=b"",
 ) -> bool:
     """
     Whether the server is marked otherwise than before: as another proxy of the group, or an operator there, says.
 
-    ``age_ms``: of the failure: RetryInterval counts from it, so a mark whose time is over is none. What our own probes hold down, only an
-    operator brings back.
+    ``age_ms``: of the failure: RetryInterval counts from it, so a mark whose time is over is none. What our own probes hold
+    down, only an operator brings back.
     """
     cdef ws_server_slot* slot = cluster.servers[cluster.check_server(server)]
     cdef bint was_down = ws_load64(&slot.down_until_ms) != 0
