@@ -72,6 +72,7 @@ COLD = {
     "logs.simulate",
     "net.datagrams",
     "net.libssl",
+    "proxy.asked",
     "proxy.downstream",
     "proxy.engine",
     "proxy.explained",

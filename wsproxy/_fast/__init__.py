@@ -17,21 +17,22 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             request was already; ``operator``: what people said of a server, ``seen``: how many sessions it has,
             ``latency``: how long it takes to answer, ``board``:
             what workers are asked of running requests; ``meters``: what metrics are made of
-``decide``  ``view`` is one configuration; ``edge``: what becomes of a request before any server, ``maintain``: that an operator has no server asked; which cluster: ``match``, its tables from ``match_draft`` and ``match_tables`` in
+``decide``  ``view`` is one configuration; ``edge``: what becomes of a request before any server, ``maintain``: that an operator has
+            no server asked; which cluster: ``match``, its tables from ``match_draft`` and ``match_tables`` in
             the one block of ``match_block``, which other processes map;
             which server: ``decide`` joins ``affinity`` (clone ids) and ``cluster``, which asks ``balance``, and ``sight``
-            keeps who was passed over; ``probes``: what an active probe means for a server; ``operate``: words of operators; ``writers``: which servers write
-            clone ids themselves; ``session_cookie`` and ``edits``: what the decision changes in the request and in the answer;
-            ``compression``: which answers are compressed
-``tell``    ``witness`` (http_plugin.log), ``access_line``, and ``ended``: why a request ended; ``mask``: what no log may tell, ``readable``: its escapes;
-            ``exposition``: metrics as Prometheus reads them; ``trace``: which requests are sampled, and records of these
+            keeps who was passed over; ``probes``: what an active probe means for a server; ``operate``: words of operators;
+            ``writers``: which servers write clone ids themselves; ``session_cookie`` and ``edits``: what the decision changes
+            in the request and in the answer; ``compression``: which answers are compressed
+``tell``    ``witness`` (http_plugin.log), ``access_line``, and ``ended``: why a request ended; ``mask``: what no log may tell,
+            ``readable``: its escapes; ``exposition``: metrics as Prometheus reads them; ``trace``: which requests are sampled, and records of these
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
             arrived of a TLS connection, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
             the kernel; ``ticker`` wakes the worker up for its sweeps; ``datagrams``: lines for syslog
 ``proxy``   ``engine`` has what all connections share, ``pool`` warm connections to a server, ``slow`` the questions that
             Python answers. One request is an ``exchange``, as ``upstream``, the server's side, sees it: ``account`` is
-            what is told of it, ``course`` what becomes of it, ``intake`` takes it in, ``downstream`` is what the slow path may do with it, ``explained``
-            tells a client that asks, ``running`` an operator. It is no socket: its answer goes to a ``sink``. ``http1`` is a
+            what is told of it, ``course`` what becomes of it, ``intake`` takes it in, ``asked`` is what the slow path may know
+            of it, ``downstream`` what it may do with it, ``explained`` tells a client that asks, ``running`` an operator. It is no socket: its answer goes to a ``sink``. ``http1`` is a
             client's connection, ``linger`` its end, and ``answer`` the sink of its exchange; ``squeeze`` compresses before that
 ``logs``    http_plugin.log: ``lines`` and ``fields`` split it, ``request`` is one of its requests, ``follow``, ``tries``
             and ``replay`` take its decisions again, ``simulate`` other ones; ``heard`` is whom they ask and tell

@@ -1,5 +1,5 @@
 """
-An exchange as the slow path sees it: what ``dataplane`` may ask of an exchange, and do with it.
+What the slow path may do with an exchange; what it may know of one is in ``asked``.
 
 Driven by ``dataplane.slowpath``, on the event loop, between two steps of the fast half in ``course`` and ``intake``.
 Whoever takes an exchange up (``is_waiting``) must end it: ``attach`` a connection, or ``write`` an answer and say
@@ -16,21 +16,20 @@ from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.affinity cimport collect_clone_ids, read_value
 from wsproxy._fast.decide.cluster cimport ALL_FULL, NEWLY_MARKED, WAITS, Cluster, MarkDown
 from wsproxy._fast.decide.decide cimport Choice, decide_again, decide_waited, strike_off
-from wsproxy._fast.decide.edge cimport Edge
 from wsproxy._fast.decide.edits cimport Session, edit_response
 from wsproxy._fast.decide.session_cookie cimport TAKE_NOTHING
 from wsproxy._fast.decide.writers cimport NOTHING_FOUND, Found
-from wsproxy._fast.http.fields cimport PARTITION_TABLE, PARTITION_VERSION, Field, Fields
+from wsproxy._fast.http.fields cimport PARTITION_TABLE, PARTITION_VERSION, Fields
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead, parse_request
-from wsproxy._fast.http.origin cimport client_is_secure, client_of
+from wsproxy._fast.http.origin cimport client_is_secure
 from wsproxy._fast.http.scratch cimport Scratch
 from wsproxy._fast.net.stream cimport complain
-from wsproxy._fast.proxy.course cimport HAS_LEDGER, IS_TOLD, IS_TRACED, IS_WITNESSED
+from wsproxy._fast.proxy.course cimport IS_TOLD, IS_TRACED, IS_WITNESSED
+from wsproxy._fast.proxy.asked cimport Asked
 from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport ANSWERING, CLOSED_EARLY, CONNECTING, EXPECT_ADDED, EXPECT_HELD
 from wsproxy._fast.proxy.explained cimport add_explained
-from wsproxy._fast.proxy.intake cimport Intake
-from wsproxy._fast.proxy.pool cimport Pool, pool_of
+from wsproxy._fast.proxy.pool cimport pool_of
 from wsproxy._fast.proxy.sink cimport NO_BODY
 from wsproxy._fast.proxy.squeeze cimport begin_squeezing
 from wsproxy._fast.proxy.upstream cimport Upstream
@@ -42,188 +41,13 @@ from wsproxy._fast.state.meters cimport (
 from wsproxy._fast.state.tried cimport has_tried_none
 from wsproxy._fast.tell.ended cimport ENDED_CQ, ENDED_PQ, ENDED_sQ, Cause
 from wsproxy._fast.tell.trace cimport CONNECTED, FAILED_STATUS, UNQUEUED, WAITED, WHY
-from wsproxy._fast.tell.witness cimport describe_choice, describe_head
-
-from wsproxy._fast.proxy.exchange import Facts
+from wsproxy._fast.tell.witness cimport describe_head
 
 log = logging.getLogger("wsproxy.connection")
 
 
-cdef class Downstream(Intake):
+cdef class Downstream(Asked):
     """An exchange, whole."""
-
-    @property
-    def ends(self) -> tuple | None:
-        """(address, port) of the client, and of where it came in, as introduced; None where nobody knows any more."""
-        if self.peer_port < 0:
-            return None
-        return (self.peer.decode(), self.peer_port), (self.local_host.decode(), self.local_port)
-
-    @property
-    def sender(self) -> str:
-        """The address that the connection comes from, whoever it speaks for."""
-        return self.peer.decode()
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether the exchange still wants a connection: the client is there and none was given."""
-        return self.phase == CONNECTING and not self.sink.is_closed()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the client is still there."""
-        return not self.sink.is_closed()
-
-    @property
-    def pool(self) -> Pool | None:
-        """The pool of the server that was taken."""
-        return None if self.choice.server < 0 else pool_of(self.service, self.choice.server, self.secure)
-
-    @property
-    def plan(self) -> object:
-        """What its configuration is to the slow path and the logs: see ``dataplane.served``."""
-        return self.view.plan
-
-    @property
-    def cluster(self) -> Cluster | None:
-        """Of the route; None before routing."""
-        return None if self.service is None else self.service.cluster
-
-    @property
-    def cluster_name(self) -> str:
-        """Of the route's cluster; empty before routing."""
-        return "" if self.service is None else self.service.cluster.name
-
-    @property
-    def facts(self) -> Facts:
-        """What retry rules and local answers need to know of the exchange, as it is now."""
-        return Facts(
-            peer=self.client_text(),
-            keep_alive=bool(self.keep_alive) and bool(self.request_done) and not self.engine.draining,
-            http10=bool(self.http10),
-            head_only=bool(self.head_only),
-            replayable=self.sent.length > 0,  # whatever is kept is all of it
-            timeout_retries=self.timeout_retries,
-            io_timeout_retry=-1 if self.service is None else self.service.io_timeout_retry,
-            bytes_sent=max(0, self.count_sent() - self.held),
-            reused=bool(self.was_reused),
-            age_ms=ws_now_ms() - self.began_ms,
-            body_bytes=self.body.seen,
-        )
-
-    cdef Py_ssize_t count_head(self) noexcept:
-        """Bytes of the head that are kept."""
-        return min(self.sent.length, self.sent_head)
-
-    cdef str client_text(self):
-        cdef Py_ssize_t length
-        cdef const char* client = client_of(&self.origin, &length)
-        return client[:length].decode()
-
-    cdef Py_ssize_t count_sent(self) noexcept:
-        """Bytes of the request that were given to the connection."""
-        if self.expect & EXPECT_HELD:
-            return self.sent_head
-        return self.sent.length or self.sent_head + <Py_ssize_t>self.body.seen
-
-    @property
-    def request_line(self) -> bytes:
-        """The first line of the request, or what is kept of it: method and path. Empty where no server was chosen for it."""
-        cdef Py_ssize_t length
-        cdef const char* asked = self.find_asked(&length)
-        cdef bytes head = asked[:length] if length else b""
-        return head.partition(b"\r\n")[0]
-
-    def asked_fields(self, frozenset names not None) -> dict:
-        """
-        Values of the request's fields with these names (in lower case); of several, a list (RFC 9110 5.3).
-
-        Only within a question about a request that was just read: its head is the reader's, and gone when that returns.
-        """
-        cdef RequestHead* head = &self.engine.decider.request
-        cdef Field* field
-        cdef dict found = {}
-        cdef int i
-        if head.start == NULL:
-            raise RuntimeError("the request's head is gone")
-        for i in range(head.fields.count):
-            field = &head.fields.at[i]
-            name = field.line[:field.name_len].lower()
-            if name in names:
-                value = field.value[:field.value_len]
-                found[name] = found[name] + b", " + value if name in found else value
-        return found
-
-    @property
-    def last_failure(self) -> object:
-        """What was recorded when the taken server failed last, as ``changes.Change``; None: it is not kept any more."""
-        return self.service.cluster.last_failure(self.choice.server)
-
-    @property
-    def tries(self) -> object:
-        """What the slow path noted of failed tries; gone when the exchange ends. None: nothing failed."""
-        return self.ledger
-
-    @tries.setter
-    def tries(self, object ledger) -> None:
-        self.ledger = ledger
-        self.noted = self.noted & ~HAS_LEDGER if ledger is None else self.noted | HAS_LEDGER
-
-    @property
-    def ended_as(self) -> int:
-        """Why it ended, or is about to, as far as that is known: a ``Cause``."""
-        return self.cause
-
-    @property
-    def request_number(self) -> int:
-        """Of the request in this worker: with the worker's pid its id in all logs."""
-        return self.number
-
-    @property
-    def decision(self) -> object:
-        """What was decided, kept for a client that asked and may know it (see ``explained``); None: nobody asked."""
-        return self.explained
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether the client came over TLS."""
-        return self.secure
-
-    @property
-    def by_affinity(self) -> bool:
-        """Whether the taken server is one that the request's session named, or moved to."""
-        return bool(self.choice.by_affinity or self.choice.remembered)
-
-    @property
-    def edge_mask(self) -> int:
-        """Which ``[[edge]]`` tables of its configuration fit the request, a bit each; see ``edges_of``."""
-        return self.edges
-
-    def own_page(self, int status) -> tuple | None:
-        """(Content-Type, body) of the page that answers with this status instead of ours; None: ours does."""
-        cdef int at
-        if not self.edges:
-            return None
-        at = self.view.edges.page_for(self.edges, status)
-        return None if at < 0 else (<Edge>self.view.edges.at[at]).pages[status]
-
-    @property
-    def retry_after_s(self) -> int:
-        """For a 503, as its ``[[edge]]`` tables say; 0: they say nothing."""
-        return self.view.edges.retry_after(self.edges) if self.edges else 0
-
-    @property
-    def maintained_until(self) -> int:
-        """When the maintenance ends that the request has met, in ms since 1970; 0: nobody knows."""
-        return self.maintained_until_ms
-
-    def edge(self, int table) -> Edge:
-        """The table of this number, of the configuration that the request goes by."""
-        return self.view.edges.edges[table]
-
-    def describe_choice(self) -> object:
-        """The last choice of a server, as ``witness.Chosen``; ask right after it."""
-        return describe_choice(self.service.cluster, &self.choice)
 
     def note_told(self, bint is_told) -> None:
         """Whether the witness knows how the try at the present server ended."""
@@ -231,7 +55,7 @@ cdef class Downstream(Intake):
 
     def attach(self, Upstream upstream not None) -> None:
         """Sends the waiting request on this connection; one that is lost already counts as closed early."""
-        if not self.is_waiting:
+        if not self.waits():
             raise RuntimeError("the exchange does not wait for a connection")
         if upstream.exchange is not None:
             raise RuntimeError("the connection serves another exchange")
@@ -370,7 +194,7 @@ cdef class Downstream(Intake):
         """
         cdef Cluster cluster
         cdef int wanted = -1
-        if not self.is_waiting or self.choice.server >= 0 or self.choice.place:
+        if not self.waits() or self.choice.server >= 0 or self.choice.place:
             raise RuntimeError("the exchange has a server or waits for one already")
         cluster = self.service.cluster
         if not cluster.has_queue or not self.sent.length:
