@@ -28,7 +28,6 @@ from wsproxy.config.settings import (
     PLUGIN_OFF,
     FallbackSettings,
     ListenerSettings,
-    LogSettings,
     Settings,
     fallback_files,
 )
@@ -42,7 +41,7 @@ from wsproxy.config.settings_probe import (
 )
 from wsproxy.config.settings_process import SHORTEST_HANG_S
 from wsproxy.config.settings_tls import check_listener, check_upstream, group_context
-from wsproxy.config.settings_told import AdminSettings, HealthSettings, TraceSettings
+from wsproxy.config.settings_told import AdminSettings, HealthSettings, LogSettings, TraceSettings
 from wsproxy.config.values import MOST_CONNECT_S, duration_doubt, text_flaw
 from wsproxy.errors import Severity
 

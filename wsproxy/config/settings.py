@@ -11,8 +11,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from wsproxy.config.access_format import DEFAULT
-from wsproxy.config.access_target import ACCESS_OFF, Facility
 from wsproxy.config.settings_content import (
     CacheControl,
     Charset,
@@ -28,7 +26,9 @@ from wsproxy.config.settings_reload import ReloadSettings
 from wsproxy.config.settings_told import (
     AdminSettings,
     CheckSettings,
+    ExplainSettings,
     HealthSettings,
+    LogSettings,
     MetricsSettings,
     TraceSettings,
 )
@@ -54,9 +54,6 @@ BelievedFields = Literal["x-forwarded", "forwarded", "none"]
 SOCKET_AUTO, SOCKET_OFF = SOCKET_WORDS = ("auto", "off")
 # Of log.plugin; anything else is a file.
 PLUGIN_AUTO, PLUGIN_OFF = PLUGIN_WORDS = ("auto", "off")
-AccessOnly = Literal["failed", "slow", "retried"]
-PluginDates = Literal["new", "old"]
-LogLevel = Literal["debug", "info", "warning", "error"]
 SentProxyProtocol = Literal["none", "v1", "v2"]
 ServerErrors = Literal["pass", "mark_down"]
 ErrorStatus = Literal["precise", "plugin"]
@@ -505,76 +502,6 @@ def fallback_files(fallback: FallbackSettings) -> FilesSettings | None:
         cache_control=fallback.cache_control,
         charset=fallback.charset,
     )
-
-
-class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[log]``."""
-
-    level: Annotated[
-        LogLevel, Meta(description="least severe messages that are written to standard error")
-    ] = "info"
-    most_a_second: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=1_000_000,
-            description="messages of one kind that a process writes to standard error in a second; the rest are summed",
-        ),
-    ] = 10
-    plugin: Annotated[
-        str,
-        Meta(
-            description='http_plugin.log: "auto" the file that the Log element names, "off" none, else the file; relative to the folder of wsproxy.toml'
-        ),
-    ] = "auto"
-    plugin_dates: Annotated[
-        PluginDates,
-        Meta(
-            description='dates in http_plugin.log: "new" as the plug-in writes them since 8.5, "old" as before'
-        ),
-    ] = "new"
-    access: Annotated[
-        str,
-        Meta(
-            description='access log: "off" none, "stdout", "syslog", "syslog:unix:/PATH", "syslog:udp:HOST:PORT", else the file; relative to the folder of wsproxy.toml'
-        ),
-    ] = ACCESS_OFF
-    access_format: Annotated[
-        str,
-        Meta(
-            description='what a line of the access log says: "common", "combined", "json", or text with directives of Apache\'s LogFormat'
-        ),
-    ] = DEFAULT
-    access_only: Annotated[
-        tuple[AccessOnly, ...],
-        Meta(
-            description='lines that are written: [] all, else those of which one is true: "failed", "slow", "retried"'
-        ),
-    ] = ()
-    access_slow_s: Annotated[
-        float,
-        Meta(ge=0, le=86400, description="a request that takes so long is slow, for access_only"),
-    ] = 1
-    access_facility: Annotated[
-        Facility, Meta(description="facility of the access log's messages, where syslog gets them")
-    ] = "local0"
-    access_sessions: Annotated[
-        bool,
-        Meta(
-            description="true: session ids and cookies stand in the access log as they came; false: masked, clone ids stay"
-        ),
-    ] = False
-
-
-class ExplainSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[explain]``: who may be told what was decided for a request, in fields of its answer."""
-
-    trusted: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="addresses and networks whose requests with X-Wsproxy-Explain: 1 get their decision in the answer's fields"
-        ),
-    ] = ()
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):

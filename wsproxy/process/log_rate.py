@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wsproxy.config.settings import LogSettings
+from wsproxy.config.settings_told import LogSettings
 
 # Of each kind, in each process: a person reads no more, and a flood of one kind leaves room for the others.
 MOST_A_SECOND = LogSettings().most_a_second

@@ -11,7 +11,7 @@ import traceback
 from types import TracebackType
 
 from wsproxy.config.problems import printable
-from wsproxy.config.settings import LogLevel
+from wsproxy.config.settings_told import LogLevel
 from wsproxy.process.log_handler import MARK, PipeHandler, in_pieces
 from wsproxy.process.log_hooks import hook_up
 from wsproxy.process.log_rate import MOST_A_SECOND

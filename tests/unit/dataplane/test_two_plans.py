@@ -28,13 +28,8 @@ from wsproxy.config.model import (
     VirtualHost,
     VirtualHostGroup,
 )
-from wsproxy.config.settings import (
-    ExplainSettings,
-    FallbackSettings,
-    QueueSettings,
-    RetrySettings,
-    Settings,
-)
+from wsproxy.config.settings import FallbackSettings, QueueSettings, RetrySettings, Settings
+from wsproxy.config.settings_told import ExplainSettings
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.worker import take_plan
 from wsproxy.logs.plugin_writer import LogPlan, PluginLog

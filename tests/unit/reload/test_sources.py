@@ -8,15 +8,10 @@ import pytest
 
 from wsproxy.config.address import parse_address
 from wsproxy.config.model import Config
-from wsproxy.config.settings import (
-    HttpSettings,
-    LimitSettings,
-    ListenerSettings,
-    LogSettings,
-    Settings,
-)
+from wsproxy.config.settings import HttpSettings, LimitSettings, ListenerSettings, Settings
 from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.config.settings_reload import NEEDS_START
+from wsproxy.config.settings_told import LogSettings
 from wsproxy.config.xml import parse_config
 from wsproxy.reload.sources import (
     Sources,

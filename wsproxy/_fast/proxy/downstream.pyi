@@ -1,4 +1,3 @@
-
 from wsproxy._fast.proxy.asked import Asked
 from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.upstream import Upstream

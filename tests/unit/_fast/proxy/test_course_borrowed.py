@@ -13,13 +13,8 @@ from tests.support.stage import Stage
 from tests.support.wire import Origin
 from wsproxy._fast.proxy.http1 import Http1
 from wsproxy._fast.tell.witness import LogLevel
-from wsproxy.config.settings import (
-    AffinitySettings,
-    ExplainSettings,
-    QueueSettings,
-    RetrySettings,
-    Settings,
-)
+from wsproxy.config.settings import AffinitySettings, QueueSettings, RetrySettings, Settings
+from wsproxy.config.settings_told import ExplainSettings
 
 pytestmark = pytest.mark.asan
 

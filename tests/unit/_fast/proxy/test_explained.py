@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.stage import Stage
-from wsproxy.config.settings import ExplainSettings, Settings
+from wsproxy.config.settings import Settings
+from wsproxy.config.settings_told import ExplainSettings
 
 pytestmark = pytest.mark.asan
 
