@@ -227,6 +227,20 @@ async def test_standard_error_that_cannot_be_written_is_none(
         assert await proxy.stop() == 0
 
 
+async def test_closed_standard_output_becomes_nothing_else(config: Path, tmp_path: Path) -> None:
+    """An access log that is to go there reaches no socket, and standard error says why it goes nowhere."""
+    (tmp_path / "wsproxy.toml").write_text('[log]\naccess = "stdout"\n')
+    heard = tmp_path / "stderr"
+    shell = f'exec "$@" --settings {tmp_path}/wsproxy.toml <&- >&- 2>{heard}'
+    async with quiet_proxy(config, None, "sh", "-c", shell, "sh") as proxy:
+        for pid in (proxy.process.pid, *proxy.processes("wsproxy-0")):
+            for fd in (0, 1):
+                assert os.readlink(f"/proc/{pid}/fd/{fd}") == os.devnull
+        assert (await proxy.ask(GOOD)).startswith(b"HTTP/1.1 404 ")
+        assert await proxy.stop() == 0
+    assert "stdout: Bad file descriptor; lines are dropped" in heard.read_text()
+
+
 def said(stderr: int, *arguments: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.support.said", *map(str, arguments)], stderr=stderr

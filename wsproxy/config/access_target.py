@@ -6,8 +6,11 @@ Used by ``config.settings_file``, ``config.check_settings`` and ``process.access
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
+
+from wsproxy.config.address import parse_address
 
 ACCESS_OFF = "off"
 STDOUT = "stdout"
@@ -17,6 +20,12 @@ LOCAL_SYSLOG = "/dev/log"
 ALLOWED = (
     'allowed is "off", a file, "stdout", "syslog", "syslog:unix:/PATH" or "syslog:udp:HOST:PORT"'
 )
+
+# Of sockaddr_un, without the NUL behind it: a longer path no daemon can listen at.
+MOST_SOCKET_PATH = 107
+# Of a name and of what stands between its dots (RFC 1035 2.3.4): what is longer, or empty, no resolver is asked for.
+MOST_HOST = 253
+MOST_LABEL = 63
 
 Facility = Literal[
     "user", "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"
@@ -62,11 +71,25 @@ def parse_target(text: str) -> Target:
     if is_file(text):
         return Target("file", text)
     if text.startswith(f"{SYSLOG}:unix:/"):
-        return Target("syslog", text.removeprefix(f"{SYSLOG}:unix:"))
+        path = text.removeprefix(f"{SYSLOG}:unix:")
+        if len(os.fsencode(path)) > MOST_SOCKET_PATH:
+            raise ValueError(
+                f'found "{text}", whose path has {len(os.fsencode(path))} bytes; allowed are {MOST_SOCKET_PATH}, as sockets have it'
+            )
+        return Target("syslog", path)
     if text.startswith(f"{SYSLOG}:udp:"):
-        host, _, port = text.removeprefix(f"{SYSLOG}:udp:").rpartition(":")
-        if host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        if host and port.isascii() and port.isdigit() and 0 < int(port) <= 65535:
-            return Target("syslog", host=host, port=int(port))
+        return _udp_target(text)
     raise ValueError(f'found "{text}"; {ALLOWED}; wsproxy pipes to no program')
+
+
+def _udp_target(text: str) -> Target:
+    try:
+        address = parse_address(text.removeprefix(f"{SYSLOG}:udp:"), is_listener=False)
+    except ValueError as error:
+        raise ValueError(f'found "{text}"; {ALLOWED}: {error}') from error
+    labels = address.host.removesuffix(".").split(".")
+    if len(address.host) > MOST_HOST or not all(0 < len(each) <= MOST_LABEL for each in labels):
+        raise ValueError(
+            f'found "{text}"; {ALLOWED}, with a HOST of at most {MOST_HOST} characters, 1 to {MOST_LABEL} between two dots'
+        )
+    return Target("syslog", host=address.host, port=address.port)

@@ -422,10 +422,8 @@ def _allowed(kind: Any) -> str:
             return _FLOAT_RANGE.format(kind.ge, kind.le)
         case msgspec.inspect.BoolType():
             return "true or false"
-        case msgspec.inspect.VarTupleType(item_type=msgspec.inspect.UnionType()):
-            return "a list of whole numbers and texts in quotes"
         case msgspec.inspect.VarTupleType():
-            return "a list of texts in quotes"
+            return _allowed_items(kind.item_type)
         case msgspec.inspect.LiteralType():
             return " or ".join(
                 str(value) if isinstance(value, int) else f'"{value}"' for value in kind.values
@@ -441,6 +439,16 @@ def _allowed(kind: Any) -> str:
             return " or ".join(_allowed(each) for each in types)
         case _:
             return "text in quotes"
+
+
+def _allowed_items(kind: Any) -> str:
+    match kind:
+        case msgspec.inspect.UnionType():
+            return "a list of whole numbers and texts in quotes"
+        case msgspec.inspect.LiteralType():
+            return f"a list of {_allowed(kind)}"
+        case _:
+            return "a list of texts in quotes"
 
 
 def _unknown_key(key: str, at: KeyPath, known: list[str], found: ProblemList) -> str:

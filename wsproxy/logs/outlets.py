@@ -63,6 +63,10 @@ def syslog_header(facility: str, hostname: str) -> list[tuple[int, bytes]]:
     ]
 
 
+def _too_long() -> OSError:
+    return OSError(errno.EMSGSIZE, "a line is longer than this machine sends in one datagram")
+
+
 class SyslogLog(LogFile):
     """One worker's way to a syslog daemon: a datagram a line."""
 
@@ -75,23 +79,29 @@ class SyslogLog(LogFile):
 
     def _append(self, lines: bytes) -> tuple[bytes, OSError | None]:
         at = 0
+        long = b""  # lines that no datagram to there may have
         for is_again in (False, True):
             sock = self._sock or self._open()
             self._sock = sock
             before = at
             at, number = send_lines(sock.fileno(), lines, at, self._waits)
+            while number == errno.EMSGSIZE:
+                end = lines.find(b"\n", at) + 1 or len(lines)
+                long += lines[at:end]
+                at, number = send_lines(sock.fileno(), lines, end, self._waits)
             self._waits = number not in _FULL
             if number == 0:
-                return b"", None
+                return long, _too_long() if long else None
             if number in _WENT_AWAY:
                 self._end()
             if number not in _WENT_AWAY or (is_again and at == before):
                 break
         else:
             number = errno.ECONNREFUSED
+        rest = long + lines[at:]
         if number in _FULL:
-            return lines[at:], TimeoutError(number, f"takes nothing for {SEND_S:g} s")
-        return lines[at:], OSError(number, os.strerror(number))
+            return rest, TimeoutError(number, f"takes nothing for {SEND_S:g} s")
+        return rest, OSError(number, os.strerror(number))
 
     def _open(self) -> socket.socket:
         """
@@ -104,7 +114,12 @@ class SyslogLog(LogFile):
         if target.path:
             family, address = socket.AF_UNIX, (target.path)
         else:
-            found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)
+            try:
+                found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)
+            except (
+                UnicodeError
+            ) as error:  # no name of a host: none of errno's, and no end of the thread
+                raise OSError(errno.EINVAL, f"{target.host} is no name of a host") from error
             family, address = found[0][0], found[0][4]  # type: ignore[assignment]
         sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:

@@ -33,6 +33,8 @@ from wsproxy.process.system import set_process_name
 
 logger = logging.getLogger(__name__)
 
+STDIN, STDOUT = 0, 1
+
 # What waits in the pipe before messages are dropped: some seconds of a flood. More the kernel gives to root only.
 PIPE_BYTES = 1 << 20
 READ_BYTES = 1 << 16
@@ -57,7 +59,8 @@ class LogPipe:
         self._outlet_fd = -1
 
     def __enter__(self) -> Self:
-        """Replaces descriptor 2 and starts the log process."""
+        """Replaces descriptor 2 and starts the log process. Before it is entered nothing must be open that is to stay."""
+        _hold_standard_input_and_output()
         self._outlet_fd = _real_stderr()
         self._read_fd, write_fd = os.pipe()
         with contextlib.suppress(OSError):  # this user has many pipes
@@ -258,6 +261,21 @@ class Outlet:
                 return False
             poll.unregister(self._read_fd)
             self._until = time.monotonic() + CLOSE_S
+
+
+def _hold_standard_input_and_output() -> None:
+    """
+    Where one of the two is closed (``>&-``), nothing else gets its number.
+
+    A socket or shared memory would, and what is written to standard output, as the access log, would go there. Reading finds an
+    end; writing fails, and who writes says so.
+    """
+    for fd in (STDIN, STDOUT):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # It gets the lowest that is free, which is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
 
 
 def _real_stderr() -> int:

@@ -41,6 +41,8 @@ LAST_AGAIN_S = 15.0
 RETRIED = frozenset((429, 502, 503, 504))
 TOLD_S = 60.0
 MOST_ANSWER = 65536
+# Of what a collector says, in one line of the log.
+MOST_WHY = 300
 
 # So many spans went, so many were lost.
 OnSpans = Callable[[int, int], None]
@@ -70,7 +72,8 @@ class Exporter:
     _come: asyncio.Event = field(default_factory=asyncio.Event)
     _told_at: float = -TOLD_S
     _untold: int = 0
-    _is_failing: bool = False
+    _is_failing: bool = False  # and it was said
+    _unsent: list[Span] = field(default_factory=list)  # what was on its way when the tracer ended
 
     @property
     def has_room(self) -> bool:
@@ -96,8 +99,9 @@ class Exporter:
         """What is here, within so many seconds; the rest is lost."""
         until = time.monotonic() + most_s
         async with self._session() as session:
-            while self._waiting:
-                await self._export(session, self._take(), max(until - time.monotonic(), 0.0))
+            while spans := self._unsent or (self._take() if self._waiting else []):
+                self._unsent = []
+                await self._export(session, spans, max(until - time.monotonic(), 0.0))
 
     def _session(self) -> aiohttp.ClientSession:
         # A proxy of the environment is for this one's servers no more than for its collector: it says so in wsproxy.toml, or not at all.
@@ -120,9 +124,17 @@ class Exporter:
     async def _export(
         self, session: aiohttp.ClientSession, spans: list[Span], most_s: float
     ) -> None:
-        """Sends these, again and again where that may help, and for so long at most."""
+        """Sends these, again and again where that may help, and for so long at most; cancelled, it leaves them to ``export_rest``."""
         if not spans:
             return
+        try:
+            await self._send(session, spans, most_s)
+        except asyncio.CancelledError:
+            # The collector may have them: it gets them twice rather than never, as with every repeat.
+            self._unsent = spans
+            raise
+
+    async def _send(self, session: aiohttp.ClientSession, spans: list[Span], most_s: float) -> None:
         data = batch_of(self.whose, spans).SerializeToString()
         until = time.monotonic() + most_s
         again_s = FIRST_AGAIN_S
@@ -131,7 +143,7 @@ class Exporter:
             try:
                 if left_s <= 0:
                     raise _NotTakenError("there was no time left", None)
-                lost = await self._post(session, data, min(self.timeout_s, left_s))
+                rejected, why = await self._post(session, data, min(self.timeout_s, left_s))
             except _NotTakenError as error:
                 wait_s = max(error.again_s or 0.0, again_s * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
                 if error.again_s is None or time.monotonic() + wait_s >= until:
@@ -141,12 +153,21 @@ class Exporter:
                 await asyncio.sleep(wait_s)
                 again_s = min(2 * again_s, LAST_AGAIN_S)
             else:
-                self.on_spans(len(spans) - lost, lost)
-                self._goes_on()
+                # A number like any other that came from elsewhere: a counter must not go back for it.
+                rejected = min(max(rejected, 0), len(spans))
+                self.on_spans(len(spans) - rejected, 0)
+                if rejected:
+                    self._lose(
+                        rejected, f"it rejected {rejected} of {len(spans)}: {why}".rstrip(": ")
+                    )
+                else:
+                    self._goes_on()
                 return
 
-    async def _post(self, session: aiohttp.ClientSession, data: bytes, timeout_s: float) -> int:
-        """How many spans of these the collector did not want."""
+    async def _post(
+        self, session: aiohttp.ClientSession, data: bytes, timeout_s: float
+    ) -> tuple[int, str]:
+        """How many spans of these the collector says that it did not want, and why."""
         try:
             async with session.post(
                 self.url,
@@ -165,9 +186,11 @@ class Exporter:
             raise _NotTakenError(why, 0.0) from error
         try:
             taken = ExportTraceServiceResponse.FromString(body)
-            return int(taken.partial_success.rejected_spans)
+            return int(taken.partial_success.rejected_spans), str(
+                taken.partial_success.error_message
+            )
         except DecodeError:
-            return 0  # it took them, whatever it says
+            return 0, ""  # it took them, whatever it says
 
     # --- what is told ------------------------------------------------------------------------------------------------
 
@@ -179,13 +202,13 @@ class Exporter:
     def _fails(self, why: str) -> None:
         """Once, and then once a minute."""
         now = time.monotonic()
-        self._is_failing = True
         if now - self._told_at >= TOLD_S:
             self._told_at = now
+            self._is_failing = True
             lost, self._untold = self._untold, 0
             log.warning(
                 "trace.endpoint: %s does not take spans: %s; %d are lost since it was last said; requests are served as always",
-                self.url, printable(why), lost,
+                self.url, printable(why[:MOST_WHY]), lost,
             )  # fmt: skip
 
     def _goes_on(self) -> None:

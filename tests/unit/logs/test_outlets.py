@@ -14,7 +14,7 @@ import pytest
 from tests.support.syslog import daemon, parse
 from wsproxy._fast.tell.access_line import AccessLog
 from wsproxy.config.access_format import JSON, parse_format
-from wsproxy.config.access_target import FACILITIES, parse_target
+from wsproxy.config.access_target import FACILITIES, Target, parse_target
 from wsproxy.logs.file import MOST_WAITING
 from wsproxy.logs.outlets import StdoutLog, SyslogLog, syslog_header
 
@@ -80,6 +80,72 @@ def test_a_daemon_that_starts_anew_is_found_again(
     told = [record.getMessage() for record in caplog.records]
     assert sum("lines are dropped" in each for each in told) == 2
     assert sum("is written again" in each for each in told) == 1
+
+
+def test_a_line_above_the_size_of_a_datagram_costs_that_line_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a machine whose net.core.wmem_default is small: those before and behind it go."""
+    opened = SyslogLog._open
+
+    def small(log: SyslogLog) -> socket.socket:
+        sock = opened(log)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        return sock
+
+    monkeypatch.setattr(SyslogLog, "_open", small)
+    with daemon(tmp_path / "log") as sock:
+        log = syslog_at(f"syslog:unix:{tmp_path}/log")
+        long = b"x" * 60000 + b"\n"
+        log.hand_over(b"one\n" + long + long + b"two\n" + long, 5)
+        assert [sock.recv(99999) for _ in range(2)] == [b"one", b"two"]
+        wait_for(log, 3)
+        log.hand_over(b"three\n", 1)
+        assert sock.recv(99) == b"three"
+        log.close()
+        assert log.missing == 0
+    assert "a line is longer than this machine sends in one datagram" in caplog.text
+
+
+def test_a_name_that_no_resolver_takes_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Lines are counted, again and again: the thread that writes goes on."""
+    log = SyslogLog(Target("syslog", host="a" * 64, port=514), "there")
+    for _ in range(2):
+        log.hand_over(b"one\n", 1)
+        wait_for(log, 1)
+    log.close()
+    assert "is no name of a host; lines are dropped" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "syslog:unix:/" + "a" * 107,
+        "syslog:unix:/" + "\xe4" * 54,
+        "syslog:udp:" + "a" * 64 + ":514",
+        "syslog:udp:a..b:514",
+        "syslog:udp:" + "a." * 127 + "aa:514",
+        "syslog:udp::514",
+        "syslog:udp:[::1:514",
+        "syslog:udp:::1:514",
+        "syslog:udp:[h]:514",
+        "syslog:udp:a b:514",
+        "syslog:udp:h:0",
+        "syslog:udp:h:65536",
+        "syslog:udp:h",
+    ],
+)
+def test_what_no_datagram_can_go_to_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"found .*; allowed "):
+        parse_target(text)
+
+
+def test_where_datagrams_go() -> None:
+    assert parse_target("syslog:unix:/" + "a" * 106).path == "/" + "a" * 106
+    assert parse_target("syslog:udp:[::1]:514") == Target("syslog", host="::1", port=514)
+    assert parse_target("syslog:udp:log.example.com.:1") == Target(
+        "syslog", host="log.example.com.", port=1
+    )
 
 
 def wait_for(log: SyslogLog | StdoutLog, count: int) -> None:
