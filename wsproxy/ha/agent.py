@@ -42,6 +42,8 @@ log = logging.getLogger("wsproxy.ha")
 
 # An etcd of our own that ended is started again after so much.
 AGAIN_S = 1.0
+# One that does not come up: twice as long each time, and no longer than this.
+MOST_AGAIN_S = 60.0
 # Seats and the lease are given back within this, or end by themselves; its supervisor waits for 2 s.
 LEAVE_S = 1.5
 _SHOWN = 12  # of a digest
@@ -166,14 +168,16 @@ class Agent:
 
     async def _start_etcd(self, etcd: EmbeddedEtcd) -> bool:
         """Whether it serves; False: this process was told to end first."""
+        again_s = AGAIN_S
         while not self.ended.is_set():
             try:
                 await etcd.start()
             except StartError as error:
-                log.error("ha: %s; requests are served as before; tried again in %g s", error, AGAIN_S)  # fmt: skip
+                log.error("ha: %s; requests are served as before; tried again in %g s", error, again_s)  # fmt: skip
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(AGAIN_S):
+                    async with asyncio.timeout(again_s):
                         await self.ended.wait()
+                again_s = min(2 * again_s, MOST_AGAIN_S)
             else:
                 return True
         await etcd.stop()

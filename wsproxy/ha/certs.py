@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from wsproxy.config.problems import printable
 from wsproxy.errors import StartError
+
+_ISSUER = "ca"
+# RFC 1123 2.1, and _, which machines have; with DNS's 253 characters.
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?"
+)
+_DIGITS = re.compile(r"[0-9.]+")  # an address with a slip in it
 
 # The issuer is for this group alone and can be replaced; its members' certificates end before it does.
 ISSUER_DAYS = 3650
@@ -41,7 +50,7 @@ class Files:
 
 def files_of(folder: Path, host: str) -> Files:
     """Where they are, or are to be."""
-    return Files(folder / "ca.pem", folder / f"{host}.pem", folder / f"{host}.key")
+    return Files(folder / f"{_ISSUER}.pem", folder / f"{host}.pem", folder / f"{host}.key")
 
 
 def make_certificates(
@@ -53,8 +62,10 @@ def make_certificates(
     Those that are there already stay, as they are; with ``renews`` their hosts get new ones by the same issuer.
 
     Raises:
-        StartError: the folder or a file of it cannot be used.
+        StartError: a name is none, or the folder or a file of it cannot be used; in the first case nothing was written.
     """
+    for names in hosts:
+        _check_names(names)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         written: list[Path] = []
@@ -70,6 +81,27 @@ def make_certificates(
     except OSError as error:
         raise StartError(f"{error.filename or folder}: {error.strerror}") from error
     return written
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """The first is the name of files, and must not be that of the issuer's: ``--renew`` would throw its key away."""
+    for at, name in enumerate(names):
+        if at == 0 and name == _ISSUER:
+            raise StartError(
+                f'found host "{name}", which is what the issuer\'s files are called; allowed is another name, with this one behind a comma'
+            )
+        if not _is_address(name) and (not _HOST_NAME.fullmatch(name) or _DIGITS.fullmatch(name)):
+            raise StartError(
+                f'found host "{printable(name)}"; allowed is a name of letters, digits, - . _ or an IP address'
+            )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return "%" not in name  # no zone
 
 
 def _issuer(folder: Path, now: datetime.datetime, written: list[Path]) -> tuple[Key, x509.Name]:

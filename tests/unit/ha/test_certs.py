@@ -64,6 +64,29 @@ def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
         make_certificates(tmp_path, [("b",)], NOW)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("ca",),
+        ("a b",),
+        ("../a",),
+        ("",),
+        ("-a",),
+        ("10.0.0.999",),
+        ("a", "b..c"),
+        ("a\nb",),
+        ("a", "fe80::1%1"),
+    ],
+)
+def test_what_is_no_host_is_refused(names: tuple[str, ...], tmp_path: Path) -> None:
+    """Before anything is written; the issuer's key outlives a host of its name."""
+    make_certificates(tmp_path, [("ok", "ca", "10.0.0.1", "::1", "h_1.example.")], NOW)
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    with pytest.raises(StartError, match=r"found host .*; allowed is"):
+        make_certificates(tmp_path, [("new",), names], NOW, renews=True)
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
+
+
 def test_the_command_says_what_to_set(tmp_path: Path) -> None:
     """And refuses what is no host."""
     done = CliRunner().invoke(main, ["ha", "certs", str(tmp_path), "proxy1,127.0.0.1"])

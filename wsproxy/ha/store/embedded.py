@@ -56,6 +56,7 @@ class EmbeddedEtcd:
         self._temporary = ""
         self._folder = Path()
         self._ports = (0, 0)
+        self._end_said = ""
         self.url = ""
 
     @property
@@ -92,7 +93,7 @@ class EmbeddedEtcd:
                 return
             said = " | ".join(self._said) or "nothing"
             if "address already in use" not in said or self._settings.endpoints or number == TRIES:
-                raise StartError(f"etcd ({program}) has not come up within {START_S:g} s; it said: {said}")  # fmt: skip
+                raise StartError(f"etcd ({program}) {self._end_said}; it said: {said}")
             self._ports = (0, 0)
 
     def _make_folder(self) -> None:
@@ -104,9 +105,15 @@ class EmbeddedEtcd:
                 if self._instance
                 else tempfile.mkdtemp(prefix="wsproxy-etcd-")
             )
-        self._folder = Path(self._settings.data_dir or self._temporary)
+        folder = Path(self._settings.data_dir or self._temporary)
         now = datetime.datetime.now(datetime.UTC)
-        make_certificates(self._folder, [("localhost", _HOST, "::1")], now)
+        try:
+            make_certificates(folder, [("localhost", _HOST, "::1")], now)
+        except StartError as error:
+            raise StartError(
+                f"ha.data_dir: {error}; allowed is a folder that this user may write to, or none: then one that ends with the proxy"
+            ) from error
+        self._folder = folder
 
     def _choose_ports(self) -> tuple[int, int]:
         """For clients and for peers, of which it has none."""
@@ -142,8 +149,9 @@ class EmbeddedEtcd:
         try:
             async with asyncio.timeout(START_S):
                 await asyncio.wait({waiting, self._reading}, return_when=asyncio.FIRST_COMPLETED)
+            self._end_said = "ended before it served"
         except TimeoutError:
-            pass
+            self._end_said = f"has not come up within {START_S:g} s"
         finally:
             waiting.cancel()
         if served.is_set():

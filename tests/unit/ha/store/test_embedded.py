@@ -70,6 +70,26 @@ async def test_a_port_that_is_taken_is_told() -> None:
         await etcd.stop()
 
 
+async def test_a_program_that_ends_at_once_is_told_as_that() -> None:
+    """And not as one that was waited for."""
+    etcd = EmbeddedEtcd(HaSettings(store="embedded", etcd="true"))
+    with pytest.raises(
+        StartError, match=r"etcd \(.*true\) ended before it served; it said: nothing"
+    ):
+        await etcd.start()
+    await etcd.stop()
+
+
+async def test_a_folder_that_is_none_is_told_each_time(tmp_path: Path) -> None:
+    """By the name of its setting."""
+    (tmp_path / "file").touch()
+    etcd = EmbeddedEtcd(HaSettings(store="embedded", data_dir=str(tmp_path / "file")))
+    for _ in range(2):
+        with pytest.raises(StartError, match=r"ha\.data_dir: .*file: File exists; allowed is"):
+            await etcd.start()
+    await etcd.stop()
+
+
 async def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     """However that ended: SIGKILL."""
     code = (
