@@ -1,8 +1,8 @@
 """
-What the slow path may know of an exchange: its client, its request, its choice of a server, what fits it of its configuration.
+What the slow path may know of an exchange: its client, its request, its choice of a server, what fits it of its settings.
 
-Read by ``dataplane`` between two steps of the fast half, and told as Python's objects: nothing here changes the exchange, but for the
-ledger of failed tries, which the slow path keeps in it. What it may do with the exchange is in ``downstream``.
+Read by ``dataplane`` between two steps of the fast half, and told as Python's objects. Nothing here changes the exchange, but
+for the ledger of failed tries, which the slow path keeps in it. What it may do with the exchange is in ``downstream``.
 """
 
 from wsproxy._fast.base.clock cimport ws_now_ms
