@@ -252,6 +252,12 @@ def _check_table(
                 _check_tables(inner, value, here, problems)
         elif isinstance(value, dict) and (inner := either_table_of(info)):
             _check_table(inner, value, here, problems)
+            for missing in _written(inner):
+                if missing.required and missing.encode_name not in value:
+                    problems.add(
+                        here,
+                        f"{_dotted(here)}: found no {missing.encode_name}; allowed is one: {description_of(missing)}",
+                    )
         else:
             _check_value(info, value, here, problems)
 
@@ -422,10 +428,8 @@ def _allowed(kind: Any) -> str:
             return _FLOAT_RANGE.format(kind.ge, kind.le)
         case msgspec.inspect.BoolType():
             return "true or false"
-        case msgspec.inspect.VarTupleType(item_type=msgspec.inspect.UnionType()):
-            return "a list of whole numbers and texts in quotes"
         case msgspec.inspect.VarTupleType():
-            return "a list of texts in quotes"
+            return f"a list of {_allowed_items(kind.item_type)}"
         case msgspec.inspect.LiteralType():
             return " or ".join(
                 str(value) if isinstance(value, int) else f'"{value}"' for value in kind.values
@@ -441,6 +445,16 @@ def _allowed(kind: Any) -> str:
             return " or ".join(_allowed(each) for each in types)
         case _:
             return "text in quotes"
+
+
+def _allowed_items(kind: Any) -> str:
+    match kind:
+        case msgspec.inspect.UnionType():
+            return "whole numbers and texts in quotes"
+        case msgspec.inspect.LiteralType(values):
+            return ", ".join(f'"{value}"' for value in values)
+        case _:
+            return "texts in quotes"
 
 
 def _unknown_key(key: str, at: KeyPath, known: list[str], found: ProblemList) -> str:
