@@ -8,8 +8,9 @@ connection or carries a session is not an operator's to write, as a client or a 
 from __future__ import annotations
 
 import ipaddress
-import mimetypes
+import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import msgspec
 from wsproxy.config.address import MAX_PORT, parse_address
 from wsproxy.config.check_content import compress_flaws, file_flaws
 from wsproxy.config.check_settings import KeyPath, Say
+from wsproxy.config.file_types import type_of
 from wsproxy.config.problems import nearest, printable
 from wsproxy.config.settings_content import CompressSettings
 from wsproxy.config.settings_edge import (
@@ -46,6 +48,8 @@ _IPV6_HOST = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\]")
 # RFC 3986 3.3 and 3.4, as it goes into Location.
 _TARGET = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@/%-]*(\?[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*)?")
 _PATH = re.compile(r"[ -~]+")
+# What no path has any more that was tidied: with it in `paths` a table fits nothing, and a `deny` that fits nothing is none.
+_UNTIDY = re.compile(r"//|/\.{1,2}(/|$)|[?#;]|%[0-9A-Fa-f]{2}")
 
 # RFC 9110 7.6.1 and 9112: these say where a message ends, or belong to one connection. RFC 6455 11.3 for the last ones.
 _FRAMING = frozenset(
@@ -113,14 +117,15 @@ def read_page(path: str) -> Page:
     Raises:
         OSError: it cannot be read, or is too long.
     """
-    with Path(path).open("rb") as file:
-        body = file.read(MOST_PAGE_BYTES + 1)
+    # A FIFO would be waited for until somebody writes into it, in a reload for ever.
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(file, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError("it is no regular file")
+        body = opened.read(MOST_PAGE_BYTES + 1)
     if len(body) > MOST_PAGE_BYTES:
         raise OSError(f"it has more than {MOST_PAGE_BYTES} bytes")
-    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    if kind in ("text/html", "text/plain", "text/css"):
-        kind += "; charset=utf-8"
-    return Page(path, kind, body)
+    return Page(path, type_of(path, "utf-8"), body)
 
 
 def _pages_of(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
@@ -162,18 +167,31 @@ def _flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
 def _selection_flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
     if edge.listener:
         try:
-            port = parse_address(edge.listener, is_listener=True).port
+            address = parse_address(edge.listener, is_listener=True)
         except ValueError as error:
             yield "listener", str(error)
         else:
             if edge.ports:
                 yield "listener", f'found "{edge.listener}" beside ports; allowed is one of them'
-            elif port == 0:
+            elif address.port == 0:
                 yield "listener", f'found "{edge.listener}"; allowed is a port from 1 to {MAX_PORT}'
+            elif not _is_address(address.host):
+                yield (
+                    "listener",
+                    f'found "{printable(edge.listener)}"; allowed is the address that clients come to, or :{address.port} for any',
+                )
     for port in edge.ports:
         if not 0 < port <= MAX_PORT:
             yield "ports", f"found {port}; allowed are ports from 1 to {MAX_PORT}"
     yield from _name_flaws(edge)
+
+
+def _is_address(host: str) -> bool:
+    """Or none: a name would be compared with the address that the client came to, and fit nothing."""
+    try:
+        return not host or ipaddress.ip_address(host) is not None
+    except ValueError:
+        return False
 
 
 def _name_flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
@@ -185,10 +203,10 @@ def _name_flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
         if not _PATH.fullmatch(path) or path.count("*") > 1 or path[0] not in "/*":
             allowed = 'allowed is a path, decoded, with at most one "*": "/app/*", "*.jsp", "/favicon.ico"'
             yield "paths", f'found "{printable(path)}"; {allowed}'
-        elif "//" in path or "/./" in path or "/../" in path or "?" in path or "#" in path:
+        elif _UNTIDY.search(path):
             yield (
                 "paths",
-                f'found "{printable(path)}"; allowed is a path as it is when it was tidied: no //, no /../, no query',
+                f'found "{printable(path)}"; allowed is a path as it is when it was tidied: no //, no /../, no query, no ;parameters, and a space where clients write %20',
             )
 
 

@@ -17,7 +17,7 @@ from wsproxy.config.settings_process import LONGEST_S
 # The compiled tables that fit a request are bits of one word. httpd's own samples have a handful of these for each VirtualHost.
 MOST_EDGES = 64
 # Statuses that wsproxy answers by itself: what `error_pages` can have a page for.
-OWN_ERRORS = (400, 403, 404, 405, 408, 413, 414, 417, 431, 500, 502, 503, 504, 505)
+OWN_ERRORS = (400, 403, 404, 405, 408, 412, 413, 414, 416, 417, 431, 500, 502, 503, 504, 505)
 # What a page has at most: each process keeps it in memory, and a client waits for it while something is broken.
 MOST_PAGE_BYTES = 262_144
 # Networks of one list; they are looked through one after the other.

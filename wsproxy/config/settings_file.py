@@ -252,6 +252,12 @@ def _check_table(
                 _check_tables(inner, value, here, problems)
         elif isinstance(value, dict) and (inner := either_table_of(info)):
             _check_table(inner, value, here, problems)
+            for missing in _written(inner):
+                if missing.required and missing.encode_name not in value:
+                    problems.add(
+                        here,
+                        f"{_dotted(here)}: found no {missing.encode_name}; allowed is one: {description_of(missing)}",
+                    )
         else:
             _check_value(info, value, here, problems)
 

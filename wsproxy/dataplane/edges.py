@@ -6,6 +6,7 @@ Driven by ``dataplane.view``, with settings that were checked and pages that wer
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 
 from wsproxy._fast.decide.compression import Compression
@@ -50,7 +51,7 @@ def _build_edge(edge: EdgeSettings, index_of: Mapping[str, int], pages: Mapping[
         address = parse_address(edge.listener, is_listener=True)
         ports = (address.port,)
         # All addresses of the machine, as the listener's own setting says it.
-        local_host = b"" if address.host in ("0.0.0.0", "::") else address.host.encode()  # noqa: S104
+        local_host = b"" if address.host in ("0.0.0.0", "::") else _address(address.host)  # noqa: S104
     redirect = redirect_of(edge) or RedirectSettings()
     return Edge(
         ports=ports,
@@ -93,6 +94,16 @@ def _compression(compress: CompressSettings | str | None) -> Compression | None:
         min_bytes=compress.min_bytes,
         level=compress.level,
     )
+
+
+def _address(text: str) -> bytes:
+    """As the kernel spells it: `2001:DB8:0::1` is `2001:db8::1`."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text.encode()
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address).encode()
 
 
 def _host(text: str) -> bytes:

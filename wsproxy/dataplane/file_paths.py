@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from wsproxy.errors import OWN_LACKS
+
 # What a browser leaves as it is in a path (RFC 3986 3.3).
 _LITERAL = "/:@!$&'()*+,;=~-._"
 # RFC 8615: what the world asks every host for. The only name with a dot before it that is served.
@@ -89,7 +91,11 @@ class Folder:
         os.close(os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
     def open(self, names: Sequence[bytes]) -> int | None:
-        """The regular file with this path below the folder, open for reading; None: there is none, or it may not be read."""
+        """
+        The regular file with this path below the folder, open for reading; None: there is none, or it may not be read.
+
+        Raises OSError, as ``has_folder`` does, where it was not found out for want of something of ours (``OWN_LACKS``).
+        """
         found = self._walk(names)
         if found is None:
             return None
@@ -99,7 +105,8 @@ class Folder:
             if not stat.S_ISREG(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode):
                 return None
             file = os.open(last, _FILE, dir_fd=parent)
-        except OSError:
+        except OSError as error:
+            _raise_own(error)
             return None
         finally:
             os.close(parent)
@@ -116,7 +123,8 @@ class Folder:
         parent, last = found
         try:
             return stat.S_ISDIR(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode)
-        except OSError:
+        except OSError as error:
+            _raise_own(error)
             return False
         finally:
             os.close(parent)
@@ -131,14 +139,24 @@ class Folder:
             below = found[len(base) :].strip(b"/")
             *folders, last = below.split(b"/") if below else [b"."]
             at = os.open(base, _FOLDER)
-        except (OSError, ValueError):
+        except ValueError:
+            return None
+        except OSError as error:
+            _raise_own(error)
             return None
         try:
             for each in folders:
                 deeper = os.open(each, _FOLDER, dir_fd=at)
                 os.close(at)
                 at = deeper
-        except OSError:
+        except OSError as error:
             os.close(at)
+            _raise_own(error)
             return None
         return at, last
+
+
+def _raise_own(error: OSError) -> None:
+    """Else nothing is there. Who has no descriptors left knows nothing of that, and caches would keep a 404."""
+    if error.errno in OWN_LACKS:
+        raise error

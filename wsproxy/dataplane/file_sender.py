@@ -21,6 +21,7 @@ from wsproxy._fast.proxy.downstream import Downstream
 from wsproxy.dataplane import answers
 from wsproxy.dataplane.conditions import Fields
 from wsproxy.dataplane.files import FileAnswer, FileSite
+from wsproxy.errors import OWN_LACKS
 
 log = logging.getLogger("wsproxy.request")
 
@@ -55,7 +56,13 @@ class FileSender:
         work = partial(
             site.answer, target, fields, is_head=facts.head_only, now_s=time.time_ns() / 1e9
         )
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except OSError as error:  # we have no descriptors left, or the disk does not answer
+            status = 503 if error.errno in OWN_LACKS else 500
+            log.warning("%s: %d: %s; %s", facts.peer, status, error.strerror or error, why)
+            answers.send(downstream, status)
+            return
         try:
             if found.page:
                 log.info(

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 
 from wsproxy._fast.http.codings import choose_coding
+from wsproxy.config.file_types import type_of
 from wsproxy.config.settings_content import FilesSettings
 from wsproxy.dataplane.conditions import Fields, Verdict, Version, judge
 from wsproxy.dataplane.file_paths import Folder, Wanted, read_path
-from wsproxy.dataplane.file_types import type_of
 
 # What goes with the head: small files need one turn in the thread, and one send.
 FIRST_BYTES = 65536

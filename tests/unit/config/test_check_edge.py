@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,20 +51,26 @@ def test_fields_may_stand_in_a_table_of_their_own() -> None:
         ('listener = ":80"\nports = [80]', '2: edge.listener: found ":80" beside ports; allowed is one of them'),
         ('hosts = ["a:80"]', '2: edge.hosts: found "a:80"; allowed is a host name without a port, "*." in front of it for any name under it, or an address'),
         ('paths = ["/a*b*"]', '2: edge.paths: found "/a*b*"; allowed is a path, decoded, with at most one "*": "/app/*", "*.jsp", "/favicon.ico"'),
-        ('paths = ["/a//b"]', '2: edge.paths: found "/a//b"; allowed is a path as it is when it was tidied: no //, no /../, no query'),
+        ('paths = ["/a//b"]', '2: edge.paths: found "/a//b"; allowed is a path as it is when it was tidied: no //, no /../, no query, no ;parameters, and a space where clients write %20'),
         ('deny = ["10.1.2.3/8"]', '2: edge.deny: found "10.1.2.3/8" (10.1.2.3/8 has host bits set); allowed is an address, a network like 10.0.0.0/8, or "all"'),
-        ('error_pages = { 499 = "x" }', '2: edge.error_pages: found "499"; allowed are what wsproxy answers itself: 400, 403, 404, 405, 408, 413, 414, 417, 431, 500, 502, 503, 504, 505'),
+        ('error_pages = { 499 = "x" }', '2: edge.error_pages: found "499"; allowed are what wsproxy answers itself: 400, 403, 404, 405, 408, 412, 413, 414, 416, 417, 431, 500, 502, 503, 504, 505'),
         ('maintenance = "no.html"', '2: edge.maintenance: found "/nowhere/no.html", which cannot be read: No such file or directory; allowed is a file of at most 262144 bytes'),
         ('headers.set = { "X y" = "1" }', '2: edge.headers.set: found "X y"; allowed is the name of a field: letters, digits, -'),
         ('headers.set = { A = "1" }\nheaders.add = { a = "2" }', '3: edge.headers.add: found "a" again; allowed is each field once in a table'),
         ('headers.set = { A = "ä" }', '2: edge.headers.set: found A = "ä"; allowed are up to 4096 characters of ASCII, without line breaks'),
         ('headers.set = { A = "a\\r\\nB: c" }', '2: edge.headers.set: found "a\\r\\nB: c", which has a line break in it; allowed is text without'),
         ('redirect = "https"\nfiles = { root = "/" }', "3: edge.files: found it with redirect; allowed is one of them in a table: the first table that has one answers"),
-        ('files = {}', '2: edge.files: found no root; allowed is root = "FOLDER"'),
+        ("files = {}", "2: edge.files: found no root; allowed is one: folder of the files; relative to the folder of wsproxy.toml"),
+        ('files = { root = "/", precompressed = ["xz"] }', '2: edge.files.precompressed: found [\'xz\']; allowed is a list of "br" or "gz" or "zst"'),
+        ('compress = { with = ["br"] }', '2: edge.compress.with: found [\'br\']; allowed is a list of "gzip" or "zstd"'),
+        ('listener = "localhost:80"', '2: edge.listener: found "localhost:80"; allowed is the address that clients come to, or :80 for any'),
+        ('listener = "*:80"', '2: edge.listener: found "*:80"; allowed is the address that clients come to, or :80 for any'),
+        *((f'paths = ["{path}"]', f'2: edge.paths: found "{path}"; allowed is a path as it is when it was tidied: no //, no /../, no query, no ;parameters, and a space where clients write %20')
+          for path in ("/a/..", "/a/.", "/a;b", "/a%20b")),
     ],
 )  # fmt: skip
 def test_problem_says_what_is_allowed(lines: str, problem: str) -> None:
-    more = "" if lines.startswith(("redirect", "files")) else '\nredirect = "none"'
+    more = "" if lines.startswith(("redirect", "files", "compress")) else '\nredirect = "none"'
     assert refusal(f"[[edge]]\n{lines}{more}") == [problem]
 
 
@@ -109,6 +116,19 @@ def test_pages_are_read_once_with_their_kind(tmp_path: Path) -> None:
     assert (page.kind, page.body) == ("text/html; charset=utf-8", b"sorry")
     [line] = refusal('[[edge]]\nmaintenance = "big.txt"', file)
     assert "cannot be read: it has more than 262144 bytes" in line
+
+
+def test_page_has_the_kind_of_files_and_waits_for_nobody(tmp_path: Path) -> None:
+    """By the table of files and not the machine's; a FIFO would hold up a reload for ever."""
+    (tmp_path / "sorry.svg").write_bytes(b"<svg/>")
+    (tmp_path / "sorry.webp").write_bytes(b"RIFF")
+    os.mkfifo(tmp_path / "pipe")
+    text = '[[edge]]\nerror_pages = { 404 = "sorry.svg", 416 = "sorry.webp" }'
+    pages = parse_settings(text, tmp_path / "wsproxy.toml").edge_pages
+    assert [page.kind for page in pages] == ["image/svg+xml", "image/webp"]
+    problem = f'2: edge.error_pages: found "{tmp_path}/pipe", which cannot be read: it is no regular file; allowed is a file of at most {MOST_PAGE_BYTES} bytes'
+    text = '[[edge]]\nerror_pages = { 412 = "pipe" }'
+    assert refusal(text, tmp_path / "wsproxy.toml") == [problem]
 
 
 def test_what_was_read_is_no_setting() -> None:

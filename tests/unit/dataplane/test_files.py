@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -285,6 +286,27 @@ async def test_head_has_the_length_alone(tree: Path) -> None:
         assert b"\r\nContent-Length: 300000\r\n" in await client.read_head()
         await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         assert await client.read_answer() == (200, PAGE)
+
+
+async def test_want_of_a_descriptor_is_no_file_that_is_gone(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """503: caches and crawlers believe a 404. What is not there is still told when there is room again."""
+    async with Bed(config_of(server("s", 1)), settings_for(tree)) as bed:
+        client = await bed.client()
+        await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert await client.read_answer() == (200, PAGE)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+        try:
+            await client.send(b"GET /secret.txt HTTP/1.1\r\nHost: h\r\n\r\n")
+            status, _ = await client.read_answer()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert status == 503
+        assert "503: Too many open files" in caplog.text
+        await client.send(b"GET /none HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await client.read_answer())[0] == 404
 
 
 async def test_other_methods_are_refused_with_what_is_allowed(tree: Path) -> None:

@@ -154,6 +154,8 @@ cdef class Compression:
             field = &head.fields.at[i]
             if is_named(field, "accept-encoding", 15):
                 note_accepted(&accepted, field.value, field.value_len)
+            elif is_named(field, "cache-control", 13) and has_word(field.value, field.value_len, "no-transform", 12):
+                return IDENTITY  # RFC 9111 5.2.1.6: whoever asks so wants what the server sent
         return best_coding(&accepted, self.offered, self.offered_count)
 
     cdef bint has_type(self, const char* value, Py_ssize_t length) noexcept:

@@ -129,7 +129,14 @@ cdef class EdgeTable:
     # Seconds for Retry-After of a 503, by the first of them that has to do with maintenance; 0: nobody says.
     cdef int retry_after(self, uint64_t mask) noexcept
     # What becomes of the request. `table`: which one says so; -1: none. `is_maintained`: an operator says so of its cluster.
-    cdef EdgeAct judge(self, uint64_t mask, EdgeAsked* asked, bint is_maintained, int* table) noexcept
+    # `scratch` as above, for other readings of the path; NULL: who may ask does not count.
+    cdef EdgeAct judge(self, uint64_t mask, EdgeAsked* asked, bint is_maintained, char* scratch, int* table) noexcept
+    # Whether the client may not have it; `table` says so.
+    cdef bint is_denied(
+        self, uint64_t mask, EdgeAsked* asked, char* scratch, const char* client, Py_ssize_t length, int* table
+    ) noexcept
+    # The first table with `allow` or `deny` that fits; -1: none does.
+    cdef int first_access(self, EdgeAsked* asked) noexcept
     # Where the table sends the request.
     cdef bytes location(self, int table, EdgeAsked* asked)
     # The fields that these tables set, add and remove, in a final answer; 0, or -1: no room.

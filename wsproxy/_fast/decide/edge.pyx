@@ -16,7 +16,7 @@ from wsproxy._fast.decide.compression cimport Compression
 from wsproxy._fast.http.fields cimport Field, Fields, Limits, equals_ignoring_case
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.http.origin cimport Origin, TrustedProxies, client_is_secure, client_of
-from wsproxy._fast.http.paths cimport tidy_path
+from wsproxy._fast.http.paths cimport READINGS, TIDIED, is_ambiguous, read_path, tidy_path
 from wsproxy._fast.http.scratch cimport Scratch, put, reserve
 
 cdef extern from *:
@@ -318,6 +318,42 @@ cdef class EdgeTable:
                 mask |= <uint64_t>1 << i
         return mask
 
+    cdef bint is_denied(
+        self, uint64_t mask, EdgeAsked* asked, char* scratch, const char* client, Py_ssize_t length, int* table
+    ) noexcept:
+        """
+        Who may not have what the path is to one server must not get it by a spelling that only that server reads so: where
+        servers differ, the path is asked for in every reading, and each of them must be allowed.
+        """
+        cdef RequestHead* head = asked.head
+        cdef int reading
+        table[0] = self.first(mask, self.access)
+        if table[0] >= 0 and (<Edge>self.at[table[0]]).denies(client, length):
+            return True
+        if scratch == NULL or not self.access & self.by_path or head == NULL or head.target[0] != c"/":
+            return False
+        if not is_ambiguous(head.target, head.path_len):
+            return False
+        for reading in range(READINGS):
+            if reading == TIDIED:
+                continue
+            asked.path = scratch
+            asked.path_len = read_path(head.target, head.path_len, reading, scratch)
+            table[0] = self.first_access(asked)
+            if table[0] >= 0 and (<Edge>self.at[table[0]]).denies(client, length):
+                return True
+        return False
+
+    cdef int first_access(self, EdgeAsked* asked) noexcept:
+        cdef uint64_t left = self.access
+        cdef int at
+        while left:
+            at = ws_lowest_bit(left)
+            left &= left - 1
+            if (<Edge>self.at[at]).fits(asked):
+                return at
+        return -1
+
     cdef int first(self, uint64_t mask, uint64_t duty) noexcept:
         mask &= duty
         return ws_lowest_bit(mask) if mask else -1
@@ -336,13 +372,12 @@ cdef class EdgeTable:
         cdef int at = self.first(mask, self.maintenance)
         return 0 if at < 0 else (<Edge>self.at[at]).retry_after_s
 
-    cdef EdgeAct judge(self, uint64_t mask, EdgeAsked* asked, bint is_maintained, int* table) noexcept:
+    cdef EdgeAct judge(self, uint64_t mask, EdgeAsked* asked, bint is_maintained, char* scratch, int* table) noexcept:
         cdef Py_ssize_t length
         cdef const char* client = client_of(asked.origin, &length)
         cdef uint64_t left = mask & self.answers
         cdef Edge edge
-        table[0] = self.first(mask, self.access)
-        if table[0] >= 0 and (<Edge>self.at[table[0]]).denies(client, length):
+        if self.is_denied(mask, asked, scratch, client, length, table):
             return EDGE_DENIES
         while left:
             table[0] = ws_lowest_bit(left)
@@ -503,7 +538,10 @@ def ask_edges(
     asked.head = &head
     asked.port = head.port if head.port >= 0 else HTTPS_PORT if secure else HTTP_PORT
     mask = table.select(&asked, scratch.at)
-    act = table.judge(mask if peer else mask & ~table.access, &asked, is_maintained, &at)
+    if peer:
+        act = table.judge(mask, &asked, is_maintained, scratch.at, &at)
+    else:
+        act = table.judge(mask & ~table.access, &asked, is_maintained, NULL, &at)
     return mask, act, at if act != EDGE_PASSES else -1, table.location(at, &asked) if act == EDGE_REDIRECTS else b""
 
 

@@ -93,10 +93,11 @@ cdef inline Py_ssize_t end_segment(char* out, Py_ssize_t start, Py_ssize_t end) 
     return end
 
 
-cdef Py_ssize_t tidy_path(const char* p, Py_ssize_t length, char* out) noexcept nogil:
+cdef Py_ssize_t read_path(const char* p, Py_ssize_t length, int reading, char* out) noexcept nogil:
     cdef const char* end = p + length
     cdef Py_ssize_t start = 1
     cdef Py_ssize_t written = 1
+    cdef Py_ssize_t kept
     cdef bint in_params = False
     cdef bint is_escape
     cdef char c
@@ -112,19 +113,33 @@ cdef Py_ssize_t tidy_path(const char* p, Py_ssize_t length, char* out) noexcept 
         if is_escape:
             c = <char>(hex_value(p[0]) * 16 + hex_value(p[1]))
             p += 2
-        if c == c"/":
-            written = end_segment(out, start, written)
-            if out[written - 1] != c"/":
-                out[written] = c"/"
-                written += 1
-            start = written
+        if reading & READS_ODDLY:
+            if c == c"\\":
+                c = c"/"
+                is_escape = False
+            elif c == 0:
+                break
+        if c == c"/" and is_escape and not reading & SLASH_IS_DECODED:
+            if not in_params:  # a character of a name
+                memcpy(out + written, "%2f", 3)
+                written += 3
+        elif c == c"/":
+            kept = end_segment(out, start, written) if reading & DOTS_ARE_RESOLVED else written
+            if kept == written and (kept > start or not reading & SLASHES_ARE_ONE):
+                out[kept] = c"/"
+                kept += 1
+            start = written = kept
             in_params = False
-        elif c == c";" and not is_escape:
+        elif c == c";" and (not is_escape or reading & READS_ODDLY):
             in_params = True
         elif not in_params:
             out[written] = c
             written += 1
-    return end_segment(out, start, written)
+    return end_segment(out, start, written) if reading & DOTS_ARE_RESOLVED else written
+
+
+cdef Py_ssize_t tidy_path(const char* p, Py_ssize_t length, char* out) noexcept nogil:
+    return read_path(p, length, TIDIED, out)
 
 
 def tidied_path(bytes path not None) -> bytes:
@@ -132,6 +147,13 @@ def tidied_path(bytes path not None) -> bytes:
     cdef ExactCopy copy = ExactCopy(path)
     cdef ExactCopy out = ExactCopy(bytes(len(path)))
     return out.at[:tidy_path(copy.at, copy.length, out.at)]
+
+
+def read_path_as(bytes path not None, int reading) -> bytes:
+    """For tests: the path in one of the ``READINGS``."""
+    cdef ExactCopy copy = ExactCopy(path)
+    cdef ExactCopy out = ExactCopy(bytes(len(path)))
+    return out.at[:read_path(copy.at, copy.length, reading, out.at)]
 
 
 def encode_head(bytes head not None) -> bytes:

@@ -227,7 +227,7 @@ cdef class Intake(Course):
             if edges.by_cluster and cluster >= 0:
                 self.select_edges(head, cluster)
             self.ask_of_edges(head, cluster, &asked)
-            act = edges.judge(self.edges, &asked, by_word, &table)
+            act = edges.judge(self.edges, &asked, by_word, self.engine.decider.path_scratch, &table)
         if act == EDGE_PASSES:
             if self.edges & edges.compress:
                 self.compression = (<Edge>edges.at[edges.first(self.edges, edges.compress)]).compression

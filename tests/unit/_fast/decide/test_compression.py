@@ -39,6 +39,8 @@ def lines_of(answer: bytes) -> list[str]:
         (("Accept-Encoding: br",), IDENTITY),
         (("Accept-Encoding: gzip;q=0",), IDENTITY),
         (("X-Accept-Encoding: gzip",), IDENTITY),
+        (("Accept-Encoding: gzip", "Cache-Control: no-cache, No-Transform"), IDENTITY),
+        (("Accept-Encoding: gzip", "Cache-Control: no-cache"), GZIP),
     ],
 )
 def test_client_takes(fields: tuple[str, ...], coding: int) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsproxy._fast.decide.edge import Edge, EdgeAct, EdgeTable, ask_edges, edit_own_answer
-from wsproxy._fast.http.paths import tidied_path
+from wsproxy._fast.http.paths import is_ambiguous_path, read_path_as, tidied_path
 from wsproxy.config.settings_file import parse_settings
 from wsproxy.dataplane.edges import build_edges
 
@@ -81,6 +81,21 @@ def test_each_part_of_a_selection_must_fit() -> None:
     assert fit(table, head(), local_port=80, cluster=0) == [0, 1, 6]
     assert fit(table, head(b"/y"), local_port=80, cluster=0) == [0, 1]
     assert fit(table, head(host=b"other"), local_port=80, cluster=0) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("listener", "came_to"),
+    [
+        ("[2001:DB8:0::1]:80", b"2001:db8::1"),
+        ("[::ffff:10.0.0.1]:80", b"10.0.0.1"),
+        ("[::]:80", b"2001:db8::1"),
+        ("0.0.0.0:80", b"10.0.0.1"),
+    ],
+)
+def test_listener_is_an_address_however_it_is_written(listener: str, came_to: bytes) -> None:
+    table = tables(f'[[edge]]\nlistener = "{listener}"\nallow = ["all"]')
+    assert fit(table, head(), local_port=80, local_host=came_to) == [0]
+    assert fit(table, head(), local_port=81, local_host=came_to) == []
 
 
 @pytest.mark.parametrize(
@@ -195,6 +210,105 @@ def tidied(path: bytes) -> bytes:
 def test_tidied_path_is_what_the_oracle_says(parts: list[bytes]) -> None:
     path = b"/" + b"".join(parts)
     assert tidied_path(path) == tidied(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/app/admin/..%2fx",  # `%2F` is no slash: still below /app/admin
+        b"/app/admin/%2e%2e%2Fx",
+        b"/app/admin/a//../../x",  # RFC 3986 takes back the empty segment first
+        b"/app/admin/;/../../app/x",
+        b"/app/admin/../x",  # not resolved at all
+        b"/app/admin%3bx",  # decoded before parameters are taken off
+        b"/app/admin%5cx",
+        b"/app/x%5c..%5cadmin/x",
+        b"/app/admin%00.txt",
+        b"/app/admin%2Fx",
+    ],
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        """
+        [[edge]]
+        paths = ["/app/admin/*"]
+        deny = ["all"]
+        """,
+        """
+        [[edge]]
+        paths = ["/app/x/*", "/app/app/*"]
+        allow = ["all"]
+        [[edge]]
+        paths = ["/app/admin/*"]
+        allow = ["10.0.0.0/8"]
+        """,
+    ],
+    ids=["deny", "allow"],
+)
+def test_no_spelling_leads_past_a_list_at_a_server_that_reads_it_otherwise(
+    text: str, path: bytes
+) -> None:
+    """Each reading of the path must be allowed, not only ours."""
+    table = tables(text)
+    assert ask_edges(table, head(path))[1] == EdgeAct.EDGE_DENIES
+    assert ask_edges(table, head(path), peer=b"")[1] == EdgeAct.EDGE_PASSES  # nobody asks
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/app/a//b", b"/app/x/../y", b"/app/%2e/x", b"/app/x%2fy", b"/app/administer", b"*"],
+)
+def test_ambiguous_path_that_no_reading_denies_passes(path: bytes) -> None:
+    table = tables('[[edge]]\npaths = ["/app/admin/*"]\ndeny = ["all"]')
+    assert ask_edges(table, head(path, method=b"OPTIONS"))[1] == EdgeAct.EDGE_PASSES
+
+
+def read(path: bytes, reading: int) -> bytes:
+    """The oracle of ``read_path``: one habit after the other on the whole path."""
+    slash, merge, dots, odd = (bool(reading & bit) for bit in (1, 2, 4, 8))
+    raw = path.replace(b"\\", b"/") if odd else path
+    raw = re.sub(rb"%5[cC]", b"%2f" if slash else b"/", raw) if odd else raw
+    raw = re.split(rb"%00|\0", raw)[0] if odd else raw
+    parts = re.split(rb"/|%2[fF]" if slash else rb"/", raw)[1:]
+    parts = [re.split(rb";|%3[bB]" if odd else rb";", each)[0] for each in parts]
+    parts = [
+        b"%2f".join(unquote_to_bytes(piece) for piece in re.split(rb"%2[fF]", each))
+        for each in parts
+    ]
+    found: list[bytes] = []
+    for at, each in enumerate(parts):
+        is_last = at == len(parts) - 1
+        if dots and each in (b".", b".."):
+            if each == b"..":
+                found[-1:] = []
+            if is_last:
+                found.append(b"")
+        elif each or not merge or is_last:
+            found.append(each)
+    return b"/" + b"/".join(found)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"/", b".", b"..", b"a", b"%2e", b"%2F", b";", b"%61", b"%3B", b"%5c", b"\\", b"%00"]
+        ),
+        max_size=12,
+    ),
+    st.integers(min_value=0, max_value=15),
+)
+def test_each_reading_is_what_the_oracle_says(parts: list[bytes], reading: int) -> None:
+    path = b"/" + b"".join(parts)
+    assert read_path_as(path, reading) == read(path, reading)
+
+
+@given(st.lists(st.sampled_from([b"/", b"a", b"b.c", b"%61", b"%20", b"d;x=1"]), max_size=9))
+def test_path_that_is_not_ambiguous_has_one_reading(parts: list[bytes]) -> None:
+    """Else looking at one would not be enough."""
+    path = b"/" + b"".join(parts)
+    if not is_ambiguous_path(path):
+        assert len({read_path_as(path, reading) for reading in range(16)}) == 1
 
 
 # --- duties -------------------------------------------------------------------------------------------------------------

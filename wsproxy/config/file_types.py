@@ -1,7 +1,7 @@
 """
 Media types of files by their endings: one table, whatever the machine has in /etc/mime.types.
 
-Called by ``dataplane.files``. Pure. Python's own table, and what it lacks or older versions of it have otherwise.
+Called by ``dataplane.files`` and ``config.check_edge``. Pure. Python's own table, and what it lacks or older versions of it have otherwise.
 """
 
 from __future__ import annotations

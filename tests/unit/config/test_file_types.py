@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsproxy.dataplane.file_types import type_of
+from wsproxy.config.file_types import type_of
 
 
 @pytest.mark.parametrize(
