@@ -237,8 +237,8 @@ cdef class AccessLog:
         except Exception:
             log.exception("internal error: %d lines of the access log are lost", lines)
 
-    def line_of(self, bytes data not None, bytes peer not None=b"192.0.2.1") -> bytes:
-        """The line of this request, or of what is none, answered with 200 by nobody; for tests."""
+    def line_of(self, bytes data not None, bytes peer not None=b"192.0.2.1", *, int64_t given=0) -> bytes:
+        """The line of this request, or of what is none, answered by nobody with 200 and so many bytes; for tests."""
         cdef ExactCopy copy = ExactCopy(data)
         cdef Limits limits = Limits(1 << 20, 65536, MAX_FIELDS, True, False)
         cdef RequestHead head
@@ -251,8 +251,10 @@ cdef class AccessLog:
         origin.local_host = <const char*>peer
         origin.local_host_len = len(peer)
         entry = self.begin(&head if is_whole else NULL, copy.at, copy.length, &origin, 80, self.lines, self.names)
+        entry.given = 0
         entry.began_us = entry.ending.over_us = ws_now_us()
         entry.ending.status = 200
+        entry.ending.given = given
         entry.ending.connection = c"+"
         entry.ending.cause = ENDED_WELL
         forget_spent(&entry.ending.spent)
