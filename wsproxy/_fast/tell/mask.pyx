@@ -25,7 +25,7 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
 
-    /* Every byte of a line goes through the two searches below, sixteen at a time: vectors of the compiler, for any machine. */
+    /* Every byte of a line goes through the two searches below, sixteen at a time, in vectors of whatever machine this is. */
     typedef unsigned char ws_bytes __attribute__((vector_size(16)));
     typedef signed char ws_found __attribute__((vector_size(16)));
 
