@@ -37,7 +37,7 @@ SLOW_BYTES = 65536  # what a slow side reads in one step ...
 SLOW_STEP_S = 0.05  # ... and then waits: 1.3 MB/s
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 128\r\n\r\n" + bytes(128)
 
-_PLUGIN_CFG = """<Config><ServerCluster Name="app"><Server Name="one">{transports}</Server>
+_PLUGIN_CFG = """<Config><ServerCluster Name="app"><Server Name="one" CloneID="one">{transports}</Server>
 <PrimaryServers><Server Name="one"/></PrimaryServers></ServerCluster>
 <UriGroup Name="app"><Uri Name="/*"/></UriGroup><Route ServerCluster="app" UriGroup="app"/></Config>
 """

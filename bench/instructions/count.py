@@ -18,14 +18,23 @@ from pathlib import Path
 
 from bench.instructions.callgrind import read_dump
 from bench.instructions.subject import LONG, MARK, SHORT
-from bench.lab import Lab, ask, lab, request
+from bench.lab import Lab, ask, lab
 from bench.macro.machine import PROJECT
+from bench.micro.heads import FIELDS
 
 WARM = 100
 COUNTED = 400
 COUNT_S = 900  # valgrind is fifty times as slow, on a machine that others use
-HEAD = request("GET", "/app/small")
-CLOSING_HEAD = request("GET", "/app/small", "Connection: close")
+# A browser's, with its session among other cookies: affinity finds the clone id of lab's only server.
+HEAD = b"\r\n".join(
+    (
+        b"GET /app/small HTTP/1.1",
+        *(field for field in FIELDS if not field.startswith(b"Cookie:")),
+        b"Cookie: theme=dark; JSESSIONID=0000QWERTZUIOPASDFGHJKLYX:one; consent=1",
+        *(b"", b""),
+    )
+)
+CLOSING_HEAD = HEAD.replace(b"Connection: keep-alive", b"Connection: close")
 OBJECTS = ("/wsproxy/_fast/", "/libc.so", "/libc-", "/libssl", "/libcrypto")
 
 Counts = dict[str, dict[str, float]]
@@ -76,8 +85,8 @@ def per_call(longer: Counter[str], shorter: Counter[str], calls: int) -> dict[st
 def count_requests(only: tuple[str, ...]) -> Counts:
     """Instructions of a worker for one whole request, by function. Starts proxies, which it ends."""
     return {
-        name: _count(traffic, secure=secure)
-        for name, (traffic, secure) in REQUESTS.items()
+        name: _count(traffic, secure=secure, logged=logged)
+        for name, (traffic, secure, logged) in REQUESTS.items()
         if not only or name in only
     }
 
@@ -101,11 +110,16 @@ def _anew(place: Lab, until_warm: Callable[[], None]) -> None:
                 pass
 
 
-def _count(traffic: Callable[[Lab, Callable[[], None]], None], *, secure: bool) -> dict[str, float]:
+def _count(
+    traffic: Callable[[Lab, Callable[[], None]], None], *, secure: bool, logged: bool
+) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="wsproxy-count-") as name:
         out = Path(name, "dump")
+        settings = f'[log]\naccess = "{Path(name, "access.log")}"\n' if logged else ""
         with lab(
-            secure=secure, under=callgrind(out, "--instr-atstart=no", "--trace-children=yes")
+            secure=secure,
+            settings=settings,
+            under=callgrind(out, "--instr-atstart=no", "--trace-children=yes"),
         ) as place:
             pid = str(place.worker)
             traffic(place, lambda: _tell(pid, "instrumentation", "on"))
@@ -129,9 +143,10 @@ def _tell(pid: str, *what: str) -> None:
         raise SystemExit(f"cannot count: vgdb ended with {done.returncode}: {done.stderr}")
 
 
-# the client's behaviour, and whether both sides have TLS
+# the client's behaviour, whether both sides have TLS, whether there is an access log
 REQUESTS = {
-    "small request": (_keep_alive, False),
-    "request on a new connection": (_anew, False),
-    "TLS request": (_keep_alive, True),
+    "small request": (_keep_alive, False, False),
+    "small request, logged": (_keep_alive, False, True),
+    "request on a new connection": (_anew, False, False),
+    "TLS request": (_keep_alive, True, False),
 }

@@ -61,9 +61,12 @@ cpdef enum Only:
     ONLY_RETRIED = 4        # more than one try
 
 cdef struct Part:
-    int kind                # Item
-    const char* text        # TEXT, FIELD and COOKIE; owned by the log
-    Py_ssize_t text_len
+    int kind                # Item, but TEXT
+    const char* before      # what the format has between the item before and this one; PIECE bytes and more can be read
+    Py_ssize_t before_len
+    const char* name        # FIELD and COOKIE; owned by the log, as `before` is
+    Py_ssize_t name_len
+    const char* letters     # FIELD: 0x20 where the name has a letter, else 0
     bint has_session        # COOKIE: of an affinity cookie
     FieldRule rule          # how FIELD and COOKIE are masked
     bint quoted             # a string of JSON
@@ -102,12 +105,16 @@ cdef struct Entry:
 cdef class AccessLog:
     cdef Part parts[104]        # MOST_PARTS
     cdef int count
+    cdef int late[32]           # MOST_LATE: those of `parts` that only the end knows
+    cdef int late_count
+    cdef const char* after      # what stands behind the last part, with the end of the line
+    cdef Py_ssize_t after_len
     cdef list kept              # owns the texts of `parts`
+    cdef list cookies           # the name of each part, None where it is no COOKIE
     cdef SessionNames names     # of the last request's configuration
     cdef Telling telling
     cdef bint masks
     cdef bint json
-    cdef int64_t pid
     cdef object on_block
     cdef Entry* spare           # entries for reuse
     cdef int spares
@@ -125,6 +132,7 @@ cdef class AccessLog:
         self, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port, int64_t number,
         SessionNames names,
     ) except NULL
+    cdef const char* keep(self, bytes text) except NULL
     cdef int take_names(self, SessionNames names) except -1
     cdef int put_early(self, Buffer* out, Part* part, RequestHead* head, Origin* origin) except -1
     cdef int put_field(self, Buffer* out, Part* part, Fields* fields) except -1

@@ -17,7 +17,7 @@ from wsproxy._fast.base.clock cimport ws_now_us
 from wsproxy._fast.base.exact cimport ExactCopy
 from wsproxy._fast.decide.affinity cimport next_cookie
 from wsproxy._fast.decide.decide cimport BY_NOBODY, word_of_rule
-from wsproxy._fast.http.fields cimport FIELD_COOKIE, MAX_FIELDS, Field, Fields, Limits, equals_ignoring_case
+from wsproxy._fast.http.fields cimport FIELD_COOKIE, MAX_FIELDS, Field, Fields, Limits
 from wsproxy._fast.http.head cimport RequestHead, parse_request
 from wsproxy._fast.http.origin cimport Origin, client_of
 from wsproxy._fast.tell.ended cimport ENDED_LR, ENDED_WELL, forget_spent
@@ -25,6 +25,7 @@ from wsproxy._fast.tell.mask cimport (
     AS_TEXT, IS_HIDDEN, IS_SESSION, MOST_VALUE, SessionNames, Telling, put_address, put_escaped, put_query, put_request_line,
     put_value, rule_of,
 )
+from wsproxy._fast.tell.pieces cimport PIECE, put_hex, put_number, put_piece
 
 log = logging.getLogger("wsproxy.access")
 
@@ -32,7 +33,24 @@ cdef extern from *:
     """
     #include <stdint.h>
     #include <stdio.h>
+    #include <string.h>
     #include <time.h>
+
+    /* Whether these are the same but for the case of letters; `letters` has 0x20 at each of them. Eight bytes at a step. */
+    static inline int ws_is_named(const char *data, const char *lower, const char *letters, size_t length) {
+        uint64_t sought, mask, found;
+        size_t i;
+        for (i = 0; i + 8 <= length; i += 8) {
+            memcpy(&found, data + i, 8);
+            memcpy(&sought, lower + i, 8);
+            memcpy(&mask, letters + i, 8);
+            if ((found | mask) != sought) return 0;
+        }
+        for (; i < length; i++) {
+            if ((data[i] | letters[i]) != lower[i]) return 0;
+        }
+        return 1;
+    }
 
     static inline int64_t ws_wall_seconds(void) { return (int64_t)time(NULL); }
 
@@ -61,6 +79,7 @@ cdef extern from *:
                         t.tm_hour, t.tm_min, t.tm_sec, now.tv_nsec / 1000000);
     }
     """
+    bint ws_is_named(const char* data, const char* lower, const char* letters, size_t length) noexcept nogil
     int64_t ws_wall_seconds() noexcept nogil
     int ws_put_stamp(char* out, size_t size, int64_t seconds) noexcept nogil
     int ws_put_utc(char* out, size_t size) noexcept nogil
@@ -72,33 +91,6 @@ cdef enum:
     MOST_SPARES = 256
     # ... each with so much memory: long lines are rare.
     MOST_SPARE_TEXT = 4096
-    DIGITS = 24
-
-cdef const char* HEX_DIGITS = "0123456789abcdef"
-
-
-cdef int put_number(Buffer* out, int64_t number) except -1:
-    cdef char digits[DIGITS]
-    cdef int at = DIGITS
-    if number < 0:
-        number = 0
-    while True:
-        at -= 1
-        digits[at] = <char>(c"0" + number % 10)
-        number //= 10
-        if number == 0:
-            break
-    return buffer_append(out, digits + at, DIGITS - at)
-
-
-cdef int put_hex(Buffer* out, uint32_t number) except -1:
-    """Eight digits, as the pid and tid columns of http_plugin.log have them."""
-    cdef char digits[8]
-    cdef int i
-    for i in range(8):
-        digits[7 - i] = HEX_DIGITS[number & 15]
-        number >>= 4
-    return buffer_append(out, digits, 8)
 
 
 cdef int end_string(Buffer* out, Py_ssize_t begin) except -1:
@@ -151,35 +143,62 @@ cdef class AccessLog:
         bint masks=True, bint json=False, int only=0, int64_t slow_us=0,
     ):
         cdef Part* part
-        cdef int late = 0
+        cdef bytes name
+        cdef bytes between = b""
         if len(items) > MOST_PARTS:
             raise ValueError(f"found {len(items)} parts in an access log's format; allowed are {MOST_PARTS}")
+        late = sum(kind >= STATUS for kind, _ in items)
+        if late > MOST_LATE:
+            raise ValueError(f"found {late} parts about the answer in an access log's format; allowed are {MOST_LATE}")
         self.kept = []
+        self.cookies = []
         self.masks = masks
         self.json = json
         self.only = only
         self.slow_us = slow_us
         self.on_block = on_block
-        self.pid = os.getpid()
         self.second = -1
-        for kind, text in items:
+        for kind, name in items:
+            if kind == TEXT or kind == PID:  # the same in all lines
+                between += name if kind == TEXT else str(os.getpid()).encode()
+                continue
             part = &self.parts[self.count]
             part.kind = kind
             part.rule = AS_TEXT
             if kind == FIELD:
-                text = (<bytes>text).lower()
-                part.rule = rule_of(<const char*>(<bytes>text), len(text))
-            part.quoted = json and kind != TEXT and kind < STATUS and kind != PORT and kind != PID and kind != STAMP
-            part.dash = kind == BODY_BYTES and text == b"-"
-            part.in_ms = kind >= RECEIVE_TIME and text == b"ms"
-            self.kept.append(text)
-            part.text = <const char*>(<bytes>text)
-            part.text_len = len(text)
-            late += kind >= STATUS
+                name = name.lower()
+                part.rule = rule_of(<const char*>name, len(name))
+                part.letters = self.keep(bytes([0x20 if c"a" <= c <= c"z" else 0 for c in name]))
+            part.name = self.keep(name)
+            part.name_len = len(name)
+            part.quoted = json and kind < STATUS and kind != PORT and kind != STAMP
+            part.dash = kind == BODY_BYTES and name == b"-"
+            part.in_ms = kind >= RECEIVE_TIME and name == b"ms"
+            if part.quoted:
+                between += b'"'
+            if kind == REQUEST_ID:
+                between += b"%08x-" % (os.getpid() & 0xFFFFFFFF)
+            part.before = self.keep(between)
+            part.before_len = len(between)
+            between = b""
+            if kind == REQUEST_ID and part.quoted:  # nothing in it is escaped
+                part.quoted = False
+                between = b'"'
+            self.cookies.append(name if kind == COOKIE else None)
+            if kind >= STATUS:
+                self.late[self.late_count] = self.count
+                self.late_count += 1
             self.count += 1
-        if late > MOST_LATE:
-            raise ValueError(f"found {late} parts about the answer in an access log's format; allowed are {MOST_LATE}")
+        between += b"\n"
+        self.after = self.keep(between)
+        self.after_len = len(between)
         self.take_names(names)
+
+    cdef const char* keep(self, bytes text) except NULL:
+        """A text that stays where it is as long as the log does, for ``put_piece``."""
+        cdef bytes kept = text + bytes(PIECE)
+        self.kept.append(kept)
+        return <const char*>kept
 
     cdef int take_names(self, SessionNames names) except -1:
         cdef Part* part
@@ -189,7 +208,7 @@ cdef class AccessLog:
         for i in range(self.count):
             part = &self.parts[i]
             if part.kind == COOKIE:
-                part.has_session = self.kept[i] in names.cookies
+                part.has_session = self.cookies[i] in names.cookies
                 part.rule = IS_SESSION if not self.masks or part.has_session else IS_HIDDEN
         return 0
 
@@ -218,8 +237,8 @@ cdef class AccessLog:
         except Exception:
             log.exception("internal error: %d lines of the access log are lost", lines)
 
-    def line_of(self, bytes data not None, bytes peer not None=b"192.0.2.1") -> bytes:
-        """The line of this request, or of what is none, answered with 200 by nobody; for tests."""
+    def line_of(self, bytes data not None, bytes peer not None=b"192.0.2.1", *, int64_t given=0) -> bytes:
+        """The line of this request, or of what is none, answered by nobody with 200 and so many bytes; for tests."""
         cdef ExactCopy copy = ExactCopy(data)
         cdef Limits limits = Limits(1 << 20, 65536, MAX_FIELDS, True, False)
         cdef RequestHead head
@@ -232,8 +251,10 @@ cdef class AccessLog:
         origin.local_host = <const char*>peer
         origin.local_host_len = len(peer)
         entry = self.begin(&head if is_whole else NULL, copy.at, copy.length, &origin, 80, self.lines, self.names)
+        entry.given = 0
         entry.began_us = entry.ending.over_us = ws_now_us()
         entry.ending.status = 200
+        entry.ending.given = given
         entry.ending.connection = c"+"
         entry.ending.cause = ENDED_WELL
         forget_spent(&entry.ending.spent)
@@ -283,6 +304,7 @@ cdef class AccessLog:
         cdef char utc[64]
         cdef Py_ssize_t before
         cdef int i
+        cdef int kind
         cdef int late = 0
         if names is not self.names:
             self.take_names(names)
@@ -297,33 +319,30 @@ cdef class AccessLog:
         try:
             for i in range(self.count):
                 part = &self.parts[i]
-                before = out.length
-                if part.quoted:
-                    buffer_append(out, '"', 1)
-                if part.kind == TEXT:
-                    buffer_append(out, part.text, part.text_len)
-                elif part.kind >= STATUS:
+                kind = part.kind
+                if kind >= STATUS:
                     entry.ends[late] = out.length
                     late += 1
-                elif part.kind == REQUEST_LINE:
+                    continue
+                put_piece(out, part.before, part.before_len)
+                before = out.length
+                if kind == REQUEST_LINE:
                     if length == 0:
                         buffer_append(out, "-", 1)
                     else:
                         put_request_line(out, data, length, self.names, &self.telling)
-                elif part.kind == TIME:
+                elif kind == TIME:
                     self.put_time(out)
-                elif part.kind == STAMP:
+                elif kind == STAMP:
                     buffer_append(out, utc, ws_put_utc(utc, sizeof(utc)))
-                elif part.kind == REQUEST_ID:
-                    put_hex(out, <uint32_t>self.pid)
-                    buffer_append(out, "-", 1)
+                elif kind == REQUEST_ID:
                     put_hex(out, <uint32_t>(number & 0xFFFFFFFF))
-                elif part.kind == PORT:
+                elif kind == PORT:
                     put_number(out, port)
                 else:
                     self.put_early(out, part, head, origin)
                 if part.quoted:
-                    end_string(out, before)
+                    end_string(out, before - 1)
         except BaseException:
             self.forget(entry)
             raise
@@ -349,8 +368,6 @@ cdef class AccessLog:
             put_escaped(out, host, host_len)
         elif part.kind == LOCAL_ADDRESS:
             put_escaped(out, origin.local_host, origin.local_host_len)
-        elif part.kind == PID:
-            put_number(out, self.pid)
         elif part.kind == HOST:
             host = head.host if head != NULL and head.host != NULL else origin.local_host
             host_len = head.host_len if head != NULL and head.host != NULL else origin.local_host_len
@@ -389,7 +406,7 @@ cdef class AccessLog:
         cdef int i
         for i in range(fields.count):
             field = &fields.at[i]
-            if field.name_len != part.text_len or not equals_ignoring_case(field.line, part.text, part.text_len):
+            if field.name_len != part.name_len or not ws_is_named(field.line, part.name, part.letters, part.name_len):
                 continue
             if again:
                 buffer_append(out, ", ", 2)
@@ -411,7 +428,7 @@ cdef class AccessLog:
             p = fields.at[i].value
             end = p + fields.at[i].value_len
             if part.has_session:
-                if not next_cookie(&p, end, part.text, part.text_len, &value, &last):
+                if not next_cookie(&p, end, part.name, part.name_len, &value, &last):
                     continue
                 last = min(last, value + MOST_VALUE)
                 return 0 if value == last else put_value(
@@ -423,8 +440,8 @@ cdef class AccessLog:
                 last = <const char*>memchr(p, c";", end - p) if p < end else NULL
                 if last == NULL:
                     last = end
-                if last - p > part.text_len and p[part.text_len] == c"=" and memcmp(p, part.text, part.text_len) == 0:
-                    p += part.text_len + 1
+                if last - p > part.name_len and p[part.name_len] == c"=" and memcmp(p, part.name, part.name_len) == 0:
+                    p += part.name_len + 1
                     while last > p and ((last - 1)[0] == c" " or (last - 1)[0] == c"\t"):
                         last -= 1
                     if p == last:
@@ -448,25 +465,29 @@ cdef class AccessLog:
 
     cdef int end(self, Entry* entry) except -1:
         cdef Buffer* out = &self.block
+        cdef Buffer* text = &entry.text
         cdef Py_ssize_t before = out.length
         cdef Py_ssize_t done = 0
+        cdef Py_ssize_t size
         cdef Part* part
         cdef int i
-        cdef int late = 0
         if self.only and not self.is_wanted(entry):
             self.forget(entry)
             return 0
         try:
-            for i in range(self.count):
-                part = &self.parts[i]
-                if part.kind < STATUS:
-                    continue
-                buffer_append(out, entry.text.data + done, entry.ends[late] - done)
-                done = entry.ends[late]
-                late += 1
+            for i in range(self.late_count):
+                part = &self.parts[self.late[i]]
+                size = entry.ends[i] - done
+                if size:
+                    if text.capacity - done >= PIECE:
+                        put_piece(out, text.data + done, size)
+                    else:
+                        buffer_append(out, text.data + done, size)
+                    done += size
+                put_piece(out, part.before, part.before_len)
                 self.put_late(out, part, entry)
-            buffer_append(out, entry.text.data + done, entry.text.length - done)
-            buffer_append(out, "\n", 1)
+            buffer_append(out, text.data + done, text.length - done)
+            put_piece(out, self.after, self.after_len)
             self.lines += 1
         except BaseException:
             out.length = before  # half a line would spoil the next one

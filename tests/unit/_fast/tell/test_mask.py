@@ -40,6 +40,22 @@ def test_escapes_are_the_oracles(value: bytes) -> None:
     assert all(0x20 <= c <= 0x7E for c in escaped)
 
 
+@pytest.mark.parametrize("length", range(1, 50))
+def test_a_byte_is_found_wherever_it_stands(length: int) -> None:
+    """Searches take sixteen, eight and four bytes at a time, and the last ones twice."""
+    for at in range(length):
+        for special in (b'"', b"\\", b"\x1f", b"\x7f", b"\x80", b"\xff"):
+            value = b"x" * at + special + b"~" * (length - at - 1)
+            assert mask.escape(value) == oracle.escape(value) != value
+        if at:
+            path = b"x" * (at - 1) + b";" + b"~" * (length - at) + b"=secret"
+            assert mask.mask(path, "address", NAMES) == path.removesuffix(b"secret") + b"***"
+        query = b"x" * at + b"&sid=secret" + b"x" * (length - at)
+        assert mask.mask(query, "query", NAMES) == b"x" * at + b"&sid=***"
+        coded = b"x" * at + b"%3Bsid%3Dsecret/" + b"x" * (length - at)
+        assert mask.mask(coded, "address", NAMES) == ORACLE.address(coded)
+
+
 @settings(max_examples=400)
 @given(VALUES, st.booleans())
 @example(b"/a;jsessionid=0000QWERTZ:k1?q=;x=y", False)
