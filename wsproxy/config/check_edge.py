@@ -23,6 +23,7 @@ from wsproxy.config.file_types import type_of
 from wsproxy.config.problems import nearest, printable
 from wsproxy.config.settings_content import CompressSettings
 from wsproxy.config.settings_edge import (
+    FRAMING,
     MOST_EDGES,
     MOST_HEADER_FIELDS,
     MOST_NETWORKS,
@@ -51,23 +52,6 @@ _PATH = re.compile(r"[ -~]+")
 # What no path has any more that was tidied: with it in `paths` a table fits nothing, and a `deny` that fits nothing is none.
 _UNTIDY = re.compile(r"//|/\.{1,2}(/|$)|[?#;]|%[0-9A-Fa-f]{2}")
 
-# RFC 9110 7.6.1 and 9112: these say where a message ends, or belong to one connection. RFC 6455 11.3 for the last ones.
-_FRAMING = frozenset(
-    [
-        "connection",
-        "content-length",
-        "content-encoding",
-        "transfer-encoding",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "upgrade",
-        "date",
-        "content-range",
-        "accept-ranges",
-    ]
-)
 _SESSIONS = frozenset({"set-cookie", "set-cookie2"})
 _PRIVATE = ("$ws", "_ws_", "x-wsproxy-", "sec-websocket-")
 
@@ -263,7 +247,7 @@ def _header_flaws(headers: HeaderSettings) -> Iterator[tuple[str, str]]:
 
 def _why_not(lower: str) -> str:
     """Why nobody may edit this field; empty: one may."""
-    if lower in _FRAMING:
+    if lower in FRAMING:
         return "which says where a message ends, or belongs to one connection"
     if lower in _SESSIONS:
         return "which carries sessions: wsproxy completes it"

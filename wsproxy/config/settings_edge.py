@@ -32,6 +32,24 @@ RedirectStatus = Literal[301, 302, 303, 307, 308]
 RedirectWord = Literal["https", "none"]
 Scheme = Literal["any", "http", "https"]
 
+# RFC 9110 7.6.1 and 9112: these say where a message ends, or belong to one connection. RFC 6455 11.3 for the last ones.
+FRAMING = frozenset(
+    [
+        "connection",
+        "content-length",
+        "content-encoding",
+        "transfer-encoding",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "upgrade",
+        "date",
+        "content-range",
+        "accept-ranges",
+    ]
+)
+
 
 class RedirectSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """``edge.redirect`` as a table: where the client is sent instead."""

@@ -65,6 +65,7 @@ cdef class Lingering(Stream):
         return self.count_held()
 
     cdef bint keep_line(self, Entry* entry) noexcept:
+        cdef bint has_room = True
         if self.secure or self.write_broken or self.count_held() == 0:
             return False
         try:
@@ -72,6 +73,8 @@ cdef class Lingering(Stream):
                 self.lenders = []
             self.lenders.append(self.exchange.service)
         except MemoryError:
+            has_room = False  # no jump out of the handler: see test_without_memory
+        if not has_room:
             return False
         entry.next = NULL
         if self.last_line == NULL:

@@ -68,6 +68,7 @@ cdef int begin_squeezing(
 ) noexcept:
     cdef Suits suits = exchange.compression.suits(head)
     cdef Coding coding = exchange.coding
+    cdef bint is_begun = True
     if suits == GOES_AS_IT_IS or is_short(exchange, head, body, length):
         return 0
     if suits == KNOWN_TO_CLIENT:
@@ -81,6 +82,8 @@ cdef int begin_squeezing(
             exchange.sink = squeezed(exchange.sink, coding, exchange.compression.level)
         except Exception:
             complain("internal error: an answer goes uncompressed", ())
+            is_begun = False  # no jump out of the handler: see test_without_memory
+        if not is_begun:
             return 0
         exchange.squeezed = True
         exchange.engine.squeezed += 1
