@@ -44,7 +44,7 @@ files = {{ root = "www/old", strip = "/old", index = ["start.htm"], charset = ""
 [[edge]]
 headers.set = {{ "X-Frame-Options" = "DENY" }}
 """
-BIG = os.urandom(3_000_000)
+BIG = os.urandom(9_000_000)  # more than the kernel takes at once (tcp_wmem: 4 MiB)
 SCRIPT = b"let a = 1;\n" * 500
 
 
