@@ -136,13 +136,13 @@ async def test_download_goes_on_where_it_ended(site: Site) -> None:
         lines = "Range: bytes=1000000-", f"If-Range: {tag}"
         answer = await client.ask(get("/static/big.bin", *lines))
         assert (answer.status, answer.body) == (206, BIG[1_000_000:])
-        assert answer.get(b"content-range") == b"bytes 1000000-2999999/3000000"
+        assert answer.get(b"content-range") == b"bytes 1000000-%d/%d" % (len(BIG) - 1, len(BIG))
         answer = await client.ask(
             get("/static/big.bin", "Range: bytes=1000000-", 'If-Range: "other"')
         )
         assert (answer.status, answer.body) == (200, BIG)
-        answer = await client.ask(get("/static/big.bin", "Range: bytes=3000000-"))
-        assert (answer.status, answer.get(b"content-range")) == (416, b"bytes */3000000")
+        answer = await client.ask(get("/static/big.bin", f"Range: bytes={len(BIG)}-"))
+        assert (answer.status, answer.get(b"content-range")) == (416, b"bytes */%d" % len(BIG))
         answer = await client.ask(get("/static/big.bin", "Range: bytes=0-1,5-6"))
         assert (answer.status, answer.body) == (200, BIG)
 
