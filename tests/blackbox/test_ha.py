@@ -22,7 +22,7 @@ from tests.support.client import ask, get
 from tests.support.etcd import EtcdProcess, needs_etcd, running_etcd
 from tests.support.origin import answering
 from tests.support.process import WAIT_S
-from tests.support.proxy import Lane, Proxy, lane, processes_of, running_proxy
+from tests.support.proxy import Lane, Proxy, lane, process_of, running_proxy
 from tests.support.upgrading import upgrading
 from wsproxy.cli.main import main
 
@@ -67,7 +67,7 @@ class One:
     @property
     def ha(self) -> int:
         """The process that is the member."""
-        [pid] = processes_of(self.proxy.pid, "wsproxy-ha")
+        pid = process_of(self.proxy.pid, "wsproxy-ha")
         return pid
 
 

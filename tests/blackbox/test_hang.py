@@ -19,7 +19,7 @@ from tests.support.client import Client, IncompleteError, get
 from tests.support.debugger import held
 from tests.support.origin import keep_answering
 from tests.support.process import WAIT_S, WatchedProcess, watched_process
-from tests.support.proxy import Lane, Proxy, lane, processes_of, running_proxy
+from tests.support.proxy import Lane, Proxy, lane, process_of, processes_of, running_proxy
 from wsproxy.process.system import read_process
 
 STATUS = b"GET /v1/status HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
@@ -179,12 +179,12 @@ async def test_admin_process_that_hangs_is_replaced_and_cannot_delay_a_stop(tmp_
     farm = lane("farm")
     async with farm.origin.serving(keep_answering), hanging_proxy(farm, tmp_path, hang_s=1.0) as proxy:  # fmt: skip
         assert (await talk(tmp_path / "admin.sock", STATUS))[0] == 200
-        (admin,) = processes_of(proxy.pid, "wsproxy-admin")
+        admin = process_of(proxy.pid, "wsproxy-admin")
         os.kill(admin, signal.SIGSTOP)
         await proxy.line(rf"admin \(pid {admin}\) makes no turn for 1\.\d s .*is killed")
         await proxy.line(rf"admin process \(pid {admin}\) was killed by SIGABRT; started again")
         assert (await talk(tmp_path / "admin.sock", STATUS))[0] == 200
-        (again,) = processes_of(proxy.pid, "wsproxy-admin")
+        again = process_of(proxy.pid, "wsproxy-admin")
         with held(again):  # SIGTERM does not reach it
             began = time.monotonic()
             proxy.stop()

@@ -24,7 +24,7 @@ from tests.support.command import run_command
 from tests.support.origin import answering
 from tests.support.process import WAIT_S
 from tests.support.promtool import promtool
-from tests.support.proxy import Lane, Proxy, lane, processes_of, running_proxy, write
+from tests.support.proxy import Lane, Proxy, lane, process_of, processes_of, running_proxy, write
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 TOKEN = "a-token-of-this-test"
@@ -253,7 +253,7 @@ async def test_what_may_be_asked_by_tcp(tmp_path: Path, token: str) -> None:
         assert (health.status, json.loads(health.body)) == (200, {"status": "alive"})
         ready = await bed.asked("/ready", token="")
         assert (ready.status, json.loads(ready.body)) == (200, {"ready": True, "why": ""})
-        [first] = processes_of(bed.proxy.pid, "wsproxy-admin")
+        first = process_of(bed.proxy.pid, "wsproxy-admin")
         assert (await bed.asked("/metrics", token="")).status == (401 if token else 200)
         refused = await bed.asked("/v1/servers", token="not the token that it is")
         assert refused.status == (401 if token else 403)

@@ -21,7 +21,7 @@ from tests.support.client import Client, ask, get
 from tests.support.logfiles import described, lines_with, replay_own
 from tests.support.origin import Origin, OriginConnection, Script
 from tests.support.process import WAIT_S
-from tests.support.proxy import Lane, Member, Proxy, lane, processes_of, running_proxy
+from tests.support.proxy import Lane, Member, Proxy, lane, process_of, processes_of, running_proxy
 from wsproxy.config.settings import RetrySettings, Settings
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -100,7 +100,7 @@ class Bench:
                 await asyncio.sleep(0.02)
 
     def prober(self) -> int:
-        [pid] = processes_of(self.proxy.pid, "wsproxy-prober")
+        pid = process_of(self.proxy.pid, "wsproxy-prober")
         return pid
 
     async def statuses(self, path: str, count: int) -> set[int]:

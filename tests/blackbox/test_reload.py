@@ -25,6 +25,7 @@ from tests.support.proxy import (
     Member,
     Proxy,
     own_memory,
+    process_of,
     processes_of,
     running_proxy,
     write,
@@ -65,7 +66,7 @@ class Running:
         return answer
 
     def loader(self) -> int:
-        [pid] = processes_of(self.proxy.pid, "wsproxy-loader")
+        pid = process_of(self.proxy.pid, "wsproxy-loader")
         return pid
 
 

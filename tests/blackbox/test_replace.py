@@ -18,7 +18,7 @@ from tests.support.certificates import Authority
 from tests.support.client import Client, IncompleteError, ask, get, request
 from tests.support.origin import OK, OriginConnection, keep_answering
 from tests.support.process import WAIT_S, wait_for_end, watched_process
-from tests.support.proxy import Lane, MakeLane, processes_of, write
+from tests.support.proxy import Lane, MakeLane, process_of, processes_of, write
 from tests.support.tls_pipe import TlsClient, client_context
 from tests.support.upgrading import Load, begin, end, upgrading
 
@@ -544,7 +544,7 @@ async def test_a_program_that_runs_loads_no_code_that_was_installed_since(
         code = loaded_modules(made.proxy.pid)
         assert (await made.ask("GET", "/v1/servers"))[0] == 200
         for name in ("wsproxy-admin", "wsproxy-loader"):
-            (child,) = processes_of(made.proxy.pid, name)
+            child = process_of(made.proxy.pid, name)
             assert loaded_modules(child) <= code
             made.proxy.expected.append("was killed by")
             os.kill(child, signal.SIGKILL)

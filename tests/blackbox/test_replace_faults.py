@@ -14,7 +14,7 @@ import pytest
 from tests.support.client import Client, ask, get
 from tests.support.origin import OK, keep_answering
 from tests.support.process import WAIT_S
-from tests.support.proxy import Lane, MakeLane, processes_of
+from tests.support.proxy import Lane, MakeLane, process_of, processes_of
 from tests.support.upgrading import Load, Upgrading, begin, status_of, upgrading
 
 WORKER = r"wsproxy-\d+"
@@ -300,7 +300,7 @@ async def test_admin_process_killed_during_the_upgrade(tmp_path: Path, lane: Mak
         made.proxy.expected += ["admin process .* was killed by SIGKILL"]
         asking = begin(made.upgrade())
         new = await made.started()
-        [admin] = processes_of(made.proxy.pid, "wsproxy-admin")
+        admin = process_of(made.proxy.pid, "wsproxy-admin")
         os.kill(admin, signal.SIGKILL)
         await made.proxy.line(rf"ready on .*pid {new}")
         made.pid = new
@@ -326,7 +326,7 @@ async def test_admin_process_killed_and_started_again_during_the_upgrade(
         new = await made.started()
         os.kill(new, signal.SIGSTOP)
         try:
-            [admin] = processes_of(made.proxy.pid, "wsproxy-admin")
+            admin = process_of(made.proxy.pid, "wsproxy-admin")
             os.kill(admin, signal.SIGKILL)
             await asyncio.gather(asking, return_exceptions=True)
             assert (await made.ask("GET", "/v1/status"))[1]["pid"] == made.proxy.pid
@@ -347,13 +347,13 @@ async def test_loader_killed_and_stopped_before_the_upgrade(tmp_path: Path, lane
     """Who does not end in time is ended."""
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:
-        [loader] = processes_of(made.proxy.pid, "wsproxy-loader")
+        loader = process_of(made.proxy.pid, "wsproxy-loader")
         os.kill(loader, signal.SIGKILL)
         made.proxy.expected += ["loader process .* was killed by SIGKILL"]
         await made.upgrade()
         await made.proxy.line(rf"ready on .*pid {made.pid}")
         assert (await made.ask("GET", "/v1/history"))[1]["generation"] == 2
-        [loader] = processes_of(made.pid, "wsproxy-loader")
+        loader = process_of(made.pid, "wsproxy-loader")
         os.kill(loader, signal.SIGSTOP)
         await made.upgrade()
         assert (await made.ask("GET", "/v1/history"))[1]["generation"] == 3

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from tests.support.client import Client, ask, get, request
 from tests.support.origin import OK, Origin, OriginConnection, keep_answering
 from tests.support.process import WAIT_S
-from tests.support.proxy import Lane, Proxy, lane, own_memory, processes_of, running_proxy
+from tests.support.proxy import Lane, Proxy, lane, own_memory, process_of, running_proxy
 from wsproxy.cli.main import main
 
 # Far longer than anything else takes, on a busy machine too; so short that the test waits for it.
@@ -229,7 +229,7 @@ async def test_questions_leave_nothing_behind(tmp_path: Path) -> None:
         found = []
         for count in (100, 250):
             await ask_often(at.socket, count, 10)
-            [pid] = processes_of(at.proxy.pid, "wsproxy-admin")
+            pid = process_of(at.proxy.pid, "wsproxy-admin")
             found.append(own_memory(pid))
         assert found[1] - found[0] < 2500 * 1280, found
 

@@ -21,7 +21,7 @@ from tests.support.client import Client, ask, get
 from tests.support.collector import CLIENT, SERVER, Collector, collecting, said
 from tests.support.command import run_command
 from tests.support.origin import OriginConnection, Script, answering
-from tests.support.proxy import Lane, Proxy, lane, processes_of, running_proxy, write
+from tests.support.proxy import Lane, Proxy, lane, process_of, running_proxy, write
 from tests.support.upgrading import upgrading
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -415,7 +415,7 @@ async def test_a_collector_that_hangs_or_refuses_costs_spans_alone(tmp_path: Pat
 async def test_another_tracer_follows_one_that_is_killed() -> None:
     """Requests do not notice, and what they left meanwhile is exported."""
     async with tracing(lane("shop")) as bed:
-        (tracer,) = processes_of(bed.proxy.pid, "wsproxy-tracer")
+        tracer = process_of(bed.proxy.pid, "wsproxy-tracer")
         bed.proxy.expected.append("was killed by")
         os.kill(tracer, signal.SIGKILL)
         assert (await ask(bed.proxy.port, get("/shop/x"))).status == 200

@@ -12,8 +12,9 @@ import re
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,6 +159,10 @@ class Proxy:
         assert not bad, "the log has:\n" + "\n".join(bad)
 
 
+# How long a process that was just forked may be without a name of its own.
+NAMING_S = 1.0
+
+
 def tcp_table() -> list[tuple[str, str, str, str, str]]:
     """
     Near end, far end, state, queues and inode of each socket in /proc/net/tcp.
@@ -179,13 +184,36 @@ def own_memory(pid: int) -> int:
 
 
 def processes_of(supervisor: int, name: str) -> list[int]:
-    """Its children with such a name; one that was just forked has none of its own yet."""
-    found = []
-    for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
-        with suppress(OSError):  # it has just ended
-            if re.fullmatch(name, Path(f"/proc/{pid}/comm").read_text().strip()):
-                found.append(int(pid))
-    return found
+    """
+    Its children with such a name.
+
+    One that was just forked has still its parent's: it is waited for, a while, as a new program that begins is called so, too.
+    """
+    parent = name_of_process(supervisor)
+    deadline = time.monotonic() + NAMING_S
+    while True:
+        children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+        names = {int(pid): name_of_process(int(pid)) for pid in children}
+        if parent not in names.values() or time.monotonic() > deadline:
+            return [pid for pid, own in names.items() if re.fullmatch(name, own)]
+        time.sleep(0.002)
+
+
+def process_of(supervisor: int, name: str) -> int:
+    """Its one child with such a name, which it may be about to start."""
+    deadline = time.monotonic() + WAIT_S
+    while len(found := processes_of(supervisor, name)) != 1:
+        assert time.monotonic() < deadline, (name, found)
+        time.sleep(0.01)
+    return found[0]
+
+
+def name_of_process(pid: int) -> str:
+    """Empty where it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def write(file: Path, text: str) -> Path:
