@@ -121,26 +121,28 @@ class AppendedFile:
     @contextmanager
     def _locked(self) -> Iterator[bool]:
         """Whether nobody else writes meanwhile; False for what is no file, or where the lock is not to be had."""
-        is_locked = self._reader >= 0 and self._lock()
+        is_locked = self._reader >= 0 and lock(self.fd)
         try:
             yield is_locked
         finally:
             if is_locked:
                 fcntl.flock(self.fd, fcntl.LOCK_UN)
 
-    def _lock(self) -> bool:
-        until = time.monotonic() + LOCK_S
-        while True:
-            try:
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    return False
-                time.sleep(_LOCK_STEP_S)
-            except OSError:  # a file system without locks
+
+def lock(fd: int) -> bool:
+    """Whether no other process writes to the file meanwhile (flock(2)); waits for LOCK_S at most. # I/O."""
+    until = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
                 return False
-            else:
-                return True
+            time.sleep(_LOCK_STEP_S)
+        except OSError:  # a file system without locks
+            return False
+        else:
+            return True
 
 
 class LogFile:

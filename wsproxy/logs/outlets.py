@@ -14,13 +14,12 @@ import re
 import select
 import socket
 import struct
-import time
 from importlib.metadata import version
 
 from wsproxy._fast.net.datagrams import send_lines
 from wsproxy._fast.tell.access_line import Item
 from wsproxy.config.access_target import FACILITIES, Target
-from wsproxy.logs.file import LOCK_S, LogFile
+from wsproxy.logs.file import LogFile, lock
 
 # A daemon that takes nothing for so long does not get these lines; then the next ones are tried.
 SEND_S = 0.5
@@ -38,7 +37,6 @@ _WENT_AWAY = frozenset(
     (errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOTCONN, errno.ENOENT, errno.EPIPE)
 )
 _FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
-_LOCK_STEP_S = 0.0005
 
 
 def syslog_header(facility: str, hostname: str) -> list[tuple[int, bytes]]:
@@ -188,16 +186,7 @@ class StdoutLog(LogFile):
                 self._lock_fd = os.open(f"/proc/self/fd/{self._lock_of_all}", os.O_RDWR | os.O_CLOEXEC)  # fmt: skip
             except OSError:  # no /proc
                 return False
-        until = time.monotonic() + LOCK_S
-        while True:
-            try:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    return False
-                time.sleep(_LOCK_STEP_S)
-            else:
-                return True
+        return lock(self._lock_fd)
 
     def reopen(self) -> None:
         """It is what it was at the start."""

@@ -11,10 +11,10 @@ bytes. The tag of what is compressed is weak: the same page has the same meaning
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t
-from libc.string cimport memchr, memset
+from libc.string cimport memchr
 from wsproxy._fast.base.exact cimport ExactCopy
 from wsproxy._fast.http.codings cimport GZIP, IDENTITY, ZSTD, Accepted, Coding, begin_accepted, best_coding, note_accepted
-from wsproxy._fast.http.fields cimport FIELD_OTHER, Field, Fields, Limits, equals_ignoring_case
+from wsproxy._fast.http.fields cimport FIELD_OTHER, Field, Fields, Limits, equals_ignoring_case, is_named
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead, parse_request, parse_response
 from wsproxy._fast.http.rewrite cimport write_response
 from wsproxy._fast.http.scratch cimport Scratch, insert_into_line, put, put_text, reserve
@@ -22,10 +22,6 @@ from wsproxy._fast.http.scratch cimport Scratch, insert_into_line, put, put_text
 CODINGS_BY_NAME = {"gzip": GZIP, "zstd": ZSTD}
 
 cdef const char* VARY_LINE = "Vary: Accept-Encoding\r\n"
-
-
-cdef inline bint is_named(Field* field, const char* lower, Py_ssize_t length) noexcept nogil:
-    return field.name_len == length and equals_ignoring_case(field.line, lower, length)
 
 
 cdef bint has_word(const char* p, Py_ssize_t length, const char* lower, Py_ssize_t word_len) noexcept nogil:
@@ -203,7 +199,7 @@ cdef class Compression:
     def choose_for(self, bytes request not None) -> int:
         """For tests: the ``Coding`` for this whole head of a request."""
         cdef RequestHead head
-        cdef Limits limits = no_limits()
+        cdef Limits limits = Limits(1 << 30, 1 << 30, 300, False, False)
         cdef ExactCopy copy = ExactCopy(request)
         if parse_request(copy.at, copy.length, &limits, &head) <= 0:
             raise ValueError(f"found {request!r}; allowed is a head")
@@ -212,7 +208,7 @@ cdef class Compression:
     def edit(self, bytes answer not None, Coding coding) -> tuple:
         """For tests: what ``suits`` says of the head of an answer, and that head where it is compressed by ``coding``."""
         cdef ResponseHead head
-        cdef Limits limits = no_limits()
+        cdef Limits limits = Limits(1 << 30, 1 << 30, 300, False, False)
         cdef ExactCopy copy = ExactCopy(answer)
         cdef ExactCopy edits = ExactCopy(bytes(2 * len(answer) + 256))
         cdef ExactCopy out = ExactCopy(bytes(2 * len(answer) + 2048))
@@ -230,12 +226,3 @@ cdef class Compression:
             weaken_tag(&scratch, &head)
         size = write_response(out.at, out.length, &head, False, False, False, False, False, NULL)
         return suits, out.at[:size]
-
-
-cdef Limits no_limits():
-    cdef Limits limits
-    memset(&limits, 0, sizeof(limits))
-    limits.head_bytes = 1 << 30
-    limits.target_bytes = 1 << 30
-    limits.header_fields = 300
-    return limits

@@ -6,7 +6,6 @@ and by ``explain``. A word is a write into shared memory: it holds for all worke
 the cluster's lock; that of the whole proxy by one process, the one that answers operators.
 """
 
-import time
 from collections import namedtuple
 
 from libc.stdint cimport int64_t
@@ -16,7 +15,7 @@ from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.base.lock cimport ws_lock, ws_unlock
 from wsproxy._fast.decide.cluster cimport Cluster
 from wsproxy._fast.state.changes cimport MAINTENANCE_OFF, MAINTENANCE_ON, Evidence, record_change
-from wsproxy._fast.state.operator cimport WHY_BYTES, say, ws_maintenance
+from wsproxy._fast.state.operator cimport WHY_BYTES, end_of, say, sentence, wall_ms, ws_maintenance
 from wsproxy._fast.state.segment cimport SharedState, ws_header
 
 # Times in milliseconds since 1970; ``until_ms`` 0: until it is taken back.
@@ -62,10 +61,10 @@ def maintain(
     back. ``words``: that for people. ``said_ms``: when it was said, 0: now. The caller says ``count_maintenance`` afterwards.
     """
     cdef ws_maintenance* word = word_of(state, cluster)
-    cdef int64_t at_ms = time.time_ns() // 1_000_000
+    cdef int64_t at_ms = wall_ms()
     cdef int64_t now_ms = ws_now_ms()
     cdef bint is_new
-    cdef bytes text = b", ".join(filter(None, (who, words))) + (b": " + why if why else b"")
+    cdef bytes text = sentence(who, words, why)
     if cluster is not None:
         ws_lock(&cluster.slot.lock)
     try:
@@ -78,7 +77,7 @@ def maintain(
             ws_store32(&word.is_on, 0)
             if is_on:
                 word.until_wall_ms = until_wall_ms
-                ws_store64(&word.until_ms, max(now_ms + until_wall_ms - at_ms, 1) if until_wall_ms else 0)
+                ws_store64(&word.until_ms, end_of(until_wall_ms, at_ms, now_ms))
                 say(&word.said, who, why, said_ms or at_ms)
                 ws_store32(&word.is_on, 1)
                 # Before anybody counts: who is asked whether there is any must not be told none.

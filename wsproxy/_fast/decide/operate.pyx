@@ -7,7 +7,6 @@ to any of them. Each leaves one entry in the ring of changes, with who said it a
 admin socket's part.
 """
 
-import time
 from collections import namedtuple
 
 from libc.stdint cimport int32_t, int64_t
@@ -20,7 +19,7 @@ from wsproxy._fast.state.changes cimport (
     DOWN_OFF, DOWN_ON, DRAIN_OFF, DRAIN_ON, MARK_CLEARED, NUMBERS_SET, OTHER_PROXY, Evidence, record_change,
 )
 from wsproxy._fast.state.latency cimport ws_note_latency
-from wsproxy._fast.state.operator cimport DRAIN, NO_HOLD, TAKEN_DOWN, WHY_BYTES, Hold, say
+from wsproxy._fast.state.operator cimport DRAIN, NO_HOLD, TAKEN_DOWN, WHY_BYTES, Hold, end_of, say, sentence, wall_ms
 from wsproxy._fast.state.probed cimport WHOLE, begin_slow_start, part_after
 from wsproxy._fast.state.seen cimport count_sessions
 from wsproxy._fast.state.segment cimport SharedState, ws_server_slot
@@ -43,10 +42,6 @@ Growth = namedtuple("Growth", "part left_ms")
 AS_FILE = object()
 
 
-cdef int64_t wall_ms() except -1:
-    return time.time_ns() // 1_000_000
-
-
 cdef int add_entry(Cluster cluster, int server, int kind, bytes text) except -1:
     """Call under the cluster's lock."""
     cdef Evidence evidence
@@ -56,11 +51,6 @@ cdef int add_entry(Cluster cluster, int server, int kind, bytes text) except -1:
     evidence.detail_len = len(text)
     cluster.record(server, kind, &evidence)
     return 0
-
-
-cdef bytes sentence(bytes who, bytes what, bytes why):
-    """``root (uid 0), for 30 min: new kernel``."""
-    return b", ".join(filter(None, (who, what))) + (b": " + why if why else b"")
 
 
 def hold_server(
@@ -92,7 +82,7 @@ def hold_server(
             # Free first: this process may be killed between two writes, and must not leave one hold with another one's end.
             ws_store32(&slot.hold, NO_HOLD)
             slot.said.until_wall_ms = until_wall_ms
-            ws_store64(&slot.said.until_ms, max(now_ms + until_wall_ms - at_ms, 1) if until_wall_ms else 0)
+            ws_store64(&slot.said.until_ms, end_of(until_wall_ms, at_ms, now_ms))
             say(&slot.said.hold, who, why, said_ms or at_ms)
             ws_store32(&slot.hold, hold)
             if hold == NO_HOLD:

@@ -126,7 +126,12 @@ cdef struct Fields:
 cdef bint all_of(const char* p, Py_ssize_t length, int character_class) noexcept nogil
 cdef HeadError find_control(const char* p, Py_ssize_t length) noexcept nogil
 cdef bint equals_ignoring_case(const char* data, const char* lower, Py_ssize_t length) noexcept nogil
-# The same for a name in which any `-` may be a `_`: a CGI-like server takes both for one name.
+
+# Whether the field has this name, in lower case; Connection does not matter.
+cdef inline bint is_named(Field* field, const char* lower, Py_ssize_t length) noexcept nogil:
+    return field.name_len == length and equals_ignoring_case(field.line, lower, length)
+
+# As `equals_ignoring_case` for a name in which any `-` may be a `_`: a CGI-like server takes both for one name.
 cdef bint looks_like(const char* data, const char* lower, Py_ssize_t length) noexcept nogil
 cdef bint is_token_character(unsigned char c) noexcept nogil
 # The number; -1 where it is not 1 to 18 digits.

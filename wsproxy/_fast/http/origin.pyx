@@ -12,7 +12,7 @@ is a plug-in itself and passes on what clients send (PLUGIN 6.3).
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 from wsproxy._fast.base.chars cimport trim
-from wsproxy._fast.http.fields cimport FIELD_PRIVATE, Field, Fields, equals_ignoring_case
+from wsproxy._fast.http.fields cimport FIELD_PRIVATE, Field, Fields, equals_ignoring_case, is_named
 
 cdef extern from "<arpa/inet.h>" nogil:
     int AF_INET
@@ -166,10 +166,7 @@ cdef bint note_client(Origin* origin, const char* start, const char* end, unsign
 
 # --- fields ------------------------------------------------------------------------------------------------------------
 
-cdef inline bint is_named(Field* field, const char* lower, Py_ssize_t length) noexcept nogil:
-    """Connection cannot take these away: a client names them there (``forwarded``)."""
-    return field.name_len == length and equals_ignoring_case(field.line, lower, length)
-
+# Connection cannot take these away: a client names them there (``forwarded``).
 
 cdef Text last_element(Fields* fields, const char* lower, Py_ssize_t length) noexcept nogil:
     """The right-most element of all fields of the name: the word of who was last."""

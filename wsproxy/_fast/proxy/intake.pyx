@@ -17,12 +17,12 @@ from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.cluster cimport ALL_FULL
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT, decide_server, decide_service, matched_path, port_of
 from wsproxy._fast.decide.edge cimport (
-    EDGE_DENIES, EDGE_MAINTENANCE, EDGE_NO_HOST, EDGE_PASSES, EDGE_REDIRECTS, EdgeAct, EdgeAsked, EdgeTable,
+    EDGE_DENIES, EDGE_MAINTENANCE, EDGE_NO_HOST, EDGE_PASSES, EDGE_REDIRECTS, Edge, EdgeAct, EdgeAsked,
+    EdgeTable,
 )
 from wsproxy._fast.decide.edits cimport edit_request
 from wsproxy._fast.decide.maintain cimport is_maintained
 from wsproxy._fast.decide.match cimport MatchResult
-from wsproxy._fast.decide.edge cimport Edge
 from wsproxy._fast.decide.session_cookie cimport TAKE_ALL, TAKE_NOTHING, TAKE_OURS
 from wsproxy._fast.decide.view cimport IS_ALIVE, NOT_HEALTH, HealthQuestion
 from wsproxy._fast.decide.writers cimport MOST_FOUND, Found, find_misfits, is_news, taking_of
@@ -229,7 +229,7 @@ cdef class Intake(Course):
             self.ask_of_edges(head, cluster, &asked)
             act = edges.judge(self.edges, &asked, by_word, self.engine.decider.path_scratch, &table)
         if act == EDGE_PASSES:
-            if self.edges & edges.compress:
+            if edges is not None and self.edges & edges.compress:
                 self.compression = (<Edge>edges.at[edges.first(self.edges, edges.compress)]).compression
                 if self.compression is not None:
                     self.coding = self.compression.choose(head)

@@ -74,4 +74,12 @@ cdef inline Hold hold_at(int32_t hold, const ws_operator* said, int64_t now_ms) 
     return NO_HOLD if hold == NO_HOLD or (said.until_ms != 0 and now_ms >= said.until_ms) else <Hold>hold
 
 
+# Now, as people count: ms since 1970.
+cdef int64_t wall_ms() except -1
+# The same moment on CLOCK_MONOTONIC as `until_wall_ms`, of which it is `at_ms` and `now_ms` now; 0: never.
+cdef inline int64_t end_of(int64_t until_wall_ms, int64_t at_ms, int64_t now_ms) noexcept nogil:
+    return max(now_ms + until_wall_ms - at_ms, <int64_t>1) if until_wall_ms else 0
+
+# ``root (uid 0), for 30 min: new kernel``.
+cdef bytes sentence(bytes who, bytes what, bytes why)
 cdef void say(ws_said* said, bytes who, bytes why, int64_t at_ms) noexcept

@@ -4,6 +4,8 @@ What an operator has said of a server: kept in its slot, so that it holds for al
 Written by ``decide.operate``, read where servers are judged (``decide.balance``). Must not decide, nor hold a secret.
 """
 
+import time
+
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
@@ -15,6 +17,14 @@ cdef void keep_text(char* out, Py_ssize_t size, bytes text) noexcept:
         length -= 1
     memset(out, 0, size)
     memcpy(out, <const char*>text, length)
+
+
+cdef int64_t wall_ms() except -1:
+    return time.time_ns() // 1_000_000
+
+
+cdef bytes sentence(bytes who, bytes what, bytes why):
+    return b", ".join(filter(None, (who, what))) + (b": " + why if why else b"")
 
 
 cdef void say(ws_said* said, bytes who, bytes why, int64_t at_ms) noexcept:

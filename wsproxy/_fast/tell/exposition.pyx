@@ -13,36 +13,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.state.meters cimport BLOCK_WORDS, BUCKETS, Meters
+from wsproxy._fast.tell.pieces cimport ws_put_digits
 
 from wsproxy._fast.state.meters import BOUNDS_US
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-
-    static const char ws_pairs[] =
-        "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
-        "4950515253545556575859606162636465666768697071727374757677787980818283848586878889909192939495969798"
-        "99";
-
-    /* The digits end before `end`; where they begin. */
-    static inline char *ws_put_digits(char *end, uint64_t n) {
-        while (n >= 100) {
-            const char *pair = ws_pairs + n % 100 * 2;
-            n /= 100;
-            *--end = pair[1];
-            *--end = pair[0];
-        }
-        if (n >= 10) {
-            *--end = ws_pairs[n * 2 + 1];
-            *--end = ws_pairs[n * 2];
-        } else {
-            *--end = (char)('0' + n);
-        }
-        return end;
-    }
-    """
-    char* ws_put_digits(char* end, uint64_t n) noexcept nogil
 
 cdef enum:
     DIGITS = 24
