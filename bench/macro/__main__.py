@@ -17,6 +17,7 @@ import msgspec
 from rich.console import Console
 
 from bench.macro import report
+from bench.macro.floor import FLOOR
 from bench.macro.machine import PROJECT, TooFewCoresError, assign_cores, commit
 from bench.macro.measure import Plan, programs_needed, run_scenario
 from bench.macro.processes import StartError
@@ -99,6 +100,12 @@ def main(
     if against is not None:
         other = of_checkout(against, commit(against))
         proxies = {name: [*several, other] for name, several in proxies.items()}
+    if FLOOR.find() is None:  # a compiler is no reason to have no figures at all
+        click.echo("floor: left out, there is no C compiler (cc)", err=True)
+        proxies = {
+            name: [proxy for proxy in several if proxy.program is not FLOOR]
+            for name, several in proxies.items()
+        }
     signal.signal(signal.SIGTERM, _leave)  # so that what we started is ended on SIGTERM too
     is_good = True
     try:

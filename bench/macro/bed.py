@@ -34,7 +34,7 @@ class Contestant:
     """A proxy that runs and was seen to do its duty."""
 
     proxy: Proxy
-    service: Service
+    service: Service | None  # None: no proxy
     port: int
     wrk_script: Path
 
@@ -72,7 +72,8 @@ def running_bed(scenario: Scenario, chosen: list[Proxy], cores: Cores) -> Iterat
             except StartError as error:
                 failures.append(Failure(proxy.name, [str(error)]))
                 continue
-            complaints = verify.complaints(scenario, addresses, certificate, port)
+            prove = verify.complaints if proxy.does_duties else verify.relaying_complaints
+            complaints = prove(scenario, addresses, certificate, contestant.port)
             complaints += verify.pinning_complaints(_processes(contestant.service), cores.proxy)
             if complaints:
                 failures.append(Failure(proxy.name, complaints))
@@ -81,13 +82,13 @@ def running_bed(scenario: Scenario, chosen: list[Proxy], cores: Cores) -> Iterat
         yield Bed(contestants, failures)
 
 
-def cpu_time(service: Service) -> cputime.CpuTime:
+def cpu_time(service: Service | None) -> cputime.CpuTime:
     """What all processes of a service used until now, those that ended included. I/O."""
     return cputime.total(_processes(service))
 
 
-def _processes(service: Service) -> list[cputime.ProcessStat]:
-    return cputime.members(service.pid, cputime.read_processes())
+def _processes(service: Service | None) -> list[cputime.ProcessStat]:
+    return cputime.members(service.pid, cputime.read_processes()) if service is not None else []
 
 
 @contextmanager
@@ -138,8 +139,12 @@ def _start_proxy(
     config.write_text(render.render(proxy.template, values))
     for template in proxy.more_templates:
         (directory / template).write_text(render.render(template, values))
+    if proxy.program is None:
+        port = addresses.upstream_ports[0]
     script = directory / "request.lua"
     script.write_text(render.render("request.lua", render.wrk_values(scenario, port)))
+    if proxy.program is None:
+        return Contestant(proxy, None, port, script)
     argv = proxy.command(_path(proxy.program), config)
     # the same file for all of them, and none where OpenSSL's defaults are meant
     environment = dict(proxy.environment)

@@ -79,9 +79,7 @@ def run_scenario(
         started=started.isoformat(timespec="seconds"),
         commit=machine.commit(),
         machine=machine.describe(),
-        versions={
-            program.name: programs.version(program) for program in programs_needed(scenario, chosen)
-        },
+        versions={program.name: program.version() for program in programs_needed(scenario, chosen)},
         method=_method(scenario, chosen, plan, cores),
         failures=failures,
         measurements=measurements,
@@ -92,7 +90,9 @@ def programs_needed(scenario: Scenario, chosen: list[Proxy]) -> list[Program]:
     """What must be installed to measure these proxies; nginx is the upstream in any case."""
     always = [programs.WRK, programs.TASKSET, programs.NGINX]
     for_tls = [programs.OPENSSL] if scenario.tls else []
-    return list(dict.fromkeys([*always, *for_tls, *(proxy.program for proxy in chosen)]))
+    return list(
+        dict.fromkeys([*always, *for_tls, *(proxy.program for proxy in chosen if proxy.program)])
+    )
 
 
 def duties(scenario: Scenario) -> list[str]:
@@ -138,11 +138,13 @@ def _measure(
         time.monotonic(),
     )
 
-    if not contestant.service.is_running:
-        msg = f"ended with status {contestant.service.process.returncode}: {contestant.service.log_tail()}"
+    service = contestant.service
+    if service is not None and not service.is_running:
+        msg = f"ended with status {service.process.returncode}: {service.log_tail()}"
         raise BrokenError(msg)
     if result.requests == 0:
-        msg = f"answered no request in {plan.seconds} s: {contestant.service.log_tail()}"
+        log = service.log_tail() if service is not None else ""
+        msg = f"answered no request in {plan.seconds} s: {log}"
         raise BrokenError(msg)
 
     used = cpu_after.since(cpu_before)

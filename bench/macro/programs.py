@@ -37,6 +37,22 @@ class Program:
                 return Path(found)
         return None
 
+    def version(self) -> str:
+        """The first line that says a version. I/O."""
+        path = self.find()
+        if path is None:
+            return "not installed"
+        done = subprocess.run(
+            [path, *self.version_arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=VERSION_S,
+            check=False,  # wrk -v ends with 1
+        )
+        lines = done.stdout.strip().splitlines()
+        return lines[0] if lines else "no version printed"
+
 
 NGINX = Program("nginx", ("nginx",), "nginx-light")
 HAPROXY = Program("haproxy", ("haproxy",), "haproxy")
@@ -90,20 +106,3 @@ def ensure(programs: Iterable[Program]) -> None:
         wsproxy = "; wsproxy comes with: make build" if WSPROXY in absent else ""
         msg = f"not installed: {', '.join(program.name for program in absent)}{advice}{wsproxy}"
         raise MissingProgramsError(msg)
-
-
-def version(program: Program) -> str:
-    """The first line that says a version. I/O."""
-    path = program.find()
-    if path is None:
-        return "not installed"
-    done = subprocess.run(
-        [path, *program.version_arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=VERSION_S,
-        check=False,  # wrk -v ends with 1
-    )
-    lines = done.stdout.strip().splitlines()
-    return lines[0] if lines else "no version printed"

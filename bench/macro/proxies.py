@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.macro import programs, render
+from bench.macro.floor import FLOOR as FLOOR_PROGRAM
 from bench.macro.programs import Program
 
 OURS = "wsproxy"
@@ -43,6 +44,14 @@ def _haproxy(program: Path, config: Path) -> list[str]:
 
 def _httpd(program: Path, config: Path) -> list[str]:
     return [str(program), "-D", "FOREGROUND", "-f", str(config)]
+
+
+def _floor(program: Path, config: Path) -> list[str]:
+    return [str(program), *config.read_text().split()]
+
+
+def _nothing(_program: Path, _config: Path) -> list[str]:
+    return []
 
 
 def _httpd_values() -> dict[str, str]:
@@ -86,11 +95,13 @@ class Proxy:
     One proxy; ``command`` takes the program and its configuration, beside which the ``more_templates`` lie as they are called.
 
     ``buffer_lines`` go into the template as they are: none means the program's own defaults. ``only_in`` names the
-    scenarios that measure it unasked; empty means all.
+    scenarios that measure it unasked; empty means all. ``never_in`` names those that it cannot take part in.
+    ``does_duties``: not so where it is no proxy for this job, but a measure for those that are; then only its answers
+    are looked at. No ``program``: wrk talks to the upstream itself.
     """
 
     name: str
-    program: Program
+    program: Program | None
     template: str
     command: Callable[[Path, Path], list[str]]
     note: str
@@ -99,6 +110,8 @@ class Proxy:
     only_in: tuple[str, ...] = ()
     more_templates: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    never_in: tuple[str, ...] = ()
+    does_duties: bool = True
 
     @property
     def config_name(self) -> str:
@@ -143,6 +156,26 @@ HTTPD = Proxy(
     _httpd,
     "event MPM, one child, a thread for each connection of wrk and 8 more",
     _httpd_values,
+)
+
+# What there is to compare with: no proxy at all, and the least that one can do.
+DIRECT = Proxy(
+    "direct",
+    None,
+    "floor.arguments",
+    _nothing,
+    "no proxy: wrk asks the first server itself, and nobody uses the proxy's core",
+    never_in=("tls", "tls-new", "tls-resumed"),
+    does_duties=False,
+)
+FLOOR = Proxy(
+    "floor",
+    FLOOR_PROGRAM,
+    "floor.arguments",
+    _floor,
+    "bench/macro/floor.c: relays and does none of the duties; the least that a proxy can cost",
+    never_in=("tls", "tls-new", "tls-resumed", "chunked"),
+    does_duties=False,
 )
 
 # What the logs cost, and what splicing saves: compare with wsproxy itself. Measured only where it is asked for by name.
@@ -223,7 +256,8 @@ VARIANTS = (
 )
 
 PROXIES = {
-    proxy.name: proxy for proxy in (WSPROXY, NGINX, HAPROXY, HTTPD, *OWN_VARIANTS, *VARIANTS)
+    proxy.name: proxy
+    for proxy in (DIRECT, FLOOR, WSPROXY, NGINX, HAPROXY, HTTPD, *OWN_VARIANTS, *VARIANTS)
 }
 
 
@@ -251,10 +285,12 @@ def choose(only: str | None, scenario: str) -> list[Proxy]:
     Raises: KeyError with the first unknown name, or with ``only`` where it names none.
     """
     if only is None:
-        return [
+        several = [
             proxy for proxy in PROXIES.values() if not proxy.only_in or scenario in proxy.only_in
         ]
-    names = [name.strip() for name in only.split(",") if name.strip()]
-    if not names:
-        raise KeyError(only)
-    return [PROXIES[name] for name in dict.fromkeys(names)]
+    else:
+        names = [name.strip() for name in only.split(",") if name.strip()]
+        if not names:
+            raise KeyError(only)
+        several = [PROXIES[name] for name in dict.fromkeys(names)]
+    return [proxy for proxy in several if scenario not in proxy.never_in]

@@ -49,6 +49,20 @@ def complaints(
     return list(dict.fromkeys(proof.found))
 
 
+def relaying_complaints(
+    scenario: Scenario, addresses: Addresses, certificate: Certificate, listen_port: int
+) -> list[str]:
+    """As ``complaints``, of who only relays: the answers are those of the scenario, the connection is kept or ended."""
+    context = tls.client_context(certificate.certificate) if scenario.tls else None
+    with closing(Client(listen_port, context)) as client:
+        proof = _Proof(scenario, addresses, listen_port, client, [])
+        try:
+            proof.answers()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            proof.found.append(f"broke off: {type(error).__name__}: {error}")
+    return list(dict.fromkeys(proof.found))
+
+
 def pinning_complaints(processes: Iterable[ProcessStat], core: int) -> list[str]:
     """The processes that may run elsewhere than on ``core``: a program may undo what taskset did."""
     found = []
@@ -140,6 +154,12 @@ class _Proof:
     listen_port: int
     client: Client
     found: list[str]
+
+    def answers(self) -> None:
+        """Several on one connection, where it is kept."""
+        for number in range(SESSIONS_TRIED):
+            answer = self._request(self.scenario.path, traffic.cookie(number, traffic.CLONE_IDS[0]))
+            self.found.extend(answer_complaints(self.scenario, answer))
 
     def affinity(self) -> None:
         """Sessions reach their own server."""

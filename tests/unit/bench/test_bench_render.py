@@ -20,7 +20,8 @@ ADDRESSES = Addresses((41001, 41002), 41003)
 LISTEN_PORT = 41004
 
 
-PEERS = [proxy for proxy in PROXIES.values() if not proxy.name.startswith(OURS)]
+DUTIFUL = [proxy for proxy in PROXIES.values() if proxy.does_duties]
+PEERS = [proxy for proxy in DUTIFUL if not proxy.name.startswith(OURS)]
 
 
 def rendered(proxy: Proxy, scenario: Scenario = SCENARIOS["small"]) -> str:
@@ -41,7 +42,7 @@ def directives(proxy: Proxy, scenario: Scenario) -> list[str]:
     return [line for line in lines if not line.startswith("#")]
 
 
-@pytest.mark.parametrize("proxy", PROXIES.values(), ids=PROXIES)
+@pytest.mark.parametrize("proxy", DUTIFUL, ids=lambda proxy: proxy.name)
 def test_every_proxy_knows_its_port_both_servers_and_both_clones(proxy: Proxy) -> None:
     text = rendered(proxy)
     assert "@{" not in text
@@ -153,6 +154,8 @@ def test_every_scenario_has_a_location_on_the_upstream() -> None:
 
 def test_variants_are_measured_where_they_matter_or_are_asked_for() -> None:
     assert [proxy.name for proxy in choose(None, "small")] == [
+        "direct",
+        "floor",
         "wsproxy",
         "nginx",
         "haproxy",
@@ -166,6 +169,20 @@ def test_variants_are_measured_where_they_matter_or_are_asked_for() -> None:
         "nginx-buffers",
         "haproxy",
     ]
+
+
+def test_floor_has_no_part_in_what_it_cannot_do() -> None:
+    """It has no TLS, and does not know where a chunked answer ends."""
+    for scenario in SCENARIOS.values():
+        is_measured = PROXIES["floor"] in choose("floor", scenario.name)
+        assert is_measured == (not scenario.tls and not scenario.is_chunked), scenario.name
+
+
+def test_floor_is_told_lengths_and_servers() -> None:
+    assert rendered(PROXIES["floor"]).split() == ["41004", "0", "128", "keep", "41001", "41002"]
+    upload = rendered(PROXIES["floor"], SCENARIOS["upload"])
+    assert upload.split() == ["41004", "1048576", "128", "keep", "41001", "41002"]
+    assert "close" in rendered(PROXIES["floor"], SCENARIOS["close"]).split()
 
 
 @pytest.mark.parametrize("only", ["squid", "nginx,squid", ",", ""])
