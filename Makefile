@@ -54,10 +54,10 @@ lint: build      ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/codespell
 
 bench: build     ## side by side with nginx, HAProxy and httpd; results in bench/results/
-	$(BIN)/python -m bench.macro
+	$(BIN)/wsproxy bench --results bench/results
 
 bench-smoke: build
-	$(BIN)/python -m bench.macro --smoke
+	$(BIN)/wsproxy bench --smoke
 
 bench-gate: build ## instructions of the fast path against those kept: a function that grew fails; KEEP=1 keeps what is counted
 	$(BIN)/python -m bench.instructions $(if $(KEEP),--keep) || [ $$? = 3 ]

@@ -10,10 +10,10 @@ from __future__ import annotations
 import platform
 import time
 
-from bench.macro import traffic
 from wsproxy._fast.decide.decide import Decider
 from wsproxy._fast.logs.replay import ReplayedRequest
 from wsproxy._fast.state.segment import SharedState, now_ms
+from wsproxy.bench import traffic
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import parse_config
 from wsproxy.dataplane.plan import build_plan

@@ -1,4 +1,4 @@
-"""Configurations that ``bench.macro.render`` writes, and the traffic that they share."""
+"""Configurations that ``wsproxy.bench.render`` writes, and the traffic that they share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from lxml import etree  # noqa: TID251 (an XML oracle that is not our reader)
 
-from bench.macro import render, traffic
-from bench.macro.machine import Cores, TooFewCoresError, assign_cores
-from bench.macro.programs import HAPROXY, NGINX, WRK, WSPROXY, Program, install_command, missing
-from bench.macro.proxies import OURS, PROXIES, Proxy, choose
-from bench.macro.render import Addresses
-from bench.macro.scenarios import SCENARIOS, Scenario
-from bench.macro.tls import paths
+from wsproxy.bench import render, traffic
+from wsproxy.bench.machine import Cores, TooFewCoresError, assign_cores
+from wsproxy.bench.programs import HAPROXY, NGINX, WRK, WSPROXY, Program, install_command, missing
+from wsproxy.bench.proxies import OURS, PROXIES, Proxy, choose
+from wsproxy.bench.render import Addresses
+from wsproxy.bench.scenarios import SCENARIOS, Scenario
+from wsproxy.bench.tls import paths
 
 ADDRESSES = Addresses((41001, 41002), 41003)
 LISTEN_PORT = 41004

@@ -14,15 +14,15 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.macro import traffic
-from bench.macro.scenarios import (
+from wsproxy.bench import traffic
+from wsproxy.bench.scenarios import (
     CHUNKED_BODY_BYTES,
     HUGE_BODY_BYTES,
     LARGE_BODY_BYTES,
     SMALL_BODY_BYTES,
     Scenario,
 )
-from bench.macro.tls import Certificate
+from wsproxy.bench.tls import Certificate
 
 TEMPLATES = Path(__file__).parent / "configs"
 RESULT_MARKER = "WRK-RESULT "

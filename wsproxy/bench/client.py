@@ -12,7 +12,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from bench.macro import traffic
+from wsproxy.bench import traffic
 
 ANSWER_S = 5.0
 

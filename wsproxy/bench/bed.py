@@ -13,16 +13,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.macro import cputime, programs, render, tls, traffic, verify
-from bench.macro.echo_origin import echo_origin
-from bench.macro.machine import Cores
-from bench.macro.processes import Service, StartError, running
-from bench.macro.programs import Program
-from bench.macro.proxies import Proxy
-from bench.macro.render import Addresses
-from bench.macro.results import Failure
-from bench.macro.scenarios import Scenario
-from bench.macro.tls import Certificate, CertificateError
+from wsproxy.bench import cputime, programs, render, tls, traffic, verify
+from wsproxy.bench.echo_origin import echo_origin
+from wsproxy.bench.machine import Cores
+from wsproxy.bench.processes import Service, StartError, running
+from wsproxy.bench.programs import Program
+from wsproxy.bench.proxies import Proxy
+from wsproxy.bench.render import Addresses
+from wsproxy.bench.results import Failure
+from wsproxy.bench.scenarios import Scenario
+from wsproxy.bench.tls import Certificate, CertificateError
 from wsproxy.demo.ports import free_ports
 
 TMPFS = Path("/dev/shm")

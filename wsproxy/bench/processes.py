@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from bench.macro.cputime import read_processes
+from wsproxy.bench.cputime import read_processes
 
 START_S = 15.0  # httpd with cold caches needs about one; a proxy that needs more is broken
 STOP_S = 5.0

@@ -6,7 +6,7 @@
  * It reads nothing of a request or an answer but where the head ends: how long the bodies are it is told. So it does none of the
  * duties (README.md, "Equal duties"), and is only right for clients that send the next request after the answer. epoll, level
  * triggered; one pipe, another one only while a socket does not take what is in the first; server connections are used again, the
- * last one first. Listens on 127.0.0.1, asks 127.0.0.1. Built by bench.macro.floor.
+ * last one first. Listens on 127.0.0.1, asks 127.0.0.1. Built by wsproxy.bench.floor.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.macro.render import RESULT_MARKER
+from wsproxy.bench.render import RESULT_MARKER
 
 # wrk ends by itself after its duration; what it may need on top to connect, and to wait for late answers
 GRACE_S = 15

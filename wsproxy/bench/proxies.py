@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from bench.macro import programs, render
-from bench.macro.floor import FLOOR as FLOOR_PROGRAM
-from bench.macro.programs import Program
+from wsproxy.bench import programs, render
+from wsproxy.bench.floor import FLOOR as FLOOR_PROGRAM
+from wsproxy.bench.programs import Program
 
 OURS = "wsproxy"
 
@@ -173,7 +173,7 @@ FLOOR = Proxy(
     FLOOR_PROGRAM,
     "floor.arguments",
     _floor,
-    "bench/macro/floor.c: relays and does none of the duties; the least that a proxy can cost",
+    "wsproxy/bench/floor.c: relays and does none of the duties; the least that a proxy can cost",
     never_in=("tls", "tls-new", "tls-resumed", "chunked"),
     does_duties=False,
 )

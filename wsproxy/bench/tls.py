@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.macro import traffic
+from wsproxy.bench import traffic
 
 # What OpenSSL 3 agrees on with itself where nobody prefers anything. A proxy with another one would do other work.
 VERSION = "TLSv1.3"

@@ -1,7 +1,8 @@
 """
-``python -m bench.macro``: measures, prints, and keeps the results. ``make bench`` calls it.
+``wsproxy bench``: wsproxy beside other proxies on this machine, with the same work for all of them.
 
-Parses arguments and prints; ends with 1 where a proxy failed or gave a bad answer, with 2 where it could not begin.
+Driven by ``cli.main``. Parses arguments and prints; ends with 1 where a proxy failed or gave a bad answer, with 2 where it could
+not begin.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ import click
 import msgspec
 from rich.console import Console
 
-from bench.macro import report
-from bench.macro.floor import FLOOR
-from bench.macro.machine import PROJECT, TooFewCoresError, assign_cores, commit
-from bench.macro.measure import Plan, programs_needed, run_scenario
-from bench.macro.processes import StartError
-from bench.macro.programs import MissingProgramsError, ensure
-from bench.macro.proxies import OURS, PROXIES, choose, of_checkout
-from bench.macro.results import Results
-from bench.macro.scenarios import SCENARIOS, Scenario
+from wsproxy.bench import report
+from wsproxy.bench.floor import FLOOR
+from wsproxy.bench.machine import TooFewCoresError, assign_cores, commit
+from wsproxy.bench.measure import Plan, programs_needed, run_scenario
+from wsproxy.bench.processes import StartError
+from wsproxy.bench.programs import MissingProgramsError, ensure
+from wsproxy.bench.proxies import OURS, PROXIES, choose, of_checkout
+from wsproxy.bench.results import Results
+from wsproxy.bench.scenarios import SCENARIOS, Scenario
 
-RESULTS_DIRECTORY = PROJECT / "bench" / "results"
+RESULTS_DIRECTORY = Path("wsproxy-bench")
 FULL_ROUNDS = 5
 FULL_WARMUP_SECONDS = 1
 # long enough to prove that everything works, far too short to compare
@@ -36,7 +37,7 @@ CANNOT_BEGIN = 2
 WIDTH_IN_A_FILE = 190  # no cell of the table wraps
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command()
 @click.option(
     "--scenario",
     "names",
@@ -64,6 +65,7 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
     "directory",
     type=click.Path(path_type=Path),
     default=RESULTS_DIRECTORY,
+    show_default=True,
     help="where results are kept",
 )
 @click.option(
@@ -72,7 +74,7 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
     help="print a kept result and end",
 )
 @click.option("--markdown", is_flag=True, help="print Markdown instead of tables")
-def main(
+def bench(
     names: tuple[str, ...],
     rounds: int | None,
     seconds: int | None,
@@ -159,7 +161,3 @@ def _keep(results: Results, directory: Path) -> Path:
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(128 + signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from bench.macro.proxies import OURS
-from bench.macro.results import Measurement, Results, Spread, paired_ratios, spread
+from wsproxy.bench.proxies import OURS
+from wsproxy.bench.results import Measurement, Results, Spread, paired_ratios, spread
 
 # A proxy below this share of its core waited for wrk or the upstream: its req/s and latency are theirs, not its own
 SATURATED = 0.95

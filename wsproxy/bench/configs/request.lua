@@ -1,5 +1,5 @@
 -- What wrk sends: browser-like requests of many sessions, the clone ids in turn. Placeholders (at sign + braces) are
--- filled by bench/macro/render.py. Requests are formatted once, so that wrk spends its core on traffic; there is no
+-- filled by wsproxy/bench/render.py. Requests are formatted once, so that wrk spends its core on traffic; there is no
 -- response() function, which would cost wrk a Lua call and a table of headers for each answer.
 
 local cookies = {

@@ -15,13 +15,13 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
-from bench.macro import tls, traffic
-from bench.macro.client import ANSWER_S, Answer, Client
-from bench.macro.cputime import ProcessStat
-from bench.macro.echo_origin import BODY_HEADER, describe_body
-from bench.macro.render import Addresses
-from bench.macro.scenarios import Scenario
-from bench.macro.tls import Certificate
+from wsproxy.bench import tls, traffic
+from wsproxy.bench.client import ANSWER_S, Answer, Client
+from wsproxy.bench.cputime import ProcessStat
+from wsproxy.bench.echo_origin import BODY_HEADER, describe_body
+from wsproxy.bench.render import Addresses
+from wsproxy.bench.scenarios import Scenario
+from wsproxy.bench.tls import Certificate
 
 CHECK_PATH = "/app/check"
 SESSIONS_TRIED = 4  # for each clone

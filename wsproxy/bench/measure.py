@@ -12,15 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bench.macro import cputime, machine, programs, tls
-from bench.macro.bed import Contestant, cpu_time, running_bed
-from bench.macro.machine import Cores
-from bench.macro.programs import Program
-from bench.macro.proxies import Proxy
-from bench.macro.results import Failure, Measurement, Method, Results
-from bench.macro.scenarios import Scenario
-from bench.macro.traffic import CLONE_IDS
-from bench.macro.wrk import WrkError, WrkResult, command, run_wrk
+from wsproxy.bench import cputime, machine, programs, tls
+from wsproxy.bench.bed import Contestant, cpu_time, running_bed
+from wsproxy.bench.machine import Cores
+from wsproxy.bench.programs import Program
+from wsproxy.bench.proxies import Proxy
+from wsproxy.bench.results import Failure, Measurement, Method, Results
+from wsproxy.bench.scenarios import Scenario
+from wsproxy.bench.traffic import CLONE_IDS
+from wsproxy.bench.wrk import WrkError, WrkResult, command, run_wrk
 
 DUTIES = [
     "route by the clone id at the end of JSESSIONID to one of two servers, requests without one in turn",

@@ -10,9 +10,10 @@ import os
 import platform
 import subprocess
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
-from bench.macro.results import Machine
+from wsproxy.bench.results import Machine
 
 PROJECT = Path(__file__).parents[2]
 GIT_S = 10
@@ -63,7 +64,7 @@ def describe() -> Machine:
 
 
 def commit(of: Path = PROJECT) -> str:
-    """The commit of a checkout, ours as a rule: what is measured, with ``-dirty`` where files differ from it. I/O."""
+    """The commit of a checkout, ours as a rule, with ``-dirty`` where files differ from it; the version where it is installed. I/O."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
         cwd=of,
@@ -72,4 +73,4 @@ def commit(of: Path = PROJECT) -> str:
         timeout=GIT_S,
         check=False,
     )
-    return done.stdout.strip() or "not in a git repository"
+    return done.stdout.strip() or f"version {metadata.version('wsproxy')}"
