@@ -25,7 +25,7 @@ from pathlib import Path
 
 from wsproxy.bench import tls
 from wsproxy.bench.programs import OPENSSL
-from wsproxy.bench.traffic import HOST_NAME
+from wsproxy.bench.site import HOST_NAME
 
 BLOCK = bytes(262144)  # as much as the worker reads at once
 START_S = 30.0

@@ -13,16 +13,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsproxy.bench import cputime, programs, render, tls, traffic, verify
+from wsproxy.bench import cputime, programs, render, tls, verify
 from wsproxy.bench.echo_origin import echo_origin
 from wsproxy.bench.machine import Cores
+from wsproxy.bench.peers.common import Place, Said
 from wsproxy.bench.processes import Service, StartError, running
 from wsproxy.bench.programs import Program
 from wsproxy.bench.proxies import Proxy
-from wsproxy.bench.render import Addresses
 from wsproxy.bench.results import Failure
 from wsproxy.bench.scenarios import Scenario
+from wsproxy.bench.site import Site, count_servers, read_site
 from wsproxy.bench.tls import Certificate, CertificateError
+from wsproxy.config.model import Config, Log
+from wsproxy.config.several import load_several
 from wsproxy.demo.ports import free_ports
 
 TMPFS = Path("/dev/shm")
@@ -31,12 +34,13 @@ NO_TICKETS = "openssl.cnf"
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A proxy that runs and was seen to do its duty."""
+    """A proxy that runs and was seen to do its duty; ``cannot`` is what it has no words for."""
 
     proxy: Proxy
     service: Service | None  # None: no proxy
     port: int
     wrk_script: Path
+    cannot: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,41 +49,57 @@ class Bed:
 
     contestants: list[Contestant]
     failures: list[Failure]
+    site_notes: tuple[str, ...] = ()  # what was left out of the configuration for all of them
+
+
+OWN_FILE = render.TEMPLATES / "plugin-cfg.xml"
+
+
+def own_config() -> Config:
+    """What is measured where nobody names a file. I/O."""
+    return load_several([OWN_FILE]).config
 
 
 @contextmanager
-def running_bed(scenario: Scenario, chosen: list[Proxy], cores: Cores) -> Iterator[Bed]:
+def running_bed(
+    scenario: Scenario, chosen: list[Proxy], cores: Cores, config: Config | None = None
+) -> Iterator[Bed]:
     """
-    The bed, verified; every process ended and every file removed on the way out.
+    The bed, verified; every process ended and every file removed on the way out. ``config``: what all proxies carry out.
 
-    Raises: StartError where the upstream does not start. A proxy that does not is among the failures.
+    Raises: StartError where the upstream does not start, or the configuration has nothing to ask for. A proxy that does not start
+    is among the failures.
     """
+    config = config or own_config()
     with ExitStack() as stack:
         workdir = stack.enter_context(_work_directory())
         echo_port = stack.enter_context(echo_origin())
-        upstream_ports, listen_ports = _ports(len(chosen))
-        addresses = Addresses(upstream_ports, echo_port)
+        server_count = count_servers(config)
+        ports = free_ports(server_count + len(chosen))
+        upstream_ports, listen_ports = tuple(ports[:server_count]), ports[server_count:]
         certificate = _certificate(scenario, workdir)
-        _start_upstream(stack, addresses, workdir, cores)
+        ground = _Ground(scenario, config, upstream_ports, echo_port, certificate, workdir, cores)
+        _start_upstream(stack, ground)
 
+        notes: tuple[str, ...] = ()
         contestants: list[Contestant] = []
         failures: list[Failure] = []
         for proxy, port in zip(chosen, listen_ports, strict=True):
             try:
-                contestant = _start_proxy(
-                    stack, proxy, port, scenario, addresses, certificate, workdir, cores
-                )
+                site = ground.site(proxy)
+                notes = site.notes
+                contestant = _start_proxy(stack, proxy, port, site, ground)
             except StartError as error:
                 failures.append(Failure(proxy.name, [str(error)]))
                 continue
             prove = verify.complaints if proxy.does_duties else verify.relaying_complaints
-            complaints = prove(scenario, addresses, certificate, contestant.port)
+            complaints = prove(scenario, site, certificate, contestant.port)
             complaints += verify.pinning_complaints(_processes(contestant.service), cores.proxy)
             if complaints:
                 failures.append(Failure(proxy.name, complaints))
             else:
                 contestants.append(contestant)
-        yield Bed(contestants, failures)
+        yield Bed(contestants, failures, notes)
 
 
 def cpu_time(service: Service | None) -> cputime.CpuTime:
@@ -101,59 +121,91 @@ def _work_directory() -> Iterator[Path]:
         yield path
 
 
-def _ports(proxies: int) -> tuple[tuple[int, ...], list[int]]:
-    ports = free_ports(len(traffic.CLONE_IDS) + proxies)
-    return tuple(ports[: len(traffic.CLONE_IDS)]), ports[len(traffic.CLONE_IDS) :]
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What all proxies of a run share."""
+
+    scenario: Scenario
+    config: Config
+    ports: tuple[int, ...]
+    echo_port: int
+    certificate: Certificate
+    workdir: Path
+    cores: Cores
+
+    def site(self, proxy: Proxy) -> Site:
+        """The same for all, but for what wsproxy logs."""
+        directory = self.workdir / proxy.name
+        log = Log(str(directory / proxy.log_name) if proxy.log_name else "", proxy.log_level)
+        try:
+            return read_site(self.config, self.ports, log, self.scenario.more_uris)
+        except ValueError as error:
+            raise StartError(str(error)) from error
 
 
-def _start_upstream(stack: ExitStack, addresses: Addresses, workdir: Path, cores: Cores) -> None:
+def _start_upstream(stack: ExitStack, ground: _Ground) -> None:
+    workdir = ground.workdir
     render.write_static_files(workdir)
     config = workdir / "upstream.conf"
-    config.write_text(render.render("upstream.conf", render.upstream_values(addresses, workdir)))
+    values = render.upstream_values(ground.ports, ground.echo_port, workdir)
+    config.write_text(render.render("upstream.conf", values))
     argv = [str(_path(programs.NGINX)), "-p", str(workdir), "-c", str(config), "-e", "stderr"]
-    stack.enter_context(
-        running(
-            "upstream", argv, {cores.upstream}, workdir / "upstream.log", addresses.upstream_ports
-        )
-    )
+    log = workdir / "upstream.log"
+    stack.enter_context(running("upstream", argv, {ground.cores.upstream}, log, ground.ports))
 
 
 def _start_proxy(
-    stack: ExitStack,
-    proxy: Proxy,
-    port: int,
-    scenario: Scenario,
-    addresses: Addresses,
-    certificate: Certificate,
-    workdir: Path,
-    cores: Cores,
+    stack: ExitStack, proxy: Proxy, port: int, site: Site, ground: _Ground
 ) -> Contestant:
     # a directory each: nginx and nginx-buffers must not share temporary files and pid files
-    directory = workdir / proxy.name
+    directory = ground.workdir / proxy.name
     directory.mkdir()
     directory.chmod(0o755)
-    config = directory / proxy.config_name
-    values = render.proxy_values(
-        scenario, addresses, certificate, directory, port, proxy.template_values()
-    )
-    config.write_text(render.render(proxy.template, values))
-    for template in proxy.more_templates:
-        (directory / template).write_text(render.render(template, values))
     if proxy.program is None:
-        port = addresses.upstream_ports[0]
+        port = ground.ports[0]
     script = directory / "request.lua"
-    script.write_text(render.render("request.lua", render.wrk_values(scenario, port)))
+    script.write_text(render.render("request.lua", render.wrk_values(ground.scenario, site, port)))
+    config, cannot = write_configuration(
+        proxy, port, site, ground.scenario, ground.certificate, directory
+    )
     if proxy.program is None:
         return Contestant(proxy, None, port, script)
     argv = proxy.command(_path(proxy.program), config)
     # the same file for all of them, and none where OpenSSL's defaults are meant
     environment = dict(proxy.environment)
-    if scenario.has_full_handshakes:
-        environment["OPENSSL_CONF"] = str(workdir / NO_TICKETS)
+    if ground.scenario.has_full_handshakes:
+        environment["OPENSSL_CONF"] = str(ground.workdir / NO_TICKETS)
+    log = directory / "output.log"
     service = stack.enter_context(
-        running(proxy.name, argv, {cores.proxy}, directory / "output.log", (port,), environment)
+        running(proxy.name, argv, {ground.cores.proxy}, log, (port,), environment)
     )
-    return Contestant(proxy, service, port, script)
+    return Contestant(proxy, service, port, script, cannot)
+
+
+def write_configuration(
+    proxy: Proxy,
+    port: int,
+    site: Site,
+    scenario: Scenario,
+    certificate: Certificate,
+    directory: Path,
+) -> tuple[Path, tuple[str, ...]]:
+    """The proxy's configuration in ``directory``, with the files that it names; and what it has no words for. I/O."""
+    place = Place(port, scenario.tls, str(directory), render.pool_size(scenario))
+    said = proxy.say(site, place) if proxy.say is not None else Said({})
+    values = render.proxy_values(
+        scenario,
+        site.ports,
+        certificate,
+        directory,
+        port,
+        dict(said.values) | proxy.template_values(),
+    )
+    for name, text in said.files.items():
+        (directory / name).write_text(text)
+    config = directory / proxy.config_name
+    config.write_text(render.render(proxy.template, values))
+    return config, said.cannot
 
 
 def _certificate(scenario: Scenario, workdir: Path) -> Certificate:

@@ -12,7 +12,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from wsproxy.bench import traffic
+from wsproxy.bench.site import HOST_NAME
 
 ANSWER_S = 5.0
 
@@ -91,9 +91,7 @@ class Client:
         sock = socket.create_connection(("127.0.0.1", self.port), self.patience_s)
         if self.context is None:
             return sock
-        wrapped = self.context.wrap_socket(
-            sock, server_hostname=traffic.HOST_NAME, session=self._session
-        )
+        wrapped = self.context.wrap_socket(sock, server_hostname=HOST_NAME, session=self._session)
         chosen = wrapped.cipher()
         self.tls_version = wrapped.version()
         self.cipher = chosen[0] if chosen is not None else None

@@ -13,22 +13,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from wsproxy.bench import cputime, machine, programs, tls
-from wsproxy.bench.bed import Contestant, cpu_time, running_bed
+from wsproxy.bench.bed import Bed, Contestant, cpu_time, own_config, running_bed
 from wsproxy.bench.machine import Cores
 from wsproxy.bench.programs import Program
 from wsproxy.bench.proxies import Proxy
 from wsproxy.bench.results import Failure, Measurement, Method, Results
 from wsproxy.bench.scenarios import Scenario
-from wsproxy.bench.traffic import CLONE_IDS
+from wsproxy.bench.site import count_servers
 from wsproxy.bench.wrk import WrkError, WrkResult, command, run_wrk
+from wsproxy.config.model import Config
 
 DUTIES = [
-    "route by the clone id at the end of JSESSIONID to one of two servers, requests without one in turn",
+    "route by host and path to a cluster, by the clone id in the session's cookie to its server, requests without one in turn",
     "add the eight private headers, drop those that the client sent",
     "keep connections on both sides; pool those to the servers",
     "another server takes over where a session's own is down (configured, not exercised)",
-    "no access log; one core",
+    "one core",
 ]
+LOG_DUTY = "an access log, to a file (HAProxy: to its standard output)"
+NO_LOG_DUTY = "no access log"
+RESUMED_DUTY = "take up the TLS session of the connection before"
 CLOSES_DUTY = (
     "close the client's connection after the answer, as the client asks; keep those to the servers"
 )
@@ -46,16 +50,22 @@ class Plan:
 
 
 def run_scenario(
-    scenario: Scenario, chosen: list[Proxy], plan: Plan, cores: Cores, say: Callable[[str], None]
+    scenario: Scenario,
+    chosen: list[Proxy],
+    plan: Plan,
+    cores: Cores,
+    say: Callable[[str], None],
+    config: Config | None = None,
 ) -> Results:
     """
-    Every round of one scenario; ``say`` gets a line now and then.
+    Every round of one scenario; ``say`` gets a line now and then. ``config``: what the proxies carry out, None: our own file.
 
     Raises: StartError where the upstream does not start.
     """
     started = datetime.now(tz=UTC)
     measurements: list[Measurement] = []
-    with running_bed(scenario, chosen, cores) as bed:
+    config = config or own_config()
+    with running_bed(scenario, chosen, cores, config) as bed:
         failures = list(bed.failures)
         for failure in failures:
             say(f"{failure.proxy}: not measured: {'; '.join(failure.reasons)}")
@@ -80,7 +90,7 @@ def run_scenario(
         commit=machine.commit(),
         machine=machine.describe(),
         versions={program.name: program.version() for program in programs_needed(scenario, chosen)},
-        method=_method(scenario, chosen, plan, cores),
+        method=_method(scenario, chosen, plan, cores, config, bed),
         failures=failures,
         measurements=measurements,
     )
@@ -98,6 +108,9 @@ def programs_needed(scenario: Scenario, chosen: list[Proxy]) -> list[Program]:
 def duties(scenario: Scenario) -> list[str]:
     """What was equal, a sentence each."""
     more = [
+        (scenario.logs, LOG_DUTY),
+        (not scenario.logs, NO_LOG_DUTY),
+        (scenario.resumes, RESUMED_DUTY),
         (scenario.closes, CLOSES_DUTY),
         (scenario.tls, TLS_DUTY),
         (scenario.has_full_handshakes, FULL_HANDSHAKES_DUTY),
@@ -171,7 +184,9 @@ def _measure(
     )
 
 
-def _method(scenario: Scenario, chosen: list[Proxy], plan: Plan, cores: Cores) -> Method:
+def _method(
+    scenario: Scenario, chosen: list[Proxy], plan: Plan, cores: Cores, config: Config, bed: Bed
+) -> Method:
     return Method(
         rounds=plan.rounds,
         seconds=plan.seconds,
@@ -180,8 +195,11 @@ def _method(scenario: Scenario, chosen: list[Proxy], plan: Plan, cores: Cores) -
         proxy_core=cores.proxy,
         wrk_core=cores.wrk,
         upstream_core=cores.upstream,
-        upstream_servers=len(CLONE_IDS),
+        upstream_servers=count_servers(config),
         order=[proxy.name for proxy in chosen],
         duties=duties(scenario),
         notes={proxy.name: proxy.note for proxy in chosen if proxy.note},
+        configuration=config.path,
+        left_out=list(bed.site_notes),
+        cannot={each.proxy.name: list(each.cannot) for each in bed.contestants if each.cannot},
     )

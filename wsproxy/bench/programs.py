@@ -56,6 +56,7 @@ class Program:
 
 NGINX = Program("nginx", ("nginx",), "nginx-light")
 HAPROXY = Program("haproxy", ("haproxy",), "haproxy")
+CADDY = Program("caddy", ("caddy",), "caddy", ("version",))
 HTTPD = Program("httpd", ("apache2", "httpd"), "apache2")
 OPENSSL = Program("openssl", ("openssl",), "openssl", ("version",))
 WRK = Program("wrk", ("wrk",), "wrk")

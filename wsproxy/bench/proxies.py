@@ -14,6 +14,8 @@ from pathlib import Path
 
 from wsproxy.bench import programs, render
 from wsproxy.bench.floor import FLOOR as FLOOR_PROGRAM
+from wsproxy.bench.peers import caddy, haproxy, httpd, nginx, ourselves
+from wsproxy.bench.peers.common import Say
 from wsproxy.bench.programs import Program
 
 OURS = "wsproxy"
@@ -30,8 +32,8 @@ SETTINGS_TEMPLATE = "wsproxy.toml"
 
 
 def _wsproxy(program: Path, config: Path, *, more: tuple[str, ...] = ()) -> list[str]:
-    settings = str(config.with_name(SETTINGS_TEMPLATE))
-    return [str(program), *more, "run", str(config), "--settings", settings, "--workers", "1"]
+    plugin_cfg = str(config.with_name(ourselves.FILE))
+    return [str(program), *more, "run", plugin_cfg, "--settings", str(config), "--workers", "1"]
 
 
 def _nginx(program: Path, config: Path) -> list[str]:
@@ -40,6 +42,10 @@ def _nginx(program: Path, config: Path) -> list[str]:
 
 def _haproxy(program: Path, config: Path) -> list[str]:
     return [str(program), "-db", "-f", str(config)]
+
+
+def _caddy(program: Path, config: Path) -> list[str]:
+    return [str(program), "run", "--config", str(config), "--adapter", "caddyfile"]
 
 
 def _httpd(program: Path, config: Path) -> list[str]:
@@ -60,20 +66,8 @@ def _httpd_values() -> dict[str, str]:
     return {"modules": str(found), "user_line": render.httpd_user_lines()}
 
 
-def _wsproxy_values(
-    level: str = "Error",
-    name: str = "http_plugin.log",
-    access: str = "off",
-    *,
-    splices: bool = True,
-) -> dict[str, str]:
-    """How much wsproxy writes into its http_plugin.log, beside plugin-cfg.xml (no name: none is written), and its access log."""
-    return {
-        "log_level": level,
-        "log_name": name,
-        "access_log": access,
-        "splice": str(splices).lower(),
-    }
+def _wsproxy_values(*, splices: bool = True) -> dict[str, str]:
+    return {"splice": str(splices).lower()}
 
 
 def _haproxy_values(*, splices: bool = False) -> dict[str, str]:
@@ -89,10 +83,13 @@ def _no_values() -> dict[str, str]:
     return {}
 
 
+ONLY_ASKED = ("",)  # not in any scenario by itself
+
+
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """
-    One proxy; ``command`` takes the program and its configuration, beside which the ``more_templates`` lie as they are called.
+    One proxy; ``command`` takes the program and its configuration, which ``say`` has put the site into words for.
 
     ``buffer_lines`` go into the template as they are: none means the program's own defaults. ``only_in`` names the
     scenarios that measure it unasked; empty means all. ``never_in`` names those that it cannot take part in.
@@ -108,15 +105,18 @@ class Proxy:
     values: Callable[[], dict[str, str]] = field(default=_no_values)
     buffer_lines: tuple[str, ...] = ()
     only_in: tuple[str, ...] = ()
-    more_templates: tuple[str, ...] = ()
+    say: Say | None = None
+    # how much wsproxy writes into its http_plugin.log (no name: none is written)
+    log_level: str = "Error"
+    log_name: str = "http_plugin.log"
     environment: Mapping[str, str] = field(default_factory=dict)
     never_in: tuple[str, ...] = ()
     does_duties: bool = True
 
     @property
     def config_name(self) -> str:
-        """A file name of its own in the work directory; the suffix helps editors."""
-        return f"{self.name}{Path(self.template).suffix}"
+        """Of its configuration; the suffix helps editors."""
+        return Path(self.template).name
 
     def template_values(self) -> dict[str, str]:
         """What this proxy's template needs beyond ports and servers."""
@@ -128,11 +128,11 @@ class Proxy:
 WSPROXY = Proxy(
     OURS,
     programs.WSPROXY,
-    "plugin-cfg.xml",
+    SETTINGS_TEMPLATE,
     _wsproxy,
     "one worker, all settings at their defaults, LogLevel Error as generated files have it",
     _wsproxy_values,
-    more_templates=(SETTINGS_TEMPLATE,),
+    say=ourselves.say,
 )
 NGINX = Proxy(
     "nginx",
@@ -140,6 +140,7 @@ NGINX = Proxy(
     "nginx.conf",
     _nginx,
     "one worker; proxy_buffering and its buffers at their defaults",
+    say=nginx.say,
 )
 HAPROXY = Proxy(
     "haproxy",
@@ -148,6 +149,7 @@ HAPROXY = Proxy(
     _haproxy,
     "one thread; sends header names in lower case",
     _haproxy_values,
+    say=haproxy.say,
 )
 HTTPD = Proxy(
     "httpd",
@@ -156,6 +158,17 @@ HTTPD = Proxy(
     _httpd,
     "event MPM, one child, a thread for each connection of wrk and 8 more",
     _httpd_values,
+    say=httpd.say,
+)
+CADDY = Proxy(
+    "caddy",
+    programs.CADDY,
+    "Caddyfile",
+    _caddy,
+    "one core; settings at their defaults but for the idle connections that it keeps",
+    say=caddy.say,
+    only_in=ONLY_ASKED,
+    never_in=("tls",),  # it has no word for $WSSI, the id of a TLS session
 )
 
 # What there is to compare with: no proxy at all, and the least that one can do.
@@ -179,7 +192,6 @@ FLOOR = Proxy(
 )
 
 # What the logs cost, and what splicing saves: compare with wsproxy itself. Measured only where it is asked for by name.
-ONLY_ASKED = ("",)
 OWN_VARIANTS = (
     replace(
         WSPROXY,
@@ -192,14 +204,7 @@ OWN_VARIANTS = (
         WSPROXY,
         name="wsproxy-nolog",
         note="as wsproxy, without http_plugin.log",
-        values=partial(_wsproxy_values, name=""),
-        only_in=ONLY_ASKED,
-    ),
-    replace(
-        WSPROXY,
-        name="wsproxy-access",
-        note="as wsproxy, with an access log in its default format",
-        values=partial(_wsproxy_values, access="access.log"),
+        log_name="",
         only_in=ONLY_ASKED,
     ),
     *(
@@ -207,7 +212,7 @@ OWN_VARIANTS = (
             WSPROXY,
             name=f"wsproxy-{level.lower()}",
             note=f"as wsproxy, with http_plugin.log at LogLevel {level}",
-            values=partial(_wsproxy_values, level),
+            log_level=level,
             only_in=ONLY_ASKED,
         )
         for level in ("Stats", "Detail", "Trace")
@@ -257,7 +262,7 @@ VARIANTS = (
 
 PROXIES = {
     proxy.name: proxy
-    for proxy in (DIRECT, FLOOR, WSPROXY, NGINX, HAPROXY, HTTPD, *OWN_VARIANTS, *VARIANTS)
+    for proxy in (DIRECT, FLOOR, WSPROXY, NGINX, HAPROXY, HTTPD, CADDY, *OWN_VARIANTS, *VARIANTS)
 }
 
 

@@ -116,6 +116,12 @@ def remarks(results: Results) -> list[str]:
             found.append(
                 f"{proxy}: others used up to {worst:.0%} of the proxy's core (rounds {', '.join(map(str, disturbed))})"
             )
+    found += [
+        f"{name} cannot express: {sentence}"
+        for name, sentences in results.method.cannot.items()
+        for sentence in sentences
+    ]
+    found += results.method.left_out
     found += [f"{name}: {note}" for name, note in results.method.notes.items()]
     return found
 

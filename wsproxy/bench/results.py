@@ -74,6 +74,10 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order: list[str]
     duties: list[str]
     notes: dict[str, str]
+    # not in files that were kept before 2026-12
+    configuration: str = ""  # the plugin-cfg.xml that all proxies carried out
+    left_out: list[str] = []  # of it, for all of them
+    cannot: dict[str, list[str]] = {}  # what a proxy has no words for
 
 
 class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

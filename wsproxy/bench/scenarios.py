@@ -1,7 +1,7 @@
 """
 What is measured: one frozen row a scenario.
 
-Read by ``__main__``, ``bed`` and ``verify``. A new scenario is one row here and, for a new answer, one location in
+Read by ``cli.bench``, ``bed`` and ``verify``. A new scenario is one row here and, for a new answer, one location in
 ``configs/upstream.conf``; its name is also the name of the result file.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 KIB = 1024
 SMALL_BODY_BYTES = 128
+MEDIUM_BODY_BYTES = 16 * KIB
 LARGE_BODY_BYTES = 64 * KIB
 HUGE_BODY_BYTES = 1024 * KIB
 # Four chunks: an app server sends one each time its response buffer is full (8 KiB in Tomcat, 32 KiB in Liberty)
@@ -25,14 +26,15 @@ SECONDS_OF_THE_QUOTED = 5
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """
-    One kind of traffic; ``path`` must answer 200 with ``body_bytes`` bytes on each upstream.
+    One kind of traffic; the upstream's ``answer`` of that name must be 200 with ``body_bytes`` bytes.
 
-    ``closes``: each request comes on a connection of its own; with ``tls`` that is a full handshake each time.
+    ``closes``: each request comes on a connection of its own; with ``tls`` that is a full handshake each time, unless it ``resumes``.
+    ``is_usual``: measured where nobody says what.
     """
 
     name: str
     title: str
-    path: str
+    answer: str
     body_bytes: int
     # 32: what DESIGN.md section 5 used; enough to keep one core of each proxy busy, few enough for flat latency
     connections: int = 32
@@ -44,6 +46,12 @@ class Scenario:
     )
     closes: bool = False
     tls: bool = False  # from the client to the proxy; always plain to the upstream
+    resumes: bool = False
+    logs: bool = False  # an access log
+    cookie_bytes: int = 0  # so long a Cookie field
+    clone_ids: int = 1  # in the session's cookie; the first one is the owner's
+    more_uris: int = 0  # patterns in front of those that are asked for
+    is_usual: bool = True
 
     @property
     def scheme(self) -> str:
@@ -53,7 +61,7 @@ class Scenario:
     @property
     def has_full_handshakes(self) -> bool:
         """Whether no TLS session may be resumed: wrk would resume one in all its later connections."""
-        return self.tls and self.closes
+        return self.tls and self.closes and not self.resumes
 
     @property
     def has_session_ids(self) -> bool:
@@ -67,22 +75,22 @@ SCENARIOS = {
         Scenario(
             "small",
             "128-byte answers, keep-alive on both sides",
-            "/app/small",
+            "small",
             SMALL_BODY_BYTES,
             seconds=SECONDS_OF_THE_QUOTED,
         ),
         Scenario(
             "64k",
             "64-KiB answers, keep-alive on both sides",
-            "/app/64k",
+            "64k",
             LARGE_BODY_BYTES,
             seconds=SECONDS_OF_THE_QUOTED,
         ),
-        Scenario("1m", "1-MiB answers, keep-alive on both sides", "/app/1m", HUGE_BODY_BYTES),
+        Scenario("1m", "1-MiB answers, keep-alive on both sides", "1m", HUGE_BODY_BYTES),
         Scenario(
             "upload",
             "1-MiB uploads, 128-byte answers, keep-alive on both sides",
-            "/app/upload",
+            "upload",
             SMALL_BODY_BYTES,
             method="POST",
             upload_bytes=1024 * KIB,
@@ -90,35 +98,110 @@ SCENARIOS = {
         Scenario(
             "chunked",
             "32-KiB answers in four chunks, keep-alive on both sides",
-            "/app/chunked",
+            "chunked",
             CHUNKED_BODY_BYTES,
             is_chunked=True,
         ),
         Scenario(
             "close",
             "128-byte answers, a new client connection for each request",
-            "/app/small",
+            "small",
             SMALL_BODY_BYTES,
             closes=True,
         ),
         Scenario(
             "c256",
             "128-byte answers, keep-alive on both sides, 256 connections",
-            "/app/small",
+            "small",
             SMALL_BODY_BYTES,
             connections=256,
         ),
         Scenario(
+            "c1",
+            "128-byte answers, keep-alive on both sides, one connection",
+            "small",
+            SMALL_BODY_BYTES,
+            connections=1,
+            is_usual=False,
+        ),
+        Scenario(
+            "c512",
+            "128-byte answers, keep-alive on both sides, 512 connections",
+            "small",
+            SMALL_BODY_BYTES,
+            connections=512,
+            is_usual=False,
+        ),
+        Scenario(
+            "c2000",
+            "128-byte answers, keep-alive on both sides, 2,000 connections",
+            "small",
+            SMALL_BODY_BYTES,
+            connections=2000,
+            is_usual=False,
+        ),
+        Scenario(
+            "16k",
+            "16-KiB answers, keep-alive on both sides",
+            "16k",
+            MEDIUM_BODY_BYTES,
+            is_usual=False,
+        ),
+        Scenario(
+            "access-log",
+            "128-byte answers, keep-alive on both sides, an access log",
+            "small",
+            SMALL_BODY_BYTES,
+            logs=True,
+            is_usual=False,
+        ),
+        Scenario(
+            "cookies",
+            "128-byte answers, 4 KiB of cookies, three clone ids in the session's",
+            "small",
+            SMALL_BODY_BYTES,
+            cookie_bytes=4 * KIB,
+            clone_ids=3,
+            is_usual=False,
+        ),
+        Scenario(
+            "routes-10000",
+            "128-byte answers, 10,000 Uris that are not asked for in front of the one that is",
+            "small",
+            SMALL_BODY_BYTES,
+            more_uris=10_000,
+            is_usual=False,
+        ),
+        Scenario(
+            "post",
+            "4-KiB POST that is kept for another try, 128-byte answers",
+            "upload",
+            SMALL_BODY_BYTES,
+            method="POST",
+            upload_bytes=4 * KIB,
+            is_usual=False,
+        ),
+        Scenario(
+            "tls-resumed",
+            "128-byte answers, a new client connection with a resumed TLS 1.3 session for each request",
+            "small",
+            SMALL_BODY_BYTES,
+            closes=True,
+            tls=True,
+            resumes=True,
+            is_usual=False,
+        ),
+        Scenario(
             "tls",
             "128-byte answers, TLS 1.3 from the client, keep-alive on both sides",
-            "/app/small",
+            "small",
             SMALL_BODY_BYTES,
             tls=True,
         ),
         Scenario(
             "tls-new",
             "128-byte answers, a new client connection with a full TLS 1.3 handshake for each request",
-            "/app/small",
+            "small",
             SMALL_BODY_BYTES,
             closes=True,
             tls=True,

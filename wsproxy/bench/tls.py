@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsproxy.bench import traffic
+from wsproxy.bench.site import HOST_NAME
 
 # What OpenSSL 3 agrees on with itself where nobody prefers anything. A proxy with another one would do other work.
 VERSION = "TLSv1.3"
@@ -51,8 +51,8 @@ def make_certificate(openssl: Path, directory: Path) -> Certificate:
     argv = [
         *(str(openssl), "req", "-x509", "-nodes", "-days", str(VALID_DAYS)),
         *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-        *("-subj", f"/CN={traffic.HOST_NAME}"),
-        *("-addext", f"subjectAltName=DNS:{traffic.HOST_NAME},IP:127.0.0.1"),
+        *("-subj", f"/CN={HOST_NAME}"),
+        *("-addext", f"subjectAltName=DNS:{HOST_NAME},IP:127.0.0.1"),
         *("-keyout", str(made.key), "-out", str(made.certificate)),
     ]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=OPENSSL_S, check=False)

@@ -19,12 +19,14 @@ from wsproxy.bench import tls, traffic
 from wsproxy.bench.client import ANSWER_S, Answer, Client
 from wsproxy.bench.cputime import ProcessStat
 from wsproxy.bench.echo_origin import BODY_HEADER, describe_body
-from wsproxy.bench.render import Addresses
 from wsproxy.bench.scenarios import Scenario
+from wsproxy.bench.site import HOST_NAME, Member, Sample, Site
 from wsproxy.bench.tls import Certificate
+from wsproxy.bench.traffic import Visit
 
-CHECK_PATH = "/app/check"
+CHECK = "check"  # what the upstream is asked for to see how a request arrives
 SESSIONS_TRIED = 4  # for each clone
+OWNERS_TRIED = 4  # of a cluster, for each kind of request
 NEW_VISITORS = (
     12  # round robin over two servers shows both long before that; random misses one in 2048 runs
 )
@@ -33,12 +35,12 @@ LONGEST_HEAD_BYTES = 8192  # of a request as a proxy sends it on; it has about 1
 
 
 def complaints(
-    scenario: Scenario, addresses: Addresses, certificate: Certificate, listen_port: int
+    scenario: Scenario, site: Site, certificate: Certificate, listen_port: int
 ) -> list[str]:
     """Every duty that the proxy on ``listen_port`` does not do; empty if it does all."""
     context = tls.client_context(certificate.certificate) if scenario.tls else None
     with closing(Client(listen_port, context)) as client:
-        proof = _Proof(scenario, addresses, listen_port, client, [])
+        proof = _Proof(scenario, site, listen_port, client, [])
         try:
             proof.affinity()
             proof.headers()
@@ -50,12 +52,12 @@ def complaints(
 
 
 def relaying_complaints(
-    scenario: Scenario, addresses: Addresses, certificate: Certificate, listen_port: int
+    scenario: Scenario, site: Site, certificate: Certificate, listen_port: int
 ) -> list[str]:
     """As ``complaints``, of who only relays: the answers are those of the scenario, the connection is kept or ended."""
     context = tls.client_context(certificate.certificate) if scenario.tls else None
     with closing(Client(listen_port, context)) as client:
-        proof = _Proof(scenario, addresses, listen_port, client, [])
+        proof = _Proof(scenario, site, listen_port, client, [])
         try:
             proof.answers()
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -81,6 +83,7 @@ def check_echo(
     listen_port: int,
     cipher: str | None = None,
     *,
+    host: str = HOST_NAME,
     has_session_id: bool = False,
 ) -> list[str]:
     """
@@ -91,7 +94,7 @@ def check_echo(
     seen: dict[str, list[str]] = {}
     for name, value in pairs:
         seen.setdefault(name.lower(), []).append(value)
-    private = traffic.expected_private_headers(listen_port, cipher)
+    private = traffic.expected_private_headers(listen_port, cipher, host)
     expected = {name.lower(): value for name, value in private.items()}
     found = [
         f"{name.upper()} is {seen.get(name, [])}, not [{value!r}]"
@@ -109,7 +112,10 @@ def check_echo(
     ]
     found += [
         f"{name} of the client arrived as {seen.get(name, [])}"
-        for name, value in (("host", f"{traffic.HOST_NAME}:{listen_port}"), ("cookie", sent_cookie))
+        for name, value in (
+            ("host", traffic.host_field(host, listen_port)),
+            ("cookie", sent_cookie),
+        )
         if seen.get(name) != [value]
     ]
     return found
@@ -142,6 +148,8 @@ def tls_complaints(scenario: Scenario, client: Client) -> list[str]:
         )
     if scenario.has_full_handshakes and client.has_resumed:
         found.append("resumes TLS sessions")
+    if scenario.resumes and not client.has_resumed:
+        found.append("resumes no TLS session")
     return found
 
 
@@ -150,88 +158,124 @@ class _Proof:
     """One proxy's proof; ``found`` collects the complaints."""
 
     scenario: Scenario
-    addresses: Addresses
+    site: Site
     listen_port: int
     client: Client
     found: list[str]
 
     def answers(self) -> None:
         """Several on one connection, where it is kept."""
-        for number in range(SESSIONS_TRIED):
-            answer = self._request(self.scenario.path, traffic.cookie(number, traffic.CLONE_IDS[0]))
+        for visit in traffic.visits(self.site)[:SESSIONS_TRIED]:
+            answer = self._request(visit, self.scenario.answer)
             self.found.extend(answer_complaints(self.scenario, answer))
 
     def affinity(self) -> None:
-        """Sessions reach their own server."""
-        # one server's sessions after the other's: in turn, plain round robin would pass
-        for clone_id, port in self.addresses.clones:
-            for number in range(SESSIONS_TRIED):
-                answer = self._request(self.scenario.path, traffic.cookie(number, clone_id))
-                self.found.extend(answer_complaints(self.scenario, answer))
-                if answer.upstream_port != port:
-                    self.found.append(
-                        f"a session of the server on {port} was answered from {answer.upstream_port}"
-                    )
+        """Requests of all kinds reach their cluster, and sessions their own server."""
+        for sample in self.site.samples:
+            cluster = self.site.clusters[sample.cluster]
+            ports = {member.port for member in cluster.members}
+            what = f"{sample.host}{sample.path}"
+            answer = self._request(self._visit(sample, None, 0), self.scenario.answer)
+            self.found.extend(answer_complaints(self.scenario, answer))
+            if answer.upstream_port not in ports:
+                self.found.append(
+                    f"{what} was answered from {answer.upstream_port}, no server of {cluster.name}"
+                )
+            # one server's sessions after the other's: in turn, plain round robin would pass
+            for owner in cluster.owners[:OWNERS_TRIED]:
+                for number in range(SESSIONS_TRIED if len(self.site.samples) == 1 else 2):
+                    answer = self._request(self._visit(sample, owner, number), self.scenario.answer)
+                    self.found.extend(answer_complaints(self.scenario, answer))
+                    if answer.upstream_port != owner.port:
+                        self.found.append(
+                            f"a session of the server on {owner.port} was answered from {answer.upstream_port}"
+                        )
 
     def new_visitors(self) -> None:
-        """Requests without a session reach both servers."""
-        ports = set()
-        for number in range(NEW_VISITORS):
-            answer = self._request(self.scenario.path, traffic.cookie(number, None))
-            self.found.extend(answer_complaints(self.scenario, answer))
-            ports.add(answer.upstream_port)
-        if ports != set(self.addresses.upstream_ports):
-            self.found.append(f"requests without a session went to {ports} only")
+        """Requests without a session reach several servers."""
+        for at, cluster in enumerate(self.site.clusters):
+            expected = {member.port for member in cluster.primaries if member.weight}
+            sample = next((each for each in self.site.samples if each.cluster == at), None)
+            if sample is None or not expected:
+                continue
+            ports: set[int | None] = set()
+            for number in range(NEW_VISITORS):
+                visit = self._visit(sample, None, number)
+                answer = self._request(visit, self.scenario.answer)
+                self.found.extend(answer_complaints(self.scenario, answer))
+                ports.add(answer.upstream_port)
+            if len(ports) < min(2, len(expected)) or not ports <= expected:
+                self.found.append(f"requests without a session went to {ports} only")
 
     def headers(self) -> None:
         """The app server sees the private headers, nothing spoofed, the whole body, and few connections."""
         served: list[int] = []  # how many requests the upstream connection had carried
-        for clone_id, port in self.addresses.clones:
-            for number in range(SESSIONS_TRIED):
-                cookie = traffic.cookie(number, clone_id)
-                answer = self._request(CHECK_PATH, cookie, traffic.SPOOFED_HEADERS)
-                if answer.status != http.HTTPStatus.OK:
-                    self.found.append(f"{CHECK_PATH} was answered with {answer.status}")
-                    return
-                pairs: list[list[str]] = json.loads(answer.body)
-                self.found.extend(
-                    check_echo(
-                        pairs,
-                        cookie,
-                        self.listen_port,
-                        self.client.cipher,
-                        has_session_id=self.scenario.has_session_ids,
-                    )
+        for visit in self._sessions():
+            answer = self._request(visit, CHECK, traffic.SPOOFED_HEADERS)
+            if answer.status != http.HTTPStatus.OK:
+                self.found.append(f"{CHECK} was answered with {answer.status}")
+                return
+            pairs: list[list[str]] = json.loads(answer.body)
+            self.found.extend(
+                check_echo(
+                    pairs,
+                    visit.cookie,
+                    self.listen_port,
+                    self.client.cipher,
+                    host=visit.host,
+                    has_session_id=self.scenario.has_session_ids,
                 )
-                bench = dict(pairs)
-                if bench["X-Bench-Upstream-Port"] != str(port):
-                    self.found.append(
-                        f"a session of the server on {port} reached {bench['X-Bench-Upstream-Port']}"
-                    )
-                sent = traffic.upload_body(self.scenario.upload_bytes)
-                if sent and bench[BODY_HEADER] != describe_body(sent):
-                    self.found.append(f"an upload arrived as {bench[BODY_HEADER]}")
-                served.append(int(bench["X-Bench-Connection-Requests"]))
+            )
+            bench = dict(pairs)
+            port = bench["X-Bench-Upstream-Port"]
+            if visit.owner is not None and port != str(visit.owner.port):
+                self.found.append(f"a session of the server on {visit.owner.port} reached {port}")
+            sent = traffic.upload_body(self.scenario.upload_bytes)
+            if sent and bench[BODY_HEADER] != describe_body(sent):
+                self.found.append(f"an upload arrived as {bench[BODY_HEADER]}")
+            served.append(int(bench["X-Bench-Connection-Requests"]))
         if max(served) == 1:
             self.found.append("upstream connections are not used again")
+
+    def _sessions(self) -> list[Visit]:
+        """Several of each of some servers, one server's after the other's."""
+        sample = self.site.samples[0]
+        owners: list[Member | None] = [*self.site.clusters[sample.cluster].owners[:OWNERS_TRIED]]
+        return [
+            self._visit(sample, owner, number)
+            for owner in owners or [None]
+            for number in range(SESSIONS_TRIED)
+        ]
+
+    def _visit(self, sample: Sample, owner: Member | None, number: int) -> Visit:
+        scenario = self.scenario
+        return traffic.visit(
+            self.site,
+            sample,
+            owner,
+            number,
+            clone_ids=scenario.clone_ids,
+            length=scenario.cookie_bytes,
+        )
 
     def tls(self) -> None:
         """What was agreed on, on all connections until now."""
         self.found.extend(tls_complaints(self.scenario, self.client))
 
-    def _request(self, path: str, cookie: str, more: tuple[tuple[str, str], ...] = ()) -> Answer:
+    def _request(self, visit: Visit, answer: str, more: tuple[tuple[str, str], ...] = ()) -> Answer:
         """One request as wrk sends it; its connection is kept or ended as the scenario says."""
         scenario = self.scenario
-        headers = traffic.browser_headers(self.listen_port, scenario.scheme, closes=scenario.closes)
-        headers += [("Cookie", cookie), *more]
+        host = traffic.host_field(visit.host, self.listen_port)
+        headers = traffic.browser_headers(host, answer, scenario.scheme, closes=scenario.closes)
+        headers += [("Cookie", visit.cookie), *more]
         body = traffic.upload_body(scenario.upload_bytes)
         if body:
             headers.append(("Content-Length", str(len(body))))
-        answer = self.client.exchange(scenario.method, path, headers, body)
-        if answer.says_close and not scenario.closes:
+        got = self.client.exchange(scenario.method, visit.path, headers, body)
+        if got.says_close and not scenario.closes:
             self.found.append("closes the client's connection")
         if scenario.closes and not self.client.is_closed_by_peer():
             self.found.append(f"leaves the client's connection open, {ANSWER_S:.0f} s and more")
-        if answer.says_close or scenario.closes:
+        if got.says_close or scenario.closes:
             self.client.close()
-        return answer
+        return got

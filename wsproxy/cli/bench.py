@@ -26,6 +26,8 @@ from wsproxy.bench.programs import MissingProgramsError, ensure
 from wsproxy.bench.proxies import OURS, PROXIES, choose, of_checkout
 from wsproxy.bench.results import Results
 from wsproxy.bench.scenarios import SCENARIOS, Scenario
+from wsproxy.config.several import load_several
+from wsproxy.errors import ConfigRefusedError
 
 RESULTS_DIRECTORY = Path("wsproxy-bench")
 FULL_ROUNDS = 5
@@ -33,17 +35,25 @@ FULL_WARMUP_SECONDS = 1
 # long enough to prove that everything works, far too short to compare
 SMOKE = Plan(rounds=1, seconds=1, warmup_seconds=0)
 SMOKE_SCENARIO = "small"
+USUAL = tuple(name for name, scenario in SCENARIOS.items() if scenario.is_usual)
 CANNOT_BEGIN = 2
 WIDTH_IN_A_FILE = 190  # no cell of the table wraps
 
 
-@click.command()
+@click.command(
+    epilog="Everything runs on 127.0.0.1: the servers that PLUGIN_CFG names are never asked, stubs take their place. "
+    "Exit code: 0 all did their duty and no answer was bad, 1 a proxy failed or gave a bad answer, 2 it could not begin. "
+    "How to read the figures, also for a real network card: docs/bench.md."
+)
+@click.argument(
+    "plugin_cfg", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.option(
     "--scenario",
     "names",
     multiple=True,
     type=click.Choice(list(SCENARIOS)),
-    help="repeatable; default: all",
+    help=f"repeatable; default: {', '.join(USUAL)}",
 )
 @click.option(
     "--rounds", type=click.IntRange(1, 100), help=f"rounds of each proxy (default {FULL_ROUNDS})"
@@ -75,6 +85,7 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
 )
 @click.option("--markdown", is_flag=True, help="print Markdown instead of tables")
 def bench(
+    plugin_cfg: Path | None,
     names: tuple[str, ...],
     rounds: int | None,
     seconds: int | None,
@@ -85,12 +96,16 @@ def bench(
     show: Path | None,
     markdown: bool,
 ) -> None:
-    """Measure wsproxy, nginx, HAProxy and httpd side by side. See bench/README.md."""
+    """
+    Measure wsproxy, nginx, HAProxy, httpd and others side by side, with equal duties that are proved first.
+
+    The configuration of each proxy is made of PLUGIN_CFG; without it, of a small one with one cluster of two servers.
+    """
     console = Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_FILE)
     if show is not None:
         _show(msgspec.json.decode(show.read_bytes(), type=Results), console, markdown)
         return
-    chosen = names or ((SMOKE_SCENARIO,) if smoke else tuple(SCENARIOS))
+    chosen = names or ((SMOKE_SCENARIO,) if smoke else USUAL)
     try:
         proxies = {
             name: choose(OURS if only is None and against else only, name) for name in chosen
@@ -111,6 +126,7 @@ def bench(
     signal.signal(signal.SIGTERM, _leave)  # so that what we started is ended on SIGTERM too
     is_good = True
     try:
+        config = load_several([plugin_cfg]).config if plugin_cfg else None
         ensure(
             program
             for name, several in proxies.items()
@@ -127,12 +143,13 @@ def bench(
                 _plan(SCENARIOS[name], rounds, seconds, smoke=smoke),
                 cores,
                 say=lambda line: click.echo(line, err=True),
+                config=config,
             )
             _show(results, console, markdown)
             is_good = is_good and results.is_good
             if not smoke:
                 console.print(f"  kept in {_keep(results, directory)}", highlight=False)
-    except (MissingProgramsError, TooFewCoresError, StartError) as error:
+    except (MissingProgramsError, TooFewCoresError, StartError, ConfigRefusedError) as error:
         click.echo(f"cannot begin: {error}", err=True)
         sys.exit(CANNOT_BEGIN)
     sys.exit(0 if is_good else 1)

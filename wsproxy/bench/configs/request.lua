@@ -2,8 +2,8 @@
 -- filled by wsproxy/bench/render.py. Requests are formatted once, so that wrk spends its core on traffic; there is no
 -- response() function, which would cost wrk a Lua call and a table of headers for each answer.
 
-local cookies = {
-@{cookie_lines}
+local visits = {  -- Host, path, Cookie
+@{visit_lines}
 }
 local upload = @{upload}  -- nil: no body
 local requests = {}
@@ -11,9 +11,10 @@ local position = 0
 
 function init(args)
 @{header_lines}
-    for i, cookie in ipairs(cookies) do
-        wrk.headers["Cookie"] = cookie
-        requests[i] = wrk.format("@{method}", "@{path}", wrk.headers, upload)
+    for i, visit in ipairs(visits) do
+        wrk.headers["Host"] = visit[1]
+        wrk.headers["Cookie"] = visit[3]
+        requests[i] = wrk.format("@{method}", visit[2], wrk.headers, upload)
     end
 end
 
