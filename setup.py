@@ -114,6 +114,8 @@ if FUZZ:
     link_args += ["-fsanitize=address,fuzzer-no-link"]
 
 fast = Path("wsproxy/_fast")
+# The load generator of `wsproxy bench`: not of the fast path, and no part of a proxy that runs.
+others = Path("wsproxy/bench")
 extensions = [
     Extension(
         ".".join(source.with_suffix("").parts),
@@ -126,7 +128,7 @@ extensions = [
         ],
         extra_link_args=link_args,
     )
-    for source in sorted(fast.rglob("*.pyx"))
+    for source in sorted([*fast.rglob("*.pyx"), *others.glob("*.pyx")])
 ]
 
 DIRECTIVES = {

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsproxy.bench import cputime, programs, render, tls, verify
@@ -23,6 +23,7 @@ from wsproxy.bench.proxies import Proxy
 from wsproxy.bench.results import Failure
 from wsproxy.bench.scenarios import Scenario
 from wsproxy.bench.site import Site, count_servers, read_site
+from wsproxy.bench.stubs import Stubs, running_stubs
 from wsproxy.bench.tls import Certificate, CertificateError
 from wsproxy.config.model import Config, Log
 from wsproxy.config.several import load_several
@@ -41,6 +42,7 @@ class Contestant:
     port: int
     wrk_script: Path
     cannot: tuple[str, ...] = ()
+    rewrite: Callable[[], None] | None = None  # puts another configuration in place of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class Bed:
 
     contestants: list[Contestant]
     failures: list[Failure]
-    site_notes: tuple[str, ...] = ()  # what was left out of the configuration for all of them
+    site: Site | None = None  # None: it has nothing to ask for
+    stubs: Stubs | None = None  # None: one nginx is all servers
 
 
 OWN_FILE = render.TEMPLATES / "plugin-cfg.xml"
@@ -79,15 +82,14 @@ def running_bed(
         upstream_ports, listen_ports = tuple(ports[:server_count]), ports[server_count:]
         certificate = _certificate(scenario, workdir)
         ground = _Ground(scenario, config, upstream_ports, echo_port, certificate, workdir, cores)
-        _start_upstream(stack, ground)
+        stubs = _start_upstream(stack, ground)
 
-        notes: tuple[str, ...] = ()
+        site: Site | None = None
         contestants: list[Contestant] = []
         failures: list[Failure] = []
         for proxy, port in zip(chosen, listen_ports, strict=True):
             try:
                 site = ground.site(proxy)
-                notes = site.notes
                 contestant = _start_proxy(stack, proxy, port, site, ground)
             except StartError as error:
                 failures.append(Failure(proxy.name, [str(error)]))
@@ -99,7 +101,7 @@ def running_bed(
                 failures.append(Failure(proxy.name, complaints))
             else:
                 contestants.append(contestant)
-        yield Bed(contestants, failures, notes)
+        yield Bed(contestants, failures, site, stubs)
 
 
 def cpu_time(service: Service | None) -> cputime.CpuTime:
@@ -121,6 +123,21 @@ def _work_directory() -> Iterator[Path]:
         yield path
 
 
+def _with_interval(config: Config, retry_interval_s: int | None, more_s: int) -> Config:
+    """``retry_interval_s`` None: as the file says."""
+    return replace(
+        config,
+        server_clusters=tuple(
+            replace(
+                each,
+                retry_interval_s=more_s
+                + (each.retry_interval_s if retry_interval_s is None else retry_interval_s),
+            )
+            for each in config.server_clusters
+        ),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Ground:
     """What all proxies of a run share."""
@@ -133,17 +150,24 @@ class _Ground:
     workdir: Path
     cores: Cores
 
-    def site(self, proxy: Proxy) -> Site:
-        """The same for all, but for what wsproxy logs."""
+    def site(self, proxy: Proxy, more_s: int = 0) -> Site:
+        """The same for all, but for what wsproxy logs; ``more_s``: a longer RetryInterval, to have a change."""
         directory = self.workdir / proxy.name
         log = Log(str(directory / proxy.log_name) if proxy.log_name else "", proxy.log_level)
         try:
-            return read_site(self.config, self.ports, log, self.scenario.more_uris)
+            return read_site(
+                _with_interval(self.config, self.scenario.retry_interval_s, more_s),
+                self.ports,
+                log,
+                self.scenario.more_uris,
+            )
         except ValueError as error:
             raise StartError(str(error)) from error
 
 
-def _start_upstream(stack: ExitStack, ground: _Ground) -> None:
+def _start_upstream(stack: ExitStack, ground: _Ground) -> Stubs | None:
+    if ground.scenario.has_stubs:
+        return stack.enter_context(running_stubs(ground.ports, ground.cores.upstream))
     workdir = ground.workdir
     render.write_static_files(workdir)
     config = workdir / "upstream.conf"
@@ -152,6 +176,7 @@ def _start_upstream(stack: ExitStack, ground: _Ground) -> None:
     argv = [str(_path(programs.NGINX)), "-p", str(workdir), "-c", str(config), "-e", "stderr"]
     log = workdir / "upstream.log"
     stack.enter_context(running("upstream", argv, {ground.cores.upstream}, log, ground.ports))
+    return None
 
 
 def _start_proxy(
@@ -170,7 +195,10 @@ def _start_proxy(
     )
     if proxy.program is None:
         return Contestant(proxy, None, port, script)
-    argv = proxy.command(_path(proxy.program), config)
+    begin = proxy.command
+    if ground.scenario.kind == "reload" and proxy.reloadable_command is not None:
+        begin = proxy.reloadable_command
+    argv = begin(_path(proxy.program), config)
     # the same file for all of them, and none where OpenSSL's defaults are meant
     environment = dict(proxy.environment)
     if ground.scenario.has_full_handshakes:
@@ -179,7 +207,13 @@ def _start_proxy(
     service = stack.enter_context(
         running(proxy.name, argv, {ground.cores.proxy}, log, (port,), environment)
     )
-    return Contestant(proxy, service, port, script, cannot)
+
+    def rewrite() -> None:
+        # some proxies leave what did not change
+        other = ground.site(proxy, more_s=1)
+        write_configuration(proxy, port, other, ground.scenario, ground.certificate, directory)
+
+    return Contestant(proxy, service, port, script, cannot, rewrite)
 
 
 def write_configuration(

@@ -11,15 +11,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from wsproxy.bench import cputime, machine, programs, tls
 from wsproxy.bench.bed import Bed, Contestant, cpu_time, own_config, running_bed
 from wsproxy.bench.machine import Cores
+from wsproxy.bench.open_loop import Script
+from wsproxy.bench.paced_runs import EVENT_RATE, Course, open_scripts, rate_of_weakest, run_rounds
 from wsproxy.bench.programs import Program
 from wsproxy.bench.proxies import Proxy
-from wsproxy.bench.results import Failure, Measurement, Method, Results
+from wsproxy.bench.results import Failure, Measurement, Method, Paced, Results
 from wsproxy.bench.scenarios import Scenario
-from wsproxy.bench.site import count_servers
+from wsproxy.bench.site import Site, count_servers
 from wsproxy.bench.wrk import WrkError, WrkResult, command, run_wrk
 from wsproxy.config.model import Config
 
@@ -56,9 +59,12 @@ def run_scenario(
     cores: Cores,
     say: Callable[[str], None],
     config: Config | None = None,
+    scripts: Scripts | None = None,
 ) -> Results:
     """
-    Every round of one scenario; ``say`` gets a line now and then. ``config``: what the proxies carry out, None: our own file.
+    Every round of one scenario; ``say`` gets a line now and then.
+
+    ``config``: what the proxies carry out, None: our own file. ``scripts``: what is sent, where that is no scenario's own (a log).
 
     Raises: StartError where the upstream does not start.
     """
@@ -69,20 +75,12 @@ def run_scenario(
         failures = list(bed.failures)
         for failure in failures:
             say(f"{failure.proxy}: not measured: {'; '.join(failure.reasons)}")
-        standing = list(bed.contestants)
-        for number in range(1, plan.rounds + 1):
-            for contestant in list(standing):
-                try:
-                    measurement = _measure(scenario, contestant, number, plan, cores)
-                except (WrkError, BrokenError) as error:
-                    failures.append(Failure(contestant.proxy.name, [f"round {number}: {error}"]))
-                    standing.remove(contestant)
-                    say(f"{contestant.proxy.name}: {error}")
-                else:
-                    measurements.append(measurement)
-                    say(
-                        f"round {number}/{plan.rounds}  {contestant.proxy.name:<13} {measurement.cpu_us:7.2f} us CPU a request"
-                    )
+        paced: list[Paced] = []
+        if scenario.kind == "wrk":
+            more = _wrk_rounds(scenario, bed, plan, cores, say, measurements)
+        else:
+            paced, more = _paced_rounds(scenario, bed, plan, cores, say, scripts)
+        failures += more
     return Results(
         scenario=scenario.name,
         title=scenario.title,
@@ -93,7 +91,56 @@ def run_scenario(
         method=_method(scenario, chosen, plan, cores, config, bed),
         failures=failures,
         measurements=measurements,
+        paced=paced,
     )
+
+
+def _wrk_rounds(
+    scenario: Scenario,
+    bed: Bed,
+    plan: Plan,
+    cores: Cores,
+    say: Callable[[str], None],
+    measurements: list[Measurement],
+) -> list[Failure]:
+    """A B C, A B C, ...: who breaks is not measured again."""
+    failures = []
+    standing = list(bed.contestants)
+    for number in range(1, plan.rounds + 1):
+        for contestant in list(standing):
+            try:
+                measurement = _measure(scenario, contestant, number, plan, cores)
+            except (WrkError, BrokenError) as error:
+                failures.append(Failure(contestant.proxy.name, [f"round {number}: {error}"]))
+                standing.remove(contestant)
+                say(f"{contestant.proxy.name}: {error}")
+            else:
+                measurements.append(measurement)
+                say(
+                    f"round {number}/{plan.rounds}  {contestant.proxy.name:<13} {measurement.cpu_us:7.2f} us CPU a request"
+                )
+    return failures
+
+
+def _paced_rounds(
+    scenario: Scenario,
+    bed: Bed,
+    plan: Plan,
+    cores: Cores,
+    say: Callable[[str], None],
+    scripts: Scripts | None,
+) -> tuple[list[Paced], list[Failure]]:
+    if not bed.contestants or bed.site is None:
+        return [], []
+    if scripts is not None:
+        made: Callable[[int], Script] = partial(scripts, bed.site)
+    else:
+        try:
+            rate = EVENT_RATE if scenario.has_stubs else rate_of_weakest(scenario, bed, cores, say)
+        except WrkError as error:
+            return [], [Failure(each.proxy.name, [str(error)]) for each in bed.contestants]
+        made = open_scripts(bed, rate, plan.seconds)
+    return run_rounds(Course(scenario, bed, cores, plan.rounds, say, made))
 
 
 def programs_needed(scenario: Scenario, chosen: list[Proxy]) -> list[Program]:
@@ -116,6 +163,10 @@ def duties(scenario: Scenario) -> list[str]:
         (scenario.has_full_handshakes, FULL_HANDSHAKES_DUTY),
     ]
     return [*DUTIES, *(sentence for applies, sentence in more if applies)]
+
+
+Scripts = Callable[[Site, int], Script]
+"""(site, port of the proxy) -> what is sent to it."""
 
 
 class BrokenError(Exception):
@@ -200,6 +251,6 @@ def _method(
         duties=duties(scenario),
         notes={proxy.name: proxy.note for proxy in chosen if proxy.note},
         configuration=config.path,
-        left_out=list(bed.site_notes),
+        left_out=list(bed.site.notes) if bed.site is not None else [],
         cannot={each.proxy.name: list(each.cannot) for each in bed.contestants if each.cannot},
     )

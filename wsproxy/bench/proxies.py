@@ -6,6 +6,8 @@ Driven by ``bed``. Pure, but for looking up where httpd keeps its modules.
 
 from __future__ import annotations
 
+import re
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -42,6 +44,11 @@ def _nginx(program: Path, config: Path) -> list[str]:
 
 def _haproxy(program: Path, config: Path) -> list[str]:
     return [str(program), "-db", "-f", str(config)]
+
+
+def _haproxy_master(program: Path, config: Path) -> list[str]:
+    """With a master process: without one it cannot read its configuration again."""
+    return [str(program), "-W", "-f", str(config)]
 
 
 def _caddy(program: Path, config: Path) -> list[str]:
@@ -83,6 +90,7 @@ def _no_values() -> dict[str, str]:
     return {}
 
 
+VERSION = re.compile(r"\d+\.\d+[\w.-]*")
 ONLY_ASKED = ("",)  # not in any scenario by itself
 
 
@@ -112,6 +120,9 @@ class Proxy:
     environment: Mapping[str, str] = field(default_factory=dict)
     never_in: tuple[str, ...] = ()
     does_duties: bool = True
+    # how it is told to read its configuration again, and how it is started so that it can; None: it cannot, or as ever
+    reload_signal: signal.Signals | None = None
+    reloadable_command: Callable[[Path, Path], list[str]] | None = None
 
     @property
     def config_name(self) -> str:
@@ -133,6 +144,7 @@ WSPROXY = Proxy(
     "one worker, all settings at their defaults, LogLevel Error as generated files have it",
     _wsproxy_values,
     say=ourselves.say,
+    reload_signal=signal.SIGHUP,
 )
 NGINX = Proxy(
     "nginx",
@@ -141,6 +153,7 @@ NGINX = Proxy(
     _nginx,
     "one worker; proxy_buffering and its buffers at their defaults",
     say=nginx.say,
+    reload_signal=signal.SIGHUP,
 )
 HAPROXY = Proxy(
     "haproxy",
@@ -150,6 +163,8 @@ HAPROXY = Proxy(
     "one thread; sends header names in lower case",
     _haproxy_values,
     say=haproxy.say,
+    reload_signal=signal.SIGUSR2,
+    reloadable_command=_haproxy_master,
 )
 HTTPD = Proxy(
     "httpd",
@@ -159,6 +174,8 @@ HTTPD = Proxy(
     "event MPM, one child, a thread for each connection of wrk and 8 more",
     _httpd_values,
     say=httpd.say,
+    never_in=("cookies",),  # of several clone ids in a cookie it takes none
+    reload_signal=signal.SIGUSR1,
 )
 CADDY = Proxy(
     "caddy",
@@ -167,9 +184,13 @@ CADDY = Proxy(
     _caddy,
     "one core; settings at their defaults but for the idle connections that it keeps",
     say=caddy.say,
+    reload_signal=None,  # by its admin endpoint only, which is off
     only_in=ONLY_ASKED,
-    never_in=("tls",),  # it has no word for $WSSI, the id of a TLS session
+    # it has no word for $WSSI, the id of a TLS session; 10,000 rules take it more than a quarter of a minute to start
+    never_in=("tls", "tls-new", "tls-resumed", "routes-10000"),
 )
+
+WITH_TLS = ("tls", "tls-new", "tls-resumed")
 
 # What there is to compare with: no proxy at all, and the least that one can do.
 DIRECT = Proxy(
@@ -178,7 +199,7 @@ DIRECT = Proxy(
     "floor.arguments",
     _nothing,
     "no proxy: wrk asks the first server itself, and nobody uses the proxy's core",
-    never_in=("tls", "tls-new", "tls-resumed"),
+    never_in=(*WITH_TLS, "reload"),
     does_duties=False,
 )
 FLOOR = Proxy(
@@ -187,7 +208,7 @@ FLOOR = Proxy(
     "floor.arguments",
     _floor,
     "wsproxy/bench/floor.c: relays and does none of the duties; the least that a proxy can cost",
-    never_in=("tls", "tls-new", "tls-resumed", "chunked"),
+    never_in=(*WITH_TLS, "chunked", "reload", "log"),
     does_duties=False,
 )
 
@@ -281,6 +302,23 @@ def of_checkout(path: Path, commit: str) -> Proxy:
         # Not from the working directory: ours is there.
         environment={"PYTHONPATH": str(path), "PYTHONSAFEPATH": "1"},
     )
+
+
+def of_program(told: str) -> Proxy:
+    """
+    Another build of a proxy: ``told`` is its name, ``=`` and a path. It is called for the version that it says. I/O.
+
+    Raises: KeyError where it is no proxy that has builds, or there is no such program.
+    """
+    name, _, path = told.partition("=")
+    like = PROXIES.get(name)
+    if like is None or like.program is None or not like.does_duties or not Path(path).is_file():
+        raise KeyError(told)
+    program = replace(like.program, commands=(str(Path(path).resolve()),), package=None)
+    found = VERSION.search(program.version())
+    version = found[0] if found else Path(path).parent.name
+    program = replace(program, name=f"{name}-{version}")
+    return replace(like, name=program.name, program=program, note=f"as {name}, {path}")
 
 
 def choose(only: str | None, scenario: str) -> list[Proxy]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wsproxy.bench.proxies import OURS
-from wsproxy.bench.results import Measurement, Results, Spread, paired_ratios, spread
+from wsproxy.bench.results import Measurement, Paced, Results, Spread, paired_ratios, spread
 
 # A proxy below this share of its core waited for wrk or the upstream: its req/s and latency are theirs, not its own
 SATURATED = 0.95
@@ -39,6 +39,33 @@ FIGURES = (
     Figure("p99 us", lambda m: m.p99_us, 0),
     Figure("core busy %", lambda m: 100 * m.core_busy, 0),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class PacedFigure:
+    """A column of a table of runs with requests at their times."""
+
+    heading: str
+    value: Callable[[Paced], float]
+    decimals: int
+
+
+PACED_FIGURES = (
+    PacedFigure("CPU us/request", lambda p: p.cpu_us, 1),
+    PacedFigure("p50 us", lambda p: p.p50_us, 0),
+    PacedFigure("p99 us", lambda p: p.p99_us, 0),
+    PacedFigure("p99.9 us", lambda p: p.p999_us, 0),
+    PacedFigure("errors", lambda p: p.errors, 0),
+    PacedFigure("sent again", lambda p: p.again, 0),
+    PacedFigure(
+        "affinity kept %", lambda p: 100 * p.kept / p.with_owner if p.with_owner else 100, 2
+    ),
+    PacedFigure("moved", lambda p: p.moved, 0),
+    PacedFigure("even after s", lambda p: -1.0 if p.even_s is None else p.even_s, 1),
+    PacedFigure("load late p99 us", lambda p: p.late_p99_us, 0),
+)
+# The generator's own lateness is in every time: beyond this, times are its and not a proxy's.
+LATE_NOTICED_US = 1000
 RATIOS = (
     Figure("CPU", lambda m: m.cpu_us, 3),
     Figure("requests/s", lambda m: m.requests_per_second, 2),
@@ -57,6 +84,35 @@ def rows(results: Results) -> list[list[str]]:
         ]
         table.append([proxy, *cells, errors(rounds)])
     return table
+
+
+def phases(results: Results) -> list[str]:
+    """What happened in runs with requests at their times: ``""`` for nothing."""
+    return list(dict.fromkeys(each.phase for each in results.paced))
+
+
+def paced_rows(results: Results, phase: str) -> list[list[str]]:
+    """One row a proxy; a column that says nothing for anybody is shown all the same, so that files can be compared."""
+    proxies = dict.fromkeys(each.proxy for each in results.paced)
+    table = []
+    for proxy in proxies:
+        runs = [each for each in results.paced if (each.proxy, each.phase) == (proxy, phase)]
+        if runs:
+            cells = [_paced_cell(figure, runs) for figure in PACED_FIGURES]
+            table.append([proxy, *cells])
+    return table
+
+
+def _paced_cell(figure: PacedFigure, runs: list[Paced]) -> str:
+    values = [figure.value(each) for each in runs]
+    return "-" if min(values) < 0 else show(spread(values), figure.decimals)
+
+
+def paced_title(results: Results, phase: str) -> str:
+    """Of a table."""
+    first = next(each for each in results.paced if each.phase == phase)
+    what = f", {phase}" if phase else ""
+    return f"{results.scenario}{what}: {results.title}; {first.requests:,} requests in {first.seconds:.0f} s"
 
 
 def ratio_rows(results: Results) -> list[list[str]]:
@@ -116,6 +172,11 @@ def remarks(results: Results) -> list[str]:
             found.append(
                 f"{proxy}: others used up to {worst:.0%} of the proxy's core (rounds {', '.join(map(str, disturbed))})"
             )
+    late = max((each.late_p99_us for each in results.paced), default=0)
+    if late > LATE_NOTICED_US:
+        found.append(
+            f"the load generator was up to {late} us late itself (p99): its core was busy; such times are in all figures"
+        )
     found += [
         f"{name} cannot express: {sentence}"
         for name, sentences in results.method.cannot.items()
@@ -143,7 +204,12 @@ def method_sentences(results: Results) -> list[str]:
 def print_results(results: Results, console: Console) -> None:
     """Everything, as tables."""
     console.print()
-    console.print(_table(f"{results.scenario}: {results.title}", _headings(), rows(results)))
+    for phase in phases(results):
+        console.print(
+            _table(paced_title(results, phase), _paced_headings(), paced_rows(results, phase))
+        )
+    if results.measurements or not results.paced:
+        console.print(_table(f"{results.scenario}: {results.title}", _headings(), rows(results)))
     ratios = ratio_rows(results)
     if ratios:
         console.print(
@@ -159,10 +225,14 @@ def print_results(results: Results, console: Console) -> None:
 
 def markdown(results: Results) -> str:
     """Everything, as Markdown."""
-    parts = [
-        f"### {results.scenario}: {results.title}",
-        _markdown_table(_headings(), rows(results)),
-    ]
+    parts = [f"### {results.scenario}: {results.title}"]
+    for phase in phases(results):
+        parts += [
+            paced_title(results, phase),
+            _markdown_table(_paced_headings(), paced_rows(results, phase)),
+        ]
+    if results.measurements or not results.paced:
+        parts.append(_markdown_table(_headings(), rows(results)))
     ratios = ratio_rows(results)
     if ratios:
         parts += [
@@ -173,6 +243,10 @@ def markdown(results: Results) -> str:
         "\n".join(f"- {sentence}" for sentence in (*remarks(results), *method_sentences(results)))
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _paced_headings() -> list[str]:
+    return ["proxy", *(figure.heading for figure in PACED_FIGURES)]
 
 
 def _headings() -> list[str]:

@@ -42,6 +42,48 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.status_errors == 0 and self.socket_errors == 0 and not self.short_answers
 
 
+class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Half a second of a run with requests at their times; ``p99_us`` of those that were due in it."""
+
+    requests: int
+    errors: int
+    p99_us: int
+    by_server: dict[str, int]
+
+
+class Paced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    One proxy in one run with requests at their times.
+
+    Times are from when a request was due, without what the server took by its own account (a log's service times).
+    """
+
+    proxy: str
+    round: int
+    phase: str  # what happened: nothing, "killed", "reload"
+    requests: int
+    seconds: float
+    cpu_us: float  # of the proxy, a request
+    core_busy: float
+    p50_us: int
+    p99_us: int
+    p999_us: int
+    most_us: int
+    errors: int  # no answer in time, or another status than the server gave
+    again: int  # sent once more, as the proxy had closed the connection
+    with_owner: int  # requests of sessions whose server was up all the time
+    kept: int  # of these, those that reached it
+    moved: int  # answered by another one, as their own was down
+    late_p99_us: int  # how late the load generator itself was
+    windows: list[Window]
+    even_s: float | None = None  # from a server's return to its share of new sessions
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every request was answered as it should be."""
+        return self.errors == 0 and self.kept == self.with_owner
+
+
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A proxy that did not start, did not do its duty, or broke while it was measured."""
 
@@ -92,6 +134,7 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method: Method
     failures: list[Failure]
     measurements: list[Measurement]
+    paced: list[Paced] = []
 
     def of(self, proxy: str) -> list[Measurement]:
         """One proxy's rounds in order."""
@@ -105,7 +148,12 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def is_good(self) -> bool:
         """Whether everybody did their duty and no answer was bad."""
-        return not self.failures and all(measurement.is_clean for measurement in self.measurements)
+        return (
+            not self.failures
+            and all(measurement.is_clean for measurement in self.measurements)
+            # what a killed server costs is a result
+            and all(paced.is_clean or paced.phase for paced in self.paced)
+        )
 
 
 class Spread(msgspec.Struct, frozen=True):

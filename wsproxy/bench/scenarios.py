@@ -8,6 +8,7 @@ Read by ``cli.bench``, ``bed`` and ``verify``. A new scenario is one row here an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 KIB = 1024
 SMALL_BODY_BYTES = 128
@@ -52,6 +53,15 @@ class Scenario:
     clone_ids: int = 1  # in the session's cookie; the first one is the owner's
     more_uris: int = 0  # patterns in front of those that are asked for
     is_usual: bool = True
+    # wrk: the next request when the answer is there. The others: requests at their times (``open_loop``).
+    kind: Literal["wrk", "open", "failover", "reload", "log"] = "wrk"
+    load: float = 0.0  # of what the weakest proxy can do, if it is "open"
+    retry_interval_s: int | None = None  # in place of the file's
+
+    @property
+    def has_stubs(self) -> bool:
+        """Whether servers are stubs that can be ended, instead of one nginx."""
+        return self.kind in ("failover", "reload", "log")
 
     @property
     def scheme(self) -> str:
@@ -206,5 +216,52 @@ SCENARIOS = {
             closes=True,
             tls=True,
         ),
+        *(
+            Scenario(
+                f"open{percent}",
+                f"128-byte answers, requests at their times at {percent} % of what the weakest can do",
+                "small",
+                SMALL_BODY_BYTES,
+                connections=256,
+                seconds=10,
+                kind="open",
+                load=percent / 100,
+                is_usual=False,
+            )
+            for percent in (50, 80)
+        ),
+        Scenario(
+            "failover",
+            "a server is killed in the middle of it, and comes back (RetryInterval 2 s)",
+            "small",
+            SMALL_BODY_BYTES,
+            connections=256,
+            seconds=15,
+            kind="failover",
+            retry_interval_s=2,
+            is_usual=False,
+        ),
+        Scenario(
+            "reload",
+            "the configuration is read again in the middle of it",
+            "small",
+            SMALL_BODY_BYTES,
+            connections=256,
+            seconds=10,
+            kind="reload",
+            is_usual=False,
+        ),
     )
 }
+
+# The user's own traffic: asked for with --log.
+LOG = Scenario(
+    "log",
+    "requests of a log at their times, with its service times and sizes",
+    "small",
+    SMALL_BODY_BYTES,
+    connections=512,
+    seconds=60,
+    kind="log",
+    is_usual=False,
+)

@@ -10,24 +10,41 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
 
+from wsproxy.bench import processes as bench_processes
 from wsproxy.bench import report
+from wsproxy.bench.compare import compared
 from wsproxy.bench.floor import FLOOR
+from wsproxy.bench.html import write_page
+from wsproxy.bench.logged import LoggedRequests, SizedReplay
 from wsproxy.bench.machine import TooFewCoresError, assign_cores, commit
-from wsproxy.bench.measure import Plan, programs_needed, run_scenario
-from wsproxy.bench.processes import StartError
+from wsproxy.bench.measure import Plan, Scripts, programs_needed, run_scenario
+from wsproxy.bench.open_loop import Script
 from wsproxy.bench.programs import MissingProgramsError, ensure
-from wsproxy.bench.proxies import OURS, PROXIES, choose, of_checkout
+from wsproxy.bench.proxies import OURS, PROXIES, Proxy, choose, of_checkout, of_program
 from wsproxy.bench.results import Results
-from wsproxy.bench.scenarios import SCENARIOS, Scenario
+from wsproxy.bench.scenarios import LOG, SCENARIOS, Scenario
+from wsproxy.bench.site import Site
+from wsproxy.cli.reading import PLUGIN, of_host, read_all
+from wsproxy.config.model import Config
+from wsproxy.config.problems import printable_lines
+from wsproxy.config.settings import Settings
 from wsproxy.config.several import load_several
-from wsproxy.errors import ConfigRefusedError
+from wsproxy.errors import WsproxyError
+from wsproxy.logs.access_reader import FORMATS
+from wsproxy.logs.plugin_reader import Reading
+from wsproxy.replay.world import World
+from wsproxy.simulate.options import read_rate
+from wsproxy.simulate.result import without_queue
+from wsproxy.simulate.traffic import Traffic
 
 RESULTS_DIRECTORY = Path("wsproxy-bench")
 FULL_ROUNDS = 5
@@ -36,6 +53,7 @@ FULL_WARMUP_SECONDS = 1
 SMOKE = Plan(rounds=1, seconds=1, warmup_seconds=0)
 SMOKE_SCENARIO = "small"
 USUAL = tuple(name for name, scenario in SCENARIOS.items() if scenario.is_usual)
+ALL_SCENARIOS = SCENARIOS | {LOG.name: LOG}
 CANNOT_BEGIN = 2
 WIDTH_IN_A_FILE = 190  # no cell of the table wraps
 
@@ -53,7 +71,8 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
     "names",
     multiple=True,
     type=click.Choice(list(SCENARIOS)),
-    help=f"repeatable; default: {', '.join(USUAL)}",
+    metavar="NAME",
+    help=f"of: {', '.join(SCENARIOS)}; default: {', '.join(USUAL)}. Repeatable.",
 )
 @click.option(
     "--rounds", type=click.IntRange(1, 100), help=f"rounds of each proxy (default {FULL_ROUNDS})"
@@ -62,6 +81,20 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
     "--seconds", type=click.IntRange(1, 300), help="length of a round (default: the scenario's own)"
 )
 @click.option("--only", metavar="NAMES", help=f"comma-separated, of: {', '.join(PROXIES)}")
+@click.option(
+    "--with", "others", multiple=True, metavar="PROXY=PATH",
+    help="One more build of a proxy, as nginx=/opt/nginx/sbin/nginx: measured beside the others, named for its version. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--log", "logs", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="LOG",
+    help="Measure with the requests of an access log or http_plugin.log: paths, sizes, sessions and pace; then once more with a "
+    "server killed half-way. Needs PLUGIN_CFG. Repeatable.",
+)  # fmt: skip
+@click.option("--format", "log_format", type=click.Choice([PLUGIN, *FORMATS]), default=PLUGIN, show_default=True,
+              help="What LOG is: http_plugin.log, or an access log (D=%D in it: the time each took).")  # fmt: skip
+@of_host
+@click.option("--rate", default="x1", show_default=True, metavar="xN",
+              help="N times as many requests a second as in LOG.")  # fmt: skip
 @click.option(
     "--against",
     type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
@@ -83,76 +116,166 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="print a kept result and end",
 )
+@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Also write a report with charts: one file, no network.")  # fmt: skip
+@click.option("--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="OLD.json",
+              help="Say what changed since this kept result, beyond noise.")  # fmt: skip
 @click.option("--markdown", is_flag=True, help="print Markdown instead of tables")
 def bench(
     plugin_cfg: Path | None,
     names: tuple[str, ...],
-    rounds: int | None,
-    seconds: int | None,
     only: str | None,
+    others: tuple[str, ...],
+    logs: tuple[str, ...],
     against: Path | None,
     smoke: bool,
-    directory: Path,
     show: Path | None,
-    markdown: bool,
+    **more: Any,
 ) -> None:
     """
     Measure wsproxy, nginx, HAProxy, httpd and others side by side, with equal duties that are proved first.
 
     The configuration of each proxy is made of PLUGIN_CFG; without it, of a small one with one cluster of two servers.
     """
-    console = Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_FILE)
+    told = _Told(more["directory"], more["markdown"], more["html_file"], more["compare"])
     if show is not None:
-        _show(msgspec.json.decode(show.read_bytes(), type=Results), console, markdown)
+        told.show(read_results(show))
+        told.end()
         return
-    chosen = names or ((SMOKE_SCENARIO,) if smoke else USUAL)
-    try:
-        proxies = {
-            name: choose(OURS if only is None and against else only, name) for name in chosen
-        }
-    except KeyError as error:
-        msg = f"no proxy is called {error}; there are: {', '.join(PROXIES)}"
-        raise click.BadParameter(msg, param_hint="--only") from error
-
-    if against is not None:
-        other = of_checkout(against, commit(against))
-        proxies = {name: [*several, other] for name, several in proxies.items()}
-    if FLOOR.find() is None:  # a compiler is no reason to have no figures at all
-        click.echo("floor: left out, there is no C compiler (cc)", err=True)
-        proxies = {
-            name: [proxy for proxy in several if proxy.program is not FLOOR]
-            for name, several in proxies.items()
-        }
+    chosen = (LOG.name,) if logs else names or ((SMOKE_SCENARIO,) if smoke else USUAL)
+    scenarios = [ALL_SCENARIOS[name] for name in chosen]
     signal.signal(signal.SIGTERM, _leave)  # so that what we started is ended on SIGTERM too
-    is_good = True
     try:
+        proxies = _proxies(chosen, only, others, against)
         config = load_several([plugin_cfg]).config if plugin_cfg else None
+        requests = _read_log(config, logs, more) if logs else None
         ensure(
             program
-            for name, several in proxies.items()
-            for program in programs_needed(SCENARIOS[name], several)
+            for scenario in scenarios
+            for program in programs_needed(scenario, proxies[scenario.name])
         )
         cores = assign_cores(os.sched_getaffinity(0))
         os.sched_setaffinity(
             0, os.sched_getaffinity(0) - {cores.proxy}
         )  # we too stay away from the proxy
-        for name in chosen:
+        for scenario in scenarios:
+            plan = _plan(scenario, more["rounds"], more["seconds"], smoke=smoke)
             results = run_scenario(
-                SCENARIOS[name],
-                proxies[name],
-                _plan(SCENARIOS[name], rounds, seconds, smoke=smoke),
+                scenario,
+                proxies[scenario.name],
+                plan,
                 cores,
                 say=lambda line: click.echo(line, err=True),
                 config=config,
+                scripts=_scripts(requests, plan.seconds, read_rate(more["rate"]))
+                if requests
+                else None,
             )
-            _show(results, console, markdown)
-            is_good = is_good and results.is_good
-            if not smoke:
-                console.print(f"  kept in {_keep(results, directory)}", highlight=False)
-    except (MissingProgramsError, TooFewCoresError, StartError, ConfigRefusedError) as error:
-        click.echo(f"cannot begin: {error}", err=True)
+            if requests is not None:
+                results.method.left_out.extend(requests.said)
+            told.take(results, keeps=not smoke)
+    except (
+        MissingProgramsError,
+        TooFewCoresError,
+        bench_processes.StartError,
+        WsproxyError,
+    ) as error:
+        click.echo(f"cannot begin: {printable_lines(str(error))}", err=True)
         sys.exit(CANNOT_BEGIN)
-    sys.exit(0 if is_good else 1)
+    except ValueError as error:  # the log has nothing for this plugin-cfg.xml
+        click.echo(f"cannot begin: {printable_lines(str(error))}", err=True)
+        sys.exit(CANNOT_BEGIN)
+    told.end()
+    sys.exit(0 if told.is_good else 1)
+
+
+@dataclass(slots=True)
+class _Told:
+    """What is done with results: printed, kept, compared, drawn."""
+
+    directory: Path
+    markdown: bool
+    html_file: Path | None
+    compare: Path | None
+    is_good: bool = True
+    found: list[Results] = field(default_factory=list)
+
+    def take(self, results: Results, *, keeps: bool) -> None:
+        """One scenario is over."""
+        self.is_good = self.is_good and results.is_good
+        self.show(results)
+        if keeps:
+            click.echo(f"  kept in {_keep(results, self.directory)}")
+
+    def show(self, results: Results) -> None:
+        """To a terminal, or as Markdown; with what changed since an earlier run of the same scenario."""
+        self.found.append(results)
+        console = Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_FILE)
+        if self.markdown:
+            click.echo(report.markdown(results))
+        else:
+            report.print_results(results, console)
+        if self.compare is not None:
+            old = read_results(self.compare)
+            if old.scenario == results.scenario:
+                for line in compared(old, results):
+                    click.echo(f"  {line}")
+
+    def end(self) -> None:
+        """All scenarios are over."""
+        if self.html_file is not None:
+            self.html_file.write_text(write_page(self.found), encoding="utf-8")
+            click.echo(f"  report: {self.html_file}")
+
+
+def read_results(path: Path) -> Results:
+    """A file that was kept. I/O."""
+    return msgspec.json.decode(path.read_bytes(), type=Results)
+
+
+def _proxies(
+    chosen: tuple[str, ...], only: str | None, others: tuple[str, ...], against: Path | None
+) -> dict[str, list[Proxy]]:
+    """Of each scenario."""
+    try:
+        proxies = {
+            name: choose(OURS if only is None and against else only, name) for name in chosen
+        }
+        built = [of_program(other) for other in others]
+    except KeyError as error:
+        msg = f"no proxy is called {error}; there are: {', '.join(PROXIES)}"
+        raise click.BadParameter(msg, param_hint="--only or --with") from error
+    if against is not None:
+        built.append(of_checkout(against, commit(against)))
+    if FLOOR.find() is None:  # a compiler is no reason to have no figures at all
+        click.echo("floor: left out, there is no C compiler (cc)", err=True)
+    return {
+        name: [
+            *(each for each in several if each.program is not FLOOR or FLOOR.find() is not None),
+            *(each for each in built if name not in each.never_in),
+        ]
+        for name, several in proxies.items()
+    }
+
+
+def _read_log(config: Config | None, logs: tuple[str, ...], more: dict[str, Any]) -> LoggedRequests:
+    """Raises: WsproxyError."""
+    if config is None:
+        msg = "a log needs the plugin-cfg.xml that its requests are routed by: wsproxy bench PLUGIN_CFG --log LOG"
+        raise click.UsageError(msg)
+    world = World(config, without_queue(Settings()))
+    requests = LoggedRequests(Traffic(world))
+    reading = Reading()
+    read_all(SizedReplay(world, reading, requests), reading, logs, more["log_format"], more["host"])
+    requests.traffic.close()
+    return requests
+
+
+def _scripts(requests: LoggedRequests, seconds: int, rate: float) -> Scripts:
+    def make(site: Site, port: int) -> Script:
+        return requests.script(site, port, seconds, rate)
+
+    return make
 
 
 def _plan(scenario: Scenario, rounds: int | None, seconds: int | None, *, smoke: bool) -> Plan:
