@@ -60,14 +60,20 @@ def _verdict(found: list[Results]) -> str:
 def _common(found: list[Results]) -> list[str]:
     """What is true of every scenario, once."""
     said = [sentence for results in found for sentence in results.method.left_out]
+    who: dict[str, list[str]] = {}
     for results in found:
         for name, sentences in results.method.cannot.items():
-            said += [f"{name} cannot express: {sentence}" for sentence in sentences]
+            for sentence in sentences:
+                who.setdefault(sentence, []).append(name)
+    said += [
+        f"{', '.join(dict.fromkeys(names))} cannot express: {sentence}"
+        for sentence, names in who.items()
+    ]
     return list(dict.fromkeys(said))
 
 
 def _scenario(results: Results) -> Iterator[str]:
-    common = set(_common([results]))
+    common = {*results.method.left_out}
     if results.measurements:
         yield "<h3>CPU time a request, us: user and, paler, system</h3>"
         yield bars(_cpu_rows(results))
@@ -76,8 +82,7 @@ def _scenario(results: Results) -> Iterator[str]:
             yield f"<h3>{OURS} by each, round by round (below 1 is better, but for requests/s)</h3>"
             yield _table(("by", *(figure.heading for figure in report.RATIOS)), ratios)
         yield "<h3>All figures: median (lowest-highest)</h3>"
-        headings = ("proxy", *(figure.heading for figure in report.FIGURES), "bad answers")
-        yield _table(headings, report.rows(results))
+        yield _table(*_figures(results))
     for phase in report.phases(results):
         yield f"<h3>{escape(report.paced_title(results, phase))}</h3>"
         runs = [each for each in results.paced if each.phase == phase]
@@ -86,10 +91,19 @@ def _scenario(results: Results) -> Iterator[str]:
         headings = ("proxy", *(figure.heading for figure in report.PACED_FIGURES))
         yield _table(headings, report.paced_rows(results, phase))
     for sentence in report.remarks(results):
-        if sentence not in common and not any(
+        is_of_all = sentence in common or " cannot express: " in sentence
+        if not is_of_all and not any(
             sentence == f"{name}: {note}" for name, note in results.method.notes.items()
         ):
             yield f"<p class='dim'>{escape(sentence)}</p>"
+
+
+def _figures(results: Results) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Heading and rows; user and system time are in the chart."""
+    headings = ["proxy", *(figure.heading for figure in report.FIGURES), "bad answers"]
+    shown = [at for at, heading in enumerate(headings) if heading not in ("user", "system")]
+    rows = [[row[at] for at in shown] for row in report.rows(results)]
+    return tuple(headings[at] for at in shown), rows
 
 
 def _method(found: list[Results]) -> Iterator[str]:
@@ -109,10 +123,7 @@ def _method(found: list[Results]) -> Iterator[str]:
 
 
 def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
-    cells = [
-        f"<tr><td class='w'>{escape(row[0])}</td>{numbers(*map(escape, row[1:]))}</tr>"
-        for row in rows
-    ]
+    cells = [f"<tr><td>{escape(row[0])}</td>{numbers(*map(escape, row[1:]))}</tr>" for row in rows]
     return table(head, cells)
 
 
@@ -174,7 +185,9 @@ def bars(rows: list[Row]) -> str:
 def timeline(runs: list[Paced]) -> str:
     """A line a proxy of its first round: p99 of each half second on a logarithmic scale; crosses where requests failed."""
     first = {each.proxy: each for each in reversed(runs)}
-    names = list(dict.fromkeys(each.proxy for each in runs))[:MOST_LINES]
+    # ours first: it has the colour that it has in the bars
+    names = sorted(dict.fromkeys(each.proxy for each in runs), key=lambda name: name != OURS)
+    names = names[:MOST_LINES]
     values = [window.p99_us for name in names for window in first[name].windows if window.requests]
     if not values:
         return "<p class='dim'>None.</p>"
@@ -201,8 +214,8 @@ def timeline(runs: list[Paced]) -> str:
         drawn.append(
             f"<text x='{x:.0f}' y='{HEIGHT - 7}' text-anchor='{anchor}'>{at * WINDOW_S:g} s</text>"
         )
-    legend = []
-    for name, colour in zip(names, LINES, strict=False):
+    legend: list[str] = []
+    for name, colour in reversed([*zip(names, LINES, strict=False)]):
         windows = first[name].windows
         points = " ".join(
             f"{x_of(at):.1f},{y_of(window.p99_us):.1f}"
@@ -219,9 +232,10 @@ def timeline(runs: list[Paced]) -> str:
                 drawn.append(
                     f"<path d='M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8' stroke='{colour}' stroke-width='2'/>"
                 )
-        legend.append(
+        legend.insert(
+            0,
             f"<span><svg width='10' height='10'><rect width='10' height='10' rx='2' fill='{colour}'/></svg> {escape(name)}"
-            f" <b>{first[name].errors:,} errors</b></span>"
+            f" <b>{first[name].errors:,} errors</b></span>",
         )
     return (
         f"<figure><svg viewBox='0 0 {WIDTH} {HEIGHT}' width='100%' role='img'>{''.join(drawn)}</svg>"

@@ -250,6 +250,7 @@ def _method(
         order=[proxy.name for proxy in chosen],
         duties=duties(scenario),
         notes={proxy.name: proxy.note for proxy in chosen if proxy.note},
+        upstream="stubs in one process" if scenario.has_stubs else "one nginx",
         configuration=config.path,
         left_out=list(bed.site.notes) if bed.site is not None else [],
         cannot={each.proxy.name: list(each.cannot) for each in bed.contestants if each.cannot},

@@ -58,7 +58,7 @@ PACED_FIGURES = (
     PacedFigure("errors", lambda p: p.errors, 0),
     PacedFigure("sent again", lambda p: p.again, 0),
     PacedFigure(
-        "affinity kept %", lambda p: 100 * p.kept / p.with_owner if p.with_owner else 100, 2
+        "affinity kept %", lambda p: 100 * p.kept / p.with_owner if p.with_owner else -1, 2
     ),
     PacedFigure("moved", lambda p: p.moved, 0),
     PacedFigure("even after s", lambda p: -1.0 if p.even_s is None else p.even_s, 1),
@@ -193,7 +193,7 @@ def method_sentences(results: Results) -> list[str]:
     return [
         f"{machine.cpu}, {machine.cores} cores, {machine.memory_mib:,} MiB; {machine.system}, Linux {machine.kernel}",
         f"proxy alone on core {method.proxy_core}; wrk on core {method.wrk_core}, upstream on core {method.upstream_core}; "
-        f"{method.connections} connections, {method.upstream_servers} upstream servers (one nginx)",
+        f"{method.connections} connections, {method.upstream_servers} upstream servers ({method.upstream})",
         f"{method.rounds} rounds of {method.seconds} s in the order {', '.join(method.order)}, "
         f"each after {method.warmup_seconds} s of warm-up; median (lowest-highest) over the rounds",
         f"started {results.started}, commit {results.commit}",

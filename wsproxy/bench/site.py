@@ -8,6 +8,7 @@ wsproxy's own table, so that the rules of matching have one reading.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,10 @@ ANY = "*"
 HOST_NAME = "shop.example"
 # What a sample has where a pattern leaves something open: no application has it.
 OPEN = "wsproxy-bench"
+# What stands in other proxies' files as it is, and means nothing else there: no quote, brace, blank, ``#``, ``;``, ``$`` or backslash. A
+# plugin-cfg.xml must not be able to say anything to them but what is meant.
+_PATH = re.compile(r"[A-Za-z0-9/._~!&()+,=:@%-]*")
+_WORD = re.compile(r"[A-Za-z0-9_.-]+")
 # Requests of so many kinds, evenly over the file: each is proved for each proxy before it is measured.
 MOST_SAMPLES = 64
 
@@ -222,7 +227,8 @@ def _clusters(local: Config) -> Iterator[Cluster]:
         primaries, _ = members_of(cluster)
         members = tuple(
             Member(
-                f"c{at}s{position}", server.name, server.clone_id, server.transports[0].port,
+                f"c{at}s{position}", server.name,
+                server.clone_id if server.clone_id and _WORD.fullmatch(server.clone_id) else None, server.transports[0].port,
                 server.load_balance_weight, server.max_connections, position >= len(primaries),
             )
             for position, server in enumerate(cluster.servers)
@@ -234,14 +240,14 @@ def _clusters(local: Config) -> Iterator[Cluster]:
 
 
 def _hosts(local: Config) -> list[str]:
-    """Hosts that are told apart, the one for all others last; an IPv6 address is none (``_left_out``)."""
+    """Hosts that are told apart, the one for all others last; one that is no plain name is none (``_left_out``)."""
     named = {route.virtual_host_group for route in local.routes}
     hosts = {
         host.host
         for group in local.virtual_host_groups
         if group.name in named
         for host in group.virtual_hosts
-        if ":" not in host.host
+        if host.host == ANY or _WORD.fullmatch(host.host)
     }
     return [*sorted(hosts - {ANY}), ANY]
 
@@ -263,7 +269,7 @@ def _rules(routes: CompiledRoutes, host: str) -> tuple[Rule, ...]:
         if match is None or not routes.clusters[match.cluster].servers:
             continue
         found = routes.uri_name(match.uri_group, match.uri) if match.uri >= 0 else ANY
-        if found != text:
+        if found != text or not _can_be_said(text, match.cookie.decode(), match.url_id.decode()):
             continue
         rule = replace(
             rule,
@@ -274,6 +280,14 @@ def _rules(routes: CompiledRoutes, host: str) -> tuple[Rule, ...]:
         ranked.setdefault((rule.prefix, suffix, rule.is_exact), ((match.score, match.exact), rule))
     ordered = sorted(ranked.values(), key=lambda pair: (pair[0], pair[1].is_exact), reverse=True)
     return tuple(rule for _, rule in ordered)
+
+
+def _can_be_said(pattern: str, cookie: str, identifier: str) -> bool:
+    return (
+        _PATH.fullmatch(pattern.replace("*", "", 1)) is not None
+        and _WORD.fullmatch(cookie) is not None
+        and _WORD.fullmatch(identifier) is not None
+    )
 
 
 def _samples(rules: dict[str, tuple[Rule, ...]]) -> Iterator[Sample]:
@@ -298,8 +312,15 @@ def _left_out(config: Config) -> Iterator[str]:
     ports = {host.port for group in config.virtual_host_groups for host in group.virtual_hosts}
     found = [
         (any(each.protocol == "https" for each in transports), "TLS to servers (Transport https): plain HTTP for all"),
-        (any(":" in host.host for group in config.virtual_host_groups for host in group.virtual_hosts),
+        (any(host.host != ANY and not _WORD.fullmatch(host.host)
+             for group in config.virtual_host_groups for host in group.virtual_hosts),
          "VirtualHosts that are IPv6 addresses: nobody asks for them"),
+        (any(not _can_be_said(uri.name, uri.affinity_cookie, uri.affinity_url_identifier)
+             for group in config.uri_groups for uri in group.uris),
+         "Uris and cookies with characters that mean something in other proxies' files: nobody asks for them"),
+        (any(server.clone_id and not _WORD.fullmatch(server.clone_id)
+             for cluster in config.server_clusters for server in cluster.servers),
+         "CloneIDs with such characters: their sessions have no owner"),
         (len(ports) > 1, "ports of VirtualHosts are not told apart: all proxies listen on one"),
         (any(each.cluster_address for each in config.server_clusters), "ClusterAddress"),
         (any(not each.remove_special_headers for each in config.server_clusters),

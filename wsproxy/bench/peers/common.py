@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 
 from wsproxy.bench.site import Cluster, Rule, Site
 
-WORD = re.compile(r"[A-Za-z0-9_.-]+")
-
 
 @dataclass(frozen=True, slots=True)
 class Said:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wsproxy.bench.peers.common import (
-    WORD,
     Place,
     Said,
     affinity_of,
@@ -46,15 +45,7 @@ def say(site: Site, place: Place) -> Said:
             ]
     backends = [_backend(site.clusters[at], cookie) for at, cookie in site.affinities]
     values = {"route_lines": "\n".join(lines), "backend_blocks": "\n".join(backends)}
-    return Said(values, files, tuple(_cannot(site)))
-
-
-def _cannot(site: Site) -> Iterator[str]:
-    yield from cannot_of_all(site)
-    for cluster in site.clusters:
-        for member in cluster.owners:
-            if not WORD.fullmatch(member.clone_id or ""):
-                yield f"affinity by the clone id {member.clone_id}: no name of a server"
+    return Said(values, files, tuple(cannot_of_all(site)))
 
 
 def _conditions(rule: Rule) -> list[str]:
@@ -112,7 +103,7 @@ def _backend(cluster: Cluster, cookie: str) -> str:
 
 
 def _line(member: Member, weight: str) -> str:
-    name = member.clone_id if member.clone_id and WORD.fullmatch(member.clone_id) else member.key
+    name = member.clone_id or member.key
     most = f" maxconn {member.most}" if member.most > 0 else ""
     last = " backup" if member.is_backup else ""
     return f"    server {name} 127.0.0.1:{member.port}{weight}{most}{last}"
