@@ -135,10 +135,11 @@ def test_page_has_every_proxy_and_escapes_what_it_is_told() -> None:
 
 def test_bar_is_as_long_as_its_number() -> None:
     drawn = bars([("wsproxy", 10.0, 30.0, None), ("nginx", 20.0, 60.0, None)])
+    # of each: the dark part, then the pale one
     widths = [
         float(piece.split("'")[0]) for piece in drawn.split("width='")[1:] if "%" not in piece[:6]
     ]
-    assert widths == [165.0, 495.0, 330.0, 990.0][: len(widths)]
+    assert widths == [82.5, 247.5, 165.0, 495.0]
     assert bars([]) == "<p class='dim'>None.</p>"
 
 
