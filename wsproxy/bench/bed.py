@@ -51,6 +51,7 @@ class Bed:
 
     contestants: list[Contestant]
     failures: list[Failure]
+    certificate: Certificate
     site: Site | None = None  # None: it has nothing to ask for
     stubs: Stubs | None = None  # None: one nginx is all servers
 
@@ -101,7 +102,7 @@ def running_bed(
                 failures.append(Failure(proxy.name, complaints))
             else:
                 contestants.append(contestant)
-        yield Bed(contestants, failures, site, stubs)
+        yield Bed(contestants, failures, certificate, site, stubs)
 
 
 def cpu_time(service: Service | None) -> cputime.CpuTime:

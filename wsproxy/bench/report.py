@@ -115,6 +115,26 @@ def paced_title(results: Results, phase: str) -> str:
     return f"{results.scenario}{what}: {results.title}; {first.requests:,} requests in {first.seconds:.0f} s"
 
 
+HELD = ["proxy", "before MiB", "idle connection KiB", "waiting connection KiB", "connections"]
+
+
+def held_rows(results: Results) -> list[list[str]]:
+    """Memory, one row a proxy."""
+    table = []
+    for proxy in dict.fromkeys(each.proxy for each in results.held):
+        rounds = [each for each in results.held if each.proxy == proxy]
+        table.append(
+            [
+                proxy,
+                show(spread(each.before_kib / 1024 for each in rounds), 1),
+                show(spread(each.idle_kib for each in rounds), 1),
+                show(spread(each.active_kib for each in rounds), 1),
+                f"{rounds[0].connections:,}",
+            ]
+        )
+    return table
+
+
 def ratio_rows(results: Results) -> list[list[str]]:
     """Our ratio to each peer, one row a peer; empty where we were not measured."""
     ours = results.of(OURS)
@@ -208,7 +228,9 @@ def print_results(results: Results, console: Console) -> None:
         console.print(
             _table(paced_title(results, phase), _paced_headings(), paced_rows(results, phase))
         )
-    if results.measurements or not results.paced:
+    if results.held:
+        console.print(_table(f"{results.scenario}: {results.title}", HELD, held_rows(results)))
+    if results.measurements or not (results.paced or results.held):
         console.print(_table(f"{results.scenario}: {results.title}", _headings(), rows(results)))
     ratios = ratio_rows(results)
     if ratios:
@@ -231,7 +253,9 @@ def markdown(results: Results) -> str:
             paced_title(results, phase),
             _markdown_table(_paced_headings(), paced_rows(results, phase)),
         ]
-    if results.measurements or not results.paced:
+    if results.held:
+        parts.append(_markdown_table(HELD, held_rows(results)))
+    if results.measurements or not (results.paced or results.held):
         parts.append(_markdown_table(_headings(), rows(results)))
     ratios = ratio_rows(results)
     if ratios:

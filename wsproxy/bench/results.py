@@ -84,6 +84,17 @@ class Paced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.errors == 0 and self.kept == self.with_owner
 
 
+class Held(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Memory of one proxy in one round, KiB (Pss): before, and what a connection adds that is idle, or awaits its answer."""
+
+    proxy: str
+    round: int
+    connections: int
+    before_kib: int
+    idle_kib: float
+    active_kib: float
+
+
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A proxy that did not start, did not do its duty, or broke while it was measured."""
 
@@ -136,6 +147,7 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failures: list[Failure]
     measurements: list[Measurement]
     paced: list[Paced] = []
+    held: list[Held] = []
 
     def of(self, proxy: str) -> list[Measurement]:
         """One proxy's rounds in order."""

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from wsproxy.bench import processes as bench_processes
 from wsproxy.bench import report
+from wsproxy.bench.bed import own_config, write_configuration
 from wsproxy.bench.compare import compared
 from wsproxy.bench.floor import FLOOR
 from wsproxy.bench.html import write_page
@@ -32,9 +33,10 @@ from wsproxy.bench.programs import MissingProgramsError, ensure
 from wsproxy.bench.proxies import OURS, PROXIES, Proxy, choose, of_checkout, of_program
 from wsproxy.bench.results import Results
 from wsproxy.bench.scenarios import LOG, SCENARIOS, Scenario
-from wsproxy.bench.site import Site
+from wsproxy.bench.site import Site, count_servers, read_site
+from wsproxy.bench.tls import paths as certificate_paths
 from wsproxy.cli.reading import PLUGIN, of_host, read_all
-from wsproxy.config.model import Config
+from wsproxy.config.model import Config, Log
 from wsproxy.config.problems import printable_lines
 from wsproxy.config.settings import Settings
 from wsproxy.config.several import load_several
@@ -55,6 +57,7 @@ SMOKE_SCENARIO = "small"
 USUAL = tuple(name for name, scenario in SCENARIOS.items() if scenario.is_usual)
 ALL_SCENARIOS = SCENARIOS | {LOG.name: LOG}
 CANNOT_BEGIN = 2
+FIRST_PORT = 20001  # in configurations that are only written
 WIDTH_IN_A_FILE = 190  # no cell of the table wraps
 
 
@@ -116,6 +119,8 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="print a kept result and end",
 )
+@click.option("--write", "write_to", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Write each proxy's configuration into DIR, say what it cannot express, and end: nothing is started.")  # fmt: skip
 @click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Also write a report with charts: one file, no network.")  # fmt: skip
 @click.option("--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="OLD.json",
@@ -148,6 +153,9 @@ def bench(
     try:
         proxies = _proxies(chosen, only, others, against)
         config = load_several([plugin_cfg]).config if plugin_cfg else None
+        if more["write_to"] is not None:
+            _write(scenarios[0], proxies[scenarios[0].name], config, more["write_to"])
+            return
         requests = _read_log(config, logs, more) if logs else None
         ensure(
             program
@@ -256,6 +264,25 @@ def _proxies(
         ]
         for name, several in proxies.items()
     }
+
+
+def _write(
+    scenario: Scenario, proxies: list[Proxy], config: Config | None, directory: Path
+) -> None:
+    """Of this scenario; ports are the first ones from FIRST_PORT on. Raises: ValueError, OSError."""
+    found = config or own_config()
+    ports = range(FIRST_PORT, FIRST_PORT + count_servers(found))
+    site = read_site(found, ports, Log(name="http_plugin.log"))
+    for number, proxy in enumerate(each for each in proxies if each.say is not None):
+        own = directory / proxy.name
+        own.mkdir(parents=True, exist_ok=True)
+        port = ports.stop + number
+        _, cannot = write_configuration(proxy, port, site, scenario, certificate_paths(own), own)
+        click.echo(f"{own}: port {port}")
+        for sentence in cannot:
+            click.echo(f"  {proxy.name} cannot express: {sentence}")
+    for note in site.notes:
+        click.echo(note)
 
 
 def _read_log(config: Config | None, logs: tuple[str, ...], more: dict[str, Any]) -> LoggedRequests:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from bench import readme
 from wsproxy.bench.compare import compared, differs
 from wsproxy.bench.html import bars, timeline, write_page
+from wsproxy.bench.machine import PROJECT
 from wsproxy.bench.results import (
     Failure,
     Machine,
@@ -162,6 +163,21 @@ def test_kept_result_is_shown_compared_and_drawn(tmp_path: Path) -> None:
     assert "CPU by nginx: was 0.512" in shown.output
     assert "affinity kept" in shown.output
     assert "<svg" in page.read_text()
+
+
+def test_configurations_are_written_without_starting_anything(tmp_path: Path) -> None:
+    file = PROJECT / "plugin-cfg" / "two-clusters.xml"
+    argv = [str(file), "--write", str(tmp_path), "--only", "wsproxy,nginx,caddy"]
+    done = CliRunner().invoke(bench, argv, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "caddy cannot express: LoadBalanceWeight" in done.output
+    assert "127.0.0.1:20001" in (tmp_path / "nginx" / "nginx.conf").read_text()
+    names = {
+        each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*") if each.is_file()
+    }
+    assert names == {
+        "wsproxy/plugin-cfg.xml", "wsproxy/wsproxy.toml", "nginx/nginx.conf", "caddy/Caddyfile",
+    }  # fmt: skip
 
 
 def test_readme_is_as_its_result_files_give_it() -> None:
