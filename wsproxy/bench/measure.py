@@ -222,13 +222,13 @@ def _measure(
 
     cpu_before, core_before, clock_before = (
         cpu_time(contestant.service),
-        cputime.read_core_time(cores.proxy),
+        _busy_ticks(cores),
         time.monotonic(),
     )
     result = load(plan.seconds)
     cpu_after, core_after, clock_after = (
         cpu_time(contestant.service),
-        cputime.read_core_time(cores.proxy),
+        _busy_ticks(cores),
         time.monotonic(),
     )
 
@@ -243,8 +243,8 @@ def _measure(
 
     used = cpu_after.since(cpu_before)
     used_ticks = used.user_ticks + used.system_ticks
-    wall_ticks = (clock_after - clock_before) * cputime.TICKS_PER_SECOND
-    busy_ticks = core_after.busy_ticks - core_before.busy_ticks
+    wall_ticks = (clock_after - clock_before) * cputime.TICKS_PER_SECOND * len(cores.proxies)
+    busy_ticks = core_after - core_before
     return Measurement(
         proxy=contestant.proxy.name,
         round=number,
@@ -265,6 +265,11 @@ def _measure(
     )
 
 
+def _busy_ticks(cores: Cores) -> int:
+    """Of all cores of the proxy, whoever used them."""
+    return sum(cputime.read_core_time(core).busy_ticks for core in cores.proxies)
+
+
 def _method(
     scenario: Scenario, chosen: list[Proxy], plan: Plan, cores: Cores, config: Config, bed: Bed
 ) -> Method:
@@ -280,6 +285,7 @@ def _method(
         order=[proxy.name for proxy in chosen],
         duties=duties(scenario),
         notes={proxy.name: proxy.note for proxy in chosen if proxy.note},
+        workers=len(cores.proxies),
         upstream="stubs in one process" if scenario.has_stubs else "one nginx",
         configuration=config.path,
         left_out=list(bed.site.notes) if bed.site is not None else [],

@@ -230,7 +230,7 @@ def judge(
         "requests": len(script),
         "seconds": script.seconds,
         "cpu_us": used_us / max(len(script), 1),
-        "core_busy": used_us / 1e6 / ran.wall_s,
+        "core_busy": used_us / 1e6 / ran.wall_s,  # of one core
         "p50_us": percentile(times, 0.5),
         "p99_us": percentile(times, 0.99),
         "p999_us": percentile(times, 0.999),

@@ -35,7 +35,7 @@ SETTINGS_TEMPLATE = "wsproxy.toml"
 
 def _wsproxy(program: Path, config: Path, *, more: tuple[str, ...] = ()) -> list[str]:
     plugin_cfg = str(config.with_name(ourselves.FILE))
-    return [str(program), *more, "run", plugin_cfg, "--settings", str(config), "--workers", "1"]
+    return [str(program), *more, "run", plugin_cfg, "--settings", str(config)]
 
 
 def _nginx(program: Path, config: Path) -> list[str]:

@@ -82,6 +82,7 @@ def proxy_values(
     workdir: Path,
     listen_port: int,
     extra: Mapping[str, str],
+    workers: int = 1,
 ) -> dict[str, str]:
     """
     What the templates of the proxies need beside the site (``peers``), all of them together; a template takes what it names.
@@ -95,13 +96,14 @@ def proxy_values(
         "when_log": "" if scenario.logs else COMMENT,
         "when_no_log": COMMENT if scenario.logs else "",
         "scheme": scenario.scheme,
-        "workers": "1",
+        "workers": str(workers),
         "connection_value": "upgrade" if scenario.kind == "websocket" else '""',
         "upgrade_line": UPGRADE_LINE if scenario.kind == "websocket" else "",
         "certificate": str(certificate.certificate),
         "certificate_key": str(certificate.key),
         "certificate_and_key": str(certificate.both),
         "threads": str(scenario.connections + SPARE_THREADS),
+        "all_threads": str((scenario.connections + SPARE_THREADS) * workers),
         "workdir": str(workdir),
         "listen_port": str(listen_port),
         "upload_bytes": str(scenario.upload_bytes),

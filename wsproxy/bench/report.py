@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wsproxy.bench.proxies import OURS
-from wsproxy.bench.results import Measurement, Paced, Results, Spread, paired_ratios, spread
+from wsproxy.bench.results import Measurement, Method, Paced, Results, Spread, paired_ratios, spread
 
 # A proxy below this share of its core waited for wrk or the upstream: its req/s and latency are theirs, not its own
 SATURATED = 0.95
@@ -212,13 +212,22 @@ def method_sentences(results: Results) -> list[str]:
     machine, method = results.machine, results.method
     return [
         f"{machine.cpu}, {machine.cores} cores, {machine.memory_mib:,} MiB; {machine.system}, Linux {machine.kernel}",
-        f"proxy alone on core {method.proxy_core}; wrk on core {method.wrk_core}, upstream on core {method.upstream_core}; "
+        f"proxy ({'one worker' if method.workers == 1 else f'{method.workers} workers'}) alone on {_cores(method)}; wrk on core {method.wrk_core}, upstream on core {method.upstream_core}; "
         f"{method.connections} connections, {method.upstream_servers} upstream servers ({method.upstream})",
         f"{method.rounds} rounds of {method.seconds} s in the order {', '.join(method.order)}, "
         f"each after {method.warmup_seconds} s of warm-up; median (lowest-highest) over the rounds",
         f"started {results.started}, commit {results.commit}",
         *(f"{name}: {version}" for name, version in results.versions.items()),
     ]
+
+
+def _cores(method: Method) -> str:
+    last = method.proxy_core + method.workers - 1
+    return (
+        f"core {method.proxy_core}"
+        if method.workers == 1
+        else f"cores {method.proxy_core} to {last}"
+    )
 
 
 def print_results(results: Results, console: Console) -> None:

@@ -128,6 +128,7 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     duties: list[str]
     notes: dict[str, str]
     # not in files that were kept before 2026-12
+    workers: int = 1  # of each proxy, and so many cores from ``proxy_core`` on
     upstream: str = "one nginx"  # what stands for the servers
     configuration: str = ""  # the plugin-cfg.xml that all proxies carried out
     left_out: list[str] = []  # of it, for all of them

@@ -83,6 +83,8 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
 @click.option(
     "--seconds", type=click.IntRange(1, 300), help="length of a round (default: the scenario's own)"
 )
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Workers, threads or processes of each proxy, each on a core of its own; one more core is for the load.")  # fmt: skip
 @click.option("--only", metavar="NAMES", help=f"comma-separated, of: {', '.join(PROXIES)}")
 @click.option(
     "--with", "others", multiple=True, metavar="PROXY=PATH",
@@ -151,7 +153,7 @@ def bench(
     scenarios = [ALL_SCENARIOS[name] for name in chosen]
     signal.signal(signal.SIGTERM, _leave)  # so that what we started is ended on SIGTERM too
     try:
-        proxies = _proxies(chosen, only, others, against)
+        proxies = _proxies(chosen, only, others, against, more["workers"])
         config = load_several([plugin_cfg]).config if plugin_cfg else None
         if more["write_to"] is not None:
             _write(scenarios[0], proxies[scenarios[0].name], config, more["write_to"])
@@ -162,9 +164,9 @@ def bench(
             for scenario in scenarios
             for program in programs_needed(scenario, proxies[scenario.name])
         )
-        cores = assign_cores(os.sched_getaffinity(0))
+        cores = assign_cores(os.sched_getaffinity(0), more["workers"])
         os.sched_setaffinity(
-            0, os.sched_getaffinity(0) - {cores.proxy}
+            0, os.sched_getaffinity(0) - cores.proxies
         )  # we too stay away from the proxy
         for scenario in scenarios:
             plan = _plan(scenario, more["rounds"], more["seconds"], smoke=smoke)
@@ -242,7 +244,11 @@ def read_results(path: Path) -> Results:
 
 
 def _proxies(
-    chosen: tuple[str, ...], only: str | None, others: tuple[str, ...], against: Path | None
+    chosen: tuple[str, ...],
+    only: str | None,
+    others: tuple[str, ...],
+    against: Path | None,
+    workers: int,
 ) -> dict[str, list[Proxy]]:
     """Of each scenario."""
     try:
@@ -257,9 +263,10 @@ def _proxies(
         built.append(of_checkout(against, commit(against)))
     if FLOOR.find() is None:  # a compiler is no reason to have no figures at all
         click.echo("floor: left out, there is no C compiler (cc)", err=True)
+    has_floor = FLOOR.find() is not None and workers == 1  # it is one process
     return {
         name: [
-            *(each for each in several if each.program is not FLOOR or FLOOR.find() is not None),
+            *(each for each in several if each.program is not FLOOR or has_floor),
             *(each for each in built if name not in each.never_in),
         ]
         for name, several in proxies.items()

@@ -9,7 +9,7 @@ import pytest
 from lxml import etree  # noqa: TID251 (an XML oracle that is not our reader)
 
 from wsproxy.bench import render, traffic
-from wsproxy.bench.bed import own_config
+from wsproxy.bench.bed import own_config, write_configuration
 from wsproxy.bench.machine import Cores, TooFewCoresError, assign_cores
 from wsproxy.bench.peers.common import Place
 from wsproxy.bench.programs import HAPROXY, NGINX, WRK, WSPROXY, Program, install_command, missing
@@ -120,7 +120,7 @@ def test_plugin_cfg_pairs_each_clone_with_its_port() -> None:
 
 def test_placeholder_without_value_is_an_error() -> None:
     with pytest.raises(KeyError, match="listen_port"):
-        render.render("wsproxy.toml", {"when_tls": ""})
+        render.render("wsproxy.toml", {"when_tls": "", "workers": "1"})
 
 
 def test_bare_at_sign_is_an_error_and_dollar_is_text() -> None:
@@ -219,8 +219,34 @@ def test_unknown_or_no_name_is_an_error(only: str) -> None:
 def test_proxy_has_a_core_of_its_own() -> None:
     assert assign_cores({0, 1}) == Cores(proxy=1, wrk=0, upstream=0)
     assert assign_cores({2, 5, 7, 9}) == Cores(proxy=9, wrk=2, upstream=7)
-    with pytest.raises(TooFewCoresError):
+    with pytest.raises(TooFewCoresError, match="found 1 cores; allowed is 2"):
         assign_cores({4})
+
+
+def test_each_worker_has_a_core_and_the_load_the_others() -> None:
+    cores = assign_cores({0, 1, 2, 3, 4, 5}, 4)
+    assert (cores.proxies, cores.wrk, cores.upstream) == (frozenset((2, 3, 4, 5)), 0, 1)
+    assert assign_cores({0, 1, 2}, 2) == Cores(proxy=1, wrk=0, upstream=0, more=(2,))
+    with pytest.raises(TooFewCoresError, match="allowed is 3 and more: 2 for the proxy"):
+        assign_cores({0, 1}, 2)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("wsproxy", "workers = 4"),
+        ("nginx", "worker_processes 4;"),
+        ("haproxy", "nbthread 4"),
+        ("httpd", "MaxRequestWorkers 160"),
+    ],
+)
+def test_every_proxy_is_told_how_many_workers(proxy: str, said: str, tmp_path: Path) -> None:
+    certificate = paths(tmp_path)
+    scenario = SCENARIOS["small"]
+    config, _ = write_configuration(
+        PROXIES[proxy], LISTEN_PORT, own_site(), scenario, certificate, tmp_path, 4
+    )
+    assert said in config.read_text()
 
 
 def test_install_command_names_each_package_once_and_nothing_for_ours() -> None:
