@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.base.buffer cimport Buffer
-from wsproxy._fast.http.fields cimport Fields
+from wsproxy._fast.http.fields cimport Field, Fields
 from wsproxy._fast.http.head cimport RequestHead
 from wsproxy._fast.http.origin cimport Origin
 from wsproxy._fast.tell.ended cimport Spent
@@ -12,7 +12,6 @@ cpdef enum:
     MOST_ITEMS = 96         # of a format: a line of JSON has 30 fields, each with its name before it
     MOST_PARTS = 104        # with a header of syslog before them
     MOST_LATE = 32          # of these: what only the end of a request knows
-    MOST_SERVER = 272       # host:port; DNS allows 253 characters
 
 cpdef enum Item:
     # What a format has, in its order; from STATUS on it is known only when the answer is over.
@@ -60,6 +59,8 @@ cpdef enum Only:
     ONLY_SLOW = 2
     ONLY_RETRIED = 4        # more than one try
 
+cdef struct Part
+
 cdef struct Part:
     int kind                # Item, but TEXT
     const char* before      # what the format has between the item before and this one; PIECE bytes and more can be read
@@ -72,6 +73,11 @@ cdef struct Part:
     bint quoted             # a string of JSON
     bint dash               # BODY_BYTES: 0 is written as -
     bint in_ms              # a time: milliseconds
+    Py_ssize_t room         # that it takes with the text before it, but for a value of the request
+    int careful             # what must not be in its value where that is written as it is: flags of ``scan``
+    Part* following         # FIELD: another one whose name has the same length
+    const Field* found      # FIELD: of the request whose line is begun; NULL: it has none
+    bint is_found_again     # ... several of them
 
 cdef struct Ending:
     # What only the end of a request knows.
@@ -93,8 +99,8 @@ cdef struct Entry:
     int64_t given           # what its connection had been given before
     int64_t body_from       # ... and when the answer's body begins
     int status              # of the answer; 0: none has begun
+    const char* server          # host:port, lent by the service's pool; NULL: none
     Py_ssize_t server_len
-    char server[272]
     const char* server_name     # lent by the cluster; NULL: none
     const char* cluster_name
     Ending ending
@@ -107,6 +113,11 @@ cdef class AccessLog:
     cdef int count
     cdef int late[32]           # MOST_LATE: those of `parts` that only the end knows
     cdef int late_count
+    cdef Part* of_length[64]    # LENGTHS: the first of those FIELDs whose names have this length
+    cdef int of_fields[104]     # MOST_PARTS: those of `parts` that are FIELDs
+    cdef int field_count
+    cdef int cookie             # of the request whose line is begun: its first Cookie field; -1: it has none
+    cdef Py_ssize_t late_room   # that all late parts take, and what is behind them
     cdef const char* after      # what stands behind the last part, with the end of the line
     cdef Py_ssize_t after_len
     cdef list kept              # owns the texts of `parts`
@@ -134,14 +145,28 @@ cdef class AccessLog:
     ) except NULL
     cdef const char* keep(self, bytes text) except NULL
     cdef int take_names(self, SessionNames names) except -1
-    cdef int put_early(self, Buffer* out, Part* part, RequestHead* head, Origin* origin) except -1
+    cdef int note_field(self, Part* part) except -1
+    cdef int careful_of(self, Part* part) noexcept
+    cdef void find_fields(self, Fields* fields) noexcept
+    # Each writes at `at`, where it has found room for what it writes at most, and returns where the line goes on.
+    cdef char* put_early(
+        self, Entry* entry, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port,
+        int64_t number,
+    ) except NULL
+    cdef char* put_fixed(self, Buffer* out, char* at, Part* part, RequestHead* head, int port, int64_t number) except NULL
+    cdef char* put_time(self, char* at, bint quoted) noexcept
+    cdef char* put_slowly(
+        self, Buffer* out, char* at, Part* part, RequestHead* head, const char* value, Py_ssize_t size
+    ) except NULL
+    cdef char* end_value(self, Buffer* out, Part* part, Py_ssize_t before) except NULL
     cdef int put_field(self, Buffer* out, Part* part, Fields* fields) except -1
-    cdef int put_cookie(self, Buffer* out, Part* part, Fields* fields) except -1
-    cdef int put_time(self, Buffer* out) except -1
+    cdef char* put_cookie(self, Buffer* out, char* at, Part* part, Fields* fields) except NULL
+    cdef char* put_session(self, Buffer* out, char* at, Part* part, const char* value, Py_ssize_t size) except NULL
     # The line is whole, with what `ending` has; the entry is not the caller's any more.
     cdef int end(self, Entry* entry) except -1
     cdef bint is_wanted(self, Entry* entry) noexcept
-    cdef int put_late(self, Buffer* out, Part* part, Entry* entry) except -1
-    cdef int put_word(self, Buffer* out, Part* part, Entry* entry) except -1
+    cdef char* put_late(self, Buffer* out, Entry* entry) except NULL
+    cdef char* put_name(self, Buffer* out, char* at, const char* name, Py_ssize_t size, Py_ssize_t needed) except NULL
+    cdef char* put_word(self, char* at, int kind, Ending* ending) noexcept
     cdef Entry* take(self) except NULL
     cdef void forget(self, Entry* entry) noexcept

@@ -11,7 +11,8 @@ import os
 
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memchr, memcmp, memset, strlen
+from libc.string cimport memchr, memcmp, memcpy, memset, strlen
+from wsproxy._fast.base.borrowed cimport ws_move
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_us
 from wsproxy._fast.base.exact cimport ExactCopy
@@ -22,10 +23,13 @@ from wsproxy._fast.http.head cimport RequestHead, parse_request
 from wsproxy._fast.http.origin cimport Origin, client_of
 from wsproxy._fast.tell.ended cimport ENDED_LR, ENDED_WELL, forget_spent
 from wsproxy._fast.tell.mask cimport (
-    AS_TEXT, IS_HIDDEN, IS_SESSION, MOST_VALUE, SessionNames, Telling, put_address, put_escaped, put_query, put_request_line,
-    put_value, rule_of,
+    AS_TEXT, CACHE_ID_LEN, IS_ADDRESS, IS_HIDDEN, IS_SESSION, MOST_VALUE, SessionNames, Telling, find_clones, has_cache_id,
+    names_nothing, put_address, put_escaped, put_query, put_request_line, put_value, rule_of,
 )
-from wsproxy._fast.tell.pieces cimport PIECE, put_hex, put_number, put_piece
+from wsproxy._fast.tell.pieces cimport PIECE, ws_put_hex, ws_put_number, ws_put_text
+from wsproxy._fast.tell.scan cimport (
+    WS_CODED, WS_EQUALS, WS_ESCAPED, WS_SEMICOLON, ws_choose_way, ws_copy_looking,
+)
 
 log = logging.getLogger("wsproxy.access")
 
@@ -91,27 +95,114 @@ cdef enum:
     MOST_SPARES = 256
     # ... each with so much memory: long lines are rare.
     MOST_SPARE_TEXT = 4096
+    # What a part takes beside its value and the text before it: a time, a number, a word, an id, quotation marks.
+    FIXED = 64
+    # A copy that is longer is worth a call.
+    SHORT = 128
+    # Names of fields are told apart by their length first; those of this and above are one.
+    LENGTHS = 64
+
+ws_choose_way(True)
 
 
-cdef int end_string(Buffer* out, Py_ssize_t begin) except -1:
+cdef char* grow(Buffer* out, char* at, Py_ssize_t needed) except NULL:
+    """As many bytes behind ``at``, which is where the line goes on from now on."""
+    cdef Py_ssize_t length = at - out.data
+    cdef Py_ssize_t capacity = max(length + needed, 2 * out.capacity)
+    cdef char* grown = <char*>ws_move(out.data, out.capacity, capacity)
+    if grown == NULL:
+        raise MemoryError
+    out.data = grown
+    out.capacity = capacity
+    return grown + length
+
+
+cdef inline char* room(Buffer* out, char* at, Py_ssize_t needed) except NULL:
     """
-    Makes a JSON string of what stands behind ``begin``, where its quotation mark is; null of the dash for what is not there.
+    Where the line goes on, with so many bytes there.
+
+    Whoever begins to write at ``at`` asks once for all that has a limit; a value has its length asked for with it.
+    """
+    return at if out.data + out.capacity - at >= needed else grow(out, at, needed)
+
+
+cdef inline char* put_absent(char* at, bint json) noexcept:
+    if json:
+        memcpy(at, "null", 4)
+        return at + 4
+    at[0] = c"-"
+    return at + 1
+
+
+cdef inline char* put_nothing(char* at, Part* part) noexcept:
+    """For what is not there; in JSON a null over the quotation mark that is open before ``at``."""
+    return put_absent(at - 1, True) if part.quoted else put_absent(at, False)
+
+
+cdef inline char* end_string(char* at, char* begin) noexcept:
+    """Of JSON: the quotation mark that is open before ``begin`` is closed, or null is written over it for a dash."""
+    if at - begin == 1 and begin[0] == c"-":
+        return put_absent(begin - 1, True)
+    at[0] = c'"'
+    return at + 1
+
+
+cdef inline char* put_part(char* at, Buffer* text, Py_ssize_t begin, Py_ssize_t end) noexcept:
+    """What of the line was written when the request began; PIECE bytes can be read behind it."""
+    if end == begin:
+        return at
+    if end - begin > SHORT:
+        memcpy(at, text.data + begin, end - begin)
+        return at + (end - begin)
+    return ws_put_text(at, text.data + begin, end - begin)
+
+
+cdef Py_ssize_t line_length(const char* data, Py_ssize_t length) noexcept nogil:
+    """Of the first line, without its end."""
+    cdef const char* end = <const char*>memchr(data, c"\n", length) if length else NULL
+    if end == NULL:
+        return length
+    return end - data - 1 if end > data and (end - 1)[0] == c"\r" else end - data
+
+
+cdef bint find_cookie(
+    const char* p, const char* end, const char* name, Py_ssize_t name_len, const char** value, const char** value_end
+) noexcept nogil:
+    """The first one of the name, as httpd finds it."""
+    cdef const char* last
+    while p < end:
+        while p < end and (p[0] == c" " or p[0] == c"\t" or p[0] == c";"):
+            p += 1
+        last = <const char*>memchr(p, c";", end - p) if p < end else NULL
+        if last == NULL:
+            last = end
+        if last - p > name_len and p[name_len] == c"=" and memcmp(p, name, name_len) == 0:
+            p += name_len + 1
+            while last > p and ((last - 1)[0] == c" " or (last - 1)[0] == c"\t"):
+                last -= 1
+            value[0] = p
+            value_end[0] = last
+            return True
+        p = last
+    return False
+
+
+cdef int to_json(Buffer* out, Py_ssize_t begin) except -1:
+    """
+    Makes JSON's escapes of what stands behind ``begin``.
 
     It was escaped as httpd does it, and nearly all of that is JSON's: only \\v and \\xhh are not.
     """
     cdef Buffer text
     cdef Py_ssize_t i = 0
-    cdef Py_ssize_t length = out.length - begin - 1
-    cdef const char* p = out.data + begin + 1
-    if length == 1 and p[0] == c"-":
-        out.length = begin
-        return buffer_append(out, "null", 4)
+    cdef Py_ssize_t length = out.length - begin
+    cdef const char* p = out.data + begin
     if memchr(p, c"\\", length) == NULL:
-        return buffer_append(out, '"', 1)
+        return 0
     memset(&text, 0, sizeof(Buffer))
     try:
         buffer_append(&text, p, length)
-        out.length = begin + 1
+        out.length = begin
         while i < length:
             if text.data[i] != c"\\" or i + 1 >= length:
                 buffer_append(out, text.data + i, 1)
@@ -127,7 +218,7 @@ cdef int end_string(Buffer* out, Py_ssize_t begin) except -1:
                 i += 2
     finally:
         buffer_clear(&text)
-    return buffer_append(out, '"', 1)
+    return 0
 
 
 cdef class AccessLog:
@@ -158,6 +249,7 @@ cdef class AccessLog:
         self.slow_us = slow_us
         self.on_block = on_block
         self.second = -1
+        self.late_room = PIECE
         for kind, name in items:
             if kind == TEXT or kind == PID:  # the same in all lines
                 between += name if kind == TEXT else str(os.getpid()).encode()
@@ -180,6 +272,12 @@ cdef class AccessLog:
                 between += b"%08x-" % (os.getpid() & 0xFFFFFFFF)
             part.before = self.keep(between)
             part.before_len = len(between)
+            part.room = len(between) + PIECE + FIXED
+            if kind >= STATUS:
+                self.late_room += part.room
+            if kind == FIELD:
+                self.note_field(part)
+            part.careful = self.careful_of(part)
             between = b""
             if kind == REQUEST_ID and part.quoted:  # nothing in it is escaped
                 part.quoted = False
@@ -192,10 +290,29 @@ cdef class AccessLog:
         between += b"\n"
         self.after = self.keep(between)
         self.after_len = len(between)
+        self.late_room += len(between) + PIECE
         self.take_names(names)
 
+    cdef int note_field(self, Part* part) except -1:
+        """Where the fields of a head are gone through, this part asks for one."""
+        cdef Part** following = &self.of_length[min(part.name_len, <Py_ssize_t>LENGTHS - 1)]
+        while following[0] != NULL:
+            following = &following[0].following
+        following[0] = part
+        self.of_fields[self.field_count] = self.count
+        self.field_count += 1
+        return 0
+
+    cdef int careful_of(self, Part* part) noexcept:
+        """What must not be in a value that is told as it stands."""
+        if part.kind == REQUEST_LINE or part.kind == PATH or (part.kind == FIELD and part.rule == IS_ADDRESS):
+            return WS_ESCAPED | WS_CODED | WS_SEMICOLON | WS_EQUALS
+        if part.kind == QUERY or (part.kind == FIELD and part.rule == AS_TEXT):
+            return WS_ESCAPED | WS_CODED | WS_EQUALS
+        return WS_ESCAPED
+
     cdef const char* keep(self, bytes text) except NULL:
-        """A text that stays where it is as long as the log does, for ``put_piece``."""
+        """A text that stays where it is as long as the log does, for ``ws_put_text``."""
         cdef bytes kept = text + bytes(PIECE)
         self.kept.append(kept)
         return <const char*>kept
@@ -277,7 +394,7 @@ cdef class AccessLog:
                 raise MemoryError
         entry.status = 0
         entry.server_len = 0
-        entry.server_name = entry.cluster_name = NULL
+        entry.server = entry.server_name = entry.cluster_name = NULL
         memset(&entry.ending, 0, sizeof(Ending))
         return entry
 
@@ -299,104 +416,174 @@ cdef class AccessLog:
     ) except NULL:
         cdef Entry* entry
         cdef Buffer* out
-        cdef Part* part
-        cdef const char* line_end
-        cdef char utc[64]
-        cdef Py_ssize_t before
-        cdef int i
-        cdef int kind
-        cdef int late = 0
+        cdef char* at
         if names is not self.names:
             self.take_names(names)
+        if head != NULL:
+            self.find_fields(&head.fields)
         entry = self.take()
         out = &entry.text
-        line_end = <const char*>memchr(data, c"\n", length) if length else NULL
-        if line_end != NULL:
-            length = line_end - data
-            if length and data[length - 1] == c"\r":
-                length -= 1
-        length = min(length, MOST_VALUE)
         try:
-            for i in range(self.count):
-                part = &self.parts[i]
-                kind = part.kind
-                if kind >= STATUS:
-                    entry.ends[late] = out.length
-                    late += 1
-                    continue
-                put_piece(out, part.before, part.before_len)
-                before = out.length
-                if kind == REQUEST_LINE:
-                    if length == 0:
-                        buffer_append(out, "-", 1)
-                    else:
-                        put_request_line(out, data, length, self.names, &self.telling)
-                elif kind == TIME:
-                    self.put_time(out)
-                elif kind == STAMP:
-                    buffer_append(out, utc, ws_put_utc(utc, sizeof(utc)))
-                elif kind == REQUEST_ID:
-                    put_hex(out, <uint32_t>(number & 0xFFFFFFFF))
-                elif kind == PORT:
-                    put_number(out, port)
-                else:
-                    self.put_early(out, part, head, origin)
-                if part.quoted:
-                    end_string(out, before - 1)
+            at = self.put_early(entry, room(out, out.data, FIXED), head, data, length, origin, port, number)
         except BaseException:
             self.forget(entry)
             raise
+        out.length = at - out.data
         return entry
 
-    cdef int put_time(self, Buffer* out) except -1:
+    cdef void find_fields(self, Fields* fields) noexcept:
+        """One walk over the head for all parts that have fields of it."""
+        cdef Field* field
+        cdef Part* part
+        cdef int i
+        for i in range(self.field_count):
+            part = &self.parts[self.of_fields[i]]
+            part.found = NULL
+            part.is_found_again = False
+        self.cookie = -1
+        for i in range(fields.count):
+            field = &fields.at[i]
+            part = self.of_length[min(field.name_len, <uint32_t>LENGTHS - 1)]
+            while part != NULL:
+                if field.name_len == part.name_len and ws_is_named(field.line, part.name, part.letters, part.name_len):
+                    if part.found == NULL:
+                        part.found = field
+                    else:
+                        part.is_found_again = True
+                part = part.following
+            if field.kind == FIELD_COOKIE and self.cookie < 0:
+                self.cookie = i
+
+    cdef char* put_early(
+        self, Entry* entry, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port,
+        int64_t number,
+    ) except NULL:
+        """All parts that the head has something for, and where those belong that only the end has."""
+        cdef Buffer* out = &entry.text
+        cdef Part* part
+        cdef const char* value
+        cdef Py_ssize_t size
+        cdef int i
+        cdef int kind
+        cdef int late = 0
+        cdef int seen
+        for i in range(self.count):
+            part = &self.parts[i]
+            kind = part.kind
+            if kind >= STATUS:
+                entry.ends[late] = at - out.data
+                late += 1
+                continue
+            value = NULL
+            size = 0
+            if kind == FIELD:
+                if head != NULL and part.found != NULL:
+                    value = part.found.value
+                    size = part.found.value_len
+            elif kind == ADDRESS:
+                value = client_of(origin, &size)
+            elif kind == REQUEST_LINE:
+                value = data
+                size = line_length(data, length)
+            elif kind == LOCAL_ADDRESS:
+                value = origin.local_host
+                size = origin.local_host_len
+            elif kind == HOST:
+                value = head.host if head != NULL and head.host != NULL else origin.local_host
+                size = head.host_len if head != NULL and head.host != NULL else origin.local_host_len
+            elif kind >= METHOD and kind <= QUERY and head != NULL:
+                value = head.method if kind == METHOD else head.target + (head.path_len if kind == QUERY else 0)
+                size = (
+                    head.method_len if kind == METHOD else head.path_len if kind == PATH else head.target_len - head.path_len
+                )
+            size = min(size, <Py_ssize_t>MOST_VALUE)
+            at = room(out, at, part.room + size)
+            at = ws_put_text(at, part.before, part.before_len)
+            if value == NULL:
+                at = self.put_fixed(out, at, part, head, port, number)
+                continue
+            if kind == FIELD and (part.is_found_again or part.rule > IS_ADDRESS):
+                at = self.put_slowly(out, at, part, head, value, size)
+                continue
+            if size == 0:
+                at = put_nothing(at, part) if kind != QUERY else end_string(at, at) if part.quoted else at
+                continue
+            if kind == HOST and memchr(value, c":", size) != NULL:
+                at = self.put_slowly(out, at, part, head, value, size)
+                continue
+            seen = ws_copy_looking(at, value, size) & part.careful
+            # Nearly always: nothing that is escaped or masked, and no name of sessions before a "=".
+            if seen and (seen != WS_EQUALS or not names_nothing(value, size, self.names)):
+                at = self.put_slowly(out, at, part, head, value, size)
+                continue
+            at += size
+            if part.quoted:
+                at = end_string(at, at - size)
+        return at
+
+    cdef char* put_fixed(self, Buffer* out, char* at, Part* part, RequestHead* head, int port, int64_t number) except NULL:
+        """A part that is no value of the head, or that has none there."""
+        if part.kind == TIME:
+            return self.put_time(at, part.quoted)
+        if part.kind == REQUEST_ID:
+            return ws_put_hex(at, <uint32_t>(number & 0xFFFFFFFF))
+        if part.kind == COOKIE and head != NULL and self.cookie >= 0:
+            return self.put_cookie(out, at, part, &head.fields)
+        if part.kind == PORT:
+            return ws_put_number(at, port)
+        if part.kind == STAMP:
+            return at + ws_put_utc(at, FIXED)
+        if part.kind == PROTOCOL and head != NULL:
+            memcpy(at, "HTTP/1.1" if head.minor else "HTTP/1.0", 8)
+            return end_string(at + 8, at) if part.quoted else at + 8
+        return put_nothing(at, part)
+
+    cdef char* put_time(self, char* at, bint quoted) noexcept:
         cdef int64_t now
-        cdef char utc[64]
         if self.json:
-            return buffer_append(out, utc, ws_put_utc(utc, sizeof(utc)))
+            at += ws_put_utc(at, FIXED)
+            if quoted:
+                at[0] = c'"'
+                at += 1
+            return at
         now = ws_wall_seconds()
         if now != self.second:
             self.second = now
-            self.stamp_len = ws_put_stamp(self.stamp, sizeof(self.stamp), now)
-        return buffer_append(out, self.stamp, self.stamp_len)
+            self.stamp_len = ws_put_stamp(self.stamp, sizeof(self.stamp) - PIECE, now)
+        return ws_put_text(at, self.stamp, self.stamp_len)
 
-    cdef int put_early(self, Buffer* out, Part* part, RequestHead* head, Origin* origin) except -1:
-        cdef Py_ssize_t before = out.length
-        cdef const char* host
-        cdef Py_ssize_t host_len
-        if part.kind == ADDRESS:
-            host = client_of(origin, &host_len)
-            put_escaped(out, host, host_len)
-        elif part.kind == LOCAL_ADDRESS:
-            put_escaped(out, origin.local_host, origin.local_host_len)
-        elif part.kind == HOST:
-            host = head.host if head != NULL and head.host != NULL else origin.local_host
-            host_len = head.host_len if head != NULL and head.host != NULL else origin.local_host_len
-            host_len = min(host_len, MOST_VALUE)
-            if host_len and memchr(host, c":", host_len) != NULL:
-                buffer_append(out, "[", 1)
-                put_escaped(out, host, host_len)
-                buffer_append(out, "]", 1)
-            else:
-                put_escaped(out, host, host_len)
-        elif head == NULL:
-            pass  # the rest stands in a head
-        elif part.kind == METHOD:
-            put_escaped(out, head.method, head.method_len)
+    cdef char* put_slowly(
+        self, Buffer* out, char* at, Part* part, RequestHead* head, const char* value, Py_ssize_t size
+    ) except NULL:
+        """A value that is not told as it stands; behind it there is room for what ends a string."""
+        cdef Py_ssize_t before = at - out.data
+        out.length = before
+        if part.kind == REQUEST_LINE:
+            put_request_line(out, value, size, self.names, &self.telling)
         elif part.kind == PATH:
-            put_address(out, head.target, min(head.path_len, MOST_VALUE), self.names, &self.telling)
+            put_address(out, value, size, self.names, &self.telling)
         elif part.kind == QUERY:
-            put_query(
-                out, head.target + head.path_len, min(head.target_len - head.path_len, MOST_VALUE), self.names, &self.telling
-            )
-            if out.length == before:
-                return 0  # it stands behind the path
-        elif part.kind == PROTOCOL:
-            buffer_append(out, "HTTP/1.1" if head.minor else "HTTP/1.0", 8)
+            put_query(out, value, size, self.names, &self.telling)
         elif part.kind == FIELD:
             self.put_field(out, part, &head.fields)
         elif part.kind == COOKIE:
-            self.put_cookie(out, part, &head.fields)
-        return buffer_append(out, "-", 1) if out.length == before else 0
+            put_value(out, value, size, part.rule, self.names, &self.telling)
+        elif part.kind == HOST and memchr(value, c":", size) != NULL:
+            buffer_append(out, "[", 1)
+            put_escaped(out, value, size)
+            buffer_append(out, "]", 1)
+        else:
+            put_escaped(out, value, size)
+        return self.end_value(out, part, before)
+
+    cdef char* end_value(self, Buffer* out, Part* part, Py_ssize_t before) except NULL:
+        cdef char* at
+        if out.length == before:
+            return put_nothing(room(out, out.data + before, FIXED), part)
+        if part.quoted:
+            to_json(out, before)
+        at = room(out, out.data + out.length, FIXED)
+        return end_string(at, out.data + before) if part.quoted else at
 
     cdef int put_field(self, Buffer* out, Part* part, Fields* fields) except -1:
         """Every field of the name, as if it were one."""
@@ -415,42 +602,47 @@ cdef class AccessLog:
             put_value(out, field.value, length, part.rule, self.names, &self.telling)
         return 0
 
-    cdef int put_cookie(self, Buffer* out, Part* part, Fields* fields) except -1:
+    cdef char* put_cookie(self, Buffer* out, char* at, Part* part, Fields* fields) except NULL:
         """The first cookie of the name; a session's as ``affinity`` reads it, another one as httpd does."""
         cdef const char* p
-        cdef const char* value
         cdef const char* end
+        cdef const char* value
         cdef const char* last
         cdef int i
-        for i in range(fields.count):
+        for i in range(self.cookie, fields.count):
             if fields.at[i].kind != FIELD_COOKIE:
                 continue
             p = fields.at[i].value
             end = p + fields.at[i].value_len
-            if part.has_session:
-                if not next_cookie(&p, end, part.name, part.name_len, &value, &last):
-                    continue
-                last = min(last, value + MOST_VALUE)
-                return 0 if value == last else put_value(
-                    out, value, last - value, part.rule, self.names, &self.telling
-                )
-            while p < end:
-                while p < end and (p[0] == c" " or p[0] == c"\t" or p[0] == c";"):
-                    p += 1
-                last = <const char*>memchr(p, c";", end - p) if p < end else NULL
-                if last == NULL:
-                    last = end
-                if last - p > part.name_len and p[part.name_len] == c"=" and memcmp(p, part.name, part.name_len) == 0:
-                    p += part.name_len + 1
-                    while last > p and ((last - 1)[0] == c" " or (last - 1)[0] == c"\t"):
-                        last -= 1
-                    if p == last:
-                        return 0
-                    if last - p > MOST_VALUE:
-                        last = p + MOST_VALUE
-                    return put_value(out, p, last - p, part.rule, self.names, &self.telling)
-                p = last
-        return 0
+            if not (
+                next_cookie(&p, end, part.name, part.name_len, &value, &last) if part.has_session
+                else find_cookie(p, end, part.name, part.name_len, &value, &last)
+            ):
+                continue
+            if value == last:
+                break
+            return self.put_session(out, at, part, value, min(last - value, <Py_ssize_t>MOST_VALUE))
+        return put_nothing(at, part)
+
+    cdef char* put_session(self, Buffer* out, char* at, Part* part, const char* value, Py_ssize_t size) except NULL:
+        """As ``mask.put_session``, for the value of nearly all: an id and clone ids of which nothing is escaped."""
+        cdef const char* clones
+        cdef char* begin
+        at = room(out, at, FIXED + size)
+        begin = at
+        if part.rule != IS_SESSION or self.telling.shows_sessions or value[0] == c'"':
+            return self.put_slowly(out, at, part, NULL, value, size)
+        clones = value + find_clones(value, size, self.telling.separator)
+        if has_cache_id(value, clones - value):
+            memcpy(at, value, CACHE_ID_LEN)
+            at += CACHE_ID_LEN
+        memcpy(at, "***", 3)
+        at += 3
+        size = value + size - clones
+        if ws_copy_looking(at, clones, size) & WS_ESCAPED:
+            return self.put_slowly(out, begin, part, NULL, value, clones + size - value)
+        at += size
+        return end_string(at, begin) if part.quoted else at
 
     cdef bint is_wanted(self, Entry* entry) noexcept:
         """Whether the line is one of those that are written."""
@@ -465,106 +657,143 @@ cdef class AccessLog:
 
     cdef int end(self, Entry* entry) except -1:
         cdef Buffer* out = &self.block
-        cdef Buffer* text = &entry.text
-        cdef Py_ssize_t before = out.length
-        cdef Py_ssize_t done = 0
-        cdef Py_ssize_t size
-        cdef Part* part
-        cdef int i
+        cdef char* at
         if self.only and not self.is_wanted(entry):
             self.forget(entry)
             return 0
         try:
-            for i in range(self.late_count):
-                part = &self.parts[self.late[i]]
-                size = entry.ends[i] - done
-                if size:
-                    if text.capacity - done >= PIECE:
-                        put_piece(out, text.data + done, size)
-                    else:
-                        buffer_append(out, text.data + done, size)
-                    done += size
-                put_piece(out, part.before, part.before_len)
-                self.put_late(out, part, entry)
-            buffer_append(out, text.data + done, text.length - done)
-            put_piece(out, self.after, self.after_len)
-            self.lines += 1
-        except BaseException:
-            out.length = before  # half a line would spoil the next one
-            raise
+            at = self.put_late(out, entry)
         finally:
             self.forget(entry)
+        out.length = at - out.data  # half a line would spoil the next one
+        self.lines += 1
         if out.length >= BLOCK:
             self.flush()
         return 0
 
-    cdef int put_late(self, Buffer* out, Part* part, Entry* entry) except -1:
+    cdef char* put_late(self, Buffer* out, Entry* entry) except NULL:
+        """The line at the end of those that are whole; where there is no room for it, nothing of it is there."""
+        cdef Buffer* text = &entry.text
         cdef Ending* ending = &entry.ending
-        cdef int kind = part.kind
-        cdef int64_t number = 0
-        if kind == SERVER or SERVER_NAME <= kind <= CLUSTER or kind == CONNECTION or kind == RULE or kind == CAUSE:
-            return self.put_word(out, part, entry)
-        if kind == STATUS:
-            number = ending.status
-        elif kind == BODY_BYTES:
-            number = ending.given - entry.body_from if entry.status else 0
-            if number <= 0 and part.dash:
-                return buffer_append(out, "-", 1)
-        elif kind == ALL_BYTES:
-            number = ending.given - entry.given
-        elif kind == TRIES:
-            number = ending.tried
-        elif kind == ROUTE or kind >= RECEIVE_TIME:
-            if kind == ROUTE:
-                number = ending.route or -1
-            else:
+        cdef Py_ssize_t needed = self.late_room + text.length
+        cdef char* at = room(out, out.data + out.length, needed)
+        cdef Py_ssize_t done = 0
+        cdef Part* part
+        cdef int i
+        cdef int kind
+        cdef int64_t number
+        for i in range(self.late_count):
+            part = &self.parts[self.late[i]]
+            kind = part.kind
+            at = put_part(at, text, done, entry.ends[i])
+            done = entry.ends[i]
+            at = ws_put_text(at, part.before, part.before_len)
+            if kind == STATUS:
+                number = ending.status
+            elif kind == BODY_BYTES:
+                number = ending.given - entry.body_from if entry.status else 0
+                if number <= 0 and part.dash:
+                    at[0] = c"-"
+                    at += 1
+                    continue
+            elif kind == MICROSECONDS:
+                number = ending.over_us - entry.began_us
+            elif kind == SERVER:
+                at = self.put_name(out, at, entry.server, entry.server_len, needed)
+                continue
+            elif kind >= RECEIVE_TIME:
                 number = (&ending.spent.receive_us)[kind - <int>RECEIVE_TIME]
-            if number < 0:
-                return buffer_append(out, "null", 4) if self.json else buffer_append(out, "-", 1)
-            if part.in_ms:
-                number //= 1000
-        else:
-            number = ending.over_us - entry.began_us
-            if kind == MILLISECONDS:
-                number //= 1000
-            elif kind == SECONDS:
-                number //= 1000000
-        return put_number(out, number)
-
-    cdef int put_word(self, Buffer* out, Part* part, Entry* entry) except -1:
-        """A late item that is no number."""
-        cdef Ending* ending = &entry.ending
-        cdef Py_ssize_t before = out.length
-        cdef char letters[2]
-        if self.json:
-            buffer_append(out, '"', 1)
-        if part.kind == SERVER:
-            put_escaped(out, entry.server, entry.server_len)
-        elif part.kind == CAUSE:
-            letters[0] = <char>(ending.cause >> 8)
-            letters[1] = <char>(ending.cause & 0xFF)
-            buffer_append(out, letters, 2)
-        elif part.kind == RULE:
-            if ending.by != BY_NOBODY:
-                if ending.unmet:
-                    buffer_append(out, "failover/", 9)
-                buffer_append(out, word_of_rule(ending.by), strlen(word_of_rule(ending.by)))
-        elif part.kind == CONNECTION:
-            if not self.json:
-                buffer_append(out, &ending.connection, 1)
-            elif ending.connection == c"X":
-                buffer_append(out, "cut", 3)
-            elif ending.connection == c"+":
-                buffer_append(out, "kept", 4)
+                if number < 0:
+                    at = put_absent(at, self.json)
+                    continue
+                if part.in_ms:
+                    number //= 1000
+            elif kind == TRIES:
+                number = ending.tried
+            elif kind == ROUTE:
+                number = ending.route
+                if number <= 0:
+                    at = put_absent(at, self.json)
+                    continue
+            elif kind == ALL_BYTES:
+                number = ending.given - entry.given
+            elif kind == MILLISECONDS or kind == SECONDS:
+                number = (ending.over_us - entry.began_us) // (1000 if kind == MILLISECONDS else 1000000)
+            elif kind == SERVER_NAME:
+                at = self.put_name(
+                    out, at, entry.server_name, strlen(entry.server_name) if entry.server_name != NULL else 0, needed
+                )
+                continue
+            elif kind == CLUSTER:
+                at = self.put_name(
+                    out, at, entry.cluster_name, strlen(entry.cluster_name) if entry.cluster_name != NULL else 0, needed
+                )
+                continue
             else:
-                buffer_append(out, "closed", 6)
-        elif part.kind == SERVER_NAME and entry.server_name != NULL:
-            put_escaped(out, entry.server_name, strlen(entry.server_name))
-        elif part.kind == CLUSTER and entry.cluster_name != NULL:
-            put_escaped(out, entry.cluster_name, strlen(entry.cluster_name))
-        if not self.json:
-            return buffer_append(out, "-", 1) if out.length == before else 0
-        if out.length == before + 1:
-            out.length = before
-            return buffer_append(out, "null", 4)
-        return buffer_append(out, '"', 1) if part.kind == CAUSE else end_string(out, before)
+                at = self.put_word(at, kind, ending)
+                continue
+            at = ws_put_number(at, number)
+        at = put_part(at, text, done, text.length)
+        return ws_put_text(at, self.after, self.after_len)
+
+    cdef char* put_name(self, Buffer* out, char* at, const char* name, Py_ssize_t size, Py_ssize_t needed) except NULL:
+        """A name of ours; behind it there is as much room as there was."""
+        cdef Py_ssize_t length = out.length
+        cdef Py_ssize_t before
+        if size == 0:
+            return put_absent(at, self.json)
+        at = room(out, at, size + needed)
+        if self.json:
+            at[0] = c'"'
+            at += 1
+        if not ws_copy_looking(at, name, size) & WS_ESCAPED:
+            at += size
+            return end_string(at, at - size) if self.json else at
+        before = at - out.data
+        out.length = before
+        try:
+            put_escaped(out, name, size)
+            if self.json:
+                to_json(out, before)
+            at = room(out, out.data + out.length, needed)
+        finally:
+            out.length = length
+        return end_string(at, out.data + before) if self.json else at
+
+    cdef char* put_word(self, char* at, int kind, Ending* ending) noexcept:
+        """A late part that is one of a few words."""
+        cdef const char* word
+        cdef char* begin
+        if kind == CONNECTION and not self.json:
+            at[0] = ending.connection
+            return at + 1
+        if kind == RULE and ending.by == BY_NOBODY:
+            return put_absent(at, self.json)
+        if self.json:
+            at[0] = c'"'
+            at += 1
+        begin = at
+        if kind == CAUSE:
+            at[0] = <char>(ending.cause >> 8)
+            at[1] = <char>(ending.cause & 0xFF)
+            at += 2
+        elif kind == RULE:
+            if ending.unmet:
+                memcpy(at, "failover/", 9)
+                at += 9
+            word = word_of_rule(ending.by)
+            memcpy(at, word, strlen(word))
+            at += strlen(word)
+        elif ending.connection == c"X":
+            memcpy(at, "cut", 3)
+            at += 3
+        elif ending.connection == c"+":
+            memcpy(at, "kept", 4)
+            at += 4
+        else:
+            memcpy(at, "closed", 6)
+            at += 6
+        if self.json:
+            at[0] = c'"'  # of no cause null is made: "--" stands for itself
+            at += 1
+        return at

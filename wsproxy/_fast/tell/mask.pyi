@@ -14,17 +14,3 @@ def mask(
     value: bytes, what: str, names: SessionNames = ..., *, shows_sessions: bool = False
 ) -> bytes: ...
 def mask_address(address: bytes, names: SessionNames = ...) -> bytes: ...
-def mask_head(
-    head: bytes,
-    names: SessionNames = ...,
-    separator: bytes = b":",
-    *,
-    shows_sessions: bool = False,
-) -> bytes: ...
-def mask_target(
-    target: bytes,
-    names: SessionNames = ...,
-    separator: bytes = b":",
-    *,
-    shows_sessions: bool = False,
-) -> bytes: ...
