@@ -25,11 +25,12 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             ``writers``: which servers write clone ids themselves; ``session_cookie`` and ``edits``: what the decision changes
             in the request and in the answer; ``compression``: which answers are compressed
 ``tell``    ``witness`` (http_plugin.log), ``access_line``, made of ``pieces``, and ``ended``: why a request ended; ``mask``: what no
-            log may tell, ``readable``: its escapes; ``exposition``: metrics as Prometheus reads them; ``trace``: which requests
+            log may tell, by what ``scan`` sees, ``told``: heads for http_plugin.log, ``readable``: its escapes; ``exposition``: metrics as Prometheus reads them; ``trace``: which requests
             are sampled, and records of these
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
             arrived of a TLS connection, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
-            the kernel; ``ticker`` wakes the worker up for its sweeps; ``datagrams``: lines for syslog
+            the kernel; ``ticker`` wakes the worker up for its sweeps; ``datagrams``: lines for syslog, ``appends``:
+            for a file
 ``proxy``   ``engine`` has what all connections share, ``pool`` warm connections to a server, ``slow`` the questions that
             Python answers. One request is an ``exchange``, as ``upstream``, the server's side, sees it: ``account`` is
             what is told of it, ``course`` what becomes of it, ``intake`` takes it in, ``asked`` is what the slow path may know

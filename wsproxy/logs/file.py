@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
 import stat
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
+
+from wsproxy._fast.net.appends import append_lines, is_file
 
 log = logging.getLogger("wsproxy.logs")
 
@@ -32,8 +31,7 @@ MODE = 0o640
 # A stopping worker waits so long for a disk that stands still; for one that moves as long as it takes.
 CLOSE_S = 2.0
 # For the others' writes, which take a millisecond; a process that is stopped within one (SIGSTOP, a debugger) holds nobody up.
-LOCK_S = 0.5
-_LOCK_STEP_S = 0.0005
+LOCK_MS = 500
 _NO_MEMORY = os.strerror(errno.ENOMEM)
 
 
@@ -97,52 +95,10 @@ class AppendedFile:
 
     def append(self, lines: bytes) -> tuple[bytes, OSError | None]:
         """What of these whole lines is not in the file, and why. # I/O."""
-        rest = lines
-        with self._locked() as is_locked:
-            try:
-                if self._ends_within_a_line(is_locked):
-                    os.write(self.fd, b"\n")
-                    self._is_torn = False
-                while rest:
-                    written = os.write(self.fd, rest)
-                    self._is_torn = rest[written - 1 : written] != b"\n"
-                    rest = rest[written:]
-            except OSError as error:
-                return rest, error
-        return rest, None
-
-    def _ends_within_a_line(self, is_locked: bool) -> bool:
-        """Without the lock another process may be amid its write: then only what we know ourselves counts."""
-        if self._reader < 0 or not is_locked:
-            return self._is_torn
-        size = os.fstat(self.fd).st_size
-        return size > 0 and os.pread(self._reader, 1, size - 1) not in (b"\n", b"")
-
-    @contextmanager
-    def _locked(self) -> Iterator[bool]:
-        """Whether nobody else writes meanwhile; False for what is no file, or where the lock is not to be had."""
-        is_locked = self._reader >= 0 and lock(self.fd)
-        try:
-            yield is_locked
-        finally:
-            if is_locked:
-                fcntl.flock(self.fd, fcntl.LOCK_UN)
-
-
-def lock(fd: int) -> bool:
-    """Whether no other process writes to the file meanwhile (flock(2)); waits for LOCK_S at most. # I/O."""
-    until = time.monotonic() + LOCK_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                return False
-            time.sleep(_LOCK_STEP_S)
-        except OSError:  # a file system without locks
-            return False
-        else:
-            return True
+        done, error, self._is_torn = append_lines(
+            self.fd, self._reader, lines, self._is_torn, LOCK_MS
+        )
+        return lines[done:], OSError(error, os.strerror(error)) if error else None
 
 
 class LogFile:
@@ -151,6 +107,7 @@ class LogFile:
     def __init__(self, path: str, name: str = "plugin-log") -> None:
         """Nothing is opened before the first line: make it after the fork."""
         self._path = path
+        self._name_there = os.fsencode(path)
         self._name = name
         self._lines: list[str] = []
         self._size = 0
@@ -281,7 +238,7 @@ class LogFile:
     def _find_file(self) -> AppendedFile:
         """The file that stands under the name now, opened where another one is open."""
         file = self._file
-        if file is not None and not self._wants_reopen and self._is_same(file.fd):
+        if file is not None and not self._wants_reopen and is_file(self._name_there, file.fd):
             return file
         self._wants_reopen = False
         try:
@@ -295,10 +252,3 @@ class LogFile:
         if file is not None:
             file.close()
         return self._file
-
-    def _is_same(self, fd: int) -> bool:
-        with suppress(OSError):
-            there = os.stat(self._path)
-            ours = os.fstat(fd)
-            return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
-        return False

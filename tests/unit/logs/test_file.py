@@ -199,7 +199,7 @@ def test_writers_wait_for_each_other_but_not_for_ever(
 ) -> None:
     """While one is amid its write, what the file ends with says nothing; one that is stopped there holds nobody up."""
     path = str(tmp_path / "log")
-    monkeypatch.setattr(logfile, "LOCK_S", 60)
+    monkeypatch.setattr(logfile, "LOCK_MS", 60_000)
     writing, other = AppendedFile(path), AppendedFile(path)
     fcntl.flock(writing.fd, fcntl.LOCK_EX)
     os.write(writing.fd, b"begun ")
@@ -211,7 +211,7 @@ def test_writers_wait_for_each_other_but_not_for_ever(
         fcntl.flock(writing.fd, fcntl.LOCK_UN)
         assert waiting.result() == (b"", None)
     fcntl.flock(writing.fd, fcntl.LOCK_EX)
-    monkeypatch.setattr(logfile, "LOCK_S", 0.05)
+    monkeypatch.setattr(logfile, "LOCK_MS", 50)
     assert other.append(b"at last\n") == (b"", None)
     writing.close()
     other.close()

@@ -23,8 +23,11 @@ MASKED = b"***"
 cdef extern from *:
     """
     /* In a name: what it names is a secret. */
-    static const char *const ws_secret_words[] = {
-        "token", "secret", "passw", "pwd", "authoriz", "credential", "apikey", "api-key", "access-key", "subscription-key", 0
+    #define WS_SECRET(text) {text, sizeof text - 1}
+    static const struct ws_secret { const char *text; size_t length; } ws_secrets[] = {
+        WS_SECRET("token"), WS_SECRET("secret"), WS_SECRET("passw"), WS_SECRET("pwd"), WS_SECRET("authoriz"),
+        WS_SECRET("credential"), WS_SECRET("apikey"), WS_SECRET("api-key"), WS_SECRET("access-key"),
+        WS_SECRET("subscription-key"), {0, 0}
     };
     static const char *const ws_cookie_attributes[] = {
         "path", "domain", "expires", "max-age", "samesite", "version", "comment", "commenturl", "port", "priority", 0
@@ -37,7 +40,10 @@ cdef extern from *:
     """
     void* memmem(const void* data, size_t length, const void* sought, size_t sought_len) noexcept nogil
     void* memrchr(const void* data, int sought, size_t length) noexcept nogil
-    const char* const* ws_secret_words
+    struct ws_secret:
+        const char* text
+        size_t length
+    const ws_secret* ws_secrets
     const char* const* ws_cookie_attributes
     const char* const* ws_cookie_fields
     const char* const* ws_set_cookie_fields
@@ -54,17 +60,24 @@ cdef enum Place:
 cdef const char* HEX_DIGITS = "0123456789abcdef"
 # Bytes that `put_masked` looks at.
 cdef unsigned char MARKS[256]
+# Those with which the name of a secret begins, in both cases: few bytes of a name are compared with any.
+cdef unsigned char FIRST_LETTERS[256]
 
 
-cdef void fill_marks() noexcept:
+cdef void fill_tables() noexcept:
     cdef int c
+    cdef const ws_secret* word = ws_secrets
     for c in range(256):
-        MARKS[c] = 0
+        MARKS[c] = FIRST_LETTERS[c] = 0
     for c in b"%/:;=?":
         MARKS[c] = 1
+    FIRST_LETTERS[<unsigned char>c"a"] = FIRST_LETTERS[<unsigned char>c"A"] = 1  # auth
+    while word.text != NULL:
+        FIRST_LETTERS[<unsigned char>word.text[0]] = FIRST_LETTERS[<unsigned char>word.text[0] & 0xDF] = 1
+        word += 1
 
 
-fill_marks()
+fill_tables()
 ws_choose_way(True)
 
 
@@ -215,13 +228,16 @@ cdef bint ends_with_name(const char* first, const char* p, SessionNames names) n
 cdef bint names_secret(const char* p, Py_ssize_t length) noexcept nogil:
     """Whether what has this name is a secret: a password, a key."""
     cdef Py_ssize_t i
-    cdef Py_ssize_t size
-    cdef int word
+    cdef const ws_secret* word
     for i in range(length):
-        word = 0
-        while ws_secret_words[word] != NULL:
-            size = <Py_ssize_t>strlen(ws_secret_words[word])
-            if size <= length - i and looks_like(p + i, ws_secret_words[word], size):
+        if not FIRST_LETTERS[<unsigned char>p[i]]:
+            continue
+        word = ws_secrets
+        while word.text != NULL:
+            if (
+                word.text[0] == (p[i] | 0x20) and <Py_ssize_t>word.length <= length - i
+                and looks_like(p + i, word.text, word.length)
+            ):
                 return True
             word += 1
         if (
