@@ -25,8 +25,8 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             ``writers``: which servers write clone ids themselves; ``session_cookie`` and ``edits``: what the decision changes
             in the request and in the answer; ``compression``: which answers are compressed
 ``tell``    ``witness`` (http_plugin.log), ``access_line``, made of ``pieces``, and ``ended``: why a request ended; ``mask``: what no
-            log may tell, by what ``scan`` sees, ``told``: heads for http_plugin.log, ``readable``: its escapes; ``exposition``: metrics as Prometheus reads them; ``trace``: which requests
-            are sampled, and records of these
+            log may tell, by what ``scan`` sees in it, ``told``: heads for http_plugin.log, ``readable``: its escapes;
+            ``exposition``: metrics as Prometheus reads them; ``trace``: which requests are sampled, and records of these
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
             arrived of a TLS connection, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
             the kernel; ``ticker`` wakes the worker up for its sweeps; ``datagrams``: lines for syslog, ``appends``:

@@ -13,10 +13,9 @@ import logging
 import os
 import stat
 from contextlib import suppress
-from queue import SimpleQueue
 from threading import Thread
 
-from wsproxy._fast.net.appends import append_lines, is_file
+from wsproxy._fast.net.appends import Blocks, append_lines, is_file
 
 log = logging.getLogger("wsproxy.logs")
 
@@ -81,22 +80,22 @@ class AppendedFile:
             OSError: as ``open_log``.
         """
         self.fd = open_log(path)
-        self._is_torn = False  # by us; where the file cannot be looked at
-        self._reader = -1
+        self.is_torn = False  # by us; where the file cannot be looked at
+        self.reader = -1
         if stat.S_ISREG(os.fstat(self.fd).st_mode):
             with suppress(OSError):  # it may be written only, or there is no /proc
-                self._reader = os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
+                self.reader = os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
         """Closes it."""
         os.close(self.fd)
-        if self._reader >= 0:
-            os.close(self._reader)
+        if self.reader >= 0:
+            os.close(self.reader)
 
     def append(self, lines: bytes) -> tuple[bytes, OSError | None]:
         """What of these whole lines is not in the file, and why. # I/O."""
-        done, error, self._is_torn = append_lines(
-            self.fd, self._reader, lines, self._is_torn, LOCK_MS
+        done, error, self.is_torn = append_lines(
+            self.fd, self.reader, lines, self.is_torn, LOCK_MS
         )
         return lines[done:], OSError(error, os.strerror(error)) if error else None
 
@@ -112,10 +111,10 @@ class LogFile:
         self._lines: list[str] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._queue: SimpleQueue[str | bytes | None] = SimpleQueue()
+        self._blocks = Blocks()
         self._thread: Thread | None = None
-        self._handed = 0  # characters, or bytes, given to the thread; only the loop counts here
-        self._done = 0  # of these it is rid; only the thread does here
+        self._handed = 0  # bytes given to the thread; only the loop counts here
+        self._done_here = 0  # of these it is rid by way of Python; only the thread does here
         self._dropped = 0  # lines for which there was no room
         self._lost = 0  # lines that the disk did not take; only the thread counts here
         self._told = 0
@@ -130,6 +129,11 @@ class LogFile:
         count = self._dropped + self._lost - self._told
         self._told += count
         return count
+
+    @property
+    def _done(self) -> int:
+        """Bytes of which the thread is rid."""
+        return self._blocks.done + self._done_here
 
     def add(self, line: str) -> None:
         """Takes one line, with its end; it is written soon, or dropped where too much waits already."""
@@ -150,7 +154,7 @@ class LogFile:
             self._timer = None
         if not self._lines:
             return
-        data = "".join(self._lines)
+        data = "".join(self._lines).encode("utf-8", "surrogateescape")
         self._lines.clear()
         self._size = 0
         self._hand(data)
@@ -162,23 +166,24 @@ class LogFile:
         else:
             self._hand(lines)
 
-    def _hand(self, data: str | bytes) -> None:
+    def _hand(self, data: bytes) -> None:
         self._handed += len(data)
         if self._thread is None:
             self._thread = Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
-        self._queue.put(data)
+        self._blocks.put(data)
 
     def reopen(self) -> None:
         """The next write opens the file anew."""
         self._wants_reopen = True
+        self._blocks.ask()
 
     def close(self) -> None:
         """Writes what is left, however long it takes; gives up on a disk that does not move, and says so."""
         self.flush()
         if self._thread is None:
             return
-        self._queue.put(None)
+        self._blocks.end()
         done = -1
         while self._thread.is_alive() and self._done != done:
             done = self._done
@@ -190,17 +195,25 @@ class LogFile:
     # below: in the thread ---------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while (data := self._next()) is not None:
+        while self._waits_for_us():
+            lines, taken = self._blocks.lines or b"", self._blocks.taken
             try:
-                self._write(
-                    data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
-                )
+                self._write(lines, taken, self._blocks.error)
             except MemoryError:  # these lines are lost, and not all that come after them
-                self._lose(
-                    data.count(b"\n") if isinstance(data, bytes) else data.count("\n"), _NO_MEMORY
-                )
-            self._done += len(data)
+                self._lose(lines.count(b"\n", taken), _NO_MEMORY)
+            self._done_here += len(lines)
         self._end()
+
+    def _waits_for_us(self) -> bool:
+        """Whether there are lines that cannot just be written to the file as it was; as long as they can, they are, here. # I/O."""
+        file = None if self._is_failing else self._file
+        if file is None:
+            return self._blocks.write(self._name_there, -1, -1, False, LOCK_MS)
+        goes_on = self._blocks.write(
+            self._name_there, file.fd, file.reader, file.is_torn, LOCK_MS
+        )
+        file.is_torn = self._blocks.is_torn
+        return goes_on
 
     def _end(self) -> None:
         """No more lines come."""
@@ -211,18 +224,16 @@ class LogFile:
         """What of these whole lines was not written, and why; also raises that. # I/O."""
         return self._find_file().append(lines)
 
-    def _next(self) -> str | bytes | None:
-        while True:
-            try:
-                return self._queue.get()
-            except MemoryError:  # it is still there
-                continue
-
-    def _write(self, data: bytes) -> None:
+    def _write(self, lines: bytes, taken: int, number: int) -> None:
+        """``number``: errno, why no more of them were written than ``taken``."""
         try:
-            rest, error = self._append(data)
+            rest, error = (
+                (lines[taken:], OSError(number, os.strerror(number)))
+                if number
+                else self._append(lines)
+            )
         except OSError as refused:
-            rest, error = data, refused
+            rest, error = lines, refused
         if error is not None:
             self._lose(rest.count(b"\n"), error.strerror or str(error))
         elif self._is_failing:

@@ -52,11 +52,11 @@ class Starved(LogFile):
 
     is_fed = False
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, lines: bytes, taken: int, number: int) -> None:
         if not self.is_fed:
             self.is_fed = True
             raise MemoryError
-        super()._write(data)
+        super()._write(lines, taken, number)
 
 
 async def test_thread_that_finds_no_memory_loses_these_lines_and_writes_the_next(
@@ -185,8 +185,8 @@ async def test_where_a_file_cannot_be_looked_at_the_own_half_line_is_known(tmp_p
     """A file that may only be written, or a place without /proc."""
     path = tmp_path / "log"
     file = AppendedFile(str(path))
-    os.close(file._reader)
-    file._reader = -1
+    os.close(file.reader)
+    file.reader = -1
     with most_file_size(4):
         file.append(b"a line\n")
     file.append(b"another\n")

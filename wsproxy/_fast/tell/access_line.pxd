@@ -116,6 +116,7 @@ cdef class AccessLog:
     cdef Part* of_length[64]    # LENGTHS: the first of those FIELDs whose names have this length
     cdef int of_fields[104]     # MOST_PARTS: those of `parts` that are FIELDs
     cdef int field_count
+    cdef bint asks_head         # for fields or cookies
     cdef int cookie             # of the request whose line is begun: its first Cookie field; -1: it has none
     cdef Py_ssize_t late_room   # that all late parts take, and what is behind them
     cdef const char* after      # what stands behind the last part, with the end of the line

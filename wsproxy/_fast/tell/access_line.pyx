@@ -43,12 +43,24 @@ cdef extern from *:
     /* Whether these are the same but for the case of letters; `letters` has 0x20 at each of them. Eight bytes at a step. */
     static inline int ws_is_named(const char *data, const char *lower, const char *letters, size_t length) {
         uint64_t sought, mask, found;
+        uint32_t sought_half, mask_half, found_half;
         size_t i;
-        for (i = 0; i + 8 <= length; i += 8) {
-            memcpy(&found, data + i, 8);
-            memcpy(&sought, lower + i, 8);
-            memcpy(&mask, letters + i, 8);
-            if ((found | mask) != sought) return 0;
+        if (length >= 8) {
+            for (i = 0;; i = i + 8 <= length - 8 ? i + 8 : length - 8) {  /* some of the last ones twice */
+                memcpy(&found, data + i, 8);
+                memcpy(&sought, lower + i, 8);
+                memcpy(&mask, letters + i, 8);
+                if ((found | mask) != sought) return 0;
+                if (i == length - 8) return 1;
+            }
+        }
+        i = 0;
+        if (length >= 4) {
+            memcpy(&found_half, data, 4);
+            memcpy(&sought_half, lower, 4);
+            memcpy(&mask_half, letters, 4);
+            if ((found_half | mask_half) != sought_half) return 0;
+            i = 4;
         }
         for (; i < length; i++) {
             if ((data[i] | letters[i]) != lower[i]) return 0;
@@ -275,6 +287,7 @@ cdef class AccessLog:
             part.room = len(between) + PIECE + FIXED
             if kind >= STATUS:
                 self.late_room += part.room
+            self.asks_head = self.asks_head or kind == FIELD or kind == COOKIE
             if kind == FIELD:
                 self.note_field(part)
             part.careful = self.careful_of(part)
@@ -419,7 +432,7 @@ cdef class AccessLog:
         cdef char* at
         if names is not self.names:
             self.take_names(names)
-        if head != NULL:
+        if head != NULL and self.asks_head:
             self.find_fields(&head.fields)
         entry = self.take()
         out = &entry.text
@@ -676,7 +689,8 @@ cdef class AccessLog:
         cdef Buffer* text = &entry.text
         cdef Ending* ending = &entry.ending
         cdef Py_ssize_t needed = self.late_room + text.length
-        cdef char* at = room(out, out.data + out.length, needed)
+        # The first one makes room for all that are handed on at once.
+        cdef char* at = room(out, out.data + out.length, needed if out.data != NULL else needed + BLOCK)
         cdef Py_ssize_t done = 0
         cdef Part* part
         cdef int i

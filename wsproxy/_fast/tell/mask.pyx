@@ -11,12 +11,13 @@ server takes that for a session, but the id in it is as good. User and password 
 a field whose name says that it holds a secret; ``name=value`` of such a name in a query, or in any text, is masked, too.
 """
 
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memset, strlen
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.base.exact cimport ExactCopy
 from wsproxy._fast.http.fields cimport equals_ignoring_case, looks_like
-from wsproxy._fast.tell.scan cimport WS_CODED, WS_EQUALS, WS_ESCAPED, WS_SEMICOLON, ws_choose_way, ws_look
+from wsproxy._fast.tell.scan cimport WS_CODED, WS_EQUALS, WS_ESCAPED, WS_SEMICOLON, ws_choose_way, ws_copy_looking, ws_look
 
 MASKED = b"***"
 
@@ -60,21 +61,28 @@ cdef enum Place:
 cdef const char* HEX_DIGITS = "0123456789abcdef"
 # Bytes that `put_masked` looks at.
 cdef unsigned char MARKS[256]
-# Those with which the name of a secret begins, in both cases: few bytes of a name are compared with any.
-cdef unsigned char FIRST_LETTERS[256]
+# For the first letter of the word of a secret, in both cases, the last five bits of those that follow: few are compared.
+cdef uint32_t SECRETS_BEGIN[256]
 
 
 cdef void fill_tables() noexcept:
     cdef int c
     cdef const ws_secret* word = ws_secrets
     for c in range(256):
-        MARKS[c] = FIRST_LETTERS[c] = 0
+        MARKS[c] = 0
+        SECRETS_BEGIN[c] = 0
     for c in b"%/:;=?":
         MARKS[c] = 1
-    FIRST_LETTERS[<unsigned char>c"a"] = FIRST_LETTERS[<unsigned char>c"A"] = 1  # auth
+    note_secret(b"auth")
     while word.text != NULL:
-        FIRST_LETTERS[<unsigned char>word.text[0]] = FIRST_LETTERS[<unsigned char>word.text[0] & 0xDF] = 1
+        note_secret(word.text)
         word += 1
+
+
+cdef void note_secret(const char* word) noexcept:
+    cdef uint32_t second = <uint32_t>1 << (word[1] & 31)
+    SECRETS_BEGIN[<unsigned char>word[0]] |= second
+    SECRETS_BEGIN[<unsigned char>word[0] & 0xDF] |= second
 
 
 fill_tables()
@@ -229,8 +237,8 @@ cdef bint names_secret(const char* p, Py_ssize_t length) noexcept nogil:
     """Whether what has this name is a secret: a password, a key."""
     cdef Py_ssize_t i
     cdef const ws_secret* word
-    for i in range(length):
-        if not FIRST_LETTERS[<unsigned char>p[i]]:
+    for i in range(length - 2):  # the shortest one has three letters
+        if not SECRETS_BEGIN[<unsigned char>p[i]] >> (p[i + 1] & 31) & 1:
             continue
         word = ws_secrets
         while word.text != NULL:
@@ -576,6 +584,18 @@ def escape(bytes value not None) -> bytes:
     memset(&out, 0, sizeof(Buffer))
     put_escaped(&out, copy.at, copy.length)
     return taken(&out)
+
+
+def kinds_of(bytes value not None, bint is_wide):
+    """What ``scan`` sees in the value, by this way of its two; and what it saw when it copied it, with the copy."""
+    cdef ExactCopy copy = ExactCopy(value)
+    cdef ExactCopy room = ExactCopy(bytes(len(value)))
+    cdef int seen, seen_again
+    ws_choose_way(is_wide)
+    seen = ws_look(copy.at, copy.length)
+    seen_again = ws_copy_looking(<char*>room.at, copy.at, copy.length)
+    ws_choose_way(True)
+    return seen, seen_again, room.at[:copy.length]
 
 
 def mask(
