@@ -109,6 +109,7 @@ cdef enum:
     MOST_SPARE_TEXT = 4096
     # What a part takes beside its value and the text before it: a time, a number, a word, an id, quotation marks.
     FIXED = 64
+    VERSION_LEN = 9  # with the blank before it
     # A copy that is longer is worth a call.
     SHORT = 128
     # Names of fields are told apart by their length first; those of this and above are one.
@@ -169,9 +170,14 @@ cdef inline char* put_part(char* at, Buffer* text, Py_ssize_t begin, Py_ssize_t 
     return ws_put_text(at, text.data + begin, end - begin)
 
 
-cdef Py_ssize_t line_length(const char* data, Py_ssize_t length) noexcept nogil:
+cdef inline Py_ssize_t line_length(RequestHead* head, const char* data, Py_ssize_t length) noexcept nogil:
     """Of the first line, without its end."""
-    cdef const char* end = <const char*>memchr(data, c"\n", length) if length else NULL
+    cdef const char* end
+    if head != NULL and data <= head.target < data + length:
+        end = head.target + head.target_len + VERSION_LEN  # nothing before that is a line feed
+        if end + 2 <= data + length and end[0] == c"\r" and end[1] == c"\n":
+            return end - data
+    end = <const char*>memchr(data, c"\n", length) if length else NULL
     if end == NULL:
         return length
     return end - data - 1 if end > data and (end - 1)[0] == c"\r" else end - data
@@ -381,7 +387,8 @@ cdef class AccessLog:
         origin.local_host = <const char*>peer
         origin.local_host_len = len(peer)
         entry = self.begin(&head if is_whole else NULL, copy.at, copy.length, &origin, 80, self.lines, self.names)
-        entry.given = 0
+        entry.given = entry.body_from = 0
+        entry.ending.tried = entry.ending.route = 0
         entry.began_us = entry.ending.over_us = ws_now_us()
         entry.ending.status = 200
         entry.ending.given = given
@@ -408,7 +415,8 @@ cdef class AccessLog:
         entry.status = 0
         entry.server_len = 0
         entry.server = entry.server_name = entry.cluster_name = NULL
-        memset(&entry.ending, 0, sizeof(Ending))
+        entry.ending.by = BY_NOBODY
+        entry.ending.unmet = False
         return entry
 
     cdef void forget(self, Entry* entry) noexcept:
@@ -456,7 +464,7 @@ cdef class AccessLog:
         self.cookie = -1
         for i in range(fields.count):
             field = &fields.at[i]
-            part = self.of_length[min(field.name_len, <uint32_t>LENGTHS - 1)]
+            part = self.of_length[field.name_len if field.name_len < LENGTHS else LENGTHS - 1]
             while part != NULL:
                 if field.name_len == part.name_len and ws_is_named(field.line, part.name, part.letters, part.name_len):
                     if part.found == NULL:
@@ -497,7 +505,7 @@ cdef class AccessLog:
                 value = client_of(origin, &size)
             elif kind == REQUEST_LINE:
                 value = data
-                size = line_length(data, length)
+                size = line_length(head, data, length)
             elif kind == LOCAL_ADDRESS:
                 value = origin.local_host
                 size = origin.local_host_len

@@ -61,6 +61,8 @@ cdef enum Place:
 cdef const char* HEX_DIGITS = "0123456789abcdef"
 # Bytes that `put_masked` looks at.
 cdef unsigned char MARKS[256]
+# Bytes of a name in a query: letters, digits, and what stands between them.
+cdef unsigned char NAMES[256]
 # For the first letter of the word of a secret, in both cases, the last five bits of those that follow: few are compared.
 cdef uint32_t SECRETS_BEGIN[256]
 
@@ -70,6 +72,7 @@ cdef void fill_tables() noexcept:
     cdef const ws_secret* word = ws_secrets
     for c in range(256):
         MARKS[c] = 0
+        NAMES[c] = is_word(<char>c) or c == c"-" or c == c"_" or c == c"."
         SECRETS_BEGIN[c] = 0
     for c in b"%/:;=?":
         MARKS[c] = 1
@@ -259,11 +262,17 @@ cdef bint names_secret(const char* p, Py_ssize_t length) noexcept nogil:
 cdef bint ends_with_secret(const char* first, const char* p) noexcept nogil:
     """The same of the name that ends here, within a text."""
     cdef const char* begin = p
-    while begin > first and (
-        is_word((begin - 1)[0]) or (begin - 1)[0] == c"-" or (begin - 1)[0] == c"_" or (begin - 1)[0] == c"."
-    ):
+    cdef unsigned char c
+    cdef unsigned char following = 0
+    cdef uint32_t likely = 0
+    while begin > first:
+        c = (begin - 1)[0]
+        if not NAMES[c]:
+            break
+        likely |= SECRETS_BEGIN[c] >> (following & 31)
+        following = c
         begin -= 1
-    return names_secret(begin, p - begin)
+    return likely & 1 and names_secret(begin, p - begin)
 
 
 cdef bint has_nothing_to_hide(const char* p, Py_ssize_t length, Place place, SessionNames names) noexcept nogil:
