@@ -28,7 +28,7 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             log may tell, by what ``scan`` sees in it, ``told``: heads for http_plugin.log, ``readable``: its escapes;
             ``exposition``: metrics as Prometheus reads them; ``trace``: which requests are sampled, and records of these
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
-            arrived of a TLS connection, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
+            arrived of a TLS connection, ``taken`` what its socket has of what was sent, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
             the kernel; ``ticker`` wakes the worker up for its sweeps; ``datagrams``: lines for syslog, ``appends``:
             for a file
 ``proxy``   ``engine`` has what all connections share, ``pool`` warm connections to a server, ``slow`` the questions that
