@@ -18,7 +18,7 @@ from importlib.metadata import version
 
 from wsproxy._fast.net.appends import lock_file
 from wsproxy._fast.net.datagrams import send_lines
-from wsproxy._fast.tell.access_line import Item
+from wsproxy._fast.tell.access_parts import Item
 from wsproxy.config.access_target import FACILITIES, Target
 from wsproxy.logs.file import LOCK_MS, LogFile
 

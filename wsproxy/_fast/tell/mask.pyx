@@ -11,25 +11,18 @@ server takes that for a session, but the id in it is as good. User and password 
 a field whose name says that it holds a secret; ``name=value`` of such a name in a query, or in any text, is masked, too.
 """
 
-from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memset, strlen
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.base.exact cimport ExactCopy
 from wsproxy._fast.http.fields cimport equals_ignoring_case, looks_like
 from wsproxy._fast.tell.scan cimport WS_CODED, WS_EQUALS, WS_ESCAPED, WS_SEMICOLON, ws_choose_way, ws_copy_looking, ws_look
+from wsproxy._fast.tell.secrets cimport ends_with_secret, is_word, names_secret
 
 MASKED = b"***"
 
 cdef extern from *:
     """
-    /* In a name: what it names is a secret. */
-    #define WS_SECRET(text) {text, sizeof text - 1}
-    static const struct ws_secret { const char *text; size_t length; } ws_secrets[] = {
-        WS_SECRET("token"), WS_SECRET("secret"), WS_SECRET("passw"), WS_SECRET("pwd"), WS_SECRET("authoriz"),
-        WS_SECRET("credential"), WS_SECRET("apikey"), WS_SECRET("api-key"), WS_SECRET("access-key"),
-        WS_SECRET("subscription-key"), {0, 0}
-    };
     static const char *const ws_cookie_attributes[] = {
         "path", "domain", "expires", "max-age", "samesite", "version", "comment", "commenturl", "port", "priority", 0
     };
@@ -41,10 +34,6 @@ cdef extern from *:
     """
     void* memmem(const void* data, size_t length, const void* sought, size_t sought_len) noexcept nogil
     void* memrchr(const void* data, int sought, size_t length) noexcept nogil
-    struct ws_secret:
-        const char* text
-        size_t length
-    const ws_secret* ws_secrets
     const char* const* ws_cookie_attributes
     const char* const* ws_cookie_fields
     const char* const* ws_set_cookie_fields
@@ -61,34 +50,17 @@ cdef enum Place:
 cdef const char* HEX_DIGITS = "0123456789abcdef"
 # Bytes that `put_masked` looks at.
 cdef unsigned char MARKS[256]
-# Bytes of a name in a query: letters, digits, and what stands between them.
-cdef unsigned char NAMES[256]
-# For the first letter of the word of a secret, in both cases, the last five bits of those that follow: few are compared.
-cdef uint32_t SECRETS_BEGIN[256]
 
 
-cdef void fill_tables() noexcept:
+cdef void fill_marks() noexcept:
     cdef int c
-    cdef const ws_secret* word = ws_secrets
     for c in range(256):
         MARKS[c] = 0
-        NAMES[c] = is_word(<char>c) or c == c"-" or c == c"_" or c == c"."
-        SECRETS_BEGIN[c] = 0
     for c in b"%/:;=?":
         MARKS[c] = 1
-    note_secret(b"auth")
-    while word.text != NULL:
-        note_secret(word.text)
-        word += 1
 
 
-cdef void note_secret(const char* word) noexcept:
-    cdef uint32_t second = <uint32_t>1 << (word[1] & 31)
-    SECRETS_BEGIN[<unsigned char>word[0]] |= second
-    SECRETS_BEGIN[<unsigned char>word[0] & 0xDF] |= second
-
-
-fill_tables()
+fill_marks()
 ws_choose_way(True)
 
 
@@ -208,10 +180,6 @@ cdef Py_ssize_t size_of_equals(const char* p, const char* end) noexcept nogil:
     return digits + 2 - p if end - digits >= 2 and digits[0] == c"3" and (digits[1] | 0x20) == c"d" else 0
 
 
-cdef inline bint is_word(char c) noexcept nogil:
-    return c"0" <= c <= c"9" or c"a" <= (c | 0x20) <= c"z"
-
-
 cdef bint begins_word(const char* first, const char* p) noexcept nogil:
     """Whether a name may begin at ``p``: no letter or digit before it but those of a percent-encoded character."""
     if p == first or not is_word((p - 1)[0]):
@@ -234,45 +202,6 @@ cdef bint ends_with_name(const char* first, const char* p, SessionNames names) n
         ):
             return True
     return False
-
-
-cdef bint names_secret(const char* p, Py_ssize_t length) noexcept nogil:
-    """Whether what has this name is a secret: a password, a key."""
-    cdef Py_ssize_t i
-    cdef const ws_secret* word
-    for i in range(length - 2):  # the shortest one has three letters
-        if not SECRETS_BEGIN[<unsigned char>p[i]] >> (p[i + 1] & 31) & 1:
-            continue
-        word = ws_secrets
-        while word.text != NULL:
-            if (
-                word.text[0] == (p[i] | 0x20) and <Py_ssize_t>word.length <= length - i
-                and looks_like(p + i, word.text, word.length)
-            ):
-                return True
-            word += 1
-        if (
-            length - i >= 4 and (p[i] | 0x20) == c"a" and looks_like(p + i, "auth", 4)
-            and (i == 0 or not is_word(p[i - 1])) and (length - i == 4 or not is_word(p[i + 4]))
-        ):
-            return True
-    return False
-
-
-cdef bint ends_with_secret(const char* first, const char* p) noexcept nogil:
-    """The same of the name that ends here, within a text."""
-    cdef const char* begin = p
-    cdef unsigned char c
-    cdef unsigned char following = 0
-    cdef uint32_t likely = 0
-    while begin > first:
-        c = (begin - 1)[0]
-        if not NAMES[c]:
-            break
-        likely |= SECRETS_BEGIN[c] >> (following & 31)
-        following = c
-        begin -= 1
-    return likely & 1 and names_secret(begin, p - begin)
 
 
 cdef bint has_nothing_to_hide(const char* p, Py_ssize_t length, Place place, SessionNames names) noexcept nogil:

@@ -3,13 +3,18 @@
 # Whoever writes has seen to it that there is room: for a number 19 bytes, for a text its length and PIECE more.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from wsproxy._fast.base.borrowed cimport ws_move
+from wsproxy._fast.base.buffer cimport Buffer
 
 cdef extern from *:
     """
     #include <endian.h>
     #include <stddef.h>
     #include <stdint.h>
+    #include <stdio.h>
     #include <string.h>
+    #include <time.h>
 
     static const char ws_two_digits[] =
         "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
@@ -67,6 +72,33 @@ cdef extern from *:
         } while (i < length);
         return out + length;
     }
+
+    static inline int64_t ws_wall_seconds(void) { return (int64_t)time(NULL); }
+
+    /* [10/Oct/2000:13:55:36 -0700]; strftime would ask the locale for the names. */
+    static inline int ws_put_stamp(char *out, size_t size, int64_t seconds) {
+        static const char months[12][4] = {
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
+        };
+        struct tm t;
+        time_t when = (time_t)seconds;
+        long zone;
+        localtime_r(&when, &t);
+        zone = t.tm_gmtoff < 0 ? -t.tm_gmtoff : t.tm_gmtoff;
+        return snprintf(out, size, "[%02d/%s/%04d:%02d:%02d:%02d %c%02ld%02ld]", t.tm_mday, months[t.tm_mon % 12],
+                        t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec, t.tm_gmtoff < 0 ? '-' : '+', zone / 3600,
+                        zone / 60 % 60);
+    }
+
+    /* 2000-10-10T20:55:36.123Z */
+    static inline int ws_put_utc(char *out, size_t size) {
+        struct timespec now;
+        struct tm t;
+        clock_gettime(CLOCK_REALTIME, &now);
+        gmtime_r(&now.tv_sec, &t);
+        return snprintf(out, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
+                        t.tm_hour, t.tm_min, t.tm_sec, now.tv_nsec / 1000000);
+    }
     """
     char* ws_put_digits(char* end, uint64_t number) noexcept nogil
     # Decimal; 0 for what is below. This and the next two return where the line goes on.
@@ -75,6 +107,46 @@ cdef extern from *:
     char* ws_put_hex(char* out, uint32_t number) noexcept nogil
     # PIECE bytes can be read behind `text`.
     char* ws_put_text(char* out, const char* text, size_t length) noexcept nogil
+    int64_t ws_wall_seconds() noexcept nogil
+    int ws_put_stamp(char* out, size_t size, int64_t seconds) noexcept nogil
+    int ws_put_utc(char* out, size_t size) noexcept nogil
 
 cdef enum:
     PIECE = 16              # bytes that are copied at once, however many of the last ones belong to the text
+
+
+cdef inline char* grow(Buffer* out, char* at, Py_ssize_t needed) except NULL:
+    """As many bytes behind ``at``, which is where the line goes on from now on."""
+    cdef Py_ssize_t length = at - out.data
+    cdef Py_ssize_t capacity = max(length + needed, 2 * out.capacity)
+    cdef char* grown = <char*>ws_move(out.data, out.capacity, capacity)
+    if grown == NULL:
+        raise MemoryError
+    out.data = grown
+    out.capacity = capacity
+    return grown + length
+
+
+cdef inline char* room(Buffer* out, char* at, Py_ssize_t needed) except NULL:
+    """
+    Where the line goes on, with so many bytes there.
+
+    Whoever begins to write at ``at`` asks once for all that has a limit; a value has its length asked for with it.
+    """
+    return at if out.data + out.capacity - at >= needed else grow(out, at, needed)
+
+
+cdef inline char* put_absent(char* at, bint json) noexcept:
+    if json:
+        memcpy(at, "null", 4)
+        return at + 4
+    at[0] = c"-"
+    return at + 1
+
+
+cdef inline char* end_string(char* at, char* begin) noexcept:
+    """Of JSON: the quotation mark that is open before ``begin`` is closed, or null is written over it for a dash."""
+    if at - begin == 1 and begin[0] == c"-":
+        return put_absent(begin - 1, True)
+    at[0] = c'"'
+    return at + 1
