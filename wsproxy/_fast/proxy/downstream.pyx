@@ -35,8 +35,8 @@ from wsproxy._fast.proxy.squeeze cimport begin_squeezing
 from wsproxy._fast.proxy.upstream cimport Upstream
 from wsproxy._fast.state.changes cimport Evidence
 from wsproxy._fast.state.meters cimport (
-    CONNECT, FAILED, MARKED_DOWN, QUEUE_FULL, QUEUE_SERVED, QUEUE_VAIN, QUEUED, RETRIED_OTHER, RETRIED_SAME, TRY_FAILURES,
-    TryFailure, add_one, observe,
+    CONNECT, EDGE_ANSWERS, FAILED, MARKED_DOWN, QUEUE_FULL, QUEUE_SERVED, QUEUE_VAIN, QUEUED, RETRIED_OTHER, RETRIED_SAME,
+    TRY_FAILURES, EdgeAnswer, TryFailure, add_one, observe,
 )
 from wsproxy._fast.state.tried cimport has_tried_none
 from wsproxy._fast.tell.ended cimport ENDED_CQ, ENDED_PQ, ENDED_sQ, Cause
@@ -170,6 +170,11 @@ cdef class Downstream(Asked):
         self.trace_failed(failure)
         if self.engine.row != NULL and self.choice.server >= 0 and 0 <= failure < TRY_FAILURES:
             add_one(self.meter(), FAILED + failure)
+
+    def meter_edge_answer(self, EdgeAnswer kind) -> None:
+        """The answer that follows is one of ``[[edge]]`` or of an operator's word."""
+        if 0 <= kind < EDGE_ANSWERS:
+            self.meter_edge(kind)
 
     def note_failure(self, str words not None, int64_t status) -> None:
         """How the try that failed last did, for the trace; ``status``: of its answer, 0 none."""
