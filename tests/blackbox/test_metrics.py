@@ -85,9 +85,10 @@ async def running(
     token: str = TOKEN,
     listen: str | None = "127.0.0.1:0",
     script: Script | None = None,
+    asked_at: str = '"127.0.0.1:0"',
 ) -> AsyncIterator[Bed]:
     """All servers answer with 200, or by ``script``; without ``token`` none is asked for."""
-    admin = '[admin]\nsocket = "admin.sock"\nlisten = "127.0.0.1:0"\n'
+    admin = f'[admin]\nsocket = "admin.sock"\nlisten = {asked_at}\n'
     if token:
         write(folder / "token", token + "\n").chmod(0o600)
         admin += 'token_file = "token"\n'
@@ -100,7 +101,7 @@ async def running(
                 lanes, workers=workers, settings=admin + settings, folder=folder, listen=listen
             )
         )
-        found = await proxy.line(r"admin, metrics and health on http://127\.0\.0\.1:(\d+)")
+        found = await proxy.line(r"admin, metrics and health on http://[\d.]+:(\d+)")
         yield Bed(proxy, folder, int(found[1]))
 
 
@@ -265,6 +266,21 @@ async def test_what_may_be_asked_by_tcp(tmp_path: Path, token: str) -> None:
         await bed.proxy.line(r"admin process .* was killed by")
         assert (await bed.asked("/ready", token="")).status == 200  # by another one
         assert not any(TOKEN in line for line in bed.proxy.lines)
+
+
+async def test_address_that_others_reach_must_be_said_to_be_unencrypted(tmp_path: Path) -> None:
+    """Then it is as any other one: nothing without the token."""
+    where = '"0.0.0.0:0"\nunencrypted = true'
+    async with running(tmp_path, lane("farm"), workers=1, asked_at=where) as bed:
+        assert (await bed.asked("/health", token="")).status == 200
+        assert (await bed.asked("/metrics", token="")).status == 401
+        assert (await bed.asked("/metrics")).status == 200
+    settings = (tmp_path / "wsproxy.toml").read_text()
+    (tmp_path / "wsproxy.toml").write_text(settings.replace("unencrypted = true\n", ""))
+    files = tmp_path / "plugin-cfg.xml", tmp_path / "wsproxy.toml"
+    done = await asyncio.to_thread(run_command, "run", str(files[0]), "--settings", str(files[1]))
+    assert done.returncode == 2
+    assert 'wsproxy.toml:3: admin.listen: found "0.0.0.0:0", which others reach' in done.stderr
 
 
 async def test_token_can_be_replaced(tmp_path: Path) -> None:

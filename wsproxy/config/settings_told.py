@@ -110,6 +110,12 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="HOST:PORT where it answers by TCP, too: /health, /ready and /metrics, with a token all else; empty: nowhere"
         ),
     ] = ""
+    unencrypted: Annotated[
+        bool,
+        Meta(
+            description="true: admin.listen may be an address that others reach; the token and all answers go there as they are, and who reads them on their way can do what an operator can"
+        ),
+    ] = False
     token_file: Annotated[
         str,
         Meta(
