@@ -71,6 +71,7 @@ COLD = {
     "logs.heard",
     "logs.request",
     "logs.simulate",
+    "net.below",
     "net.datagrams",
     "net.libssl",
     "proxy.asked",
