@@ -339,6 +339,18 @@ class SlowPath(Slow):
             )
             self._answer(downstream, 400)
 
+    def page(self, downstream: Downstream, table: int, status: int) -> None:
+        """An ``[[edge]]`` has a page instead of a server's error; that counts as the server's answer everywhere."""
+        downstream.meter_edge_answer(EdgeAnswer.PAGE_ANSWER)
+        self._tell(
+            downstream,
+            logging.INFO,
+            "%d: of a server, with the page of [[edge]] %d",
+            status,
+            table + 1,
+        )
+        answers.send(downstream, status, own=downstream.edge(table).pages[status])
+
     def too_large(self, downstream: Downstream) -> None:
         """The body is over PostSizeLimit."""
         self._tell(downstream, logging.INFO, "413: body over PostSizeLimit")

@@ -27,7 +27,9 @@ from wsproxy._fast.net.stream cimport complain
 from wsproxy._fast.proxy.course cimport IS_TOLD, IS_TRACED, IS_WITNESSED
 from wsproxy._fast.proxy.asked cimport Asked
 from wsproxy._fast.proxy.engine cimport Engine
-from wsproxy._fast.proxy.exchange cimport ANSWERING, CLOSED_EARLY, CONNECTING, EXPECT_ADDED, EXPECT_HELD
+from wsproxy._fast.proxy.exchange cimport (
+    ANSWERING, CLOSED_EARLY, CONNECTING, EXPECT_ADDED, EXPECT_HELD, RELAYING,
+)
 from wsproxy._fast.proxy.explained cimport add_explained
 from wsproxy._fast.proxy.pool cimport pool_of
 from wsproxy._fast.proxy.sink cimport NO_BODY
@@ -338,6 +340,21 @@ cdef class Downstream(Asked):
         if not self.request_done:
             self.sink.pause_request()
         return self.ask_send_kept()
+
+    cdef bint wants_page(self, int status) noexcept:
+        return self.view.edges.page_instead(self.edges, status) >= 0
+
+    cdef int give_page(self, int status) except -1:
+        """The server's answer counts as one, in all that is told; the client gets its status, and an operator's page."""
+        cdef int table = self.view.edges.page_instead(self.edges, status)
+        self.upstream = None
+        if self.phase != RELAYING:
+            return 0  # dropped, by an error of the slow path
+        self.response_started = False
+        if self.trace is not None:
+            self.trace.is_own = True  # told already, as the server's
+        self.begin_answer()
+        return self.ask_page(table, status)
 
     cdef int edit_answer(self, ResponseHead* head, const char* body, Py_ssize_t length) noexcept:
         """The server writes its clone id into the session's cookie, or we do (DESIGN 6)."""
