@@ -155,7 +155,7 @@ def _check_health(health: HealthSettings, say: Say) -> None:
 
 def _check_trace(trace: TraceSettings, say: Say) -> None:
     if not trace.endpoint:
-        for name in ("sample", "strangers", "service_name", "headers_file"):
+        for name in ("sample", "strangers", "service_name", "last_s", "headers_file"):
             _warn_idle(("trace", name), trace, "without trace.endpoint", "with trace.endpoint", say)
         return
     allowed = 'allowed is the URL of a collector, "http://127.0.0.1:4318", without a user, a query or a fragment'

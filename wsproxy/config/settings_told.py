@@ -196,6 +196,14 @@ class TraceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     service_name: Annotated[
         str, Meta(description="service.name of the spans: what this proxy is called there")
     ] = "wsproxy"
+    last_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=600.0,
+            description="how long a proxy that stops waits at most until the collector has the last spans",
+        ),
+    ] = 5.0
     headers_file: Annotated[
         str,
         Meta(

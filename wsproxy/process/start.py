@@ -161,7 +161,7 @@ def run_supervisor(
     worker_count = len(rows)
     admin_row, loader_row, prober_row, tracer_row, ha_row = range(worker_count, worker_count + 5)
     turns = Turns(worker_count + 5)
-    way = TraceWay.open(is_wanted=bool(settings.trace.endpoint))
+    way = TraceWay.open(is_wanted=bool(settings.trace.endpoint), last_s=settings.trace.last_s)
     parcels = Parcels.open()
     reloads = ServiceReload()
 
