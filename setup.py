@@ -77,6 +77,7 @@ COLD = {
     "http.upgrade",
     "logs.simulate",
     "net.appends",
+    "net.below",
     "net.datagrams",
     "net.libssl",
     "net.pipe",
