@@ -38,7 +38,7 @@ if "CC" not in os.environ and shutil.which("ccache"):
     os.environ.setdefault("CCACHE_NOHASHDIR", "1")
 
 # Debug information of the whole takes a quarter of the compiler's time, and nobody reads it. -O3 takes another quarter, and a
-# request costs the same without (bench/macro, `--against`).
+# request costs the same without (wsproxy/bench, `--against`).
 compile_args = ["-O1", "-g", "-fno-omit-frame-pointer"] if ASAN or FUZZ or DEBUG else ["-g0"]
 # Compiled at -O1 a module takes two thirds of the compiler's time, and a request costs the same but for these (callgrind; from 2 to
 # 50 % of their own instructions).
@@ -125,6 +125,8 @@ if FUZZ:
     link_args += ["-fsanitize=address,fuzzer-no-link"]
 
 fast = Path("wsproxy/_fast")
+# The load generator of `wsproxy bench`: not of the fast path, and no part of a proxy that runs.
+others = Path("wsproxy/bench")
 extensions = [
     Extension(
         ".".join(source.with_suffix("").parts),
@@ -136,7 +138,7 @@ extensions = [
         ],
         extra_link_args=link_args,
     )
-    for source in sorted(fast.rglob("*.pyx"))
+    for source in sorted([*fast.rglob("*.pyx"), *others.glob("*.pyx")])
 ]
 
 DIRECTIVES = {
