@@ -267,7 +267,8 @@ def _colour(name: str) -> str:
 def _number(dark: float, pale: float, each: Spread | None) -> str:
     if each is not None:
         return f"{each.median:,.1f}"
-    return f"{dark:,.0f} / {dark + pale:,.0f}"
+    decimals = 0 if dark + pale >= 1000 else 1
+    return f"{dark:,.{decimals}f} / {dark + pale:,.{decimals}f}"
 
 
 def _us(us: int) -> str:

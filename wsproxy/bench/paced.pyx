@@ -2,7 +2,7 @@
 Sends requests when they are due, over as many connections as there are, and notes when each was answered: an open loop.
 
 Driven by ``generator``, in a process of its own. A request that finds no free connection waits, and its time runs from when
-it was due, not from when it was sent: so a stall is seen by all who came meanwhile (wrk2's way, against coordinated omission).
+it was due, not from when it was sent: so a stall is seen by all who came meanwhile (as in wrk2; coordinated omission).
 Reads of an answer its status, where its body ends, and ``X-Upstream-Port``. Plain HTTP/1.1 to 127.0.0.1 only.
 """
 
