@@ -171,8 +171,10 @@ def _paced_rounds(
 
 
 def programs_needed(scenario: Scenario, chosen: list[Proxy]) -> list[Program]:
-    """What must be installed to measure these proxies; nginx is the upstream in any case."""
-    always = [programs.WRK, programs.TASKSET, programs.NGINX]
+    """What must be installed to measure these proxies; nginx is the upstream where stubs are not, and wrk asks it."""
+    always = [programs.TASKSET]
+    if not scenario.has_stubs:
+        always += [programs.WRK, programs.NGINX]
     for_tls = [programs.OPENSSL] if scenario.tls else []
     return list(
         dict.fromkeys([*always, *for_tls, *(proxy.program for proxy in chosen if proxy.program)])

@@ -185,6 +185,9 @@ def run(
             process.kill()
             msg = f"the load generator did not end within {script.seconds + TIMEOUT_S + GRACE_S:.0f} s"
             raise OpenLoopError(msg) from error
+        except BaseException:  # Ctrl-C, SIGTERM: nobody waits for the rest of a minute
+            process.kill()
+            raise
     wall_s = time.monotonic() - clock
     if process.returncode != 0:
         msg = f"the load generator ended with status {process.returncode}: {said.strip()[-400:]}"
