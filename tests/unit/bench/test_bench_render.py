@@ -13,7 +13,7 @@ from wsproxy.bench.bed import own_config, write_configuration
 from wsproxy.bench.machine import Cores, TooFewCoresError, assign_cores
 from wsproxy.bench.peers.common import Place
 from wsproxy.bench.programs import HAPROXY, NGINX, WRK, WSPROXY, Program, install_command, missing
-from wsproxy.bench.proxies import OURS, PROXIES, Proxy, choose
+from wsproxy.bench.proxies import OURS, PROXIES, Proxy, choose, of_program
 from wsproxy.bench.scenarios import SCENARIOS, Scenario
 from wsproxy.bench.site import HOST_NAME, Site, read_site
 from wsproxy.bench.tls import paths
@@ -261,3 +261,22 @@ def test_install_command_names_each_package_once_and_nothing_for_ours() -> None:
 def test_program_that_nobody_has_is_missing() -> None:
     absent = Program("absent", ("no-such-program-on-any-machine",), None)
     assert missing([absent, absent]) == [absent]
+
+
+def test_another_build_is_called_for_its_version(tmp_path: Path) -> None:
+    program = tmp_path / "nginx"
+    program.write_text("#!/bin/sh\necho nginx version: nginx/9.8.7\n")
+    program.chmod(0o755)
+    other = of_program(f"nginx={program}")
+    assert other.name == "nginx-9.8.7"
+    assert other.program is not None
+    assert other.program.find() == program
+    assert rendered(other) == rendered(PROXIES["nginx"])
+
+
+@pytest.mark.parametrize(
+    "told", ["nginx=/no/such/file", "squid=/bin/true", "floor=/bin/true", "nginx"]
+)
+def test_build_that_is_none_is_an_error(told: str) -> None:
+    with pytest.raises(KeyError):
+        of_program(told)
