@@ -82,10 +82,10 @@ def test_change_is_that_of_the_ratio_and_not_of_the_evening() -> None:
 
 
 def test_what_makes_runs_differ_is_said() -> None:
-    old = results(*measured("wsproxy", 10), *measured("nginx", 20))
+    old = results(*measured("wsproxy", 10, 10, 10), *measured("nginx", 20, 20, 20))
     new = results(
-        *measured("wsproxy", 10),
-        *measured("nginx", 20),
+        *measured("wsproxy", 10, 10, 10),
+        *measured("nginx", 20, 20, 20),
         machine=Machine("other", 4, 1, "6.1", "Debian", "3.11"),
         versions={"nginx": "nginx version: nginx/1.31.5", "wsproxy": "wsproxy, version 0.2.0"},
     )
@@ -93,6 +93,12 @@ def test_what_makes_runs_differ_is_said() -> None:
     assert said[0].startswith("not the same machine or kernel")
     assert said[1] == "nginx was nginx version: nginx/1.22.1, is nginx version: nginx/1.31.5"
     assert len(said) == 3
+
+
+def test_few_rounds_tell_nothing() -> None:
+    old = results(*measured("wsproxy", 10, 10), *measured("nginx", 20, 20))
+    new = results(*measured("wsproxy", 30, 30, 30), *measured("nginx", 20, 20, 20))
+    assert compared(old, new) == ["fewer than 3 rounds: nothing can be told from noise"]
 
 
 def test_errors_and_broken_affinity_are_no_noise() -> None:
@@ -153,14 +159,15 @@ def test_line_of_a_run_has_a_cross_where_requests_failed() -> None:
 
 def test_kept_result_is_shown_compared_and_drawn(tmp_path: Path) -> None:
     old, new, page = tmp_path / "old.json", tmp_path / "new.json", tmp_path / "page.html"
-    before = results(*measured("wsproxy", 10, 11), *measured("nginx", 20, 21))
-    after = results(*measured("wsproxy", 16, 17), *measured("nginx", 20, 21), runs=(paced(),))
+    nginx = measured("nginx", 20, 21, 20)
+    before = results(*measured("wsproxy", 10, 11, 10), *nginx)
+    after = results(*measured("wsproxy", 16, 17, 16), *nginx, runs=(paced(),))
     old.write_bytes(msgspec.json.encode(before))
     new.write_bytes(msgspec.json.encode(after))
     argv = ["--show", str(new), "--compare", str(old), "--html", str(page)]
     shown = CliRunner().invoke(bench, argv, catch_exceptions=False)
     assert shown.exit_code == 0
-    assert "CPU by nginx: was 0.512" in shown.output
+    assert "CPU by nginx: was 0.500" in shown.output
     assert "affinity kept" in shown.output
     assert "<svg" in page.read_text()
 
