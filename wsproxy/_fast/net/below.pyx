@@ -2,8 +2,8 @@
 A file or folder below a folder, found and opened: nothing outside is ever reached, whoever changes links meanwhile.
 
 Used by ``dataplane.file_paths``, in a thread. One call, and none of it under the interpreter's lock: a dozen system calls,
-each of which gave the lock away and waited for it again, took a busy worker seconds where thousands asked for files at once. Must
-not know what may be served.
+each of which gave the lock away and waited for it again, took a busy worker seconds where thousands asked for files at once.
+Must not know what may be served.
 
 Links are followed as long as they lead to what is below the folder. Race-free without openat2(2), which sandboxes often lack:
 the path is resolved and checked, then each folder on the way is opened without following links. Where one was put there in
