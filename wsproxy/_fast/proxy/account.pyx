@@ -7,7 +7,6 @@ tell: metrics and the access log have the same times.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy
 from wsproxy._fast.base.buffer cimport buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_us
 from wsproxy._fast.decide.decide cimport port_of
@@ -20,7 +19,7 @@ from wsproxy._fast.state.meters cimport (
     ANSWERED, ANSWER_BYTES, BODY_BYTES, CLUSTER_EDGE, CLUSTER_OWN, CUT_FAILED, FIRST_BYTE, HISTOGRAM, LEFT_BEFORE,
     LEFT_WITHIN, QUEUE, REQUEST, REQUESTS, REUSED, TOTAL, add_more, add_one, code_index, observe,
 )
-from wsproxy._fast.tell.access_line cimport MOST_SERVER, Ending, Entry
+from wsproxy._fast.tell.access_line cimport Ending, Entry
 from wsproxy._fast.tell.ended cimport (
     FOR_CONNECTION, FOR_DATA, FOR_HEAD, FOR_REQUEST, IN_QUEUE, Waited, forget_spent,
 )
@@ -193,8 +192,8 @@ cdef class Account(Exchange):
         cdef bytes address
         if self.choice.server >= 0:
             address = pool_of(self.service, self.choice.server, self.secure).address
-            entry.server_len = min(<Py_ssize_t>len(address), MOST_SERVER)
-            memcpy(entry.server, <const char*>address, entry.server_len)
+            entry.server = <const char*>address
+            entry.server_len = len(address)
             entry.server_name = self.service.cluster.names[self.choice.server + 1]
             entry.ending.by = self.choice.by
             entry.ending.unmet = self.choice.unmet
