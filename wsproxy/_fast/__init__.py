@@ -30,7 +30,7 @@ Its floors, from the bottom up; each imports only those below it, and of its own
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
             arrived of a TLS connection, ``taken`` what its socket has of what was sent, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
             the kernel; ``ticker`` wakes the worker up for its sweeps; ``datagrams``: lines for syslog, ``appends``:
-            for a file
+            for a file, ``below``: files of a folder
 ``proxy``   ``engine`` has what all connections share, ``pool`` warm connections to a server, ``slow`` the questions that
             Python answers. One request is an ``exchange``, as ``upstream``, the server's side, sees it: ``account`` is
             what is told of it, ``course`` what becomes of it, ``intake`` takes it in, ``asked`` is what the slow path may know
