@@ -286,7 +286,6 @@ cdef class AccessLog(AccessParts):
     cdef char* put_word(self, char* at, int kind, Ending* ending) noexcept:
         """A late part that is one of a few words."""
         cdef const char* word
-        cdef char* begin
         if kind == CONNECTION and not self.json:
             at[0] = ending.connection
             return at + 1
@@ -295,7 +294,6 @@ cdef class AccessLog(AccessParts):
         if self.json:
             at[0] = c'"'
             at += 1
-        begin = at
         if kind == CAUSE:
             at[0] = <char>(ending.cause >> 8)
             at[1] = <char>(ending.cause & 0xFF)

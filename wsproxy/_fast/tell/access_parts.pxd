@@ -113,8 +113,8 @@ cdef class AccessParts:
     # Each writes at `at`, where it has found room for what it writes at most, and returns where the line goes on.
     # `ends` gets where each late part belongs.
     cdef char* put_early(
-        self, Buffer* out, Py_ssize_t* ends, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port,
-        int64_t number,
+        self, Buffer* out, Py_ssize_t* ends, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin,
+        int port, int64_t number,
     ) except NULL
     cdef char* put_fixed(self, Buffer* out, char* at, Part* part, RequestHead* head, int port) except NULL
     cdef char* put_time(self, char* at, bint quoted) noexcept

@@ -1,8 +1,8 @@
 """
 The parts of the access log's format, compiled; and what of a line is written when its request begins.
 
-``access_line`` derives from it, which has the lines. In the common case a value is copied with one look at it, and nothing is asked twice
-about a head; what is masked or escaped takes the way of ``mask``.
+``access_line`` derives from it, which has the lines. In the common case a value is copied with one look at it, and nothing is
+asked twice about a head; what is masked or escaped takes the way of ``mask``.
 """
 
 import os
@@ -279,8 +279,8 @@ cdef class AccessParts:
                 self.cookie = i
 
     cdef char* put_early(
-        self, Buffer* out, Py_ssize_t* ends, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port,
-        int64_t number,
+        self, Buffer* out, Py_ssize_t* ends, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin,
+        int port, int64_t number,
     ) except NULL:
         """All parts that the head has something for, and where those belong that only the end has."""
         cdef Part* part
