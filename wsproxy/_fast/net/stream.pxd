@@ -147,6 +147,9 @@ cdef class Stream:
     cdef int resume_reading(self) except -1
     cdef int close(self) except -1
     cdef int abort(self) except -1
+    # The peer is told before these return that nothing more comes, and nothing is read; `sever` aborts as well.
+    cdef int shut(self) except -1
+    cdef int sever(self) except -1
     # Says that nothing more will be sent; False where only closing can say that.
     cdef bint half_close(self) except -1
     cdef int reset(self) except -1

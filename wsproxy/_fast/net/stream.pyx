@@ -22,6 +22,7 @@ from wsproxy._fast.base.borrowed cimport WSPROXY_CHECKED, ws_hide, ws_show
 from wsproxy._fast.base.buffer cimport OUT_SIZE
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.base.memory cimport address_of
+from wsproxy._fast.net.epoll cimport SHUT_RDWR, c_shutdown
 from wsproxy._fast.net.records cimport RECORDS_A_TURN
 from wsproxy._fast.net.sockets cimport (
     ws_acknowledged, ws_hung_up, ws_is_quiet, ws_reset_on_close, ws_send2, ws_unacknowledged,
@@ -609,6 +610,22 @@ cdef class Stream:
             except MemoryError:
                 self.deadline_ms = 1  # what belongs to the exchange that ends must end as well: again at the next sweep
         return 0
+
+    cdef int shut(self) except -1:
+        """
+        Tells the peer's kernel of the end now: a transport closes at the end of the turn, or in the next one.
+
+        Behind what our kernel has still to send. Without close_notify, as ``abort``.
+        """
+        cdef int fd = self.kernel_fd()
+        if fd >= 0:
+            c_shutdown(fd, SHUT_RDWR)  # where the peer is gone it fails, and nothing is to be done
+        return 0
+
+    cdef int sever(self) except -1:
+        """``abort``, and the peer is told before this returns."""
+        self.shut()
+        return self.abort()
 
     cdef bint half_close(self) except -1:
         if self.closing or not self.transport.can_write_eof():

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.base.buffer cimport Buffer
+from wsproxy._fast.decide.cluster cimport Cluster
 from wsproxy._fast.http.head cimport ResponseHead
 from wsproxy._fast.net.stream cimport Stream
 from wsproxy._fast.proxy.engine cimport Engine
@@ -27,6 +28,12 @@ cdef class Upstream(Stream):
     cdef Body body
     cdef bint passes_trailers       # of this answer
     cdef Buffer trailers            # what is here of them; see ``trailers``
+    cdef bint is_read               # all of the answer has come, one that counts as a failure
+    # A place at a server that this connection keeps until it is closed, because it has still to send; -1: none.
+    cdef int owed
+    cdef bint owed_probe
+    cdef Cluster owed_cluster
+    cdef bint is_leaving            # a tunnel's: it ends behind what it has still to send
     cdef int64_t moved_ms           # of a tunnel: when a byte went through it last
 
     cdef int begin(self, Exchange exchange) except -1
@@ -43,7 +50,8 @@ cdef class Upstream(Stream):
     cdef Py_ssize_t relay_unchunked(self, const char* data, Py_ssize_t length) except? -1
     cdef int complete(self, bint clean) except -1
     cdef int leave(self, bint clean) except -1
-    cdef int discard(self, const char* data, Py_ssize_t length) except -1
+    cdef bint is_whole(self, const char* data, Py_ssize_t length) noexcept
+    cdef int discard(self) except -1
     cdef int fail(self, int kind, int error) except -1
     cdef void touch(self) noexcept
     # Bytes of the client go through the tunnel.
@@ -55,4 +63,7 @@ cdef class Upstream(Stream):
     cdef int end_tunnel(self, bint clean) except -1
     # Leaves the tunnel and closes; `clean`: what was received is delivered.
     cdef int part(self, bint clean) except -1
+    # The exchange's place at this server is this connection's from now on, until it is closed.
+    cdef void owe(self, Cluster cluster, int server, bint probe) noexcept
+    cdef void give_back(self) noexcept
     cdef int check_tunnel(self, int64_t now_ms) except -1

@@ -15,7 +15,8 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
-from wsproxy._fast.http.chunked cimport CHUNK_DONE, FINE_READ, ChunkSpan, begin_chunks, next_span, note_grain, scan_chunks
+from wsproxy._fast.decide.cluster cimport Cluster
+from wsproxy._fast.http.chunked cimport CHUNK_DONE, FINE_READ, ChunkSpan, ChunkState, begin_chunks, next_span, note_grain, scan_chunks
 from wsproxy._fast.http.fields cimport (
     HEAD_TOO_LARGE, PARTITION_TABLE, PARTITION_VERSION, UNEXPECTED_STATUS, asks_for_bound_login,
 )
@@ -59,6 +60,7 @@ cdef class Upstream(Stream):
         self.engine = engine
         self.pool = pool
         self.fd = -1
+        self.owed = -1
 
     def __dealloc__(self):
         buffer_clear(&self.pending)
@@ -170,8 +172,9 @@ cdef class Upstream(Stream):
                 if self.is_cut and self.exchange.compression is None and not self.can_pipe(self.body.left - length):
                     length += self.read_on(data - self.engine.read_data + length)
                 if self.engine.response.status >= 500 and self.exchange.view.is_failure(self.engine.response.status):
+                    self.is_read = self.is_whole(data, length)
                     if self.exchange.is_refused(self.engine.response.status):
-                        return self.discard(data, length)
+                        return self.discard()
                 size = self.begin_answer(data, length)
                 if size < 0:
                     return self.fail(BAD_RESPONSE, <int>HEAD_TOO_LARGE)
@@ -386,25 +389,27 @@ cdef class Upstream(Stream):
             drop_client(exchange)
         return 0
 
-    cdef int discard(self, const char* data, Py_ssize_t length) except -1:
-        """
-        Drops an answer that the client shall not see; these bytes of its body are here.
+    cdef bint is_whole(self, const char* data, Py_ssize_t length) noexcept:
+        """Whether these bytes are all of the answer's body."""
+        cdef ChunkState chunks
+        cdef Py_ssize_t forward
+        if self.body.kind == NO_BODY:
+            return length == 0
+        if self.body.kind == LENGTH_BODY:
+            return length == self.body.left
+        if self.body.kind == CHUNKED_BODY:
+            chunks = self.body.chunks
+            return scan_chunks(&chunks, data, length, &forward) == length and chunks.phase == CHUNK_DONE
+        return False
 
-        The connection is used again only where this is all of it: waiting for the rest of a page that nobody reads would
-        cost more than a new connection.
+    cdef int discard(self) except -1:
+        """
+        Drops an answer that the client shall not see; ``is_read``: all of it is here.
+
+        Then the connection is used again. Waiting for the rest of a page that nobody reads would cost more than a new one.
         """
         cdef Exchange exchange = self.exchange
-        cdef Py_ssize_t forward
-        cdef bint whole = False
-        if self.body.kind == NO_BODY:
-            whole = length == 0
-        elif self.body.kind == LENGTH_BODY:
-            whole = length == self.body.left
-        elif self.body.kind == CHUNKED_BODY:
-            whole = (
-                scan_chunks(&self.body.chunks, data, length, &forward) == length and self.body.chunks.phase == CHUNK_DONE
-            )
-        self.leave(whole)
+        self.leave(self.is_read)
         try:
             exchange.go_elsewhere()
         except Exception:
@@ -442,7 +447,7 @@ cdef class Upstream(Stream):
                 self.held = self.transport.get_write_buffer_size()
         except MemoryError:
             pass  # the exchange must hear of it all the same; all counts as sent, so nothing is sent twice
-        self.abort()
+        self.sever()  # before the exchange gives the server back
         if exchange is None:
             return 0
         try:
@@ -524,10 +529,23 @@ cdef class Upstream(Stream):
     cdef int part(self, bint clean) except -1:
         self.exchange = None
         if not clean:
-            return self.abort()
+            return self.sever()
         self.close()
         self.deadline_ms = ws_now_ms() + self.engine.view.body_timeout_ms  # for a server that does not take the last bytes
+        self.is_leaving = self.secure or self.count_held() > 0
+        if not self.is_leaving:
+            self.shut()
         return 0
+
+    cdef void owe(self, Cluster cluster, int server, bint probe) noexcept:
+        self.owed_cluster = cluster
+        self.owed = server
+        self.owed_probe = probe
+
+    cdef void give_back(self) noexcept:
+        self.owed_cluster.release(self.owed, self.engine.worker_id, self.owed_probe)
+        self.owed = -1
+        self.owed_cluster = None
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -544,6 +562,14 @@ cdef class Upstream(Stream):
 
     cdef bint wants_rest(self) noexcept:
         return self.exchange is not None
+
+    cdef int lose(self, object error) except -1:
+        """Its socket is closed when this has returned; the place at the server is given back before."""
+        if self.exchange is not None or self.owed >= 0:
+            self.shut()
+        if self.owed >= 0:
+            self.give_back()
+        return Stream.lose(self, error)
 
     cdef int lost(self, object error) except -1:
         if self.exchange is not None:
