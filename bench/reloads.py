@@ -26,8 +26,7 @@ from bench.lab import Lab, lab, read_memory
 from bench.micro.config_load import make_config
 from bench.slowloris import NORMAL_RATE, Round, percentile, probe
 from wsproxy.admin.client import ask
-from wsproxy.admin.reloads import RELOAD_PATH
-from wsproxy.reload.history import Entry
+from wsproxy.admin.reloads import RELOAD_PATH, Entry
 
 # Issue 15: p99 rises by less.
 MOST_RISE_MS = 5.0

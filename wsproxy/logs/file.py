@@ -16,6 +16,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 
@@ -145,6 +146,13 @@ def lock(fd: int) -> bool:
             return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """What follows in the queue goes to another file."""
+
+    path: str
+
+
 class LogFile:
     """One worker's way to the file; each write is a number of whole lines."""
 
@@ -155,7 +163,7 @@ class LogFile:
         self._lines: list[str] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._queue: SimpleQueue[str | bytes | None] = SimpleQueue()
+        self._queue: SimpleQueue[str | bytes | _Move | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._handed = 0  # characters, or bytes, given to the thread; only the loop counts here
         self._done = 0  # of these it is rid; only the thread does here
@@ -216,6 +224,14 @@ class LogFile:
         """The next write opens the file anew."""
         self._wants_reopen = True
 
+    def move(self, path: str) -> None:
+        """What is added from now on goes there, and what came before to where it belongs. Where nobody can write there it stays where it was."""
+        self.flush()
+        if self._thread is None:
+            self._path = path
+        else:
+            self._queue.put(_Move(path))
+
     def close(self) -> None:
         """Writes what is left, however long it takes; gives up on a disk that does not move, and says so."""
         self.flush()
@@ -234,6 +250,9 @@ class LogFile:
 
     def _run(self) -> None:
         while (data := self._next()) is not None:
+            if isinstance(data, _Move):
+                self._path = data.path
+                continue
             try:
                 self._write(
                     data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
@@ -254,7 +273,7 @@ class LogFile:
         """What of these whole lines was not written, and why; also raises that. # I/O."""
         return self._find_file().append(lines)
 
-    def _next(self) -> str | bytes | None:
+    def _next(self) -> str | bytes | _Move | None:
         while True:
             try:
                 return self._queue.get()

@@ -180,6 +180,8 @@ class Prober:
 
     def take(self, plan: Plan, targets: dict[Key, Target]) -> None:
         """From now on this one's servers are probed; where there is none to probe, ``ended`` is set."""
+        if self._plugin_log is not None:
+            self._plugin_log.take_path(plan.log_path)
         before, self._targets = self._targets, targets
         self._names = Names(plan.settings.upstream.resolve_s, self._last)
         self._plan_all(before)
@@ -244,6 +246,8 @@ def run_prober(
     if parcel >= 0:
         plan = at_once(unpack(parcel, plan.state))
     plugin_log = None if log_plan is None else ProbeLog(log_plan, plan.state)
+    if plugin_log is not None:
+        plugin_log.take_path(plan.log_path)
     asyncio.run(serve(plan, box, on_turn, plugin_log))
     return 0
 
