@@ -2,7 +2,7 @@
 The prober: the one process that asks all servers whether they are well, for all workers.
 
 Started by ``process.supervisor`` where the configuration has probes, and again should it end: what it said holds for a while
-(``targets.hold_ms``) and then requests find out by themselves, as without probes. Results go into shared slots
+(``settings_probe.hold_ms``) and then requests find out by themselves, as without probes. Results go into shared slots
 (``_fast.decide.probes``), where they hold for every worker at once. Later configurations come into its box, as into a worker's.
 Must not wait for anybody but servers.
 """
