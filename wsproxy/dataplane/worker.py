@@ -84,6 +84,9 @@ def run_worker(context: WorkerContext, on_ready: Callable[[], None]) -> int:
                 # What the loop itself found no memory for is lost, one connection or timer; it goes on with the next.
                 with contextlib.suppress(MemoryError):
                     log.error("the event loop found no memory and goes on")
+            finally:
+                if serving.done():
+                    tasks.hear_no_more()
     return 0
 
 

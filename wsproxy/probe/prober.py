@@ -26,7 +26,7 @@ from wsproxy.dataplane.parcel import unpack
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.resolve import Last
 from wsproxy.dataplane.steps import at_once, in_turns
-from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, spawn
+from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, run, spawn
 from wsproxy.logs.plugin_writer import LogPlan
 from wsproxy.logs.probe_writer import ProbeLog
 from wsproxy.probe.ask import Finding, ask, where
@@ -248,7 +248,7 @@ def run_prober(
     plugin_log = None if log_plan is None else ProbeLog(log_plan, plan.state)
     if plugin_log is not None:
         plugin_log.take_path(plan.log_path)
-    asyncio.run(serve(plan, box, on_turn, plugin_log))
+    run(serve(plan, box, on_turn, plugin_log))
     return 0
 
 

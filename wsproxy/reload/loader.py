@@ -40,7 +40,7 @@ from wsproxy.dataplane.parcel import log_path_of, pack, unpack, unpack_source
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.post import AGAIN_S, KEPT, READ_AGAIN, SEND_AGAIN, send_parcel
 from wsproxy.dataplane.steps import at_once
-from wsproxy.dataplane.tasks import keep_turning, log_loop_error, spawn
+from wsproxy.dataplane.tasks import keep_turning, log_loop_error, run, spawn
 from wsproxy.errors import OWN_LACKS, Problem, StartError
 from wsproxy.logs.plugin_writer import LEVELS
 from wsproxy.logs.probe_writer import tell_awaited
@@ -485,7 +485,7 @@ def run_loader(needs: LoaderNeeds, *, sources: Sources) -> int:
     async def serve() -> None:
         await Loader(needs, sources).serve()
 
-    asyncio.run(serve())
+    run(serve())
     return 0
 
 

@@ -16,7 +16,9 @@ from libc.string cimport memcpy
 from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.cluster cimport Cluster
-from wsproxy._fast.http.chunked cimport CHUNK_DONE, FINE_READ, ChunkSpan, ChunkState, begin_chunks, next_span, note_grain, scan_chunks
+from wsproxy._fast.http.chunked cimport (
+    CHUNK_DONE, FINE_READ, ChunkSpan, ChunkState, begin_chunks, next_span, note_grain, scan_chunks,
+)
 from wsproxy._fast.http.fields cimport (
     HEAD_TOO_LARGE, PARTITION_TABLE, PARTITION_VERSION, UNEXPECTED_STATUS, asks_for_bound_login,
 )
