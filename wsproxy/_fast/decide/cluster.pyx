@@ -180,18 +180,16 @@ cdef class Cluster(Balancer):
         cdef ws_server_slot* slot = self.servers[server]
         cdef Evidence evidence
         cdef int64_t down_ms = -1
-        if ws_load64(&slot.down_until_ms) != 0:
-            ws_lock(&self.slot.lock)
-            now_ms = now_ms or ws_now_ms()
-            # Several workers may have an answer at once; an operator's word (-1) beats probes.
-            if ws_load64(&slot.down_until_ms) != 0 and (worker == -1 or not is_held_down(slot, now_ms)):
-                memset(&evidence, 0, sizeof(Evidence))
-                evidence.worker = worker
-                evidence.head = head
-                evidence.head_len = head_len
-                evidence.request_number = request_number
-                down_ms = self.come_back(server, now_ms, &evidence)
-            ws_unlock(&self.slot.lock)
+        memset(&evidence, 0, sizeof(Evidence))
+        evidence.worker = worker
+        evidence.head, evidence.head_len = head, head_len
+        evidence.request_number = request_number
+        ws_lock(&self.slot.lock)
+        now_ms = now_ms or ws_now_ms()
+        # Several workers may have an answer at once; an operator's word (-1) beats probes.
+        if ws_load64(&slot.down_until_ms) != 0 and (worker == -1 or not is_held_down(slot, now_ms)):
+            down_ms = self.come_back(server, now_ms, &evidence)
+        ws_unlock(&self.slot.lock)
         return down_ms
 
     cdef void count_affinity(self, int server) noexcept nogil:
@@ -592,15 +590,11 @@ cdef class Cluster(Balancer):
         """What the slot says: weight, start_weight, inflight, down_until_ms, down_since_ms, total, affinity, failed, ..."""
         cdef ws_server_slot* slot = self.servers[self.check_server(server)]
         return {
-            "weight": slot.weight,
-            "start_weight": slot.start_weight,
-            "max_connections": slot.max_connections,
-            "inflight": total_inflight(slot),
-            "granted": slot.granted,
+            "weight": slot.weight, "start_weight": slot.start_weight, "max_connections": slot.max_connections,
+            "inflight": total_inflight(slot), "granted": slot.granted,
             "hold": ws_load32(&slot.hold),
             "probe_by": ws_load32(&slot.probe_by) - 1,
-            "down_until_ms": ws_load64(&slot.down_until_ms),
-            "down_since_ms": ws_load64(&slot.down_since_ms),
+            "down_until_ms": ws_load64(&slot.down_until_ms), "down_since_ms": ws_load64(&slot.down_since_ms),
             "down_errno": ws_load32(&slot.down_errno), "down_by": ws_load32(&slot.down_by),
             "total": slot.total, "affinity": slot.affinity, "failed": slot.failed,
         }

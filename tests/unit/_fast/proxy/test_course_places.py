@@ -14,11 +14,9 @@ from typing import Any
 import pytest
 
 from tests.support.bed import Bed, config_of, server
-from tests.support.flow import push
 from tests.support.wire import Origin, Wire
 from wsproxy._fast.proxy.downstream import Downstream
 from wsproxy._fast.proxy.engine import Engine
-from wsproxy._fast.proxy.running import end_tunnels
 from wsproxy._fast.tell.witness import LogLevel
 from wsproxy.config.settings import Settings, TimeoutSettings
 from wsproxy.dataplane.witness import Witness
@@ -174,21 +172,3 @@ async def test_whole_answer_that_is_refused_keeps_its_connection() -> None:
         assert b"/app/x" in await looker.wire.read_head()
         await looker.wire.send(OK)
         assert await client.read_answer() == (200, b"ok")
-
-
-async def test_tunnel_keeps_its_place_until_the_server_has_what_was_sent() -> None:
-    """A server that does not read sees the tunnel as long as bytes for it wait here."""
-    origin = Origin(receive_buffer=4096)
-    settings = Settings(timeouts=TimeoutSettings(body_s=30))
-    async with Bed(config_of(server("a", origin.port)), settings) as bed:
-        client = await bed.client()
-        await client.send(UPGRADE)
-        wire, _ = await origin.accept_request()
-        await wire.send(SWITCHED)
-        await client.read_head()
-        # Until nobody takes more: then bytes wait in every buffer on the way, in ours, too.
-        assert await push(client.sock, b"x" * 65536, 0, 64 << 20, stalled_s=0.3) < 64 << 20
-        assert end_tunnels(bed.engine, 0) == 0
-        assert bed.inflight() == [1]
-        assert await wire.is_ended()
-        await bed.until(lambda: bed.inflight() == [0])
