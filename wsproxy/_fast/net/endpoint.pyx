@@ -45,12 +45,29 @@ cdef class Endpoint:
     cdef Py_ssize_t count_held(self) noexcept:
         """Whatever goes wrong, nothing is: the number is for logs."""
         cdef Py_ssize_t count = 0
+        if self.taken is not None:
+            return self.count_held_by_cipher()
         if self.buffered and self.transport is not None:
             try:
                 count = self.transport.get_write_buffer_size()
             except Exception:  # a transport under TLS that is gone already
                 pass
         return count
+
+    cdef Py_ssize_t count_held_by_cipher(self) noexcept:
+        return 0 if self.taken.is_sure(self.fd_if_any()) else self.given - self.count_taken()
+
+    cdef int64_t count_taken(self) noexcept:
+        """The same the other way round, under TLS with ``taken``."""
+        return self.taken.count_taken(self.fd_if_any())
+
+    cdef int fd_if_any(self) noexcept:
+        cdef int fd = -1
+        try:
+            fd = self.kernel_fd()
+        except Exception:  # a socket that is gone already
+            pass
+        return fd
 
     cdef Py_ssize_t count_unconfirmed(self) except -1:
         """What only the kernel still has of everything that was sent."""

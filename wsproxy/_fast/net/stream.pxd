@@ -66,7 +66,6 @@ cdef class Stream(Endpoint):
     cdef bint has_rest              # TLS: the transport is gone; what had come through it is read, see `connection_lost`
     cdef bint closing
     cdef bint discards              # what still comes is thrown away unseen: see `poller.PlainTransport.discard`
-    cdef int64_t given              # bytes that were to be sent, since the connection began: see `count_held`
     cdef bint write_paused          # more of them than it wants
     cdef bint write_broken
     cdef bint was_reset             # a send was told so, and no read will be
@@ -122,6 +121,8 @@ cdef class Stream(Endpoint):
     cdef int hurry(self, int64_t now_ms) except -1
     # The socket has taken all that waited; told by plain transports alone.
     cdef void on_flushed(self) noexcept
+    # Lines of a log that wait for the socket are looked at; whether some go on waiting.
+    cdef bint look_at_lines(self) except -1
     # It is about to be cut off, by an operator or by an error of ours: whose fault its end is.
     cdef void on_cut(self, bint by_fault) noexcept
     cdef int pause_reading(self) except -1

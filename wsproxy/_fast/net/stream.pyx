@@ -380,6 +380,9 @@ cdef class Stream(Endpoint):
     cdef void on_flushed(self) noexcept:
         return
 
+    cdef bint look_at_lines(self) except -1:
+        return False
+
     cdef void on_cut(self, bint by_fault) noexcept:
         return
 
@@ -495,14 +498,19 @@ cdef class Stream(Endpoint):
         """Both parts in one write: the cipher makes as few records of them as it can."""
         cdef bytes data = PyBytes_FromStringAndSize(NULL, a_len + b_len)
         cdef char* at = <char*>data
+        cdef int64_t made
         if a_len:
             memcpy(at, a, a_len)
         if b_len:
             memcpy(at + a_len, b, b_len)
         # For good: what lies between the cipher and the socket is not told, only the kernel can be asked.
         self.buffered = True
+        if self.taken is None or self.records is None:
+            self.transport.write(data)
+            return 0
+        made = self.records.count_made()
         self.transport.write(data)
-        return 0
+        return self.taken.note(made, self.records.count_made(), self.given, self.kernel_fd())
 
     cdef int pause_reading(self) except -1:
         if not self.reading_paused and not self.closing:

@@ -39,5 +39,6 @@ cdef class Upstream(TunnelEnd):
     cdef int leave(self, bint clean) except -1
     cdef bint is_whole(self, const char* data, Py_ssize_t length) noexcept
     cdef int discard(self) except -1
+    cdef int replace(self, const char* data, Py_ssize_t length) except -1
     cdef int fail(self, int kind, int error) except -1
     cdef void touch(self) noexcept

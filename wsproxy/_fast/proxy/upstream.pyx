@@ -43,6 +43,8 @@ cdef enum:
     # 1xx heads before an answer: a server may send a 100, some 103 and a 102 now and then. An endless row of them would
     # restart ServerIOTimeout for ever.
     MOST_INTERIMS = 100
+    # Of `begin_answer`: the client gets a page instead.
+    REPLACED = -2
 
 
 cdef class Upstream(TunnelEnd):
@@ -163,6 +165,8 @@ cdef class Upstream(TunnelEnd):
                         return self.discard()
                 size = self.begin_answer(data, length)
                 if size < 0:
+                    if size == REPLACED:
+                        return self.replace(data, length)
                     return self.fail(BAD_RESPONSE, <int>HEAD_TOO_LARGE)
                 self.exchange.answer_begins(size)
                 if self.exchange is None:
@@ -265,11 +269,11 @@ cdef class Upstream(TunnelEnd):
     cdef Py_ssize_t begin_answer(self, const char* body, Py_ssize_t length) noexcept:
         cdef Exchange exchange = self.exchange
         cdef ResponseHead* head = &self.engine.response
-        if (
-            (head.fields.has_set_cookie or exchange.session.length or exchange.edges or exchange.explained is not None)
-            and exchange.edit_answer(head, body, length) < 0
-        ):
-            return -1
+        if head.fields.has_set_cookie or exchange.session.length or exchange.edges or exchange.explained is not None:
+            if exchange.edges and head.status >= 400 and exchange.wants_page(head.status):
+                return REPLACED
+            if exchange.edit_answer(head, body, length) < 0:
+                return -1
         return exchange.sink.begin(head, self.body.kind, self.body.kind == CHUNKED_BODY and self.passes_trailers)
 
     cdef int relay(self, const char* data, Py_ssize_t length, bint begins) except -1:
@@ -398,6 +402,23 @@ cdef class Upstream(TunnelEnd):
         self.leave(self.is_read)
         try:
             exchange.go_elsewhere()
+        except Exception:
+            drop_client(exchange)
+        return 0
+
+    cdef int replace(self, const char* data, Py_ssize_t length) except -1:
+        """As ``discard``, but the client gets a page instead of the answer, whose head was good."""
+        cdef Exchange exchange = self.exchange
+        cdef int status = self.engine.response.status
+        cdef bint is_whole = self.is_whole(data, length)
+        exchange.answer_begins(0)
+        if self.exchange is None:
+            return 0  # dropped, by an error of the slow path
+        if not is_whole:
+            self.shut()  # before the exchange gives the server back
+        self.leave(is_whole)
+        try:
+            exchange.give_page(status)
         except Exception:
             drop_client(exchange)
         return 0
