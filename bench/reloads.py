@@ -22,7 +22,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.lab import Lab, lab, read_memory
+from bench.lab import Lab, lab
 from bench.micro.config_load import make_config
 from bench.slowloris import NORMAL_RATE, Round, percentile, probe
 from wsproxy.admin.client import ask
@@ -77,7 +77,7 @@ class Files:
 
 @dataclass(slots=True)
 class Kept:
-    """Of all processes but the loader, which ends and is started again as it likes: private memory in MiB, and descriptors but sockets."""
+    """Private memory of the worker in MiB, and of all processes the descriptors that are no sockets."""
 
     mib: float
     files: int
@@ -86,13 +86,12 @@ class Kept:
 def kept(place: Lab) -> Kept:
     """Now. I/O."""
     found = Path(f"/proc/{place.supervisor}/task/{place.supervisor}/children").read_text().split()
-    mib, files = 0.0, 0
+    files = 0
     for pid in map(int, [*found, str(place.supervisor)]):
-        mib += read_memory(pid).private / 1024
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
                 files += not os.readlink(link).startswith("socket:")
-    return Kept(mib, files)
+    return Kept(place.memory().private / 1024, files)
 
 
 @dataclass(slots=True)
@@ -180,7 +179,7 @@ def measure(megabytes: float, count: int, seconds: float, every_s: float, consol
     console.print(table)
     console.print(
         f"a reload: median {statistics.median(reloads.seconds):.2f} s, longest {max(reloads.seconds):.2f} s; "
-        f"memory {before.mib:.1f} -> {after.mib:.1f} MiB, descriptors {before.files} -> {after.files}"
+        f"worker {before.mib:.1f} -> {after.mib:.1f} MiB, descriptors {before.files} -> {after.files}"
     )
     for each in reloads.failed:
         console.print(f"failed: {each}")
