@@ -21,6 +21,8 @@ from wsproxy._fast.tell.witness import LogLevel
 from wsproxy.config.settings import Settings, TimeoutSettings
 from wsproxy.dataplane.witness import Witness
 
+pytestmark = pytest.mark.asan
+
 OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok"
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n01234"

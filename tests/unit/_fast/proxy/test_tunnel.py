@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.bed import Bed, config_of, server
 from tests.support.flow import push
 from tests.support.wire import Origin
 from wsproxy._fast.proxy.running import end_tunnels
 from wsproxy.config.settings import Settings, TimeoutSettings
+
+pytestmark = pytest.mark.asan
 
 UPGRADE = b"GET /app/x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
