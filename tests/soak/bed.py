@@ -203,7 +203,7 @@ class Bed:
                     await asyncio.sleep(0.1)
                     continue
                 # The loader was killed before it answered, and goes on with what it had begun; or its whole program was replaced.
-                if status == 503 or "ask again" in answer.get("error", ""):
+                if status == 503 or (status != 200 and "ask again" in str(answer)):
                     continue
                 assert status == 200, (path, body, answer)
                 return answer
