@@ -46,6 +46,12 @@ _MORE = (
 )
 
 
+def _plain(size_bytes: int) -> str:
+    """A generated file without its https Transports: of keyrings there are none here."""
+    made = make_config(size_bytes).decode("latin-1")
+    return re.sub(r'\s*<Transport [^>]*Protocol="https">.*?</Transport>', "", made, flags=re.DOTALL)
+
+
 class Files:
     """plugin-cfg.xml, each another one than the one before."""
 
@@ -53,11 +59,9 @@ class Files:
         """So large, or as small as it can be with 0."""
         self._rest = "<Config>ours</Config>"
         if megabytes:
-            made = make_config(int(megabytes * 1e6)).decode("latin-1")
-            # Of keyrings there are none here.
-            made = re.sub(
-                r'\s*<Transport [^>]*Protocol="https">.*?</Transport>', "", made, flags=re.DOTALL
-            )
+            made = _plain(int(megabytes * 1e6))
+            # As large as was asked for also without what is left out.
+            made = _plain(int(megabytes**2 * 1e12 / len(made)))
             self._rest = re.sub(r"(<Config[^>]*>)", r"\1ours", made, count=1)
         self._number = 0
 
