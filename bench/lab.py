@@ -1,7 +1,7 @@
 """
 One ``wsproxy run`` with a worker of its own and an app server in this process, for measurements that no load generator makes.
 
-Driven by ``bench.memory`` and ``bench.slowloris``. All of it listens on 127.0.0.1 and is gone when ``lab`` ends. The app server
+Driven by ``bench.memory``, ``bench.reloads`` and ``bench.slowloris``. All of it listens on 127.0.0.1 and is gone when ``lab`` ends. The app server
 and the clients are threads that block in the kernel: they cost this process time, never the worker memory.
 """
 
@@ -182,6 +182,8 @@ class Lab:
     worker: int
     app: AppServer
     client_context: ssl.SSLContext | None
+    folder: Path  # with plugin-cfg.xml, wsproxy.toml and log
+    supervisor: int
 
     def connect(self, *, source: str = "", receive_buffer: int = 0) -> socket.socket:
         """A new connection of a client, TLS where the lab has it. I/O."""
@@ -252,8 +254,18 @@ def raise_descriptors(wanted: int) -> None:
 
 
 @contextlib.contextmanager
-def lab(*, secure: bool = False, settings: str = "", under: tuple[str, ...] = ()) -> Iterator[Lab]:
-    """A running proxy with one worker; ``secure``: TLS to clients and to the app server; ``under``: a program that runs it."""
+def lab(
+    *,
+    secure: bool = False,
+    settings: str = "",
+    under: tuple[str, ...] = (),
+    config: Callable[[int], str] | None = None,
+) -> Iterator[Lab]:
+    """
+    A running proxy with one worker; ``secure``: TLS to clients and to the app server; ``under``: a program that runs it.
+
+    ``config``: plugin-cfg.xml for the app server's port; ``FOLDER`` in ``settings`` is the lab's own.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="wsproxy-lab-") as name,
         contextlib.ExitStack() as stack,
@@ -279,15 +291,16 @@ def lab(*, secure: bool = False, settings: str = "", under: tuple[str, ...] = ()
                 f'certificates = [{{ chain = "{made.certificate}", key = "{made.key}" }}]\n'
                 f'[upstream.tls]\ntrust = "{made.certificate}"\n'
             )
-        (folder / "plugin-cfg.xml").write_text(_PLUGIN_CFG.format(transports="".join(transports)))
-        (folder / "wsproxy.toml").write_text(settings + listener)
+        text = config(app.port) if config else _PLUGIN_CFG.format(transports="".join(transports))
+        (folder / "plugin-cfg.xml").write_text(text)
+        (folder / "wsproxy.toml").write_text(settings.replace("FOLDER", name) + listener)
         arguments = [
             *(str(folder / "plugin-cfg.xml"), "--settings", str(folder / "wsproxy.toml")),
             *(() if secure else ("--listen", "127.0.0.1:0")),
             *("--workers", "1"),
         ]
-        port, worker = stack.enter_context(_running(under, arguments, folder / "log"))
-        yield Lab(port, worker, app, context)
+        port, supervisor = stack.enter_context(_running(under, arguments, folder / "log"))
+        yield Lab(port, _worker_of(supervisor), app, context, folder, supervisor)
 
 
 def _worker_of(supervisor: int) -> int:
@@ -298,7 +311,7 @@ def _worker_of(supervisor: int) -> int:
 
 @contextlib.contextmanager
 def _running(under: tuple[str, ...], arguments: list[str], log: Path) -> Iterator[tuple[int, int]]:
-    """``wsproxy run ARGUMENTS``: port, and the worker's pid. Its log is a file: reading a pipe would take time from clients."""
+    """``wsproxy run ARGUMENTS``: port, and the supervisor's pid. Its log is a file: reading a pipe would take time from clients."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*under, sys.executable, "-P", "-m", "wsproxy", "run", *arguments],
@@ -311,7 +324,7 @@ def _running(under: tuple[str, ...], arguments: list[str], log: Path) -> Iterato
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"cannot begin: wsproxy did not start:\n{log.read_text()}")
             time.sleep(POLL_S)
-        yield int(ready[1]), _worker_of(process.pid)
+        yield int(ready[1]), process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         try:

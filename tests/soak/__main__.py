@@ -195,6 +195,8 @@ def report(soaked: Soak, faults: list[str], seed: int, seconds: float) -> None:
         print(f"  {count:8}  {name}")
     peaks = ", ".join(f"{name} {each.board.peak}" for name, each in bed.servers.items())
     print(f"most at a time: {peaks}")
+    late = sum(each.board.late_ends for each in bed.servers.values())
+    print(f"requests whose end a server could not see yet: {late}")
     print("\n".join(soaked.judge.table()))
     print(f"{len(faults)} faults" + "".join(f"\n  {each}" for each in faults[:MOST_FAULTS]))
 

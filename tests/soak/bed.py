@@ -202,9 +202,8 @@ class Bed:
                 except (OSError, AssertionError):  # it ended before it answered
                     await asyncio.sleep(0.1)
                     continue
-                if (
-                    status == 503
-                ):  # the loader was killed before it answered, and goes on with what it had begun
+                # The loader was killed before it answered, and goes on with what it had begun; or its whole program was replaced.
+                if status == 503 or (status != 200 and "ask again" in str(answer)):
                     continue
                 assert status == 200, (path, body, answer)
                 return answer

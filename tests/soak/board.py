@@ -72,3 +72,12 @@ class Board:
     @is_ill.setter
     def is_ill(self, value: bool) -> None:
         self._set(4, value)
+
+    @property
+    def late_ends(self) -> int:
+        """Requests that did not count as running, because wsproxy had shut their connection and the server could not see that yet."""
+        return self._get(5)
+
+    @late_ends.setter
+    def late_ends(self, value: int) -> None:
+        self._set(5, value)

@@ -87,6 +87,7 @@ class Judge:
     bed: Bed
     looks: dict[str, list[Look]] = field(default_factory=lambda: defaultdict(list))
     faults: list[str] = field(default_factory=list)
+    peaks: dict[str, int] = field(default_factory=dict)  # told already
 
     async def look(self) -> None:
         """Nobody asks anything now: so nothing is in flight anywhere, nobody waits, and of programs that were replaced none is left."""
@@ -97,7 +98,8 @@ class Judge:
                 self.looks[name].append(found)
         await self._wait_for_nothing()
         for name, server in self.bed.servers.items():
-            if name.startswith("s") and server.board.peak > MOST:
+            if name.startswith("s") and server.board.peak > self.peaks.get(name, MOST):
+                self.peaks[name] = server.board.peak
                 self.faults.append(
                     f"{name} had {server.board.peak} requests at a time; MaxConnections is {MOST}"
                 )

@@ -176,7 +176,9 @@ class ControlDesk:
         state, plan = self._proxy.state, self._proxy.log_plan
         if plan is None:
             if question is not None:
-                raise StartError("no http_plugin.log is written ([log] plugin in wsproxy.toml)")
+                raise StartError(
+                    "no http_plugin.log is written: plugin-cfg.xml has no Log Name that can be, and [log] plugin in wsproxy.toml no other"
+                )
             return LogLevelAnswer("", "", "", changed=False)
         configured = state.file_log_level or plan.level
         before = state.log_level_now(plan.level)

@@ -7,7 +7,7 @@ weight, no count, no probe, no session's place. So each question is decided on a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -104,8 +104,9 @@ class LiveProxy:
 
     @property
     def log_plan(self) -> LogPlan | None:
-        """Of http_plugin.log; None: none is written."""
-        return self._facts.log_plan
+        """Of http_plugin.log, by the configuration that this process knows; None: none is written."""
+        log, path = self._facts.log_plan, self._plan.log_path
+        return replace(log, path=path) if log is not None and path else None
 
     @property
     def state_file(self) -> str:
@@ -194,7 +195,7 @@ class LiveProxy:
     def status(self) -> Status:
         """Who answers, and which workers run. # I/O."""
         facts = self._facts
-        log, state = facts.log_plan, self._plan.state
+        log, state = self.log_plan, self._plan.state
         level = "" if log is None else level_name(state.log_level_now(log.level))
         return Status(
             version=version("wsproxy"),

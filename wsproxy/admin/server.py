@@ -60,7 +60,7 @@ from wsproxy.admin.upgrades import UPGRADE_PATH
 from wsproxy.dataplane.inbox import Inbox
 from wsproxy.dataplane.parcel import unpack
 from wsproxy.dataplane.steps import at_once
-from wsproxy.dataplane.tasks import keep_turning, log_loop_error, spawn
+from wsproxy.dataplane.tasks import keep_turning, log_loop_error, run, spawn
 from wsproxy.errors import RequestRefusedError, StartError
 
 log = logging.getLogger("wsproxy.admin")
@@ -150,7 +150,7 @@ def run_admin(
     if parcel >= 0:
         facts = replace(facts, plan=at_once(unpack(parcel, facts.plan.state)))
     proxy = LiveProxy(facts)
-    asyncio.run(
+    run(
         serve(
             proxy,
             sock,

@@ -211,12 +211,24 @@ def is_empty(server: ServerStatus, idle_s: float) -> bool:
     return server.in_flight == 0 and not 0 <= server.last_session_s < idle_s
 
 
+def when_empty(quiet_in: float) -> str:
+    """In steps of a minute, towards the end of some seconds: each line says something new. Never later than it may be."""
+    step = 60 if quiet_in >= 120 else 10
+    left = quiet_in // step * step
+    return (
+        f"empty in {span(left)} at the earliest"
+        if left
+        else "empty in some seconds at the earliest"
+    )
+
+
 def _left_words(server: ServerStatus, idle_s: float) -> str:
     quiet_in = idle_s - server.last_session_s
     sessions = ""
     if 0 <= server.last_session_s < idle_s:
-        # In steps of a minute: each line says something new.
-        sessions = f"about {server.sessions} sessions, empty in {span(-(-quiet_in // 60) * 60)} at the earliest"
+        sessions = (
+            f"about {server.sessions} session{'s' * (server.sessions != 1)}, {when_empty(quiet_in)}"
+        )
     count = server.in_flight
     requests = f"{count} request{'s' * (count != 1)} in flight" if count else ""
     return f"{server.cluster}/{server.server}: {joined([requests, sessions])}"

@@ -67,9 +67,8 @@ def history(path: Path, is_json: bool) -> None:
         for line in entry.problems[:3] if entry.result not in _GOOD else entry.changes[:3]:
             say(f"    {line}")
     kept = ", ".join(map(str, answer.kept))
-    say(
-        f"generation {answer.generation} is in use; `wsproxy rollback` can return to those of: {kept}"
-    )
+    back = f"can return to those of: {kept}" if kept else "has none to return to"
+    say(f"generation {answer.generation} is in use; `wsproxy rollback` {back}")
 
 
 def _words(entry: Entry) -> str:

@@ -28,7 +28,7 @@ def upgrade(path: Path, is_json: bool) -> None:
     """
     Replace the running program: its command line is run anew, with the code and the wsproxy.toml that are there now.
 
-    Returns when the new one serves all new connections. The old one finishes what it has.
+    Returns when the new one is the proxy: it serves new connections, and the old one finishes what it has.
     """
     answer = ask(path, "POST", UPGRADE_PATH, UpgradeResult, answer_s=ANSWER_S + _MORE_S)
     if is_json:

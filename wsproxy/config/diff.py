@@ -91,7 +91,8 @@ class _Diff:
         """Those of one element that is in both files; ``who``: as sentences call it."""
         for field, spec in specs_of(cls).items():
             before, after = getattr(old, field), getattr(new, field)
-            if before != after and field != "name" and (cls, field) not in _MEANINGLESS:
+            is_its_name = field == "name" and cls is not Log  # by which both were found
+            if before != after and not is_its_name and (cls, field) not in _MEANINGLESS:
                 hidden = shown(spec.name, "").endswith('"***"')
                 yield change(
                     CHANGED,

@@ -21,6 +21,8 @@ Expected = tuple[int | str, ...]
 
 SHORTEST_S = 0.05
 LONGEST_S = 86400.0
+# What a result holds for beyond the next two probes: a prober that is late by less is none that has ended.
+SPARE_S = 1.0
 # As HAProxy: what no more probes in a row can be waited for.
 MOST_IN_A_ROW = 100
 
@@ -158,6 +160,16 @@ def probe_of(probe: ProbeSettings, cluster: str) -> ProbeSettings:
         if name != "name" and (value := getattr(own, name)) is not None
     }
     return msgspec.structs.replace(probe, **said)
+
+
+def hold_ms(probe: ProbeSettings) -> int:
+    """
+    How long a result holds where no other follows: two probes long, and a little: one that comes late, or is not counted, lets no client's request find out that a server is still down.
+
+    RetryInterval, where that is longer, holds besides.
+    """
+    longest_s = probe.interval_s * (1 + probe.jitter) + probe.timeout_s
+    return int(1000 * (2 * longest_s + SPARE_S))
 
 
 def is_probing(probe: ProbeSettings) -> bool:

@@ -4,7 +4,7 @@ A Plan on its way to the workers: compiled by one process, taken up by each of t
 Made by ``reload.loader`` (``pack``), read by ``dataplane.arrival`` in workers, and by the admin process. A parcel is a file
 without a name:
 
-- where the parts begin;
+- where the parts begin, and the path of http_plugin.log;
 - what stands in any configuration once, then ServerClusters, VirtualHosts and Routes in pieces that are read in well under a
   millisecond;
 - the Routes' compiled tables, which are mapped and so are one memory for all workers, however many Uris there are;
@@ -34,8 +34,8 @@ from wsproxy.routing.table import CompiledRoutes, RouteNames
 
 # VirtualHosts or Routes of one piece: about a third of a millisecond.
 PIECE = 100
-# Where the tables begin and how long they are, and where the whole Config begins, in bytes from the beginning.
-_PLACES = struct.Struct("3Q")
+# Where the tables begin and how long they are, and where the whole Config begins, in bytes from the beginning; and how long the path is.
+_PLACES = struct.Struct("4Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,12 @@ def pack(plan: Plan) -> int:
         len(config.virtual_host_groups),
     )
     table = routes.table.flat()
+    path = os.fsencode(plan.log_path)
     fd = os.memfd_create("wsproxy-parcel", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         with open(fd, "wb", closefd=False) as file:
             file.seek(_PLACES.size)
+            file.write(path)
             file.write(_pickled(head))
             file.writelines(_pieces_of(plan))
             table_at = -(-file.tell() // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -85,7 +87,7 @@ def pack(plan: Plan) -> int:
             config_at = file.tell()
             file.write(_pickled(config))
             file.seek(0)
-            file.write(_PLACES.pack(table_at, len(table), config_at))
+            file.write(_PLACES.pack(table_at, len(table), config_at, len(path)))
         # Whoever maps it reads what was checked, and never behind its end.
         fcntl.fcntl(
             fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -103,8 +105,9 @@ def unpack(fd: int, state: SharedState) -> Steps[Plan]:
     Nothing of it is applied: whoever packed it does that. Keyrings are read by whoever uses it (``Plan.security`` has read none).
     """
     memory = _map(fd)
-    table_at, table_size, _ = _PLACES.unpack_from(memory)
+    table_at, table_size, _, path_size = _PLACES.unpack_from(memory)
     memory.seek(_PLACES.size)
+    log_path = os.fsdecode(memory.read(path_size))
     head: Head = _next(memory)
     yield
     clusters: list[ServerCluster] = []
@@ -138,14 +141,26 @@ def unpack(fd: int, state: SharedState) -> Steps[Plan]:
     yield
     plan = yield from plan_steps(config, head.settings, state, compiled)
     security = TransportSecurity.for_config(config, head.settings)
-    return replace(plan, security=security, digest=head.digest, generation=head.generation)
+    return replace(
+        plan,
+        security=security,
+        digest=head.digest,
+        generation=head.generation,
+        log_path=log_path,
+    )
+
+
+def log_path_of(fd: int) -> str:
+    """Of http_plugin.log, for who goes by no plan. # I/O."""
+    *_, size = _PLACES.unpack(os.pread(fd, _PLACES.size, 0))
+    return os.fsdecode(os.pread(fd, size, _PLACES.size))
 
 
 def unpack_source(fd: int) -> tuple[int, Config, Settings]:
     """Its generation, and what it was compiled from. # I/O."""
     with _map(fd) as memory:
-        *_, config_at = _PLACES.unpack_from(memory)
-        memory.seek(_PLACES.size)
+        *_, config_at, path_size = _PLACES.unpack_from(memory)
+        memory.seek(_PLACES.size + path_size)
         head: Head = _next(memory)
         memory.seek(config_at)
         return head.generation, _next(memory), head.settings

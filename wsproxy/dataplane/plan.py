@@ -51,6 +51,7 @@ class Plan:
     state: SharedState
     digest: str = ""  # of what the Config says; empty: nobody has asked yet
     generation: int = 1  # the one of the start; each that is taken over later has the next number
+    log_path: str = ""  # where http_plugin.log is written; empty: nowhere
 
     def served(self) -> Iterator[tuple[int, ServerCluster, Cluster]]:
         """The ServerClusters that have a server: their index, what plugin-cfg.xml says of them, and their slots."""

@@ -1,11 +1,12 @@
-"""What runs in an event loop and may fail: tasks, named and referenced until they end, and callbacks. Failures are logged."""
+"""What runs in an event loop and may fail: tasks, named and referenced until they end, and callbacks; and how a process ends with its loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 log = logging.getLogger("wsproxy.tasks")
 
@@ -13,6 +14,8 @@ log = logging.getLogger("wsproxy.tasks")
 END_S = 5.0
 # How often a process beside the workers shows that it lives.
 TURN_S = 1.0
+
+_T = TypeVar("_T")
 
 _running: set[asyncio.Task[object]] = set()
 
@@ -37,6 +40,29 @@ def log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
         context.get("message", ""),
         exc_info=context.get("exception"),
     )
+
+
+def run(
+    main: Coroutine[Any, Any, _T],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> _T:
+    """As ``asyncio.run``, for what a process does until its end; see ``hear_no_more``."""
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        try:
+            return runner.run(main)
+        finally:
+            hear_no_more()
+
+
+def hear_no_more() -> None:
+    """
+    SIGTERM says nothing new to a process that ends, and there is no undoing that; call it before the loop is closed.
+
+    A loop closes the socket that Python writes signals to before it forgets that it does: one that comes in between (a second one
+    from the supervisor, or the kernel's word that this has ended) is an error on standard error. Behind that, it would kill.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    signal.set_wakeup_fd(-1)
 
 
 def keep_turning(on_turn: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.pool import Pool
 from wsproxy._fast.proxy.slow import Listener
 from wsproxy._fast.tell.witness import Asked, Chosen
+from wsproxy.dataplane.plan import Plan
 from wsproxy.routing.retry import Failure, Ruling
 
 
@@ -21,6 +22,9 @@ class Witness(Listener):
 
     def attach_to(self, engine: Engine) -> None:
         """From now on this engine's requests are told of."""
+
+    def take_plan(self, plan: Plan) -> None:
+        """The engine goes by this one from now on: it may name another file."""
 
     # requests that go well, too ----------------------------------------------------------------------------------------
 

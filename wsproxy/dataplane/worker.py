@@ -87,6 +87,9 @@ def run_worker(context: WorkerContext, on_ready: Callable[[], None]) -> int:
                 # What the loop itself found no memory for is lost, one connection or timer; it goes on with the next.
                 with contextlib.suppress(MemoryError):
                     log.error("the event loop found no memory and goes on")
+            finally:
+                if serving.done():
+                    tasks.hear_no_more()
     return 0
 
 
@@ -132,6 +135,11 @@ def taking_steps(engine: Engine, plan: Plan) -> Steps[None]:
     engine.take_view((yield from _view_to_serve(plan, engine.view)))
 
 
+def _taking_steps(witness: Witness, engine: Engine, plan: Plan) -> Steps[None]:
+    yield from taking_steps(engine, plan)
+    witness.take_plan(plan)
+
+
 def _view_to_serve(plan: Plan, before: View | None = None) -> Steps[View]:
     view = yield from view_steps(plan, with_pools=True, before=before)
     view.plan.check()
@@ -175,7 +183,8 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
         plan = at_once(unpack(context.parcel, plan.state))
         plan.read_keyrings(at_once(plan.keyring_steps()))
     engine, slow = build_engine(plan, context.worker_id, witness)
-    arrivals = Arrivals(context.worker_id, engine, plan, taking_steps)
+    witness.take_plan(plan)
+    arrivals = Arrivals(context.worker_id, engine, plan, partial(_taking_steps, witness))
     if context.box is not None:
         arrivals.listen(context.box, on_retire)
     access = context.make_access_keeper()

@@ -27,7 +27,7 @@ from wsproxy.dataplane.inbox import Inbox
 from wsproxy.dataplane.parcel import unpack
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.steps import at_once, in_turns
-from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, spawn
+from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, run, spawn
 from wsproxy.errors import StartError
 from wsproxy.ha.board.board import Board
 from wsproxy.ha.group.coordinator import add_coordinator
@@ -240,7 +240,7 @@ def run_ha(needs: HaNeeds) -> int:
     settings = plan.settings.ha  # of the start: another one needs a new start
     if needs.parcel >= 0:
         plan = at_once(unpack(needs.parcel, plan.state))
-    asyncio.run(serve(plan, settings, needs))
+    run(serve(plan, settings, needs))
     return 0
 
 

@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import stat
+from collections import deque
 from contextlib import suppress
 from threading import Thread
 
@@ -103,8 +104,8 @@ class LogFile:
 
     def __init__(self, path: str, name: str = "plugin-log") -> None:
         """Nothing is opened before the first line: make it after the fork."""
-        self._path = path
-        self._name_there = os.fsencode(path)
+        self._begin_at(path)
+        self._moves: deque[tuple[int, str]] = deque()  # behind how many bytes another file begins
         self._name = name
         self._lines: list[str] = []
         self._size = 0
@@ -120,6 +121,10 @@ class LogFile:
         self._file: AppendedFile | None = None
         self._wants_reopen = False
         self._is_failing = False
+
+    def _begin_at(self, path: str) -> None:
+        self._path = path
+        self._name_there = os.fsencode(path)
 
     @property
     def missing(self) -> int:
@@ -176,6 +181,15 @@ class LogFile:
         self._wants_reopen = True
         self._blocks.ask()
 
+    def move(self, path: str) -> None:
+        """What is added from now on goes there, and what came before to where it belongs. Where nobody can write there it stays where it was."""
+        self.flush()
+        if self._thread is None:
+            self._begin_at(path)
+        else:
+            self._moves.append((self._handed, path))
+            self._blocks.ask()
+
     def close(self) -> None:
         """Writes what is left, however long it takes; gives up on a disk that does not move, and says so."""
         self.flush()
@@ -195,6 +209,8 @@ class LogFile:
     def _run(self) -> None:
         while self._waits_for_us():
             lines, taken = self._blocks.lines or b"", self._blocks.taken
+            while self._moves and self._moves[0][0] <= self._done:
+                self._begin_at(self._moves.popleft()[1])
             try:
                 self._write(lines, taken, self._blocks.error)
             except MemoryError:  # these lines are lost, and not all that come after them
@@ -205,6 +221,8 @@ class LogFile:
     def _waits_for_us(self) -> bool:
         """Whether there are lines that cannot just be written to the file as it was; as long as they can, they are, here. # I/O."""
         file = None if self._is_failing else self._file
+        if self._moves:
+            self._blocks.ask()  # it was asked for the block before
         if file is None:
             return self._blocks.write(self._name_there, -1, -1, False, LOCK_MS)
         goes_on = self._blocks.write(self._name_there, file.fd, file.reader, file.is_torn, LOCK_MS)

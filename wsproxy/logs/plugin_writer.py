@@ -118,11 +118,12 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class LogPlan:
-    """Where http_plugin.log is written, and how much."""
+    """Where http_plugin.log is written, and how much; ``follows``: it is where plugin-cfg.xml says, after a reload too."""
 
-    path: str
+    path: str  # empty: nowhere, for the time being
     level: int
     dates: Dates
+    follows: bool = False
 
     def begin(self) -> None:
         """
@@ -152,6 +153,10 @@ class LogPlan:
             raise error
 
 
+# Below every LogLevel: of a log that is written nowhere.
+NOWHERE = -1
+
+
 @dataclass(slots=True)
 class _Counts:
     """Of one server in this process, as the plug-in counts: a try that failed is not in ``total``."""
@@ -168,6 +173,7 @@ class PluginLog(Witness):
         """Made in the worker, after the fork."""
         self._configured = log_plan.level
         self._level = log_plan.level
+        self._path = log_plan.path
         self._file = LogFile(log_plan.path)
         self._lines = Lines(log_plan.dates, plan.state)
         self._line = self._lines.line
@@ -183,11 +189,21 @@ class PluginLog(Witness):
         """See ``Witness``."""
         self._engine = engine
         engine.witness = self
-        self._set_level(self._state.log_level_now(self._configured))
+        self._set_level(self._level_now())
+
+    def take_plan(self, plan: Plan) -> None:
+        """See ``Witness``."""
+        if plan.log_path != self._path:
+            self._path = plan.log_path
+            self._file.move(self._path)
+            self._set_level(self._level_now())
+
+    def _level_now(self) -> int:
+        return self._state.log_level_now(self._configured) if self._path else NOWHERE
 
     def sweep(self) -> None:
         """See ``Witness``."""
-        level = self._state.log_level_now(self._configured)
+        level = self._level_now()
         if level != self._level:
             self._set_level(level)
         missing = self._lines.tend(self._file)

@@ -28,7 +28,7 @@ def tell_awaited(log_plan: LogPlan, state: SharedState, servers: Iterable[tuple[
     log's own writers say so soon enough.
     """
     shape = shape_of(Code.PROBE_AWAITED)
-    if shape.level > state.log_level_now(log_plan.level):
+    if not log_plan.path or shape.level > state.log_level_now(log_plan.level):
         return
     lines = Lines(log_plan.dates, state)
     texts = [shape.text(server=server, group=group) for group, server in servers]
@@ -48,8 +48,15 @@ class ProbeLog:
         """Made in the process, after the fork."""
         self._at_start = log_plan.level
         self._state = state
+        self._path = log_plan.path
         self._file = LogFile(log_plan.path)
         self._lines = Lines(log_plan.dates, state)
+
+    def take_path(self, path: str) -> None:
+        """Another configuration holds: it may name another file; empty: none."""
+        if path != self._path:
+            self._path = path
+            self._file.move(path)
 
     def marked(self, server: str, group: str, why: str) -> None:
         """A probe has marked the server down, or keeps it down that a request has marked."""
@@ -62,7 +69,7 @@ class ProbeLog:
 
     def _write(self, code: Code, **fields: object) -> None:
         shape = shape_of(code)
-        if shape.level <= self._state.log_level_now(self._at_start):
+        if self._path and shape.level <= self._state.log_level_now(self._at_start):
             self._file.add(self._lines.line(_TID, int(shape.level), shape.text(**fields)))
 
     def sweep(self) -> None:

@@ -2,7 +2,7 @@
 The prober: the one process that asks all servers whether they are well, for all workers.
 
 Started by ``process.supervisor`` where the configuration has probes, and again should it end: what it said holds for a while
-(``targets.hold_ms``) and then requests find out by themselves, as without probes. Results go into shared slots
+(``settings_probe.hold_ms``) and then requests find out by themselves, as without probes. Results go into shared slots
 (``_fast.decide.probes``), where they hold for every worker at once. Later configurations come into its box, as into a worker's.
 Must not wait for anybody but servers.
 """
@@ -26,7 +26,7 @@ from wsproxy.dataplane.parcel import unpack
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.resolve import Last
 from wsproxy.dataplane.steps import at_once, in_turns
-from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, spawn
+from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, run, spawn
 from wsproxy.logs.plugin_writer import LogPlan
 from wsproxy.logs.probe_writer import ProbeLog
 from wsproxy.probe.ask import Finding, ask, where
@@ -180,6 +180,8 @@ class Prober:
 
     def take(self, plan: Plan, targets: dict[Key, Target]) -> None:
         """From now on this one's servers are probed; where there is none to probe, ``ended`` is set."""
+        if self._plugin_log is not None:
+            self._plugin_log.take_path(plan.log_path)
         before, self._targets = self._targets, targets
         self._names = Names(plan.settings.upstream.resolve_s, self._last)
         self._plan_all(before)
@@ -244,7 +246,9 @@ def run_prober(
     if parcel >= 0:
         plan = at_once(unpack(parcel, plan.state))
     plugin_log = None if log_plan is None else ProbeLog(log_plan, plan.state)
-    asyncio.run(serve(plan, box, on_turn, plugin_log))
+    if plugin_log is not None:
+        plugin_log.take_path(plan.log_path)
+    run(serve(plan, box, on_turn, plugin_log))
     return 0
 
 

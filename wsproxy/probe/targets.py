@@ -16,12 +16,15 @@ from wsproxy._fast.proxy.pool import Pool
 from wsproxy._fast.state.segment import now_ms
 from wsproxy.config.members import members_of
 from wsproxy.config.model import Server, ServerCluster
-from wsproxy.config.settings_probe import ProbeSettings, expected_ranges, is_probing, probe_of
+from wsproxy.config.settings_probe import (
+    ProbeSettings,
+    expected_ranges,
+    hold_ms,
+    is_probing,
+    probe_of,
+)
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.upstream_tls import choose_transport
-
-# What a result holds for beyond the next two probes: a prober that is late by less is none that has ended.
-SPARE_S = 1.0
 
 # Of a cluster and a server.
 Key = tuple[str, str]
@@ -51,16 +54,6 @@ class Target:
     def key(self) -> Key:
         """Whose it is, in whatever configuration."""
         return self.cluster.name, self.pool.name
-
-
-def hold_ms(probe: ProbeSettings) -> int:
-    """
-    Two probes long, and a little: one that comes late, or is not counted, lets no client's request find out that a server is still down.
-
-    RetryInterval, where that is longer, holds besides.
-    """
-    longest_s = probe.interval_s * (1 + probe.jitter) + probe.timeout_s
-    return int(1000 * (2 * longest_s + SPARE_S))
 
 
 def begin_probes(plan: Plan) -> list[Key]:

@@ -6,6 +6,7 @@ Driven by ``process.supervisor``, which watches its socket. Until the first ques
 
 from __future__ import annotations
 
+import selectors
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,8 +36,24 @@ class OnDemand(Child):
         """One or two."""
         return tuple(each for each in (self.unix, self.tcp) if each is not None)
 
-    def close(self) -> None:
-        """Nobody can ask any more."""
+    def watch_when_due(self, selector: selectors.BaseSelector, now: float) -> None:
+        """Has the selector tell who wants to ask, where the time for that has come."""
+        if self.watch_at is not None and self.watch_at <= now:
+            self.watch_at = None
+            for each in self.sockets:
+                selector.register(each.sock, selectors.EVENT_READ, self)
+
+    def unwatch(self, selector: selectors.BaseSelector) -> None:
+        """Not any more."""
+        for each in self.sockets:
+            if each.sock.fileno() >= 0 and each.sock in selector.get_map():
+                selector.unregister(each.sock)
+
+    def close(self, *, keeps_file: bool = False) -> None:
+        """Nobody can ask any more; ``keeps_file``: by us, but another program answers there."""
+        if keeps_file:
+            self.leave()
+            return
         for each in self.sockets:
             each.close()
 

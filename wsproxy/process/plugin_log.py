@@ -1,13 +1,15 @@
 """
-Where http_plugin.log goes, decided once at start; and what SIGUSR1 and SIGUSR2 do to the logs.
+Where http_plugin.log goes, at the start and by a later plugin-cfg.xml; and what SIGUSR1 and SIGUSR2 do to the logs.
 
-Driven by ``process.start`` and ``process.check_start``. What is written is ``logs.plugin_writer``'s part.
+Driven by ``process.start``, ``process.check_start`` and ``reload.loader``. What is written is ``logs.plugin_writer``'s part.
 """
 
 from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from wsproxy._fast.state.segment import SharedState
@@ -24,7 +26,8 @@ from wsproxy.logs.plugin_writer import LEVELS, LogPlan
 
 logger = logging.getLogger(__name__)
 
-_CODE = "log-unwritable"
+# Of a log that cannot be written.
+CODE = "log-unwritable"
 
 
 def plan_plugin_log(config: Config, settings: Settings) -> LogPlan | None:
@@ -36,7 +39,48 @@ def plan_plugin_log(config: Config, settings: Settings) -> LogPlan | None:
     if wanted == PLUGIN_AUTO and (log.name.startswith("|") or is_windows_path(log.name)):
         return None
     path = Path(config.path).parent / log.name if wanted == PLUGIN_AUTO else Path(wanted)
-    return LogPlan(str(path), int(LEVELS[log.log_level]), settings.log.plugin_dates)
+    return _plan_at(str(path), log, settings)
+
+
+def _plan_at(path: str, log: Log, settings: Settings) -> LogPlan:
+    follows = settings.log.plugin == PLUGIN_AUTO
+    return LogPlan(path, int(LEVELS[log.log_level]), settings.log.plugin_dates, follows)
+
+
+def move_plugin_log(
+    config: Config, log_plan: LogPlan, *, is_dry: bool
+) -> tuple[str, Problem | None]:
+    """
+    Where the log is by this plugin-cfg.xml, which follows another one, and begun there; ``log_plan``: as it is now. # I/O.
+
+    With a problem it stays where it is. ``is_dry``: nothing is begun.
+    """
+    log = config.log or Log()
+    if not log_plan.follows or not log.name:
+        return (log_plan.path if not log_plan.follows else ""), None
+    path = str(Path(config.path).parent / log.name)
+    if path == log_plan.path:
+        return path, None
+    if log.name.startswith("|") or is_windows_path(log.name):
+        reason = "no file of this machine"
+    elif not (reason := why_unwritable(path)) and not is_dry:
+        try:
+            replace(log_plan, path=path).begin()
+        except OSError as error:
+            reason = error.strerror or str(error)
+    if not reason:
+        return path, None
+    stays = (
+        f"{printable(log_plan.path)} goes on" if log_plan.path else "http_plugin.log is not written"
+    )
+    return log_plan.path, Problem(
+        "error",
+        CODE,
+        config.path,
+        log.line,
+        f"{shown('Log Name', log.name)}: {reason}",
+        f"a file that can be written: {stays}",
+    )
 
 
 def doubt_plugin_log(config: Config, loaded: LoadedSettings) -> Problem | None:
@@ -53,18 +97,16 @@ def doubt_plugin_log(config: Config, loaded: LoadedSettings) -> Problem | None:
         if is_ours or not log.name.startswith("|"):
             return None
         allowed = "a file: wsproxy pipes to no program, http_plugin.log is not written"
-        return Problem(
-            "warning", _CODE, config.path, log.line, shown("Log Name", log.name), allowed
-        )
+        return Problem("warning", CODE, config.path, log.line, shown("Log Name", log.name), allowed)
     reason = why_unwritable(plan.path)
     if not reason:
         return None
     if is_ours:
         sentence = f'log.plugin: found "{printable(plan.path)}": {reason}; allowed is a file that can be written'
-        return loaded.problem("error", _CODE, ("log", "plugin"), sentence)
+        return loaded.problem("error", CODE, ("log", "plugin"), sentence)
     return Problem(
         "warning",
-        _CODE,
+        CODE,
         config.path,
         log.line,
         f"{shown('Log Name', log.name)}: {reason}",
@@ -75,38 +117,52 @@ def doubt_plugin_log(config: Config, loaded: LoadedSettings) -> Problem | None:
 
 def open_plugin_log(config: Config, settings: Settings) -> LogPlan | None:
     """
-    The log that is to be written, begun; None: none is, and ``doubt_plugin_log`` has said why.
+    The log that is to be written, begun; None: none ever is.
+
+    Without a path where plugin-cfg.xml names none that can be written, of which ``doubt_plugin_log`` has said why: a later one may.
 
     Raises:
         StartError: the file of ``log.plugin`` cannot be written.
     """
-    plan = plan_plugin_log(config, settings)
+    if settings.log.plugin == PLUGIN_OFF:
+        return None
+    nowhere = _plan_at("", config.log or Log(), settings)
+    plan = plan_plugin_log(config, settings) or nowhere
     try:
-        if plan is not None:
+        if plan.path:
             plan.begin()
     except OSError as error:
         if settings.log.plugin != PLUGIN_AUTO:
             raise StartError(
                 f'log.plugin: found "{settings.log.plugin}": {error.strerror}; allowed is a file that can be written'
             ) from error
-        return None
+        return nowhere
     return plan
 
 
 def on_log_signal(
-    number: signal.Signals, state: SharedState, plan: LogPlan | None, access_path: str = ACCESS_OFF
+    number: signal.Signals,
+    state: SharedState,
+    plan: LogPlan | None,
+    access_path: str = ACCESS_OFF,
+    path_now: Callable[[], str] | None = None,
 ) -> None:
-    """SIGUSR1: the files are opened anew; SIGUSR2: LogLevel Trace, and the second time the configured one again."""
-    paths = [] if plan is None else [plan.path]
+    """
+    SIGUSR1: the files are opened anew; SIGUSR2: LogLevel Trace, and the second time the configured one again.
+
+    ``path_now``: of http_plugin.log by the configuration that holds; None: by that of the start.
+    """
+    path = "" if plan is None else plan.path if path_now is None else path_now()
+    paths = [path] if path else []
     if is_file(access_path):
         paths.append(access_path)
     if number == signal.SIGUSR1 and paths:
         state.reopen_logs()
         logger.info("SIGUSR1: %s is opened anew", " and ".join(paths))
-    elif plan is None:
+    elif plan is None or not path:
         logger.warning("%s: no http_plugin.log is written; nothing was done", number.name)
     else:
         state.log_level = 0 if state.log_level else LogLevel.TRACE
         level = state.log_level_now(plan.level)
         name = next(name for name, value in LEVELS.items() if value == level)
-        logger.info("SIGUSR2: LogLevel of %s is %s now", plan.path, name)
+        logger.info("SIGUSR2: LogLevel of %s is %s now", path, name)

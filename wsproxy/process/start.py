@@ -30,6 +30,7 @@ from wsproxy.config.settings import MAX_WORKERS, SOCKET_AUTO, SOCKET_OFF, Settin
 from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.dataplane.access_keeper import AccessKeeper
 from wsproxy.dataplane.context import BoundListener, WorkerContext
+from wsproxy.dataplane.parcel import log_path_of
 from wsproxy.dataplane.plan import Plan, build_plan
 from wsproxy.dataplane.upstream_tls import TransportSecurity
 from wsproxy.dataplane.witness import Witness
@@ -149,9 +150,10 @@ def run_supervisor(
     """
     handed = handed or Inheritance()
     begun = _begin(config, settings, listeners.worker_count, make_state, security, handed)
-    plan, state, upgrade, rows = begun.plan, begun.plan.state, begun.upgrade, begun.upgrade.rows
+    state, upgrade, rows = begun.plan.state, begun.upgrade, begun.upgrade.rows
     check_traces(settings)
     log_plan = open_plugin_log(config, settings)
+    plan = replace(begun.plan, log_path="" if log_plan is None else log_plan.path)
     if log_plan is not None and begun.awaited:
         tell_awaited(log_plan, state, begun.awaited)
     make_witness = Witness if log_plan is None else partial(PluginLog, log_plan, plan)
@@ -232,7 +234,13 @@ def run_supervisor(
         state,
         run_one,
         settings.timeouts.shutdown_s,
-        partial(on_log_signal, state=state, plan=log_plan, access_path=settings.log.access),
+        partial(
+            on_log_signal,
+            state=state,
+            plan=log_plan,
+            access_path=settings.log.access,
+            path_now=lambda: log_path_of(parcels.newest_fd) if parcels.newest else plan.log_path,
+        ),
         log_pipe,
         HangWatch(turns, settings.process.hang_s),
         parcels,

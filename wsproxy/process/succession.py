@@ -26,6 +26,10 @@ from wsproxy.process.workers import WorkerLedger
 
 logger = logging.getLogger(__name__)
 
+# The kernel closes what a killed process had open in an order of its own: so long after the last writing end of a program's pipe its
+# sockets may still be open, and its requests run. What they hold is given back afterwards.
+CLOSING_S = 0.5
+
 
 class Host(Protocol):
     """What the supervisor is asked for, and what it is told."""
@@ -63,6 +67,7 @@ class Succession:
         self._may_take_charge = self.is_in_charge
         self._is_serving = False
         self._hears_predecessor = False
+        self._ended: list[tuple[float, Kin]] = []  # when what they held is given back
 
     def watch(
         self,
@@ -83,10 +88,11 @@ class Succession:
     @property
     def next_look(self) -> float | None:
         """When something is to be done whatever comes; None: never."""
+        due = [at for at, _ in self._ended]
         attempt = self.upgrade.attempt
-        if attempt is None or attempt.why:
-            return None
-        return attempt.until if attempt.control is not None else attempt.began + LOADER_S
+        if attempt is not None and not attempt.why:
+            due.append(attempt.until if attempt.control is not None else attempt.began + LOADER_S)
+        return min(due, default=None)
 
     @property
     def holds_loader(self) -> bool:
@@ -104,6 +110,8 @@ class Succession:
     def go_on(self) -> None:
         """What is due."""
         attempt, now = self.upgrade.attempt, time.monotonic()
+        while self._ended and self._ended[0][0] <= now:
+            self._give_back(self._ended.pop(0)[1])
         if attempt is None or not self._host.is_running:
             return
         if attempt.control is not None:
@@ -231,6 +239,10 @@ class Succession:
             if self._hears_predecessor:
                 self._on_last_word(kin.control, is_gone=True)
         self._selector.unregister(kin.alive)
+        self._ended.append((time.monotonic() + CLOSING_S, kin))
+
+    def _give_back(self, kin: Kin) -> None:
+        """Now nothing of it is open any more."""
         self.upgrade.kin.remove(kin)
         kin.close()
         for row in kin.rows:

@@ -425,13 +425,9 @@ class Supervisor:
 
     def _close_admin_socket(self) -> None:
         """Its file stays where it is another program's by now, or not ours yet."""
-        if self._admin is None:
-            return
-        self._unwatch(self._admin)
-        if self._succession.is_in_charge:
-            self._admin.close()
-        else:
-            self._admin.leave()
+        if self._admin is not None:
+            self._admin.unwatch(self._selector)
+            self._admin.close(keeps_file=not self._succession.is_in_charge)
 
     def _signal(self, children: Iterable[Child], number: signal.Signals) -> None:
         for pid in self._running(children):
@@ -577,24 +573,14 @@ class Supervisor:
 
     def _watch_admin(self) -> None:
         """Waits for who wants to ask, where the time for that has come."""
-        admin = self._admin
-        if admin is None or admin.watch_at is None or self._phase is not Phase.RUNNING:
-            return
-        if admin.watch_at <= time.monotonic() and self._succession.is_in_charge:
-            admin.watch_at = None
-            for each in admin.sockets:
-                self._selector.register(each.sock, selectors.EVENT_READ, admin)
-
-    def _unwatch(self, admin: OnDemand) -> None:
-        for each in admin.sockets:
-            if each.sock.fileno() >= 0 and each.sock in self._selector.get_map():
-                self._selector.unregister(each.sock)
+        if self._admin and self._phase is Phase.RUNNING and self._succession.is_in_charge:
+            self._admin.watch_when_due(self._selector, time.monotonic())
 
     def _start_admin(self, admin: OnDemand) -> None:
         """Somebody has connected; who it is, and what is wanted, is the process's part."""
         if self._phase is not Phase.RUNNING:
             return  # a signal came in the same moment
-        self._unwatch(admin)
+        admin.unwatch(self._selector)
         try:
             box = self._parcels.box_for(admin.name)
         except OSError as error:

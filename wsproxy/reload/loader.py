@@ -36,15 +36,17 @@ from wsproxy.config.model import Config, Log
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import Settings
 from wsproxy.dataplane.inbox import give_back_lists
-from wsproxy.dataplane.parcel import pack, unpack, unpack_source
+from wsproxy.dataplane.parcel import log_path_of, pack, unpack, unpack_source
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.post import AGAIN_S, KEPT, READ_AGAIN, SEND_AGAIN, send_parcel
 from wsproxy.dataplane.steps import at_once
-from wsproxy.dataplane.tasks import keep_turning, log_loop_error, spawn
+from wsproxy.dataplane.tasks import keep_turning, log_loop_error, run, spawn
 from wsproxy.errors import OWN_LACKS, Problem, StartError
 from wsproxy.logs.plugin_writer import LEVELS
 from wsproxy.logs.probe_writer import tell_awaited
 from wsproxy.probe.targets import begin_probes
+from wsproxy.process.plugin_log import CODE as LOG_UNWRITABLE
+from wsproxy.process.plugin_log import move_plugin_log
 from wsproxy.process.start import LoaderNeeds
 from wsproxy.reload.guard import Guard
 from wsproxy.reload.history import Kept
@@ -99,6 +101,9 @@ class Loader:
         if self._parcels:
             self.generation = max(self._parcels)
             self.source = self._source_of(self.generation)
+        self._log_path = (
+            log_path_of(self._parcels[self.generation]) if self._parcels else needs.plan.log_path
+        )
         self._kept = Kept(needs.history, sources.seen)
         if needs.is_again:
             self._write_again()
@@ -334,6 +339,11 @@ class Loader:
         self, who: str, read: Read, began: float, *, is_dry: bool = False, returned_to: int = 0
     ) -> Entry:
         entry = self._entry(who)
+        if read.config is not None:
+            # As at a start it would be said that the log is not written; here it goes on where it is.
+            problems = [each for each in read.problems if each.code != LOG_UNWRITABLE]
+            _, problem = await asyncio.to_thread(self._find_log, read.config, is_dry=True)
+            read = replace(read, problems=(*problems, *([problem] if problem else [])))
         entry.problems = _told([str(each) for each in read.problems])
         entry.without_effect = list(read.without_effect)
         entry.returned_to = returned_to
@@ -405,25 +415,35 @@ class Loader:
         generation = self.generation + 1
         forgotten_s = max(FORGOTTEN_S, self.source.settings.affinity.takeover_s)
         self._state.free_slots(int(forgotten_s * 1000))
-        plan = replace(read.plan(self._state, generation), digest=source.digest)
+        plan = read.plan(self._state, generation)
+        path, _ = self._find_log(source.config, is_dry=False)
+        plan = replace(plan, digest=source.digest, log_path=path)
         fd = pack(plan)
         self._begin_guard(source, is_return=bool(returned_to))
         try:
             plan.apply()
             awaited = begin_probes(plan)
             if awaited and self._needs.log_plan is not None:
-                tell_awaited(self._needs.log_plan, self._state, awaited)
+                log_plan = replace(self._needs.log_plan, path=path)
+                tell_awaited(log_plan, self._state, awaited)
             send_parcel(self._needs.supervisor, generation, fd)
         except BaseException:
             os.close(fd)
             raise
         self._hold(plan)
         self._parcels[generation] = fd
-        self.generation, self.source = generation, source
+        self.generation, self.source, self._log_path = generation, source, path
         for old in sorted(self._parcels)[:-KEPT]:
             os.close(self._parcels.pop(old))
         self._state.file_log_level = int(LEVELS[(source.config.log or Log()).log_level])
         return plan
+
+    def _find_log(self, config: Config, *, is_dry: bool) -> tuple[str, Problem | None]:
+        """Where http_plugin.log is by this one; with a problem it stays where it is. # I/O."""
+        if self._needs.log_plan is None:
+            return "", None
+        now = replace(self._needs.log_plan, path=self._log_path)
+        return move_plugin_log(config, now, is_dry=is_dry)
 
     def _hold(self, plan: Plan) -> None:
         self._state.keep_slots(*plan.keys(), plan.generation)
@@ -486,7 +506,7 @@ def run_loader(needs: LoaderNeeds, *, sources: Sources) -> int:
     async def serve() -> None:
         await Loader(needs, sources).serve()
 
-    asyncio.run(serve())
+    run(serve())
     return 0
 
 
@@ -528,7 +548,7 @@ def _tell(entry: Entry, problems: Iterable[Problem], *, is_dry: bool) -> None:
             who, entry.generation, entry.seconds, "; ".join(entry.changes[:3]) or "no change of meaning",
         )  # fmt: skip
     for problem in problems:
-        log.warning("%s", problem)
+        log.log(logging.ERROR if problem.severity == "error" else logging.WARNING, "%s", problem)
     if entry.without_effect:
         log.warning("only `wsproxy upgrade` takes over: %s", ", ".join(entry.without_effect))
 

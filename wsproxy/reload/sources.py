@@ -29,7 +29,6 @@ from wsproxy.dataplane.upstream_tls import TransportSecurity
 from wsproxy.errors import Problem, StartError
 from wsproxy.process.check_start import check_start, load_files
 from wsproxy.process.listeners import plan_listeners
-from wsproxy.process.plugin_log import plan_plugin_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def read_sources(sources: Sources, in_use: Settings, at_start: Config | None = N
     """
     Raises nothing. # I/O.
 
-    ``at_start``: the plugin-cfg.xml that this proxy began with, whose sockets and log it has for good.
+    ``at_start``: the plugin-cfg.xml that this proxy began with, whose sockets it has for good.
     """
     files = load_files(sources.named, sources.settings_file)
     if files.config is None or files.settings is None:
@@ -105,9 +104,6 @@ def kept_from_start(
     at_start: Config, config: Config, loaded: LoadedSettings, listen: Sequence[Address]
 ) -> Iterator[str]:
     """What of plugin-cfg.xml a running proxy cannot take over, where ``config`` says otherwise than it began with."""
-    before, now = (plan_plugin_log(each, loaded.settings) for each in (at_start, config))
-    if (before and before.path) != (now and now.path):
-        yield "Name of Log in plugin-cfg.xml"
     before_ports, ports = (_ports(each, loaded, listen) for each in (at_start, config))
     if before_ports != ports:
         gone = ", ".join(map(str, sorted(before_ports - ports)))

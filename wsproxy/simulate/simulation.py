@@ -19,6 +19,7 @@ from wsproxy._fast.logs.simulate import start_cluster
 from wsproxy.errors import StartError
 from wsproxy.routing.retry import Failure, Next, Try, decide_retry, decide_status
 from wsproxy.simulate.options import Outage
+from wsproxy.simulate.probing import Probes
 from wsproxy.simulate.side import (
     BACK,
     DOWN,
@@ -123,6 +124,15 @@ class Simulation:
         ]
         for cluster in filter(None, self._clusters):
             start_cluster(cluster, self._draw(f"turns {cluster.name}"), self._draw("sessions"))
+        self._probes = Probes(
+            routing.world.config,
+            self._clusters,
+            routing.world.settings.probe,
+            self._away.times,
+            self._draw,
+            self._first_us,
+            BASE_MS,
+        )
 
     def _draw(self, what: str) -> int:
         text = f"{self._scenario.seed} {what}".encode()
@@ -139,10 +149,10 @@ class Simulation:
             if count % SHOWN_EACH == 0:
                 show("simulating", count, len(self._traffic))
             now_us = self._virtual_us(begin_us[at])
-            self._end_until(now_us)
+            self._pass_time(now_us)
             self._begin(at, now_us)
         if self._ends:
-            self._end_until(max(end[0] for end in self._ends))
+            self._pass_time(max(end[0] for end in self._ends))
         return self.side
 
     def _begin(self, at: int, now_us: int) -> None:
@@ -237,12 +247,22 @@ class Simulation:
             cause = _CAUSES.get(verdict, OTHER)
         self.side.sessions.moves[cause] += 1
 
+    def _pass_time(self, now_us: int) -> None:
+        """To this time: requests end and servers are probed, in their order."""
+        while (next_us := self._probes.next_us) is not None and next_us <= now_us:
+            self._end_until(next_us)
+            probed, is_news = self._probes.ask(self._away.has, self._ms(next_us))
+            if is_news:
+                index, server = probed.at
+                self.side.mark(next_us, self._rows[index][server])
+        self._end_until(now_us)
+
     def _end_until(self, now_us: int) -> None:
         """Requests that are over by now: their servers live, and have put their clone ids into the cookie."""
         ends = self._ends
         while ends and ends[0][0] <= now_us:
-            running = heappop(ends)[2]
-            running.cluster.set_up(running.server)
+            end_us, _, running = heappop(ends)
+            running.cluster.set_up(running.server, 0, b"", self._ms(end_us))
             running.request.finish()
             self.side.end(running.row)
             if running.key != NONE:

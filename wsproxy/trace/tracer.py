@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from wsproxy._fast.state.meters import BlockKind, Meters, WorkerWord
 from wsproxy.config.settings_told import TraceSettings
-from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, spawn
+from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, run, spawn
 from wsproxy.trace.export import Exporter
 from wsproxy.trace.headers import HeadersFile
 from wsproxy.trace.records import RecordError, split
@@ -81,7 +81,7 @@ def run_tracer(
 
     ``instance``: service.instance.id. ``on_turn`` is called once a second.
     """
-    asyncio.run(serve(sock, settings, instance, meters, on_turn))
+    run(serve(sock, settings, instance, meters, on_turn))
     return 0
 
 

@@ -27,7 +27,8 @@ LOG = LogPlan("/nowhere/http_plugin.log", int(LogLevel.ERROR), "new")
 def proxy_of(folder: Path, state_file: str = "", log: LogPlan | None = None) -> LiveProxy:
     plan = plan_of(folder, "a", "b")
     admin = AdminSettings(state_file=state_file)
-    plan = replace(plan, settings=msgspec.structs.replace(plan.settings, admin=admin))
+    settings = msgspec.structs.replace(plan.settings, admin=admin)
+    plan = replace(plan, settings=settings, log_path="" if log is None else log.path)
     return LiveProxy(ProxyFacts(os.getpid(), "", 1, plan, log))
 
 

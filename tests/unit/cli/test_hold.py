@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.unit.cli.test_status import SERVER
-from wsproxy.cli.hold import Length, is_empty
+from wsproxy.cli.hold import Length, is_empty, when_empty
 from wsproxy.cli.main import main
 
 
@@ -38,6 +38,21 @@ def test_server_is_empty_without_requests_and_live_sessions(
 ) -> None:
     server = msgspec.structs.replace(SERVER, in_flight=in_flight, last_session_s=last_session_s)
     assert is_empty(server, 60) is empty
+
+
+@pytest.mark.parametrize(
+    ("quiet_in", "words"),
+    [
+        (3, "some seconds"),
+        (10, "10 s"),
+        (59, "50 s"),
+        (119, "110 s"),
+        (120, "2 min"),
+        (1799, "29 min"),
+    ],
+)
+def test_time_until_it_is_empty_is_never_told_too_long(quiet_in: float, words: str) -> None:
+    assert when_empty(quiet_in) == f"empty in {words} at the earliest"
 
 
 @pytest.mark.parametrize(

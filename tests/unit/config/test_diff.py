@@ -105,6 +105,7 @@ LISTS = BASE.replace(
          "changed ServerCluster c CloneSeparatorChange | sessions of c lose their server: clone ids are separated by + instead of :"),
         ('LogLevel="Error"', 'LogLevel="Trace"',
          "changed Log  LogLevel | http_plugin.log has the lines of Trace instead of Error"),
+        ('Name="x.log"', 'Name="y.log"', "changed Log  Name | http_plugin.log is written to y.log instead of x.log"),
         ('<Log Name="x.log" LogLevel="Error"/>\n', "", "gone Log   | no http_plugin.log is written"),
         ("<Config>", '<Config VHostMatchingCompat="true">',
          "changed Config  VHostMatchingCompat | VirtualHost ports are compared with the port that a connection came in on: requests may match other VirtualHosts"),

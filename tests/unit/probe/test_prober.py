@@ -20,14 +20,14 @@ from wsproxy._fast.decide.balance import Verdict
 from wsproxy._fast.state.changes import ChangeKind
 from wsproxy._fast.state.segment import SharedState, now_ms
 from wsproxy.config.settings import Settings
-from wsproxy.config.settings_probe import ProbeSettings
+from wsproxy.config.settings_probe import ProbeSettings, hold_ms
 from wsproxy.dataplane.parcel import pack
 from wsproxy.dataplane.plan import Plan, build_plan
 from wsproxy.dataplane.post import pair, send_parcel
 from wsproxy.dataplane.tasks import end_all, spawn
 from wsproxy.probe.ask import Finding
 from wsproxy.probe.prober import Prober, note, read_targets
-from wsproxy.probe.targets import begin_probes, hold_ms
+from wsproxy.probe.targets import begin_probes
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 

@@ -134,11 +134,9 @@ def with_port(port: int, log: str = "a.log") -> Config:
             ["ports of VirtualHosts in plugin-cfg.xml (8081 is not listened on, 8080 still is)"],
         ),
         (with_port(8081), Settings(listeners=(ListenerSettings("127.0.0.1:1"),)), []),
-        (with_port(8080, "b.log"), Settings(), ["Name of Log in plugin-cfg.xml"]),
-        (with_port(8080, "b.log"), Settings(log=LogSettings(plugin="/c.log")), []),
-        (with_port(8080, "b.log"), Settings(log=LogSettings(plugin="off")), []),
+        (with_port(8080, "b.log"), Settings(), []),
     ],
-    ids=["same", "port", "port with listener", "log", "log named elsewhere", "no log"],
+    ids=["same", "port", "port with listener", "log"],
 )
 def test_what_the_start_has_for_good_is_named(
     new: Config, settings: Settings, named: list[str]

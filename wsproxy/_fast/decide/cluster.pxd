@@ -36,6 +36,10 @@ cdef class Cluster(Balancer):
     cdef int64_t mark_up(
         self, int server, int worker, const char* head, Py_ssize_t head_len, uint64_t request_number
     ) noexcept nogil
+    # `now_ms`: by another clock than this machine's; 0: by that.
+    cdef int64_t mark_up_at(
+        self, int server, int worker, const char* head, Py_ssize_t head_len, uint64_t request_number, int64_t now_ms
+    ) noexcept nogil
     cdef void count_affinity(self, int server) noexcept nogil
     cdef void enter(self, int server, int worker, int64_t now_ms, bint probe) noexcept nogil
     cdef bint end_hold(self, int server, int64_t now_ms) noexcept nogil
@@ -64,7 +68,7 @@ cdef class Cluster(Balancer):
     cdef int32_t server_slot_index(self, int server) noexcept nogil
     cdef int member_at_slot(self, int32_t slot_index) noexcept nogil
     cpdef set_down(self, int server, int worker, int64_t now_ms, int error=*, bytes detail=*, bytes head=*)
-    cpdef set_up(self, int server, int worker=*, bytes head=*)
+    cpdef set_up(self, int server, int worker=*, bytes head=*, int64_t now_ms=*)
     cpdef last_failure(self, int server)
     # The change of this number, while it is kept; 0: there was none.
     cdef object change_at(self, uint64_t number)

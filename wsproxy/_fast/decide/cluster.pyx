@@ -170,21 +170,26 @@ cdef class Cluster(Balancer):
         self, int server, int worker, const char* head, Py_ssize_t head_len, uint64_t request_number
     ) noexcept nogil:
         """Back in service for all workers: any answer proves it (PLUGIN 5.2) but to probes; ``head``: of its request."""
+        if ws_load64(&self.servers[server].down_until_ms) == 0:
+            return -1
+        return self.mark_up_at(server, worker, head, head_len, request_number, 0)
+
+    cdef int64_t mark_up_at(
+        self, int server, int worker, const char* head, Py_ssize_t head_len, uint64_t request_number, int64_t now_ms
+    ) noexcept nogil:
         cdef ws_server_slot* slot = self.servers[server]
         cdef Evidence evidence
-        cdef int64_t now_ms, down_ms = -1
-        if ws_load64(&slot.down_until_ms) != 0:
-            ws_lock(&self.slot.lock)
-            now_ms = ws_now_ms()
-            # Several workers may have an answer at once; an operator's word (-1) beats probes.
-            if ws_load64(&slot.down_until_ms) != 0 and (worker == -1 or not is_held_down(slot, now_ms)):
-                memset(&evidence, 0, sizeof(Evidence))
-                evidence.worker = worker
-                evidence.head = head
-                evidence.head_len = head_len
-                evidence.request_number = request_number
-                down_ms = self.come_back(server, now_ms, &evidence)
-            ws_unlock(&self.slot.lock)
+        cdef int64_t down_ms = -1
+        memset(&evidence, 0, sizeof(Evidence))
+        evidence.worker = worker
+        evidence.head, evidence.head_len = head, head_len
+        evidence.request_number = request_number
+        ws_lock(&self.slot.lock)
+        now_ms = now_ms or ws_now_ms()
+        # Several workers may have an answer at once; an operator's word (-1) beats probes.
+        if ws_load64(&slot.down_until_ms) != 0 and (worker == -1 or not is_held_down(slot, now_ms)):
+            down_ms = self.come_back(server, now_ms, &evidence)
+        ws_unlock(&self.slot.lock)
         return down_ms
 
     cdef void count_affinity(self, int server) noexcept nogil:
@@ -492,9 +497,9 @@ cdef class Cluster(Balancer):
         evidence.request_number = 0
         self.mark_down(self.check_server(server), now_ms, &evidence)
 
-    cpdef set_up(self, int server, int worker=-1, bytes head=b""):
-        """Clears the down mark."""
-        self.mark_up(self.check_server(server), worker, <const char*>head, len(head), 0)
+    cpdef set_up(self, int server, int worker=-1, bytes head=b"", int64_t now_ms=0):
+        """Clears the down mark; ``now_ms``: by another clock than this machine's."""
+        self.mark_up_at(self.check_server(server), worker, <const char*>head, len(head), 0, now_ms)
 
     def why_down(self, int server) -> Change | None:
         """The last recorded failure of the server that is down; None: it is up, or newer changes have overwritten it."""
@@ -585,15 +590,11 @@ cdef class Cluster(Balancer):
         """What the slot says: weight, start_weight, inflight, down_until_ms, down_since_ms, total, affinity, failed, ..."""
         cdef ws_server_slot* slot = self.servers[self.check_server(server)]
         return {
-            "weight": slot.weight,
-            "start_weight": slot.start_weight,
-            "max_connections": slot.max_connections,
-            "inflight": total_inflight(slot),
-            "granted": slot.granted,
+            "weight": slot.weight, "start_weight": slot.start_weight, "max_connections": slot.max_connections,
+            "inflight": total_inflight(slot), "granted": slot.granted,
             "hold": ws_load32(&slot.hold),
             "probe_by": ws_load32(&slot.probe_by) - 1,
-            "down_until_ms": ws_load64(&slot.down_until_ms),
-            "down_since_ms": ws_load64(&slot.down_since_ms),
+            "down_until_ms": ws_load64(&slot.down_until_ms), "down_since_ms": ws_load64(&slot.down_since_ms),
             "down_errno": ws_load32(&slot.down_errno), "down_by": ws_load32(&slot.down_by),
             "total": slot.total, "affinity": slot.affinity, "failed": slot.failed,
         }

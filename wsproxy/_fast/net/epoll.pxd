@@ -60,7 +60,7 @@ cdef extern from *:
         epoll_data_t data
     enum:
         EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
-        MSG_NOSIGNAL, MSG_DONTWAIT, MSG_TRUNC, SHUT_WR, INET6_ADDRSTRLEN
+        MSG_NOSIGNAL, MSG_DONTWAIT, MSG_TRUNC, SHUT_RDWR, SHUT_WR, INET6_ADDRSTRLEN
     int epoll_create1(int flags)
     int epoll_wait(int set, epoll_event* events, int most, int timeout) nogil
     int ws_epoll_ctl(int set, int op, int fd, uint32_t events, void* data)

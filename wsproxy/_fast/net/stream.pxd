@@ -2,9 +2,8 @@
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.base.buffer cimport Buffer
+from wsproxy._fast.net.endpoint cimport Endpoint
 from wsproxy._fast.net.pipe cimport Pipe
-from wsproxy._fast.net.records cimport Records
-from wsproxy._fast.net.taken cimport Taken
 
 cdef enum:
     # One read takes at most this much: what uvloop itself uses; a 64 KiB answer comes in one or two reads.
@@ -62,25 +61,14 @@ cdef class Hub:
     cdef void check_let_go(self) noexcept
 
 
-cdef class Stream:
+cdef class Stream(Endpoint):
     cdef Hub hub
-    cdef object transport
-    cdef int fd                     # -1: TLS or closed: everything goes through the transport
-    cdef object sock                # TLS: knows the descriptor as long as it is ours, see `kernel_fd`; else None
-    cdef bint secure                # TLS
-    cdef Records records            # TLS: dataplane.tls.BoundedReads, which counts them; else None
-    cdef Taken taken                # TLS: what of `given` the socket has, where somebody wants to know; else None
     cdef bint has_rest              # TLS: the transport is gone; what had come through it is read, see `connection_lost`
-    cdef int64_t acknowledged       # bytes that the peer had confirmed when last looked, where somebody does
     cdef bint closing
     cdef bint discards              # what still comes is thrown away unseen: see `poller.PlainTransport.discard`
-    cdef bint buffered              # the transport was given bytes; it may have sent them since
-    cdef Py_ssize_t unsent          # what it held when last looked at: less now means that the peer reads
-    cdef int64_t given              # bytes that were to be sent, since the connection began: see `count_held`
     cdef bint write_paused          # more of them than it wants
     cdef bint write_broken
     cdef bint was_reset             # a send was told so, and no read will be
-    cdef bint reading_paused
     cdef bint waits_turn            # it stands in Hub.turns
     cdef bint reads_later           # TLS: nothing is read before that turn
     cdef int64_t deadline_ms        # CLOCK_MONOTONIC; 0: none
@@ -131,29 +119,18 @@ cdef class Stream:
     cdef bint is_served(self) except -1
     cdef bint lingers(self) noexcept
     cdef int hurry(self, int64_t now_ms) except -1
-    # Bytes that the transport holds; and whether these became fewer since the last look or send.
-    # Of `given`, what the socket has not taken; under TLS without `taken` what the cipher has not.
-    cdef Py_ssize_t count_held(self) noexcept
-    cdef Py_ssize_t count_held_by_cipher(self) noexcept
-    cdef int64_t count_taken(self) noexcept
-    cdef int fd_if_any(self) noexcept
     # The socket has taken all that waited; told by plain transports alone.
     cdef void on_flushed(self) noexcept
     # Lines of a log that wait for the socket are looked at; whether some go on waiting.
     cdef bint look_at_lines(self) except -1
     # It is about to be cut off, by an operator or by an error of ours: whose fault its end is.
     cdef void on_cut(self, bint by_fault) noexcept
-    cdef Py_ssize_t count_unsent(self) except -1
-    cdef int is_being_read(self) except -1
-    cdef Py_ssize_t count_unconfirmed(self) except -1
-    cdef bint was_confirmed(self, int64_t* received) except -1
-    cdef int kernel_fd(self) except -2
-    cdef bint is_quiet(self) except -1
-    cdef bint has_hung_up(self) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int close(self) except -1
     cdef int abort(self) except -1
+    # `shut`, and that.
+    cdef int sever(self) except -1
     # Says that nothing more will be sent; False where only closing can say that.
     cdef bint half_close(self) except -1
     cdef int reset(self) except -1

@@ -22,10 +22,9 @@ from wsproxy._fast.base.borrowed cimport WSPROXY_CHECKED, ws_hide, ws_show
 from wsproxy._fast.base.buffer cimport OUT_SIZE
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.base.memory cimport address_of
+from wsproxy._fast.net.endpoint cimport Endpoint
 from wsproxy._fast.net.records cimport RECORDS_A_TURN
-from wsproxy._fast.net.sockets cimport (
-    ws_acknowledged, ws_hung_up, ws_is_quiet, ws_reset_on_close, ws_send2, ws_unacknowledged,
-)
+from wsproxy._fast.net.sockets cimport ws_reset_on_close, ws_send2
 
 import logging
 import os
@@ -195,7 +194,7 @@ cdef class Hub:
         return found
 
 
-cdef class Stream:
+cdef class Stream(Endpoint):
     """A connection; asyncio sees a BufferedProtocol (see the classes at the end of ``connection``)."""
 
     # --- what the transport calls -----------------------------------------------------------------------------------
@@ -513,91 +512,6 @@ cdef class Stream:
         self.transport.write(data)
         return self.taken.note(made, self.records.count_made(), self.given, self.kernel_fd())
 
-    cdef int kernel_fd(self) except -2:
-        """
-        The descriptor for questions to the kernel, under TLS too; -1: there is none any more.
-
-        A loop's transport closes it a turn before it says so, and in between somebody else may get the number: its socket
-        is asked each time. A PlainTransport keeps it until ``connection_lost`` has returned.
-        """
-        if self.secure:
-            return -1 if self.sock is None else <int>self.sock.fileno()
-        return self.fd
-
-    cdef bint is_quiet(self) except -1:
-        """Whether nothing waits to be read, neither bytes (encrypted ones too, with the loop as well) nor the end."""
-        cdef int fd = self.kernel_fd()
-        return fd >= 0 and ws_is_quiet(fd) and (self.records is None or self.records.is_quiet())
-
-    cdef bint has_hung_up(self) except -1:
-        """Whether the peer has ended or reset a connection that nobody reads from for now, and nobody has noticed."""
-        cdef int fd = self.kernel_fd() if self.reading_paused else -1
-        return fd >= 0 and ws_hung_up(fd)
-
-    cdef Py_ssize_t count_unsent(self) except -1:
-        """Bytes the peer has still to take before the transport holds nothing; shrinks as long as the peer reads."""
-        cdef Py_ssize_t held
-        if not self.buffered or self.transport is None:
-            return 0
-        held = self.transport.get_write_buffer_size()
-        # The kernel has something as long as a cipher has.
-        return held + self.count_unconfirmed() if held or self.secure else 0
-
-    cdef Py_ssize_t count_held(self) noexcept:
-        """Whatever goes wrong, nothing is: the number is for logs."""
-        cdef Py_ssize_t count = 0
-        if self.taken is not None:
-            return self.count_held_by_cipher()
-        if self.buffered and self.transport is not None:
-            try:
-                count = self.transport.get_write_buffer_size()
-            except Exception:  # a transport under TLS that is gone already
-                pass
-        return count
-
-    cdef Py_ssize_t count_held_by_cipher(self) noexcept:
-        return 0 if self.taken.is_sure(self.fd_if_any()) else self.given - self.count_taken()
-
-    cdef int64_t count_taken(self) noexcept:
-        """The same the other way round, under TLS with ``taken``."""
-        return self.taken.count_taken(self.fd_if_any())
-
-    cdef int fd_if_any(self) noexcept:
-        cdef int fd = -1
-        try:
-            fd = self.kernel_fd()
-        except Exception:  # a socket that is gone already
-            pass
-        return fd
-
-    cdef Py_ssize_t count_unconfirmed(self) except -1:
-        """What only the kernel still has of everything that was sent."""
-        cdef int fd = self.kernel_fd()
-        return ws_unacknowledged(fd) if fd >= 0 else 0
-
-    cdef bint was_confirmed(self, int64_t* received) except -1:
-        """Whether the peer's kernel has confirmed bytes since this was asked last; ``received``: all that came from it."""
-        cdef int fd = self.kernel_fd()
-        cdef int64_t acknowledged
-        received[0] = 0
-        if fd < 0:
-            return False
-        acknowledged = ws_acknowledged(fd, received)
-        if acknowledged <= self.acknowledged:
-            return False
-        self.acknowledged = acknowledged
-        return True
-
-    cdef int is_being_read(self) except -1:
-        cdef Py_ssize_t unsent = self.count_unsent()
-        cdef bint fewer = unsent < self.unsent
-        cdef int64_t received
-        self.unsent = unsent
-        if self.secure and self.was_confirmed(&received):
-            # The kernel's part stays as it is while the cipher refills it.
-            fewer = fewer or unsent > 0
-        return fewer
-
     cdef int pause_reading(self) except -1:
         if not self.reading_paused and not self.closing:
             self.reading_paused = True
@@ -634,6 +548,11 @@ cdef class Stream:
             except MemoryError:
                 self.deadline_ms = 1  # what belongs to the exchange that ends must end as well: again at the next sweep
         return 0
+
+    cdef int sever(self) except -1:
+        """``abort``, and the peer is told before this returns."""
+        self.shut()
+        return self.abort()
 
     cdef bint half_close(self) except -1:
         if self.closing or not self.transport.can_write_eof():

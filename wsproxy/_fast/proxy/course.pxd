@@ -82,6 +82,7 @@ cdef class Course(Account):
     cdef int release(self) except -1
     cdef int report_tries(self) except -1
     cdef int leave_upstream(self) except -1
+    cdef int leave_place(self, Upstream upstream) except -1
     cdef int close_tunnel(self) except -1
     # What the client's side tells: the client is gone; it stops to read, or reads again; the time for `Sink.wait` is over.
     cdef int client_gone(self) except -1

@@ -180,7 +180,12 @@ cdef class Course(Account):
     # --- the exchange ends ------------------------------------------------------------------------------------------
 
     cdef int release(self) except -1:
-        """Gives the server back; the request is no longer in flight there."""
+        """
+        Gives the server back; the request is no longer in flight there.
+
+        Not before the server can see that: its answer was read to the end, or the connection was shut (``Stream.sever``). The
+        place is somebody's in this moment, of another worker too, and the connection is closed at the end of the turn only.
+        """
         cdef int server = self.choice.server
         if self.choice.server >= 0:
             self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
@@ -333,9 +338,19 @@ cdef class Course(Account):
             self.meter_bytes()
         if self.entry != NULL:
             self.end_entry(LEFT_STATUS, clean)
+        if self.upstream is not None and self.upstream.is_leaving:
+            self.leave_place(self.upstream)
         self.release()
         self.enter(CLOSED)
         return self.sink.close() if clean else self.sink.reset()
+
+    cdef int leave_place(self, Upstream upstream) except -1:
+        """The server sees the tunnel until what the connection has still to send is sent; so long its place is taken."""
+        cdef int server = self.choice.server
+        upstream.owe(self.service.cluster, server, self.choice.probe)
+        self.choice.server = -1
+        self.choice.probe = False
+        return self.end_notes(server)
 
     cdef int close_tunnel(self) except -1:
         """Ends the tunnel on both sides; what was received is delivered."""
@@ -440,12 +455,12 @@ cdef class Course(Account):
         return self.drop()
 
     cdef int leave_upstream(self) except -1:
-        """The request is cancelled; its answer has no reader."""
+        """The request is cancelled; its answer has no reader. Its server sees that before it is given back (``release``)."""
         cdef Upstream upstream = self.upstream
         self.upstream = None
         if upstream is not None:
             upstream.exchange = None
-            upstream.abort()
+            upstream.sever()
         return 0
 
     cdef bint has_left(self, bint is_whole) noexcept:

@@ -297,6 +297,8 @@ cdef class Downstream(Asked):
             self.choice = before
             self.engine.decider.let_go()
             return chosen
+        if self.upstream is not None and not self.upstream.is_read:
+            self.upstream.sever()  # what it still sends of its answer it would count as a request that runs
         self.service.cluster.release(before.server, self.engine.worker_id, before.probe)
         if chosen >= 0 and self.engine.row != NULL:
             self.choice.server = before.server

@@ -477,8 +477,7 @@ cdef class Intake(Course):
         used = self.take_body(data, length, &forward, &end)
         if used < 0 or self.service.is_too_large(self.body.seen):
             self.note_server()
-            self.upstream.abort()
-            self.upstream.exchange = None
+            self.leave_upstream()
             self.release()
             self.request_done = False  # nothing behind this is read, even where the body ended here
             self.ended_by(ENDED_PR)

@@ -15,7 +15,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from wsproxy._fast.base.buffer cimport OUT_SIZE, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
-from wsproxy._fast.http.chunked cimport CHUNK_DONE, FINE_READ, ChunkSpan, begin_chunks, next_span, note_grain, scan_chunks
+from wsproxy._fast.http.chunked cimport (
+    CHUNK_DONE, FINE_READ, ChunkSpan, ChunkState, begin_chunks, next_span, note_grain, scan_chunks,
+)
 from wsproxy._fast.http.fields cimport (
     HEAD_TOO_LARGE, PARTITION_TABLE, PARTITION_VERSION, UNEXPECTED_STATUS, asks_for_bound_login,
 )
@@ -23,15 +25,15 @@ from wsproxy._fast.http.head cimport ResponseHead, find_head_end, parse_response
 from wsproxy._fast.http.trailers cimport End, pass_chunks
 from wsproxy._fast.http.upgrade cimport pass_upgrade
 from wsproxy._fast.net.pipe cimport WORTH_PIPING
-from wsproxy._fast.net.stream cimport NOT_PUMPED, READ_SIZE, Stream, complain
+from wsproxy._fast.net.stream cimport NOT_PUMPED, READ_SIZE
 from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport (
     BAD_RESPONSE, CLOSED_EARLY, EXPECT_ADDED, EXPECT_HELD, HEAD_TIMEOUT, IO_TIMEOUT, Exchange,
 )
-from wsproxy._fast.proxy.pool cimport Pool
 from wsproxy._fast.proxy.squeeze cimport SQUEEZED_READ
 from wsproxy._fast.proxy.sink cimport CHUNKED_BODY, LENGTH_BODY, NO_BODY, TUNNEL, UNTIL_CLOSE, Sink
-from wsproxy._fast.tell.ended cimport ENDED_I, ENDED_PD, ENDED_SD, ENDED_sD
+from wsproxy._fast.proxy.tunnel cimport TunnelEnd, drop_client
+from wsproxy._fast.tell.ended cimport ENDED_PD, ENDED_SD
 
 log = logging.getLogger("wsproxy.connection")
 
@@ -45,22 +47,8 @@ cdef enum:
     REPLACED = -2
 
 
-cdef int drop_client(Exchange exchange) except -1:
-    """Ends an exchange whose server's side is left already: nobody else would know of what went wrong."""
-    exchange.ended_by(ENDED_I)
-    exchange.sink.abort()
-    complain("internal error at the end of an exchange; the client's connection is dropped", ())
-    return 0
-
-
-cdef class Upstream(Stream):
+cdef class Upstream(TunnelEnd):
     """A connection to one server of a cluster."""
-
-    def __cinit__(self, Engine engine not None, Pool pool not None):
-        self.hub = engine
-        self.engine = engine
-        self.pool = pool
-        self.fd = -1
 
     def __dealloc__(self):
         buffer_clear(&self.pending)
@@ -172,8 +160,9 @@ cdef class Upstream(Stream):
                 if self.is_cut and self.exchange.compression is None and not self.can_pipe(self.body.left - length):
                     length += self.read_on(data - self.engine.read_data + length)
                 if self.engine.response.status >= 500 and self.exchange.view.is_failure(self.engine.response.status):
+                    self.is_read = self.is_whole(data, length)
                     if self.exchange.is_refused(self.engine.response.status):
-                        return self.discard(data, length)
+                        return self.discard()
                 size = self.begin_answer(data, length)
                 if size < 0:
                     if size == REPLACED:
@@ -390,41 +379,44 @@ cdef class Upstream(Stream):
             drop_client(exchange)
         return 0
 
-    cdef int discard(self, const char* data, Py_ssize_t length) except -1:
-        """
-        Drops an answer that the client shall not see; these bytes of its body are here.
+    cdef bint is_whole(self, const char* data, Py_ssize_t length) noexcept:
+        """Whether these bytes are all of the answer's body."""
+        cdef ChunkState chunks
+        cdef Py_ssize_t forward
+        if self.body.kind == NO_BODY:
+            return length == 0
+        if self.body.kind == LENGTH_BODY:
+            return length == self.body.left
+        if self.body.kind == CHUNKED_BODY:
+            chunks = self.body.chunks
+            return scan_chunks(&chunks, data, length, &forward) == length and chunks.phase == CHUNK_DONE
+        return False
 
-        The connection is used again only where this is all of it: waiting for the rest of a page that nobody reads would
-        cost more than a new connection.
+    cdef int discard(self) except -1:
+        """
+        Drops an answer that the client shall not see; ``is_read``: all of it is here.
+
+        Then the connection is used again. Waiting for the rest of a page that nobody reads would cost more than a new one.
         """
         cdef Exchange exchange = self.exchange
-        self.leave(self.is_all(data, length))
+        self.leave(self.is_read)
         try:
             exchange.go_elsewhere()
         except Exception:
             drop_client(exchange)
         return 0
 
-    cdef bint is_all(self, const char* data, Py_ssize_t length) noexcept:
-        """Whether these bytes are the whole body."""
-        cdef Py_ssize_t forward
-        if self.body.kind == NO_BODY:
-            return length == 0
-        if self.body.kind == LENGTH_BODY:
-            return length == self.body.left
-        return (
-            self.body.kind == CHUNKED_BODY and scan_chunks(&self.body.chunks, data, length, &forward) == length
-            and self.body.chunks.phase == CHUNK_DONE
-        )
-
     cdef int replace(self, const char* data, Py_ssize_t length) except -1:
         """As ``discard``, but the client gets a page instead of the answer, whose head was good."""
         cdef Exchange exchange = self.exchange
         cdef int status = self.engine.response.status
+        cdef bint is_whole = self.is_whole(data, length)
         exchange.answer_begins(0)
         if self.exchange is None:
             return 0  # dropped, by an error of the slow path
-        self.leave(self.is_all(data, length))
+        if not is_whole:
+            self.shut()  # before the exchange gives the server back
+        self.leave(is_whole)
         try:
             exchange.give_page(status)
         except Exception:
@@ -462,91 +454,13 @@ cdef class Upstream(Stream):
                 self.held = self.transport.get_write_buffer_size()
         except MemoryError:
             pass  # the exchange must hear of it all the same; all counts as sent, so nothing is sent twice
-        self.abort()
+        self.sever()  # before the exchange gives the server back
         if exchange is None:
             return 0
         try:
             exchange.upstream_failed(self, kind, error)
         except Exception:
             drop_client(exchange)
-        return 0
-
-    # --- a tunnel ---------------------------------------------------------------------------------------------------
-
-    cdef int pass_on(self, const char* data, Py_ssize_t length) except -1:
-        self.send(data, length, NULL, 0)
-        if self.write_broken and self.ended_tunnel:
-            return self.end_tunnel(True)  # nothing is read from it any more that would tell
-        self.touch_tunnel()
-        return 0
-
-    cdef void touch_tunnel(self) noexcept:
-        self.moved_ms = ws_now_ms()
-        self.time_tunnel()
-
-    cdef void time_tunnel(self) noexcept:
-        """When to look next: at the first limit that may be over; which one counts, `check_tunnel` sees."""
-        cdef int64_t limit_ms = self.pool.ws_idle_ms
-        cdef int64_t body_ms
-        if self.ended_tunnel or self.exchange.half_closed:
-            # Who ended may be gone for good, as most are: that is no reason to keep the other's connection for an hour.
-            body_ms = self.exchange.view.body_timeout_ms
-            limit_ms = min(limit_ms, body_ms) if limit_ms else body_ms
-        if self.buffered and self.pool.ws_io_timeout_ms:
-            limit_ms = min(limit_ms, self.pool.ws_io_timeout_ms) if limit_ms else self.pool.ws_io_timeout_ms
-        self.deadline_ms = self.moved_ms + limit_ms if limit_ms else 0
-
-    cdef bint client_ended(self) except -1:
-        self.touch_tunnel()
-        return not self.ended_tunnel and self.half_close()
-
-    cdef int check_tunnel(self, int64_t now_ms) except -1:
-        """
-        Its time is over, unless the server reads after all, or the client has still to read.
-
-        While bytes wait that the server does not take, wsServerIOTimeout counts, else wsServerIdleTimeout.
-        """
-        cdef int64_t io_deadline_ms = self.moved_ms + self.pool.ws_io_timeout_ms
-        if self.buffered:
-            if self.is_being_read():
-                self.touch_tunnel()
-                return 0
-            if self.count_unsent():
-                if io_deadline_ms > now_ms:
-                    self.deadline_ms = io_deadline_ms
-                    return 0
-                log.info(
-                    "server %s: a tunnel is closed: the server does not read (%s)", self.pool.name,
-                    "wsServerIOTimeout" if self.pool.ws_io_timeout_ms else "wsServerIdleTimeout",
-                )
-                self.exchange.ended_by(ENDED_sD)
-                return self.end_tunnel(False)
-            self.buffered = False  # all was taken: only the silence counts
-            self.time_tunnel()
-            if self.deadline_ms == 0 or self.deadline_ms > now_ms:
-                return 0
-        if self.exchange.sink.is_paused():
-            self.touch_tunnel()  # it is the client's turn, and body_s counts: what it takes are bytes, too
-            return 0
-        log.info("server %s: a tunnel is closed: nobody says anything (wsServerIdleTimeout)", self.pool.name)
-        self.exchange.ended_by(ENDED_sD)
-        return self.end_tunnel(True)
-
-    cdef int end_tunnel(self, bint clean) except -1:
-        cdef Exchange exchange = self.exchange
-        self.part(clean)
-        try:
-            exchange.end_tunnel(clean)
-        except Exception:
-            drop_client(exchange)
-        return 0
-
-    cdef int part(self, bint clean) except -1:
-        self.exchange = None
-        if not clean:
-            return self.abort()
-        self.close()
-        self.deadline_ms = ws_now_ms() + self.engine.view.body_timeout_ms  # for a server that does not take the last bytes
         return 0
 
     # --- the end ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,36 @@
+# One end of a TCP connection, as far as the kernel knows it.
+
+from libc.stdint cimport int64_t
+from wsproxy._fast.net.records cimport Records
+from wsproxy._fast.net.taken cimport Taken
+
+
+cdef class Endpoint:
+    cdef object transport
+    cdef int fd                     # -1: TLS or closed: everything goes through the transport
+    cdef object sock                # TLS: knows the descriptor as long as it is ours, see `kernel_fd`; else None
+    cdef bint secure                # TLS
+    cdef Records records            # TLS: dataplane.tls.BoundedReads, which counts them; else None
+    cdef Taken taken                # TLS: what of `given` the socket has, where somebody wants to know; else None
+    cdef int64_t acknowledged       # bytes that the peer had confirmed when last looked, where somebody does
+    cdef int64_t given              # bytes that were to be sent, since the connection began: see `count_held`
+    cdef bint buffered              # the transport was given bytes; it may have sent them since
+    cdef Py_ssize_t unsent          # what it held when last looked at: less now means that the peer reads
+    cdef bint reading_paused
+
+    cdef int kernel_fd(self) except -2
+    cdef bint is_quiet(self) except -1
+    cdef bint has_hung_up(self) except -1
+    # Bytes that the transport holds.
+    cdef Py_ssize_t count_unsent(self) except -1
+    # Of `given`, what the socket has not taken; under TLS without `taken` what the cipher has not.
+    cdef Py_ssize_t count_held(self) noexcept
+    cdef Py_ssize_t count_held_by_cipher(self) noexcept
+    cdef int64_t count_taken(self) noexcept
+    cdef int fd_if_any(self) noexcept
+    cdef Py_ssize_t count_unconfirmed(self) except -1
+    cdef bint was_confirmed(self, int64_t* received) except -1
+    # Whether what it holds became less since the last look or send.
+    cdef int is_being_read(self) except -1
+    # The peer is told before this returns that nothing more comes, and nothing is read.
+    cdef int shut(self) except -1
