@@ -1,0 +1,170 @@
+"""
+Failures that a drill wants of this node: done here, undone here, and only while an operator of this machine allows it.
+
+Driven by ``commands``. Whoever has a key of the group may ask; without ``wsproxy ha drill --allow`` here nothing is done. What is cut is cut
+by a table of nftables of our own, which nothing else is in, and which is gone after the seconds that were asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shlex
+import shutil
+import signal
+import subprocess  # nft, and what starts the proxy again
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from wsproxy.dataplane.tasks import spawn
+from wsproxy.errors import WsproxyError
+from wsproxy.ha.pair.agent import Agent
+from wsproxy.ha.pair.ask import Question, Reply
+from wsproxy.ha.pair.keepalived import addresses
+
+log = logging.getLogger("wsproxy.ha.pair")
+
+TABLE = "wsproxy_drill"
+MOST_S = 30.0
+MOST_MINUTES = 120
+RESTART_S = 60.0
+
+
+class ActError(WsproxyError):
+    """It is not done; the text says why."""
+
+
+class Acts:
+    """Of one agent."""
+
+    def __init__(self, agent: Agent, command: Callable[[Question], Awaitable[Reply]]) -> None:
+        """Nothing is allowed."""
+        self._agent = agent
+        self._command = command
+        self._until = 0.0
+        self._restart = ""
+
+    async def allow(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The operator's yes, for some minutes; ``restart`` is a command line of this machine that starts a proxy that was killed."""
+        minutes = min(float(given.get("minutes", 10)), MOST_MINUTES)
+        self._until = asyncio.get_running_loop().time() + 60 * minutes
+        self._restart = str(given.get("restart", ""))
+        return {"text": f"drills may break this node for {minutes:g} minutes; its proxy is started again by {self._restart or 'whoever does that here'}"}  # fmt: skip
+
+    async def do(self, what: str, given: dict[str, Any]) -> dict[str, Any]:
+        """
+        It has been done; what ends by itself does so later.
+
+        Raises:
+            ActError: it is not allowed, or cannot be done here.
+        """
+        if asyncio.get_running_loop().time() >= self._until:
+            raise ActError("found no operator's yes on this node; allowed is a drill after `wsproxy ha drill --allow 10` here")  # fmt: skip
+        if self._agent.parts is None:
+            raise ActError("this node is part of no pair")
+        seconds = min(float(given.get("seconds", 0)), MOST_S)
+        log.warning("drill: %s %s", what, seconds or "")
+        if what == "command":
+            reply = await self._command(Question(str(given["command"]), {"role": given.get("role", ""), "pair": {}, "any_version": True}))  # fmt: skip
+            if reply.error:
+                raise ActError(reply.error)
+            return reply.given
+        found = {"kill-proxy": self._kill, "stop-proxy": self._stop, "cut-sync": self._cut_sync, "cut-vrrp": self._cut_vrrp, "cut-all": self._cut_all, "allowed": self._nothing}.get(what)  # fmt: skip
+        if found is None:
+            raise ActError(f'found "{what}", which no drill knows')
+        found(seconds)
+        return {}
+
+    def _nothing(self, _seconds: float) -> None:
+        """Who asks wants to know whether it is allowed."""
+
+    def _processes(self) -> list[int]:
+        assert self._agent.parts is not None
+        pid = self._agent.parts.watch.pid
+        if pid is None:
+            raise ActError("no proxy runs here")
+        with contextlib.suppress(OSError):
+            return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+        return [pid]
+
+    def _kill(self, _seconds: float) -> None:
+        """The supervisor; the kernel tells its workers."""
+        os.kill(self._processes()[0], signal.SIGKILL)
+        if self._restart:
+            spawn(self._start_again(), "ha drill restart")
+
+    async def _start_again(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *shlex.split(self._restart),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RESTART_S):
+                await process.wait()
+
+    def _stop(self, seconds: float) -> None:
+        pids = self._processes()
+        for pid in pids:
+            _signal(pid, signal.SIGSTOP)
+
+        def go_on() -> None:
+            for pid in pids:
+                _signal(pid, signal.SIGCONT)
+
+        asyncio.get_running_loop().call_later(seconds, go_on)
+
+    # --- networks -----------------------------------------------------------------------------------------------------------
+
+    def _cut_sync(self, seconds: float) -> None:
+        pair = self._agent.parts.pair if self._agent.parts else None
+        if pair is None or not pair.sync_address:
+            raise ActError("found no sync network; allowed is a drill of it where --sync-peer is given")  # fmt: skip
+        self._cut([_of_interface(addresses()[pair.sync_address])], seconds)
+
+    def _cut_vrrp(self, seconds: float) -> None:
+        self._cut([("meta l4proto 112", "meta l4proto 112")], seconds)
+
+    def _cut_all(self, seconds: float) -> None:
+        """Nothing comes in and nothing goes out on both networks: for the other node this one has died."""
+        assert self._agent.parts is not None
+        here = addresses()
+        names = {here[own] for _, own, _ in self._agent.parts.pair.paths}
+        self._cut([_of_interface(each) for each in sorted(names)], seconds)
+
+    def _cut(self, matches: list[tuple[str, str]], seconds: float) -> None:
+        rules_in = "; ".join(f"{match} drop" for match, _ in matches)
+        rules_out = "; ".join(f"{match} drop" for _, match in matches)
+        _nft(
+            f"table inet {TABLE} {{ chain i {{ type filter hook input priority -300; {rules_in}; }}; "
+            f"chain o {{ type filter hook output priority -300; {rules_out}; }}; }}\n"
+        )
+        asyncio.get_running_loop().call_later(seconds, heal)
+
+
+def _of_interface(name: str) -> tuple[str, str]:
+    return f'iifname "{name}"', f'oifname "{name}"'
+
+
+def heal() -> None:
+    """What a drill cut is whole again. # I/O."""
+    with contextlib.suppress(ActError):
+        _nft(f"table inet {TABLE} {{}}\ndelete table inet {TABLE}\n")
+
+
+def _nft(text: str) -> None:
+    program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        raise ActError("found no program nft; allowed is nftables (apt install nftables)")
+    done = subprocess.run(
+        [program, "-f", "-"], input=text, capture_output=True, text=True, check=False, timeout=10
+    )
+    if done.returncode:
+        raise ActError(f"nft: {done.stderr.strip()}")
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
