@@ -119,6 +119,7 @@ class Agent:
         self.since = 0.0
         self.is_taking = False
         self.is_handing = False  # an operator wants the other node to take the address
+        self._has_taken = False
         self._is_guarded = False
         self._is_aside = False
         self._written: dict[str, int] = {}
@@ -221,6 +222,7 @@ class Agent:
         if self.holds != was:
             self.since = time.time() if self.holds else 0.0
         if self.holds and self.node.state in RUNNING and not was:
+            self._has_taken = self.node.state is State.SECONDARY
             self.turn(Event.TOOK, self._why_here())
         if self.parts is not None:
             self.parts.link.say_now()
@@ -306,7 +308,9 @@ class Agent:
         known = Peer.UNKNOWN if word is None else Peer.WELL if word.well else Peer.UNWELL
         self._note_aside(health, is_aside=steps_aside(health, known))
         self._note_guard(is_guarded(self._sight(), self.parts.pair.times))
-        self._write(ROLE, role(self.node.state, is_taking=self.is_taking))
+        if word is not None and word.state == State.SECONDARY:
+            self._has_taken = False
+        self._write(ROLE, role(self.node.state, is_taking=self.is_taking, has_taken=self._has_taken))  # fmt: skip
         self._write(DOWN, int(self._is_aside))
         self._write(GUARD, int(self._is_guarded))
 

@@ -28,6 +28,7 @@ from wsproxy.ha.pair.conf import Pair, flaws
 from wsproxy.ha.pair.drill_acts import Acts
 from wsproxy.ha.pair.folder import MOST_LOG_BYTES, Folder
 from wsproxy.ha.pair.keepalived import addresses
+from wsproxy.ha.pair.linger import lingering
 from wsproxy.ha.pair.link import Link, LinkError
 from wsproxy.ha.pair.rules import RUNNING, Event, RefusedTransitionError, State
 
@@ -85,7 +86,7 @@ class Desk:
         if what == "take":
             return await self._take()
         if what == "hand":
-            self._agent.is_handing = True
+            spawn(self._hand(), "ha pair hand")
             return {}
         if what == "logs":
             tails = self._agent.folder.tails()
@@ -240,13 +241,27 @@ class Desk:
             raise CommandError(f"the other node is {what}; allowed is one that is secondary and whose proxy is well")  # fmt: skip
         agent.is_handing = True
         try:
-            await self._link().ask("take", within_s=agent.parts.pair.times.down_s + 2 * TAKE_S)
-            if not await agent.until(lambda: agent.node.state is State.IDLE, TAKE_S):
-                raise CommandError("the other node has the address, and has not said so")
+            async with lingering(agent.parts.pair.vip_address, agent.parts.pair.interface):
+                await self._link().ask("take", within_s=agent.parts.pair.times.down_s + 2 * TAKE_S)
+                if not await agent.until(lambda: agent.node.state is State.IDLE, TAKE_S):
+                    raise CommandError("the other node has the address, and has not said so")
         finally:
             agent.is_handing = False
         await agent.settle()
         return {"text": "idle: the other node has the address; start --secondary here when this one may be needed"}  # fmt: skip
+
+    async def _hand(self) -> None:
+        """The secondary has been told to take the address, and will."""
+        agent = self._agent
+        if agent.parts is None or agent.node.state is not State.PRIMARY:
+            return
+        agent.is_handing = True
+        try:
+            pair = agent.parts.pair
+            async with lingering(pair.vip_address, pair.interface):
+                await agent.until(lambda: agent.node.state is not State.PRIMARY, pair.times.down_s + TAKE_S)  # fmt: skip
+        finally:
+            agent.is_handing = False
 
     async def _take(self) -> dict[str, Any]:
         """This node takes the address, while the other one still holds it: VRRP's higher priority moves it."""

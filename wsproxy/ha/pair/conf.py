@@ -125,17 +125,19 @@ global_defs {{
     script_user root
     vrrp_garp_master_delay 1
     vrrp_garp_master_repeat 2
+    vrrp_garp_master_refresh 10
+    vrrp_garp_lower_prio_repeat 2
     vrrp_notify_fifo "{folder / "notify"}"
 }}
-vrrp_track_file {ROLE} {{
+track_file {ROLE} {{
     file "{folder / ROLE}"
     weight 1
 }}
-vrrp_track_file {DOWN} {{
+track_file {DOWN} {{
     file "{folder / DOWN}"
     weight 0
 }}
-vrrp_track_file {GUARD} {{
+track_file {GUARD} {{
     file "{folder / GUARD}"
     weight 0
 }}

@@ -112,6 +112,9 @@ STEPS: dict[str, tuple[str, Promise]] = {
 }  # fmt: skip
 
 
+_LASTING = ("death", "sync-cut", "vrrp-cut", "stop")
+
+
 class Driller:
     """One drill. ``tell`` gets a line for people at each step."""
 
@@ -189,16 +192,14 @@ class Driller:
         try:
             await self._acts[result.name](primary)
         except LinkError as error:
-            # A node that is cut off cannot answer that it is.
-            if result.name != "death":
-                result.skipped = str(error)
+            result.skipped = str(error)
         other = next(each for each in self._nodes if each != primary)
         if not result.skipped:
             if result.promise.moves:
                 result.has_moved = await self._until_held(other)
-                await asyncio.sleep(QUIET_S)
-            else:
-                await asyncio.sleep(CUT_S + QUIET_S)
+            # What becomes of it when the failure ends is part of it.
+            end = began + (CUT_S if result.name in _LASTING else 0) + 2 * QUIET_S
+            await asyncio.sleep(max(QUIET_S, end - loop.time()))
         await load.stop()
         is_over.set()
         self._note(result, load, held, began, primary)

@@ -31,6 +31,8 @@ TABLE = "wsproxy_drill"
 MOST_S = 30.0
 MOST_MINUTES = 120
 RESTART_S = 60.0
+# Before a node is cut off on which somebody waits for an answer.
+ANSWER_S = 0.05
 
 
 class ActError(WsproxyError):
@@ -132,16 +134,23 @@ class Acts:
         assert self._agent.parts is not None
         here = addresses()
         names = {here[own] for _, own, _ in self._agent.parts.pair.paths}
-        self._cut([_of_interface(each) for each in sorted(names)], seconds)
+        self._cut([_of_interface(each) for each in sorted(names)], seconds, after_s=ANSWER_S)
 
-    def _cut(self, matches: list[tuple[str, str]], seconds: float) -> None:
+    def _cut(self, matches: list[tuple[str, str]], seconds: float, *, after_s: float = 0.0) -> None:
+        """``after_s``: so that who asked gets its answer."""
         rules_in = "; ".join(f"{match} drop" for match, _ in matches)
         rules_out = "; ".join(f"{match} drop" for _, match in matches)
-        _nft(
+        text = (
             f"table inet {TABLE} {{ chain i {{ type filter hook input priority -300; {rules_in}; }}; "
             f"chain o {{ type filter hook output priority -300; {rules_out}; }}; }}\n"
         )
-        asyncio.get_running_loop().call_later(seconds, heal)
+        loop = asyncio.get_running_loop()
+        if after_s:
+            _nft(text, "-c")
+            loop.call_later(after_s, _nft, text)
+        else:
+            _nft(text)
+        loop.call_later(after_s + seconds, heal)
 
 
 def _of_interface(name: str) -> tuple[str, str]:
@@ -154,12 +163,17 @@ def heal() -> None:
         _nft(f"table inet {TABLE} {{}}\ndelete table inet {TABLE}\n")
 
 
-def _nft(text: str) -> None:
+def _nft(text: str, *options: str) -> None:
     program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
         raise ActError("found no program nft; allowed is nftables (apt install nftables)")
     done = subprocess.run(
-        [program, "-f", "-"], input=text, capture_output=True, text=True, check=False, timeout=10
+        [program, *options, "-f", "-"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=10,
     )
     if done.returncode:
         raise ActError(f"nft: {done.stderr.strip()}")

@@ -30,8 +30,10 @@ CONF = "keepalived.conf"
 _SIGJSON = signal.SIGRTMIN + 2
 # Alone it ends in 10 ms, and gives a second to its child where the machine is busy.
 STOP_S = 10.0
+STATES = ("MASTER", "BACKUP", "FAULT", "STOP")
 ANSWER_S = 2.0
 _LOOK_S = 0.02
+_LOOPBACKS = ("127.0.0.1", "::1")
 _INSTALL = "allowed is keepalived 2.2 or later (apt install keepalived)"
 
 
@@ -231,7 +233,8 @@ class Keepalived:
             words = line.decode("ascii", "replace").replace('"', "").split()
             if words[:2] == ["INSTANCE", INSTANCE] and len(words) > 2:
                 log.info("keepalived: %s", " ".join(words[2:]))
-                self._on_state(words[2])
+                if words[2] in STATES:  # and not MASTER_RX_LOWER_PRI, which is news and no state
+                    self._on_state(words[2])
 
 
 def _instance(found: Any) -> dict[str, Any]:
@@ -249,7 +252,7 @@ def _instance(found: Any) -> dict[str, Any]:
 
 
 def addresses() -> dict[str, str]:
-    """Address -> interface, of all that this machine has now. # I/O."""
+    """Address -> interface, of all that this machine has now; without what only lingers (``linger``). # I/O."""
     done = subprocess.run(
         ["ip", "-j", "addr"], capture_output=True, check=False, timeout=10, stdin=subprocess.DEVNULL
     )
@@ -261,7 +264,7 @@ def addresses() -> dict[str, str]:
         each["local"]: link["ifname"]
         for link in found
         for each in link.get("addr_info", ())
-        if "local" in each
+        if "local" in each and (link["ifname"] != "lo" or each["local"] in _LOOPBACKS)
     }
 
 

@@ -41,7 +41,7 @@ class Outcome:
 
     sent: int
     lost: int
-    outage_s: float  # from the first lost request to the first good one behind the last lost one
+    outage_s: float  # the longest stretch of lost requests, to the good one behind it
     slowest_s: float
     whys: tuple[str, ...]
 
@@ -142,9 +142,11 @@ def outcome_of(sent: Sequence[Sent]) -> Outcome:
     ordered = sorted(sent, key=lambda each: each.at)
     lost = [each for each in ordered if each.is_lost]
     outage_s = 0.0
-    if lost:
-        after = [each.at for each in ordered if not each.is_lost and each.at > lost[-1].at]
-        outage_s = (min(after) if after else ordered[-1].at) - lost[0].at
+    since: float | None = None
+    for each in ordered:
+        if since is not None:
+            outage_s = max(outage_s, each.at - since)
+        since = (each.at if since is None else since) if each.is_lost else None
     good = [each.took_s for each in ordered if not each.is_lost]
     whys = tuple(sorted({each.why for each in lost}))
     return Outcome(len(ordered), len(lost), outage_s, max(good, default=0.0), whys)
