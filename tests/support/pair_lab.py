@@ -69,7 +69,7 @@ class Box:
     sync: str
     proxy: asyncio.SubprocessTransport | None = None
     watch: Watch | None = None
-    spawned: list[int] = field(default_factory=list)
+    started: list[tuple[asyncio.SubprocessTransport, Watch]] = field(default_factory=list)
 
     @property
     def prefix(self) -> list[str]:
@@ -125,6 +125,7 @@ class Box:
             stdin=None, stdout=None, start_new_session=True,
         )  # fmt: skip
         self.proxy, self.watch = transport, watch
+        self.started.append((transport, watch))
         await watch.line("wsproxy: ready on ")
 
     def kill_all(self) -> None:
@@ -237,6 +238,7 @@ async def pair_lab() -> AsyncIterator[PairLab]:
     tag = f"wsp{os.getpid()}"
     with tempfile.TemporaryDirectory(prefix=f"{tag}-", dir=_FOLDERS) as text:
         folder = Path(text)
+        boxes: list[Box] = []
         try:
             switch, client, names = _network(tag)
             make_certificates(
@@ -244,7 +246,6 @@ async def pair_lab() -> AsyncIterator[PairLab]:
                 [("p1", "10.78.0.11", "10.79.0.11"), ("p2", "10.78.0.12", "10.79.0.12"), ("client", "10.78.0.50")],
                 datetime.datetime.now(datetime.UTC),
             )  # fmt: skip
-            boxes = []
             for number, (short, name) in enumerate(names.items(), 11):
                 own = folder / short
                 (own / "files").mkdir(parents=True)
@@ -258,6 +259,9 @@ async def pair_lab() -> AsyncIterator[PairLab]:
             yield lab
         finally:
             await _end(tag)
+            for transport, watch in [each for box in boxes for each in box.started]:
+                await asyncio.wait_for(watch.exited.wait(), 30)
+                transport.close()
 
 
 async def _end(tag: str) -> None:

@@ -445,8 +445,12 @@ class Agent:
                 return
             self._ends.clear()
             self.turn(Event.RECOVERED)
-            if self.holds and self.node.state is State.SECONDARY:
-                self.turn(Event.TOOK, "while it recovered")
+            self._follow_address()
+
+    def _follow_address(self) -> None:
+        """It may have come while the state did not allow for it."""
+        if self.holds and self.node.state is State.SECONDARY:
+            self.turn(Event.TOOK, "while keepalived recovered")
 
     # --- parts --------------------------------------------------------------------------------------------------------------
 

@@ -186,15 +186,31 @@ class Link:
             self._writers[name] = writer
             self._doubts.pop(name, None)
             try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._say_words(name, writer))
-                    group.create_task(self._read_answers(reader))
-            except* (OSError, ValueError, EOFError, ssl.SSLError, msgspec.DecodeError) as errors:
-                self._doubts[name] = _reason(errors.exceptions[0])
+                self._doubts[name] = await self._speak(name, reader, writer)
             finally:
                 self._writers.pop(name, None)
                 writer.close()
             await asyncio.sleep(AGAIN_S)
+
+    async def _speak(
+        self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> str:
+        """Until the connection ends; why it did."""
+        # No task group: one of Python 3.11 may forget that it is cancelled when one of its tasks fails.
+        works = [
+            asyncio.ensure_future(self._say_words(name, writer)),
+            asyncio.ensure_future(self._read_answers(reader)),
+        ]
+        try:
+            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in works:
+                each.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+        error = next(iter(done)).exception()
+        if not isinstance(error, (OSError, ValueError, EOFError)):
+            log.error("the connection to the other node failed", exc_info=error)
+        return _reason(error) if error is not None else ""
 
     async def _say_words(self, name: str, writer: asyncio.StreamWriter) -> None:
         news, period_s = self._news[name], self._pair.times.word_s
@@ -236,11 +252,12 @@ class Link:
         try:
             writer.write(msgspec.json.encode(_Line(ask=what, number=number, given=given)) + b"\n")
             async with asyncio.timeout(within_s):
-                return await waiting
+                answer: dict[str, Any] = await waiting
         except (TimeoutError, OSError) as error:
             raise LinkError(f"the other node has not answered within {within_s:g} s") from error
         finally:
             self._waiting.pop(number, None)
+        return answer
 
 
 async def ask_node(
@@ -267,7 +284,8 @@ async def ask_node(
         raise LinkError(f"{address}: {_reason(error)}") from error
     if said.error:
         raise LinkError(f"{address}: {said.error}")
-    return said.given
+    answer: dict[str, Any] = said.given
+    return answer
 
 
 def group_contexts(ca: str, certificate: str, key: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:

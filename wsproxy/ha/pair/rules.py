@@ -138,6 +138,7 @@ def role(state: State, *, is_taking: bool, has_taken: bool) -> int:
 class Health(enum.Enum):
     """Of the proxy on this machine."""
 
+    UNKNOWN = "not looked at yet"
     WELL = "well"
     GONE = "gone"  # its process has ended, or listens no longer
     SILENT = "silent"  # it is there and does not answer
@@ -161,9 +162,10 @@ def steps_aside(health: Health, peer: Peer) -> bool:
     Whether this node gives the address away, or does not take it, because of its own proxy.
 
     Not where the other one is no better: an address somewhere beats one nowhere. Of whom nothing is known may take it from a
-    proxy that is gone; but one that is only slow to answer keeps it, or two busy machines would throw it away.
+    proxy that is gone; but one that is only slow to answer keeps it, or two busy machines would throw it away. An agent that has just
+    begun knows nothing, and moves nothing.
     """
-    if health is Health.WELL or peer is Peer.UNWELL:
+    if health in (Health.WELL, Health.UNKNOWN) or peer is Peer.UNWELL:
         return False
     return health is Health.GONE or peer is Peer.WELL
 

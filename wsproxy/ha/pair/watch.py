@@ -32,6 +32,8 @@ REFUSED = 3
 # How often the admin socket is asked which configuration is served; at once where the proxy ends.
 ASK_S = 2.0
 ASK_ANSWER_S = 5.0
+# An agent that has just begun looks so long before it says that there is no proxy.
+FIRST_S = 2.0
 _NAME = "wsproxy"  # of the program; its children are called wsproxy-something
 _WORKER = "wsproxy-"
 
@@ -40,18 +42,19 @@ class ProxyWatch:
     """One a node. ``on_change``: ``health``, or what is known of the proxy, is another."""
 
     def __init__(self, pair: Pair, on_change: Callable[[], None]) -> None:
-        """Nothing is known yet."""
+        """Nothing is known yet; within the running loop."""
         self._socket = Path(pair.socket) if pair.socket else None
         self._check = pair.check
         self._on_change = on_change
         self._pidfds: dict[int, int] = {}  # of the proxy, and of programs that may take its place
         self._asks = asyncio.Event()
+        self._began = asyncio.get_running_loop().time()
         self._answered = 0.0
         self._refused = 0
         self._why = ""
         self.pid: int | None = None
         self.status: Status | None = None
-        self.health = Health.GONE
+        self.health = Health.UNKNOWN
 
     @property
     def why(self) -> str:
@@ -87,6 +90,8 @@ class ProxyWatch:
         except AskError as error:
             if self.pid is None:
                 self._why = str(error).splitlines()[0]
+                if asyncio.get_running_loop().time() > self._began + FIRST_S:
+                    self._judge(Health.GONE, self._why)
             return
         is_other = self.status is None or (status.pid, status.config_digest) != (
             self.status.pid,
