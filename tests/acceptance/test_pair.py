@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.support.pair_lab import PORT, VIP, Box, PairLab, needs_pair_lab, pair_lab
+from tests.support.pair_lab import (
+    PORT,
+    VIP,
+    Box,
+    PairLab,
+    names_of,
+    needs_pair_lab,
+    pair_lab,
+    until,
+)
 from tests.support.process import COMMAND_S, WAIT_S
 
 pytestmark = needs_pair_lab
@@ -38,16 +47,6 @@ async def lab() -> AsyncIterator[PairLab]:
         yield found
 
 
-async def until(is_so: Callable[[], bool], what: str) -> None:
-    """No event of ours tells of it: another machine's addresses and logs are looked at."""
-    try:
-        async with asyncio.timeout(WAIT_S):
-            while not is_so():
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(what) from None
-
-
 async def until_log(box: Box, words: str) -> None:
     try:
         await until(lambda: words in box.log(), "")
@@ -57,14 +56,15 @@ async def until_log(box: Box, words: str) -> None:
 
 async def until_state(box: Box, state: str) -> dict[str, Any]:
     async with asyncio.timeout(WAIT_S):
-        while (found := await box.status())["state"] != state:
+        while True:
+            if (found := await box.status())["state"] == state:
+                return found
             await asyncio.sleep(0.1)
-        return found
 
 
 def pid_of(box: Box, name: str) -> int:
     """Its process with that name."""
-    names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in box.pids()}
+    names = names_of(box.pids())
     return next(pid for pid, own in names.items() if own == name)
 
 
@@ -155,8 +155,11 @@ async def test_two_commands_make_a_pair_and_two_end_it(lab: PairLab) -> None:
     assert not two.holds()
     for box in lab.boxes:
         assert (await box.status())["state"] == "stand-alone"
-        names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in box.pids()}
-        assert not names & {"keepalived", "wsproxy-pair", "wsproxy-keeper"}
+        assert not set(names_of(box.pids()).values()) & {
+            "keepalived",
+            "wsproxy-pair",
+            "wsproxy-keeper",
+        }
         assert "rc=0 wsproxy ha" in (box.ha / "ha.result").read_text()
         assert "stand-alone" in (box.ha / "ha.out").read_text()
 
@@ -276,7 +279,7 @@ async def test_drill_needs_a_yes_on_each_node(lab: PairLab) -> None:
 
 
 async def test_killed_agent_is_replaced_and_nothing_moves(lab: PairLab) -> None:
-    """keepalived goes on meanwhile, and the next agent takes it up."""
+    """Keepalived goes on meanwhile, and the next agent takes it up."""
     await lab.start_pair()
     kept = (await lab.one.status())["keepalived"]["pid"]
     async with asking(lab) as answers:

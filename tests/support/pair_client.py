@@ -12,14 +12,14 @@ import asyncio
 import json
 import sys
 
+from tests.support.pair_lab import until
 from wsproxy.ha.pair.load import Load
 
 
 async def main(url: str) -> None:
     load = Load(url)
     load.begin()
-    while not any(not each.is_lost for each in load.sent):
-        await asyncio.sleep(0.01)  # nothing tells of the first answer
+    await until(lambda: any(not each.is_lost for each in load.sent), "no answer")
     sys.stdout.write("begun\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)

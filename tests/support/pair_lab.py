@@ -17,15 +17,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.process import COMMAND_S, Watch
+from tests.support.process import COMMAND_S, WAIT_S, Watch
 from wsproxy.ha.certs import make_certificates
 
 VIP = "10.78.0.100"
@@ -51,6 +52,27 @@ def _lack() -> str:
 
 LACK = _lack()
 needs_pair_lab = pytest.mark.skipif(bool(LACK), reason=f"pair lab: {LACK}")
+
+
+async def until(is_so: Callable[[], bool], what: str, within_s: float = WAIT_S) -> None:
+    """For what no event of ours tells of: another machine's addresses and logs are looked at."""
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                if is_so():
+                    return
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(what) from None
+
+
+def names_of(pids: Iterable[int]) -> dict[int, str]:
+    """What each is called; empty where it has just ended."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found[pid] = Path(f"/proc/{pid}/comm").read_text().strip()
+    return found
 
 
 def ip(*words: str) -> str:
@@ -264,15 +286,17 @@ async def pair_lab() -> AsyncIterator[PairLab]:
                 transport.close()
 
 
+def _is_empty(name: str) -> bool:
+    return not ip("netns", "pids", name).split()
+
+
 async def _end(tag: str) -> None:
     for name in (f"{tag}p1", f"{tag}p2", f"{tag}c", f"{tag}sw"):
-        if not Path(f"/run/netns/{name}").exists():
+        if not os.path.exists(f"/run/netns/{name}"):  # noqa: ASYNC240  # a name of the kernel's, no disk
             continue
         for pid in map(int, ip("netns", "pids", name).split()):
             if pid != os.getpid():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        async with asyncio.timeout(30):
-            while ip("netns", "pids", name).split():
-                await asyncio.sleep(0.05)  # no event tells of the end of others' children
+        await until(partial(_is_empty, name), f"processes are left in {name}")
         ip("netns", "del", name)

@@ -152,7 +152,7 @@ def _own_address(peer: str) -> str:
 )
 @folder_option
 @_recorded
-def start(node: Folder, role: str | None, any_version: bool, **options: Any) -> str:  # noqa: FBT001
+def start(node: Folder, role: str | None, any_version: bool, **options: Any) -> str:
     """
     Make this proxy one of a pair (IBM Workload Deployer's startHA): on the primary first, then on the secondary.
 

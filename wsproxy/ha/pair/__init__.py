@@ -11,6 +11,9 @@ only from ``wsproxy ha start`` to ``wsproxy ha stop``: a proxy alone pays nothin
     watch        the proxy on this machine: gone, stopped, silent, well
     link         the other node, by TLS over both networks
     agent        the process that has all these
+    adverts      when VRRP's packets of the other node came
+    linger       answers under way, when the address moves as planned
+    programs     keepalived, ip and nft: found and run
     commands     what an operator tells the agent, and how that is done
     keeper       starts the agent, and again should it die
     ask          the agent is asked, from the command line

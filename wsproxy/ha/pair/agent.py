@@ -12,8 +12,8 @@ import contextlib
 import logging
 import os
 import subprocess  # the program that is told of changes
-import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import msgspec
@@ -220,7 +220,7 @@ class Agent:
     def _on_vrrp(self, what: str) -> None:
         was, self.holds = self.holds, what == "MASTER"
         if self.holds != was:
-            self.since = time.time() if self.holds else 0.0
+            self.since = datetime.now(UTC).timestamp() if self.holds else 0.0
         if self.holds and self.node.state in RUNNING and not was:
             self._has_taken = self.node.state is State.SECONDARY
             self.turn(Event.TOOK, self._why_here())
@@ -279,7 +279,7 @@ class Agent:
             spawn(_notify(self.pair.notify, self.node.state, text), "ha pair notify")
 
     async def settle(self) -> None:
-        """keepalived runs where the state wants it, and else does not; held by ``busy``."""
+        """Has keepalived run where the state wants it, and nowhere else; held by ``busy``."""
         if self.node.state in RUNNING and not self.keepalived.is_running:
             self.judge()
             self.keepalived.start()
@@ -292,7 +292,7 @@ class Agent:
                 self.parts.link.say_now()
 
     def _remove_left_over(self) -> None:
-        """keepalived that was killed leaves the address."""
+        """A keepalived that was killed leaves the address."""
         if self.pair is not None and (at := addresses().get(self.pair.vip_address)):
             log.warning("the address %s was left on %s; removed", self.pair.vip, at)
             remove_address(self.pair.vip, at)
@@ -338,7 +338,7 @@ class Agent:
             what = f"the proxy here is {health.value}: this node steps aside" if is_aside else "this node is there for the address again"  # fmt: skip
             log.warning("%s", what)
 
-    def _note_guard(self, is_now: bool) -> None:  # noqa: FBT001
+    def _note_guard(self, is_now: bool) -> None:
         if is_now != self._is_guarded:
             self._is_guarded = is_now
             text = (

@@ -79,7 +79,7 @@ def begin_agent(folder: Folder) -> None:
         return
     folder.make()
     with folder.file("agent.err").open("w+b") as said:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603  # our own command line
             [sys.executable, "-P", "-m", "wsproxy", "ha", "run", "--keep", "--folder", str(folder.path)],
             stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, cwd="/",
         )  # fmt: skip

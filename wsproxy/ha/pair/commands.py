@@ -264,7 +264,7 @@ class Desk:
             agent.is_handing = False
 
     async def _take(self) -> dict[str, Any]:
-        """This node takes the address, while the other one still holds it: VRRP's higher priority moves it."""
+        """Takes the address, while the other one still holds it: VRRP's higher priority moves it."""
         agent = self._agent
         if agent.parts is None or agent.node.state is not State.SECONDARY:
             raise CommandError(f"the other node is {agent.node.state}, not secondary")

@@ -243,9 +243,10 @@ class Driller:
     async def _until_held(self, node: str) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MOVE_S):
-                while not await self._holds(node):
+                while True:
+                    if await self._holds(node):
+                        return True
                     await asyncio.sleep(_LOOK_S)
-                return True
         return False
 
     async def _hand_over(self, node: str) -> None:

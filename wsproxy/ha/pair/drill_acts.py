@@ -12,18 +12,18 @@ import contextlib
 import logging
 import os
 import shlex
-import shutil
 import signal
-import subprocess  # nft, and what starts the proxy again
+import subprocess  # what starts the proxy again
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from wsproxy.dataplane.tasks import spawn
-from wsproxy.errors import WsproxyError
+from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.pair.agent import Agent
 from wsproxy.ha.pair.ask import Question, Reply
 from wsproxy.ha.pair.keepalived import addresses
+from wsproxy.ha.pair.programs import run_program
 
 log = logging.getLogger("wsproxy.ha.pair")
 
@@ -164,19 +164,12 @@ def heal() -> None:
 
 
 def _nft(text: str, *options: str) -> None:
-    program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if program is None:
-        raise ActError("found no program nft; allowed is nftables (apt install nftables)")
-    done = subprocess.run(
-        [program, *options, "-f", "-"],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=10,
-    )
-    if done.returncode:
-        raise ActError(f"nft: {done.stderr.strip()}")
+    try:
+        code, said = run_program("nft", *options, "-f", "-", given=text)
+    except StartError as error:
+        raise ActError(str(error)) from error
+    if code:
+        raise ActError(f"nft: {said}")
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

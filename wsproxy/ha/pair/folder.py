@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -139,7 +139,13 @@ class Folder:
 
     def write_node(self, node: Node, why: str) -> None:
         """It holds from now on."""
-        record = Record(boot=boot_id(), state=node.state, was=node.was, since=time.time(), why=why)
+        record = Record(
+            boot=boot_id(),
+            state=node.state,
+            was=node.was,
+            since=datetime.now(UTC).timestamp(),
+            why=why,
+        )
         self.write("state.json", msgspec.json.encode(record).decode())
 
     def tails(self) -> dict[str, bytes]:

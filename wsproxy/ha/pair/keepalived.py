@@ -12,9 +12,8 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import signal
-import subprocess  # keepalived and ip
+import subprocess  # keepalived
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 from wsproxy.errors import StartError
 from wsproxy.ha.pair.conf import INSTANCE, Pair, keepalived_conf, nobody_watches
 from wsproxy.ha.pair.folder import Folder
+from wsproxy.ha.pair.programs import find_program, run_program
 
 log = logging.getLogger("wsproxy.ha.pair")
 
@@ -34,20 +34,6 @@ STATES = ("MASTER", "BACKUP", "FAULT", "STOP")
 ANSWER_S = 2.0
 _LOOK_S = 0.02
 _LOOPBACKS = ("127.0.0.1", "::1")
-_INSTALL = "allowed is keepalived 2.2 or later (apt install keepalived)"
-
-
-def find_keepalived() -> str:
-    """
-    The program.
-
-    Raises:
-        StartError: there is none.
-    """
-    found = shutil.which("keepalived", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if found is None:
-        raise StartError(f"found no program keepalived on this machine; {_INSTALL}")
-    return found
 
 
 class Keepalived:
@@ -80,7 +66,6 @@ class Keepalived:
         Raises:
             StartError: what it says against it.
         """
-        program = find_keepalived()
         script = self._folder.file("nobody-watches")
         script.write_text(nobody_watches(self._folder.path))
         script.chmod(0o700)
@@ -89,24 +74,20 @@ class Keepalived:
                 self._folder.write_number(name, 0)
         trial = self._folder.file("keepalived.trial.conf")
         trial.write_text(keepalived_conf(pair, self._folder.path))
-        done = subprocess.run(
-            [program, "-t", "-f", str(trial)],
-            capture_output=True, text=True, check=False, timeout=30, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        if done.returncode:
-            said = "; ".join(line for line in (done.stdout + done.stderr).splitlines() if line)
-            raise StartError(f"keepalived does not take {trial}: {said or done.returncode}")
+        code, said = run_program("keepalived", "-t", "-f", str(trial))
+        if code:
+            raise StartError(f"keepalived does not take {trial}: {'; '.join(said.splitlines()) or code}")  # fmt: skip
         trial.replace(self._folder.file(CONF))
 
     def start(self) -> None:
         """It runs, by the file that was written."""
-        program = find_keepalived()
+        program = find_program("keepalived")
         self._open_fifo()
         self._folder.turn_log("keepalived.log")
         path = self._folder.file
         with path("keepalived.log").open("ab") as said:
             # Not asyncio's: its transport would kill it with the agent, which it is to outlive.
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  # a program of the system, no shell
                 [
                     program, "-n", "-l", "-D", "-G", "-P",
                     "-f", str(path(CONF)), "-p", str(path("keepalived.pid")), "-r", str(path("vrrp.pid")),
@@ -253,12 +234,10 @@ def _instance(found: Any) -> dict[str, Any]:
 
 def addresses() -> dict[str, str]:
     """Address -> interface, of all that this machine has now; without what only lingers (``linger``). # I/O."""
-    done = subprocess.run(
-        ["ip", "-j", "addr"], capture_output=True, check=False, timeout=10, stdin=subprocess.DEVNULL
-    )
     try:
-        found = json.loads(done.stdout or b"[]")
-    except ValueError:
+        _, said = run_program("ip", "-j", "addr")
+        found = json.loads(said)
+    except (StartError, ValueError):
         return {}
     return {
         each["local"]: link["ifname"]
@@ -270,7 +249,5 @@ def addresses() -> dict[str, str]:
 
 def remove_address(vip: str, interface: str) -> None:
     """For the case that keepalived was killed and left it. # I/O."""
-    subprocess.run(
-        ["ip", "addr", "del", vip, "dev", interface],
-        capture_output=True, check=False, timeout=10, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    with contextlib.suppress(StartError):
+        run_program("ip", "addr", "del", vip, "dev", interface)

@@ -24,7 +24,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def call_process(name: str) -> None:
-    """This process has that name in ``ps``."""
+    """Has this process called so in ``ps``."""
     _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
 
 

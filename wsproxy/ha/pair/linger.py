@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import subprocess  # ip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from wsproxy.errors import StartError
+from wsproxy.ha.pair.programs import run_program
 
 log = logging.getLogger("wsproxy.ha.pair")
 
@@ -54,8 +56,7 @@ async def lingering(vip: str, interface: str) -> AsyncIterator[None]:
 
 
 def _ip(what: str, vip: str) -> bool:
-    done = subprocess.run(
-        ["ip", "addr", what, f"{vip}/32", "dev", "lo"],
-        capture_output=True, check=False, timeout=10, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    return done.returncode == 0
+    try:
+        return not run_program("ip", "addr", what, f"{vip}/32", "dev", "lo")[0]
+    except StartError:
+        return False

@@ -54,7 +54,7 @@ def test_two_agents_cannot_have_one_folder(folder: Folder) -> None:
 
 
 def test_numbers_are_written_in_place(folder: Folder) -> None:
-    """keepalived watches the file: its inode stays, and a shorter number leaves nothing of the longer one."""
+    """Keepalived watches the file: its inode stays, and a shorter number leaves nothing of the longer one."""
     folder.write_number("role", 220)
     inode = folder.file("role").stat().st_ino
     folder.write_number("role", 0)

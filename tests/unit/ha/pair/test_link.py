@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.etcd import free_ports
+from tests.support.pair_lab import until
 from tests.support.process import WAIT_S
 from wsproxy.errors import StartError
 from wsproxy.ha.certs import files_of, make_certificates
@@ -84,10 +85,8 @@ async def test_words_come_over_both_networks_and_questions_are_answered(keys: Pa
             assert await one.link.ask("x", y=1) == {"who": "p2", "what": "x", "y": 1}
             with pytest.raises(LinkError, match="not this"):
                 await two.link.ask("no")
-        async with asyncio.timeout(WAIT_S):
-            while len(one.link.doubts) < 2:
-                await asyncio.sleep(0.01)  # no event tells of a doubt
-        with pytest.raises(LinkError, match="network: .*; .* network: "):
+        await until(lambda: len(one.link.doubts) == 2, "no doubt")
+        with pytest.raises(LinkError, match=r"network: .*; .* network: "):
             await one.link.ask("x")
         again = End(keys, "p2", 12, 11, port)
         async with running(again):
@@ -101,10 +100,9 @@ async def test_who_has_no_key_of_the_group_is_not_heard(keys: Path, tmp_path: Pa
     make_certificates(tmp_path / "others", [("p2", "127.0.0.12", "127.0.1.12")], NOW)
     one, stranger = End(keys, "p1", 11, 12, port), End(tmp_path / "others", "p2", 12, 11, port)
     async with running(one, stranger):
-        async with asyncio.timeout(WAIT_S):
-            for each in (one, stranger):  # first that nobody listens yet
-                while "certificate is not believed" not in each.link.doubts.get("sync", ""):
-                    await asyncio.sleep(0.01)
+        for each in (one, stranger):  # first that nobody listens yet
+            doubts = each.link.doubts
+            await until(lambda found=doubts: "certificate is not believed" in found.get("sync", ""), str(doubts))  # type: ignore[misc]  # fmt: skip
         assert one.words.empty()
         assert stranger.words.empty()
         naked = ssl.create_default_context(cafile=str(keys / "ca.pem"))

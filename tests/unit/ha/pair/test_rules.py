@@ -45,7 +45,7 @@ SEED = [
     (S.PRIMARY, [E.HANDED_OVER], S.IDLE),
     # "enabling the appliance to quickly become the secondary appliance of the new primary appliance"
     (S.IDLE, [E.START_SECONDARY, E.SYNCED], S.SECONDARY),
-    # "primary appliance becomes unavailable: secondary appliance becomes the primary appliance"
+    # "If a failure on the primary appliance occurs, the secondary appliance automatically takes control"
     (S.SECONDARY, [E.TOOK], S.PRIMARY),
     # "Old primary appliance restarts as stand-alone appliance"
     (S.PRIMARY, [E.OVERTAKEN], S.STAND_ALONE),
