@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import zipfile
@@ -370,3 +371,93 @@ async def test_both_networks_cut_and_whole_again_leave_one_holder_that_is_found(
     async with asking(lab) as answers:
         await until_state(lab.one, "stand-alone")
     assert set(answers) == {"p2"}
+
+
+async def test_cut_vrrp_never_makes_two_holders(lab: PairLab) -> None:
+    """Nobody hears an advert for four seconds: the address is looked at on both machines, and stays on one."""
+    await lab.start_pair()
+    table = (
+        "table inet cut { chain o { type filter hook output priority 0; meta l4proto 112 drop; }; }"
+    )
+    async with asking(lab) as answers:
+        for box in lab.boxes:
+            box.nft(table)
+        await until_log(
+            lab.two, "VRRP's adverts are missing, but the other node says that it holds"
+        )
+        for _ in range(40):
+            assert (lab.one.holds(), lab.two.holds()) == (True, False)
+            await asyncio.sleep(0.1)
+        for box in lab.boxes:
+            box.nft("delete table inet cut")
+        await until_log(lab.two, "the guard is off")
+        await until_log(lab.two, "keepalived: BACKUP")
+    assert set(answers) == {"p1"}
+    found = await lab.two.status()
+    assert (found["state"], found["warnings"]) == ("secondary", [])
+
+
+# --- versions, a bad state, a boot --------------------------------------------------------------------------------------------
+
+
+async def test_another_version_is_refused_unless_it_is_meant(lab: PairLab) -> None:
+    """Both are named."""
+    one, two = lab.boxes
+    other = lab.folder / "other" / "wsproxy-9.9.9.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: wsproxy\nVersion: 9.9.9\n")
+    env = {"PYTHONPATH": str(other.parent)}
+    assert two.proxy is not None
+    assert two.watch is not None
+    two.proxy.send_signal(signal.SIGTERM)
+    await asyncio.wait_for(two.watch.exited.wait(), WAIT_S)
+    await two.start_proxy(env)
+    await one.done(*one.start_words(two, "--primary"))
+    code, said = await two.run(*two.start_words(one, "--secondary"), env=env)
+    assert (code, "found version 9.9.9 here and " in said) == (1, True)
+    assert (await two.status())["state"] == "stand-alone"
+    await two.done(*two.start_words(one, "--secondary", "--any-version"))
+    assert any("version 9.9.9 here" in each for each in (await two.status())["warnings"])
+    await one.done("failover")
+
+
+async def test_keepalived_that_always_ends_is_a_bad_state_that_mends_itself(lab: PairLab) -> None:
+    """After three ends; the address is not left behind, and when it runs again the node is what it was."""
+    one, two = lab.boxes
+    real = shutil.which("keepalived", path="/usr/sbin:/usr/bin")
+    programs = lab.folder / "programs"
+    programs.mkdir()
+    fake = programs / "keepalived"
+    fake.write_text(f'#!/bin/sh\n[ "$1" = -t ] && exec {real} "$@"\nexit 1\n')
+    fake.chmod(0o700)
+    env = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    code, said = await one.run(*one.start_words(two, "--primary"), env=env)
+    assert (code, "keepalived.log says what VRRP does" in said) == (1, True)
+    code, said = await one.run("status")
+    assert (code, "the state is bad" in said) == (1, True)
+    assert not one.holds()
+    fake.unlink()
+    await until_log(one, "bad -> primary: keepalived runs again")
+    await until(one.holds, "the address has not come")
+    await one.done("stop")
+
+
+async def test_boot_makes_stand_alone_or_with_autostart_a_pair_again(lab: PairLab) -> None:
+    """Both machines lose their power; the agents that a service manager starts find each other, and one has the address."""
+    await lab.start_pair("--autostart")
+    for box in lab.boxes:
+        box.kill_all()
+    for box in lab.boxes:
+        await until(lambda found=box: not found.pids(), "something runs on")  # type: ignore[misc]
+        box.boot()
+        await box.start_proxy()
+    assert (await lab.one.status())["state"] == "stand-alone"
+    for box in lab.boxes:
+        await box.spawn("ha", "run", "--folder", str(box.ha))
+    await until(lambda: lab.one.holds() != lab.two.holds(), "nobody has the address")
+    holder, other = lab.boxes if lab.one.holds() else (lab.two, lab.one)
+    await until_state(holder, "primary")
+    await until_state(other, "secondary")
+    # A service manager's stop gives the address away.
+    os.kill(pid_of(holder, "wsproxy-pair"), signal.SIGTERM)
+    await until(lambda: other.holds() and not holder.holds(), "the address stayed")

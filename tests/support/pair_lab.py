@@ -12,12 +12,13 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -112,11 +113,14 @@ class Box:
         """Whether the floating address is on it now."""
         return VIP in ip("-n", self.name, "-4", "-o", "addr", "show", "dev", "eth0")
 
-    async def run(self, *words: str, within_s: float = COMMAND_S) -> tuple[int, str]:
+    async def run(
+        self, *words: str, within_s: float = COMMAND_S, env: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
         """``wsproxy ha WORDS`` there: exit code, and what it said."""
         process = await asyncio.create_subprocess_exec(
             *self.prefix, sys.executable, "-P", "-m", "wsproxy", "ha", *words, "--folder", str(self.ha),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
         )  # fmt: skip
         said, _ = await asyncio.wait_for(process.communicate(), within_s)
         assert process.returncode is not None
@@ -138,17 +142,37 @@ class Box:
             return (self.ha / "ha.log").read_text()
         return ""
 
-    async def start_proxy(self) -> None:
+    async def start_proxy(self, env: Mapping[str, str] | None = None) -> None:
         """It runs, and is ready."""
-        loop = asyncio.get_running_loop()
-        transport, watch = await loop.subprocess_exec(
-            Watch, *self.prefix, sys.executable, "-P", "-m", "wsproxy", "run",
-            str(self.folder / "plugin-cfg.xml"), "--settings", str(self.folder / "wsproxy.toml"), "--workers", "1",
-            stdin=None, stdout=None, start_new_session=True,
+        files = (
+            str(self.folder / "plugin-cfg.xml"),
+            "--settings",
+            str(self.folder / "wsproxy.toml"),
+        )
+        self.proxy, self.watch = await self.spawn("run", *files, "--workers", "1", env=env)
+        await self.watch.line("wsproxy: ready on ")
+
+    async def spawn(
+        self, *words: str, env: Mapping[str, str] | None = None
+    ) -> tuple[asyncio.SubprocessTransport, Watch]:
+        """``wsproxy WORDS`` there, which runs on."""
+        transport, watch = await asyncio.get_running_loop().subprocess_exec(
+            Watch, *self.prefix, sys.executable, "-P", "-m", "wsproxy", *words,
+            stdin=None, stdout=None, start_new_session=True, env={**os.environ, **(env or {})},
         )  # fmt: skip
-        self.proxy, self.watch = transport, watch
         self.started.append((transport, watch))
-        await watch.line("wsproxy: ready on ")
+        return transport, watch
+
+    def nft(self, text: str) -> None:
+        """A command of nftables there."""
+        subprocess.run([*self.prefix, "nft", text], check=True)
+
+    def boot(self) -> None:
+        """What a kernel that has just begun knows of the network of clients; the state on the disk is of another boot."""
+        ip("-n", self.name, "addr", "flush", "dev", "eth0")
+        ip("-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        file = self.ha / "state.json"
+        file.write_text(re.sub('"boot":"[^"]*"', '"boot":"another"', file.read_text()))
 
     def kill_all(self) -> None:
         """The machine dies: nothing of it runs any more."""

@@ -41,6 +41,7 @@ SYNC_S = 15.0
 TAKE_S = 10.0
 PROXY_S = 5.0
 _MOST_LINE_BYTES = 32 << 20
+_OF_THE_PEER = ("take", "hand", "logs")
 
 
 class CommandError(WsproxyError):
@@ -76,13 +77,15 @@ class Desk:
         log.info("%s: %s", question.command, given.get("text", "done"))
         return Reply(given)
 
-    async def answer_peer(self, what: str, given: dict[str, Any]) -> dict[str, Any]:
+    async def answer_peer(self, what: str, given: dict[str, Any], is_peer: bool) -> dict[str, Any]:
         """
-        The other node's question.
+        A question over the link; ``is_peer``: the other node asks, and not a third machine with a key of the group.
 
         Raises:
             WsproxyError: what it wants is refused.
         """
+        if what in _OF_THE_PEER and not is_peer:
+            raise CommandError(f'found "{what}" of a machine that is no node of this pair')
         if what == "take":
             return await self._take()
         if what == "hand":

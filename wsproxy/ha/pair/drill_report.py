@@ -30,7 +30,11 @@ def report(drill: Drill) -> str:
     body = [
         _verdict(drill),
         section("Promised and measured", _table(drill)),
-        *(section(each.title, _picture(drill, each)) for each in drill.results if each.dots),
+        *(
+            section(_capital(each.title), _picture(drill, each))
+            for each in drill.results
+            if each.dots
+        ),
     ]
     return page("wsproxy ha drill", lead, body)
 
@@ -57,7 +61,11 @@ def _table(drill: Drill) -> str:
             f"<td class='n'>{each.outage_s:.2f} s</td><td class='n'>{each.slowest_s * 1000:.0f} ms</td><td>{'yes' if each.has_moved else 'no'}</td><td class='w'>{result}</td></tr>"
         )
     head = ("failure", "promised", "lost", "without answers", "slowest answer", "address moved", "")
-    return table(head, rows)
+    return table(head, rows, names=2)
+
+
+def _capital(title: str) -> str:
+    return title[:1].upper() + title[1:]
 
 
 def _picture(drill: Drill, result: Result) -> str:
@@ -74,7 +82,8 @@ def _picture(drill: Drill, result: Result) -> str:
         return LEFT + (at_s - start) * scale
 
     parts = [f"<line class='grid' x1='{LEFT}' x2='{WIDTH - 10}' y1='{base}' y2='{base}'/>"]
-    parts += [_mark(x(at), at) for at in range(int(start), int(end) + 1)]
+    word = "told" if result.name.startswith("planned") else "failure"
+    parts += [_mark(x(at), at, word) for at in range(int(start), int(end) + 1)]
     for dot in result.dots:
         height = (base - TOP) * (1.0 if dot.is_lost else dot.took_s / most_s)
         colour = _LOST if dot.is_lost else _GOOD
@@ -98,7 +107,7 @@ def _picture(drill: Drill, result: Result) -> str:
         for colour, words in ((_GOOD, "a good answer, by how long it took"), (_LOST, "a lost request"), (_FIRST, f"{escape(drill.nodes[0])} holds the address"), (_SECOND, f"{escape(drill.nodes[1])} does"))
     )  # fmt: skip
     return (
-        f"<p>{escape(label)}; promised: {escape(result.promise.text)}.{_whys(result)}</p><figure>"
+        f"<p>{result.lost} of {result.sent} requests lost, {result.outage_s:.2f} s without answers; promised: {escape(result.promise.text)}.{_whys(result)}</p><figure>"
         f"<svg viewBox='0 0 {WIDTH} {height}' width='100%' role='img' aria-label='{escape(label)}'>{''.join(parts)}</svg><figcaption>{caption}</figcaption></figure>"
     )
 
@@ -109,8 +118,8 @@ def _whys(result: Result) -> str:
     return f" <span class='dim'>Lost because of: {escape('; '.join(result.whys))}.</span>"
 
 
-def _mark(x: float, at: int) -> str:
-    text = "failure" if at == 0 else f"{at:+d} s"
+def _mark(x: float, at: int, word: str) -> str:
+    text = word if at == 0 else f"{at:+d} s"
     return f"<text x='{x:.1f}' y='{HEIGHT + 14}' text-anchor='middle'>{text}</text>"
 
 

@@ -61,7 +61,8 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
-Answer = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+# To a question, what is given with it, and whether the other node asks: another machine may have a key of the group.
+Answer = Callable[[str, dict[str, Any], bool], Awaitable[dict[str, Any]]]
 
 
 class Link:
@@ -152,16 +153,17 @@ class Link:
                 if said.word is not None and source in self._peers:
                     self._on_word(name, said.word)
                 elif said.ask:
-                    spawn(self._reply(said, writer), "ha pair answer")
+                    spawn(self._reply(said, writer, source in self._peers), "ha pair answer")
         except (OSError, ValueError, msgspec.DecodeError, ssl.SSLError) as error:
             log.debug("connection from %s: %s", source, error)
         finally:
             self._served.discard(writer)
             writer.close()
 
-    async def _reply(self, said: _Line, writer: asyncio.StreamWriter) -> None:
+    async def _reply(self, said: _Line, writer: asyncio.StreamWriter, is_peer: bool) -> None:
         try:
-            answer = _Line(number=said.number, given=await self._answer(said.ask, said.given))
+            given = await self._answer(said.ask, said.given, is_peer)
+            answer = _Line(number=said.number, given=given)
         except WsproxyError as error:
             answer = _Line(number=said.number, error=str(error))
         with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,7 +102,9 @@ class Load:
         except TimeoutError:
             why = "no answer in time"
         except (OSError, EOFError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            # What asyncio says of a refused connection has addresses in it, and no word of the reason.
+            number = getattr(error, "errno", None)
+            why = os.strerror(number) if number else str(error) or type(error).__name__
         self.sent.append(Sent(at, loop.time() - at, answer, why))
         self._open -= 1
         self._look()

@@ -40,10 +40,10 @@ class End:
             pair, lambda: WORD, lambda *heard: self.words.put_nowait(heard), self.answer
         )
 
-    async def answer(self, what: str, given: dict[str, Any]) -> dict[str, Any]:
+    async def answer(self, what: str, given: dict[str, Any], is_peer: bool) -> dict[str, Any]:
         if what == "no":
             raise LinkError("not this")
-        return {"who": self.name, "what": what, **given}
+        return {"who": self.name, "what": what, "is_peer": is_peer, **given}
 
     async def heard_over(self) -> set[str]:
         """Networks over which words come, when they have come over two."""
@@ -82,7 +82,12 @@ async def test_words_come_over_both_networks_and_questions_are_answered(keys: Pa
         async with running(two):
             assert await one.heard_over() == {"sync", "service"}
             assert await two.heard_over() == {"sync", "service"}
-            assert await one.link.ask("x", y=1) == {"who": "p2", "what": "x", "y": 1}
+            assert await one.link.ask("x", y=1) == {
+                "who": "p2",
+                "what": "x",
+                "is_peer": True,
+                "y": 1,
+            }
             with pytest.raises(LinkError, match="not this"):
                 await two.link.ask("no")
         await until(lambda: len(one.link.doubts) == 2, "no doubt")
@@ -120,7 +125,8 @@ async def test_a_third_machine_may_ask_and_is_no_node(keys: Path) -> None:
         async with asyncio.timeout(WAIT_S):
             while True:
                 try:
-                    assert (await ask_node("127.0.0.11", port, tls, "x"))["who"] == "p1"
+                    answer = await ask_node("127.0.0.11", port, tls, "x")
+                    assert answer == {"who": "p1", "what": "x", "is_peer": False}
                     break
                 except LinkError:
                     await asyncio.sleep(0.01)  # it does not listen yet
