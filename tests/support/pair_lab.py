@@ -167,6 +167,11 @@ class Box:
         """A command of nftables there."""
         subprocess.run([*self.prefix, "nft", text], check=True)
 
+    def tables(self) -> str:
+        """Of nftables there."""
+        done = subprocess.run([*self.prefix, "nft", "list", "tables"], capture_output=True, text=True, check=True)  # fmt: skip
+        return done.stdout
+
     def boot(self) -> None:
         """What a kernel that has just begun knows of the network of clients; the state on the disk is of another boot."""
         ip("-n", self.name, "addr", "flush", "dev", "eth0")

@@ -12,7 +12,7 @@ only from ``wsproxy ha start`` to ``wsproxy ha stop``: a proxy alone pays nothin
     link         the other node, by TLS over both networks
     agent        the process that has all these
     adverts      when VRRP's packets of the other node came
-    linger       answers under way, when the address moves as planned
+    linger       open connections, when the address moves as planned
     programs     keepalived, ip and nft: found and run
     commands     what an operator tells the agent, and how that is done
     keeper       starts the agent, and again should it die

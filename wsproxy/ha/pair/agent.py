@@ -24,6 +24,7 @@ from wsproxy.ha.pair.adverts import Adverts
 from wsproxy.ha.pair.conf import DOWN, GUARD, ROLE, Pair
 from wsproxy.ha.pair.folder import Folder
 from wsproxy.ha.pair.keepalived import Keepalived, addresses, remove_address
+from wsproxy.ha.pair.linger import Linger, clean
 from wsproxy.ha.pair.link import Answer, Link, Word
 from wsproxy.ha.pair.rules import (
     RUNNING,
@@ -111,6 +112,7 @@ class Agent:
         self.pair: Pair | None = folder.read_pair()
         self.parts: Parts | None = None
         self.keepalived = Keepalived(folder, self._on_vrrp, self._on_keepalived_end)
+        self.linger = Linger()
         self.busy = asyncio.Lock()  # a command, or what follows from an event, is under way
         self.ended = asyncio.Event()
         self.has_failed = False
@@ -470,6 +472,7 @@ class Agent:
 
     async def leave(self) -> None:
         """Is part of none."""
+        self.linger.end()
         if self.parts is not None:
             await self.parts.end()
             self.parts = None
@@ -480,6 +483,7 @@ class Agent:
 
     async def restore(self) -> None:
         """Goes on where an agent before us has ended, or with ``autostart`` after the machine's."""
+        clean(self.pair)
         if self.pair is None:
             if self.node.state is not State.STAND_ALONE:
                 self.turn(Event.STOP, "its settings are gone")

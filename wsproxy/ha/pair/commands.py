@@ -28,7 +28,6 @@ from wsproxy.ha.pair.conf import Pair, flaws
 from wsproxy.ha.pair.drill_acts import Acts
 from wsproxy.ha.pair.folder import MOST_LOG_BYTES, Folder
 from wsproxy.ha.pair.keepalived import addresses
-from wsproxy.ha.pair.linger import lingering
 from wsproxy.ha.pair.link import Link, LinkError
 from wsproxy.ha.pair.rules import RUNNING, Event, RefusedTransitionError, State
 
@@ -244,12 +243,13 @@ class Desk:
             raise CommandError(f"the other node is {what}; allowed is one that is secondary and whose proxy is well")  # fmt: skip
         agent.is_handing = True
         try:
-            async with lingering(agent.parts.pair.vip_address, agent.parts.pair.interface):
-                await self._link().ask("take", within_s=agent.parts.pair.times.down_s + 2 * TAKE_S)
-                if not await agent.until(lambda: agent.node.state is State.IDLE, TAKE_S):
-                    raise CommandError("the other node has the address, and has not said so")
+            agent.linger.stay(agent.parts.pair)
+            await self._link().ask("take", within_s=agent.parts.pair.times.down_s + 2 * TAKE_S)
+            if not await agent.until(lambda: agent.node.state is State.IDLE, TAKE_S):
+                raise CommandError("the other node has the address, and has not said so")
         finally:
             agent.is_handing = False
+            agent.linger.end_later()
         await agent.settle()
         return {"text": "idle: the other node has the address; start --secondary here when this one may be needed"}  # fmt: skip
 
@@ -261,10 +261,11 @@ class Desk:
         agent.is_handing = True
         try:
             pair = agent.parts.pair
-            async with lingering(pair.vip_address, pair.interface):
-                await agent.until(lambda: agent.node.state is not State.PRIMARY, pair.times.down_s + TAKE_S)  # fmt: skip
+            agent.linger.stay(pair)
+            await agent.until(lambda: agent.node.state is not State.PRIMARY, pair.times.down_s + TAKE_S)  # fmt: skip
         finally:
             agent.is_handing = False
+            agent.linger.end_later()
 
     async def _take(self) -> dict[str, Any]:
         """Takes the address, while the other one still holds it: VRRP's higher priority moves it."""
@@ -273,6 +274,7 @@ class Desk:
             raise CommandError(f"the other node is {agent.node.state}, not secondary")
         if not agent.parts.watch.health.is_well:
             raise CommandError(f"the proxy on the other node is {agent.parts.watch.health.value}")
+        agent.linger.pass_on(agent.parts.pair)
         agent.is_taking = True
         agent.judge()
         try:
@@ -282,6 +284,7 @@ class Desk:
             await agent.until(lambda: not self._peer_holds(), GREET_S)
         finally:
             agent.is_taking = False
+            agent.linger.end_later()
             agent.judge()
         return {}
 
