@@ -19,8 +19,10 @@ import msgspec
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.pair.folder import Folder
 
-# Longer than any command: two nodes, each of which waits for VRRP and for a proxy.
-ANSWER_S = 90.0
+# Longer than any command: two nodes, each of which waits for VRRP, which may have a ping interval of two minutes.
+ANSWER_S = 600.0
+# What is only asked.
+STATUS_S = 15.0
 # From a program's start until it answers; a busy machine takes many times the second that it needs.
 START_S = 30.0
 _LOOK_S = 0.05
@@ -55,7 +57,7 @@ def ask_agent(folder: Folder, command: str, given: dict[str, Any] | None = None)
     """
     try:
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(ANSWER_S)
+            sock.settimeout(STATUS_S if command == "status" else ANSWER_S)
             sock.connect(os.fspath(folder.socket))
             sock.sendall(msgspec.json.encode(Question(command, given or {})) + b"\n")
             with sock.makefile("rb") as stream:

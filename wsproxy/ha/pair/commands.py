@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from wsproxy.config.problems import printable
 from wsproxy.dataplane.tasks import end_all, log_loop_error, spawn
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.pair.agent import Agent
@@ -412,11 +413,19 @@ def _set_up_log(folder: Folder) -> None:
     handler = logging.handlers.RotatingFileHandler(
         folder.file("ha.log"), maxBytes=MOST_LOG_BYTES, backupCount=1
     )
-    handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))  # fmt: skip
+    handler.setFormatter(_Lines("%(asctime)s.%(msecs)03d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))  # fmt: skip
     root = logging.getLogger("wsproxy")
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     root.propagate = False
+
+
+class _Lines(logging.Formatter):
+    """One line a message: what comes from the other node or from keepalived makes no second one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
+        """The line."""
+        return printable(super().formatMessage(record))
 
 
 async def _serve(folder: Folder) -> int:

@@ -183,8 +183,8 @@ class Times:
 
     @property
     def word_s(self) -> float:
-        """Between two words to the other node."""
-        return self.advert_s / 4
+        """Between two words to the other node; not long, however long the interval is: they tell of health as well."""
+        return min(self.advert_s / 4, 0.25)
 
     @property
     def fresh_s(self) -> float:
@@ -204,7 +204,7 @@ class Times:
     @property
     def lost_s(self) -> float:
         """Who says nothing for so long is told of as lost."""
-        return max(2.0, 5 * self.advert_s)
+        return max(2.0, min(5 * self.advert_s, 10.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,8 @@ class ProxyWatch:
         self._forget(pid)
         if pid != self.pid:
             return
-        self.pid = next(iter(self._pidfds), None)
+        # A worker is called as the program is until it has a name of its own; by now it has.
+        self.pid = next((each for each in self._pidfds if _name(each) == _NAME), None)
         self._asks.set()
         if self.pid is not None:
             log.info("the proxy (pid %d) has ended; pid %d takes its place", pid, self.pid)
@@ -226,9 +227,17 @@ def _children(pid: int) -> dict[int, str]:
         return {}
     found = {}
     for each in text.split():
-        with contextlib.suppress(OSError):
-            found[int(each)] = Path(f"/proc/{each}/comm").read_text().strip()
+        if name := _name(int(each)):
+            found[int(each)] = name
     return found
+
+
+def _name(pid: int) -> str:
+    """What it is called; empty: it is gone. # I/O."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _letter(pid: int) -> str:
