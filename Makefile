@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SOURCES := $(wildcard wsproxy/_fast/*/*.pyx wsproxy/_fast/*/*.pxd)
+SOURCES := $(wildcard wsproxy/_fast/*/*.pyx wsproxy/_fast/*/*.pxd) $(wildcard wsproxy/bench/*.pyx)
 
 .PHONY: help run test build wheel deb build-debug test-asan fuzz soak lint bench bench-smoke bench-gate ci clean
 help:            ## what can be made
@@ -49,15 +49,15 @@ lint: build      ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint --max-line-length 126 wsproxy/_fast
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint --max-line-length 126 wsproxy/_fast wsproxy/bench
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
 bench: build     ## side by side with nginx, HAProxy and httpd; results in bench/results/
-	$(BIN)/python -m bench.macro
+	$(BIN)/wsproxy bench --results bench/results
 
 bench-smoke: build
-	$(BIN)/python -m bench.macro --smoke
+	$(BIN)/wsproxy bench --smoke
 
 bench-gate: build ## instructions of the fast path against those kept: a function that grew fails; KEEP=1 keeps what is counted
 	$(BIN)/python -m bench.instructions $(if $(KEEP),--keep) || [ $$? = 3 ]

@@ -38,7 +38,7 @@ if "CC" not in os.environ and shutil.which("ccache"):
     os.environ.setdefault("CCACHE_NOHASHDIR", "1")
 
 # Debug information of the whole takes a quarter of the compiler's time, and nobody reads it. -O3 takes another quarter, and a
-# request costs the same without (bench/macro, `--against`).
+# request costs the same without (wsproxy/bench, `--against`).
 compile_args = ["-O1", "-g", "-fno-omit-frame-pointer"] if ASAN or FUZZ or DEBUG else ["-g0"]
 # Compiled at -O1 a module takes two thirds of the compiler's time, and a request costs the same but for these (callgrind; from 2 to
 # 50 % of their own instructions).
@@ -52,44 +52,53 @@ HOT = {
     "proxy.intake",
     "proxy.upstream",
     "tell.access_line",
+    "tell.access_parts",
     "tell.mask",
+    "tell.secrets",
 }
 # Its loops over bytes become vectors at -O3 only: a search for control characters takes a fifth, 400 instructions a request.
 VECTORS = "http.fields"
-# What no request passes through, or one line of the loop: -Og takes half.
+# What no request passes through, or a few lines of it (`make bench-gate` counts them): -O0 takes two fifths.
 COLD = {
-    "base.exact",
     "base.orphan",
+    "decide.compression",
+    "decide.edge",
+    "decide.maintain",
+    "decide.match_block",
     "decide.match_draft",
     "decide.match_tables",
     "decide.operate",
     "decide.probes",
+    "decide.sight",
     "decide.view",
-    "decide.writers",
-    "http.dates",
+    "http.codings",
+    "http.trace_context",
+    "http.trailers",
     "http.upgrade",
-    "logs.heard",
-    "logs.request",
     "logs.simulate",
+    "net.appends",
+    "net.below",
     "net.datagrams",
     "net.libssl",
+    "net.pipe",
     "proxy.asked",
-    "proxy.downstream",
     "proxy.engine",
+    "proxy.exchange",
     "proxy.explained",
-    "proxy.linger",
     "proxy.running",
-    "proxy.sink",
     "proxy.slow",
+    "proxy.squeeze",
     "state.board",
     "state.changes",
+    "state.client_counts",
+    "state.meters",
     "state.operator",
     "state.queue",
-    "state.seen",
     "state.segment",
     "state.takeover",
     "tell.ended",
-    "tell.readable",
+    "tell.exposition",
+    "tell.trace",
     "tell.witness",
 }
 
@@ -100,9 +109,11 @@ def level_of(module: str) -> list[str]:
         return []
     if module == VECTORS:
         return ["-O3"]
-    return ["-O2" if module in HOT else "-Og" if module in COLD else "-O1"]
+    return ["-O2" if module in HOT else "-O0" if module in COLD else "-O1"]
 
 
+# What the compiler warns of takes it a tenth of its time. Who looks for faults hears it: the checked builds, of which CI makes one.
+WARNINGS = ["-Wno-unused-function", "-Wno-unreachable-code"] if ASAN or FUZZ or DEBUG else ["-w"]
 link_args: list[str] = []
 if ASAN or FUZZ or DEBUG:
     compile_args += ["-DWSPROXY_CHECKED=1"]
@@ -114,6 +125,8 @@ if FUZZ:
     link_args += ["-fsanitize=address,fuzzer-no-link"]
 
 fast = Path("wsproxy/_fast")
+# The load generator of `wsproxy bench`: not of the fast path, and no part of a proxy that runs.
+others = Path("wsproxy/bench")
 extensions = [
     Extension(
         ".".join(source.with_suffix("").parts),
@@ -121,12 +134,11 @@ extensions = [
         extra_compile_args=[
             *compile_args,
             *level_of(".".join(source.with_suffix("").parts[2:])),
-            "-Wno-unused-function",
-            "-Wno-unreachable-code",
+            *WARNINGS,
         ],
         extra_link_args=link_args,
     )
-    for source in sorted(fast.rglob("*.pyx"))
+    for source in sorted([*fast.rglob("*.pyx"), *others.glob("*.pyx")])
 ]
 
 DIRECTIVES = {

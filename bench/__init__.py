@@ -1,1 +1,1 @@
-"""Measurements: ``bench.macro`` runs wsproxy beside its peers; results are kept as JSON in ``bench/results``."""
+"""Measurements for those who work on wsproxy; side by side with other proxies is ``wsproxy.bench``. Results are in ``bench/results``."""

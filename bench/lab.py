@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.macro import tls
-from bench.macro.programs import OPENSSL
-from bench.macro.traffic import HOST_NAME
+from wsproxy.bench import tls
+from wsproxy.bench.programs import OPENSSL
+from wsproxy.bench.site import HOST_NAME
 
 BLOCK = bytes(262144)  # as much as the worker reads at once
 START_S = 30.0

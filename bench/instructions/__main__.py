@@ -15,7 +15,7 @@ import msgspec
 
 from bench.instructions import count
 from bench.instructions.kept import MOST_GROWTH, Kept, facts, grown, other_facts, read_kept
-from bench.macro.machine import PROJECT
+from wsproxy.bench.machine import PROJECT
 
 FILE = PROJECT / "bench" / "results" / "instructions.json"
 GREW, NOT_COMPARED = 1, 3

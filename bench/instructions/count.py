@@ -19,8 +19,8 @@ from pathlib import Path
 from bench.instructions.callgrind import read_dump
 from bench.instructions.subject import LONG, MARK, SHORT
 from bench.lab import Lab, ask, lab
-from bench.macro.machine import PROJECT
 from bench.micro.heads import FIELDS
+from wsproxy.bench.machine import PROJECT
 
 WARM = 100
 COUNTED = 400

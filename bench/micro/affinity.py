@@ -10,10 +10,10 @@ from __future__ import annotations
 import platform
 import time
 
-from bench.macro import traffic
 from wsproxy._fast.decide.decide import Decider
 from wsproxy._fast.logs.replay import ReplayedRequest
 from wsproxy._fast.state.segment import SharedState, now_ms
+from wsproxy.bench import traffic
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import parse_config
 from wsproxy.dataplane.plan import build_plan
@@ -22,13 +22,14 @@ from wsproxy.dataplane.view import make_view
 ROUNDS = 20_000
 REPEATS = 50  # the fastest counts: anything slower was disturbed
 SERVERS = 8
+CLONE_ID = "17c3bq8d2"  # shaped like WebSphere's own: 9 characters, base 32
 CONFIG = """<Config><ServerCluster Name="c">{servers}</ServerCluster>
 <UriGroup Name="u"><Uri Name="/*"/></UriGroup><Route ServerCluster="c" UriGroup="u"/></Config>"""
 
 
 def make_config() -> bytes:
-    """One cluster; its last server is ``CLONE_IDS[0]``, so that all CloneIDs are compared."""
-    names = [*(f"spare{number}" for number in range(SERVERS - 1)), traffic.CLONE_IDS[0]]
+    """One cluster; its last server is ``CLONE_ID``, so that all CloneIDs are compared."""
+    names = [*(f"spare{number}" for number in range(SERVERS - 1)), CLONE_ID]
     servers = "".join(
         f'<Server Name="{name}" CloneID="{name}"><Transport Hostname="127.0.0.1" Port="1"/></Server>'
         for name in names
@@ -39,12 +40,15 @@ def make_config() -> bytes:
 def requests() -> dict[str, tuple[bytes, list[bytes]]]:
     """Target and Cookie fields by name."""
     session = traffic.session_id(1)
-    own = traffic.CLONE_IDS[0]
-    site = traffic.cookie(1, None).encode()
+    own = CLONE_ID
+    site = traffic.cookie(1).encode()
     return {
         "no cookie": (b"/", []),
         "cookies, no session": (b"/", [site]),
-        "session among cookies": (b"/", [traffic.cookie(1, own).encode()]),
+        "session among cookies": (
+            b"/",
+            [traffic.cookie(1, traffic.session_cookie(1, "JSESSIONID", ":", [own])).encode()],
+        ),
         "session alone": (b"/", [f"JSESSIONID=0000{session}:{own}".encode()]),
         "session in the path": (f"/;jsessionid=0000{session}:{own}".encode(), []),
         "unknown clone id": (b"/", [f"JSESSIONID=0000{session}:gone".encode()]),

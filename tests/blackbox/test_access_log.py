@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.certificates import Authority
 from tests.support.client import Client, ask, get, request
 from tests.support.command import run_command
 from tests.support.logfiles import lines_of, lines_with
@@ -24,7 +23,6 @@ from tests.support.origin import OriginConnection, answering, keep_answering
 from tests.support.process import COMMAND_S, WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 from tests.support.syslog import daemon, parse
-from tests.support.tls_pipe import TlsClient, client_context
 from wsproxy.config.access_format import DEFAULT, JSON_FIELDS
 
 VHOSTS = '<VirtualHostGroup Name="v"><VirtualHost Name="*:9080"/><VirtualHost Name="shop.example:9080"/></VirtualHostGroup>'
@@ -125,37 +123,6 @@ async def test_each_request_leaves_one_line(tmp_path: Path) -> None:
     assert lines[9].startswith('"GET /a/x HTTP/1.1" 417 ')
     assert len(lines) == 10
     assert len({line.split()[-1] for line in lines}) == 10
-
-
-async def test_over_tls_bytes_are_those_of_the_messages(tmp_path: Path) -> None:
-    """A server's answer, and a file in several writes, on one connection; chunks for 1.1, none for 1.0."""
-    ca = Authority()
-    ca.issue("shop.example").write_pem(tmp_path, "shop")
-    ca.write_pem(tmp_path)
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "big.txt").write_bytes(bytes(1_000_000))
-    settings = (
-        settings_of("%U %s %B %O %p")
-        + '[fallback]\nmode = "directory"\ndirectory = "files"\n'
-        + '[[listener]]\naddress = "127.0.0.1:0"\ncertificates = [{ chain = "shop.pem", key = "shop.key" }]\n'
-    )
-    cluster = lane("a")
-    context = client_context(tmp_path / "ca.pem")
-    async with (
-        cluster.origin.serving(answering(CHUNKED)),
-        running_proxy([cluster], folder=tmp_path, settings=settings, listen=None) as proxy,
-        await TlsClient.open(proxy.port, context) as client,
-    ):
-        served = await client.ask(get("/a/x"))
-        file = await client.ask(get("/big.txt"))
-        old = await client.ask(get("/a/x", version="1.0"))
-    assert (served.body, old.body, len(file.body)) == (b"hello", b"hello", 1_000_000)
-    heads = [len(each.head) + 4 for each in (served, file, old)]
-    assert lines_of(tmp_path / "access.log") == [
-        f"/a/x 200 15 {heads[0] + 15} 9080",
-        f"/big.txt 200 1000000 {heads[1] + 1_000_000} 9080",
-        f"/a/x 200 5 {heads[2] + 5} 9080",
-    ]
 
 
 async def test_requests_that_are_cut_at_the_end_of_the_proxy_have_their_line(

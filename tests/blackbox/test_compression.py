@@ -224,6 +224,8 @@ async def test_not_modified_has_the_tag_that_the_client_has(bench: Bench) -> Non
     async with await bench.open() as client:
         answer = await client.ask(get(path, "Accept-Encoding: gzip", 'If-None-Match: W/"a"'))
         assert (answer.status, answer.get(b"etag")) == (304, b'W/"a"')
+        assert answer.get(b"vary") == b"Accept-Encoding"
+        assert (await client.ask(get(path))).get(b"vary") == b"Accept-Encoding"
 
 
 def any_body(rng: random.Random, most: int) -> bytes:

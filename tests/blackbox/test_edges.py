@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from tests.support.client import ask, get
 from tests.support.origin import answering
+from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 from wsproxy.cli.main import main
 
@@ -128,6 +129,24 @@ async def test_word_of_maintenance_holds_at_once_in_all_workers_and_through_a_re
     finally:
         (bed.folder / "wsproxy.toml").write_text(text)
         (bed.folder / "m.txt").write_text("later")
+        await bed.run("reload")
+
+
+async def test_changed_page_is_taken_over_by_itself(bed: Bed) -> None:
+    """Nobody says `reload`; one that is gone is told of, and the one of before goes on."""
+    page = bed.folder / "sorry.txt"
+    try:
+        page.write_text("very sorry")
+        async with asyncio.timeout(WAIT_S):
+            while await bed.answers(get("/nowhere")) != {(404, b"very sorry")}:
+                await asyncio.sleep(0.05)
+        assert (await bed.json("status"))["reload"]["who"] == "changed page"
+        bed.proxy.expected.append("cannot be read")
+        page.unlink()
+        await bed.proxy.line(r"edge\.error_pages: found .*sorry\.txt., which cannot be read")
+        assert await bed.answers(get("/nowhere")) == {(404, b"very sorry")}
+    finally:
+        page.write_text("sorry")
         await bed.run("reload")
 
 

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.certificates import Authority
 from tests.support.client import Answer, Client, ask, get
 from tests.support.command import run_command
-from tests.support.origin import answering
+from tests.support.origin import OriginConnection, Script, answering
 from tests.support.process import WAIT_S
 from tests.support.promtool import promtool
 from tests.support.proxy import Lane, Proxy, lane, process_of, processes_of, running_proxy, write
@@ -84,22 +84,24 @@ async def running(
     settings: str = "",
     token: str = TOKEN,
     listen: str | None = "127.0.0.1:0",
+    script: Script | None = None,
+    asked_at: str = '"127.0.0.1:0"',
 ) -> AsyncIterator[Bed]:
-    """All servers answer with 200; without ``token`` none is asked for."""
-    admin = '[admin]\nsocket = "admin.sock"\nlisten = "127.0.0.1:0"\n'
+    """All servers answer with 200, or by ``script``; without ``token`` none is asked for."""
+    admin = f'[admin]\nsocket = "admin.sock"\nlisten = {asked_at}\n'
     if token:
         write(folder / "token", token + "\n").chmod(0o600)
         admin += 'token_file = "token"\n'
     async with contextlib.AsyncExitStack() as stack:
         for each in lanes:
             for member in each.members:
-                await stack.enter_async_context(member.origin.serving(answering(OK)))
+                await stack.enter_async_context(member.origin.serving(script or answering(OK)))
         proxy = await stack.enter_async_context(
             running_proxy(
                 lanes, workers=workers, settings=admin + settings, folder=folder, listen=listen
             )
         )
-        found = await proxy.line(r"admin, metrics and health on http://127\.0\.0\.1:(\d+)")
+        found = await proxy.line(r"admin, metrics and health on http://[\d.]+:(\d+)")
         yield Bed(proxy, folder, int(found[1]))
 
 
@@ -266,6 +268,21 @@ async def test_what_may_be_asked_by_tcp(tmp_path: Path, token: str) -> None:
         assert not any(TOKEN in line for line in bed.proxy.lines)
 
 
+async def test_address_that_others_reach_must_be_said_to_be_unencrypted(tmp_path: Path) -> None:
+    """Then it is as any other one: nothing without the token."""
+    where = '"0.0.0.0:0"\nunencrypted = true'
+    async with running(tmp_path, lane("farm"), workers=1, asked_at=where) as bed:
+        assert (await bed.asked("/health", token="")).status == 200
+        assert (await bed.asked("/metrics", token="")).status == 401
+        assert (await bed.asked("/metrics")).status == 200
+    settings = (tmp_path / "wsproxy.toml").read_text()
+    (tmp_path / "wsproxy.toml").write_text(settings.replace("unencrypted = true\n", ""))
+    files = tmp_path / "plugin-cfg.xml", tmp_path / "wsproxy.toml"
+    done = await asyncio.to_thread(run_command, "run", str(files[0]), "--settings", str(files[1]))
+    assert done.returncode == 2
+    assert 'wsproxy.toml:3: admin.listen: found "0.0.0.0:0", which others reach' in done.stderr
+
+
 async def test_token_can_be_replaced(tmp_path: Path) -> None:
     async with running(tmp_path, lane("farm"), workers=1) as bed:
         assert (await bed.asked("/metrics")).status == 200
@@ -355,3 +372,55 @@ async def test_health_is_asked_where_it_is_configured(tmp_path: Path) -> None:
             post = b"POST /farm/ready HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
             assert (await client.ask(post)).body == b"ok"  # of the server
         assert await bed.total("wsproxy_server_answers_total") == 1
+
+
+async def test_answers_of_the_edge_are_told_by_kind(tmp_path: Path) -> None:
+    """Denied, redirected, in maintenance, from a folder: each once, whatever its status; who is served is in none."""
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "a.txt").write_text("a")
+    settings = (
+        '[[edge]]\nhosts = ["old"]\nredirect = { host = "new" }\n'
+        '[[edge]]\npaths = ["/farm/secret"]\ndeny = ["all"]\n'
+        '[[edge]]\npaths = ["/static/*"]\nfiles = { root = "www", strip = "/static" }\n'
+        '[[edge]]\npaths = ["/farm/later"]\nmaintenance_on = true\n'
+    )
+    async with running(tmp_path, lane("farm"), settings=settings) as bed:
+
+        async def asked(path: str, host: str = "h") -> int:
+            head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"
+            return (await ask(bed.proxy.port, head.encode())).status
+
+        found = [
+            await asked("/farm/x"), await asked("/farm/secret"), await asked("/farm/x", "old"), await asked("/farm/later"),
+            await asked("/static/a.txt"), await asked("/static/b.txt"), await asked("/static//a.txt"),
+        ]  # fmt: skip
+        assert found == [200, 403, 308, 503, 200, 404, 301]
+        for kind, count in {
+            "denied": 1, "redirected": 1, "maintenance": 1, "file": 3, "no_host": 0, "error_page": 0,
+        }.items():  # fmt: skip
+            assert await bed.total("wsproxy_edge_answers_total", kind=kind) == count
+        farm = await bed.total("wsproxy_edge_answers_total", kind="maintenance", cluster="farm")
+        assert farm == 1
+        for code in (200, 301, 308, 403, 404, 503):
+            assert await bed.total("wsproxy_own_answers_total", code=str(code)) == 1
+        assert await bed.total("wsproxy_server_answers_total") == 1
+        page = await bed.page()
+    assert promtool("check", "metrics", data=page) == ""
+
+
+async def test_times_are_told_by_class_of_status(tmp_path: Path) -> None:
+    """Whoever served it: a redirect's time is none of a page's."""
+
+
+    async def by_path(served: OriginConnection) -> None:
+        """`/farm/404` is answered with 404."""
+        status = (await served.request()).split()[1].rpartition(b"/")[2]
+        await served.send(b"HTTP/1.1 %b X\r\nContent-Length: 0\r\n\r\n" % status)
+
+    async with running(tmp_path, lane("farm"), script=by_path) as bed:
+        for status in (200, 302, 302, 404, 500):
+            assert (await ask(bed.proxy.port, get(f"/farm/{status}"))).status == status
+        name = "wsproxy_request_duration_seconds_count"
+        counts = {code: await bed.total(name, code=code) for code in ("2xx", "3xx", "4xx", "5xx")}
+        assert counts == {"2xx": 1, "3xx": 2, "4xx": 1, "5xx": 1}
+        assert await bed.total(name) == 5

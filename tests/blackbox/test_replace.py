@@ -228,6 +228,22 @@ async def test_metrics_go_on_and_no_end_of_a_worker_counts_as_a_death(
         assert await count("open_client_connections") == 0
 
 
+async def test_heat_of_the_dashboard_goes_on(tmp_path: Path, lane: MakeLane) -> None:
+    """The new program's admin process knows when the last look was, and takes none before its time."""
+    async with upgrading(tmp_path, [lane("one")]) as made:
+        loop = asyncio.get_running_loop()
+        _, first = await made.ask("GET", "/v1/heat")
+        began = loop.time()
+        assert [each["server"] for each in first["servers"]] == ["s0"]
+        await made.upgrade()
+        _, then = await made.ask("GET", "/v1/heat")
+        passed = loop.time() - began
+        assert then["pid"] != first["pid"]
+        assert [each["server"] for each in then["servers"]] == ["s0"]
+        assert first["age_s"] + passed - 1 < then["age_s"] < first["age_s"] + passed + 1
+        assert passed > 0.2
+
+
 async def test_idle_connection_ends_behind_its_next_answer(tmp_path: Path, lane: MakeLane) -> None:
     one = lane("one")
     async with one.origin.serving(keep_answering), upgrading(tmp_path, [one]) as made:

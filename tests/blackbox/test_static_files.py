@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import zlib
@@ -205,6 +206,38 @@ async def test_clients_that_leave_free_the_file(site: Site) -> None:
     while site.open_files():
         assert asyncio.get_running_loop().time() < deadline, site.open_files()
         await asyncio.sleep(1 / STEPS)
+
+
+async def test_clients_that_do_not_read_keep_nobody_waiting(site: Site) -> None:
+    """More of them than there are threads that read: each holds its open file, and no thread."""
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(96):
+            slow = await stack.enter_async_context(
+                await Client.connect(site.proxy.port, receive_buffer=4096)
+            )
+            await slow.send(get("/static/big.bin"))
+            await slow.head()
+        assert len([each for each in site.open_files() if each.endswith("big.bin")]) == 96
+        for _ in range(20):
+            answer = await ask(site.proxy.port, get("/static/a.js"))
+            assert (answer.status, answer.body) == (200, SCRIPT)
+
+
+async def test_kernel_takes_little_ahead_of_a_slow_client(site: Site) -> None:
+    """Not megabytes, which thousands of such clients would make gigabytes of."""
+    async with await Client.connect(site.proxy.port, receive_buffer=4096) as slow:
+        await slow.send(get("/static/big.bin"))
+        await slow.head()
+        ends = f":{site.proxy.port:04X}", f":{slow.sock.getsockname()[1]:04X}"
+        taken, seen = -1, []
+        while taken != max(seen, default=0):  # until it takes no more
+            taken = max(seen, default=0)
+            await asyncio.sleep(10 / STEPS)
+            for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+                words = line.split()
+                if words[1].endswith(ends[0]) and words[2].endswith(ends[1]):
+                    seen.append(int(words[4].partition(":")[0], 16))
+        assert 0 < taken < 1_000_000
 
 
 async def test_access_log_has_each_answer(site: Site) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -21,6 +22,7 @@ from tests.support.client import Client, ask, get
 from tests.support.collector import CLIENT, SERVER, Collector, collecting, said
 from tests.support.command import run_command
 from tests.support.origin import OriginConnection, Script, answering
+from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, process_of, running_proxy, write
 from tests.support.upgrading import upgrading
 
@@ -351,7 +353,7 @@ async def test_who_sent_the_context_says_whose_trace_it_is(tmp_path: Path) -> No
         (_, _), (server, tried) = await bed.collector.traces(2)
         assert ids(server)[0] == TRACE
         assert ids(server)[2] == PARENT
-        assert server.trace_state == "a=1,b=2"
+        assert server.trace_state == ""  # others' members are nobody's here
         assert ids(tried)[:2] == context[:2]
         # Other settings hold from the next request on.
         toml = tmp_path / "wsproxy.toml"
@@ -381,7 +383,7 @@ async def test_x_forwarded_fields_and_the_context_go_together() -> None:
 async def test_a_collector_that_hangs_or_refuses_costs_spans_alone(tmp_path: Path) -> None:
     """Requests go on; what is lost is counted, and said once. A program that stops does not wait for it."""
     write(tmp_path / "headers", "# secret\nauthorization: Bearer abc\n").chmod(0o600)
-    settings = 'sample = 1.0\nheaders_file = "headers"\n[admin]\nsocket = "admin.sock"\nlisten = "127.0.0.1:0"\n'
+    settings = 'sample = 1.0\nlast_s = 0.5\nheaders_file = "headers"\n[admin]\nsocket = "admin.sock"\nlisten = "127.0.0.1:0"\n'
     async with tracing(lane("shop"), settings=settings, folder=tmp_path) as bed:
         admin = int((await bed.proxy.line(r"metrics and health on http://127\.0\.0\.1:(\d+)"))[1])
         bed.collector.answer = 400
@@ -430,6 +432,142 @@ async def test_the_last_spans_go_when_the_proxy_stops() -> None:
         bed.proxy.stop()
         await asyncio.wait_for(bed.proxy.watch.exited.wait(), 30)
         await bed.collector.traces(1)
+
+
+async def test_the_last_spans_go_to_a_collector_that_takes_its_time() -> None:
+    """A stop waits for them, as long as `trace.last_s` says; they come as soon as it answers."""
+    async with tracing(lane("shop"), settings="sample = 1.0\nlast_s = 30.0\n") as bed:
+        bed.collector.answer = None
+        assert (await ask(bed.proxy.port, get("/shop/x"))).status == 200
+        bed.proxy.stop()
+        await bed.collector.until(lambda: bed.collector.asked > 0)
+        await asyncio.sleep(3)  # longer than a stop without traces may take
+        assert not bed.proxy.watch.exited.is_set()
+        bed.collector.answer = 200
+        bed.collector.free()  # who waited hears 503, and comes again
+        await bed.collector.traces(1)
+        await asyncio.wait_for(bed.proxy.watch.exited.wait(), 15)
+
+
+async def test_answers_of_the_edge_are_spans_of_the_server(tmp_path: Path) -> None:
+    """Redirected, denied, a file, a page instead of a server's error: one span, and one more where a server was asked."""
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "a.txt").write_text("a")
+    (tmp_path / "sorry.txt").write_text("sorry")
+    more = (
+        '[[edge]]\nhosts = ["old"]\nredirect = { host = "new" }\n[[edge]]\npaths = ["/shop/secret"]\ndeny = ["all"]\n'
+        '[[edge]]\npaths = ["/static/*"]\nfiles = { root = "www", strip = "/static" }\n'
+        '[[edge]]\nerror_pages = { 500 = "sorry.txt" }\nintercept = [500]\n'
+    )
+    failing = answering(b"HTTP/1.1 500 X\r\nContent-Length: 3\r\n\r\nbad")
+    async with tracing(lane("shop"), more=more, folder=tmp_path, scripts={"shop": failing}) as bed:
+        session = ";jsessionid=0000SECRETSECRETSECRET:c1"
+        for head in (
+            f"GET /shop/x{session} HTTP/1.1\r\nHost: old", "GET /shop/secret HTTP/1.1\r\nHost: h",
+            "GET /static/a.txt HTTP/1.1\r\nHost: h", "GET /static/b.txt HTTP/1.1\r\nHost: h", "GET /shop/y HTTP/1.1\r\nHost: h",
+        ):  # fmt: skip
+            await ask(bed.proxy.port, f"{head}\r\n\r\n".encode())
+        found = await bed.collector.traces(5)
+        told = [
+            (about["http.response.status_code"], about["wsproxy.answered_by"], about["url.path"], len(tries))
+            for server, *tries in found
+            if (about := said(server))
+        ]  # fmt: skip
+        assert sorted(told, key=str) == [
+            (200, "wsproxy", "/static/a.txt", 0), (308, "wsproxy", "/shop/x;jsessionid=0000***:c1", 0),
+            (403, "wsproxy", "/shop/secret", 0), (404, "wsproxy", "/static/b.txt", 0), (500, "server", "/shop/y", 1),
+        ]  # fmt: skip
+        assert all(server.end_time_unix_nano >= server.start_time_unix_nano for server, *_ in found)
+
+
+@asynccontextmanager
+async def hanging(read_bytes: int, pause_s: float) -> AsyncIterator[int]:
+    """The port of a collector that accepts, reads so much at a time, and never answers."""
+    loop = asyncio.get_running_loop()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def take(sock: socket.socket) -> None:
+        with sock, contextlib.suppress(ConnectionError):
+            while await loop.sock_recv(sock, read_bytes):
+                await asyncio.sleep(pause_s)
+
+    async def accept(listener: socket.socket) -> None:
+        while True:
+            sock, _ = await loop.sock_accept(listener)
+            tasks.append(asyncio.create_task(take(sock)))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        tasks.append(asyncio.create_task(accept(listener)))
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _resident_kib(pid: int) -> int:
+    [line] = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(line)
+
+
+@pytest.mark.parametrize(
+    ("read_bytes", "pause_s"), [(65536, 0.0), (1, 1.0)], ids=["never answers", "reads a byte a second"]
+)
+async def test_flood_against_a_collector_that_hangs_costs_spans_alone(
+    tmp_path: Path, read_bytes: int, pause_s: float
+) -> None:
+    """More requests than all of it has room for: each is answered, memory stays, and what is lost is counted."""
+    count, clients = 20_000, 8
+    shop = lane("shop")
+    settings = (
+        '[trace]\nendpoint = "http://127.0.0.1:{port}"\nsample = 1.0\nlast_s = 0.2\n[admin]\nsocket = "admin.sock"\n'
+        '[[edge]]\npaths = ["/no/*"]\ndeny = ["all"]\n'
+    )
+    async with (
+        hanging(read_bytes, pause_s) as port,
+        shop.origin.serving(answering(OK)),
+        running_proxy(
+            [shop], settings=settings.format(port=port), folder=tmp_path, workers=1
+        ) as proxy,
+    ):
+        proxy.expected.append("does not take spans")
+        tracer = process_of(proxy.pid, "wsproxy-tracer")
+        worker = proxy.workers()[0]
+        request = get("/no/" + "x" * 400)
+
+        async def flood() -> None:
+            async with await Client.connect(proxy.port) as client:
+                for _ in range(count // clients // 20):
+                    await client.send(request * 20)
+                    for _ in range(20):
+                        assert (await client.answer()).status == 403
+
+        assert (await ask(proxy.port, get("/shop/x"))).status == 200
+        before = _resident_kib(tracer), _resident_kib(worker)
+        await asyncio.gather(*(flood() for _ in range(clients)))
+        assert (await ask(proxy.port, get("/shop/x"))).status == 200
+        after = _resident_kib(tracer), _resident_kib(worker)
+        # 8 MB of records wait in the one, 1 MB in the other; Python keeps more than what it holds.
+        assert after[0] - before[0] < 40_000
+        assert after[1] - before[1] < 20_000
+        counts = {"sampled": "0"}
+        async with asyncio.timeout(WAIT_S):  # workers tell of it some times a second
+            while int(counts["sampled"]) < count + 2:
+                done = await asyncio.to_thread(_metrics, tmp_path / "admin.sock")
+                counts = dict(re.findall(r'traced_requests_total{result="(\w+)"} (\d+)', done))
+        assert int(counts["sampled"]) == count + 2
+        assert 0 < int(counts["lost"]) < count
+        assert 'wsproxy_trace_spans_total{result="exported"} 0' in done
+
+
+def _metrics(unix: Path) -> str:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(unix))
+        sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
 
 
 async def test_an_upgrade_loses_no_span(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wsproxy._fast.state.meters import (
     BUCKETS,
+    HISTOGRAM,
     OWN_CODES,
     BlockKind,
     ClusterWord,
@@ -33,7 +34,9 @@ def check_meters(state: SharedState) -> None:
         words = meters.sums(BlockKind.SERVER_BLOCK, slot)
         answers = sum(words[ServerWord.ANSWERED : ServerWord.ANSWERED + 5])
         assert sum(words[ServerWord.FIRST_BYTE : ServerWord.FIRST_BYTE + BUCKETS]) == answers
-        assert sum(words[ServerWord.TOTAL : ServerWord.TOTAL + BUCKETS]) <= answers
+        for kind in range(4):  # of 2xx to 5xx: no class has more times than answers
+            first = ServerWord.TOTAL + kind * HISTOGRAM
+            assert sum(words[first : first + BUCKETS]) <= words[ServerWord.ANSWERED + 1 + kind]
         answered += answers
     # Fewer: one whose client had left before it was looked at, or whose connection we cut.
     assert answered + own + left <= worker[WorkerWord.REQUESTS]

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench.macro.programs import MissingProgramsError, Program, ensure
 from tests.support.java import JVM_OPTIONS, Jvm, NotHereError, build_app, tool
 from tests.support.pair import Pair
+from wsproxy.bench.programs import MissingProgramsError, Program, ensure
 from wsproxy.demo.ports import free_ports
 
 HOME = Path("/usr/share/tomcat10")

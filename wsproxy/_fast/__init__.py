@@ -24,12 +24,13 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             keeps who was passed over; ``probes``: what an active probe means for a server; ``operate``: words of operators;
             ``writers``: which servers write clone ids themselves; ``session_cookie`` and ``edits``: what the decision changes
             in the request and in the answer; ``compression``: which answers are compressed
-``tell``    ``witness`` (http_plugin.log), ``access_line``, made of ``pieces``, and ``ended``: why a request ended; ``mask``: what no
-            log may tell, ``readable``: its escapes; ``exposition``: metrics as Prometheus reads them; ``trace``: which requests
-            are sampled, and records of these
+``tell``    ``witness`` (http_plugin.log), ``access_line``, a format of ``access_parts`` written in ``pieces``, and ``ended``: why a request ended; ``mask``: what no
+            log may tell, by what ``scan`` sees in it and by names of ``secrets``, ``told``: heads for http_plugin.log, ``readable``: its escapes;
+            ``exposition``: metrics as Prometheus reads them; ``trace``: which requests are sampled, and records of these
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``pipe`` the way of large bodies, ``records`` what
-            arrived of a TLS connection, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
-            the kernel; ``ticker`` wakes the worker up for its sweeps; ``datagrams``: lines for syslog
+            arrived of a TLS connection, ``taken`` what its socket has of what was sent, ``libssl`` the library that reads it; ``sockets`` and ``epoll``: what they ask of
+            the kernel; ``ticker`` wakes the worker up for its sweeps; ``datagrams``: lines for syslog, ``appends``:
+            for a file, ``below``: files of a folder
 ``proxy``   ``engine`` has what all connections share, ``pool`` warm connections to a server, ``slow`` the questions that
             Python answers. One request is an ``exchange``, as ``upstream``, the server's side, sees it: ``account`` is
             what is told of it, ``course`` what becomes of it, ``intake`` takes it in, ``asked`` is what the slow path may know

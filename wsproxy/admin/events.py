@@ -48,10 +48,10 @@ class _Columns(msgspec.Struct):
 class Events:
     """One an admin process."""
 
-    def __init__(self, proxy: LiveProxy) -> None:
-        """``proxy`` is looked at."""
+    def __init__(self, proxy: LiveProxy, heat: int = -1) -> None:
+        """``proxy`` is looked at. ``heat``: the descriptor that columns are kept in; -1: they end with this process."""
         self._proxy = proxy
-        self._heat = Heat()
+        self._heat = Heat(heat)
         self._listeners = 0
         self._look = b""
         self._looked = asyncio.Event()  # each look has one of its own

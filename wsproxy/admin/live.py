@@ -52,6 +52,7 @@ class ProxyFacts:
     older: tuple[
         int, ...
     ] = ()  # supervisors that this one has replaced; their workers may still run
+    heat: int = -1  # descriptor of how servers were over the last hours
 
 
 class LiveProxy:
@@ -62,6 +63,11 @@ class LiveProxy:
         self._facts = facts
         self._certificates = Certificates(facts.plan.settings.listeners)
         self.take_plan(facts.plan)
+
+    @property
+    def heat(self) -> int:
+        """Descriptor of how servers were over the last hours; -1: that is kept nowhere."""
+        return self._facts.heat
 
     def take_plan(self, plan: Plan) -> None:
         """From now on the proxy goes by this one."""

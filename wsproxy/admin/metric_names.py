@@ -73,6 +73,7 @@ CLUSTERS = _all(
         "own_answers_total", "counter", ("cluster", "code"),
         "Answers that wsproxy gave by itself, by status; cluster is empty where no Route took the request. Statuses that were never given are left out, but 500, 502, 503 and 504.",
     ),
+    ("edge_answers_total", "counter", ("cluster", "kind"), "What answered instead of a server: denied, redirected, no_host (a redirect, of a request without Host), maintenance, file (also of [fallback] directory), error_page (an operator's page instead of a server's error, edge.intercept). cluster is empty where no Route was looked for or took the request."),
     ("clients_left_total", "counter", ("cluster", "when"), "Clients that left before their answer began (before_answer), or was whole (within_answer)."),
     ("queue_length", "gauge", CLUSTER, "Requests that wait for a place at a server now."),
     ("queue_requests_total", "counter", ("cluster", "result"), "Requests that waited, by how that ended: served, in_vain, left (by their client); and full: those for whom there was no room."),
@@ -102,7 +103,7 @@ SERVERS = _all(
     ("server_request_body_bytes_total", "counter", SERVER, "Bytes of request bodies for it."),
     ("server_connect_seconds", "histogram", SERVER, "How long new connections took, TLS too."),
     ("server_first_byte_seconds", "histogram", SERVER, "From the request's going to the server to the head of its answer."),
-    ("request_duration_seconds", "histogram", SERVER, "From a request's first byte to its answer's last one, of answers of the server that were whole; without tunnels."),
+    ("request_duration_seconds", "histogram", (*SERVER, "code"), "From a request's first byte to its answer's last one, of answers of the server that were whole, by class of status: 2xx to 5xx; without tunnels. Classes that a server never answered are left out, but 2xx."),
 )  # fmt: skip
 
 METRICS = {**PROXY, **CONFIG, **CLUSTERS, **SERVERS}

@@ -17,8 +17,10 @@ from wsproxy._fast.decide.cluster import Cluster
 from wsproxy._fast.decide.operate import said_of, sessions_of
 from wsproxy._fast.state.meters import (
     CODES,
+    HISTOGRAM,
     BlockKind,
     ClusterWord,
+    EdgeAnswer,
     Meters,
     ServerWord,
     TryFailure,
@@ -46,6 +48,14 @@ _FAILURES = {
     "busy": TryFailure.BUSY_FAILED,
     "server_error": TryFailure.SERVER_ERROR_FAILED,
     "cut": TryFailure.CUT_FAILED,
+}
+_EDGE_ANSWERS = {
+    "denied": EdgeAnswer.DENIED_ANSWER,
+    "redirected": EdgeAnswer.REDIRECTED_ANSWER,
+    "no_host": EdgeAnswer.NO_HOST_ANSWER,
+    "maintenance": EdgeAnswer.MAINTENANCE_ANSWER,
+    "file": EdgeAnswer.FILE_ANSWER,
+    "error_page": EdgeAnswer.PAGE_ANSWER,
 }
 _BROKEN = ("unknown_clone", "down", "full", "tried", "out")
 
@@ -185,6 +195,7 @@ class MetricsPage:
         )
         labels = self._cluster_labels
         self._put_own_answers(out, blocks)
+        self._put_edge_answers(out, blocks)
         _begin(out, "clients_left_total")
         for when, word in (
             ("before_answer", ClusterWord.LEFT_BEFORE),
@@ -225,6 +236,16 @@ class MetricsPage:
                 name, self._cluster_labels, blocks, ClusterWord.CLUSTER_OWN + at, label, is_alerted
             )
 
+    def _put_edge_answers(self, out: Exposition, blocks: Blocks) -> None:
+        nobodys = Blocks(self._meters, BlockKind.WORKER_BLOCK, [[0]])
+        _begin(out, "edge_answers_total")
+        name = b"wsproxy_edge_answers_total"
+        for kind, at in _EDGE_ANSWERS.items():
+            label = label_pair("kind", kind)
+            out.words(name, [b'cluster=""'], nobodys, WorkerWord.WORKER_EDGE + at, label)
+            cluster_word = ClusterWord.CLUSTER_EDGE + at
+            out.words(name, self._cluster_labels, blocks, cluster_word, label, False)
+
     def _put_sessions(self, out: Exposition) -> None:
         counts = [(label, live.affinity_counts()) for _, label, live in self._clusters]
         for name, key in (("sessions_moved_total", "moved"), ("affinity_remembered_total", "remembered")):  # fmt: skip
@@ -264,10 +285,18 @@ class MetricsPage:
             for name, word in (
                 ("server_connect_seconds", ServerWord.CONNECT),
                 ("server_first_byte_seconds", ServerWord.FIRST_BYTE),
-                ("request_duration_seconds", ServerWord.TOTAL),
             ):
                 _begin(out, name)
                 out.histogram(f"wsproxy_{name}".encode(), self._server_labels, blocks, word)
+            self._put_durations(out, blocks)
+
+    def _put_durations(self, out: Exposition, blocks: Blocks) -> None:
+        """Most servers answer with 2xx and one class more: the others would be half of the page."""
+        _begin(out, "request_duration_seconds")
+        for at, kind in enumerate(("2xx", "3xx", "4xx", "5xx")):
+            word, label = ServerWord.TOTAL + at * HISTOGRAM, label_pair("code", kind)
+            name = b"wsproxy_request_duration_seconds"
+            out.histogram(name, self._server_labels, blocks, word, label, kind == "2xx")
 
     def _put_words(self, out: Exposition, blocks: Blocks, name: str, word: int) -> None:
         _begin(out, name)

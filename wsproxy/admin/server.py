@@ -349,7 +349,7 @@ def _make_app(
     if upgrades is not None:
         _add_upgrade(app, upgrades, more_time)
     add_dashboard(app)
-    _add_events(app, Events(proxy), more_time)
+    _add_events(app, Events(proxy, proxy.heat), more_time)
     return app
 
 

@@ -15,14 +15,14 @@ import hmac
 import ipaddress
 import os
 import socket
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from wsproxy.admin.page import PAGE_FILES
 from wsproxy.config.address import Address, parse_address
+from wsproxy.config.problems import printable
+from wsproxy.config.secret_file import SecretFile
 from wsproxy.config.settings_told import AdminSettings
 from wsproxy.errors import StartError
 
@@ -30,8 +30,8 @@ BACKLOG = 64
 # 16 characters at random are 64 bits and more; what is shorter is a word that people guess.
 LEAST_TOKEN = 16
 MOST_TOKEN = 512
-
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# Of its file: behind the first line may stand what it is for.
+MOST_BYTES = 4096
 
 HEALTH_PATH = "/health"
 READY_PATH = "/ready"
@@ -57,8 +57,10 @@ class Token:
     """What questions by TCP must show; read anew where its file changes, so that it can be replaced while the proxy runs."""
 
     path: str
-    _stamp: tuple[int, int, int] = (0, 0, 0)
-    _secret: bytes = field(default=b"", repr=False)
+    _file: SecretFile = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._file = SecretFile("admin.token_file", self.path, MOST_BYTES)
 
     def check(self) -> None:
         """
@@ -80,45 +82,14 @@ class Token:
         return hmac.compare_digest(given, secret) and scheme.lower() == "bearer"
 
     def _read(self) -> bytes:
-        try:
-            # What is no file could keep us waiting for ever.
-            with open(self.path, "rb", opener=_open_at_once) as file:
-                found = os.fstat(file.fileno())
-                stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
-                if stamp == self._stamp and not found.st_mode & _OTHERS:
-                    return self._secret
-                data = file.read(MOST_TOKEN + 2) if stat.S_ISREG(found.st_mode) else b""
-        except OSError as error:
-            raise StartError(
-                f'admin.token_file: found "{self.path}", which cannot be read ({error.strerror}); allowed is a file that can'
-            ) from error
-        if found.st_mode & _OTHERS and not _is_credential(self.path):
-            raise StartError(
-                f'admin.token_file: found "{self.path}" with mode {stat.S_IMODE(found.st_mode):04o}; '
-                "allowed is 0600 or stricter: nobody else may read it"
-            )
-        if not stat.S_ISREG(found.st_mode):
-            raise StartError(
-                f'admin.token_file: found "{self.path}", which is no file; allowed is a file'
-            )
+        data = self._file.read()
         secret = data.partition(b"\n")[0].strip()
         if not LEAST_TOKEN <= len(secret) <= MOST_TOKEN or not secret.isascii() or b" " in secret:
             raise StartError(
-                f'admin.token_file: found "{self.path}" whose first line has {len(secret)} bytes; '
+                f'admin.token_file: found "{printable(self.path)}" whose first line has {len(secret)} bytes; '
                 f"allowed are {LEAST_TOKEN} to {MOST_TOKEN} ASCII characters without a blank: openssl rand -hex 32"
             )
-        self._stamp, self._secret = stamp, secret
         return secret
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _is_credential(path: str) -> bool:
-    """Of systemd's LoadCredential: its folder is the service's alone, and the files there have modes of systemd's choice."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    return bool(folder) and Path(path).parent == Path(folder)
 
 
 def token_of(settings: AdminSettings) -> Token | None:

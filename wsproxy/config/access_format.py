@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from wsproxy._fast.tell.access_line import MOST_ITEMS, MOST_LATE, Item
+from wsproxy._fast.tell.access_parts import MOST_ITEMS, MOST_LATE, Item
 
 COMMON = '%h %l %u %t "%r" %>s %b'
 COMBINED = COMMON + ' "%{Referer}i" "%{User-Agent}i"'

@@ -24,6 +24,7 @@ from wsproxy.config.problems import nearest, printable
 from wsproxy.config.settings_content import CompressSettings
 from wsproxy.config.settings_edge import (
     FRAMING,
+    INTERCEPTED,
     MOST_EDGES,
     MOST_HEADER_FIELDS,
     MOST_NETWORKS,
@@ -114,7 +115,7 @@ def read_page(path: str) -> Page:
 
 def _pages_of(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
     for status, name in (edge.error_pages or {}).items():
-        if status in _STATUSES:
+        if status in _STATUSES or status in map(str, edge.intercept):
             yield "error_pages", name
     if edge.maintenance:
         yield "maintenance", edge.maintenance
@@ -133,19 +134,33 @@ def _flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
     yield from _header_flaws(edge.headers)
     for name in ("allow", "deny", "maintenance_allow"):
         yield from _network_flaws(name, getattr(edge, name))
-    for status in edge.error_pages or {}:
-        if status not in _STATUSES:
-            known = ", ".join(_STATUSES)
-            yield (
-                "error_pages",
-                f'found "{printable(status)}"; allowed are what wsproxy answers itself: {known}',
-            )
+    yield from _page_flaws(edge)
     if edge.files is not None:
         for key, text in file_flaws(edge.files, edge.paths):
             yield f"files.{key}", text
     if isinstance(edge.compress, CompressSettings):
         for key, text in compress_flaws(edge.compress):
             yield f"compress.{key}", text
+
+
+def _page_flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
+    pages = edge.error_pages or {}
+    for status in pages:
+        if status not in _STATUSES and status not in map(str, edge.intercept):
+            known = ", ".join(_STATUSES)
+            yield (
+                "error_pages",
+                f'found "{printable(status)}"; allowed are what wsproxy answers itself: {known}; and errors of servers in intercept',
+            )
+    for code in edge.intercept:
+        if code not in INTERCEPTED:
+            known = ", ".join(map(str, INTERCEPTED))
+            yield "intercept", f"found {code}; allowed are errors of servers: {known}"
+        elif str(code) not in pages:
+            yield (
+                "intercept",
+                f'found {code} without a page; allowed with one in the same table: error_pages = {{ {code} = "FILE" }}',
+            )
 
 
 def _selection_flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:

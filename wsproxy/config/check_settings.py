@@ -107,19 +107,29 @@ def check_together(settings: Settings, say: Say) -> None:
 
 
 def _check_admin(admin: AdminSettings, say: Say) -> None:
-    """By TCP everybody may ask who can connect: there must be a token, or nobody but this machine can."""
+    """By TCP everybody may ask who can connect: there must be a token and a word that it may be read on its way, or nobody but this machine can."""
     at: KeyPath = ("admin", "listen")
     if not admin.listen:
         if admin.token_file:
             text = "found a file; allowed is none without admin.listen: the Unix socket asks for no token"
             _refuse(("admin", "token_file"), text, say)
+        _warn_idle(("admin", "unencrypted"), admin, "without admin.listen", "with admin.listen", say)
         return
     try:
         address = parse_address(admin.listen, is_listener=True)
     except ValueError as error:
         _refuse(at, str(error), say)
         return
-    if not admin.token_file and not is_loopback(address):
+    if is_loopback(address):
+        return
+    if not admin.unencrypted:
+        text = (
+            f'found "{admin.listen}", which others reach, and what goes there is not encrypted: who reads the token on its way can '
+            f'do what an operator can; allowed is "127.0.0.1:{address.port}", to be reached by ssh -L or by a proxy with TLS '
+            f"before it, or admin.unencrypted = true where everybody on that network may know the token"
+        )
+        _refuse(at, text, say)
+    if not admin.token_file:
         text = (
             f'found "{admin.listen}" without a token; allowed is admin.token_file = "FILE" with it, or an address of this '
             f'machine alone ("127.0.0.1:{address.port}"), where metrics and health need none'
@@ -145,7 +155,7 @@ def _check_health(health: HealthSettings, say: Say) -> None:
 
 def _check_trace(trace: TraceSettings, say: Say) -> None:
     if not trace.endpoint:
-        for name in ("sample", "strangers", "service_name", "headers_file"):
+        for name in ("sample", "strangers", "service_name", "last_s", "headers_file"):
             _warn_idle(("trace", name), trace, "without trace.endpoint", "with trace.endpoint", say)
         return
     allowed = 'allowed is the URL of a collector, "http://127.0.0.1:4318", without a user, a query or a fragment'

@@ -7,6 +7,7 @@ compiled by ``dataplane.edges``. Only structs, and what is said about a table in
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -18,6 +19,11 @@ from wsproxy.config.settings_process import LONGEST_S
 MOST_EDGES = 64
 # Statuses that wsproxy answers by itself: what `error_pages` can have a page for.
 OWN_ERRORS = (400, 403, 404, 405, 408, 412, 413, 414, 416, 417, 431, 500, 502, 503, 504, 505)
+# Of servers' errors these go through: a client that does not see their fields cannot log in, or speak another protocol.
+NOT_INTERCEPTED = frozenset((401, 407, 426))
+INTERCEPTED = tuple(
+    int(each) for each in HTTPStatus if each >= 400 and each not in NOT_INTERCEPTED
+)
 # What a page has at most: each process keeps it in memory, and a client waits for it while something is broken.
 MOST_PAGE_BYTES = 262_144
 # Networks of one list; they are looked through one after the other.
@@ -152,6 +158,12 @@ class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='files that answer instead of our own pages, by status: { 503 = "sorry.html" }'
         ),
     ] = None
+    intercept: Annotated[
+        tuple[int, ...],
+        Meta(
+            description="statuses of servers' errors that clients get the page of this table's error_pages for; []: errors of servers go through as they are"
+        ),
+    ] = ()
     maintenance: Annotated[
         str,
         Meta(description="file that is shown during maintenance; empty: our own page"),

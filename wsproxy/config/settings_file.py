@@ -453,6 +453,8 @@ def _allowed_items(kind: Any) -> str:
             return "a list of whole numbers and texts in quotes"
         case msgspec.inspect.LiteralType():
             return f"a list of {_allowed(kind)}"
+        case msgspec.inspect.IntType():
+            return "a list of whole numbers"
         case _:
             return "a list of texts in quotes"
 

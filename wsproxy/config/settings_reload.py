@@ -48,5 +48,6 @@ NEEDS_START = (
     "upstream.splice",
     "trace.endpoint",
     "trace.service_name",
+    "trace.last_s",
     "trace.headers_file",
 )

@@ -110,6 +110,12 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="HOST:PORT where it answers by TCP, too: /health, /ready and /metrics, with a token all else; empty: nowhere"
         ),
     ] = ""
+    unencrypted: Annotated[
+        bool,
+        Meta(
+            description="true: admin.listen may be an address that others reach; the token and all answers go there as they are, and who reads them on their way can do what an operator can"
+        ),
+    ] = False
     token_file: Annotated[
         str,
         Meta(
@@ -190,6 +196,14 @@ class TraceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     service_name: Annotated[
         str, Meta(description="service.name of the spans: what this proxy is called there")
     ] = "wsproxy"
+    last_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=600.0,
+            description="how long a proxy that stops waits at most until the collector has the last spans",
+        ),
+    ] = 5.0
     headers_file: Annotated[
         str,
         Meta(

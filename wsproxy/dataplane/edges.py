@@ -73,6 +73,7 @@ def _build_edge(edge: EdgeSettings, index_of: Mapping[str, int], pages: Mapping[
         pages={
             int(status): _page(pages[name]) for status, name in (edge.error_pages or {}).items()
         },
+        intercepts=edge.intercept,
         has_maintenance="maintenance" in duties,
         maintenance_on=edge.maintenance_on,
         maintenance=_page(pages[edge.maintenance]) if edge.maintenance else None,

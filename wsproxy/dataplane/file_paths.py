@@ -4,28 +4,24 @@ A request's path -> a file below a folder, opened: nothing outside is ever reach
 Called by ``dataplane.files``, in a thread. A file has one path, the canonical one: whoever asks by another spelling (``//``, ``..``,
 ``%61``) is told it (``Moved``). So what rules say of paths holds for files: they are matched as they came.
 
-Links are followed as long as they lead to what is below the folder. Race-free without openat2(2), which sandboxes often lack: the
-path is resolved and checked, then each folder on the way is opened without following links. Where one was put there in between, the
-file is not found.
+How a file is found and opened is ``_fast.net.below``'s part.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from wsproxy._fast.net.below import has_folder_below, open_below
 from wsproxy.errors import OWN_LACKS
 
 # What a browser leaves as it is in a path (RFC 3986 3.3).
 _LITERAL = "/:@!$&'()*+,;=~-._"
 # RFC 8615: what the world asks every host for. The only name with a dot before it that is served.
 _WELL_KNOWN = b".well-known"
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: what became a FIFO in between must not hold up a thread.
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +33,14 @@ class Wanted:
     # The one path of the file, percent-encoded, without query: what Location says where another one was asked for.
     path: str
     is_canonical: bool
+
+
+class OpenFile(NamedTuple):
+    """A regular file, as it was when it was opened; whoever has it closes ``file``."""
+
+    file: int
+    size: int
+    changed_ns: int
 
 
 def read_path(target: bytes) -> Wanted | None:
@@ -90,73 +94,27 @@ class Folder:
         self._root = os.fsencode(root)
         os.close(os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
-    def open(self, names: Sequence[bytes]) -> int | None:
+    def open(self, names: Sequence[bytes]) -> OpenFile | None:
         """
         The regular file with this path below the folder, open for reading; None: there is none, or it may not be read.
 
         Raises OSError, as ``has_folder`` does, where it was not found out for want of something of ours (``OWN_LACKS``).
         """
-        found = self._walk(names)
-        if found is None:
+        file, size, changed_ns = open_below(self._root, b"/".join(names))
+        if file < 0:
+            _raise_own(-file)
             return None
-        parent, last = found
-        try:
-            # First looked at: opening a device may do something.
-            if not stat.S_ISREG(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode):
-                return None
-            file = os.open(last, _FILE, dir_fd=parent)
-        except OSError as error:
-            _raise_own(error)
-            return None
-        finally:
-            os.close(parent)
-        if stat.S_ISREG(os.fstat(file).st_mode):
-            return file
-        os.close(file)
-        return None
+        return OpenFile(file, size, changed_ns)
 
     def has_folder(self, names: Sequence[bytes]) -> bool:
         """Whether the path leads to a folder."""
-        found = self._walk(names)
-        if found is None:
-            return False
-        parent, last = found
-        try:
-            return stat.S_ISDIR(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode)
-        except OSError as error:
-            _raise_own(error)
-            return False
-        finally:
-            os.close(parent)
-
-    def _walk(self, names: Sequence[bytes]) -> tuple[int, bytes] | None:
-        """The folder that what the path leads to lies in, open, and its name there."""
-        try:
-            base = os.path.realpath(self._root, strict=True)
-            found = os.path.realpath(os.path.join(base, *names), strict=True)
-            if os.path.commonpath((base, found)) != base:
-                return None
-            below = found[len(base) :].strip(b"/")
-            *folders, last = below.split(b"/") if below else [b"."]
-            at = os.open(base, _FOLDER)
-        except ValueError:
-            return None
-        except OSError as error:
-            _raise_own(error)
-            return None
-        try:
-            for each in folders:
-                deeper = os.open(each, _FOLDER, dir_fd=at)
-                os.close(at)
-                at = deeper
-        except OSError as error:
-            os.close(at)
-            _raise_own(error)
-            return None
-        return at, last
+        found = has_folder_below(self._root, b"/".join(names))
+        if found < 0:
+            _raise_own(-found)
+        return found > 0
 
 
-def _raise_own(error: OSError) -> None:
+def _raise_own(error: int) -> None:
     """Else nothing is there. Who has no descriptors left knows nothing of that, and caches would keep a 404."""
-    if error.errno in OWN_LACKS:
-        raise error
+    if error in OWN_LACKS:
+        raise OSError(error, os.strerror(error))

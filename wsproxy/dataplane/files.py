@@ -16,7 +16,7 @@ from wsproxy._fast.http.codings import choose_coding
 from wsproxy.config.file_types import type_of
 from wsproxy.config.settings_content import FilesSettings
 from wsproxy.dataplane.conditions import Fields, Verdict, Version, judge
-from wsproxy.dataplane.file_paths import Folder, Wanted, read_path
+from wsproxy.dataplane.file_paths import Folder, OpenFile, Wanted, read_path
 
 # What goes with the head: small files need one turn in the thread, and one send.
 FIRST_BYTES = 65536
@@ -81,7 +81,7 @@ class FileSite:
             if file is None:
                 return FileAnswer(404, why="no such file")
         if not wanted.is_canonical:
-            os.close(file)
+            os.close(file.file)
             return _moved(wanted.path, target)
         return self._answer_with(file, names, fields, is_head=is_head, now_s=now_s)
 
@@ -90,7 +90,7 @@ class FileSite:
         length = len(self._strip)
         return wanted.names[length:] if wanted.names[:length] == self._strip else None
 
-    def _open_index(self, names: tuple[bytes, ...]) -> tuple[int | None, tuple[bytes, ...]]:
+    def _open_index(self, names: tuple[bytes, ...]) -> tuple[OpenFile | None, tuple[bytes, ...]]:
         for index in self._index:
             file = self._folder.open((*names, index))
             if file is not None:
@@ -101,11 +101,11 @@ class FileSite:
         file, _ = self._open_index(names)
         if file is None:
             return False
-        os.close(file)
+        os.close(file.file)
         return True
 
     def _answer_with(
-        self, file: int, names: tuple[bytes, ...], fields: Fields, *, is_head: bool, now_s: float
+        self, file: OpenFile, names: tuple[bytes, ...], fields: Fields, *, is_head: bool, now_s: float
     ) -> FileAnswer:
         """``file`` is closed, or the answer's."""
         try:
@@ -114,30 +114,29 @@ class FileSite:
             verdict = judge(version, fields, is_head=is_head)
             lines = self._lines(names[-1], version, verdict, coding, now_s)
             if verdict.status in (412, 416):
-                os.close(file)
+                os.close(file.file)
                 return FileAnswer(verdict.status, lines)
             length = 0 if is_head or verdict.status == 304 else verdict.length
-            first = os.pread(file, min(length, FIRST_BYTES), verdict.first) if length else b""
+            first = os.pread(file.file, min(length, FIRST_BYTES), verdict.first) if length else b""
             return FileAnswer(
-                verdict.status, lines, page=False, file=file, at=verdict.first, length=length, first=first
+                verdict.status, lines, page=False, file=file.file, at=verdict.first, length=length, first=first
             )  # fmt: skip
         except BaseException:
-            os.close(file)
+            os.close(file.file)
             raise
 
     def _compressed(
-        self, file: int, names: tuple[bytes, ...], accepted: bytes | None
-    ) -> tuple[int, str]:
+        self, file: OpenFile, names: tuple[bytes, ...], accepted: bytes | None
+    ) -> tuple[OpenFile, str]:
         """The file to send, and its coding: one that lies beside it compressed and is not older, or itself."""
-        plain = os.fstat(file)
         left = self._codings
         while left and accepted is not None and (coding := choose_coding(accepted, left)):
             other = self._folder.open((*names[:-1], names[-1] + self._endings[coding]))
             if other is not None:
-                if os.fstat(other).st_mtime_ns >= plain.st_mtime_ns:
-                    os.close(file)
+                if other.changed_ns >= file.changed_ns:
+                    os.close(file.file)
                     return other, coding
-                os.close(other)  # the file was changed since
+                os.close(other.file)  # the file was changed since
             left = tuple(each for each in left if each != coding)
         return file, ""
 
@@ -173,14 +172,13 @@ def _moved(path: str, target: bytes) -> FileAnswer:
     return FileAnswer(301, f"Location: {where}\r\n", why=f"the path is {path}")
 
 
-def _version_of(file: int, coding: str, now_s: float) -> Version:
+def _version_of(file: OpenFile, coding: str, now_s: float) -> Version:
     """
     Size and time say which it is, and not the inode: the same file has the same tag on every proxy.
 
     Strong, but for a file that was changed within ``SETTLED_S``.
     """
-    status = os.fstat(file)
-    tag = f'"{status.st_size:x}-{status.st_mtime_ns:x}{coding and "-"}{coding}"'
-    if now_s - status.st_mtime_ns / 1e9 < SETTLED_S:
+    tag = f'"{file.size:x}-{file.changed_ns:x}{coding and "-"}{coding}"'
+    if now_s - file.changed_ns / 1e9 < SETTLED_S:
         tag = f"W/{tag}"
-    return Version(tag.encode(), int(status.st_mtime_ns // 1_000_000_000), status.st_size)
+    return Version(tag.encode(), file.changed_ns // 1_000_000_000, file.size)

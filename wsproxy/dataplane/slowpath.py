@@ -27,7 +27,7 @@ from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.exchange import FailureKind
 from wsproxy._fast.proxy.slow import Slow
 from wsproxy._fast.state.changes import visible_path
-from wsproxy._fast.state.meters import TryFailure
+from wsproxy._fast.state.meters import EdgeAnswer, TryFailure
 from wsproxy._fast.tell.ended import Cause
 from wsproxy.config.settings import RetrySettings
 from wsproxy.dataplane import answers
@@ -72,6 +72,13 @@ _METERED = {
     Failure.SERVER_ERROR: TryFailure.SERVER_ERROR_FAILED,
 }
 
+# Files have theirs where they are sent: no [[edge]] need say so.
+_EDGE_ANSWERS = {
+    EdgeAct.EDGE_REDIRECTS: EdgeAnswer.REDIRECTED_ANSWER,
+    EdgeAct.EDGE_MAINTENANCE: EdgeAnswer.MAINTENANCE_ANSWER,
+    EdgeAct.EDGE_DENIES: EdgeAnswer.DENIED_ANSWER,
+    EdgeAct.EDGE_NO_HOST: EdgeAnswer.NO_HOST_ANSWER,
+}
 # The mark is told of once; that a server still fails at each RetryInterval, and what else was on its way to it at the same time.
 _MARK_LEVELS = {
     MarkDown.NEWLY_MARKED: logging.ERROR,
@@ -303,6 +310,8 @@ class SlowPath(Slow):
 
         ``target``: where a redirect leads, else what was asked for.
         """
+        if act in _EDGE_ANSWERS:
+            downstream.meter_edge_answer(_EDGE_ANSWERS[act])
         if act == EdgeAct.EDGE_REDIRECTS:
             status = downstream.edge(table).status
             self._tell(downstream, logging.INFO, "%d: redirected by [[edge]] %d", status, table + 1)
@@ -329,6 +338,18 @@ class SlowPath(Slow):
                 table + 1,
             )
             self._answer(downstream, 400)
+
+    def page(self, downstream: Downstream, table: int, status: int) -> None:
+        """An ``[[edge]]`` has a page instead of a server's error; that counts as the server's answer everywhere."""
+        downstream.meter_edge_answer(EdgeAnswer.PAGE_ANSWER)
+        self._tell(
+            downstream,
+            logging.INFO,
+            "%d: of a server, with the page of [[edge]] %d",
+            status,
+            table + 1,
+        )
+        answers.send(downstream, status, own=downstream.edge(table).pages[status])
 
     def too_large(self, downstream: Downstream) -> None:
         """The body is over PostSizeLimit."""
@@ -371,6 +392,7 @@ class SlowPath(Slow):
         self, site: FileSite, downstream: Downstream, method: bytes, target: bytes, why: str
     ) -> None:
         """While the request's head is there: of it only what these fields say is kept."""
+        downstream.meter_edge_answer(EdgeAnswer.FILE_ANSWER)
         fields = downstream.asked_fields(ASKED_FIELDS)
         answered = self._files.answer(site, downstream, method, target, fields, why)
         self._start(downstream, answered, "file")

@@ -89,7 +89,9 @@ def _words(edge: EdgeSettings) -> str:
             ]
             found.append(f"headers ({', '.join(names)})")
         elif duty == "error_pages":
-            found.append(f"error_pages ({', '.join(edge.error_pages or {})})")
+            of_servers = ", ".join(map(str, edge.intercept))
+            more = of_servers and f"; for errors of servers: {of_servers}"
+            found.append(f"error_pages ({', '.join(edge.error_pages or {})}{more})")
         elif duty == "maintenance" and not edge.maintenance_on:
             found.append("maintenance (off, unless an operator says so)")
         else:

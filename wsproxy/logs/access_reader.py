@@ -52,6 +52,7 @@ class AccessRecord:
     )  # value of the affinity cookie, empty: it came without; None: the line does not tell
     server: bytes  # host:port of the app server
     duration_us: int = -1  # until the answer was sent; -1: the line does not tell
+    size: int = -1  # of the answer's body; -1: the line does not tell
 
 
 def read_record(number: int, line: bytes, log_format: str) -> AccessRecord | None:
@@ -90,6 +91,7 @@ def read_record(number: int, line: bytes, log_format: str) -> AccessRecord | Non
         else b"",
         server["server"] if server and server["server"] != _ABSENT else b"",
         int(duration["duration"]) if duration else -1,
+        0 if found["size"] == _ABSENT else int(found["size"]),
     )
 
 
@@ -110,6 +112,7 @@ class _JsonLine(msgspec.Struct):
     request: str | None = None
     jsessionid: str | None = None
     server: str | None = None
+    body_bytes: int = -1
 
 
 _JSON = msgspec.json.Decoder(_JsonLine)
@@ -131,6 +134,7 @@ def _read_json(number: int, line: bytes) -> AccessRecord | None:
             (found.jsessionid or "").encode("latin-1"),
             (found.server or "").encode("latin-1"),
             found.duration_us,
+            found.body_bytes,
         )
     except (msgspec.DecodeError, ValueError):
         return None

@@ -71,6 +71,8 @@ class AccessWriter(AccessKeeper):
         if self._reopens != self._state.log_reopens:
             self._reopens = self._state.log_reopens
             self._file.reopen()
+        if self._engine is not None:
+            self._engine.look_at_lines()
         self._lines.flush()
         if missing := self._file.missing:
             if self._engine is not None:

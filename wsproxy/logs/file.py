@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
 import stat
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from queue import SimpleQueue
+from contextlib import suppress
 from threading import Thread
+
+from wsproxy._fast.net.appends import Blocks, append_lines, is_file
 
 log = logging.getLogger("wsproxy.logs")
 
@@ -32,8 +30,7 @@ MODE = 0o640
 # A stopping worker waits so long for a disk that stands still; for one that moves as long as it takes.
 CLOSE_S = 2.0
 # For the others' writes, which take a millisecond; a process that is stopped within one (SIGSTOP, a debugger) holds nobody up.
-LOCK_S = 0.5
-_LOCK_STEP_S = 0.0005
+LOCK_MS = 500
 _NO_MEMORY = os.strerror(errno.ENOMEM)
 
 
@@ -83,66 +80,24 @@ class AppendedFile:
             OSError: as ``open_log``.
         """
         self.fd = open_log(path)
-        self._is_torn = False  # by us; where the file cannot be looked at
-        self._reader = -1
+        self.is_torn = False  # by us; where the file cannot be looked at
+        self.reader = -1
         if stat.S_ISREG(os.fstat(self.fd).st_mode):
             with suppress(OSError):  # it may be written only, or there is no /proc
-                self._reader = os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
+                self.reader = os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
         """Closes it."""
         os.close(self.fd)
-        if self._reader >= 0:
-            os.close(self._reader)
+        if self.reader >= 0:
+            os.close(self.reader)
 
     def append(self, lines: bytes) -> tuple[bytes, OSError | None]:
         """What of these whole lines is not in the file, and why. # I/O."""
-        rest = lines
-        with self._locked() as is_locked:
-            try:
-                if self._ends_within_a_line(is_locked):
-                    os.write(self.fd, b"\n")
-                    self._is_torn = False
-                while rest:
-                    written = os.write(self.fd, rest)
-                    self._is_torn = rest[written - 1 : written] != b"\n"
-                    rest = rest[written:]
-            except OSError as error:
-                return rest, error
-        return rest, None
-
-    def _ends_within_a_line(self, is_locked: bool) -> bool:
-        """Without the lock another process may be amid its write: then only what we know ourselves counts."""
-        if self._reader < 0 or not is_locked:
-            return self._is_torn
-        size = os.fstat(self.fd).st_size
-        return size > 0 and os.pread(self._reader, 1, size - 1) not in (b"\n", b"")
-
-    @contextmanager
-    def _locked(self) -> Iterator[bool]:
-        """Whether nobody else writes meanwhile; False for what is no file, or where the lock is not to be had."""
-        is_locked = self._reader >= 0 and lock(self.fd)
-        try:
-            yield is_locked
-        finally:
-            if is_locked:
-                fcntl.flock(self.fd, fcntl.LOCK_UN)
-
-
-def lock(fd: int) -> bool:
-    """Whether no other process writes to the file meanwhile (flock(2)); waits for LOCK_S at most. # I/O."""
-    until = time.monotonic() + LOCK_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                return False
-            time.sleep(_LOCK_STEP_S)
-        except OSError:  # a file system without locks
-            return False
-        else:
-            return True
+        done, error, self.is_torn = append_lines(
+            self.fd, self.reader, lines, self.is_torn, LOCK_MS
+        )
+        return lines[done:], OSError(error, os.strerror(error)) if error else None
 
 
 class LogFile:
@@ -151,14 +106,15 @@ class LogFile:
     def __init__(self, path: str, name: str = "plugin-log") -> None:
         """Nothing is opened before the first line: make it after the fork."""
         self._path = path
+        self._name_there = os.fsencode(path)
         self._name = name
         self._lines: list[str] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._queue: SimpleQueue[str | bytes | None] = SimpleQueue()
+        self._blocks = Blocks()
         self._thread: Thread | None = None
-        self._handed = 0  # characters, or bytes, given to the thread; only the loop counts here
-        self._done = 0  # of these it is rid; only the thread does here
+        self._handed = 0  # bytes given to the thread; only the loop counts here
+        self._done_here = 0  # of these it is rid by way of Python; only the thread does here
         self._dropped = 0  # lines for which there was no room
         self._lost = 0  # lines that the disk did not take; only the thread counts here
         self._told = 0
@@ -173,6 +129,11 @@ class LogFile:
         count = self._dropped + self._lost - self._told
         self._told += count
         return count
+
+    @property
+    def _done(self) -> int:
+        """Bytes of which the thread is rid."""
+        return self._blocks.done + self._done_here
 
     def add(self, line: str) -> None:
         """Takes one line, with its end; it is written soon, or dropped where too much waits already."""
@@ -193,7 +154,7 @@ class LogFile:
             self._timer = None
         if not self._lines:
             return
-        data = "".join(self._lines)
+        data = "".join(self._lines).encode("utf-8", "surrogateescape")
         self._lines.clear()
         self._size = 0
         self._hand(data)
@@ -205,23 +166,24 @@ class LogFile:
         else:
             self._hand(lines)
 
-    def _hand(self, data: str | bytes) -> None:
+    def _hand(self, data: bytes) -> None:
         self._handed += len(data)
         if self._thread is None:
             self._thread = Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
-        self._queue.put(data)
+        self._blocks.put(data)
 
     def reopen(self) -> None:
         """The next write opens the file anew."""
         self._wants_reopen = True
+        self._blocks.ask()
 
     def close(self) -> None:
         """Writes what is left, however long it takes; gives up on a disk that does not move, and says so."""
         self.flush()
         if self._thread is None:
             return
-        self._queue.put(None)
+        self._blocks.end()
         done = -1
         while self._thread.is_alive() and self._done != done:
             done = self._done
@@ -233,17 +195,25 @@ class LogFile:
     # below: in the thread ---------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while (data := self._next()) is not None:
+        while self._waits_for_us():
+            lines, taken = self._blocks.lines or b"", self._blocks.taken
             try:
-                self._write(
-                    data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
-                )
+                self._write(lines, taken, self._blocks.error)
             except MemoryError:  # these lines are lost, and not all that come after them
-                self._lose(
-                    data.count(b"\n") if isinstance(data, bytes) else data.count("\n"), _NO_MEMORY
-                )
-            self._done += len(data)
+                self._lose(lines.count(b"\n", taken), _NO_MEMORY)
+            self._done_here += len(lines)
         self._end()
+
+    def _waits_for_us(self) -> bool:
+        """Whether there are lines that cannot just be written to the file as it was; as long as they can, they are, here. # I/O."""
+        file = None if self._is_failing else self._file
+        if file is None:
+            return self._blocks.write(self._name_there, -1, -1, False, LOCK_MS)
+        goes_on = self._blocks.write(
+            self._name_there, file.fd, file.reader, file.is_torn, LOCK_MS
+        )
+        file.is_torn = self._blocks.is_torn
+        return goes_on
 
     def _end(self) -> None:
         """No more lines come."""
@@ -254,18 +224,16 @@ class LogFile:
         """What of these whole lines was not written, and why; also raises that. # I/O."""
         return self._find_file().append(lines)
 
-    def _next(self) -> str | bytes | None:
-        while True:
-            try:
-                return self._queue.get()
-            except MemoryError:  # it is still there
-                continue
-
-    def _write(self, data: bytes) -> None:
+    def _write(self, lines: bytes, taken: int, number: int) -> None:
+        """``number``: errno, why no more of them were written than ``taken``."""
         try:
-            rest, error = self._append(data)
+            rest, error = (
+                (lines[taken:], OSError(number, os.strerror(number)))
+                if number
+                else self._append(lines)
+            )
         except OSError as refused:
-            rest, error = data, refused
+            rest, error = lines, refused
         if error is not None:
             self._lose(rest.count(b"\n"), error.strerror or str(error))
         elif self._is_failing:
@@ -281,7 +249,7 @@ class LogFile:
     def _find_file(self) -> AppendedFile:
         """The file that stands under the name now, opened where another one is open."""
         file = self._file
-        if file is not None and not self._wants_reopen and self._is_same(file.fd):
+        if file is not None and not self._wants_reopen and is_file(self._name_there, file.fd):
             return file
         self._wants_reopen = False
         try:
@@ -295,10 +263,3 @@ class LogFile:
         if file is not None:
             file.close()
         return self._file
-
-    def _is_same(self, fd: int) -> bool:
-        with suppress(OSError):
-            there = os.stat(self._path)
-            ours = os.fstat(fd)
-            return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
-        return False

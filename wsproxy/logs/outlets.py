@@ -16,10 +16,11 @@ import socket
 import struct
 from importlib.metadata import version
 
+from wsproxy._fast.net.appends import lock_file
 from wsproxy._fast.net.datagrams import send_lines
-from wsproxy._fast.tell.access_line import Item
+from wsproxy._fast.tell.access_parts import Item
 from wsproxy.config.access_target import FACILITIES, Target
-from wsproxy.logs.file import LogFile, lock
+from wsproxy.logs.file import LOCK_MS, LogFile
 
 # A daemon that takes nothing for so long does not get these lines; then the next ones are tried.
 SEND_S = 0.5
@@ -186,7 +187,7 @@ class StdoutLog(LogFile):
                 self._lock_fd = os.open(f"/proc/self/fd/{self._lock_of_all}", os.O_RDWR | os.O_CLOEXEC)  # fmt: skip
             except OSError:  # no /proc
                 return False
-        return lock(self._lock_fd)
+        return lock_file(self._lock_fd, LOCK_MS)
 
     def reopen(self) -> None:
         """It is what it was at the start."""

@@ -96,6 +96,7 @@ class Estate(msgspec.Struct):
     admin_tcp: PassedTcp | None = None
     meters: int = -1  # descriptor of what metrics are counted in, for so many workers
     meter_rows: int = 0
+    heat: int = -1  # descriptor of how servers were over the last hours
 
 
 class Said(msgspec.Struct, omit_defaults=True):
@@ -148,6 +149,7 @@ class Inheritance:
     admin: AdminSocket | None = None
     tcp: TcpSocket | None = None
     history: int = -1  # descriptor of what became of all reloads
+    heat: int = -1  # of how servers were
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str], pid: int) -> Inheritance:
@@ -206,7 +208,9 @@ class Inheritance:
             sock = socket.socket(fileno=given_tcp.fd)
             sock.setblocking(False)
             tcp = TcpSocket(sock, Address(given_tcp.host, given_tcp.port), given_tcp.wanted)
-        return cls(GivenSockets(sockets), estate, control, kin, admin, tcp, estate.history)
+        return cls(
+            GivenSockets(sockets), estate, control, kin, admin, tcp, estate.history, estate.heat
+        )
 
     def take_state(self) -> SharedState | None:
         """The state of servers as it is; None: none was handed on, or of another version, which was logged."""
@@ -246,6 +250,17 @@ class Inheritance:
         fd = os.memfd_create("wsproxy-meters")
         state.open_meters(rows, fd)
         return fd
+
+    def take_heat(self) -> int:
+        """The descriptor of a file with what the other program has seen of servers: a copy, as it goes on writing until it ends."""
+        heat = os.memfd_create("wsproxy-heat")
+        if self.heat >= 0:
+            size = os.fstat(self.heat).st_size
+            with suppress(OSError):  # no memory: it begins anew
+                os.sendfile(heat, self.heat, 0, size)
+            os.close(self.heat)
+            self.heat = -1
+        return heat
 
     def first_row(self, count: int) -> int:
         """
@@ -332,7 +347,7 @@ def _descriptors(estate: Estate) -> Iterator[int]:
         yield estate.admin.fd
     if estate.admin_tcp is not None:
         yield estate.admin_tcp.fd
-    for fd in (estate.history, estate.meters):
+    for fd in (estate.history, estate.meters, estate.heat):
         if fd >= 0:
             yield fd
 

@@ -161,7 +161,7 @@ def run_supervisor(
     worker_count = len(rows)
     admin_row, loader_row, prober_row, tracer_row, ha_row = range(worker_count, worker_count + 5)
     turns = Turns(worker_count + 5)
-    way = TraceWay.open(is_wanted=bool(settings.trace.endpoint))
+    way = TraceWay.open(is_wanted=bool(settings.trace.endpoint), last_s=settings.trace.last_s)
     parcels = Parcels.open()
     reloads = ServiceReload()
 
@@ -222,7 +222,9 @@ def run_supervisor(
         others.append(make_ha(plan, parcels, ha_row, turn_of(ha_row)))
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     older = tuple(each.pid for each in handed.kin)
-    facts = ProxyFacts(os.getpid(), started_at, worker_count, plan, log_plan, rows.start, older)
+    facts = ProxyFacts(
+        os.getpid(), started_at, worker_count, plan, log_plan, rows.start, older, upgrade.heat
+    )
 
     admin = make_admin(settings, facts, admin_row, turn_of(admin_row), parcels, upgrade, handed)
     return Supervisor(
@@ -315,7 +317,10 @@ def _begin(
     meters = handed.take_meters(state, max(most, rows.stop), is_inherited=inherited is not None)
     if settings.limits.client_connections:
         state.open_client_counts(most)
-    upgrade = Upgrade(state, rows, handed.history, settings.upgrade, handed.kin, meters=meters)
+    heat = handed.take_heat()
+    upgrade = Upgrade(
+        state, rows, handed.history, settings.upgrade, handed.kin, meters=meters, heat=heat
+    )
     handed.say(Said("rows", rows.start, worker_count), upgrade.alive[0])
     plan = build_plan(config, settings, state, security)
     plan = replace(plan, generation=state.generation + (inherited is not None))

@@ -411,13 +411,14 @@ class Supervisor:
         if self._phase is Phase.RETIRING or (
             self._way.is_open and self._phase is not Phase.KILLING
         ):
-            self._await(self._children)
+            self._await(self._children, self._way.last_s)
         self._await([each for each in self._residents if each.is_awaited])
         self._signal(self._children, signal.SIGKILL)
         self._await(self._children)
 
-    def _await(self, children: Sequence[Child]) -> None:
-        self._kill_at = time.monotonic() + KILL_GRACE_S
+    def _await(self, children: Sequence[Child], for_s: float = 0.0) -> None:
+        """``for_s``: what they take by themselves."""
+        self._kill_at = time.monotonic() + for_s + KILL_GRACE_S
         while self._running(children) and time.monotonic() < self._kill_at:
             self._wait()
             self._reap()

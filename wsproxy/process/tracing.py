@@ -61,15 +61,16 @@ class TraceWay:
 
     workers: socket.socket | None = None
     tracer: socket.socket | None = None
+    last_s: float = 0.0  # that a stop waits for the tracer
 
     @classmethod
-    def open(cls, *, is_wanted: bool) -> TraceWay:
+    def open(cls, *, is_wanted: bool, last_s: float = 0.0) -> TraceWay:
         """Messages stay whole, whoever sends them."""
         if not is_wanted:
             return cls()
         tracer, workers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         workers.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WAY_BYTES)
-        return cls(workers, tracer)
+        return cls(workers, tracer, last_s)
 
     @property
     def is_open(self) -> bool:

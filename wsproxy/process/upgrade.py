@@ -102,6 +102,7 @@ class Upgrade:
     answers: socket.socket = field(init=False)
     alive: tuple[int, int] = field(init=False)
     meters: int = -1  # what metrics are counted in
+    heat: int = -1  # how servers were
     _process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -158,7 +159,8 @@ class Upgrade:
         passed = [fd, estate.control, estate.state, *(bell for _, bell in estate.bells)]
         passed += [each.fd for each in estate.sockets]
         passed += [end for each in estate.kin for end in (each.alive, each.control)]
-        passed += [estate.history, estate.meters, -1 if estate.admin is None else estate.admin.fd]
+        passed += [estate.history, estate.meters, estate.heat]
+        passed += [-1 if estate.admin is None else estate.admin.fd]
         passed += [-1 if estate.admin_tcp is None else estate.admin_tcp.fd]
         environment = {**os.environ, VARIABLE: str(fd)}
         for name in (*LISTEN_VARIABLES, *_if_ours("WATCHDOG_PID")):
@@ -225,6 +227,7 @@ class Upgrade:
             None if admin is None or admin.tcp is None else _passed_tcp(admin.tcp),
             self.meters,
             0 if self.state.meters is None else self.state.meters.workers,
+            self.heat,
         )
 
     def read(self) -> Said | None:

@@ -49,6 +49,7 @@ from wsproxy.process.start import LoaderNeeds
 from wsproxy.reload.guard import Guard
 from wsproxy.reload.history import Kept
 from wsproxy.reload.sources import Read, Sources, changes_between, look, read_sources
+from wsproxy.reload.pages import PageWatch
 from wsproxy.reload.watch import Watch
 
 log = logging.getLogger("wsproxy.reload")
@@ -62,6 +63,7 @@ FORGOTTEN_S = 3600.0
 MOST_LOGGED = 10
 _QUESTION_BYTES = 4096
 CHANGED_FILE = "changed file"
+CHANGED_PAGE = "changed page"
 # Loaders that were killed at the same files: the fourth does not begin with them.
 MOST_BEGUN = 3
 
@@ -110,6 +112,8 @@ class Loader:
         reload = self.source.settings.reload
         self._guard = Guard(reload.guard_s, reload.guard_limit) if reload.guard_s else None
         self._is_listening = False
+        is_first = not needs.is_again and not needs.replaced
+        self._pages = PageWatch() if is_first else PageWatch.from_now(self.source.settings.edge_pages)
 
     def _give_up_what_kills(self) -> None:
         """Files at which one loader after the other was ended are left alone until they change, or somebody asks."""
@@ -161,6 +165,21 @@ class Loader:
             why = self._guard.look(time.monotonic(), self._state.totals())
             if why:
                 spawn(self._undo(why), "undo")
+
+        if self._every_s() and self._pages.are_others(self.source.settings.edge_pages):
+            spawn(self._take_pages(), "pages")
+
+    async def _take_pages(self) -> None:
+        """Pages of ``[[edge]]`` are others; the rest is taken over only where it is what holds, or an earlier one that was returned to would go."""
+        async with self._lock:
+            began = time.monotonic()
+            read = await self._read()
+            if read.config is not None and (read.config, _without_pages(read.settings)) != (
+                self.source.config, _without_pages(self.source.settings)
+            ):  # fmt: skip
+                log.info("%s: the files say something else than what holds: `wsproxy reload` takes both over", CHANGED_PAGE)  # fmt: skip
+                return
+            await self._take(CHANGED_PAGE, read, began)
 
     def _every_s(self) -> float:
         """How often files are looked at, as the configuration that holds has it; 0: their changes are nobody's business."""
@@ -510,3 +529,7 @@ def _tell(entry: Entry, problems: Iterable[Problem], *, is_dry: bool) -> None:
         log.warning("%s", problem)
     if entry.without_effect:
         log.warning("only `wsproxy upgrade` takes over: %s", ", ".join(entry.without_effect))
+
+
+def _without_pages(settings: Settings | None) -> Settings | None:
+    return settings and msgspec.structs.replace(settings, edge_pages=())

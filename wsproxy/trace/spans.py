@@ -7,7 +7,8 @@ One of the server's kind, and one of the client's for each try. Driven by ``trac
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -39,6 +40,8 @@ _AFFINITY = {
     Affinity.AFFINITY_REMEMBERED: "remembered",
     Affinity.AFFINITY_BROKEN: "broken",
 }
+# https://opentelemetry.io/docs/specs/otel/trace/tracestate-handling/: th and rv, at most 14 digits each.
+_OWN_STATE = re.compile(r"ot=(th:[0-9a-f]{1,14}|rv:[0-9a-f]{14})(;(th:[0-9a-f]{1,14}|rv:[0-9a-f]{14}))?")
 
 
 def failure_word(failure: TryFailure) -> str:
@@ -102,6 +105,19 @@ def _method(request: Recorded) -> dict[str, Value | None]:
     }
 
 
+def own_state(fields: Sequence[str]) -> str:
+    """
+    What of tracestate goes into spans: OpenTelemetry's own member with its numbers for sampling, where it is there.
+
+    The other ones belong to whoever wrote them, mean nothing to anybody else (W3C Trace Context 3.3), and come from a client: there may be a session id in
+    one. They go on to the server, and into no span.
+    """
+    for member in ",".join(fields).split(","):
+        if _OWN_STATE.fullmatch(member.strip()):
+            return member.strip()
+    return ""
+
+
 def _name(request: Recorded) -> str:
     method = request.method if request.method in KNOWN_METHODS else "HTTP"
     return f"{method} {request.uri}" if request.uri else method
@@ -114,7 +130,7 @@ def _server_span(request: Recorded) -> Span:
         trace_id=request.trace.to_bytes(16, "big"),
         span_id=request.span.to_bytes(8, "big"),
         parent_span_id=request.parent.to_bytes(8, "big") if request.parent else b"",
-        trace_state=",".join(request.state),
+        trace_state=own_state(request.state),
         flags=request.flags | (_PARENT_IS_REMOTE if request.parent else _HAS_PARENT),
         name=_name(request),
         kind=Span.SPAN_KIND_SERVER,
@@ -202,7 +218,7 @@ def _client_span(request: Recorded, tried: RecordedTry, at: int, next_us: int) -
         trace_id=request.trace.to_bytes(16, "big"),
         span_id=tried.span.to_bytes(8, "big"),
         parent_span_id=request.span.to_bytes(8, "big"),
-        trace_state=",".join(request.state),
+        trace_state=own_state(request.state),
         flags=request.flags | _HAS_PARENT,
         name=request.method if request.method in KNOWN_METHODS else "HTTP",
         kind=Span.SPAN_KIND_CLIENT,

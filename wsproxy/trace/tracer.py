@@ -28,8 +28,6 @@ log = logging.getLogger("wsproxy.trace")
 MOST_MESSAGE = 131072
 # How soon it is looked whether there is room again.
 FULL_S = 0.1
-# At the end, for what is here; the supervisor waits a little longer.
-LAST_S = 1.5
 
 
 @dataclass(slots=True)
@@ -119,7 +117,7 @@ async def serve(
     spawn(exporter.export_all(), "traces")
     await ended.wait()
     await end_all()
-    await exporter.export_rest(LAST_S)
+    await exporter.export_rest(settings.last_s)
 
 
 def _go_on() -> None:

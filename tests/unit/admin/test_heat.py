@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
+import pytest
+
 from wsproxy.admin.control_messages import ServerStatus
 from wsproxy.admin.heat import MOST_COLUMNS, MOST_SERVERS, STEP_S, Heat
 
@@ -71,3 +76,63 @@ def test_servers_beyond_the_limit_are_counted_and_not_kept() -> None:
     heat.take([*many, many[0]], 30.0)
     found = heat.answer(0, 30.0)
     assert (len(found.servers), found.left_out) == (MOST_SERVERS, 3)
+
+
+@pytest.fixture
+def file() -> Iterator[int]:
+    made = os.memfd_create("heat")
+    yield made
+    os.close(made)
+
+
+def test_another_process_goes_on_with_what_is_kept(file: int) -> None:
+    """Its first look ends a column, if the last one is old enough."""
+    heat = Heat(file)
+    for number in range(4):
+        heat.take([row("s1", 10 * number)], 30.0 * number)
+    after = Heat(file)
+    assert after.answer(0, 90.0) == heat.answer(0, 90.0)
+    after.take([row("s1", 32)], 91.0)
+    assert after.last == 3
+    after.take([row("s1", 45)], 121.0)
+    found = after.answer(0, 121.0)
+    assert (found.last, found.servers[0].requests) == (4, [10.0, 10.0, 10.0, 15.0])
+
+
+def test_time_without_a_process_stays_empty(file: int) -> None:
+    """And what was counted meanwhile is no column's: it would look like a storm."""
+    heat = Heat(file)
+    for number in range(3):
+        heat.take([row("s1", number), row("s2")], 30.0 * number)
+    after = Heat(file)
+    after.take([row("s1", 5000), row("s2")], 60.0 + 5 * 30.0)
+    after.take([row("s1", 5007), row("s2")], 60.0 + 6 * 30.0)
+    found = after.answer(0, 240.0)
+    assert found.servers[0].requests == [1.0, 1.0, -1.0, -1.0, -1.0, -1.0, -1.0, 7.0]
+    assert found.last == 8
+    late = Heat(file)
+    late.take([row("s1", 1), row("s2")], 1e9)
+    assert set(late.answer(0, 1e9).servers[0].requests) == {-1.0}
+    assert late.last == 8 + MOST_COLUMNS + 1
+
+
+@pytest.mark.parametrize("cut", [1, 9, 12, 200, -1])
+def test_what_is_half_written_or_of_another_version_begins_anew(file: int, cut: int) -> None:
+    heat = Heat(file)
+    for number in range(3):
+        heat.take([row("s1", number)], 30.0 * number)
+    data = os.pread(file, 1 << 20, 0)
+    os.ftruncate(file, 0)
+    os.pwrite(file, data[:cut] if cut >= 0 else data.replace(b"heat 1", b"heat 2"), 0)
+    anew = Heat(file)
+    assert anew.last == 0
+    anew.take([row("s1", 7)], 90.0)
+    anew.take([row("s1", 9)], 120.0)
+    assert anew.answer(0, 120.0).servers[0].requests == [2.0]
+
+
+def test_most_servers_stay_within_what_is_read(file: int) -> None:
+    heat = Heat(file)
+    heat.take([row("s" * 100 + str(number)) for number in range(MOST_SERVERS + 1)], 0.0)
+    assert os.fstat(file).st_size < 3_000_000
+    assert len(Heat(file).answer(0, 0.0).servers) == MOST_SERVERS

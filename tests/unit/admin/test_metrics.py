@@ -14,7 +14,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.certificates import Authority
 from tests.support.operators import drain
 from tests.support.promtool import promtool
-from wsproxy._fast.state.meters import BlockKind, ServerWord, WorkerWord
+from wsproxy._fast.state.meters import (
+    HISTOGRAM,
+    BlockKind,
+    ClusterWord,
+    EdgeAnswer,
+    ServerWord,
+    WorkerWord,
+)
 from wsproxy._fast.state.segment import SharedState, now_ms
 from wsproxy.admin.certificates import Certificates
 from wsproxy.admin.live import LiveProxy, ProxyFacts
@@ -126,12 +133,51 @@ def test_numbers_of_a_server_are_sums_over_workers(plan: Plan) -> None:
     assert value(page, "wsproxy_server_answers_total", code="5xx", **where) == 6
     assert value(page, "wsproxy_server_answers_total", code="2xx", **where) == 0
     family = families(page)["wsproxy_request_duration_seconds"]
-    counts = [
-        each.value
+    counts = {
+        each.labels["code"]: each.value
         for each in family.samples
-        if each.name.endswith("_count") and each.labels == where
+        if each.name.endswith("_count") and each.labels.items() >= where.items()
+    }
+    assert counts == {"2xx": 2}
+
+
+def test_times_stand_by_class_of_status(plan: Plan) -> None:
+    """Classes that a server never answered are not told, but 2xx."""
+    meters = plan.state.meters
+    cluster = plan.clusters[0]
+    assert meters is not None
+    assert cluster is not None
+    slot = cluster.slots()[1][0]
+    for kind, us in enumerate((1_000, 20_000, 300_000, 4_000_000)):
+        word = ServerWord.TOTAL + kind * HISTOGRAM
+        if kind != 1:
+            meters.observe_time(0, BlockKind.SERVER_BLOCK, slot, word, us)
+    family = families(page_of(plan))["wsproxy_request_duration_seconds"]
+    sums = {
+        (each.labels["server"], each.labels["code"]): each.value
+        for each in family.samples
+        if each.name.endswith("_sum") and each.labels["cluster"] == "c0"
+    }
+    assert sums == {("s0", "2xx"): 0.001, ("s0", "4xx"): 0.3, ("s0", "5xx"): 4, ("s1", "2xx"): 0}
+
+
+def test_answers_of_the_edge_stand_by_kind(plan: Plan) -> None:
+    meters = plan.state.meters
+    cluster = plan.clusters[0]
+    assert meters is not None
+    assert cluster is not None
+    for at in range(EdgeAnswer.EDGE_ANSWERS):
+        meters.count(0, BlockKind.WORKER_BLOCK, 0, WorkerWord.WORKER_EDGE + at, at + 1)
+    word = ClusterWord.CLUSTER_EDGE + EdgeAnswer.MAINTENANCE_ANSWER
+    meters.count(0, BlockKind.CLUSTER_BLOCK, cluster.slots()[0], word, 7)
+    rows = [
+        (each.labels["cluster"], each.labels["kind"], each.value)
+        for each in families(page_of(plan))["wsproxy_edge_answers"].samples
     ]
-    assert counts == [2]
+    assert sorted(rows) == [
+        ("", "denied", 1), ("", "error_page", 5), ("", "file", 4), ("", "maintenance", 3),
+        ("", "no_host", 6), ("", "redirected", 2), ("c0", "maintenance", 7),
+    ]  # fmt: skip
 
 
 def test_state_of_a_server(plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""CPU accounting of ``bench.macro.cputime``: parsing, process trees, ended children."""
+"""CPU accounting of ``wsproxy.bench.cputime``: parsing, process trees, ended children."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bench.macro.cputime import (
+from wsproxy.bench.cputime import (
     CoreTime,
     CpuTime,
     ProcessStat,

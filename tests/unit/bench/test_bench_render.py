@@ -1,4 +1,4 @@
-"""Configurations that ``bench.macro.render`` writes, and the traffic that they share."""
+"""Configurations that ``wsproxy.bench.render`` writes, and the traffic that they share."""
 
 from __future__ import annotations
 
@@ -8,31 +8,45 @@ from pathlib import Path
 import pytest
 from lxml import etree  # noqa: TID251 (an XML oracle that is not our reader)
 
-from bench.macro import render, traffic
-from bench.macro.machine import Cores, TooFewCoresError, assign_cores
-from bench.macro.programs import HAPROXY, NGINX, WRK, WSPROXY, Program, install_command, missing
-from bench.macro.proxies import OURS, PROXIES, Proxy, choose
-from bench.macro.render import Addresses
-from bench.macro.scenarios import SCENARIOS, Scenario
-from bench.macro.tls import paths
+from wsproxy.bench import render, traffic
+from wsproxy.bench.bed import own_config
+from wsproxy.bench.machine import Cores, TooFewCoresError, assign_cores
+from wsproxy.bench.peers.common import Place
+from wsproxy.bench.programs import HAPROXY, NGINX, WRK, WSPROXY, Program, install_command, missing
+from wsproxy.bench.proxies import OURS, PROXIES, Proxy, choose
+from wsproxy.bench.scenarios import SCENARIOS, Scenario
+from wsproxy.bench.site import HOST_NAME, Site, read_site
+from wsproxy.bench.tls import paths
+from wsproxy.config.model import Log
+from wsproxy.config.write import write_config
 
-ADDRESSES = Addresses((41001, 41002), 41003)
+PORTS = (41001, 41002)
+CLONE_IDS = ("17c3bq8d2", "17c3bqa0v")
+ECHO_PORT = 41003
 LISTEN_PORT = 41004
+WORKDIR = Path("/work directory")
 
 
-PEERS = [proxy for proxy in PROXIES.values() if not proxy.name.startswith(OURS)]
+DUTIFUL = [proxy for proxy in PROXIES.values() if proxy.does_duties]
+PEERS = [proxy for proxy in DUTIFUL if not proxy.name.startswith(OURS)]
+
+
+def own_site() -> Site:
+    """What is measured where nobody names a file."""
+    return read_site(own_config(), PORTS, Log(name="http_plugin.log"))
 
 
 def rendered(proxy: Proxy, scenario: Scenario = SCENARIOS["small"]) -> str:
+    """All files of a proxy, one after the other."""
+    site = own_site()
+    place = Place(LISTEN_PORT, scenario.tls, str(WORKDIR), render.pool_size(scenario))
+    said = None if proxy.say is None else proxy.say(site, place)
+    more = {} if said is None else dict(said.values)
     values = render.proxy_values(
-        scenario,
-        ADDRESSES,
-        paths(Path("/work directory")),
-        Path("/work directory"),
-        LISTEN_PORT,
-        proxy.template_values(),
+        scenario, site.ports, paths(WORKDIR), WORKDIR, LISTEN_PORT, more | proxy.template_values()
     )
-    return render.render(proxy.template, values)
+    texts = [render.render(proxy.template, values)]
+    return "\n".join([*texts, *(said.files.values() if said else ())])
 
 
 def directives(proxy: Proxy, scenario: Scenario) -> list[str]:
@@ -41,11 +55,11 @@ def directives(proxy: Proxy, scenario: Scenario) -> list[str]:
     return [line for line in lines if not line.startswith("#")]
 
 
-@pytest.mark.parametrize("proxy", PROXIES.values(), ids=PROXIES)
+@pytest.mark.parametrize("proxy", DUTIFUL, ids=lambda proxy: proxy.name)
 def test_every_proxy_knows_its_port_both_servers_and_both_clones(proxy: Proxy) -> None:
     text = rendered(proxy)
     assert "@{" not in text
-    for needed in (str(LISTEN_PORT), "41001", "41002", *traffic.CLONE_IDS):
+    for needed in (str(LISTEN_PORT), "41001", "41002", *CLONE_IDS):
         assert needed in text, f"{needed} is not in the configuration of {proxy.name}"
 
 
@@ -55,11 +69,11 @@ def test_every_peer_adds_each_private_header_once(proxy: Proxy, scenario: Scenar
     """The eight of plain HTTP, and what TLS adds where there is such a thing."""
     applies = dict.fromkeys(traffic.PRIVATE_HEADERS, True) | {
         traffic.CIPHER_HEADER: scenario.tls,
-        traffic.SESSION_ID_HEADER: scenario.name == "tls",
+        traffic.SESSION_ID_HEADER: scenario.has_session_ids and proxy.name != "caddy",
     }
     for header, is_added in applies.items():
         setting = re.compile(
-            rf"(proxy_set_header|add-header|RequestHeader set) {re.escape(header)} "
+            rf"(proxy_set_header|add-header|RequestHeader set|header_up) {re.escape(header)} "
         )
         found = [line for line in directives(proxy, scenario) if setting.search(line)]
         assert len(found) == is_added, header
@@ -80,7 +94,9 @@ def test_threads_and_pools_grow_with_the_connections() -> None:
     assert {"ThreadLimit 264", "ThreadsPerChild 264", "MaxRequestWorkers 264"} < set(httpd)
     assert "ThreadsPerChild 40" in directives(PROXIES["httpd"], SCENARIOS["small"])
     nginx = directives(PROXIES["nginx"], SCENARIOS["c256"])
-    assert [line for line in nginx if line.startswith("keepalive ")] == ["keepalive 512;"] * 3
+    assert [line for line in nginx if line.startswith("keepalive ")] == [
+        "keepalive 512;"
+    ] * 3  # of all, and of each owner
 
 
 @pytest.mark.parametrize(
@@ -93,12 +109,11 @@ def test_variant_differs_from_its_peer_in_buffers_only(proxy: Proxy) -> None:
 
 
 def test_plugin_cfg_pairs_each_clone_with_its_port() -> None:
-    root = etree.fromstring(rendered(PROXIES[OURS]).encode())
+    root = etree.fromstring(write_config(own_site().config).encode())
     servers = root.findall(".//ServerCluster/Server")
     ports = [int(transport.get("Port", "")) for transport in root.iterfind(".//Server/Transport")]
-    assert [
-        (server.get("CloneID"), port) for server, port in zip(servers, ports, strict=True)
-    ] == ADDRESSES.clones
+    assert [server.get("CloneID") for server in servers] == [*CLONE_IDS]
+    assert ports == [*PORTS]
     named = {server.get("Name") for server in root.iterfind(".//ServerCluster/Server")}
     assert {server.get("Name") for server in root.iterfind(".//PrimaryServers/Server")} == named
 
@@ -115,44 +130,55 @@ def test_bare_at_sign_is_an_error_and_dollar_is_text() -> None:
 
 
 def test_wrk_script_alternates_clones_over_many_sessions() -> None:
-    script = render.render("request.lua", render.wrk_values(SCENARIOS["small"], LISTEN_PORT))
+    script = render.render(
+        "request.lua", render.wrk_values(SCENARIOS["small"], own_site(), LISTEN_PORT)
+    )
     sessions = re.findall(r"JSESSIONID=0000([A-Za-z0-9_-]{23}):(\w+);", script)
     assert len({session for session, _ in sessions}) == len(sessions) == 64
-    assert [clone for _, clone in sessions] == [*traffic.CLONE_IDS] * 32
-    assert SCENARIOS["small"].path in script
+    assert [clone for _, clone in sessions] == [*CLONE_IDS] * 32
+    assert 'wrk.headers["X-Bench"] = "small"' in script
+    assert '"/app/wsproxy-bench"' in script
 
 
 def test_wrk_script_says_method_connection_and_scheme_of_its_scenario() -> None:
-    upload = render.render("request.lua", render.wrk_values(SCENARIOS["upload"], LISTEN_PORT))
-    assert 'wrk.format("POST", "/app/upload", wrk.headers, upload)' in upload
-    plain = render.render("request.lua", render.wrk_values(SCENARIOS["small"], LISTEN_PORT))
+    upload = render.render(
+        "request.lua", render.wrk_values(SCENARIOS["upload"], own_site(), LISTEN_PORT)
+    )
+    assert 'wrk.format("POST", visit[2], wrk.headers, upload)' in upload
+    plain = render.render(
+        "request.lua", render.wrk_values(SCENARIOS["small"], own_site(), LISTEN_PORT)
+    )
     assert "local upload = nil " in plain
     assert 'wrk.headers["Connection"] = "keep-alive"' in plain
-    new = render.render("request.lua", render.wrk_values(SCENARIOS["tls-new"], LISTEN_PORT))
+    new = render.render(
+        "request.lua", render.wrk_values(SCENARIOS["tls-new"], own_site(), LISTEN_PORT)
+    )
     assert 'wrk.headers["Connection"] = "close"' in new
-    assert f'wrk.headers["Referer"] = "https://{traffic.HOST_NAME}:' in new
+    assert f'wrk.headers["Referer"] = "https://{HOST_NAME}:' in new
 
 
 def test_new_visitor_has_cookies_but_no_session() -> None:
-    assert "JSESSIONID" not in traffic.cookie(1, None)
-    assert "LtpaToken2=" in traffic.cookie(1, None)
+    assert "JSESSIONID" not in traffic.cookie(1)
+    assert "LtpaToken2=" in traffic.cookie(1)
 
 
-@pytest.mark.parametrize("name", ["64k", "1m", "chunked"])
+@pytest.mark.parametrize("name", ["16k", "64k", "1m", "chunked"])
 def test_file_has_the_length_that_the_scenario_promises(name: str, tmp_path: Path) -> None:
     render.write_static_files(tmp_path)
-    path = tmp_path / "www" / SCENARIOS[name].path.lstrip("/")
+    path = tmp_path / "www" / "bench" / SCENARIOS[name].answer
     assert path.stat().st_size == SCENARIOS[name].body_bytes
 
 
 def test_every_scenario_has_a_location_on_the_upstream() -> None:
-    text = render.render("upstream.conf", render.upstream_values(ADDRESSES, Path("/x")))
+    text = render.render("upstream.conf", render.upstream_values(PORTS, ECHO_PORT, Path("/x")))
     for scenario in SCENARIOS.values():
-        assert f"location = {scenario.path} " in text
+        assert f"location = /bench/{scenario.answer} " in text
 
 
 def test_variants_are_measured_where_they_matter_or_are_asked_for() -> None:
     assert [proxy.name for proxy in choose(None, "small")] == [
+        "direct",
+        "floor",
         "wsproxy",
         "nginx",
         "haproxy",
@@ -166,6 +192,21 @@ def test_variants_are_measured_where_they_matter_or_are_asked_for() -> None:
         "nginx-buffers",
         "haproxy",
     ]
+
+
+def test_floor_has_no_part_in_what_it_cannot_do() -> None:
+    """It has no TLS, no configuration, and does not know where a chunked answer ends."""
+    for scenario in SCENARIOS.values():
+        is_measured = PROXIES["floor"] in choose("floor", scenario.name)
+        can = not scenario.tls and not scenario.is_chunked and scenario.kind != "reload"
+        assert is_measured == can, scenario.name
+
+
+def test_floor_is_told_lengths_and_servers() -> None:
+    assert rendered(PROXIES["floor"]).split() == ["41004", "0", "128", "keep", "41001", "41002"]
+    upload = rendered(PROXIES["floor"], SCENARIOS["upload"])
+    assert upload.split() == ["41004", "1048576", "128", "keep", "41001", "41002"]
+    assert "close" in rendered(PROXIES["floor"], SCENARIOS["close"]).split()
 
 
 @pytest.mark.parametrize("only", ["squid", "nginx,squid", ",", ""])

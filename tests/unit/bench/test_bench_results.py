@@ -1,4 +1,4 @@
-"""Medians, paired ratios, and how ``bench.macro.report`` shows them."""
+"""Medians, paired ratios, and how ``wsproxy.bench.report`` shows them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from bench.macro import report
-from bench.macro.__main__ import main
-from bench.macro.results import (
+from wsproxy.bench import report
+from wsproxy.bench.results import (
     Failure,
     Machine,
     Measurement,
@@ -21,6 +20,7 @@ from bench.macro.results import (
     paired_ratios,
     spread,
 )
+from wsproxy.cli.bench import bench
 
 
 def measurement(proxy: str, number: int, cpu_us: float, **changes: Any) -> Measurement:
@@ -133,7 +133,7 @@ def test_kept_result_is_shown_as_markdown(tmp_path: Path) -> None:
     path = tmp_path / "2026-11-21T0838-small.json"
     kept = results([measurement("wsproxy", 1, 10), measurement("nginx", 1, 20)])
     path.write_bytes(msgspec.json.encode(kept))
-    shown = CliRunner().invoke(main, ["--show", str(path), "--markdown"], catch_exceptions=False)
+    shown = CliRunner().invoke(bench, ["--show", str(path), "--markdown"], catch_exceptions=False)
     assert shown.exit_code == 0
     assert shown.output.rstrip("\n") == report.markdown(kept).rstrip("\n")
     assert (

@@ -1,4 +1,4 @@
-"""Output of wrk as ``bench.macro.wrk`` reads it."""
+"""Output of wrk as ``wsproxy.bench.wrk`` reads it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.macro.wrk import WrkError, WrkResult, command, parse_output, run_wrk
+from wsproxy.bench.wrk import WrkError, WrkResult, command, parse_output, run_wrk
 
 OUTPUT = """\
 Running 5s test @ http://127.0.0.1:40001

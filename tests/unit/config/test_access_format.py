@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wsproxy._fast.tell.access_line import AccessLog, Item
+from wsproxy._fast.tell.access_line import AccessLog
+from wsproxy._fast.tell.access_parts import Item
 from wsproxy.config.access_format import ALLOWED, COMBINED, COMMON, DEFAULT, parse_format
 
 DOCS = Path(__file__).parents[3] / "docs" / "access-log.md"

@@ -9,7 +9,12 @@ import pytest
 
 from wsproxy.config.edge_words import edge_changes
 from wsproxy.config.settings import Settings
-from wsproxy.config.settings_edge import MOST_PAGE_BYTES, RedirectSettings, redirect_of
+from wsproxy.config.settings_edge import (
+    INTERCEPTED,
+    MOST_PAGE_BYTES,
+    RedirectSettings,
+    redirect_of,
+)
 from wsproxy.config.settings_file import parse_settings
 from wsproxy.errors import ConfigRefusedError
 
@@ -53,7 +58,10 @@ def test_fields_may_stand_in_a_table_of_their_own() -> None:
         ('paths = ["/a*b*"]', '2: edge.paths: found "/a*b*"; allowed is a path, decoded, with at most one "*": "/app/*", "*.jsp", "/favicon.ico"'),
         ('paths = ["/a//b"]', '2: edge.paths: found "/a//b"; allowed is a path as it is when it was tidied: no //, no /../, no query, no ;parameters, and a space where clients write %20'),
         ('deny = ["10.1.2.3/8"]', '2: edge.deny: found "10.1.2.3/8" (10.1.2.3/8 has host bits set); allowed is an address, a network like 10.0.0.0/8, or "all"'),
-        ('error_pages = { 499 = "x" }', '2: edge.error_pages: found "499"; allowed are what wsproxy answers itself: 400, 403, 404, 405, 408, 412, 413, 414, 416, 417, 431, 500, 502, 503, 504, 505'),
+        ('error_pages = { 499 = "x" }', '2: edge.error_pages: found "499"; allowed are what wsproxy answers itself: 400, 403, 404, 405, 408, 412, 413, 414, 416, 417, 431, 500, 502, 503, 504, 505; and errors of servers in intercept'),
+        ('intercept = [404]', '2: edge.intercept: found 404 without a page; allowed with one in the same table: error_pages = { 404 = "FILE" }'),
+        ('intercept = [401]', f"2: edge.intercept: found 401; allowed are errors of servers: {', '.join(map(str, INTERCEPTED))}"),
+        ('intercept = [200]', f"2: edge.intercept: found 200; allowed are errors of servers: {', '.join(map(str, INTERCEPTED))}"),
         ('maintenance = "no.html"', '2: edge.maintenance: found "/nowhere/no.html", which cannot be read: No such file or directory; allowed is a file of at most 262144 bytes'),
         ('headers.set = { "X y" = "1" }', '2: edge.headers.set: found "X y"; allowed is the name of a field: letters, digits, -'),
         ('headers.set = { A = "1" }\nheaders.add = { a = "2" }', '3: edge.headers.add: found "a" again; allowed is each field once in a table'),

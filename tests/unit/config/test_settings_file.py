@@ -144,12 +144,24 @@ last_chance = 1
             "2: fallback.upstream: found ':80'; allowed is HOST:PORT (the host is missing)",
         ),
         (
-            "[admin]\nlisten = '0.0.0.0:9180'",
+            "[admin]\nlisten = '0.0.0.0:9180'\ntoken_file = 'token'",
+            '2: admin.listen: found "0.0.0.0:9180", which others reach, and what goes there is not encrypted: who reads the token on its way '
+            'can do what an operator can; allowed is "127.0.0.1:9180", to be reached by ssh -L or by a proxy with TLS before it, '
+            "or admin.unencrypted = true where everybody on that network may know the token",
+        ),
+        (
+            "[admin]\nlisten = '0.0.0.0:9180'\nunencrypted = true",
             '2: admin.listen: found "0.0.0.0:9180" without a token; allowed is admin.token_file = "FILE" with it, or an address '
             'of this machine alone ("127.0.0.1:9180"), where metrics and health need none',
         ),
         (
-            "[admin]\nlisten = ':9180'",
+            "[admin]\nlisten = ':9180'\ntoken_file = 'token'",
+            '2: admin.listen: found ":9180", which others reach, and what goes there is not encrypted: who reads the token on its way '
+            'can do what an operator can; allowed is "127.0.0.1:9180", to be reached by ssh -L or by a proxy with TLS before it, '
+            "or admin.unencrypted = true where everybody on that network may know the token",
+        ),
+        (
+            "[admin]\nlisten = ':9180'\nunencrypted = true",
             '2: admin.listen: found ":9180" without a token; allowed is admin.token_file = "FILE" with it, or an address '
             'of this machine alone ("127.0.0.1:9180"), where metrics and health need none',
         ),

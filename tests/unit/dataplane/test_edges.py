@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.bed import Bed, config_of, server
+from tests.support.origin import Origin as ScriptedOrigin
+from tests.support.origin import OriginConnection, Script
 from tests.support.wire import Origin, Wire
 from wsproxy._fast.decide.maintain import count_maintenance, is_in_maintenance, maintain
 from wsproxy.config.model import Config, TrustedProxy
@@ -326,3 +330,146 @@ async def test_page_and_exceptions_of_a_word_are_the_tables(tmp_path: Path) -> N
         await client.send(get(b"/no"))
         assert await client.read_answer() == (503, b"later")
         assert (await head_of(client, get(b"/no", b"other")))[9:12] == b"404"
+
+
+PAGES = """[[edge]]
+paths = ["/app/api/*"]
+error_pages = { 500 = "api.txt" }
+[[edge]]
+error_pages = { 404 = "gone.txt", 410 = "gone.txt", 500 = "sorry.txt", 503 = "sorry.txt" }
+intercept = [404, 410, 500]
+[[edge]]
+headers.set = { "X-Edge" = "1" }
+"""
+
+
+def answer_of(status: int, body: bytes = b"secret trace", more: str = "") -> bytes:
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nSet-Cookie: a=b\r\nX-Powered-By: it\r\n{more}\r\n"
+    return head.encode() + body
+
+
+@asynccontextmanager
+async def intercepting(tmp_path: Path, script: Script, more: str = "") -> AsyncIterator[Bed]:
+    for name in ("api", "gone", "sorry"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    async with AsyncExitStack() as stack:
+        origin = stack.enter_context(closing(ScriptedOrigin()))
+        await stack.enter_async_context(origin.serving(script))
+        made = Bed(config_of(server("s", origin.port)), settings(PAGES + more, tmp_path))
+        yield await stack.enter_async_context(made)
+
+
+@pytest.mark.parametrize(
+    ("status", "page"), [(404, b"gone"), (410, b"gone"), (500, b"sorry"), (403, b""), (501, b""), (200, b"")]
+)  # fmt: skip
+async def test_error_of_a_server_is_replaced_where_its_status_is_named(
+    tmp_path: Path, status: int, page: bytes
+) -> None:
+    """Status and page, and nothing else of the answer; the connections on both sides are used again."""
+
+    async def script(connection: OriginConnection) -> None:
+        while True:
+            await connection.answer(answer_of(status))
+
+    async with intercepting(tmp_path, script) as bed:
+        client = await bed.client()
+        for _ in range(3):
+            await client.send(get())
+            head = await client.read_head()
+            assert head.startswith(b"HTTP/1.1 %d " % status)
+            assert field(head, b"X-Edge") == b"1"
+            if page:
+                assert b"X-Powered-By" not in head
+                assert b"Set-Cookie" not in head
+                assert field(head, b"Content-Type") == b"text/plain; charset=utf-8"
+                assert field(head, b"Cache-Control") == b"no-store"
+            body = await client.read_exactly(int(field(head, b"Content-Length") or b"0"))
+            assert body == (page or b"secret trace")
+
+
+async def test_page_of_another_table_is_for_our_own_errors_alone(tmp_path: Path) -> None:
+    """The first table that fits has a page for 500, and intercepts nothing: the second one does."""
+
+    async def script(connection: OriginConnection) -> None:
+        while True:
+            await connection.answer(answer_of(500))
+
+    async with intercepting(tmp_path, script) as bed:
+        client = await bed.client()
+        await client.send(get(b"/app/api/x"))
+        assert await client.read_answer() == (500, b"sorry")
+
+
+async def test_head_gets_the_fields_of_the_page(tmp_path: Path) -> None:
+    async def script(connection: OriginConnection) -> None:
+        while True:
+            await connection.head()
+            await connection.send(b"HTTP/1.1 404 X\r\nContent-Length: 12\r\n\r\n")
+
+    async with intercepting(tmp_path, script) as bed:
+        client = await bed.client()
+        for _ in range(2):
+            await client.send(b"HEAD /app/x HTTP/1.1\r\nHost: h\r\n\r\n")
+            head = await client.read_head()
+            assert head.startswith(b"HTTP/1.1 404 ")
+            assert field(head, b"Content-Length") == b"4"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: 100000\r\n\r\nsome", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        b"Connection: close\r\n\r\nuntil it ends",
+    ],
+)  # fmt: skip
+async def test_page_does_not_wait_for_the_rest_of_the_server_s(tmp_path: Path, rest: bytes) -> None:
+    """That may be long, or never come; the next request goes over another connection."""
+
+    async def script(connection: OriginConnection) -> None:
+        await connection.answer(b"HTTP/1.1 500 X\r\n" + rest)
+        await connection.end()
+
+    async with intercepting(tmp_path, script) as bed:
+        client = await bed.client()
+        for _ in range(2):
+            await client.send(get())
+            assert await client.read_answer() == (500, b"sorry")
+
+
+async def test_page_for_an_upload_that_the_server_refuses_early(tmp_path: Path) -> None:
+    """The client has not sent all of it; it hears why all the same, and its connection ends."""
+
+    async def script(connection: OriginConnection) -> None:
+        await connection.head()
+        await connection.send(answer_of(500))
+        await connection.end()
+
+    async with intercepting(tmp_path, script) as bed:
+        client = await bed.client()
+        await client.send(b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nabc")
+        head = await client.read_head()
+        assert head.startswith(b"HTTP/1.1 500 ")
+        assert field(head, b"Connection") == b"close"
+        assert await client.read_exactly(5) == b"sorry"
+
+
+async def test_error_that_another_server_is_asked_after_is_none(tmp_path: Path) -> None:
+    """[retry] decides first; the page is for the answer that is left."""
+    seen = 0
+
+    async def script(connection: OriginConnection) -> None:
+        nonlocal seen
+        while True:
+            await connection.request()
+            seen += 1
+            await connection.send(answer_of(503) if seen == 1 else answer_of(200, b"ok"))
+
+    text = PAGES.replace("[404, 410, 500]", "[404, 410, 503]")
+    for name in ("api", "gone", "sorry"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    with closing(ScriptedOrigin()) as one, closing(ScriptedOrigin()) as two:
+        config = config_of(server("s", one.port), server("t", two.port))
+        async with one.serving(script), two.serving(script), Bed(config, settings(text, tmp_path)) as bed:
+            client = await bed.client()
+            await client.send(get())
+            assert await client.read_answer() == (200, b"ok")

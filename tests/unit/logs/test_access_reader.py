@@ -151,12 +151,21 @@ JSON = (
 )
 
 
+@pytest.mark.parametrize(("text", "size"), [(b"1234", 1234), (b"0", 0), (b"-", 0)])
+def test_size_of_an_answer_is_read(text: bytes, size: int) -> None:
+    line = b'10.0.0.1 - - [10/Oct/2000:13:55:36 -0700] "GET /a HTTP/1.0" 200 ' + text
+    record = read_record(1, line, "common")
+    assert record is not None
+    assert record.size == size
+    assert read_record(1, JSON.replace(b'"body_bytes":5,', b""), "json").size == -1  # type: ignore[union-attr]
+
+
 def test_lines_of_json_are_read() -> None:
     """With the VirtualHost's host and port; names that a later release adds are no hindrance."""
     record = read_record(3, JSON, "json")
     assert record == AccessRecord(
         3, 1434205924_250000, b"www.example.com:443", b"GET", b"/shop/a?x=\xe9", 200, b"0000***:k1",
-        b"10.0.0.2:9080", 1840,
+        b"10.0.0.2:9080", 1840, 5,
     )  # fmt: skip
     nobody = read_record(1, JSON.replace(b'"10.0.0.2:9080"', b"null"), "json")
     assert nobody

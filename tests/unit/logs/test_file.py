@@ -52,11 +52,11 @@ class Starved(LogFile):
 
     is_fed = False
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, lines: bytes, taken: int, number: int) -> None:
         if not self.is_fed:
             self.is_fed = True
             raise MemoryError
-        super()._write(data)
+        super()._write(lines, taken, number)
 
 
 async def test_thread_that_finds_no_memory_loses_these_lines_and_writes_the_next(
@@ -185,8 +185,8 @@ async def test_where_a_file_cannot_be_looked_at_the_own_half_line_is_known(tmp_p
     """A file that may only be written, or a place without /proc."""
     path = tmp_path / "log"
     file = AppendedFile(str(path))
-    os.close(file._reader)
-    file._reader = -1
+    os.close(file.reader)
+    file.reader = -1
     with most_file_size(4):
         file.append(b"a line\n")
     file.append(b"another\n")
@@ -199,7 +199,7 @@ def test_writers_wait_for_each_other_but_not_for_ever(
 ) -> None:
     """While one is amid its write, what the file ends with says nothing; one that is stopped there holds nobody up."""
     path = str(tmp_path / "log")
-    monkeypatch.setattr(logfile, "LOCK_S", 60)
+    monkeypatch.setattr(logfile, "LOCK_MS", 60_000)
     writing, other = AppendedFile(path), AppendedFile(path)
     fcntl.flock(writing.fd, fcntl.LOCK_EX)
     os.write(writing.fd, b"begun ")
@@ -211,7 +211,7 @@ def test_writers_wait_for_each_other_but_not_for_ever(
         fcntl.flock(writing.fd, fcntl.LOCK_UN)
         assert waiting.result() == (b"", None)
     fcntl.flock(writing.fd, fcntl.LOCK_EX)
-    monkeypatch.setattr(logfile, "LOCK_S", 0.05)
+    monkeypatch.setattr(logfile, "LOCK_MS", 50)
     assert other.append(b"at last\n") == (b"", None)
     writing.close()
     other.close()

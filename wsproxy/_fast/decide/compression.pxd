@@ -30,6 +30,7 @@ cdef class Compression:
     # What the client gets; IDENTITY also where it may not: HTTP/1.0 knows no chunks.
     cdef Coding choose(self, RequestHead* head) noexcept
     cdef Suits suits(self, ResponseHead* head) noexcept
+    cdef Suits suits_304(self, ResponseHead* head) noexcept
     cdef bint has_type(self, const char* value, Py_ssize_t length) noexcept
 
 

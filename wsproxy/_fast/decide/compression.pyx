@@ -175,7 +175,7 @@ cdef class Compression:
         cdef bint has_type = False
         cdef int i
         if head.status == 304:
-            return KNOWN_TO_CLIENT
+            return self.suits_304(head)
         if head.status != 200:
             return GOES_AS_IT_IS
         for i in range(head.fields.count):
@@ -195,6 +195,22 @@ cdef class Compression:
         if not has_type or 0 <= head.fields.content_length < self.min_bytes:
             return GOES_AS_IT_IS
         return IS_COMPRESSIBLE
+
+    cdef Suits suits_304(self, ResponseHead* head) noexcept:
+        """
+        What a 200 would have had it has, too (RFC 9110 15.4.5): Vary above all. Most do not say of which type the page is: then it may be one that
+        is compressed.
+        """
+        cdef Field* field
+        cdef int i
+        for i in range(head.fields.count):
+            field = &head.fields.at[i]
+            if is_named(field, "content-type", 12):
+                if not self.has_type(field.value, field.value_len):
+                    return GOES_AS_IT_IS
+            elif is_named(field, "cache-control", 13) and has_word(field.value, field.value_len, "no-transform", 12):
+                return GOES_AS_IT_IS
+        return KNOWN_TO_CLIENT
 
     def choose_for(self, bytes request not None) -> int:
         """For tests: the ``Coding`` for this whole head of a request."""
@@ -222,7 +238,9 @@ cdef class Compression:
             add_vary(&scratch, &head)
             if coding != IDENTITY:
                 write_coding(&scratch, &head, coding)
-        elif suits == KNOWN_TO_CLIENT and coding != IDENTITY:
-            weaken_tag(&scratch, &head)
+        elif suits == KNOWN_TO_CLIENT:
+            add_vary(&scratch, &head)
+            if coding != IDENTITY:
+                weaken_tag(&scratch, &head)
         size = write_response(out.at, out.length, &head, False, False, False, False, False, NULL)
         return suits, out.at[:size]

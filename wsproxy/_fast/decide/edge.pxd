@@ -81,6 +81,7 @@ cdef class Edge:
     cdef EdgeField* fields
     cdef int field_count
     cdef readonly dict pages    # status -> (Content-Type, body)
+    cdef uint64_t intercepts[4] # errors of servers that get a page instead: a bit each, from 400 on
     cdef readonly tuple maintenance  # (Content-Type, body) of its page; None: our own
     cdef bint has_maintenance
     cdef bint maintenance_on
@@ -95,6 +96,7 @@ cdef class Edge:
     cdef int take_hosts(self, tuple hosts) except -1
     cdef int take_paths(self, tuple paths) except -1
     cdef int take_fields(self, tuple fields) except -1
+    cdef int take_intercepts(self, tuple statuses) except -1
     cdef bint fits(self, EdgeAsked* asked) noexcept
     cdef bint fits_host(self, EdgeAsked* asked) noexcept
     cdef bint fits_path(self, EdgeAsked* asked) noexcept
@@ -113,6 +115,7 @@ cdef class EdgeTable:
     cdef uint64_t headers
     cdef uint64_t access
     cdef uint64_t error_pages
+    cdef uint64_t intercepts    # pages for errors of servers
     cdef uint64_t maintenance
     cdef uint64_t compress
     cdef uint64_t by_path       # which select by the path
@@ -126,6 +129,8 @@ cdef class EdgeTable:
     cdef int first(self, uint64_t mask, uint64_t duty) noexcept
     # The first of them that has a page for an answer of our own with this status; -1: none.
     cdef int page_for(self, uint64_t mask, int status) except -2
+    # The first of them that has a page instead of a server's answer with this status; -1: none.
+    cdef int page_instead(self, uint64_t mask, int status) noexcept
     # Seconds for Retry-After of a 503, by the first of them that has to do with maintenance; 0: nobody says.
     cdef int retry_after(self, uint64_t mask) noexcept
     # What becomes of the request. `table`: which one says so; -1: none. `is_maintained`: an operator says so of its cluster.

@@ -41,6 +41,7 @@ class Edge:
         deny: TrustedProxies | None = None,
         fields: tuple[tuple[bytes, bytes, bool], ...] = (),
         pages: dict[int, tuple[str, bytes]] | None = None,
+        intercepts: tuple[int, ...] = (),
         has_maintenance: bool = False,
         maintenance_on: bool = False,
         maintenance: tuple[str, bytes] | None = None,

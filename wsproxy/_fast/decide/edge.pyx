@@ -28,6 +28,8 @@ cdef extern from *:
 cdef enum:
     HTTP_PORT = 80
     HTTPS_PORT = 443
+    FIRST_ERROR = 400
+    LAST_ERROR = 599
     # What the writer of heads adds besides fields, as in `proxy.explained`.
     ADDED_BY_REWRITE = 2048
 
@@ -63,7 +65,7 @@ cdef class Edge:
         self, *, tuple ports=(), bytes local_host=b"", EdgeScheme scheme=ANY_SCHEME, tuple hosts=(), tuple paths=(),
         tuple clusters=None, bint redirects=False, bint ends_redirects=False, EdgeScheme to=ANY_SCHEME, bytes to_host=b"",
         int to_port=0, bytes to_path=b"", int status=308, TrustedProxies allow=None, TrustedProxies deny=None,
-        tuple fields=(), dict pages=None, bint has_maintenance=False, bint maintenance_on=False, tuple maintenance=None,
+        tuple fields=(), dict pages=None, tuple intercepts=(), bint has_maintenance=False, bint maintenance_on=False, tuple maintenance=None,
         TrustedProxies maintenance_allow=None, int retry_after_s=0, bint has_files=False, bint has_compress=False,
         Compression compression=None,
     ):
@@ -89,6 +91,7 @@ cdef class Edge:
         self.deny = TrustedProxies() if deny is None else deny
         self.take_fields(fields)
         self.pages = pages or {}
+        self.take_intercepts(intercepts)
         self.has_maintenance = has_maintenance
         self.maintenance_on = maintenance_on
         self.maintenance = maintenance
@@ -147,6 +150,14 @@ cdef class Edge:
             field.line_len = len(line)
             field.removes = removes
             self.field_count += 1
+        return 0
+
+    cdef int take_intercepts(self, tuple statuses) except -1:
+        cdef int status
+        for status in statuses:
+            if not FIRST_ERROR <= status <= LAST_ERROR or status not in self.pages:
+                raise ValueError(f"found status {status}; allowed are {FIRST_ERROR} to {LAST_ERROR}, with a page")
+            self.intercepts[(status - FIRST_ERROR) >> 6] |= <uint64_t>1 << ((status - FIRST_ERROR) & 63)
         return 0
 
     # --- selection ------------------------------------------------------------------------------------------------
@@ -278,6 +289,8 @@ cdef class EdgeTable:
             self.access |= bit
         if edge.pages:
             self.error_pages |= bit
+        if edge.intercepts[0] or edge.intercepts[1] or edge.intercepts[2] or edge.intercepts[3]:
+            self.intercepts |= bit
         if edge.has_maintenance:
             self.maintenance |= bit
         if edge.has_compress:
@@ -365,6 +378,19 @@ cdef class EdgeTable:
             at = ws_lowest_bit(left)
             left &= left - 1
             if status in (<Edge>self.at[at]).pages:
+                return at
+        return -1
+
+    cdef int page_instead(self, uint64_t mask, int status) noexcept:
+        cdef uint64_t left = mask & self.intercepts
+        cdef int bit = status - FIRST_ERROR
+        cdef int at
+        if not FIRST_ERROR <= status <= LAST_ERROR:
+            return -1
+        while left:
+            at = ws_lowest_bit(left)
+            left &= left - 1
+            if (<Edge>self.at[at]).intercepts[bit >> 6] >> (bit & 63) & 1:
                 return at
         return -1
 

@@ -92,6 +92,8 @@ cdef bint find() except -1:
     (<void**>&libssl.bio_read)[0] = dlsym(handle, "BIO_read")
     (<void**>&libssl.bio_write)[0] = dlsym(handle, "BIO_write")
     (<void**>&libssl.bio_pending)[0] = dlsym(handle, "BIO_ctrl_pending")
+    (<void**>&libssl.get_wbio)[0] = dlsym(handle, "SSL_get_wbio")
+    (<void**>&libssl.bio_number_written)[0] = dlsym(handle, "BIO_number_written")
     return (
         libssl.read_ex != NULL and libssl.write_ex != NULL and libssl.pending != NULL and libssl.get_rbio != NULL
         and libssl.bio_read != NULL and libssl.bio_write != NULL and libssl.bio_pending != NULL

@@ -1,5 +1,7 @@
 # What arrived of a TLS connection, given to the TLS library one record at a time.
 
+from libc.stdint cimport int64_t
+
 cdef enum:
     # Records of one connection that are decrypted before others have their turn. One takes 2 us, also with a single byte in
     # it, and 11,000 of those lie in what the loop reads at once.
@@ -34,6 +36,8 @@ cdef class Records:
     cdef int give(self, const unsigned char* data, int count) except -1
     cdef bint note_header(self, const unsigned char* data, Py_ssize_t count) noexcept
     cdef Py_ssize_t count_pending(self) except -1
+    # Bytes that the TLS library has made for the peer since the connection began; -1: it cannot be asked.
+    cdef int64_t count_made(self) noexcept
     cdef bint has_arrived(self) except -1
     cdef Py_ssize_t decrypt(self, Py_ssize_t most, object buffer) except -1
     cpdef Py_ssize_t read_into(self, Py_ssize_t most, object buffer) except -1

@@ -7,6 +7,7 @@ Of records that bring no data the library would take as many in a row as there a
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from wsproxy._fast.net.libssl cimport bio_in, connection_in, libssl
 
@@ -114,6 +115,13 @@ cdef class Records:
     cdef Py_ssize_t count_pending(self) except -1:
         """Bytes of the record that was begun to be read."""
         return libssl.pending(self.connection) if self.connection != NULL else <Py_ssize_t>self.tls.pending()
+
+    cdef int64_t count_made(self) noexcept:
+        cdef void* bio
+        if self.connection == NULL or libssl.get_wbio == NULL or libssl.bio_number_written == NULL:
+            return -1
+        bio = libssl.get_wbio(self.connection)
+        return -1 if bio == NULL else <int64_t>libssl.bio_number_written(bio)
 
     cdef bint has_arrived(self) except -1:
         """Whether bytes are here that are not decrypted."""

@@ -70,6 +70,15 @@ cdef extern from *:
         return (int64_t)info.tcpi_bytes_acked;
     }
 
+    /* Bytes that the kernel took since the connection began; -1 where it does not say. */
+    static inline int64_t ws_accepted(int fd) {
+        struct tcp_info info;
+        socklen_t size = sizeof(info);
+        size_t needed = offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof(info.tcpi_bytes_retrans);
+        if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 || size < needed) return -1;
+        return (int64_t)(info.tcpi_bytes_sent - info.tcpi_bytes_retrans) + info.tcpi_notsent_bytes;
+    }
+
     /* The next close sends a reset instead of an end. */
     static inline void ws_reset_on_close(int fd) {
         struct linger now = {1, 0};
@@ -81,4 +90,5 @@ cdef extern from *:
     bint ws_hung_up(int fd) noexcept nogil
     Py_ssize_t ws_unacknowledged(int fd) noexcept nogil
     int64_t ws_acknowledged(int fd, int64_t* received) noexcept nogil
+    int64_t ws_accepted(int fd) noexcept nogil
     void ws_reset_on_close(int fd) noexcept nogil

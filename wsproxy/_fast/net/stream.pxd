@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 from wsproxy._fast.base.buffer cimport Buffer
 from wsproxy._fast.net.pipe cimport Pipe
 from wsproxy._fast.net.records cimport Records
+from wsproxy._fast.net.taken cimport Taken
 
 cdef enum:
     # One read takes at most this much: what uvloop itself uses; a 64 KiB answer comes in one or two reads.
@@ -68,6 +69,7 @@ cdef class Stream:
     cdef object sock                # TLS: knows the descriptor as long as it is ours, see `kernel_fd`; else None
     cdef bint secure                # TLS
     cdef Records records            # TLS: dataplane.tls.BoundedReads, which counts them; else None
+    cdef Taken taken                # TLS: what of `given` the socket has, where somebody wants to know; else None
     cdef bint has_rest              # TLS: the transport is gone; what had come through it is read, see `connection_lost`
     cdef int64_t acknowledged       # bytes that the peer had confirmed when last looked, where somebody does
     cdef bint closing
@@ -130,10 +132,15 @@ cdef class Stream:
     cdef bint lingers(self) noexcept
     cdef int hurry(self, int64_t now_ms) except -1
     # Bytes that the transport holds; and whether these became fewer since the last look or send.
-    # Of `given`, what the socket has not taken; under TLS what the cipher has not.
+    # Of `given`, what the socket has not taken; under TLS without `taken` what the cipher has not.
     cdef Py_ssize_t count_held(self) noexcept
+    cdef Py_ssize_t count_held_by_cipher(self) noexcept
+    cdef int64_t count_taken(self) noexcept
+    cdef int fd_if_any(self) noexcept
     # The socket has taken all that waited; told by plain transports alone.
     cdef void on_flushed(self) noexcept
+    # Lines of a log that wait for the socket are looked at; whether some go on waiting.
+    cdef bint look_at_lines(self) except -1
     # It is about to be cut off, by an operator or by an error of ours: whose fault its end is.
     cdef void on_cut(self, bint by_fault) noexcept
     cdef Py_ssize_t count_unsent(self) except -1

@@ -381,6 +381,9 @@ cdef class Stream:
     cdef void on_flushed(self) noexcept:
         return
 
+    cdef bint look_at_lines(self) except -1:
+        return False
+
     cdef void on_cut(self, bint by_fault) noexcept:
         return
 
@@ -496,14 +499,19 @@ cdef class Stream:
         """Both parts in one write: the cipher makes as few records of them as it can."""
         cdef bytes data = PyBytes_FromStringAndSize(NULL, a_len + b_len)
         cdef char* at = <char*>data
+        cdef int64_t made
         if a_len:
             memcpy(at, a, a_len)
         if b_len:
             memcpy(at + a_len, b, b_len)
         # For good: what lies between the cipher and the socket is not told, only the kernel can be asked.
         self.buffered = True
+        if self.taken is None or self.records is None:
+            self.transport.write(data)
+            return 0
+        made = self.records.count_made()
         self.transport.write(data)
-        return 0
+        return self.taken.note(made, self.records.count_made(), self.given, self.kernel_fd())
 
     cdef int kernel_fd(self) except -2:
         """
@@ -538,12 +546,29 @@ cdef class Stream:
     cdef Py_ssize_t count_held(self) noexcept:
         """Whatever goes wrong, nothing is: the number is for logs."""
         cdef Py_ssize_t count = 0
+        if self.taken is not None:
+            return self.count_held_by_cipher()
         if self.buffered and self.transport is not None:
             try:
                 count = self.transport.get_write_buffer_size()
             except Exception:  # a transport under TLS that is gone already
                 pass
         return count
+
+    cdef Py_ssize_t count_held_by_cipher(self) noexcept:
+        return 0 if self.taken.is_sure(self.fd_if_any()) else self.given - self.count_taken()
+
+    cdef int64_t count_taken(self) noexcept:
+        """The same the other way round, under TLS with ``taken``."""
+        return self.taken.count_taken(self.fd_if_any())
+
+    cdef int fd_if_any(self) noexcept:
+        cdef int fd = -1
+        try:
+            fd = self.kernel_fd()
+        except Exception:  # a socket that is gone already
+            pass
+        return fd
 
     cdef Py_ssize_t count_unconfirmed(self) except -1:
         """What only the kernel still has of everything that was sent."""

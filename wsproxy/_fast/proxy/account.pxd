@@ -64,8 +64,11 @@ cdef class Account(Exchange):
     cdef void meter_whole(self) noexcept
     cdef void meter_sent(self, bint reused) noexcept
     cdef void meter_answer(self) noexcept
+    cdef void meter_first(self, uint64_t* block, int kind) noexcept
     cdef void meter_bytes(self) noexcept
+    cdef void meter_bytes_in(self, uint64_t* block) noexcept
     cdef void meter_finish(self) noexcept
     cdef void meter_own(self, int status) noexcept
+    cdef void meter_edge(self, int kind) noexcept
     cdef void meter_left(self) noexcept
     cdef void meter_wait(self, int word) noexcept

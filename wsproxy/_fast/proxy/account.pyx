@@ -7,7 +7,6 @@ tell: metrics and the access log have the same times.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy
 from wsproxy._fast.base.buffer cimport buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_us
 from wsproxy._fast.decide.decide cimport port_of
@@ -17,15 +16,21 @@ from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport ANSWERING, CONNECTING, RELAYING, TUNNELLING, Exchange
 from wsproxy._fast.proxy.pool cimport pool_of
 from wsproxy._fast.state.meters cimport (
-    ANSWER_BYTES, ANSWERED, BODY_BYTES, CLUSTER_OWN, CUT_FAILED, FIRST_BYTE, LEFT_BEFORE, LEFT_WITHIN, QUEUE, REQUEST,
-    REQUESTS, REUSED, TOTAL, add_more, add_one, code_index, observe,
+    ANSWER_BYTES, ANSWERED, BODY_BYTES, CLUSTER_EDGE, CLUSTER_OWN, CUT_FAILED, FIRST_BYTE, HISTOGRAM, LEFT_BEFORE, LEFT_WITHIN,
+    QUEUE, REQUEST, REQUESTS, REUSED, TOTAL, add_more, add_one, code_index, observe,
 )
-from wsproxy._fast.tell.access_line cimport MOST_SERVER, Ending, Entry
+from wsproxy._fast.tell.access_line cimport Ending, Entry
 from wsproxy._fast.tell.ended cimport (
     FOR_CONNECTION, FOR_DATA, FOR_HEAD, FOR_REQUEST, IN_QUEUE, Waited, forget_spent,
 )
 from wsproxy._fast.tell.mask cimport SessionNames
 from wsproxy._fast.tell.trace cimport ANSWER, ANSWER_AT, FAILED_AT, FAILURE, OWN, OWN_AT, Trace, TraceEvent
+
+
+cdef inline int class_of(int status) noexcept nogil:
+    """0: 1xx, ..., 4: 5xx, and what a server makes up."""
+    cdef int kind = status // 100 - 1
+    return kind if 0 <= kind < 5 else 4
 
 
 cdef class Account(Exchange):
@@ -93,37 +98,49 @@ cdef class Account(Exchange):
 
     cdef void meter_answer(self) noexcept:
         """The server's answer has begun, and is one: its first bytes were good."""
-        cdef uint64_t* block
-        cdef int kind = self.answered_with // 100 - 1
         if self.first_us and self.choice.server >= 0 and self.engine.row != NULL:
-            block = self.meter()
-            observe(block, FIRST_BYTE, self.first_us - self.asked_us)
-            add_one(block, ANSWERED + (kind if 0 <= kind < 5 else 4))
+            self.meter_first(self.meter(), class_of(self.answered_with))
         self.first_us = 0
 
+    cdef void meter_first(self, uint64_t* block, int kind) noexcept:
+        observe(block, FIRST_BYTE, self.first_us - self.asked_us)
+        add_one(block, ANSWERED + kind)
+
     cdef void meter_bytes(self) noexcept:
-        cdef uint64_t* block
         if self.choice.server >= 0:
-            block = self.meter()
-            add_more(block, ANSWER_BYTES, (self.sink.given() - self.given_from))
-            if self.body.seen:
-                add_more(block, BODY_BYTES, self.body.seen)
+            self.meter_bytes_in(self.meter())
+
+    cdef void meter_bytes_in(self, uint64_t* block) noexcept:
+        add_more(block, ANSWER_BYTES, (self.sink.given() - self.given_from))
+        if self.body.seen:
+            add_more(block, BODY_BYTES, self.body.seen)
 
     cdef void meter_finish(self) noexcept:
         """An answer is over; where all of it came at once, it took as long as its first byte."""
+        cdef uint64_t* block
+        cdef int kind
         self.over_us = self.first_us
         if self.engine.row != NULL and self.choice.server >= 0 and self.answered_with > 0:
             if self.over_us == 0:
                 self.over_us = ws_now_us()
-            self.meter_answer()
-            observe(self.meter(), TOTAL, self.over_us - self.began_us)
-            self.meter_bytes()
+            block = self.meter()
+            kind = class_of(self.answered_with)
+            if self.first_us:
+                self.meter_first(block, kind)
+                self.first_us = 0
+            observe(block, TOTAL + HISTOGRAM * (kind - 1 if kind else 0), self.over_us - self.began_us)
+            self.meter_bytes_in(block)
 
     cdef void meter_own(self, int status) noexcept:
         """wsproxy answers by itself; counted once a request."""
         if self.engine.row != NULL and self.answered_with == 0:
             self.answered_with = status
             add_one(self.cluster_meter(), CLUSTER_OWN + code_index(status))
+
+    cdef void meter_edge(self, int kind) noexcept:
+        """What an ``[[edge]]`` or an operator says is answered."""
+        if self.engine.row != NULL:
+            add_one(self.cluster_meter(), CLUSTER_EDGE + kind)
 
     cdef void meter_left(self) noexcept:
         """The client is gone before its answer was whole, unless it was us who cut it off."""
@@ -175,8 +192,8 @@ cdef class Account(Exchange):
         cdef bytes address
         if self.choice.server >= 0:
             address = pool_of(self.service, self.choice.server, self.secure).address
-            entry.server_len = min(<Py_ssize_t>len(address), MOST_SERVER)
-            memcpy(entry.server, <const char*>address, entry.server_len)
+            entry.server = <const char*>address
+            entry.server_len = len(address)
             entry.server_name = self.service.cluster.names[self.choice.server + 1]
             entry.ending.by = self.choice.by
             entry.ending.unmet = self.choice.unmet

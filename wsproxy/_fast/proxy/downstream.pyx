@@ -27,7 +27,9 @@ from wsproxy._fast.net.stream cimport complain
 from wsproxy._fast.proxy.course cimport IS_TOLD, IS_TRACED, IS_WITNESSED
 from wsproxy._fast.proxy.asked cimport Asked
 from wsproxy._fast.proxy.engine cimport Engine
-from wsproxy._fast.proxy.exchange cimport ANSWERING, CLOSED_EARLY, CONNECTING, EXPECT_ADDED, EXPECT_HELD
+from wsproxy._fast.proxy.exchange cimport (
+    ANSWERING, CLOSED_EARLY, CONNECTING, EXPECT_ADDED, EXPECT_HELD, RELAYING,
+)
 from wsproxy._fast.proxy.explained cimport add_explained
 from wsproxy._fast.proxy.pool cimport pool_of
 from wsproxy._fast.proxy.sink cimport NO_BODY
@@ -35,8 +37,8 @@ from wsproxy._fast.proxy.squeeze cimport begin_squeezing
 from wsproxy._fast.proxy.upstream cimport Upstream
 from wsproxy._fast.state.changes cimport Evidence
 from wsproxy._fast.state.meters cimport (
-    CONNECT, FAILED, MARKED_DOWN, QUEUE_FULL, QUEUE_SERVED, QUEUE_VAIN, QUEUED, RETRIED_OTHER, RETRIED_SAME, TRY_FAILURES,
-    TryFailure, add_one, observe,
+    CONNECT, EDGE_ANSWERS, FAILED, MARKED_DOWN, QUEUE_FULL, QUEUE_SERVED, QUEUE_VAIN, QUEUED, RETRIED_OTHER, RETRIED_SAME,
+    TRY_FAILURES, EdgeAnswer, TryFailure, add_one, observe,
 )
 from wsproxy._fast.state.tried cimport has_tried_none
 from wsproxy._fast.tell.ended cimport ENDED_CQ, ENDED_PQ, ENDED_sQ, Cause
@@ -170,6 +172,11 @@ cdef class Downstream(Asked):
         self.trace_failed(failure)
         if self.engine.row != NULL and self.choice.server >= 0 and 0 <= failure < TRY_FAILURES:
             add_one(self.meter(), FAILED + failure)
+
+    def meter_edge_answer(self, EdgeAnswer kind) -> None:
+        """The answer that follows is one of ``[[edge]]`` or of an operator's word."""
+        if 0 <= kind < EDGE_ANSWERS:
+            self.meter_edge(kind)
 
     def note_failure(self, str words not None, int64_t status) -> None:
         """How the try that failed last did, for the trace; ``status``: of its answer, 0 none."""
@@ -333,6 +340,21 @@ cdef class Downstream(Asked):
         if not self.request_done:
             self.sink.pause_request()
         return self.ask_send_kept()
+
+    cdef bint wants_page(self, int status) noexcept:
+        return self.view.edges.page_instead(self.edges, status) >= 0
+
+    cdef int give_page(self, int status) except -1:
+        """The server's answer counts as one, in all that is told; the client gets its status, and an operator's page."""
+        cdef int table = self.view.edges.page_instead(self.edges, status)
+        self.upstream = None
+        if self.phase != RELAYING:
+            return 0  # dropped, by an error of the slow path
+        self.response_started = False
+        if self.trace is not None:
+            self.trace.is_own = True  # told already, as the server's
+        self.begin_answer()
+        return self.ask_page(table, status)
 
     cdef int edit_answer(self, ResponseHead* head, const char* body, Py_ssize_t length) noexcept:
         """The server writes its clone id into the session's cookie, or we do (DESIGN 6)."""

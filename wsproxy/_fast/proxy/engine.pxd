@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 from wsproxy._fast.decide.decide cimport Decider
 from wsproxy._fast.decide.view cimport View
 from wsproxy._fast.http.head cimport ResponseHead
-from wsproxy._fast.net.stream cimport Hub
+from wsproxy._fast.net.stream cimport Hub, Stream
 from wsproxy._fast.proxy.slow cimport Listener, Slow
 from wsproxy._fast.state.client_counts cimport ClientCounts
 from wsproxy._fast.state.meters cimport Meters
@@ -25,6 +25,7 @@ cdef class Engine(Hub):
     # loglines.LogLevel of what it is told of requests that go well; 0: nothing. The one thing that they are asked for it.
     cdef int witness_level
     cdef AccessLog access           # gets a line for each request; None: nobody does. Set once: see `log_access`
+    cdef set keeping                # Streams that keep lines for it
     cdef Tracer tracer              # has the context of each request, and records of some; None: traces are off. See `trace`
     cdef SharedState state          # of all workers; None in tests that have none
     cdef ws_header* header          # there; NULL: the same
@@ -41,5 +42,8 @@ cdef class Engine(Hub):
     cdef bint is_stopping           # it ends, whatever they say, because the worker does
     cdef readonly long long requests
 
+    # The stream keeps lines of the access log until its socket has taken what they tell of: it is looked at in the loop's next turn,
+    # then with every `look_at_lines`.
+    cdef int keep_looking(self, Stream stream) except -1
     # So many more of what `WorkerWord` names, where anybody counts.
     cpdef int count(self, int word, int64_t more=*) except -1

@@ -39,6 +39,7 @@ cdef class Engine(Hub):
     """Everything that the connections of one worker have in common; made by ``dataplane.worker``."""
 
     def __cinit__(self, *args, **kwargs):
+        self.keeping = set()
         self.edits = <char*>PyMem_Malloc(OUT_SIZE)
         if self.edits == NULL:
             raise MemoryError
@@ -131,6 +132,17 @@ cdef class Engine(Hub):
         if self.access is not None:
             raise RuntimeError("the engine has an access log")
         self.access = access
+
+    cdef int keep_looking(self, Stream stream) except -1:
+        self.keeping.add(stream)
+        return self.ask_turn(stream)
+
+    def look_at_lines(self) -> None:
+        """Some times a second: lines of the access log that wait for a socket under TLS."""
+        cdef Stream stream
+        for stream in list(self.keeping):
+            if not stream.look_at_lines():
+                self.keeping.discard(stream)
 
     def trace(self, Tracer tracer not None) -> None:
         """From now on each request has a trace context; once, before the first connection."""

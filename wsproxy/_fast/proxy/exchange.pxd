@@ -102,6 +102,7 @@ cdef class Exchange:
     cdef int ask_no_route(self, bytes method, bytes target, bytes host, int port, bytes path) except -1
     cdef int ask_edge(self, int act, int table, bytes method, bytes target) except -1
     cdef int ask_too_large(self) except -1
+    cdef int ask_page(self, int table, int status) except -1
     cdef int ask_timed_out(self) except -1
     cdef int slow_failed(self, str question) except -1
     # --- what the witness is told: whatever comes of that, the exchange goes on
@@ -132,6 +133,10 @@ cdef class Exchange:
     # caller drops the answer and then calls `go_elsewhere`.
     cdef bint is_refused(self, int status) except -1
     cdef int go_elsewhere(self) except -1
+    # Whether the client gets a page of an [[edge]] instead of a server's answer with this status. True: the caller tells that it
+    # `answer_begins`, drops it, and then calls `give_page`.
+    cdef bint wants_page(self, int status) noexcept
+    cdef int give_page(self, int status) except -1
     # The server changed the protocol, and its 101 was passed on: from here bytes go both ways as they are.
     cdef int begin_tunnel(self) except -1
     # The server sends no more through the tunnel; whether the tunnel goes on for the other direction.

@@ -154,6 +154,13 @@ cdef class Exchange:
             self.slow_failed("edge")
         return 0
 
+    cdef int ask_page(self, int table, int status) except -1:
+        try:
+            self.engine.slow.page(self, table, status)
+        except Exception:
+            self.slow_failed("page")
+        return 0
+
     cdef int ask_too_large(self) except -1:
         try:
             self.engine.slow.too_large(self)
@@ -245,6 +252,12 @@ cdef class Exchange:
         raise NotImplementedError
 
     cdef int go_elsewhere(self) except -1:
+        raise NotImplementedError
+
+    cdef bint wants_page(self, int status) noexcept:
+        return False
+
+    cdef int give_page(self, int status) except -1:
         raise NotImplementedError
 
     cdef int begin_tunnel(self) except -1:

@@ -19,6 +19,7 @@ from wsproxy._fast.http.origin cimport constant_lines
 from wsproxy._fast.http.paths cimport encode_target
 from wsproxy._fast.net.pipe cimport WORTH_PIPING
 from wsproxy._fast.net.stream cimport MOST_KEPT, NOT_PUMPED, READ_SIZE, Stream
+from wsproxy._fast.net.taken cimport taken_of
 from wsproxy._fast.proxy.answer cimport http1_answer
 from wsproxy._fast.proxy.downstream cimport Downstream
 from wsproxy._fast.proxy.exchange cimport ANSWERING, CLOSED, IDLE, LINGERING, RELAYING, TUNNELLING
@@ -80,6 +81,8 @@ cdef class Http1(Lingering):
             constant += self.engine.slow.private_tls_lines(self.transport)
         self.exchange.set_client(peer, peer_port, local_host, local_port, self.secure, constant)
         self.exchange.sink = http1_answer(self)
+        if self.secure and self.engine.access is not None:
+            self.taken = taken_of(self.records)
         if self.engine.client_counts is not None and not self.let_in():
             return self.reset()
         self.deadline_ms = ws_now_ms() + self.exchange.view.head_timeout_ms
@@ -367,6 +370,8 @@ cdef class Http1(Lingering):
         cdef bint goes_on = self.yields
         self.yields = False
         Stream.on_turn(self)
+        if self.secure:
+            self.look_at_lines()
         if not goes_on or self.exchange.phase != IDLE or self.closing:
             return 0
         self.deadline_ms = ws_now_ms() + self.exchange.view.keepalive_timeout_ms
@@ -409,9 +414,11 @@ cdef class Http1(Lingering):
             self.engine.lingering -= 1
         try:
             if self.first_line != NULL:
-                self.end_lines(True)
+                self.end_lines(not (self.secure and error is None and not self.cut_as and self.taken.fd < 0))
             self.exchange.client_gone()
         finally:
+            if self.taken is not None:
+                self.taken.let_go()
             buffer_clear(&self.pending)
             self.exchange.sink = no_sink()  # it leads back here
         return 0

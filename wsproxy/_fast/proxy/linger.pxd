@@ -35,5 +35,6 @@ cdef class Lingering(Stream):
     # See `Sink.keep_line`.
     cdef bint keep_line(self, Entry* entry) noexcept
     cdef void end_lines(self, bint is_lost) noexcept
+    cdef void end_line(self, Entry* entry) noexcept
     # An answer was handed over whole: next request, or close.
     cdef int next_request(self) except -1

@@ -66,13 +66,15 @@ cdef class Lingering(Stream):
 
     cdef bint keep_line(self, Entry* entry) noexcept:
         cdef bint has_room = True
-        if self.secure or self.write_broken or self.count_held() == 0:
+        if self.write_broken or self.count_held() == 0 or self.secure and self.taken is None:
             return False
         try:
             if self.lenders is None:
                 self.lenders = []
             self.lenders.append(self.exchange.service)
-        except MemoryError:
+            if self.secure:
+                self.engine.keep_looking(self)
+        except Exception:
             has_room = False  # no jump out of the handler: see test_without_memory
         if not has_room:
             return False
@@ -83,6 +85,25 @@ cdef class Lingering(Stream):
             self.last_line.next = entry
         self.last_line = entry
         return True
+
+    cdef bint look_at_lines(self) except -1:
+        """Those are written whose last byte the socket has. Under TLS nobody says when that is: it is asked."""
+        cdef int64_t taken
+        cdef Entry* entry
+        if self.first_line == NULL:
+            return False
+        taken = self.count_taken()
+        while self.first_line != NULL and self.first_line.ending.given <= taken:
+            entry = self.first_line
+            self.first_line = entry.next
+            self.end_line(entry)
+        if self.first_line != NULL:
+            self.taken.keep(self.kernel_fd())
+            return True
+        self.last_line = NULL
+        self.lenders = None
+        self.taken.let_go()
+        return False
 
     cdef void on_flushed(self) noexcept:
         if self.first_line != NULL:
@@ -102,11 +123,14 @@ cdef class Lingering(Stream):
                 entry.ending.connection = c"X"
                 if entry.ending.cause == ENDED_WELL or entry.ending.cause == ENDED_LR:
                     entry.ending.cause = self.cut_as or ENDED_CL
-            try:
-                self.engine.access.end(entry)
-            except Exception:
-                complain("internal error: a line of the access log is lost", ())
+            self.end_line(entry)
         self.lenders = None
+
+    cdef void end_line(self, Entry* entry) noexcept:
+        try:
+            self.engine.access.end(entry)
+        except Exception:
+            complain("internal error: a line of the access log is lost", ())
 
     cdef void on_cut(self, bint by_fault) noexcept:
         self.exchange.ended_by(ENDED_I if by_fault else cause_of(OPERATOR, self.exchange.waits_for()))
@@ -175,6 +199,8 @@ cdef class Lingering(Stream):
             return
         self.kept_fd = -1
         self.discards = True
+        if self.first_line != NULL:
+            self.end_lines(False)  # the cipher's end comes behind all that was given to it
         try:
             self.hub.poller.inherit(fd, self)
         except Exception:
@@ -231,6 +257,8 @@ cdef class Lingering(Stream):
 
     cdef int abort(self) except -1:
         self.forget_kept()
+        if self.taken is not None:
+            self.taken.keep(self.kernel_fd())  # the loop's is closed when we are told of the end
         if self.ends_by_close and (self.exchange.phase == RELAYING or self.count_unsent()):
             self.ends_by_close = False
             return self.reset()  # an orderly end would say that the answer is whole

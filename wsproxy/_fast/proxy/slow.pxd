@@ -24,6 +24,7 @@ cdef class Slow:
     cpdef health(self, object exchange, bint ok)
     cpdef no_route(self, object exchange, bytes method, bytes target, bytes host, int port, bytes path)
     cpdef edge(self, object exchange, int act, int table, bytes method, bytes target)
+    cpdef page(self, object exchange, int table, int status)
     cpdef too_large(self, object exchange)
     cpdef timed_out(self, object exchange)
 

@@ -66,6 +66,9 @@ cdef class Slow:
     cpdef edge(self, object exchange, int act, int table, bytes method, bytes target):
         raise NotImplementedError
 
+    cpdef page(self, object exchange, int table, int status):
+        raise NotImplementedError
+
     cpdef too_large(self, object exchange):
         raise NotImplementedError
 

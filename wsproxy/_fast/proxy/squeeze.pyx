@@ -71,10 +71,10 @@ cdef int begin_squeezing(
     cdef bint is_begun = True
     if suits == GOES_AS_IT_IS or is_short(exchange, head, body, length):
         return 0
-    if suits == KNOWN_TO_CLIENT:
-        return 0 if coding == IDENTITY else weaken_tag(scratch, head)
     if add_vary(scratch, head) < 0:
         return -1
+    if suits == KNOWN_TO_CLIENT:
+        return 0 if coding == IDENTITY else weaken_tag(scratch, head)
     if coding == IDENTITY or exchange.engine.squeezed >= MOST_SQUEEZED or not can_squeeze(coding):
         return 0
     if not exchange.head_only:

@@ -44,6 +44,8 @@ cdef class Upstream(Stream):
     cdef int complete(self, bint clean) except -1
     cdef int leave(self, bint clean) except -1
     cdef int discard(self, const char* data, Py_ssize_t length) except -1
+    cdef int replace(self, const char* data, Py_ssize_t length) except -1
+    cdef bint is_all(self, const char* data, Py_ssize_t length) noexcept
     cdef int fail(self, int kind, int error) except -1
     cdef void touch(self) noexcept
     # Bytes of the client go through the tunnel.

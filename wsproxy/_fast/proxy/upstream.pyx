@@ -41,6 +41,8 @@ cdef enum:
     # 1xx heads before an answer: a server may send a 100, some 103 and a 102 now and then. An endless row of them would
     # restart ServerIOTimeout for ever.
     MOST_INTERIMS = 100
+    # Of `begin_answer`: the client gets a page instead.
+    REPLACED = -2
 
 
 cdef int drop_client(Exchange exchange) except -1:
@@ -174,6 +176,8 @@ cdef class Upstream(Stream):
                         return self.discard(data, length)
                 size = self.begin_answer(data, length)
                 if size < 0:
+                    if size == REPLACED:
+                        return self.replace(data, length)
                     return self.fail(BAD_RESPONSE, <int>HEAD_TOO_LARGE)
                 self.exchange.answer_begins(size)
                 if self.exchange is None:
@@ -276,11 +280,11 @@ cdef class Upstream(Stream):
     cdef Py_ssize_t begin_answer(self, const char* body, Py_ssize_t length) noexcept:
         cdef Exchange exchange = self.exchange
         cdef ResponseHead* head = &self.engine.response
-        if (
-            (head.fields.has_set_cookie or exchange.session.length or exchange.edges or exchange.explained is not None)
-            and exchange.edit_answer(head, body, length) < 0
-        ):
-            return -1
+        if head.fields.has_set_cookie or exchange.session.length or exchange.edges or exchange.explained is not None:
+            if exchange.edges and head.status >= 400 and exchange.wants_page(head.status):
+                return REPLACED
+            if exchange.edit_answer(head, body, length) < 0:
+                return -1
         return exchange.sink.begin(head, self.body.kind, self.body.kind == CHUNKED_BODY and self.passes_trailers)
 
     cdef int relay(self, const char* data, Py_ssize_t length, bint begins) except -1:
@@ -394,19 +398,35 @@ cdef class Upstream(Stream):
         cost more than a new connection.
         """
         cdef Exchange exchange = self.exchange
-        cdef Py_ssize_t forward
-        cdef bint whole = False
-        if self.body.kind == NO_BODY:
-            whole = length == 0
-        elif self.body.kind == LENGTH_BODY:
-            whole = length == self.body.left
-        elif self.body.kind == CHUNKED_BODY:
-            whole = (
-                scan_chunks(&self.body.chunks, data, length, &forward) == length and self.body.chunks.phase == CHUNK_DONE
-            )
-        self.leave(whole)
+        self.leave(self.is_all(data, length))
         try:
             exchange.go_elsewhere()
+        except Exception:
+            drop_client(exchange)
+        return 0
+
+    cdef bint is_all(self, const char* data, Py_ssize_t length) noexcept:
+        """Whether these bytes are the whole body."""
+        cdef Py_ssize_t forward
+        if self.body.kind == NO_BODY:
+            return length == 0
+        if self.body.kind == LENGTH_BODY:
+            return length == self.body.left
+        return (
+            self.body.kind == CHUNKED_BODY and scan_chunks(&self.body.chunks, data, length, &forward) == length
+            and self.body.chunks.phase == CHUNK_DONE
+        )
+
+    cdef int replace(self, const char* data, Py_ssize_t length) except -1:
+        """As ``discard``, but the client gets a page instead of the answer, whose head was good."""
+        cdef Exchange exchange = self.exchange
+        cdef int status = self.engine.response.status
+        exchange.answer_begins(0)
+        if self.exchange is None:
+            return 0  # dropped, by an error of the slow path
+        self.leave(self.is_all(data, length))
+        try:
+            exchange.give_page(status)
         except Exception:
             drop_client(exchange)
         return 0

@@ -4,11 +4,12 @@ from libc.stdint cimport int64_t, uint64_t
 from wsproxy._fast.base.atomics cimport ws_add_own
 
 cpdef enum:
-    # Of a block: 9 cache lines. One size for all kinds, so that whoever adds up need not know what is in it.
-    BLOCK_WORDS = 72
+    # Of a block: 16 cache lines. One size for all kinds, so that whoever adds up need not know what is in it.
+    BLOCK_WORDS = 128
     # Of a histogram; behind them a word with the sum. The last one has no upper bound.
     BUCKETS = 16
-    OWN_CODES = 16          # words for answers by wsproxy itself: see `code_index`
+    HISTOGRAM = 17          # words of it
+    OWN_CODES = 25          # words for answers by wsproxy itself: see `code_index`
 
 cpdef enum BlockKind:
     # A row has one block of itself, then one for each slot of a cluster, then one for each slot of a server.
@@ -26,12 +27,12 @@ cpdef enum ServerWord:
     IDLE = 16               # warm connections now: no counter
     CONNECT = 17            # histogram: time until a connection was there
     FIRST_BYTE = 34         # histogram: from the request's going there to the head of the answer
-    TOTAL = 51              # histogram: from the request's first byte to its answer's last one
-    ANSWER_BYTES = 68       # heads and bodies, to clients
-    BODY_BYTES = 69         # of requests
+    TOTAL = 51              # four histograms: from the request's first byte to its answer's last one, by class: 2xx to 5xx
+    ANSWER_BYTES = 119       # heads and bodies, to clients
+    BODY_BYTES = 120         # of requests
     # Of the row behind the workers': the prober's.
-    PROBES_OK = 70
-    PROBES_FAILED = 71
+    PROBES_OK = 121
+    PROBES_FAILED = 122
 
 cpdef enum TryFailure:
     # In the order of `routing.retry.Failure`, and what that does not judge: an answer that broke off.
@@ -44,36 +45,48 @@ cpdef enum TryFailure:
     CUT_FAILED = 6
     TRY_FAILURES = 7
 
+cpdef enum EdgeAnswer:
+    # Of [[edge]], [fallback] directory and operators: what answered instead of a server.
+    DENIED_ANSWER = 0
+    REDIRECTED_ANSWER = 1
+    MAINTENANCE_ANSWER = 2
+    FILE_ANSWER = 3
+    PAGE_ANSWER = 4         # an operator's page instead of a server's error
+    NO_HOST_ANSWER = 5      # a redirect of a request that names no host
+    EDGE_ANSWERS = 6
+
 cpdef enum ClusterWord:
-    CLUSTER_OWN = 0         # sixteen: answers by wsproxy itself, by `code_index`
-    LEFT_BEFORE = 16        # clients that left before an answer began
-    LEFT_WITHIN = 17        # ... and while it came
-    QUEUED = 18             # requests that waited for a place; of these, in this order:
-    QUEUE_SERVED = 19       # ... that got one
-    QUEUE_VAIN = 20         # ... whose time was over, or there was nothing left to wait for
-    QUEUE_LEFT = 21         # ... whose client left
-    QUEUE_FULL = 22         # requests that could not even wait
-    QUEUE = 24              # histogram: of those that waited
+    CLUSTER_OWN = 0         # twenty-five: answers by wsproxy itself, by `code_index`
+    CLUSTER_EDGE = 25       # six, by EdgeAnswer; of these, but for PAGE_ANSWER, each is in CLUSTER_OWN, too
+    LEFT_BEFORE = 31        # clients that left before an answer began
+    LEFT_WITHIN = 32        # ... and while it came
+    QUEUED = 33             # requests that waited for a place; of these, in this order:
+    QUEUE_SERVED = 34       # ... that got one
+    QUEUE_VAIN = 35         # ... whose time was over, or there was nothing left to wait for
+    QUEUE_LEFT = 36         # ... whose client left
+    QUEUE_FULL = 37         # requests that could not even wait
+    QUEUE = 38              # histogram: of those that waited
 
 cpdef enum WorkerWord:
-    WORKER_OWN = 0          # sixteen, as a cluster's: answers to requests of no cluster
-    REQUESTS = 16           # heads that were read, or could not be
-    OPENED = 17             # connections of clients
-    CLOSED_CLIENTS = 18
-    HANDSHAKES = 19         # TLS
-    RESUMED = 20            # ... of these with a session of before
-    HANDSHAKE_FAILED = 21
-    REFUSED_CLIENTS = 22    # limits.client_connections
-    ACCESS_LOST = 23        # lines of the access log that were not written
-    PLUGIN_LOST = 24        # ... of http_plugin.log
-    TRACED = 25             # requests that were sampled for a trace
-    REQUEST = 26            # histogram: from a request's first byte to its last one
-    TRACES_LOST = 43        # ... of which nothing is told: there was no room for the record
+    WORKER_OWN = 0          # as a cluster's: answers to requests of no cluster
+    WORKER_EDGE = 25        # the same
+    REQUESTS = 31           # heads that were read, or could not be
+    OPENED = 32             # connections of clients
+    CLOSED_CLIENTS = 33
+    HANDSHAKES = 34         # TLS
+    RESUMED = 35            # ... of these with a session of before
+    HANDSHAKE_FAILED = 36
+    REFUSED_CLIENTS = 37    # limits.client_connections
+    ACCESS_LOST = 38        # lines of the access log that were not written
+    PLUGIN_LOST = 39        # ... of http_plugin.log
+    TRACED = 40             # requests that were sampled for a trace
+    REQUEST = 41            # histogram: from a request's first byte to its last one
+    TRACES_LOST = 58        # ... of which nothing is told: there was no room for the record
     # Of the row behind the workers': what other processes count.
-    STARTS = 44             # of workers; the supervisor
-    DEATHS = 45             # ... that ended while the proxy ran
-    SPANS_SENT = 46         # that a collector took; the tracer
-    SPANS_LOST = 47
+    STARTS = 59             # of workers; the supervisor
+    DEATHS = 60             # ... that ended while the proxy ran
+    SPANS_SENT = 61         # that a collector took; the tracer
+    SPANS_LOST = 62
 
 cdef extern from *:
     """

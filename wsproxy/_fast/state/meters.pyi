@@ -4,6 +4,7 @@ from typing_extensions import disjoint_base
 
 BLOCK_WORDS: int
 BUCKETS: int
+HISTOGRAM: int
 OWN_CODES: int
 CODES: tuple[int, ...]
 BOUNDS_US: tuple[int, ...]
@@ -24,10 +25,10 @@ class ServerWord(IntEnum):
     CONNECT = 17
     FIRST_BYTE = 34
     TOTAL = 51
-    ANSWER_BYTES = 68
-    BODY_BYTES = 69
-    PROBES_OK = 70
-    PROBES_FAILED = 71
+    ANSWER_BYTES = 119
+    BODY_BYTES = 120
+    PROBES_OK = 121
+    PROBES_FAILED = 122
 
 class TryFailure(IntEnum):
     CONNECT_FAILED = 0
@@ -39,35 +40,46 @@ class TryFailure(IntEnum):
     CUT_FAILED = 6
     TRY_FAILURES = 7
 
+class EdgeAnswer(IntEnum):
+    DENIED_ANSWER = 0
+    REDIRECTED_ANSWER = 1
+    MAINTENANCE_ANSWER = 2
+    FILE_ANSWER = 3
+    PAGE_ANSWER = 4
+    NO_HOST_ANSWER = 5
+    EDGE_ANSWERS = 6
+
 class ClusterWord(IntEnum):
     CLUSTER_OWN = 0
-    LEFT_BEFORE = 16
-    LEFT_WITHIN = 17
-    QUEUED = 18
-    QUEUE_SERVED = 19
-    QUEUE_VAIN = 20
-    QUEUE_LEFT = 21
-    QUEUE_FULL = 22
-    QUEUE = 24
+    CLUSTER_EDGE = 25
+    LEFT_BEFORE = 31
+    LEFT_WITHIN = 32
+    QUEUED = 33
+    QUEUE_SERVED = 34
+    QUEUE_VAIN = 35
+    QUEUE_LEFT = 36
+    QUEUE_FULL = 37
+    QUEUE = 38
 
 class WorkerWord(IntEnum):
     WORKER_OWN = 0
-    REQUESTS = 16
-    OPENED = 17
-    CLOSED_CLIENTS = 18
-    HANDSHAKES = 19
-    RESUMED = 20
-    HANDSHAKE_FAILED = 21
-    REFUSED_CLIENTS = 22
-    ACCESS_LOST = 23
-    PLUGIN_LOST = 24
-    TRACED = 25
-    REQUEST = 26
-    TRACES_LOST = 43
-    STARTS = 44
-    DEATHS = 45
-    SPANS_SENT = 46
-    SPANS_LOST = 47
+    WORKER_EDGE = 25
+    REQUESTS = 31
+    OPENED = 32
+    CLOSED_CLIENTS = 33
+    HANDSHAKES = 34
+    RESUMED = 35
+    HANDSHAKE_FAILED = 36
+    REFUSED_CLIENTS = 37
+    ACCESS_LOST = 38
+    PLUGIN_LOST = 39
+    TRACED = 40
+    REQUEST = 41
+    TRACES_LOST = 58
+    STARTS = 59
+    DEATHS = 60
+    SPANS_SENT = 61
+    SPANS_LOST = 62
 
 @disjoint_base
 class Meters:

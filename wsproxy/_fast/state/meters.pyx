@@ -17,10 +17,12 @@ from wsproxy._fast.base.atomics cimport ws_read
 from wsproxy._fast.base.memory cimport ws_map_shared, ws_unmap
 
 # Answers that wsproxy gives itself, each in a word; the last one has all others.
-CODES = (200, 304, 400, 404, 405, 408, 413, 414, 417, 431, 500, 502, 503, 504, 505, 0)
+CODES = (
+    200, 206, 301, 302, 303, 304, 307, 308, 400, 403, 404, 405, 408, 412, 413, 414, 416, 417, 431, 500, 502, 503, 504, 505, 0,
+)
 BOUNDS_US = tuple(ws_bounds_us[at] for at in range(BUCKETS - 1))
 
-cdef int[16] codes
+cdef int[25] codes
 for at, code in enumerate(CODES):
     codes[at] = code
 
@@ -136,6 +138,6 @@ cdef class Meters:
 
     def sums(self, int kind, Py_ssize_t slot=0) -> list[int]:
         """The words of a block, added up over all rows."""
-        cdef uint64_t found[72]
+        cdef uint64_t found[128]
         self.add_up(kind, slot, found)
         return [found[word] for word in range(BLOCK_WORDS)]

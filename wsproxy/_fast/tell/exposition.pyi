@@ -23,4 +23,12 @@ class Exposition:
         more: bytes = b"",
         zeroes: bool = True,
     ) -> None: ...
-    def histogram(self, name: bytes, labels: list[bytes], blocks: Blocks, word: int) -> None: ...
+    def histogram(
+        self,
+        name: bytes,
+        labels: list[bytes],
+        blocks: Blocks,
+        word: int,
+        more: bytes = b"",
+        zeroes: bool = True,
+    ) -> None: ...

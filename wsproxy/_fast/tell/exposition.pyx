@@ -36,11 +36,19 @@ cdef tuple bounds_as_text():
 cdef tuple BOUNDS = bounds_as_text()
 
 
+cdef bint any_of(const uint64_t* histogram) noexcept nogil:
+    cdef int bucket
+    for bucket in range(BUCKETS):
+        if histogram[bucket]:
+            return True
+    return False
+
+
 cdef class Blocks:
     """Blocks of ``meters`` at one moment: each of ``groups`` is a list of slots, which are added up."""
 
     def __cinit__(self, Meters meters not None, int kind, list groups not None):
-        cdef uint64_t one[72]
+        cdef uint64_t one[128]
         cdef Py_ssize_t at, slot
         cdef int word
         self.count = len(groups)
@@ -99,24 +107,35 @@ cdef class Exposition:
                 self.put_name(name, b"", labels[at], more)
                 self.put_number(number)
 
-    def histogram(self, bytes name not None, list labels not None, Blocks blocks not None, int word) -> None:
-        """The histogram that begins with ``word``, of each block: microseconds there, seconds here."""
+    def histogram(
+        self, bytes name not None, list labels not None, Blocks blocks not None, int word, bytes more not None=b"",
+        bint zeroes=True,
+    ) -> None:
+        """
+        The histogram that begins with ``word``, of each block: microseconds there, seconds here.
+
+        ``more``: a label that all have; ``zeroes`` False: those of which nothing was counted are left out.
+        """
         cdef Py_ssize_t at
         cdef const uint64_t* block
         cdef uint64_t total
         cdef int bucket
+        cdef bytes labelled
         self.check(labels, blocks, word)
         self.check(labels, blocks, word + BUCKETS)
         for at in range(blocks.count):
             block = blocks.block(at) + word
+            if not zeroes and not any_of(block):
+                continue
+            labelled = b"%b,%b" % (labels[at], more) if more else labels[at]
             total = 0
             for bucket in range(BUCKETS):
                 total += block[bucket]
-                self.put_name(name, b"_bucket", labels[at], BOUNDS[bucket])
+                self.put_name(name, b"_bucket", labelled, BOUNDS[bucket])
                 self.put_number(total)
-            self.put_name(name, b"_sum", labels[at], b"")
+            self.put_name(name, b"_sum", labelled, b"")
             self.put_seconds(block[BUCKETS])
-            self.put_name(name, b"_count", labels[at], b"")
+            self.put_name(name, b"_count", labelled, b"")
             self.put_number(total)
 
     cdef int check(self, list labels, Blocks blocks, int word) except -1:

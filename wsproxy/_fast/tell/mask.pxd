@@ -40,6 +40,9 @@ cdef class SessionNames:
     cdef int count
 
 
+cdef enum:
+    CACHE_ID_LEN = 4        # a number that is counted up for each session, before its id (PLUGIN 3.1)
+
 # All append to the buffer. Bytes that could end a value or a line are escaped as httpd does it.
 cdef int put_escaped(Buffer* out, const char* p, Py_ssize_t length) except -1
 # The same text.
@@ -59,8 +62,10 @@ cdef int put_value(
     Buffer* out, const char* p, Py_ssize_t length, FieldRule rule, SessionNames names, const Telling* telling
 ) except -1
 cdef FieldRule rule_of(const char* name, Py_ssize_t length) noexcept nogil
-# A head with its lines, as http_plugin.log tells it; `shows_sessions`: at Trace.
-cdef bytes told_head(const char* p, Py_ssize_t length, SessionNames names, char separator, bint shows_sessions)
-# A request target there: without query, unless sessions are shown.
-cdef bytes told_target(const char* p, Py_ssize_t length, SessionNames names, char separator, bint shows_sessions)
-cdef bytes told_session(bytes value, char separator, bint shows_sessions)
+# No "=" in it stands behind the name of a session or of a secret; where nothing else takes a closer look, nothing is masked.
+cdef bint names_nothing(const char* p, Py_ssize_t length, SessionNames names) noexcept nogil
+# Of a session's value: where its clone ids begin, the length where it has none; whether it begins with a cache id.
+cdef Py_ssize_t find_clones(const char* p, Py_ssize_t length, char separator) noexcept nogil
+cdef bint has_cache_id(const char* p, Py_ssize_t length) noexcept nogil
+# The text of the buffer, which is empty then.
+cdef bytes taken(Buffer* out)

@@ -16,96 +16,13 @@ from libc.string cimport memchr, memset, strlen
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.base.exact cimport ExactCopy
 from wsproxy._fast.http.fields cimport equals_ignoring_case, looks_like
+from wsproxy._fast.tell.scan cimport WS_CODED, WS_EQUALS, WS_ESCAPED, WS_SEMICOLON, ws_choose_way, ws_copy_looking, ws_look
+from wsproxy._fast.tell.secrets cimport ends_with_secret, is_word, names_secret
 
 MASKED = b"***"
 
 cdef extern from *:
     """
-    #include <stddef.h>
-    #include <stdint.h>
-    #include <string.h>
-
-    /* Every byte of a line goes through the two searches below, sixteen at a time, in vectors of whatever machine this is. */
-    typedef unsigned char ws_bytes __attribute__((vector_size(16)));
-    typedef signed char ws_found __attribute__((vector_size(16)));
-
-    static inline ws_bytes ws_sixteen(const char *p) {
-        ws_bytes bytes;
-        memcpy(&bytes, p, sizeof bytes);
-        return bytes;
-    }
-
-    /* Of 1 to 15 bytes each, some of them more than once: who asks whether any is there does not mind. */
-    static inline ws_bytes ws_fewer(const char *p, size_t length) {
-        uint64_t words[2];
-        uint32_t first, last;
-        ws_bytes bytes;
-        if (length >= 8) {
-            memcpy(words, p, 8);
-            memcpy(words + 1, p + length - 8, 8);
-        } else {
-            if (length >= 4) {
-                memcpy(&first, p, 4);
-                memcpy(&last, p + length - 4, 4);
-            } else {
-                const unsigned char *c = (const unsigned char *)p;
-                first = last = (uint32_t)c[0] * 0x01000001u | (uint32_t)c[length / 2] << 8 | (uint32_t)c[length - 1] << 16;
-            }
-            words[0] = words[1] = (uint64_t)last << 32 | first;
-        }
-        memcpy(&bytes, words, sizeof bytes);
-        return bytes;
-    }
-
-    static inline int ws_any(ws_found found) {
-        uint64_t words[2];
-        memcpy(words, &found, sizeof words);
-        return (words[0] | words[1]) != 0;
-    }
-
-    static inline ws_found ws_special(ws_bytes bytes) {
-        return (bytes - 0x20 > 0x5e) | (bytes == '"') | (bytes == '\\\\');
-    }
-
-    /* Whether a byte has to be escaped. */
-    static int ws_needs_escape(const char *p, size_t length) {
-        ws_found found;
-        size_t i;
-        if (length < 16) {
-            return length != 0 && ws_any(ws_special(ws_fewer(p, length)));
-        }
-        found = ws_special(ws_sixteen(p + length - 16));  /* the last ones, whether or not others have had some of them */
-        for (i = 0; i + 16 <= length; i += 16) {
-            found |= ws_special(ws_sixteen(p + i));
-        }
-        return ws_any(found);
-    }
-
-    /* Which bytes are there without which there is nothing to mask: 1 "=", 2 "%" or "@", 4 ";". */
-    static int ws_marks(const char *p, size_t length) {
-        ws_bytes bytes;
-        ws_found equals, coded, semicolon;
-        size_t i;
-        if (length == 0) {
-            return 0;
-        }
-        bytes = length < 16 ? ws_fewer(p, length) : ws_sixteen(p + length - 16);
-        equals = bytes == '=';
-        coded = (bytes == '%') | (bytes == '@');
-        semicolon = bytes == ';';
-        for (i = 0; i + 16 <= length; i += 16) {
-            bytes = ws_sixteen(p + i);
-            equals |= bytes == '=';
-            coded |= (bytes == '%') | (bytes == '@');
-            semicolon |= bytes == ';';
-        }
-        return ws_any(equals) | ws_any(coded) << 1 | ws_any(semicolon) << 2;
-    }
-
-    /* In a name: what it names is a secret. */
-    static const char *const ws_secret_words[] = {
-        "token", "secret", "passw", "pwd", "authoriz", "credential", "apikey", "api-key", "access-key", "subscription-key", 0
-    };
     static const char *const ws_cookie_attributes[] = {
         "path", "domain", "expires", "max-age", "samesite", "version", "comment", "commenturl", "port", "priority", 0
     };
@@ -115,19 +32,13 @@ cdef extern from *:
     /* The partition table says which ids lead where (PLUGIN 3.5), the other one is the id of a TLS session. */
     static const char *const ws_hidden_fields[] = {"$wspt", "$wssi", 0};
     """
-    bint ws_needs_escape(const char* p, size_t length) noexcept nogil
-    int ws_marks(const char* p, size_t length) noexcept nogil
     void* memmem(const void* data, size_t length, const void* sought, size_t sought_len) noexcept nogil
     void* memrchr(const void* data, int sought, size_t length) noexcept nogil
-    const char* const* ws_secret_words
     const char* const* ws_cookie_attributes
     const char* const* ws_cookie_fields
     const char* const* ws_set_cookie_fields
     const char* const* ws_address_fields
     const char* const* ws_hidden_fields
-
-cdef enum:
-    CACHE_ID_LEN = 4  # a number that is counted up for each session, before its id (PLUGIN 3.1)
 
 # Where in an address a byte stands.
 cdef enum Place:
@@ -150,6 +61,7 @@ cdef void fill_marks() noexcept:
 
 
 fill_marks()
+ws_choose_way(True)
 
 
 cdef class SessionNames:
@@ -188,7 +100,7 @@ cdef int put_escaped(Buffer* out, const char* p, Py_ssize_t length) except -1:
     cdef unsigned char c
     cdef Py_ssize_t i
     cdef Py_ssize_t begin = 0
-    if not ws_needs_escape(p, length):
+    if not ws_look(p, length) & WS_ESCAPED:
         return buffer_append(out, p, length)
     escape[0] = c"\\"
     for i in range(length):
@@ -268,10 +180,6 @@ cdef Py_ssize_t size_of_equals(const char* p, const char* end) noexcept nogil:
     return digits + 2 - p if end - digits >= 2 and digits[0] == c"3" and (digits[1] | 0x20) == c"d" else 0
 
 
-cdef inline bint is_word(char c) noexcept nogil:
-    return c"0" <= c <= c"9" or c"a" <= (c | 0x20) <= c"z"
-
-
 cdef bint begins_word(const char* first, const char* p) noexcept nogil:
     """Whether a name may begin at ``p``: no letter or digit before it but those of a percent-encoded character."""
     if p == first or not is_word((p - 1)[0]):
@@ -296,45 +204,19 @@ cdef bint ends_with_name(const char* first, const char* p, SessionNames names) n
     return False
 
 
-cdef bint names_secret(const char* p, Py_ssize_t length) noexcept nogil:
-    """Whether what has this name is a secret: a password, a key."""
-    cdef Py_ssize_t i
-    cdef Py_ssize_t size
-    cdef int word
-    for i in range(length):
-        word = 0
-        while ws_secret_words[word] != NULL:
-            size = <Py_ssize_t>strlen(ws_secret_words[word])
-            if size <= length - i and looks_like(p + i, ws_secret_words[word], size):
-                return True
-            word += 1
-        if (
-            length - i >= 4 and (p[i] | 0x20) == c"a" and looks_like(p + i, "auth", 4)
-            and (i == 0 or not is_word(p[i - 1])) and (length - i == 4 or not is_word(p[i + 4]))
-        ):
-            return True
-    return False
-
-
-cdef bint ends_with_secret(const char* first, const char* p) noexcept nogil:
-    """The same of the name that ends here, within a text."""
-    cdef const char* begin = p
-    while begin > first and (
-        is_word((begin - 1)[0]) or (begin - 1)[0] == c"-" or (begin - 1)[0] == c"_" or (begin - 1)[0] == c"."
-    ):
-        begin -= 1
-    return names_secret(begin, p - begin)
-
-
 cdef bint has_nothing_to_hide(const char* p, Py_ssize_t length, Place place, SessionNames names) noexcept nogil:
     """Nearly always: no parameter in the path, no name of sessions before a "=", and nothing that takes a closer look."""
+    cdef int marks = ws_look(p, length)
+    if marks & (WS_EQUALS | WS_CODED) == 0:
+        return True
+    if marks & WS_CODED or (marks & WS_SEMICOLON and place <= IN_PARAM):
+        return False
+    return names_nothing(p, length, names)
+
+
+cdef bint names_nothing(const char* p, Py_ssize_t length, SessionNames names) noexcept nogil:
     cdef const char* first = p
     cdef const char* end = p + length
-    cdef int marks = ws_marks(p, length) if length else 0
-    if marks & 3 == 0:
-        return True
-    if marks & 2 or (marks & 4 and place <= IN_PARAM):
-        return False
     p = <const char*>memchr(p, c"=", end - p)
     while p != NULL:
         if ends_with_name(first, p, names) or ends_with_secret(first, p):
@@ -606,77 +488,10 @@ cdef FieldRule rule_of(const char* name, Py_ssize_t length) noexcept nogil:
     return IS_HIDDEN if is_among(name, length, ws_hidden_fields) else AS_TEXT
 
 
-# --- for http_plugin.log ----------------------------------------------------------------------------------------------
-
-cdef int put_field_line(Buffer* out, const char* p, const char* end, SessionNames names, const Telling* telling) except -1:
-    cdef const char* colon = <const char*>memchr(p, c":", end - p) if p < end else NULL
-    cdef FieldRule rule
-    if colon == NULL:
-        return put_text(out, p, end - p, names, telling)
-    rule = rule_of(p, colon - p)
-    buffer_append(out, p, colon + 1 - p)
-    p = colon + 1
-    while p < end and (p[0] == c" " or p[0] == c"\t"):
-        p += 1
-    buffer_append(out, colon + 1, p - colon - 1)
-    return put_value(out, p, end - p, rule, names, telling)
-
-
 cdef bytes taken(Buffer* out):
     cdef bytes text = out.data[:out.length] if out.length else b""
     buffer_clear(out)
     return text
-
-
-cdef bytes told_head(const char* p, Py_ssize_t length, SessionNames names, char separator, bint shows_sessions):
-    cdef Telling telling = Telling(put_plain, separator or names.separator, shows_sessions, not shows_sessions)
-    cdef const char* end = p + length
-    cdef const char* stop
-    cdef const char* line_end
-    cdef bint is_first = True
-    cdef Buffer out
-    memset(&out, 0, sizeof(Buffer))
-    try:
-        while p < end:
-            stop = <const char*>memchr(p, c"\n", end - p)
-            stop = end if stop == NULL else stop + 1
-            line_end = stop
-            while line_end > p and ((line_end - 1)[0] == c"\n" or (line_end - 1)[0] == c"\r"):
-                line_end -= 1
-            if not is_first:
-                put_field_line(&out, p, line_end, names, &telling)
-            elif line_end - p >= 5 and p[:5] == b"HTTP/":
-                put_text(&out, p, line_end - p, names, &telling)
-            else:
-                put_request_line(&out, p, line_end - p, names, &telling)
-            is_first = False
-            buffer_append(&out, line_end, stop - line_end)
-            p = stop
-        return taken(&out)
-    finally:
-        buffer_clear(&out)
-
-
-cdef bytes told_target(const char* p, Py_ssize_t length, SessionNames names, char separator, bint shows_sessions):
-    cdef Telling telling = Telling(put_plain, separator or names.separator, shows_sessions, not shows_sessions)
-    cdef Buffer out
-    memset(&out, 0, sizeof(Buffer))
-    try:
-        put_address(&out, p, length, names, &telling)
-        return taken(&out)
-    finally:
-        buffer_clear(&out)
-
-
-cdef bytes told_session(bytes value, char separator, bint shows_sessions):
-    cdef Telling telling = Telling(put_plain, separator, shows_sessions, False)
-    cdef Buffer out
-    memset(&out, 0, sizeof(Buffer))
-    try:
-        put_session(&out, <const char*>value, len(value), &telling)
-        return taken(&out)
-    finally:
-        buffer_clear(&out)
 
 
 # --- for reports ------------------------------------------------------------------------------------------------------
@@ -709,6 +524,18 @@ def escape(bytes value not None) -> bytes:
     return taken(&out)
 
 
+def kinds_of(bytes value not None, bint is_wide):
+    """What ``scan`` sees in the value, by this way of its two; and what it saw when it copied it, with the copy."""
+    cdef ExactCopy copy = ExactCopy(value)
+    cdef ExactCopy room = ExactCopy(bytes(len(value)))
+    cdef int seen, seen_again
+    ws_choose_way(is_wide)
+    seen = ws_look(copy.at, copy.length)
+    seen_again = ws_copy_looking(<char*>room.at, copy.at, copy.length)
+    ws_choose_way(True)
+    return seen, seen_again, room.at[:copy.length]
+
+
 def mask(
     bytes value not None, str what not None, SessionNames names not None=SessionNames(), *, bint shows_sessions=False
 ) -> bytes:
@@ -730,21 +557,3 @@ def mask(
         name = what.encode()
         put_value(&out, copy.at, copy.length, rule_of(<const char*>name, len(name)), names, &telling)
     return taken(&out)
-
-
-def mask_head(
-    bytes head not None, SessionNames names not None=SessionNames(), bytes separator not None=b":", *,
-    bint shows_sessions=False,
-) -> bytes:
-    """A head as http_plugin.log is told it."""
-    cdef ExactCopy copy = ExactCopy(head)
-    return told_head(copy.at, copy.length, names, separator[0], shows_sessions)
-
-
-def mask_target(
-    bytes target not None, SessionNames names not None=SessionNames(), bytes separator not None=b":", *,
-    bint shows_sessions=False,
-) -> bytes:
-    """A request target as http_plugin.log is told it."""
-    cdef ExactCopy copy = ExactCopy(target)
-    return told_target(copy.at, copy.length, names, separator[0], shows_sessions)

@@ -1,17 +1,29 @@
-# Short pieces at the end of a buffer: what most of a line is. None of them is worth a call of memcpy.
+# Short pieces of a line, written where it goes on: what most of a line is. None of them is worth a call of memcpy.
+#
+# Whoever writes has seen to it that there is room: for a number 19 bytes, for a text its length and PIECE more.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from wsproxy._fast.base.buffer cimport Buffer, buffer_append
+from libc.string cimport memcpy
+from wsproxy._fast.base.borrowed cimport ws_move
+from wsproxy._fast.base.buffer cimport Buffer
 
 cdef extern from *:
     """
     #include <endian.h>
+    #include <stddef.h>
     #include <stdint.h>
+    #include <stdio.h>
     #include <string.h>
+    #include <time.h>
 
     static const char ws_two_digits[] =
         "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
         "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
+    static const uint64_t ws_powers_of_ten[] = {
+        0, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000, 100000000000, 1000000000000,
+        10000000000000, 100000000000000, 1000000000000000, 10000000000000000, 100000000000000000, 1000000000000000000
+    };
 
     /* Written before `end`; where it begins. */
     static inline char *ws_put_digits(char *end, uint64_t number) {
@@ -30,8 +42,17 @@ cdef extern from *:
         return end;
     }
 
+    /* Decimal; 0 for what is below. Where it ends. */
+    static inline char *ws_put_number(char *out, int64_t signed_number) {
+        uint64_t number = signed_number > 0 ? (uint64_t)signed_number : 0;
+        size_t guess = (size_t)(64 - __builtin_clzll(number | 1)) * 1233 >> 12;  /* log10(2) is 1233 / 4096 */
+        char *end = out + guess + (number >= ws_powers_of_ten[guess]);
+        ws_put_digits(end, number);
+        return end;
+    }
+
     /* Eight digits at once: each half of a byte gets a byte of its own, and those above 9 go on at "a". */
-    static inline void ws_put_hex(char *out, uint32_t number) {
+    static inline char *ws_put_hex(char *out, uint32_t number) {
         uint64_t x = number, above;
         x = (x | x << 16) & 0x0000FFFF0000FFFFULL;
         x = (x | x << 8) & 0x00FF00FF00FF00FFULL;
@@ -39,36 +60,93 @@ cdef extern from *:
         above = (x + 0x0606060606060606ULL) >> 4 & 0x0101010101010101ULL;
         x = htobe64(x + 0x3030303030303030ULL + above * ('a' - '0' - 10));
         memcpy(out, &x, 8);
+        return out + 8;
     }
 
-    static inline void ws_copy_piece(char *to, const char *from) { memcpy(to, from, 16); }
+    /* Of both sides up to the next sixteen bytes are touched. */
+    static inline char *ws_put_text(char *out, const char *text, size_t length) {
+        size_t i = 0;
+        do {
+            memcpy(out + i, text + i, 16);
+            i += 16;
+        } while (i < length);
+        return out + length;
+    }
+
+    static inline int64_t ws_wall_seconds(void) { return (int64_t)time(NULL); }
+
+    /* [10/Oct/2000:13:55:36 -0700]; strftime would ask the locale for the names. */
+    static inline int ws_put_stamp(char *out, size_t size, int64_t seconds) {
+        static const char months[12][4] = {
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
+        };
+        struct tm t;
+        time_t when = (time_t)seconds;
+        long zone;
+        localtime_r(&when, &t);
+        zone = t.tm_gmtoff < 0 ? -t.tm_gmtoff : t.tm_gmtoff;
+        return snprintf(out, size, "[%02d/%s/%04d:%02d:%02d:%02d %c%02ld%02ld]", t.tm_mday, months[t.tm_mon % 12],
+                        t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec, t.tm_gmtoff < 0 ? '-' : '+', zone / 3600,
+                        zone / 60 % 60);
+    }
+
+    /* 2000-10-10T20:55:36.123Z */
+    static inline int ws_put_utc(char *out, size_t size) {
+        struct timespec now;
+        struct tm t;
+        clock_gettime(CLOCK_REALTIME, &now);
+        gmtime_r(&now.tv_sec, &t);
+        return snprintf(out, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
+                        t.tm_hour, t.tm_min, t.tm_sec, now.tv_nsec / 1000000);
+    }
     """
     char* ws_put_digits(char* end, uint64_t number) noexcept nogil
-    void ws_put_hex(char* out, uint32_t number) noexcept nogil
-    void ws_copy_piece(char* to, const char* src) noexcept nogil
+    # Decimal; 0 for what is below. This and the next two return where the line goes on.
+    char* ws_put_number(char* out, int64_t number) noexcept nogil
+    # Eight digits, as the pid and tid columns of http_plugin.log have them.
+    char* ws_put_hex(char* out, uint32_t number) noexcept nogil
+    # PIECE bytes can be read behind `text`.
+    char* ws_put_text(char* out, const char* text, size_t length) noexcept nogil
+    int64_t ws_wall_seconds() noexcept nogil
+    int ws_put_stamp(char* out, size_t size, int64_t seconds) noexcept nogil
+    int ws_put_utc(char* out, size_t size) noexcept nogil
 
 cdef enum:
-    PIECE = 16              # bytes that are copied of a piece, however many of them it has
+    PIECE = 16              # bytes that are copied at once, however many of the last ones belong to the text
 
 
-cdef inline int put_piece(Buffer* out, const char* text, Py_ssize_t length) except -1:
-    """As ``buffer_append``; PIECE bytes can be read at ``text``, and what is behind the piece is nothing to anybody."""
-    if length > PIECE or out.capacity - out.length < PIECE:
-        return buffer_append(out, text, length)
-    ws_copy_piece(out.data + out.length, text)
-    out.length += length
-    return 0
+cdef inline char* grow(Buffer* out, char* at, Py_ssize_t needed) except NULL:
+    """As many bytes behind ``at``, which is where the line goes on from now on."""
+    cdef Py_ssize_t length = at - out.data
+    cdef Py_ssize_t capacity = max(length + needed, 2 * out.capacity)
+    cdef char* grown = <char*>ws_move(out.data, out.capacity, capacity)
+    if grown == NULL:
+        raise MemoryError
+    out.data = grown
+    out.capacity = capacity
+    return grown + length
 
 
-cdef inline int put_number(Buffer* out, int64_t number) except -1:
-    """Decimal; 0 for what is below."""
-    cdef char digits[20 + PIECE]
-    cdef char* begin = ws_put_digits(digits + 20, number if number > 0 else 0)
-    return put_piece(out, begin, digits + 20 - begin)
+cdef inline char* room(Buffer* out, char* at, Py_ssize_t needed) except NULL:
+    """
+    Where the line goes on, with so many bytes there.
+
+    Whoever begins to write at ``at`` asks once for all that has a limit; a value has its length asked for with it.
+    """
+    return at if out.data + out.capacity - at >= needed else grow(out, at, needed)
 
 
-cdef inline int put_hex(Buffer* out, uint32_t number) except -1:
-    """Eight digits, as the pid and tid columns of http_plugin.log have them."""
-    cdef char digits[PIECE]
-    ws_put_hex(digits, number)
-    return put_piece(out, digits, 8)
+cdef inline char* put_absent(char* at, bint json) noexcept:
+    if json:
+        memcpy(at, "null", 4)
+        return at + 4
+    at[0] = c"-"
+    return at + 1
+
+
+cdef inline char* end_string(char* at, char* begin) noexcept:
+    """Of JSON: the quotation mark that is open before ``begin`` is closed, or null is written over it for a dash."""
+    if at - begin == 1 and begin[0] == c"-":
+        return put_absent(begin - 1, True)
+    at[0] = c'"'
+    return at + 1

@@ -24,7 +24,8 @@ from wsproxy._fast.http.trace_context cimport (
     SAMPLED, SPAN_AT, TRACEPARENT_LINE, TraceContext, drop_context, find_traceparent, has_good_state, is_tracestate,
     write_span, write_traceparent,
 )
-from wsproxy._fast.tell.mask cimport SessionNames, told_target
+from wsproxy._fast.tell.mask cimport SessionNames
+from wsproxy._fast.tell.told cimport told_target
 
 cdef enum:
     # Of one value: a span is to be read, and a collector limits what it takes.

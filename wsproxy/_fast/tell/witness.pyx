@@ -17,7 +17,8 @@ from wsproxy._fast.decide.sight cimport Seen, find_seen
 from wsproxy._fast.decide.view cimport Service, View
 from wsproxy._fast.http.head cimport RequestHead
 from wsproxy._fast.state.segment cimport total_inflight
-from wsproxy._fast.tell.mask cimport SessionNames, told_head, told_session, told_target
+from wsproxy._fast.tell.mask cimport SessionNames
+from wsproxy._fast.tell.told cimport told_head, told_session, told_target
 
 # ``route`` -1: none matches; then what follows it means nothing. ``path``: what was matched, ``target``: the path as it came.
 # ``values``: the session's cookies and path parameters.

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from wsproxy._fast.decide.compression import Compression
 
+VARY = "Vary: Accept-Encoding"
 pytestmark = pytest.mark.asan
 IDENTITY, GZIP, ZSTD = 0, 1, 2
 AS_IT_IS, COMPRESSIBLE, KNOWN = 0, 1, 2
@@ -130,8 +131,18 @@ def test_what_goes_as_it_is_is_not_touched() -> None:
 
 def test_not_modified_has_the_tag_that_the_client_has() -> None:
     answer = head('ETag: "abc"', status="304 Not Modified", kind="")
-    assert lines_of(compression().edit(answer, GZIP)[1]) == ['ETag: W/"abc"']
-    assert lines_of(compression().edit(answer, IDENTITY)[1]) == ['ETag: "abc"']
+    assert lines_of(compression().edit(answer, GZIP)[1]) == ['ETag: W/"abc"', VARY]
+    assert lines_of(compression().edit(answer, IDENTITY)[1]) == ['ETag: "abc"', VARY]
+
+
+def test_not_modified_has_vary_as_its_page_has_it() -> None:
+    """RFC 9110 15.4.5; once, and not where the page goes as it is."""
+    same = head("Vary: accept-encoding, Cookie", status="304 Not Modified", kind="")
+    assert lines_of(compression().edit(same, GZIP)[1]) == ["Vary: accept-encoding, Cookie"]
+    for line in ("Cache-Control: no-transform", "Content-Type: image/png"):
+        answer = head(line, status="304 Not Modified", kind="")
+        assert compression().edit(answer, GZIP)[0] == AS_IT_IS
+        assert lines_of(compression().edit(answer, GZIP)[1]) == [line]
 
 
 def test_weak_tag_stays() -> None:

@@ -11,6 +11,7 @@ from tests.support.stage import Stage
 from wsproxy._fast.state.meters import (
     BUCKETS,
     CODES,
+    HISTOGRAM,
     BlockKind,
     ClusterWord,
     ServerWord,
@@ -114,10 +115,14 @@ def test_class_of_status(stage: Stage, status: int, kind: int) -> None:
         assert Told(stage, 0).failures() == {"BUSY_FAILED": 1}
         assert Told(stage, 0).server[ServerWord.RETRIED_OTHER] == 1
         assert Told(stage, 0).answers() == [0] * 5
-        assert Told(stage, 1).answers()[kind] == 1
+        told = Told(stage, 1)
+        assert told.answers()[kind] == 1
     else:
-        assert Told(stage).answers()[kind] == 1
-        assert sum(Told(stage).answers()) == 1
+        told = Told(stage)
+        assert told.answers()[kind] == 1
+        assert sum(told.answers()) == 1
+    by_class = [told.times(ServerWord.TOTAL + at * HISTOGRAM) for at in range(4)]
+    assert by_class == [int(at == kind - 1) for at in range(4)]
 
 
 def test_body_is_told_when_it_is_here(stage: Stage) -> None:

@@ -12,9 +12,11 @@ from wsproxy._fast.state.meters import (
     BOUNDS_US,
     BUCKETS,
     CODES,
+    HISTOGRAM,
     OWN_CODES,
     BlockKind,
     ClusterWord,
+    EdgeAnswer,
     Meters,
     ServerWord,
     TryFailure,
@@ -34,13 +36,19 @@ def test_words_of_a_block_do_not_overlap() -> None:
         "FAILED": TryFailure.TRY_FAILURES,
         "CLUSTER_OWN": OWN_CODES,
         "WORKER_OWN": OWN_CODES,
-        **dict.fromkeys(("CONNECT", "FIRST_BYTE", "TOTAL", "QUEUE", "REQUEST"), BUCKETS + 1),
+        "CLUSTER_EDGE": EdgeAnswer.EDGE_ANSWERS,
+        "WORKER_EDGE": EdgeAnswer.EDGE_ANSWERS,
+        "TOTAL": 4 * HISTOGRAM,
+        **dict.fromkeys(("CONNECT", "FIRST_BYTE", "QUEUE", "REQUEST"), HISTOGRAM),
     }
     for words in (ServerWord, ClusterWord, WorkerWord):
         taken = [word + at for word in words for at in range(widths.get(word.name, 1))]
         assert len(taken) == len(set(taken))
         assert max(taken) < BLOCK_WORDS
     assert len(CODES) == OWN_CODES
+    assert HISTOGRAM == BUCKETS + 1
+    assert ClusterWord.CLUSTER_OWN == WorkerWord.WORKER_OWN
+    assert ClusterWord.CLUSTER_EDGE == WorkerWord.WORKER_EDGE
 
 
 def test_rows_are_added_up() -> None:

@@ -1,0 +1,35 @@
+# Blocks of lines on their way to a file, and the thread that writes them.
+
+from cpython.ref cimport PyObject
+
+cdef extern from "<pthread.h>":
+    ctypedef struct pthread_mutex_t:
+        pass
+    ctypedef struct pthread_cond_t:
+        pass
+
+# A block of whole lines that waits for the thread, or is written and has to be let go of.
+cdef struct Block:
+    Block* next
+    PyObject* lines             # owned; counted by who has the interpreter's lock
+    const char* data            # of them
+    Py_ssize_t length
+
+
+cdef class Blocks:
+    cdef pthread_mutex_t mutex
+    cdef pthread_cond_t is_ready
+    cdef Block* first               # those that wait
+    cdef Block* last
+    cdef Block* over                # written
+    cdef Py_ssize_t written
+    cdef bint is_asked
+    # What `write` came back with.
+    cdef readonly object lines
+    cdef readonly Py_ssize_t taken
+    cdef readonly int error
+    cdef readonly bint is_torn
+    cdef bint is_ended
+
+    cdef Block* take(self) noexcept nogil
+    cdef void finish(self, Block* block) noexcept nogil

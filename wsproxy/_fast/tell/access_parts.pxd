@@ -1,0 +1,126 @@
+# The format of the access log, compiled; what the head of a request has for it.
+
+from libc.stdint cimport int64_t
+from wsproxy._fast.base.buffer cimport Buffer
+from wsproxy._fast.http.fields cimport Field, Fields
+from wsproxy._fast.http.head cimport RequestHead
+from wsproxy._fast.http.origin cimport Origin
+from wsproxy._fast.tell.mask cimport FieldRule, SessionNames, Telling
+
+cpdef enum:
+    MOST_ITEMS = 96         # of a format: a line of JSON has 30 fields, each with its name before it
+    MOST_PARTS = 104        # with a header of syslog before them
+    MOST_LATE = 32          # of these: what only the end of a request knows
+
+cpdef enum Item:
+    # What a format has, in its order; from STATUS on it is known only when the answer is over.
+    TEXT = 0                # as it is
+    ADDRESS                 # of the client
+    LOCAL_ADDRESS           # where it came in
+    TIME                    # when its head was there, as [10/Oct/2000:13:55:36 -0700]
+    REQUEST_LINE
+    METHOD
+    PATH
+    QUERY                   # with its question mark
+    PROTOCOL
+    HOST
+    PORT
+    FIELD                   # of the request, by name
+    COOKIE                  # the same
+    REQUEST_ID
+    PID
+    STAMP                   # the same time as RFC 5424 wants it, in UTC
+    STATUS
+    BODY_BYTES
+    ALL_BYTES
+    MICROSECONDS
+    MILLISECONDS
+    SECONDS
+    SERVER                  # host:port of the server that answered
+    CONNECTION              # X: ended before the answer did; + kept alive; - closed
+    SERVER_NAME
+    CLUSTER
+    RULE                    # that chose the server
+    ROUTE                   # its place in the file, from 1
+    TRIES                   # at servers
+    CAUSE                   # ended.Cause: two letters
+    # In the order of ended.Spent.
+    RECEIVE_TIME
+    QUEUE_TIME
+    CONNECT_TIME
+    SEND_TIME
+    FIRST_BYTE_TIME
+    ANSWER_TIME
+
+cdef enum:
+    # What a part takes beside its value and the text before it: a time, a number, a word, an id, quotation marks.
+    FIXED = 64
+
+cdef struct Part
+
+cdef struct Part:
+    int kind                # Item, but TEXT
+    const char* before      # what the format has between the item before and this one; PIECE bytes and more can be read
+    Py_ssize_t before_len
+    const char* name        # FIELD and COOKIE; owned by the log, as `before` is
+    Py_ssize_t name_len
+    const char* letters     # FIELD: 0x20 where the name has a letter, else 0
+    bint has_session        # COOKIE: of an affinity cookie
+    FieldRule rule          # how FIELD and COOKIE are masked
+    bint quoted             # a string of JSON
+    bint dash               # BODY_BYTES: 0 is written as -
+    bint in_ms              # a time: milliseconds
+    Py_ssize_t room         # that it takes with the text before it, but for a value of the request
+    int careful             # what must not be in its value where that is written as it is: flags of ``scan``
+    Part* following         # FIELD: another one whose name has the same length
+    const Field* found      # FIELD: of the request whose line is begun; NULL: it has none
+    bint is_found_again     # ... several of them
+
+
+# Makes JSON's escapes of what stands behind `begin`.
+cdef int to_json(Buffer* out, Py_ssize_t begin) except -1
+
+
+cdef class AccessParts:
+    cdef Part parts[104]        # MOST_PARTS
+    cdef int count
+    cdef int late[32]           # MOST_LATE: those of `parts` that only the end knows
+    cdef int late_count
+    cdef Part* of_length[64]    # LENGTHS: the first of those FIELDs whose names have this length
+    cdef int of_fields[104]     # MOST_PARTS: those of `parts` that are FIELDs
+    cdef int field_count
+    cdef bint asks_head         # for fields or cookies
+    cdef int cookie             # of the request whose line is begun: its first Cookie field; -1: it has none
+    cdef Py_ssize_t late_room   # that all late parts take, and what is behind them
+    cdef const char* after      # what stands behind the last part, with the end of the line
+    cdef Py_ssize_t after_len
+    cdef list kept              # owns the texts of `parts`
+    cdef list cookies           # the name of each part, None where it is no COOKIE
+    cdef SessionNames names     # of the last request's configuration
+    cdef Telling telling
+    cdef bint masks
+    cdef bint json
+    cdef int64_t second         # what `stamp` is made for
+    cdef char stamp[64]
+    cdef int stamp_len
+
+    cdef const char* keep(self, bytes text) except NULL
+    cdef int take_names(self, SessionNames names) except -1
+    cdef int note_field(self, Part* part) except -1
+    cdef int careful_of(self, Part* part) noexcept
+    cdef void find_fields(self, Fields* fields) noexcept
+    # Each writes at `at`, where it has found room for what it writes at most, and returns where the line goes on.
+    # `ends` gets where each late part belongs.
+    cdef char* put_early(
+        self, Buffer* out, Py_ssize_t* ends, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port,
+        int64_t number,
+    ) except NULL
+    cdef char* put_fixed(self, Buffer* out, char* at, Part* part, RequestHead* head, int port, int64_t number) except NULL
+    cdef char* put_time(self, char* at, bint quoted) noexcept
+    cdef char* put_slowly(
+        self, Buffer* out, char* at, Part* part, RequestHead* head, const char* value, Py_ssize_t size
+    ) except NULL
+    cdef char* end_value(self, Buffer* out, Part* part, Py_ssize_t before) except NULL
+    cdef int put_field(self, Buffer* out, Part* part, Fields* fields) except -1
+    cdef char* put_cookie(self, Buffer* out, char* at, Part* part, Fields* fields) except NULL
+    cdef char* put_session(self, Buffer* out, char* at, Part* part, const char* value, Py_ssize_t size) except NULL

@@ -1,0 +1,90 @@
+"""
+Names of secrets: of fields, of parameters, of whatever else stands before a "=".
+
+Used by ``mask``. Pure. Nearly all names have nothing of these words, and most of them not even two letters in a row.
+"""
+
+from libc.stdint cimport uint32_t
+from wsproxy._fast.http.fields cimport looks_like
+
+cdef extern from *:
+    """
+    #include <stddef.h>
+
+    /* In a name: what it names is a secret. */
+    #define WS_SECRET(text) {text, sizeof text - 1}
+    static const struct ws_secret { const char *text; size_t length; } ws_secrets[] = {
+        WS_SECRET("token"), WS_SECRET("secret"), WS_SECRET("passw"), WS_SECRET("pwd"), WS_SECRET("authoriz"),
+        WS_SECRET("credential"), WS_SECRET("apikey"), WS_SECRET("api-key"), WS_SECRET("access-key"),
+        WS_SECRET("subscription-key"), {0, 0}
+    };
+    """
+    struct ws_secret:
+        const char* text
+        size_t length
+    const ws_secret* ws_secrets
+
+# Bytes of a name in a query: letters, digits, and what stands between them.
+cdef unsigned char NAMES[256]
+# For the first letter of the word of a secret, in both cases, the last five bits of those that follow: few are compared.
+cdef uint32_t SECRETS_BEGIN[256]
+
+
+cdef void fill_tables() noexcept:
+    cdef int c
+    cdef const ws_secret* word = ws_secrets
+    for c in range(256):
+        NAMES[c] = is_word(<char>c) or c == c"-" or c == c"_" or c == c"."
+        SECRETS_BEGIN[c] = 0
+    note_secret(b"auth")
+    while word.text != NULL:
+        note_secret(word.text)
+        word += 1
+
+
+cdef void note_secret(const char* word) noexcept:
+    cdef uint32_t second = <uint32_t>1 << (word[1] & 31)
+    SECRETS_BEGIN[<unsigned char>word[0]] |= second
+    SECRETS_BEGIN[<unsigned char>word[0] & 0xDF] |= second
+
+
+fill_tables()
+
+
+cdef bint names_secret(const char* p, Py_ssize_t length) noexcept nogil:
+    """Whether what has this name is a secret: a password, a key."""
+    cdef Py_ssize_t i
+    cdef const ws_secret* word
+    for i in range(length - 2):  # the shortest one has three letters
+        if not SECRETS_BEGIN[<unsigned char>p[i]] >> (p[i + 1] & 31) & 1:
+            continue
+        word = ws_secrets
+        while word.text != NULL:
+            if (
+                word.text[0] == (p[i] | 0x20) and <Py_ssize_t>word.length <= length - i
+                and looks_like(p + i, word.text, word.length)
+            ):
+                return True
+            word += 1
+        if (
+            length - i >= 4 and (p[i] | 0x20) == c"a" and looks_like(p + i, "auth", 4)
+            and (i == 0 or not is_word(p[i - 1])) and (length - i == 4 or not is_word(p[i + 4]))
+        ):
+            return True
+    return False
+
+
+cdef bint ends_with_secret(const char* first, const char* p) noexcept nogil:
+    """The same of the name that ends here, within a text."""
+    cdef const char* begin = p
+    cdef unsigned char c
+    cdef unsigned char following = 0
+    cdef uint32_t likely = 0
+    while begin > first:
+        c = (begin - 1)[0]
+        if not NAMES[c]:
+            break
+        likely |= SECRETS_BEGIN[c] >> (following & 31)
+        following = c
+        begin -= 1
+    return likely & 1 and names_secret(begin, p - begin)

@@ -1,0 +1,1 @@
+"""A plugin-cfg.xml in the words of other proxies: one module each. Pure."""
