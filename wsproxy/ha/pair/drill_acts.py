@@ -140,10 +140,10 @@ class Acts:
         """``after_s``: so that who asked gets its answer."""
         rules_in = "; ".join(f"{match} drop" for match, _ in matches)
         rules_out = "; ".join(f"{match} drop" for _, match in matches)
-        text = (
-            f"table inet {TABLE} {{ chain i {{ type filter hook input priority -300; {rules_in}; }}; "
-            f"chain o {{ type filter hook output priority -300; {rules_out}; }}; }}\n"
-        )
+        text = _table("inet", rules_in, rules_out)
+        if "name" in rules_in:
+            # A network that is cut has no ARP either: a node that only cannot be heard would still take clients by it.
+            text += _table("arp", rules_in, rules_out)
         loop = asyncio.get_running_loop()
         if after_s:
             _nft(text, "-c")
@@ -157,10 +157,18 @@ def _of_interface(name: str) -> tuple[str, str]:
     return f'iifname "{name}"', f'oifname "{name}"'
 
 
+def _table(family: str, rules_in: str, rules_out: str) -> str:
+    return (
+        f"table {family} {TABLE} {{ chain i {{ type filter hook input priority -300; {rules_in}; }}; "
+        f"chain o {{ type filter hook output priority -300; {rules_out}; }}; }}\n"
+    )
+
+
 def heal() -> None:
     """What a drill cut is whole again. # I/O."""
     with contextlib.suppress(ActError):
-        _nft(f"table inet {TABLE} {{}}\ndelete table inet {TABLE}\n")
+        for family in ("inet", "arp"):
+            _nft(f"table {family} {TABLE} {{}}\ndelete table {family} {TABLE}\n")
 
 
 def _nft(text: str, *options: str) -> None:
