@@ -51,6 +51,8 @@ ALIVE_S = 2.0
 # A word of the other node's health is believed so long: it gives no address to nobody, at worst it keeps one for a second.
 HEALTH_S = 1.0
 NOTIFY_S = 10.0
+# keepalived repeats its gratuitous ARP a second after it took the address.
+SHOWN_S = 2.0
 _LOOK_S = 0.5
 
 
@@ -201,13 +203,29 @@ class Agent:
 
     def on_word(self, network: str, word: Word) -> None:
         """The other node has said it."""
+        before = self.newest
         self._heard[network] = (asyncio.get_running_loop().time(), word)
+        if before is not None and before[1].holds and not word.holds:
+            self._show_address()
         if not self._told.get(network):
             self._told[network] = True
             log.info("the other node is heard over the %s network: %s", network, word.state)
         self.judge()
         self._compare(word)
         self._stirred.set()
+
+    def _show_address(self) -> None:
+        """
+        The other node held the address as well, and does not any more: clients may know its place only.
+
+        A keepalived that reads its file again sends gratuitous ARP for what it holds, and moves nothing. One that has just taken the address
+        has sent it already.
+        """
+        if self.holds and datetime.now(UTC).timestamp() - self.since > SHOWN_S:
+            log.info(
+                "the other node has given the address up, which this one has held longer: shown anew"
+            )
+            self.keepalived.reload()
 
     def on_health(self) -> None:
         """Of the proxy here something is new."""

@@ -125,7 +125,7 @@ global_defs {{
     script_user root
     vrrp_garp_master_delay 1
     vrrp_garp_master_repeat 2
-    vrrp_garp_master_refresh 2
+    vrrp_garp_master_refresh 10
     vrrp_garp_lower_prio_repeat 2
     vrrp_notify_fifo "{folder / "notify"}"
 }}

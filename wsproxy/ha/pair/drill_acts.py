@@ -124,50 +124,49 @@ class Acts:
         pair = self._agent.parts.pair if self._agent.parts else None
         if pair is None or not pair.sync_address:
             raise ActError("found no sync network; allowed is a drill of it where --sync-peer is given")  # fmt: skip
-        self._cut([_of_interface(addresses()[pair.sync_address])], seconds)
+        _cut(_interfaces([addresses()[pair.sync_address]]), seconds)
 
     def _cut_vrrp(self, seconds: float) -> None:
-        self._cut([("meta l4proto 112", "meta l4proto 112")], seconds)
+        chains = (f"chain {hook} {{ type filter hook {hook} priority -300; meta l4proto 112 drop; }}" for hook in ("input", "output"))  # fmt: skip
+        _cut(f"table inet {TABLE} {{ {'; '.join(chains)}; }}\n", seconds)
 
     def _cut_all(self, seconds: float) -> None:
         """Nothing comes in and nothing goes out on both networks: for the other node this one has died."""
         assert self._agent.parts is not None
         here = addresses()
-        names = {here[own] for _, own, _ in self._agent.parts.pair.paths}
-        self._cut([_of_interface(each) for each in sorted(names)], seconds, after_s=ANSWER_S)
-
-    def _cut(self, matches: list[tuple[str, str]], seconds: float, *, after_s: float = 0.0) -> None:
-        """``after_s``: so that who asked gets its answer."""
-        rules_in = "; ".join(f"{match} drop" for match, _ in matches)
-        rules_out = "; ".join(f"{match} drop" for _, match in matches)
-        text = _table("inet", rules_in, rules_out)
-        if "name" in rules_in:
-            # A network that is cut has no ARP either: a node that only cannot be heard would still take clients by it.
-            text += _table("arp", rules_in, rules_out)
-        loop = asyncio.get_running_loop()
-        if after_s:
-            _nft(text, "-c")
-            loop.call_later(after_s, _nft, text)
-        else:
-            _nft(text)
-        loop.call_later(after_s + seconds, heal)
+        names = sorted({here[own] for _, own, _ in self._agent.parts.pair.paths})
+        _cut(_interfaces(names), seconds, after_s=ANSWER_S)
 
 
-def _of_interface(name: str) -> tuple[str, str]:
-    return f'iifname "{name}"', f'oifname "{name}"'
+def _interfaces(names: list[str]) -> str:
+    """
+    All of their packets are dropped.
 
-
-def _table(family: str, rules_in: str, rules_out: str) -> str:
-    return (
-        f"table {family} {TABLE} {{ chain i {{ type filter hook input priority -300; {rules_in}; }}; "
-        f"chain o {{ type filter hook output priority -300; {rules_out}; }}; }}\n"
+    At the device itself: keepalived sends gratuitous ARP by a packet socket, which no other hook sees, and a node that is dead sends none.
+    """
+    chains = (
+        f'chain {hook}{number} {{ type filter hook {hook} device "{name}" priority -300; policy drop; }}'
+        for number, name in enumerate(names)
+        for hook in ("ingress", "egress")
     )
+    return f"table netdev {TABLE} {{ {'; '.join(chains)}; }}\n"
+
+
+def _cut(text: str, seconds: float, *, after_s: float = 0.0) -> None:
+    """``after_s``: so that who asked gets its answer."""
+    loop = asyncio.get_running_loop()
+    if after_s:
+        _nft(text, "-c")
+        loop.call_later(after_s, _nft, text)
+    else:
+        _nft(text)
+    loop.call_later(after_s + seconds, heal)
 
 
 def heal() -> None:
     """What a drill cut is whole again. # I/O."""
     with contextlib.suppress(ActError):
-        for family in ("inet", "arp"):
+        for family in ("inet", "netdev"):
             _nft(f"table {family} {TABLE} {{}}\ndelete table {family} {TABLE}\n")
 
 
