@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := $(wildcard wsproxy/_fast/*/*.pyx wsproxy/_fast/*/*.pxd) $(wildcard wsproxy/bench/*.pyx)
 
-.PHONY: help run test build wheel deb build-debug test-asan fuzz soak lint bench bench-smoke bench-gate ci clean
+.PHONY: help run test build wheel deb build-debug test-asan fuzz soak lint bench bench-smoke bench-gate readme ci clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -58,6 +58,9 @@ bench: build     ## side by side with nginx, HAProxy and httpd; results in bench
 
 bench-smoke: build
 	$(BIN)/wsproxy bench --smoke
+
+readme: build    ## the table of README.md, from the result files that it names
+	$(BIN)/python -m bench.readme
 
 bench-gate: build ## instructions of the fast path against those kept: a function that grew fails; KEEP=1 keeps what is counted
 	$(BIN)/python -m bench.instructions $(if $(KEEP),--keep) || [ $$? = 3 ]

@@ -72,6 +72,7 @@ def cpu_of_children(pid: int) -> float:
 
 
 def main() -> None:
+    """See above."""
     clients = int(sys.argv[1]) if len(sys.argv) > 1 else CLIENTS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -81,7 +82,7 @@ def main() -> None:
         (folder / "p.xml").write_text(XML)
         (folder / "w.toml").write_text(TOML)
         words = ["run", "p.xml", "--settings", "w.toml", "--listen", f"127.0.0.1:{PORT}"]
-        proxy = subprocess.Popen([sys.executable, "-m", "wsproxy", *words], cwd=folder)  # noqa: S603
+        proxy = subprocess.Popen([sys.executable, "-m", "wsproxy", *words], cwd=folder)
         try:
             while True:
                 with contextlib.suppress(OSError):

@@ -19,7 +19,7 @@ import pytest
 from tests.support.client import Client, ask, get, request
 from tests.support.command import run_command
 from tests.support.logfiles import lines_of, lines_with
-from tests.support.origin import OriginConnection, answering, keep_answering
+from tests.support.origin import OriginConnection, keep_answering
 from tests.support.process import COMMAND_S, WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 from tests.support.syslog import daemon, parse

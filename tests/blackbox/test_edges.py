@@ -138,7 +138,7 @@ async def test_changed_page_is_taken_over_by_itself(bed: Bed) -> None:
     try:
         page.write_text("very sorry")
         async with asyncio.timeout(WAIT_S):
-            while await bed.answers(get("/nowhere")) != {(404, b"very sorry")}:
+            while await bed.answers(get("/nowhere")) != {(404, b"very sorry")}:  # noqa: ASYNC110  # another process
                 await asyncio.sleep(0.05)
         assert (await bed.json("status"))["reload"]["who"] == "changed page"
         bed.proxy.expected.append("cannot be read")

@@ -411,7 +411,6 @@ async def test_answers_of_the_edge_are_told_by_kind(tmp_path: Path) -> None:
 async def test_times_are_told_by_class_of_status(tmp_path: Path) -> None:
     """Whoever served it: a redirect's time is none of a page's."""
 
-
     async def by_path(served: OriginConnection) -> None:
         """`/farm/404` is answered with 404."""
         status = (await served.request()).split()[1].rpartition(b"/")[2]

@@ -18,7 +18,7 @@ from tests.support.certificates import Authority
 from tests.support.client import Client, ask, get, request
 from tests.support.origin import keep_answering
 from tests.support.process import STEPS, WAIT_S
-from tests.support.proxy import Proxy, lane, running_proxy
+from tests.support.proxy import Proxy, lane, running_proxy, tcp_table
 from tests.support.tls_pipe import TlsClient, client_context
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -229,14 +229,14 @@ async def test_kernel_takes_little_ahead_of_a_slow_client(site: Site) -> None:
         await slow.send(get("/static/big.bin"))
         await slow.head()
         ends = f":{site.proxy.port:04X}", f":{slow.sock.getsockname()[1]:04X}"
-        taken, seen = -1, []
+        taken = -1
+        seen: list[int] = []
         while taken != max(seen, default=0):  # until it takes no more
             taken = max(seen, default=0)
             await asyncio.sleep(10 / STEPS)
-            for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-                words = line.split()
-                if words[1].endswith(ends[0]) and words[2].endswith(ends[1]):
-                    seen.append(int(words[4].partition(":")[0], 16))
+            for near, far, _, queues, _ in tcp_table():
+                if near.endswith(ends[0]) and far.endswith(ends[1]):
+                    seen.append(int(queues.partition(":")[0], 16))
         assert 0 < taken < 1_000_000
 
 

@@ -484,28 +484,27 @@ async def test_answers_of_the_edge_are_spans_of_the_server(tmp_path: Path) -> No
 async def hanging(read_bytes: int, pause_s: float) -> AsyncIterator[int]:
     """The port of a collector that accepts, reads so much at a time, and never answers."""
     loop = asyncio.get_running_loop()
-    tasks: list[asyncio.Task[None]] = []
+    is_over = asyncio.Event()
 
     async def take(sock: socket.socket) -> None:
         with sock, contextlib.suppress(ConnectionError):
-            while await loop.sock_recv(sock, read_bytes):
-                await asyncio.sleep(pause_s)
+            while not is_over.is_set() and await loop.sock_recv(sock, read_bytes):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(is_over.wait(), pause_s)
 
-    async def accept(listener: socket.socket) -> None:
-        while True:
+    async def accept(listener: socket.socket, group: asyncio.TaskGroup) -> None:
+        while not is_over.is_set():
             sock, _ = await loop.sock_accept(listener)
-            tasks.append(asyncio.create_task(take(sock)))
+            group.create_task(take(sock))
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        tasks.append(asyncio.create_task(accept(listener)))
-        try:
+        async with asyncio.TaskGroup() as group:
+            accepting = group.create_task(accept(listener, group))
             yield listener.getsockname()[1]
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            is_over.set()
+            accepting.cancel()
 
 
 def _resident_kib(pid: int) -> int:
@@ -514,7 +513,9 @@ def _resident_kib(pid: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("read_bytes", "pause_s"), [(65536, 0.0), (1, 1.0)], ids=["never answers", "reads a byte a second"]
+    ("read_bytes", "pause_s"),
+    [(65536, 0.0), (1, 1.0)],
+    ids=["never answers", "reads a byte a second"],
 )
 async def test_flood_against_a_collector_that_hangs_costs_spans_alone(
     tmp_path: Path, read_bytes: int, pause_s: float
@@ -553,7 +554,7 @@ async def test_flood_against_a_collector_that_hangs_costs_spans_alone(
         # 8 MB of records wait in the one, 1 MB in the other; Python keeps more than what it holds.
         assert after[0] - before[0] < 40_000
         assert after[1] - before[1] < 20_000
-        counts = {"sampled": "0"}
+        counts, done = {"sampled": "0"}, ""
         async with asyncio.timeout(WAIT_S):  # workers tell of it some times a second
             while int(counts["sampled"]) < count + 2:
                 done = await asyncio.to_thread(_metrics, tmp_path / "admin.sock")

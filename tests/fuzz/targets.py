@@ -28,8 +28,8 @@ from wsproxy._fast.http.head import has_head_end, read_request, read_response
 from wsproxy._fast.http.trailers import relay_chunks
 from wsproxy._fast.logs.lines import LineScanner, read_lines
 from wsproxy._fast.tell.mask import SessionNames, mask
-from wsproxy._fast.tell.told import mask_head
 from wsproxy._fast.tell.readable import escape, unescape
+from wsproxy._fast.tell.told import mask_head
 from wsproxy.config.fmt import format_config
 from wsproxy.config.write import write_config
 from wsproxy.config.xml import parse_config

@@ -60,6 +60,7 @@ class Token:
     _file: SecretFile = field(init=False)
 
     def __post_init__(self) -> None:
+        """Nothing is read yet."""
         self._file = SecretFile("admin.token_file", self.path, MOST_BYTES)
 
     def check(self) -> None:

@@ -51,6 +51,7 @@ class Bed:
 
     contestants: list[Contestant]
     failures: list[Failure]
+    certificate: Certificate
     site: Site | None = None  # None: it has nothing to ask for
     stubs: Stubs | None = None  # None: one nginx is all servers
 
@@ -96,12 +97,12 @@ def running_bed(
                 continue
             prove = verify.complaints if proxy.does_duties else verify.relaying_complaints
             complaints = prove(scenario, site, certificate, contestant.port)
-            complaints += verify.pinning_complaints(_processes(contestant.service), cores.proxy)
+            complaints += verify.pinning_complaints(_processes(contestant.service), cores.proxies)
             if complaints:
                 failures.append(Failure(proxy.name, complaints))
             else:
                 contestants.append(contestant)
-        yield Bed(contestants, failures, site, stubs)
+        yield Bed(contestants, failures, certificate, site, stubs)
 
 
 def cpu_time(service: Service | None) -> cputime.CpuTime:
@@ -190,8 +191,9 @@ def _start_proxy(
         port = ground.ports[0]
     script = directory / "request.lua"
     script.write_text(render.render("request.lua", render.wrk_values(ground.scenario, site, port)))
+    workers = len(ground.cores.proxies)
     config, cannot = write_configuration(
-        proxy, port, site, ground.scenario, ground.certificate, directory
+        proxy, port, site, ground.scenario, ground.certificate, directory, workers
     )
     if proxy.program is None:
         return Contestant(proxy, None, port, script)
@@ -205,13 +207,15 @@ def _start_proxy(
         environment["OPENSSL_CONF"] = str(ground.workdir / NO_TICKETS)
     log = directory / "output.log"
     service = stack.enter_context(
-        running(proxy.name, argv, {ground.cores.proxy}, log, (port,), environment)
+        running(proxy.name, argv, set(ground.cores.proxies), log, (port,), environment)
     )
 
     def rewrite() -> None:
         # some proxies leave what did not change
         other = ground.site(proxy, more_s=1)
-        write_configuration(proxy, port, other, ground.scenario, ground.certificate, directory)
+        write_configuration(
+            proxy, port, other, ground.scenario, ground.certificate, directory, workers
+        )
 
     return Contestant(proxy, service, port, script, cannot, rewrite)
 
@@ -223,6 +227,7 @@ def write_configuration(
     scenario: Scenario,
     certificate: Certificate,
     directory: Path,
+    workers: int = 1,
 ) -> tuple[Path, tuple[str, ...]]:
     """The proxy's configuration in ``directory``, with the files that it names; and what it has no words for. I/O."""
     place = Place(port, scenario.tls, str(directory), render.pool_size(scenario))
@@ -234,6 +239,7 @@ def write_configuration(
         directory,
         port,
         dict(said.values) | proxy.template_values(),
+        workers,
     )
     for name, text in said.files.items():
         (directory / name).write_text(text)

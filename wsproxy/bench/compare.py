@@ -16,6 +16,8 @@ from wsproxy.bench.results import Measurement, Paced, Results, Spread, paired_ra
 
 # On a machine with neighbours, medians of the same program differ by so much from run to run.
 LEAST = 0.05
+# One round has no range, and of two anything may be the noise.
+FEWEST_ROUNDS = 3
 FIGURES: tuple[tuple[str, Callable[[Measurement], float]], ...] = (
     ("CPU", lambda m: m.cpu_us),
     ("requests/s", lambda m: m.requests_per_second),
@@ -27,13 +29,19 @@ def compared(old: Results, new: Results) -> list[str]:
     """A sentence for each change, and for what makes the runs differ; at least one."""
     lines = list(_circumstances(old, new))
     peers = [name for name in new.proxies if name != OURS and name in old.proxies]
+    has_rounds = all(len(each.of(OURS)) >= FEWEST_ROUNDS for each in (old, new))
+    if peers and not has_rounds:
+        lines.append(f"fewer than {FEWEST_ROUNDS} rounds: nothing can be told from noise")
     changes = [
         line
         for peer in peers
+        if has_rounds
         for what, figure in FIGURES
         if (line := _change(old, new, peer, what, figure))
     ]
     changes += _paced_changes(old, new)
+    if peers and not has_rounds and not changes:
+        return lines
     if not peers and not old.paced:
         changes.append(f"nothing to compare: no peer of {OURS} is in both")
     return [*lines, *(changes or [f"no change beyond noise since {old.started} ({old.commit})"])]

@@ -83,6 +83,10 @@ def _scenario(results: Results) -> Iterator[str]:
             yield _table(("by", *(figure.heading for figure in report.RATIOS)), ratios)
         yield "<h3>All figures: median (lowest-highest)</h3>"
         yield _table(*_figures(results))
+    if results.held:
+        yield "<h3>Memory a connection, KiB: idle and, paler, what more it takes while its answer is awaited</h3>"
+        yield bars(_held_rows(results))
+        yield _table(tuple(report.HELD), report.held_rows(results))
     for phase in report.phases(results):
         yield f"<h3>{escape(report.paced_title(results, phase))}</h3>"
         runs = [each for each in results.paced if each.phase == phase]
@@ -144,6 +148,17 @@ def _cpu_rows(results: Results) -> list[Row]:
         )
         if user + system:
             rows.append((name, user, system, spread(m.cpu_us for m in rounds)))
+    return rows
+
+
+def _held_rows(results: Results) -> list[Row]:
+    rows: list[Row] = []
+    for name in dict.fromkeys(each.proxy for each in results.held):
+        rounds = [each for each in results.held if each.proxy == name]
+        idle = max(0.0, spread(each.idle_kib for each in rounds).median)
+        rows.append(
+            (name, idle, max(0.0, spread(each.active_kib for each in rounds).median - idle), None)
+        )
     return rows
 
 
@@ -252,7 +267,8 @@ def _colour(name: str) -> str:
 def _number(dark: float, pale: float, each: Spread | None) -> str:
     if each is not None:
         return f"{each.median:,.1f}"
-    return f"{dark:,.0f} / {dark + pale:,.0f}"
+    decimals = 0 if dark + pale >= 1000 else 1
+    return f"{dark:,.{decimals}f} / {dark + pale:,.{decimals}f}"
 
 
 def _us(us: int) -> str:

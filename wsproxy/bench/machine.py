@@ -25,24 +25,36 @@ class TooFewCoresError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Who runs where. With two cores, wrk and the upstream share one."""
+    """Who runs where. With two cores, wrk and the upstream share one. ``more``: of the proxy, where it has several workers."""
 
     proxy: int
     wrk: int
     upstream: int
+    more: tuple[int, ...] = ()
+
+    @property
+    def proxies(self) -> frozenset[int]:
+        """All cores of the proxy under test, one a worker."""
+        return frozenset((self.proxy, *self.more))
 
 
-def assign_cores(available: set[int]) -> Cores:
+def assign_cores(available: set[int], workers: int = 1) -> Cores:
     """
-    The proxy alone on the last core (the first takes most interrupts), the load on the others.
+    The proxy alone on the last cores (the first takes most interrupts), the load on the others.
 
-    Raises: TooFewCoresError for fewer than two.
+    Raises: TooFewCoresError where none would be left for the load.
     """
     ordered = sorted(available)
-    if len(ordered) < 2:
-        msg = "two cores are needed: one for the proxy under test, one for wrk and the upstream"
+    if len(ordered) < workers + 1:
+        proxy = (
+            "one for the proxy under test"
+            if workers == 1
+            else f"{workers} for the proxy under test"
+        )
+        msg = f"found {len(ordered)} cores; allowed is {workers + 1} and more: {proxy}, one for wrk and the upstream"
         raise TooFewCoresError(msg)
-    return Cores(proxy=ordered[-1], wrk=ordered[0], upstream=ordered[-2])
+    *load, last = ordered[: len(ordered) - workers + 1]
+    return Cores(last, load[0], load[-1], tuple(ordered[len(ordered) - workers + 1 :]))
 
 
 def describe() -> Machine:

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from wsproxy.bench import cputime, machine, programs, tls
+from wsproxy.bench import cputime, machine, programs, tls, websocket
 from wsproxy.bench.bed import Bed, Contestant, cpu_time, own_config, running_bed
 from wsproxy.bench.machine import Cores
+from wsproxy.bench.memory import HoldError, hold
 from wsproxy.bench.open_loop import Script
 from wsproxy.bench.paced_runs import EVENT_RATE, Course, open_scripts, rate_of_weakest, run_rounds
 from wsproxy.bench.programs import Program
 from wsproxy.bench.proxies import Proxy
-from wsproxy.bench.results import Failure, Measurement, Method, Paced, Results
+from wsproxy.bench.results import Failure, Held, Measurement, Method, Paced, Results
 from wsproxy.bench.scenarios import Scenario
 from wsproxy.bench.site import Site, count_servers
 from wsproxy.bench.wrk import WrkError, WrkResult, command, run_wrk
@@ -76,7 +77,10 @@ def run_scenario(
         for failure in failures:
             say(f"{failure.proxy}: not measured: {'; '.join(failure.reasons)}")
         paced: list[Paced] = []
-        if scenario.kind == "wrk":
+        held: list[Held] = []
+        if scenario.kind == "memory":
+            held, more = _memory_rounds(scenario, bed, plan, say)
+        elif scenario.kind in ("wrk", "websocket"):
             more = _wrk_rounds(scenario, bed, plan, cores, say, measurements)
         else:
             paced, more = _paced_rounds(scenario, bed, plan, cores, say, scripts)
@@ -92,6 +96,7 @@ def run_scenario(
         failures=failures,
         measurements=measurements,
         paced=paced,
+        held=held,
     )
 
 
@@ -109,8 +114,8 @@ def _wrk_rounds(
     for number in range(1, plan.rounds + 1):
         for contestant in list(standing):
             try:
-                measurement = _measure(scenario, contestant, number, plan, cores)
-            except (WrkError, BrokenError) as error:
+                measurement = _measure(scenario, bed, contestant, number, plan, cores)
+            except (WrkError, BrokenError, OSError) as error:
                 failures.append(Failure(contestant.proxy.name, [f"round {number}: {error}"]))
                 standing.remove(contestant)
                 say(f"{contestant.proxy.name}: {error}")
@@ -120,6 +125,28 @@ def _wrk_rounds(
                     f"round {number}/{plan.rounds}  {contestant.proxy.name:<13} {measurement.cpu_us:7.2f} us CPU a request"
                 )
     return failures
+
+
+def _memory_rounds(
+    scenario: Scenario, bed: Bed, plan: Plan, say: Callable[[str], None]
+) -> tuple[list[Held], list[Failure]]:
+    found: list[Held] = []
+    failures: list[Failure] = []
+    context = tls.client_context(bed.certificate.certificate) if scenario.tls else None
+    for number in range(1, plan.rounds + 1):
+        for contestant in bed.contestants:
+            assert bed.site is not None
+            try:
+                held = hold(contestant, bed.site, scenario.connections, context, number)
+            except (HoldError, OSError) as error:
+                failures.append(Failure(contestant.proxy.name, [f"round {number}: {error}"]))
+                say(f"{contestant.proxy.name}: {error}")
+            else:
+                found.append(held)
+                say(
+                    f"round {number}/{plan.rounds}  {held.proxy:<13} {held.idle_kib:6.1f} KiB an idle connection, {held.active_kib:6.1f} one that waits"
+                )
+    return found, failures
 
 
 def _paced_rounds(
@@ -144,8 +171,10 @@ def _paced_rounds(
 
 
 def programs_needed(scenario: Scenario, chosen: list[Proxy]) -> list[Program]:
-    """What must be installed to measure these proxies; nginx is the upstream in any case."""
-    always = [programs.WRK, programs.TASKSET, programs.NGINX]
+    """What must be installed to measure these proxies; nginx is the upstream where stubs are not, and wrk asks it."""
+    always = [programs.TASKSET]
+    if not scenario.has_stubs:
+        always += [programs.WRK, programs.NGINX]
     for_tls = [programs.OPENSSL] if scenario.tls else []
     return list(
         dict.fromkeys([*always, *for_tls, *(proxy.program for proxy in chosen if proxy.program)])
@@ -174,7 +203,7 @@ class BrokenError(Exception):
 
 
 def _measure(
-    scenario: Scenario, contestant: Contestant, number: int, plan: Plan, cores: Cores
+    scenario: Scenario, bed: Bed, contestant: Contestant, number: int, plan: Plan, cores: Cores
 ) -> Measurement:
     """One proxy, warm-up dropped. Raises: WrkError, BrokenError."""
     wrk = programs.WRK.find()
@@ -183,6 +212,9 @@ def _measure(
         raise WrkError(msg)
 
     def load(seconds: int) -> WrkResult:
+        if scenario.kind == "websocket":
+            assert bed.site is not None
+            return websocket.load(bed.site, contestant.port, scenario.connections, seconds)
         url = f"{scenario.scheme}://127.0.0.1:{contestant.port}"
         argv = command(wrk, cores.wrk, contestant.wrk_script, url, scenario.connections, seconds)
         return run_wrk(argv, seconds)
@@ -192,13 +224,13 @@ def _measure(
 
     cpu_before, core_before, clock_before = (
         cpu_time(contestant.service),
-        cputime.read_core_time(cores.proxy),
+        _busy_ticks(cores),
         time.monotonic(),
     )
     result = load(plan.seconds)
     cpu_after, core_after, clock_after = (
         cpu_time(contestant.service),
-        cputime.read_core_time(cores.proxy),
+        _busy_ticks(cores),
         time.monotonic(),
     )
 
@@ -213,8 +245,8 @@ def _measure(
 
     used = cpu_after.since(cpu_before)
     used_ticks = used.user_ticks + used.system_ticks
-    wall_ticks = (clock_after - clock_before) * cputime.TICKS_PER_SECOND
-    busy_ticks = core_after.busy_ticks - core_before.busy_ticks
+    wall_ticks = (clock_after - clock_before) * cputime.TICKS_PER_SECOND * len(cores.proxies)
+    busy_ticks = core_after - core_before
     return Measurement(
         proxy=contestant.proxy.name,
         round=number,
@@ -235,6 +267,11 @@ def _measure(
     )
 
 
+def _busy_ticks(cores: Cores) -> int:
+    """Of all cores of the proxy, whoever used them."""
+    return sum(cputime.read_core_time(core).busy_ticks for core in cores.proxies)
+
+
 def _method(
     scenario: Scenario, chosen: list[Proxy], plan: Plan, cores: Cores, config: Config, bed: Bed
 ) -> Method:
@@ -250,6 +287,7 @@ def _method(
         order=[proxy.name for proxy in chosen],
         duties=duties(scenario),
         notes={proxy.name: proxy.note for proxy in chosen if proxy.note},
+        workers=len(cores.proxies),
         upstream="stubs in one process" if scenario.has_stubs else "one nginx",
         configuration=config.path,
         left_out=list(bed.site.notes) if bed.site is not None else [],

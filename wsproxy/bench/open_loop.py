@@ -185,6 +185,9 @@ def run(
             process.kill()
             msg = f"the load generator did not end within {script.seconds + TIMEOUT_S + GRACE_S:.0f} s"
             raise OpenLoopError(msg) from error
+        except BaseException:  # Ctrl-C, SIGTERM: nobody waits for the rest of a minute
+            process.kill()
+            raise
     wall_s = time.monotonic() - clock
     if process.returncode != 0:
         msg = f"the load generator ended with status {process.returncode}: {said.strip()[-400:]}"
@@ -230,7 +233,7 @@ def judge(
         "requests": len(script),
         "seconds": script.seconds,
         "cpu_us": used_us / max(len(script), 1),
-        "core_busy": used_us / 1e6 / ran.wall_s,
+        "core_busy": used_us / 1e6 / ran.wall_s,  # of one core
         "p50_us": percentile(times, 0.5),
         "p99_us": percentile(times, 0.99),
         "p999_us": percentile(times, 0.999),

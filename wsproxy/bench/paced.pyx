@@ -2,7 +2,7 @@
 Sends requests when they are due, over as many connections as there are, and notes when each was answered: an open loop.
 
 Driven by ``generator``, in a process of its own. A request that finds no free connection waits, and its time runs from when
-it was due, not from when it was sent: so a stall is seen by all who came meanwhile (wrk2's way, against coordinated omission).
+it was due, not from when it was sent: so a stall is seen by all who came meanwhile (as in wrk2; coordinated omission).
 Reads of an answer its status, where its body ends, and ``X-Upstream-Port``. Plain HTTP/1.1 to 127.0.0.1 only.
 """
 
@@ -66,7 +66,7 @@ cdef extern from *:
     uint64_t paced_number(epoll_event* event) noexcept
     const char* paced_field(const char* head, const char* name) noexcept
     int epoll_create1(int flags) noexcept
-    int epoll_wait(int epoll, epoll_event* events, int most, int timeout_ms) noexcept
+    int epoll_wait(int epoll, epoll_event* events, int most, int timeout_ms) noexcept nogil
     Py_ssize_t c_send "send"(int fd, const void* data, size_t count, int flags) noexcept
     Py_ssize_t c_recv "recv"(int fd, void* data, size_t count, int flags) noexcept
     Py_ssize_t c_read "read"(int fd, void* data, size_t count) noexcept
@@ -194,7 +194,8 @@ cdef class Run:
                 self.end_late(now)
                 look_us = now + LOOK_US
             self.set_timer(look_us)
-            count = epoll_wait(self.epoll, events, MOST_EVENTS, -1)
+            with nogil:
+                count = epoll_wait(self.epoll, events, MOST_EVENTS, -1)
             PyErr_CheckSignals()
             for at in range(count):
                 number = paced_number(&events[at])

@@ -35,7 +35,7 @@ SETTINGS_TEMPLATE = "wsproxy.toml"
 
 def _wsproxy(program: Path, config: Path, *, more: tuple[str, ...] = ()) -> list[str]:
     plugin_cfg = str(config.with_name(ourselves.FILE))
-    return [str(program), *more, "run", plugin_cfg, "--settings", str(config), "--workers", "1"]
+    return [str(program), *more, "run", plugin_cfg, "--settings", str(config)]
 
 
 def _nginx(program: Path, config: Path) -> list[str]:
@@ -91,6 +91,7 @@ def _no_values() -> dict[str, str]:
 
 
 VERSION = re.compile(r"\d+\.\d+[\w.-]*")
+WITH_TLS = ("tls", "tls-new", "tls-resumed", "memory-tls")
 ONLY_ASKED = ("",)  # not in any scenario by itself
 
 
@@ -187,10 +188,8 @@ CADDY = Proxy(
     reload_signal=None,  # by its admin endpoint only, which is off
     only_in=ONLY_ASKED,
     # it has no word for $WSSI, the id of a TLS session; 10,000 rules take it more than a quarter of a minute to start
-    never_in=("tls", "tls-new", "tls-resumed", "routes-10000"),
+    never_in=(*WITH_TLS, "routes-10000"),
 )
-
-WITH_TLS = ("tls", "tls-new", "tls-resumed")
 
 # What there is to compare with: no proxy at all, and the least that one can do.
 DIRECT = Proxy(
@@ -199,7 +198,7 @@ DIRECT = Proxy(
     "floor.arguments",
     _nothing,
     "no proxy: wrk asks the first server itself, and nobody uses the proxy's core",
-    never_in=(*WITH_TLS, "reload"),
+    never_in=(*WITH_TLS, "reload", "memory"),
     does_duties=False,
 )
 FLOOR = Proxy(
@@ -208,7 +207,7 @@ FLOOR = Proxy(
     "floor.arguments",
     _floor,
     "wsproxy/bench/floor.c: relays and does none of the duties; the least that a proxy can cost",
-    never_in=(*WITH_TLS, "chunked", "reload", "log"),
+    never_in=(*WITH_TLS, "chunked", "mixed", "websocket", "reload", "log"),
     does_duties=False,
 )
 

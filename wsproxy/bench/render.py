@@ -37,6 +37,7 @@ FILES = {
 # What a line that does not apply begins with: a comment in nginx, HAProxy, httpd and TOML
 COMMENT = "# "
 SPARE_THREADS = 8
+UPGRADE_LINE = "    proxy_set_header Upgrade $http_upgrade;"
 
 
 class ConfigTemplate(string.Template):
@@ -81,6 +82,7 @@ def proxy_values(
     workdir: Path,
     listen_port: int,
     extra: Mapping[str, str],
+    workers: int = 1,
 ) -> dict[str, str]:
     """
     What the templates of the proxies need beside the site (``peers``), all of them together; a template takes what it names.
@@ -94,13 +96,14 @@ def proxy_values(
         "when_log": "" if scenario.logs else COMMENT,
         "when_no_log": COMMENT if scenario.logs else "",
         "scheme": scenario.scheme,
-        "workers": "1",
-        "connection_value": '""',
-        "upgrade_line": "",
+        "workers": str(workers),
+        "connection_value": "upgrade" if scenario.kind == "websocket" else '""',
+        "upgrade_line": UPGRADE_LINE if scenario.kind == "websocket" else "",
         "certificate": str(certificate.certificate),
         "certificate_key": str(certificate.key),
         "certificate_and_key": str(certificate.both),
         "threads": str(scenario.connections + SPARE_THREADS),
+        "all_threads": str((scenario.connections + SPARE_THREADS) * workers),
         "workdir": str(workdir),
         "listen_port": str(listen_port),
         "upload_bytes": str(scenario.upload_bytes),
@@ -127,8 +130,8 @@ def wrk_values(scenario: Scenario, site: Site, listen_port: int) -> dict[str, st
         "upload": _lua_upload(scenario.upload_bytes),
         "marker": RESULT_MARKER,
         "visit_lines": "\n".join(
-            f"    {{{', '.join(map(_lua_text, (traffic.host_field(each.host, listen_port), each.path, each.cookie)))}}},"
-            for each in visits
+            f"    {{{', '.join(map(_lua_text, _visit(scenario, listen_port, each, at)))}}},"
+            for at, each in enumerate(visits)
         ),
         "header_lines": "\n".join(
             f'    wrk.headers["{name}"] = "{value}"' for name, value in headers
@@ -153,6 +156,14 @@ def nginx_user_line() -> str:
 def httpd_user_lines() -> str:
     """A user for httpd's child, which refuses to be root; nothing where we are not root."""
     return f"User nobody\nGroup #{pwd.getpwnam('nobody').pw_gid}" if os.geteuid() == 0 else ""
+
+
+def _visit(
+    scenario: Scenario, listen_port: int, visit: traffic.Visit, at: int
+) -> tuple[str, str, str, str]:
+    """Host, path, Cookie, answer."""
+    answer = scenario.mix[at % len(scenario.mix)] if scenario.mix else scenario.answer
+    return traffic.host_field(visit.host, listen_port), visit.path, visit.cookie, answer
 
 
 def _lua_text(text: str) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wsproxy.bench.proxies import OURS
-from wsproxy.bench.results import Measurement, Paced, Results, Spread, paired_ratios, spread
+from wsproxy.bench.results import Measurement, Method, Paced, Results, Spread, paired_ratios, spread
 
 # A proxy below this share of its core waited for wrk or the upstream: its req/s and latency are theirs, not its own
 SATURATED = 0.95
@@ -115,6 +115,26 @@ def paced_title(results: Results, phase: str) -> str:
     return f"{results.scenario}{what}: {results.title}; {first.requests:,} requests in {first.seconds:.0f} s"
 
 
+HELD = ["proxy", "before MiB", "idle connection KiB", "waiting connection KiB", "connections"]
+
+
+def held_rows(results: Results) -> list[list[str]]:
+    """Memory, one row a proxy."""
+    table = []
+    for proxy in dict.fromkeys(each.proxy for each in results.held):
+        rounds = [each for each in results.held if each.proxy == proxy]
+        table.append(
+            [
+                proxy,
+                show(spread(each.before_kib / 1024 for each in rounds), 1),
+                show(spread(each.idle_kib for each in rounds), 1),
+                show(spread(each.active_kib for each in rounds), 1),
+                f"{rounds[0].connections:,}",
+            ]
+        )
+    return table
+
+
 def ratio_rows(results: Results) -> list[list[str]]:
     """Our ratio to each peer, one row a peer; empty where we were not measured."""
     ours = results.of(OURS)
@@ -192,13 +212,22 @@ def method_sentences(results: Results) -> list[str]:
     machine, method = results.machine, results.method
     return [
         f"{machine.cpu}, {machine.cores} cores, {machine.memory_mib:,} MiB; {machine.system}, Linux {machine.kernel}",
-        f"proxy alone on core {method.proxy_core}; wrk on core {method.wrk_core}, upstream on core {method.upstream_core}; "
+        f"proxy ({'one worker' if method.workers == 1 else f'{method.workers} workers'}) alone on {_cores(method)}; wrk on core {method.wrk_core}, upstream on core {method.upstream_core}; "
         f"{method.connections} connections, {method.upstream_servers} upstream servers ({method.upstream})",
         f"{method.rounds} rounds of {method.seconds} s in the order {', '.join(method.order)}, "
         f"each after {method.warmup_seconds} s of warm-up; median (lowest-highest) over the rounds",
         f"started {results.started}, commit {results.commit}",
         *(f"{name}: {version}" for name, version in results.versions.items()),
     ]
+
+
+def _cores(method: Method) -> str:
+    last = method.proxy_core + method.workers - 1
+    return (
+        f"core {method.proxy_core}"
+        if method.workers == 1
+        else f"cores {method.proxy_core} to {last}"
+    )
 
 
 def print_results(results: Results, console: Console) -> None:
@@ -208,7 +237,9 @@ def print_results(results: Results, console: Console) -> None:
         console.print(
             _table(paced_title(results, phase), _paced_headings(), paced_rows(results, phase))
         )
-    if results.measurements or not results.paced:
+    if results.held:
+        console.print(_table(f"{results.scenario}: {results.title}", HELD, held_rows(results)))
+    if results.measurements or not (results.paced or results.held):
         console.print(_table(f"{results.scenario}: {results.title}", _headings(), rows(results)))
     ratios = ratio_rows(results)
     if ratios:
@@ -231,7 +262,9 @@ def markdown(results: Results) -> str:
             paced_title(results, phase),
             _markdown_table(_paced_headings(), paced_rows(results, phase)),
         ]
-    if results.measurements or not results.paced:
+    if results.held:
+        parts.append(_markdown_table(HELD, held_rows(results)))
+    if results.measurements or not (results.paced or results.held):
         parts.append(_markdown_table(_headings(), rows(results)))
     ratios = ratio_rows(results)
     if ratios:

@@ -84,6 +84,17 @@ class Paced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.errors == 0 and self.kept == self.with_owner
 
 
+class Held(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Memory of one proxy in one round, KiB (Pss): before, and what a connection adds that is idle, or awaits its answer."""
+
+    proxy: str
+    round: int
+    connections: int
+    before_kib: int
+    idle_kib: float
+    active_kib: float
+
+
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A proxy that did not start, did not do its duty, or broke while it was measured."""
 
@@ -117,6 +128,7 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     duties: list[str]
     notes: dict[str, str]
     # not in files that were kept before 2026-12
+    workers: int = 1  # of each proxy, and so many cores from ``proxy_core`` on
     upstream: str = "one nginx"  # what stands for the servers
     configuration: str = ""  # the plugin-cfg.xml that all proxies carried out
     left_out: list[str] = []  # of it, for all of them
@@ -136,6 +148,7 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failures: list[Failure]
     measurements: list[Measurement]
     paced: list[Paced] = []
+    held: list[Held] = []
 
     def of(self, proxy: str) -> list[Measurement]:
         """One proxy's rounds in order."""

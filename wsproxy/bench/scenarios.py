@@ -52,16 +52,17 @@ class Scenario:
     cookie_bytes: int = 0  # so long a Cookie field
     clone_ids: int = 1  # in the session's cookie; the first one is the owner's
     more_uris: int = 0  # patterns in front of those that are asked for
+    mix: tuple[str, ...] = ()  # answers in turn, instead of ``answer`` alone
     is_usual: bool = True
-    # wrk: the next request when the answer is there. The others: requests at their times (``open_loop``).
-    kind: Literal["wrk", "open", "failover", "reload", "log"] = "wrk"
+    # wrk, and websocket: the next one when the answer is there. memory: connections that stand. The others: at their times.
+    kind: Literal["wrk", "websocket", "memory", "open", "failover", "reload", "log"] = "wrk"
     load: float = 0.0  # of what the weakest proxy can do, if it is "open"
     retry_interval_s: int | None = None  # in place of the file's
 
     @property
     def has_stubs(self) -> bool:
         """Whether servers are stubs that can be ended, instead of one nginx."""
-        return self.kind in ("failover", "reload", "log")
+        return self.kind in ("websocket", "memory", "failover", "reload", "log")
 
     @property
     def scheme(self) -> str:
@@ -215,6 +216,46 @@ SCENARIOS = {
             SMALL_BODY_BYTES,
             closes=True,
             tls=True,
+        ),
+        Scenario(
+            "mixed",
+            "answers of 128 bytes, 16 and 64 KiB as 7 to 2 to 1",
+            "small",
+            SMALL_BODY_BYTES,
+            mix=(
+                "small",
+                "small",
+                "16k",
+                "small",
+                "small",
+                "64k",
+                "small",
+                "small",
+                "16k",
+                "small",
+            ),
+            is_usual=False,
+        ),
+        Scenario(
+            "websocket",
+            "WebSocket: messages of 128 bytes there and back",
+            "small",
+            SMALL_BODY_BYTES,
+            kind="websocket",
+            is_usual=False,
+        ),
+        *(
+            Scenario(
+                f"memory{'-tls' if tls else ''}",
+                f"memory of 1,000 {'TLS ' if tls else ''}connections, idle and awaiting an answer",
+                "small",
+                SMALL_BODY_BYTES,
+                connections=1000,
+                kind="memory",
+                tls=tls,
+                is_usual=False,
+            )
+            for tls in (False, True)
         ),
         *(
             Scenario(

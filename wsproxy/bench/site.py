@@ -158,6 +158,8 @@ def read_site(config: Config, ports: Sequence[int], log: Log, more_uris: int = 0
     local = localized(config, ports, log, more_uris)
     routes = build_route_table(local)
     rules = {host: rules for host in _hosts(local) if (rules := _rules(routes, host))}
+    # what is asked of a host as of any other needs no words of its own
+    rules = {host: each for host, each in rules.items() if host == ANY or each != rules.get(ANY)}
     if not rules:
         msg = f"{config.path or 'plugin-cfg.xml'}: found no Route to a ServerCluster with servers; allowed is one at least"
         raise ValueError(msg)

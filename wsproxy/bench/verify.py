@@ -65,14 +65,14 @@ def relaying_complaints(
     return list(dict.fromkeys(proof.found))
 
 
-def pinning_complaints(processes: Iterable[ProcessStat], core: int) -> list[str]:
-    """The processes that may run elsewhere than on ``core``: a program may undo what taskset did."""
+def pinning_complaints(processes: Iterable[ProcessStat], cores: frozenset[int]) -> list[str]:
+    """The processes that may run elsewhere than on ``cores``: a program may undo what taskset did."""
     found = []
     for process in processes:
-        cores = os.sched_getaffinity(process.pid)
-        if cores != {core}:
+        allowed = os.sched_getaffinity(process.pid)
+        if not allowed <= cores:
             found.append(
-                f"process {process.pid} ({process.name}) may run on cores {sorted(cores)}, not only on {core}"
+                f"process {process.pid} ({process.name}) may run on cores {sorted(allowed)}, not only on {sorted(cores)}"
             )
     return found
 

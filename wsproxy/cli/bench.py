@@ -21,6 +21,7 @@ from rich.console import Console
 
 from wsproxy.bench import processes as bench_processes
 from wsproxy.bench import report
+from wsproxy.bench.bed import own_config, write_configuration
 from wsproxy.bench.compare import compared
 from wsproxy.bench.floor import FLOOR
 from wsproxy.bench.html import write_page
@@ -32,9 +33,10 @@ from wsproxy.bench.programs import MissingProgramsError, ensure
 from wsproxy.bench.proxies import OURS, PROXIES, Proxy, choose, of_checkout, of_program
 from wsproxy.bench.results import Results
 from wsproxy.bench.scenarios import LOG, SCENARIOS, Scenario
-from wsproxy.bench.site import Site
+from wsproxy.bench.site import Site, count_servers, read_site
+from wsproxy.bench.tls import paths as certificate_paths
 from wsproxy.cli.reading import PLUGIN, of_host, read_all
-from wsproxy.config.model import Config
+from wsproxy.config.model import Config, Log
 from wsproxy.config.problems import printable_lines
 from wsproxy.config.settings import Settings
 from wsproxy.config.several import load_several
@@ -55,6 +57,7 @@ SMOKE_SCENARIO = "small"
 USUAL = tuple(name for name, scenario in SCENARIOS.items() if scenario.is_usual)
 ALL_SCENARIOS = SCENARIOS | {LOG.name: LOG}
 CANNOT_BEGIN = 2
+FIRST_PORT = 20001  # in configurations that are only written
 WIDTH_IN_A_FILE = 190  # no cell of the table wraps
 
 
@@ -80,6 +83,8 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
 @click.option(
     "--seconds", type=click.IntRange(1, 300), help="length of a round (default: the scenario's own)"
 )
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Workers, threads or processes of each proxy, each on a core of its own; one more core is for the load.")  # fmt: skip
 @click.option("--only", metavar="NAMES", help=f"comma-separated, of: {', '.join(PROXIES)}")
 @click.option(
     "--with", "others", multiple=True, metavar="PROXY=PATH",
@@ -116,6 +121,8 @@ WIDTH_IN_A_FILE = 190  # no cell of the table wraps
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="print a kept result and end",
 )
+@click.option("--write", "write_to", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Write each proxy's configuration into DIR, say what it cannot express, and end: nothing is started.")  # fmt: skip
 @click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Also write a report with charts: one file, no network.")  # fmt: skip
 @click.option("--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="OLD.json",
@@ -146,17 +153,20 @@ def bench(
     scenarios = [ALL_SCENARIOS[name] for name in chosen]
     signal.signal(signal.SIGTERM, _leave)  # so that what we started is ended on SIGTERM too
     try:
-        proxies = _proxies(chosen, only, others, against)
+        proxies = _proxies(chosen, only, others, against, more["workers"])
         config = load_several([plugin_cfg]).config if plugin_cfg else None
+        if more["write_to"] is not None:
+            _write(scenarios[0], proxies[scenarios[0].name], config, more["write_to"])
+            return
         requests = _read_log(config, logs, more) if logs else None
         ensure(
             program
             for scenario in scenarios
             for program in programs_needed(scenario, proxies[scenario.name])
         )
-        cores = assign_cores(os.sched_getaffinity(0))
+        cores = assign_cores(os.sched_getaffinity(0), more["workers"])
         os.sched_setaffinity(
-            0, os.sched_getaffinity(0) - {cores.proxy}
+            0, os.sched_getaffinity(0) - cores.proxies
         )  # we too stay away from the proxy
         for scenario in scenarios:
             plan = _plan(scenario, more["rounds"], more["seconds"], smoke=smoke)
@@ -234,7 +244,11 @@ def read_results(path: Path) -> Results:
 
 
 def _proxies(
-    chosen: tuple[str, ...], only: str | None, others: tuple[str, ...], against: Path | None
+    chosen: tuple[str, ...],
+    only: str | None,
+    others: tuple[str, ...],
+    against: Path | None,
+    workers: int,
 ) -> dict[str, list[Proxy]]:
     """Of each scenario."""
     try:
@@ -249,13 +263,33 @@ def _proxies(
         built.append(of_checkout(against, commit(against)))
     if FLOOR.find() is None:  # a compiler is no reason to have no figures at all
         click.echo("floor: left out, there is no C compiler (cc)", err=True)
+    has_floor = FLOOR.find() is not None and workers == 1  # it is one process
     return {
         name: [
-            *(each for each in several if each.program is not FLOOR or FLOOR.find() is not None),
+            *(each for each in several if each.program is not FLOOR or has_floor),
             *(each for each in built if name not in each.never_in),
         ]
         for name, several in proxies.items()
     }
+
+
+def _write(
+    scenario: Scenario, proxies: list[Proxy], config: Config | None, directory: Path
+) -> None:
+    """Of this scenario; ports are the first ones from FIRST_PORT on. Raises: ValueError, OSError."""
+    found = config or own_config()
+    ports = range(FIRST_PORT, FIRST_PORT + count_servers(found))
+    site = read_site(found, ports, Log(name="http_plugin.log"))
+    for number, proxy in enumerate(each for each in proxies if each.say is not None):
+        own = directory / proxy.name
+        own.mkdir(parents=True, exist_ok=True)
+        port = ports.stop + number
+        _, cannot = write_configuration(proxy, port, site, scenario, certificate_paths(own), own)
+        click.echo(f"{own}: port {port}")
+        for sentence in cannot:
+            click.echo(f"  {proxy.name} cannot express: {sentence}")
+    for note in site.notes:
+        click.echo(note)
 
 
 def _read_log(config: Config | None, logs: tuple[str, ...], more: dict[str, Any]) -> LoggedRequests:

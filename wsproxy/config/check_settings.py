@@ -113,7 +113,9 @@ def _check_admin(admin: AdminSettings, say: Say) -> None:
         if admin.token_file:
             text = "found a file; allowed is none without admin.listen: the Unix socket asks for no token"
             _refuse(("admin", "token_file"), text, say)
-        _warn_idle(("admin", "unencrypted"), admin, "without admin.listen", "with admin.listen", say)
+        _warn_idle(
+            ("admin", "unencrypted"), admin, "without admin.listen", "with admin.listen", say
+        )
         return
     try:
         address = parse_address(admin.listen, is_listener=True)

@@ -42,7 +42,13 @@ class SecretFile:
             with open(self.path, "rb", opener=_open_at_once) as file:
                 found = os.fstat(file.fileno())
                 self._check(found)
-                stamp = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+                stamp = (
+                    found.st_dev,
+                    found.st_ino,
+                    found.st_size,
+                    found.st_mtime_ns,
+                    found.st_ctime_ns,
+                )
                 if stamp != self._stamp:
                     data = file.read(self.most + 1)
                     if len(data) > self.most:

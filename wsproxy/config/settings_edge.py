@@ -21,9 +21,7 @@ MOST_EDGES = 64
 OWN_ERRORS = (400, 403, 404, 405, 408, 412, 413, 414, 416, 417, 431, 500, 502, 503, 504, 505)
 # Of servers' errors these go through: a client that does not see their fields cannot log in, or speak another protocol.
 NOT_INTERCEPTED = frozenset((401, 407, 426))
-INTERCEPTED = tuple(
-    int(each) for each in HTTPStatus if each >= 400 and each not in NOT_INTERCEPTED
-)
+INTERCEPTED = tuple(int(each) for each in HTTPStatus if each >= 400 and each not in NOT_INTERCEPTED)
 # What a page has at most: each process keeps it in memory, and a client waits for it while something is broken.
 MOST_PAGE_BYTES = 262_144
 # Networks of one list; they are looked through one after the other.

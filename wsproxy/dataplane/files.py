@@ -105,7 +105,13 @@ class FileSite:
         return True
 
     def _answer_with(
-        self, file: OpenFile, names: tuple[bytes, ...], fields: Fields, *, is_head: bool, now_s: float
+        self,
+        file: OpenFile,
+        names: tuple[bytes, ...],
+        fields: Fields,
+        *,
+        is_head: bool,
+        now_s: float,
     ) -> FileAnswer:
         """``file`` is closed, or the answer's."""
         try:

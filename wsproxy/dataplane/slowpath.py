@@ -73,7 +73,7 @@ _METERED = {
 }
 
 # Files have theirs where they are sent: no [[edge]] need say so.
-_EDGE_ANSWERS = {
+_EDGE_ANSWERS: dict[int, EdgeAnswer] = {
     EdgeAct.EDGE_REDIRECTS: EdgeAnswer.REDIRECTED_ANSWER,
     EdgeAct.EDGE_MAINTENANCE: EdgeAnswer.MAINTENANCE_ANSWER,
     EdgeAct.EDGE_DENIES: EdgeAnswer.DENIED_ANSWER,

@@ -94,9 +94,7 @@ class AppendedFile:
 
     def append(self, lines: bytes) -> tuple[bytes, OSError | None]:
         """What of these whole lines is not in the file, and why. # I/O."""
-        done, error, self.is_torn = append_lines(
-            self.fd, self.reader, lines, self.is_torn, LOCK_MS
-        )
+        done, error, self.is_torn = append_lines(self.fd, self.reader, lines, self.is_torn, LOCK_MS)
         return lines[done:], OSError(error, os.strerror(error)) if error else None
 
 
@@ -209,9 +207,7 @@ class LogFile:
         file = None if self._is_failing else self._file
         if file is None:
             return self._blocks.write(self._name_there, -1, -1, False, LOCK_MS)
-        goes_on = self._blocks.write(
-            self._name_there, file.fd, file.reader, file.is_torn, LOCK_MS
-        )
+        goes_on = self._blocks.write(self._name_there, file.fd, file.reader, file.is_torn, LOCK_MS)
         file.is_torn = self._blocks.is_torn
         return goes_on
 

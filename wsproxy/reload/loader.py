@@ -48,8 +48,8 @@ from wsproxy.probe.targets import begin_probes
 from wsproxy.process.start import LoaderNeeds
 from wsproxy.reload.guard import Guard
 from wsproxy.reload.history import Kept
-from wsproxy.reload.sources import Read, Sources, changes_between, look, read_sources
 from wsproxy.reload.pages import PageWatch
+from wsproxy.reload.sources import Read, Sources, changes_between, look, read_sources
 from wsproxy.reload.watch import Watch
 
 log = logging.getLogger("wsproxy.reload")
@@ -113,7 +113,9 @@ class Loader:
         self._guard = Guard(reload.guard_s, reload.guard_limit) if reload.guard_s else None
         self._is_listening = False
         is_first = not needs.is_again and not needs.replaced
-        self._pages = PageWatch() if is_first else PageWatch.from_now(self.source.settings.edge_pages)
+        self._pages = (
+            PageWatch() if is_first else PageWatch.from_now(self.source.settings.edge_pages)
+        )
 
     def _give_up_what_kills(self) -> None:
         """Files at which one loader after the other was ended are left alone until they change, or somebody asks."""

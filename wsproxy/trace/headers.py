@@ -30,6 +30,7 @@ class HeadersFile:
     _file: SecretFile = field(init=False)
 
     def __post_init__(self) -> None:
+        """Nothing is read yet."""
         self._file = SecretFile("trace.headers_file", self.path, MOST_BYTES)
 
     def check(self) -> None:

@@ -41,7 +41,9 @@ _AFFINITY = {
     Affinity.AFFINITY_BROKEN: "broken",
 }
 # https://opentelemetry.io/docs/specs/otel/trace/tracestate-handling/: th and rv, at most 14 digits each.
-_OWN_STATE = re.compile(r"ot=(th:[0-9a-f]{1,14}|rv:[0-9a-f]{14})(;(th:[0-9a-f]{1,14}|rv:[0-9a-f]{14}))?")
+_OWN_STATE = re.compile(
+    r"ot=(th:[0-9a-f]{1,14}|rv:[0-9a-f]{14})(;(th:[0-9a-f]{1,14}|rv:[0-9a-f]{14}))?"
+)
 
 
 def failure_word(failure: TryFailure) -> str:

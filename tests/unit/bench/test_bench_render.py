@@ -9,11 +9,11 @@ import pytest
 from lxml import etree  # noqa: TID251 (an XML oracle that is not our reader)
 
 from wsproxy.bench import render, traffic
-from wsproxy.bench.bed import own_config
+from wsproxy.bench.bed import own_config, write_configuration
 from wsproxy.bench.machine import Cores, TooFewCoresError, assign_cores
 from wsproxy.bench.peers.common import Place
 from wsproxy.bench.programs import HAPROXY, NGINX, WRK, WSPROXY, Program, install_command, missing
-from wsproxy.bench.proxies import OURS, PROXIES, Proxy, choose
+from wsproxy.bench.proxies import OURS, PROXIES, Proxy, choose, of_program
 from wsproxy.bench.scenarios import SCENARIOS, Scenario
 from wsproxy.bench.site import HOST_NAME, Site, read_site
 from wsproxy.bench.tls import paths
@@ -120,7 +120,7 @@ def test_plugin_cfg_pairs_each_clone_with_its_port() -> None:
 
 def test_placeholder_without_value_is_an_error() -> None:
     with pytest.raises(KeyError, match="listen_port"):
-        render.render("wsproxy.toml", {"when_tls": ""})
+        render.render("wsproxy.toml", {"when_tls": "", "workers": "1"})
 
 
 def test_bare_at_sign_is_an_error_and_dollar_is_text() -> None:
@@ -198,7 +198,8 @@ def test_floor_has_no_part_in_what_it_cannot_do() -> None:
     """It has no TLS, no configuration, and does not know where a chunked answer ends."""
     for scenario in SCENARIOS.values():
         is_measured = PROXIES["floor"] in choose("floor", scenario.name)
-        can = not scenario.tls and not scenario.is_chunked and scenario.kind != "reload"
+        has_one_length = not scenario.is_chunked and not scenario.mix
+        can = not scenario.tls and has_one_length and scenario.kind not in ("reload", "websocket")
         assert is_measured == can, scenario.name
 
 
@@ -218,8 +219,34 @@ def test_unknown_or_no_name_is_an_error(only: str) -> None:
 def test_proxy_has_a_core_of_its_own() -> None:
     assert assign_cores({0, 1}) == Cores(proxy=1, wrk=0, upstream=0)
     assert assign_cores({2, 5, 7, 9}) == Cores(proxy=9, wrk=2, upstream=7)
-    with pytest.raises(TooFewCoresError):
+    with pytest.raises(TooFewCoresError, match="found 1 cores; allowed is 2"):
         assign_cores({4})
+
+
+def test_each_worker_has_a_core_and_the_load_the_others() -> None:
+    cores = assign_cores({0, 1, 2, 3, 4, 5}, 4)
+    assert (cores.proxies, cores.wrk, cores.upstream) == (frozenset((2, 3, 4, 5)), 0, 1)
+    assert assign_cores({0, 1, 2}, 2) == Cores(proxy=1, wrk=0, upstream=0, more=(2,))
+    with pytest.raises(TooFewCoresError, match="allowed is 3 and more: 2 for the proxy"):
+        assign_cores({0, 1}, 2)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("wsproxy", "workers = 4"),
+        ("nginx", "worker_processes 4;"),
+        ("haproxy", "nbthread 4"),
+        ("httpd", "MaxRequestWorkers 160"),
+    ],
+)
+def test_every_proxy_is_told_how_many_workers(proxy: str, said: str, tmp_path: Path) -> None:
+    certificate = paths(tmp_path)
+    scenario = SCENARIOS["small"]
+    config, _ = write_configuration(
+        PROXIES[proxy], LISTEN_PORT, own_site(), scenario, certificate, tmp_path, 4
+    )
+    assert said in config.read_text()
 
 
 def test_install_command_names_each_package_once_and_nothing_for_ours() -> None:
@@ -234,3 +261,22 @@ def test_install_command_names_each_package_once_and_nothing_for_ours() -> None:
 def test_program_that_nobody_has_is_missing() -> None:
     absent = Program("absent", ("no-such-program-on-any-machine",), None)
     assert missing([absent, absent]) == [absent]
+
+
+def test_another_build_is_called_for_its_version(tmp_path: Path) -> None:
+    program = tmp_path / "nginx"
+    program.write_text("#!/bin/sh\necho nginx version: nginx/9.8.7\n")
+    program.chmod(0o755)
+    other = of_program(f"nginx={program}")
+    assert other.name == "nginx-9.8.7"
+    assert other.program is not None
+    assert other.program.find() == program
+    assert rendered(other) == rendered(PROXIES["nginx"])
+
+
+@pytest.mark.parametrize(
+    "told", ["nginx=/no/such/file", "squid=/bin/true", "floor=/bin/true", "nginx"]
+)
+def test_build_that_is_none_is_an_error(told: str) -> None:
+    with pytest.raises(KeyError):
+        of_program(told)

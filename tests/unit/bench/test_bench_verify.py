@@ -357,6 +357,8 @@ def test_floor_and_no_proxy_at_all_are_measured_without_duties() -> None:
 def test_tls_is_among_the_duties_and_needs_openssl_only_where_it_is() -> None:
     assert OPENSSL in programs_needed(SCENARIOS["tls"], [])
     assert OPENSSL not in programs_needed(SCENARIOS["small"], [])
+    assert {WRK, NGINX} <= {*programs_needed(SCENARIOS["open50"], [])}
+    assert programs_needed(SCENARIOS["failover"], []) == [TASKSET]  # stubs, and a load of our own
     assert len(duties(SCENARIOS["tls-new"])) == len(duties(SCENARIOS["small"])) + 3
 
 
@@ -373,9 +375,11 @@ def test_program_that_ends_at_once_is_a_start_error_with_its_words(tmp_path: Pat
 @needs_nginx
 @needs_wrk
 @needs_two_cores
-@pytest.mark.parametrize("scenario", ["upload", "tls-new"])
+@pytest.mark.parametrize(
+    "scenario", ["upload", "tls-new", "websocket", "open50", "failover", "reload"]
+)
 def test_smoke_run_of_other_scenarios_measures_and_ends_well(scenario: str) -> None:
-    argv = [sys.executable, "-m", "wsproxy", "bench", "--smoke", "--only", "nginx"]
+    argv = [sys.executable, "-m", "wsproxy", "bench", "--smoke", "--only", "nginx,wsproxy"]
     done = subprocess.run(
         [*argv, "--scenario", scenario],
         cwd=PROJECT,
@@ -418,3 +422,23 @@ def test_smoke_run_measures_and_ends_well(proxy: str) -> None:
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert float(cells[1]) > 0
     assert cells[-1] == "0"
+
+
+@needs_nginx
+@needs_wrk
+@needs_two_cores
+def test_file_of_a_user_is_what_every_proxy_carries_out() -> None:
+    """Two clusters, two cookies, weights; what nginx has no words for is said."""
+    argv = [sys.executable, "-m", "wsproxy", "bench", "plugin-cfg/two-clusters.xml", "--smoke"]
+    done = subprocess.run(
+        [*argv, "--markdown", "--only", "wsproxy,nginx"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nginx cannot express: MaxConnections with a queue" in done.stdout
+    assert "nothing is sent to the servers that it names" in done.stdout
+    assert "5 upstream servers" in done.stdout

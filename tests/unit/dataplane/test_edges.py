@@ -469,7 +469,11 @@ async def test_error_that_another_server_is_asked_after_is_none(tmp_path: Path) 
         (tmp_path / f"{name}.txt").write_text(name)
     with closing(ScriptedOrigin()) as one, closing(ScriptedOrigin()) as two:
         config = config_of(server("s", one.port), server("t", two.port))
-        async with one.serving(script), two.serving(script), Bed(config, settings(text, tmp_path)) as bed:
+        async with (
+            one.serving(script),
+            two.serving(script),
+            Bed(config, settings(text, tmp_path)) as bed,
+        ):
             client = await bed.client()
             await client.send(get())
             assert await client.read_answer() == (200, b"ok")

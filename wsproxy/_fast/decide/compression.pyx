@@ -198,8 +198,8 @@ cdef class Compression:
 
     cdef Suits suits_304(self, ResponseHead* head) noexcept:
         """
-        What a 200 would have had it has, too (RFC 9110 15.4.5): Vary above all. Most do not say of which type the page is: then it may be one that
-        is compressed.
+        What a 200 would have had it has, too (RFC 9110 15.4.5): Vary above all. Most do not say of which type the page is:
+        then it may be one that is compressed.
         """
         cdef Field* field
         cdef int i

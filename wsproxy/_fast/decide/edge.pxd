@@ -81,7 +81,7 @@ cdef class Edge:
     cdef EdgeField* fields
     cdef int field_count
     cdef readonly dict pages    # status -> (Content-Type, body)
-    cdef uint64_t intercepts[4] # errors of servers that get a page instead: a bit each, from 400 on
+    cdef uint64_t[4] intercepts  # errors of servers that get a page instead: a bit each, from 400 on
     cdef readonly tuple maintenance  # (Content-Type, body) of its page; None: our own
     cdef bint has_maintenance
     cdef bint maintenance_on

@@ -65,9 +65,9 @@ cdef class Edge:
         self, *, tuple ports=(), bytes local_host=b"", EdgeScheme scheme=ANY_SCHEME, tuple hosts=(), tuple paths=(),
         tuple clusters=None, bint redirects=False, bint ends_redirects=False, EdgeScheme to=ANY_SCHEME, bytes to_host=b"",
         int to_port=0, bytes to_path=b"", int status=308, TrustedProxies allow=None, TrustedProxies deny=None,
-        tuple fields=(), dict pages=None, tuple intercepts=(), bint has_maintenance=False, bint maintenance_on=False, tuple maintenance=None,
-        TrustedProxies maintenance_allow=None, int retry_after_s=0, bint has_files=False, bint has_compress=False,
-        Compression compression=None,
+        tuple fields=(), dict pages=None, tuple intercepts=(), bint has_maintenance=False, bint maintenance_on=False,
+        tuple maintenance=None, TrustedProxies maintenance_allow=None, int retry_after_s=0, bint has_files=False,
+        bint has_compress=False, Compression compression=None,
     ):
         self.kept = [local_host, hosts, paths, to_host, to_path, fields]
         self.blocks = []

@@ -1,9 +1,9 @@
 """
 Whole lines, put to the end of a file to which other processes append as well; and blocks of them, on their way to a thread.
 
-Driven by ``logs.file``. The thread that writes does so without the interpreter's lock, and comes back to Python where it has something to
-decide only: a file that was moved, a disk that takes nothing. With the lock it would take it from the loop, and be waited for by
-requests, several times for each block.
+Driven by ``logs.file``. The thread that writes does so without the interpreter's lock, and comes back to Python only where it
+has something to decide: a file that was moved, a disk that takes nothing. With the lock it would take that from the loop, and
+be waited for by requests, several times for each block.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -116,9 +116,9 @@ def append_lines(int fd, int reader, bytes lines not None, bint is_torn, int wai
     """
     Bytes of these lines that the file took, errno or 0, and whether the last that we wrote was amid a line. # I/O.
 
-    ``reader``: a descriptor that reads the same file; -1: it is none, or not to be read. While the file's lock (flock) is held, how
-    the file ends says whether a new line begins with one; without the lock another process may be amid its write, and only what
-    we know ourselves counts (``is_torn``). ``wait_ms``: for the lock.
+    ``reader``: a descriptor that reads the same file; -1: it is none, or not to be read. While the file's lock (flock) is
+    held, how the file ends says whether a new line begins with one; without the lock another process may be amid its write,
+    and only what we know ourselves counts (``is_torn``). ``wait_ms``: for the lock.
     """
     cdef const char* data = lines
     cdef Py_ssize_t length = len(lines)
@@ -150,7 +150,8 @@ cdef class Blocks:
     """
     Blocks of lines from the loop to the one thread that writes them, in their order.
 
-    A file that is as it was the thread goes on writing to without Python; what is written the loop lets go of when it comes with more.
+    A file that is as it was the thread goes on writing to without Python. What is written the loop lets go of when it comes
+    with more.
     """
 
     def __cinit__(self):
@@ -206,8 +207,9 @@ cdef class Blocks:
         """
         Waits for blocks and writes them to this file until Python has something to decide. # I/O.
 
-        False: no more come. Else ``lines`` has a block, ``taken`` how many of its bytes are written, ``error`` errno; with 0 the
-        file is to be looked for (always with ``fd`` -1), and nothing of it is written. ``is_torn``: as in ``append_lines``. Needs no memory.
+        False: no more come. Else ``lines`` has a block, ``taken`` how many of its bytes are written, ``error`` errno; with 0
+        the file is to be looked for (always with ``fd`` -1), and nothing of it is written. ``is_torn``: as in
+        ``append_lines``. Needs no memory.
         """
         cdef const char* name = path
         cdef Block* block

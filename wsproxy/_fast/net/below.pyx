@@ -1,12 +1,13 @@
 """
 A file or folder below a folder, found and opened: nothing outside is ever reached, whoever changes links meanwhile.
 
-Used by ``dataplane.file_paths``, in a thread. One call, and none of it under the interpreter's lock: a dozen system calls, each of which gave
-the lock away and waited for it again, took a busy worker seconds where thousands asked for files at once. Must not know what may be served.
+Used by ``dataplane.file_paths``, in a thread. One call, and none of it under the interpreter's lock: a dozen system calls,
+each of which gave the lock away and waited for it again, took a busy worker seconds where thousands asked for files at once.
+Must not know what may be served.
 
-Links are followed as long as they lead to what is below the folder. Race-free without openat2(2), which sandboxes often lack: the
-path is resolved and checked, then each folder on the way is opened without following links. Where one was put there in between, the
-file is not found.
+Links are followed as long as they lead to what is below the folder. Race-free without openat2(2), which sandboxes often lack:
+the path is resolved and checked, then each folder on the way is opened without following links. Where one was put there in
+between, the file is not found.
 """
 
 from libc.errno cimport EACCES, ENAMETOOLONG, ENOENT, errno
@@ -134,7 +135,8 @@ def open_below(bytes root not None, bytes path not None) -> tuple[int, int, int]
     """
     The regular file with this path below ``root``, open for reading: its descriptor, size and time of change in ns.
 
-    Where it cannot be opened the first is an errno, negative: also EACCES for what is no regular file, ENOENT for what lies outside. # I/O.
+    Where it cannot be opened the first is an errno, negative: also EACCES for what is no regular file, ENOENT for what lies
+    outside. # I/O.
     """
     cdef Found found
     cdef ws_stat status

@@ -16,8 +16,8 @@ from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport ANSWERING, CONNECTING, RELAYING, TUNNELLING, Exchange
 from wsproxy._fast.proxy.pool cimport pool_of
 from wsproxy._fast.state.meters cimport (
-    ANSWER_BYTES, ANSWERED, BODY_BYTES, CLUSTER_EDGE, CLUSTER_OWN, CUT_FAILED, FIRST_BYTE, HISTOGRAM, LEFT_BEFORE, LEFT_WITHIN,
-    QUEUE, REQUEST, REQUESTS, REUSED, TOTAL, add_more, add_one, code_index, observe,
+    ANSWERED, ANSWER_BYTES, BODY_BYTES, CLUSTER_EDGE, CLUSTER_OWN, CUT_FAILED, FIRST_BYTE, HISTOGRAM, LEFT_BEFORE,
+    LEFT_WITHIN, QUEUE, REQUEST, REQUESTS, REUSED, TOTAL, add_more, add_one, code_index, observe,
 )
 from wsproxy._fast.tell.access_line cimport Ending, Entry
 from wsproxy._fast.tell.ended cimport (

@@ -42,8 +42,8 @@ cdef class Engine(Hub):
     cdef bint is_stopping           # it ends, whatever they say, because the worker does
     cdef readonly long long requests
 
-    # The stream keeps lines of the access log until its socket has taken what they tell of: it is looked at in the loop's next turn,
-    # then with every `look_at_lines`.
+    # The stream keeps lines of the access log until its socket has taken what they tell of: it is looked at in the loop's
+    # next turn, then with every `look_at_lines`.
     cdef int keep_looking(self, Stream stream) except -1
     # So many more of what `WorkerWord` names, where anybody counts.
     cpdef int count(self, int word, int64_t more=*) except -1

@@ -133,8 +133,8 @@ cdef class Exchange:
     # caller drops the answer and then calls `go_elsewhere`.
     cdef bint is_refused(self, int status) except -1
     cdef int go_elsewhere(self) except -1
-    # Whether the client gets a page of an [[edge]] instead of a server's answer with this status. True: the caller tells that it
-    # `answer_begins`, drops it, and then calls `give_page`.
+    # Whether the client gets a page of an [[edge]] instead of a server's answer with this status. True: the caller tells that
+    # it `answer_begins`, drops it, and then calls `give_page`.
     cdef bint wants_page(self, int status) noexcept
     cdef int give_page(self, int status) except -1
     # The server changed the protocol, and its 101 was passed on: from here bytes go both ways as they are.

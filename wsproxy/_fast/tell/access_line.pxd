@@ -64,5 +64,5 @@ cdef class AccessLog(AccessParts):
     cdef char* put_late(self, Buffer* out, Entry* entry) except NULL
     cdef char* put_name(self, Buffer* out, char* at, const char* name, Py_ssize_t size, Py_ssize_t needed) except NULL
     cdef char* put_word(self, char* at, int kind, Ending* ending) noexcept
-    cdef Entry* take(self) except NULL
+    cdef Entry* next_spare(self) except NULL
     cdef void forget(self, Entry* entry) noexcept

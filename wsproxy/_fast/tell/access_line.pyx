@@ -37,7 +37,7 @@ cdef enum:
     # ... each with so much memory: long lines are rare.
     MOST_SPARE_TEXT = 4096
     # A copy that is longer is worth a call.
-    SHORT = 128
+    SHORT = 64
 
 ws_choose_way(True)
 
@@ -119,16 +119,15 @@ cdef class AccessLog(AccessParts):
 
     # --- entries ------------------------------------------------------------------------------------------------------
 
-    cdef Entry* take(self) except NULL:
+    cdef Entry* next_spare(self) except NULL:
+        """An entry for a request that begins; it stays a spare one until its line is begun."""
         cdef Entry* entry = self.spare
-        if entry != NULL:
-            self.spare = entry.next
-            self.spares -= 1
-            entry.text.length = 0
-        else:
+        if entry == NULL:
             entry = <Entry*>calloc(1, sizeof(Entry))
             if entry == NULL:
                 raise MemoryError
+            self.spare = entry
+            self.spares += 1
         entry.status = 0
         entry.server_len = 0
         entry.server = entry.server_name = entry.cluster_name = NULL
@@ -159,14 +158,12 @@ cdef class AccessLog(AccessParts):
             self.take_names(names)
         if head != NULL and self.asks_head:
             self.find_fields(&head.fields)
-        entry = self.take()
+        entry = self.next_spare()
         out = &entry.text
-        try:
-            at = self.put_early(out, entry.ends, room(out, out.data, FIXED), head, data, length, origin, port, number)
-        except BaseException:
-            self.forget(entry)
-            raise
+        at = self.put_early(out, entry.ends, room(out, out.data, FIXED), head, data, length, origin, port, number)
         out.length = at - out.data
+        self.spare = entry.next  # nothing has failed
+        self.spares -= 1
         return entry
 
     cdef bint is_wanted(self, Entry* entry) noexcept:
@@ -289,7 +286,6 @@ cdef class AccessLog(AccessParts):
     cdef char* put_word(self, char* at, int kind, Ending* ending) noexcept:
         """A late part that is one of a few words."""
         cdef const char* word
-        cdef char* begin
         if kind == CONNECTION and not self.json:
             at[0] = ending.connection
             return at + 1
@@ -298,7 +294,6 @@ cdef class AccessLog(AccessParts):
         if self.json:
             at[0] = c'"'
             at += 1
-        begin = at
         if kind == CAUSE:
             at[0] = <char>(ending.cause >> 8)
             at[1] = <char>(ending.cause & 0xFF)

@@ -1,6 +1,6 @@
 # The format of the access log, compiled; what the head of a request has for it.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from wsproxy._fast.base.buffer cimport Buffer
 from wsproxy._fast.http.fields cimport Field, Fields
 from wsproxy._fast.http.head cimport RequestHead
@@ -87,6 +87,7 @@ cdef class AccessParts:
     cdef int late[32]           # MOST_LATE: those of `parts` that only the end knows
     cdef int late_count
     cdef Part* of_length[64]    # LENGTHS: the first of those FIELDs whose names have this length
+    cdef uint64_t lengths       # bits: of names that are asked for, and of Cookie where one is
     cdef int of_fields[104]     # MOST_PARTS: those of `parts` that are FIELDs
     cdef int field_count
     cdef bint asks_head         # for fields or cookies
@@ -112,10 +113,10 @@ cdef class AccessParts:
     # Each writes at `at`, where it has found room for what it writes at most, and returns where the line goes on.
     # `ends` gets where each late part belongs.
     cdef char* put_early(
-        self, Buffer* out, Py_ssize_t* ends, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port,
-        int64_t number,
+        self, Buffer* out, Py_ssize_t* ends, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin,
+        int port, int64_t number,
     ) except NULL
-    cdef char* put_fixed(self, Buffer* out, char* at, Part* part, RequestHead* head, int port, int64_t number) except NULL
+    cdef char* put_fixed(self, Buffer* out, char* at, Part* part, RequestHead* head, int port) except NULL
     cdef char* put_time(self, char* at, bint quoted) noexcept
     cdef char* put_slowly(
         self, Buffer* out, char* at, Part* part, RequestHead* head, const char* value, Py_ssize_t size

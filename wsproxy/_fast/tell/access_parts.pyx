@@ -1,13 +1,13 @@
 """
 The parts of the access log's format, compiled; and what of a line is written when its request begins.
 
-``access_line`` derives from it, which has the lines. In the common case a value is copied with one look at it, and nothing is asked twice
-about a head; what is masked or escaped takes the way of ``mask``.
+``access_line`` derives from it, which has the lines. In the common case a value is copied with one look at it, and nothing is
+asked twice about a head; what is masked or escaped takes the way of ``mask``.
 """
 
 import os
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.decide.affinity cimport next_cookie
@@ -63,6 +63,7 @@ cdef extern from *:
 cdef enum:
     # Names of fields are told apart by their length first; those of this and above are one.
     LENGTHS = 64
+    COOKIE_LEN = 6
     VERSION_LEN = 9  # with the blank before it
 
 ws_choose_way(True)
@@ -195,6 +196,8 @@ cdef class AccessParts:
             self.asks_head = self.asks_head or kind == FIELD or kind == COOKIE
             if kind == FIELD:
                 self.note_field(part)
+            elif kind == COOKIE:
+                self.lengths |= <uint64_t>1 << COOKIE_LEN
             part.careful = self.careful_of(part)
             between = b""
             if kind == REQUEST_ID and part.quoted:  # nothing in it is escaped
@@ -217,6 +220,7 @@ cdef class AccessParts:
         while following[0] != NULL:
             following = &following[0].following
         following[0] = part
+        self.lengths |= <uint64_t>1 << min(part.name_len, <Py_ssize_t>LENGTHS - 1)
         self.of_fields[self.field_count] = self.count
         self.field_count += 1
         return 0
@@ -251,6 +255,7 @@ cdef class AccessParts:
         """One walk over the head for all parts that have fields of it."""
         cdef Field* field
         cdef Part* part
+        cdef uint32_t length
         cdef int i
         for i in range(self.field_count):
             part = &self.parts[self.of_fields[i]]
@@ -259,7 +264,10 @@ cdef class AccessParts:
         self.cookie = -1
         for i in range(fields.count):
             field = &fields.at[i]
-            part = self.of_length[field.name_len if field.name_len < LENGTHS else LENGTHS - 1]
+            length = field.name_len if field.name_len < LENGTHS else LENGTHS - 1
+            if not self.lengths >> length & 1:
+                continue
+            part = self.of_length[length]
             while part != NULL:
                 if field.name_len == part.name_len and ws_is_named(field.line, part.name, part.letters, part.name_len):
                     if part.found == NULL:
@@ -271,8 +279,8 @@ cdef class AccessParts:
                 self.cookie = i
 
     cdef char* put_early(
-        self, Buffer* out, Py_ssize_t* ends, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port,
-        int64_t number,
+        self, Buffer* out, Py_ssize_t* ends, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin,
+        int port, int64_t number,
     ) except NULL:
         """All parts that the head has something for, and where those belong that only the end has."""
         cdef Part* part
@@ -288,6 +296,14 @@ cdef class AccessParts:
             if kind >= STATUS:
                 ends[late] = at - out.data
                 late += 1
+                continue
+            if kind == REQUEST_ID:
+                at = room(out, at, part.room)
+                at = ws_put_hex(ws_put_text(at, part.before, part.before_len), <uint32_t>(number & 0xFFFFFFFF))
+                continue
+            if kind == TIME:
+                at = room(out, at, part.room)
+                at = self.put_time(ws_put_text(at, part.before, part.before_len), part.quoted)
                 continue
             value = NULL
             size = 0
@@ -315,7 +331,7 @@ cdef class AccessParts:
             at = room(out, at, part.room + size)
             at = ws_put_text(at, part.before, part.before_len)
             if value == NULL:
-                at = self.put_fixed(out, at, part, head, port, number)
+                at = self.put_fixed(out, at, part, head, port)
                 continue
             if kind == FIELD and (part.is_found_again or part.rule > IS_ADDRESS):
                 at = self.put_slowly(out, at, part, head, value, size)
@@ -336,12 +352,8 @@ cdef class AccessParts:
                 at = end_string(at, at - size)
         return at
 
-    cdef char* put_fixed(self, Buffer* out, char* at, Part* part, RequestHead* head, int port, int64_t number) except NULL:
+    cdef char* put_fixed(self, Buffer* out, char* at, Part* part, RequestHead* head, int port) except NULL:
         """A part that is no value of the head, or that has none there."""
-        if part.kind == TIME:
-            return self.put_time(at, part.quoted)
-        if part.kind == REQUEST_ID:
-            return ws_put_hex(at, <uint32_t>(number & 0xFFFFFFFF))
         if part.kind == COOKIE and head != NULL and self.cookie >= 0:
             return self.put_cookie(out, at, part, &head.fields)
         if part.kind == PORT:

@@ -9,7 +9,7 @@ cdef extern from *:
     #include <immintrin.h>
     #endif
 
-    /* Which bytes are there: 1 what has to be escaped; without the others there is nothing to mask: 2 "=", 4 "%" or "@", 8 ";". */
+    /* Which bytes are there: 1 those that are escaped; without the others nothing is masked: 2 "=", 4 "%" or "@", 8 ";". */
     enum { WS_ESCAPED = 1, WS_EQUALS = 2, WS_CODED = 4, WS_SEMICOLON = 8 };
 
     typedef unsigned char ws_bytes __attribute__((vector_size(16)));
@@ -89,7 +89,7 @@ cdef extern from *:
     #if defined(__x86_64__)
     /* --- thirty-two at a time: each half of a byte has its row of classes, and it is of those that both have --- */
 
-    /* Classes: 01 a row of controls or of what is no ASCII, 02 double quote, 04 backslash, 08 DEL, 10 %, 20 =, 40 @, 80 semicolon. */
+    /* Classes: 01 a row of controls or of no ASCII, 02 double quote, 04 backslash, 08 DEL, 10 %, 20 =, 40 @, 80 semicolon. */
     #define WS_LOW 0x41, 1, 3, 1, 1, 0x11, 1, 1, 1, 1, 1, (char)0x81, 5, 0x21, 1, 9
     #define WS_HIGH 1, 1, 0x12, (char)0xa0, 0x40, 4, 0, 8, 1, 1, 1, 1, 1, 1, 1, 1
 
@@ -142,7 +142,9 @@ cdef extern from *:
                (words[0] & 0x80 ? WS_SEMICOLON : 0);
     }
 
-    static __attribute__((target("avx2"))) int ws_look_avx2(const char *p, size_t length) { return ws_scan_avx2(NULL, p, length); }
+    static __attribute__((target("avx2"))) int ws_look_avx2(const char *p, size_t length) {
+        return ws_scan_avx2(NULL, p, length);
+    }
     static __attribute__((target("avx2"))) int ws_copy_avx2(char *to, const char *p, size_t length) {
         return ws_scan_avx2(to, p, length);
     }

@@ -2,7 +2,7 @@
 -- filled by wsproxy/bench/render.py. Requests are formatted once, so that wrk spends its core on traffic; there is no
 -- response() function, which would cost wrk a Lua call and a table of headers for each answer.
 
-local visits = {  -- Host, path, Cookie
+local visits = {  -- Host, path, Cookie, answer
 @{visit_lines}
 }
 local upload = @{upload}  -- nil: no body
@@ -14,6 +14,7 @@ function init(args)
     for i, visit in ipairs(visits) do
         wrk.headers["Host"] = visit[1]
         wrk.headers["Cookie"] = visit[3]
+        wrk.headers["X-Bench"] = visit[4]
         requests[i] = wrk.format("@{method}", visit[2], wrk.headers, upload)
     end
 end

@@ -47,8 +47,8 @@ def test_words_of_a_block_do_not_overlap() -> None:
         assert max(taken) < BLOCK_WORDS
     assert len(CODES) == OWN_CODES
     assert HISTOGRAM == BUCKETS + 1
-    assert ClusterWord.CLUSTER_OWN == WorkerWord.WORKER_OWN
-    assert ClusterWord.CLUSTER_EDGE == WorkerWord.WORKER_EDGE
+    assert int(ClusterWord.CLUSTER_OWN) == int(WorkerWord.WORKER_OWN)
+    assert int(ClusterWord.CLUSTER_EDGE) == int(WorkerWord.WORKER_EDGE)
 
 
 def test_rows_are_added_up() -> None:
