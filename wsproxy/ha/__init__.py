@@ -11,6 +11,7 @@ nothing for requests.
     group/       members and views; seat: who holds what only one may hold (pure); fence: until when (pure); membership
     policy       which members of a group are to be active (pure)
     store/       the one small interface; etcd by its JSON gateway; the etcd that is started for trying
+    pair/        two proxies and a floating address, without a store: keepalived moves it
     certs        keys for etcd and for the members
     names        where everything stands in etcd
 

@@ -1,0 +1,96 @@
+"""
+The agent of this machine is asked, from the command line: one line, one answer, over its socket in the folder.
+
+Driven by ``cli.ha_pair``. Blocks; a command takes as long as what it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess  # the agent, where none runs
+import sys
+import time
+from typing import Any
+
+import msgspec
+
+from wsproxy.errors import StartError, WsproxyError
+from wsproxy.ha.pair.folder import Folder
+
+# Longer than any command: two nodes, each of which waits for VRRP, which may have a ping interval of two minutes.
+ANSWER_S = 600.0
+# What is only asked.
+STATUS_S = 15.0
+# From a program's start until it answers; a busy machine takes many times the second that it needs.
+START_S = 30.0
+_LOOK_S = 0.05
+_MOST_BYTES = 32 << 20
+
+
+class Question(msgspec.Struct, frozen=True):
+    """One line to the agent."""
+
+    command: str
+    given: dict[str, Any] = {}
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of it; ``error`` empty: done."""
+
+    given: dict[str, Any] = {}
+    error: str = ""
+
+
+class NoAgentError(WsproxyError):
+    """None runs here: the node is stand-alone, or its agent was killed."""
+
+
+def ask_agent(folder: Folder, command: str, given: dict[str, Any] | None = None) -> Reply:
+    """
+    What the agent says. # I/O.
+
+    Raises:
+        NoAgentError: there is none.
+        StartError: it does not answer.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(STATUS_S if command == "status" else ANSWER_S)
+            sock.connect(os.fspath(folder.socket))
+            sock.sendall(msgspec.json.encode(Question(command, given or {})) + b"\n")
+            with sock.makefile("rb") as stream:
+                line = stream.readline(_MOST_BYTES)
+        return msgspec.json.decode(line, type=Reply)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise NoAgentError(f"{folder.socket}: no agent answers there") from error
+    except (OSError, msgspec.DecodeError) as error:
+        raise StartError(f"{folder.socket}: the agent does not answer: {error}") from error
+
+
+def begin_agent(folder: Folder) -> None:
+    """
+    One runs and answers: that which does, or a new one with its keeper. # I/O.
+
+    Raises:
+        StartError: it does not come up; the text says what it said.
+    """
+    with contextlib.suppress(NoAgentError):
+        ask_agent(folder, "status")
+        return
+    folder.make()
+    with folder.file("agent.err").open("w+b") as said:
+        process = subprocess.Popen(  # noqa: S603  # our own command line
+            [sys.executable, "-P", "-m", "wsproxy", "ha", "run", "--keep", "--folder", str(folder.path)],
+            stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, cwd="/",
+        )  # fmt: skip
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(NoAgentError):
+            ask_agent(folder, "status")
+            process.returncode = 0  # it is to outlive us: nobody waits for it
+            return
+        time.sleep(_LOOK_S)
+    said_text = folder.file("agent.err").read_text(errors="replace").strip()
+    raise StartError(f"the agent does not come up: {said_text or 'ha.log may say why'}")

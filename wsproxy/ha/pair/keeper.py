@@ -1,0 +1,78 @@
+"""
+Starts the agent, and again should it die; ends with it when it ends as it was told to.
+
+Started by ``ask`` for ``wsproxy ha start``; a service manager that restarts what died needs none. Does nothing else, so that nothing can
+be wrong with it. What an agent has started becomes its child where the agent dies, and is reaped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+FIRST_S, LAST_S = 0.1, 5.0
+HEALTHY_S = 5.0
+_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def call_process(name: str) -> None:
+    """Has this process called so in ``ps``."""
+    _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
+
+
+def keep(run: Callable[[], int]) -> int:
+    """``run`` in a child, again and again until it returns 0 or this process is told to end; its exit code."""
+    call_process("wsproxy-keeper")
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    delay_s = FIRST_S
+    pid = 0
+    is_told = False
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        nonlocal is_told
+        is_told = True
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # of a terminal that is closed
+    while True:
+        began = time.monotonic()
+        pid = os.fork()
+        if not pid:
+            _be_agent(run)
+        code = _await(pid)
+        pid = 0
+        if code == 0 or is_told:
+            return code
+        if time.monotonic() - began > HEALTHY_S:
+            delay_s = FIRST_S
+        time.sleep(delay_s)
+        delay_s = min(2 * delay_s, LAST_S)
+
+
+def _be_agent(run: Callable[[], int]) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    call_process("wsproxy-pair")
+    code = 1
+    try:
+        code = run()
+    finally:
+        os._exit(code)
+
+
+def _await(wanted: int) -> int:
+    """Its exit code; others that end meanwhile are reaped."""
+    while True:
+        pid, status = os.wait()
+        if pid == wanted:
+            return os.waitstatus_to_exitcode(status)
