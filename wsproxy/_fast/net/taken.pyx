@@ -1,10 +1,10 @@
 """
 What a socket has taken of the bytes that were given to a cipher before it: for logs.
 
-Driven by ``stream`` and, for a client's connection, by ``linger``. Between the cipher and the socket stands the event
-loop, which does not say what it holds. But the TLS library counts the bytes that it has made, and the kernel those that
-it has taken: the difference lies with the loop, and which bytes of an answer these are its writes say. Of a record that
-the socket has not whole nobody can read anything, so whole records count.
+Driven by ``stream`` and, for a client's connection, by ``linger``. Between the cipher and the socket stands the event loop,
+which does not say what it holds. But the TLS library counts the bytes that it has made, and the kernel those that it has
+taken: the difference lies with the loop, and which bytes of an answer these are its writes say. Of a record that the socket
+has not whole nobody can read anything, so whole records count.
 
 The loop closes its socket before it says so, and then nobody can be asked. So where a client is slow the socket is kept a
 second time, until the connection is lost: a descriptor for each of these. Where it is not, what was written last is
