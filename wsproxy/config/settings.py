@@ -266,7 +266,7 @@ class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
             le=65536,
             description="idle connections kept for each server by each worker; 0: none",
         ),
-    ] = 256
+    ] = 2048
     connect_s: Annotated[
         float,
         Meta(

@@ -25,7 +25,7 @@ class Pool:
         ws_io_timeout_s: float = 0,
         ws_idle_s: float = 3600,
         idle_s: float = 25,
-        most_idle: int = 256,
+        most_idle: int = 2048,
         tls: object = None,
         extended_handshake: bool = False,
         wait_for_continue: bool = False,

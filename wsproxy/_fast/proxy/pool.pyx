@@ -15,7 +15,7 @@ cdef class Pool:
         self, str name not None, str host not None, int port, *,
         double connect_timeout_s=10, double io_timeout_s=0, bint io_timeout_marks_down=False,
         double ws_io_timeout_s=0, double ws_idle_s=3600,
-        double idle_s=25, int most_idle=256, object tls=None,
+        double idle_s=25, int most_idle=2048, object tls=None,
         bint extended_handshake=False, bint wait_for_continue=False, str proxy_protocol not None="none",
     ):
         self.parameters = (
