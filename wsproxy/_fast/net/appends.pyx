@@ -78,7 +78,7 @@ cdef extern from *:
 
 
 cdef enum:
-    # Whoever may read a log may lock it, and keep that: then each block would wait, and what comes meanwhile would be dropped.
+    # Whoever may read a log may lock it, and keep that: each block would wait, and what comes meanwhile would be dropped.
     # After the first one they wait no longer than others' writes take.
     HELD_UP_MS = 5
 
@@ -98,7 +98,7 @@ cdef Py_ssize_t write_all(int fd, const char* data, Py_ssize_t length, int* erro
 
 
 cdef Py_ssize_t append(
-    int fd, int reader, const char* data, Py_ssize_t length, bint* is_torn, bint* is_held_up, int wait_ms, int* error
+    int fd, int reader, const char* data, Py_ssize_t length, bint* is_torn, bint* is_held_up, int wait_ms, int* error,
 ) noexcept nogil:
     """See ``append_lines``; ``is_held_up``: somebody has the lock for longer than a write takes."""
     cdef bint is_locked = reader >= 0 and ws_lock_file(fd, min(wait_ms, <int>HELD_UP_MS) if is_held_up[0] else wait_ms)
