@@ -115,10 +115,12 @@ def open_tcp(settings: AdminSettings) -> TcpSocket:
         StartError: it cannot be made.
     """
     address = parse_address(settings.listen, is_listener=True)
+    # Nobody is asked what it is (RFC 6761 6.3): a line of /etc/hosts could make an address of it that others reach.
+    host = "127.0.0.1" if address.host == "localhost" else address.host
     is_ipv6 = ":" in address.host or (not address.host and socket.has_dualstack_ipv6())
     try:
         sock = socket.create_server(
-            (address.host, address.port),
+            (host, address.port),
             family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
             backlog=BACKLOG,
             dualstack_ipv6=is_ipv6 and not address.host,

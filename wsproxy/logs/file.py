@@ -73,14 +73,18 @@ class AppendedFile:
     takes a file that became shorter for another one and reads it all again.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, waits: bool = True) -> None:
         """
         Opens it. # I/O.
+
+        ``waits``: for the reader of a pipe that is full; only a thread of its own may. Without, that is an error (EAGAIN).
 
         Raises:
             OSError: as ``open_log``.
         """
         self.fd = open_log(path)
+        if not waits:
+            os.set_blocking(self.fd, False)
         self.is_torn = False  # by us; where the file cannot be looked at
         self.reader = -1
         if stat.S_ISREG(os.fstat(self.fd).st_mode):

@@ -144,7 +144,7 @@ class LogPlan:
         )
         begin = f"{stamp} {os.getpid():08x} {0:08x} - PLUGIN: "
         data = "".join(f"{begin}{escape(line)}\n" for line in lines)
-        file = AppendedFile(self.path)
+        file = AppendedFile(self.path, waits=False)
         try:
             _, error = file.append(data.encode("utf-8", "surrogateescape"))
         finally:

@@ -34,7 +34,7 @@ def tell_awaited(log_plan: LogPlan, state: SharedState, servers: Iterable[tuple[
     texts = [shape.text(server=server, group=group) for group, server in servers]
     data = "".join(lines.line(_TID, int(shape.level), text) for text in texts)
     with suppress(OSError):
-        file = AppendedFile(log_plan.path)
+        file = AppendedFile(log_plan.path, waits=False)
         try:
             file.append(data.encode("utf-8", "surrogateescape"))
         finally:

@@ -19,8 +19,8 @@ _CACHE_ID = re.compile(
 _ENCODED_SEPARATORS = {b":": (b"%3A", b"%3a"), b"+": (b"%2B", b"%2b")}
 _EQUALS = rb"=|%(?:25)*3[Dd]"
 _MARK = re.compile(
-    rb"(?P<authority>(?::|%3[Aa])(?:/|%2[Ff]){2})|(?P<bare>(?:/|%2[Ff]){2})|(?P<semicolon>;|%3[Bb])|(?P<equals>" + _EQUALS
-    + rb")|(?P<query>\?)|(?P<slash>/)"
+    rb"(?P<authority>(?::|%(?:25)*3[Aa])(?:/|%(?:25)*2[Ff]){2})|(?P<bare>(?:/|%(?:25)*2[Ff]){2})|"
+    rb"(?P<semicolon>;|%3[Bb])|(?P<equals>" + _EQUALS + rb")|(?P<query>\?)|(?P<slash>/)"
 )  # fmt: skip
 # Up to where a value reaches, by where it stands.
 _ENDS = {
@@ -29,7 +29,7 @@ _ENDS = {
     "text": re.compile(rb"[^;&# ,\"'<>]*"),
 }
 _SECRET = re.compile(
-    rb"token|secret|passw|pwd|authoriz|credential|api-?key|access-key|subscription-key|(?<![0-9a-z])auth(?![0-9a-z])"
+    rb"token|secret|passw|passphrase|pwd|authoriz|credential|api-?key|access-key|subscription-key|(?<![0-9a-z])auth(?![0-9a-z])"
 )
 _ATTRIBUTES = set(
     b"path domain expires max-age samesite version comment commenturl port priority".split()
@@ -52,7 +52,7 @@ def plain(value: bytes) -> bytes:
 
 def _ends_with_secret(text: bytes) -> bool:
     """Whether the name at its end is that of a secret."""
-    name = re.search(rb"[0-9A-Za-z_.-]*\Z", text)
+    name = re.search(rb"(?:[0-9A-Za-z_.\[\]-]|%(?=(?:25)*5[BbDd]))*\Z", text)
     assert name is not None
     return _SECRET.search(name[0].lower().replace(b"_", b"-")) is not None
 
@@ -104,12 +104,12 @@ class Masker:
         """Where the host begins behind a user; -1: there is none."""
         stops = rb"[/?#\\ \"<>]"
         if is_coded:
-            stops = rb"[/?#\\ \"<>&]|%2[Ff]"
+            stops = rb"[/?#\\ \"<>&]|%(?:25)*2[Ff]"
         elif place == "query":
             stops = rb"[/?#\\ \"<>&]"
         stop = re.compile(stops).search(text, at)
         end = len(text) if stop is None else stop.start()
-        ats = re.compile(rb"@|%40" if is_coded else rb"@").finditer(text, at, end)
+        ats = re.compile(rb"@|%(?:25)*40" if is_coded else rb"@").finditer(text, at, end)
         # an encoded one may reach over the end
         return max((found.start() for found in ats), default=-1)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,24 @@ def test_listens(listen: str, family: int) -> None:
             pass
     finally:
         made.close()
+
+
+def test_localhost_is_this_machine_whatever_its_files_say(tmp_path: Path) -> None:
+    """Such a line would open it to others, without admin.unencrypted."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("0.0.0.0 localhost\n")
+    program = (
+        "from wsproxy.admin.tcp import open_tcp; from wsproxy.config.settings_told import AdminSettings; "
+        "print(open_tcp(AdminSettings(listen='localhost:0')).address.host)"
+    )
+    in_its_own = f'mount --bind {hosts} /etc/hosts && exec "$0" -c "$1"'
+    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no mount namespace of our own can be made here")
+    run = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", in_its_own, sys.executable, program],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.stdout == "127.0.0.1\n"
 
 
 def test_port_in_use_is_refused() -> None:

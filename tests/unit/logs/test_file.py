@@ -17,9 +17,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import WAIT_S
+from wsproxy._fast.state.segment import SharedState
+from wsproxy._fast.tell.witness import LogLevel
 from wsproxy.logs import file as logfile
 from wsproxy.logs.file import AppendedFile, LogFile, open_log
-from wsproxy.logs.plugin_writer import Stamp
+from wsproxy.logs.plugin_writer import LogPlan, Stamp
+from wsproxy.logs.probe_writer import tell_awaited
 
 
 def read_all(fd: int) -> bytes:
@@ -229,6 +232,26 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
     writer = open_log(str(pipe))
     try:
         assert os.get_blocking(writer)
+    finally:
+        os.close(writer)
+        os.close(reader)
+
+
+@pytest.mark.timeout(20)
+def test_a_start_does_not_wait_for_the_reader_of_a_full_pipe(tmp_path: Path) -> None:
+    """Nor does a reload, nor whoever tells of servers that a probe is awaited for: none of them has a thread for it."""
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    try:
+        plan = LogPlan(pipe, int(LogLevel.TRACE), "new")
+        with pytest.raises(BlockingIOError):
+            plan.begin()
+        tell_awaited(plan, SharedState(1, 1), [("cluster", "server")])
     finally:
         os.close(writer)
         os.close(reader)

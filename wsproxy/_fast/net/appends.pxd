@@ -30,6 +30,7 @@ cdef class Blocks:
     cdef readonly int error
     cdef readonly bint is_torn
     cdef bint is_ended
+    cdef bint is_held_up            # somebody has the file's lock for longer than a write takes
 
     cdef Block* take(self) noexcept nogil
     cdef void finish(self, Block* block) noexcept nogil

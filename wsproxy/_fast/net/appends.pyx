@@ -77,6 +77,12 @@ cdef extern from *:
     int pthread_cond_wait(pthread_cond_t* condition, pthread_mutex_t* mutex) nogil
 
 
+cdef enum:
+    # Whoever may read a log may lock it, and keep that: each block would wait, and what comes meanwhile would be dropped.
+    # After the first one they wait no longer than others' writes take.
+    HELD_UP_MS = 5
+
+
 cdef Py_ssize_t write_all(int fd, const char* data, Py_ssize_t length, int* error) noexcept nogil:
     """How many of these bytes the file took; ``error``: why no more."""
     cdef Py_ssize_t done = 0
@@ -92,12 +98,13 @@ cdef Py_ssize_t write_all(int fd, const char* data, Py_ssize_t length, int* erro
 
 
 cdef Py_ssize_t append(
-    int fd, int reader, const char* data, Py_ssize_t length, bint* is_torn, int wait_ms, int* error
+    int fd, int reader, const char* data, Py_ssize_t length, bint* is_torn, bint* is_held_up, int wait_ms, int* error,
 ) noexcept nogil:
-    """See ``append_lines``."""
-    cdef bint is_locked = reader >= 0 and ws_lock_file(fd, wait_ms)
+    """See ``append_lines``; ``is_held_up``: somebody has the lock for longer than a write takes."""
+    cdef bint is_locked = reader >= 0 and ws_lock_file(fd, min(wait_ms, <int>HELD_UP_MS) if is_held_up[0] else wait_ms)
     cdef int ends = ws_ends_torn(fd, reader) if is_locked else is_torn[0]
     cdef Py_ssize_t done = 0
+    is_held_up[0] = reader >= 0 and not is_locked
     error[0] = 0
     if ends < 0:
         error[0] = errno
@@ -123,9 +130,10 @@ def append_lines(int fd, int reader, bytes lines not None, bint is_torn, int wai
     cdef const char* data = lines
     cdef Py_ssize_t length = len(lines)
     cdef Py_ssize_t done
+    cdef bint is_held_up = False
     cdef int error
     with nogil:
-        done = append(fd, reader, data, length, &is_torn, wait_ms, &error)
+        done = append(fd, reader, data, length, &is_torn, &is_held_up, wait_ms, &error)
     return done, error, is_torn
 
 
@@ -214,6 +222,7 @@ cdef class Blocks:
         cdef const char* name = path
         cdef Block* block
         cdef Py_ssize_t done = 0
+        cdef bint is_held_up = self.is_held_up
         cdef int error = 0
         self.lines = None
         with nogil:
@@ -221,13 +230,14 @@ cdef class Blocks:
                 block = self.take()
                 if block == NULL or fd < 0 or self.is_asked or not ws_is_file(name, fd):
                     break
-                done = append(fd, reader, block.data, block.length, &is_torn, wait_ms, &error)
+                done = append(fd, reader, block.data, block.length, &is_torn, &is_held_up, wait_ms, &error)
                 if error:
                     break
                 self.finish(block)
                 done = 0
         self.is_asked = False
         self.is_torn = is_torn
+        self.is_held_up = is_held_up
         if block == NULL:
             return False
         self.lines = <bytes>block.lines
@@ -263,20 +273,3 @@ cdef void free_blocks(Block* block) noexcept:
         Py_XDECREF(block.lines)
         free(block)
         block = following
-
-
-def lock_file(int fd, int wait_ms) -> bool:
-    """Whether no other process writes to the file meanwhile (flock(2)); waits so long at most. # I/O."""
-    cdef bint is_locked
-    with nogil:
-        is_locked = ws_lock_file(fd, wait_ms)
-    return is_locked
-
-
-def is_file(bytes path not None, int fd) -> bool:
-    """Whether this file stands under the name. # I/O."""
-    cdef const char* name = path
-    cdef bint found
-    with nogil:
-        found = ws_is_file(name, fd)
-    return found

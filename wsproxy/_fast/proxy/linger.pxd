@@ -21,6 +21,7 @@ cdef class Lingering(Stream):
     cdef Entry* first_line          # of the access log: their answers wait in the transport, in this order
     cdef Entry* last_line
     cdef list lenders               # of what these lines borrow
+    cdef Py_ssize_t lines_size      # memory of these lines
     cdef Cause cut_as               # why it is cut off within its last answer; 0: the client leaves
     cdef bint ends_by_close         # only the end of the connection tells the client that the answer is whole
 

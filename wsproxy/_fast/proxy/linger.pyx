@@ -31,6 +31,13 @@ cdef enum:
     # Of what a client still sends so much is thrown away, then its socket is not read. What was on its way when the answer
     # came must have room (6 MiB in our kernel, 4 MiB in its own, by Linux' defaults): unread, it would end in a reset.
     MOST_LINGERED = 16777216
+    # Lines of a client that wait for it, in bytes of memory: what it sends ahead in long requests, with short answers, would
+    # wait hundreds of times over what the connection itself holds.
+    MOST_LINES = 131072
+
+
+cdef inline Py_ssize_t size_of(Entry* entry) noexcept:
+    return sizeof(Entry) + entry.text.capacity
 
 
 cdef class Lingering(Stream):
@@ -65,8 +72,8 @@ cdef class Lingering(Stream):
         return self.count_held()
 
     cdef bint keep_line(self, Entry* entry) noexcept:
-        cdef bint has_room = True
-        if self.write_broken or self.count_held() == 0 or self.secure and self.taken is None:
+        cdef bint has_room = self.lines_size + size_of(entry) <= MOST_LINES
+        if not has_room or self.write_broken or self.count_held() == 0 or self.secure and self.taken is None:
             return False
         try:
             if self.lenders is None:
@@ -84,6 +91,7 @@ cdef class Lingering(Stream):
         else:
             self.last_line.next = entry
         self.last_line = entry
+        self.lines_size += size_of(entry)
         return True
 
     cdef bint look_at_lines(self) except -1:
@@ -96,6 +104,7 @@ cdef class Lingering(Stream):
         while self.first_line != NULL and self.first_line.ending.given <= taken:
             entry = self.first_line
             self.first_line = entry.next
+            self.lines_size -= size_of(entry)
             self.end_line(entry)
         if self.first_line != NULL:
             self.taken.keep(self.kernel_fd())
@@ -115,6 +124,7 @@ cdef class Lingering(Stream):
         cdef Entry* entry
         cdef Entry* following = self.first_line
         self.first_line = self.last_line = NULL
+        self.lines_size = 0
         while following != NULL:
             entry = following
             following = entry.next

@@ -156,28 +156,31 @@ cdef bint has_cache_id(const char* p, Py_ssize_t length) noexcept nogil:
     )
 
 
-cdef bint is_coded(const char* p, const char* end, char high, char low) noexcept nogil:
-    """Whether the character with these two hex digits stands at ``p``, percent-encoded; ``low`` a digit or lower case."""
-    return end - p >= 3 and p[0] == c"%" and p[1] == high and (p[2] == low or (low >= c"a" and (p[2] | 0x20) == low))
+cdef Py_ssize_t size_of_coded(const char* p, const char* end, char high, char low) noexcept nogil:
+    """
+    Length of the character with these two hex digits, percent-encoded, once or several times; 0: it does not stand at ``p``.
+
+    ``low``: a digit or lower case.
+    """
+    cdef const char* percent = p
+    if p >= end or p[0] != c"%":
+        return 0
+    while end - p >= 3 and p[1] == c"2" and p[2] == c"5":
+        p += 2
+    if end - p >= 3 and p[1] == high and (p[2] == low or (low >= c"a" and (p[2] | 0x20) == low)):
+        return p + 3 - percent
+    return 0
 
 
 cdef Py_ssize_t size_of_semicolon(const char* p, const char* end) noexcept nogil:
-    """Its length, as it is or percent-encoded; 0: it is another character."""
+    """Its length, as it is or encoded once; 0: it is another character."""
     if p[0] == c";":
         return 1
-    return 3 if is_coded(p, end, c"3", c"b") else 0
+    return 3 if size_of_coded(p, end, c"3", c"b") == 3 else 0
 
 
 cdef Py_ssize_t size_of_equals(const char* p, const char* end) noexcept nogil:
-    """The same; it may be encoded several times."""
-    cdef const char* digits = p + 1
-    if p[0] == c"=":
-        return 1
-    if p[0] != c"%":
-        return 0
-    while end - digits >= 2 and digits[0] == c"2" and digits[1] == c"5":
-        digits += 2
-    return digits + 2 - p if end - digits >= 2 and digits[0] == c"3" and (digits[1] | 0x20) == c"d" else 0
+    return 1 if p[0] == c"=" else size_of_coded(p, end, c"3", c"d")
 
 
 cdef bint begins_word(const char* first, const char* p) noexcept nogil:
@@ -243,12 +246,12 @@ cdef const char* find_value_end(const char* p, const char* end, Place place) noe
 cdef Py_ssize_t size_of_slash(const char* p, const char* end) noexcept nogil:
     if p < end and p[0] == c"/":
         return 1
-    return 3 if is_coded(p, end, c"2", c"f") else 0
+    return size_of_coded(p, end, c"2", c"f")
 
 
 cdef Py_ssize_t size_of_authority_begin(const char* p, const char* end, Place place) noexcept nogil:
     """Length of ``://``, outside a path also of ``//``, as they are or percent-encoded; 0: it does not stand here."""
-    cdef Py_ssize_t colon = 1 if p[0] == c":" else 3 if is_coded(p, end, c"3", c"a") else 0
+    cdef Py_ssize_t colon = 1 if p[0] == c":" else size_of_coded(p, end, c"3", c"a")
     cdef Py_ssize_t slash
     cdef Py_ssize_t second
     if not colon and place <= IN_PARAM:
@@ -264,12 +267,12 @@ cdef const char* find_user_end(const char* p, const char* end, bint is_coded_add
     """The last ``@`` of the authority that begins here; NULL: there is none, and nobody's password."""
     cdef const char* found = NULL
     while p < end:
-        if p[0] == c"@" or (is_coded_address and is_coded(p, end, c"4", c"0")):
+        if p[0] == c"@" or (is_coded_address and size_of_coded(p, end, c"4", c"0")):
             found = p
         elif (
             p[0] == c"/" or p[0] == c"?" or p[0] == c"#" or p[0] == c"\\" or p[0] == c" " or p[0] == c'"'
             or p[0] == c"<" or p[0] == c">" or (p[0] == c"&" and (is_coded_address or place == IN_QUERY))
-            or (is_coded_address and is_coded(p, end, c"2", c"f"))
+            or (is_coded_address and size_of_coded(p, end, c"2", c"f"))
         ):
             break
         p += 1

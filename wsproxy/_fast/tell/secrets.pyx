@@ -14,8 +14,8 @@ cdef extern from *:
     /* In a name: what it names is a secret. */
     #define WS_SECRET(text) {text, sizeof text - 1}
     static const struct ws_secret { const char *text; size_t length; } ws_secrets[] = {
-        WS_SECRET("token"), WS_SECRET("secret"), WS_SECRET("passw"), WS_SECRET("pwd"), WS_SECRET("authoriz"),
-        WS_SECRET("credential"), WS_SECRET("apikey"), WS_SECRET("api-key"), WS_SECRET("access-key"),
+        WS_SECRET("token"), WS_SECRET("secret"), WS_SECRET("passw"), WS_SECRET("passphrase"), WS_SECRET("pwd"),
+        WS_SECRET("authoriz"), WS_SECRET("credential"), WS_SECRET("apikey"), WS_SECRET("api-key"), WS_SECRET("access-key"),
         WS_SECRET("subscription-key"), {0, 0}
     };
     """
@@ -24,7 +24,7 @@ cdef extern from *:
         size_t length
     const ws_secret* ws_secrets
 
-# Bytes of a name in a query: letters, digits, and what stands between them.
+# Bytes of a name in a query: letters, digits, and what stands between them; brackets, as in user[password].
 cdef unsigned char NAMES[256]
 # For the first letter of the word of a secret, in both cases, the last five bits of those that follow: few are compared.
 cdef uint32_t SECRETS_BEGIN[256]
@@ -34,7 +34,7 @@ cdef void fill_tables() noexcept:
     cdef int c
     cdef const ws_secret* word = ws_secrets
     for c in range(256):
-        NAMES[c] = is_word(<char>c) or c == c"-" or c == c"_" or c == c"."
+        NAMES[c] = is_word(<char>c) or c == c"-" or c == c"_" or c == c"." or c == c"[" or c == c"]"
         SECRETS_BEGIN[c] = 0
     note_secret(b"auth")
     while word.text != NULL:
@@ -74,6 +74,13 @@ cdef bint names_secret(const char* p, Py_ssize_t length) noexcept nogil:
     return False
 
 
+cdef bint begins_bracket(const char* p, const char* end) noexcept nogil:
+    """Whether a percent sign stands before ``p``: that of a bracket; it may be encoded several times."""
+    while end - p >= 2 and p[0] == c"2" and p[1] == c"5":
+        p += 2
+    return end - p >= 2 and p[0] == c"5" and ((p[1] | 0x20) == c"b" or (p[1] | 0x20) == c"d")
+
+
 cdef bint ends_with_secret(const char* first, const char* p) noexcept nogil:
     """The same of the name that ends here, within a text."""
     cdef const char* begin = p
@@ -82,7 +89,7 @@ cdef bint ends_with_secret(const char* first, const char* p) noexcept nogil:
     cdef uint32_t likely = 0
     while begin > first:
         c = (begin - 1)[0]
-        if not NAMES[c]:
+        if not NAMES[c] and not (c == c"%" and begins_bracket(begin, p)):
             break
         likely |= SECRETS_BEGIN[c] >> (following & 31)
         following = c

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -101,3 +102,20 @@ def test_what_a_full_disk_took_is_said_and_the_next_line_begins_anew(tmp_path: P
     assert append_lines(fd, -1, b"5\n", True, WAIT_MS) == (0, errno.EFBIG, True)
     os.close(fd)
     os.close(reader)
+
+
+@pytest.mark.timeout(30)
+def test_who_keeps_the_lock_holds_up_one_block_and_no_more(tmp_path: Path) -> None:
+    """Whoever may read the log can lock it: a tool that does so for hours must not cost each block half a second."""
+    path = tmp_path / "log"
+    fd, reader = opened(path)
+    keeper = os.open(path, os.O_RDONLY)
+    fcntl.flock(keeper, fcntl.LOCK_SH)
+    blocks = Blocks()
+    for number in range(200):
+        blocks.put(b"line %d\n" % number)
+    blocks.end()
+    assert not blocks.write(os.fsencode(path), fd, reader, False, WAIT_MS)
+    assert path.read_bytes() == b"".join(b"line %d\n" % number for number in range(200))
+    for each in (keeper, reader, fd):
+        os.close(each)

@@ -21,6 +21,7 @@ PIECES = st.one_of(
             b"%3Bjsessionid%3D", b"%3b", b"%3d", b"%3", b"%", b"%25", b"3D", b"jsessionid", b"SID", b"sid=", b"&", b"#", b"@",
             b"://", b"//", b"http://u:p@h/", b"%3A%2F%2F", b"%40", b"%2f", b"a", b"5", b",", b"<", b"%26sid%253d",
             b":%2f%2f", b"%2F/", b"token=", b"auth", b"Api_Key=", b"auth=", b"-", b".", b"Path=/", b"; x=",
+            b"[token]=", b"%5Btoken%5D=", b"%255d", b"%5b", b"[", b"]", b"%253a%252F%252f", b"%2540",
         ]
     ),
     st.binary(max_size=3),
@@ -123,6 +124,8 @@ def test_fields_are_the_oracles(name: str, value: bytes, shows: bool) -> None:
         b"/redirect?to=https://u:QWERTZ@h/",
         b"/redirect?to=https%3A%2F%2Fu%3AQWERTZ%40h%2F",
         b"/redirect?to=http:%2f%2fu:QWERTZ@h",
+        b"/redirect?to=https%253A%252F%252Fu%253AQWERTZ%2540h%252F",
+        b"/redirect?to=%25252f%25252fu:QWERTZ%252540h",
         b"/redirect?to=//u:QWERTZ@h/&x=1",
         b"/redirect?to=%2F%2Fu:QWERTZ%40h",
         b"/login?user=me&password=QWERTZ&x=y",
@@ -130,6 +133,10 @@ def test_fields_are_the_oracles(name: str, value: bytes, shows: bool) -> None:
         b"/a?X-Amz-Security-Token=QWERTZ",
         b"/a?next=%2Fb%3FclientSecret%3DQWERTZ",
         b"/a?API_KEY=QWERTZ;auth=QWERTZ",
+        b"/a?user[password]=QWERTZ",
+        b"/a?user%5Bpassword%5D=QWERTZ&users%5b0%5d%5bpassword%5d=QWERTZ",
+        b"/a?next=%2Fb%3Fuser%255Bpassword%255D%3DQWERTZ",
+        b"/a?passphrase=QWERTZ",
     ],
 )
 def test_no_address_tells_a_session_or_a_password(value: bytes) -> None:

@@ -11,7 +11,8 @@ from wsproxy._fast.tell import mask
 pytestmark = pytest.mark.asan
 
 WORDS = (
-    "token", "secret", "passw", "pwd", "authoriz", "credential", "apikey", "api-key", "access-key", "subscription-key",
+    "token", "secret", "passw", "passphrase", "pwd", "authoriz", "credential", "apikey", "api-key", "access-key",
+    "subscription-key",
 )  # fmt: skip
 AROUND = st.text("abcpstuwxyz019-_.", max_size=6)
 
