@@ -1,7 +1,9 @@
-"""What the agent does where its disk does not take what it wants to keep; the rest is in tests/acceptance/test_pair.py."""
+"""The agent where its disk is full, and where a pid file or a drill is not what it seems; the rest is in tests/acceptance/test_pair.py."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from wsproxy.ha.pair.agent import Agent
 from wsproxy.ha.pair.ask import Question, Reply
 from wsproxy.ha.pair.drill_acts import ActError, Acts
 from wsproxy.ha.pair.folder import Folder
+from wsproxy.ha.pair.keepalived import CONF, Keepalived
 from wsproxy.ha.pair.rules import Event, State
 
 
@@ -44,3 +47,21 @@ async def test_drill_may_not_say_yes_to_itself(folder: Folder) -> None:
 
 async def nothing(_question: Question) -> Reply:
     return Reply({})
+
+
+def test_pid_of_somebody_else_is_not_keepalived(folder: Folder) -> None:
+    """Though its command line names our file, as an editor's does: it would be ended by signals that it does not know."""
+    kept = Keepalived(folder, lambda _: None, lambda: None)
+    waits = [sys.executable, "-c", "print('here', flush=True); input()", str(folder.file(CONF))]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"here\n"
+        for name in ("keepalived.pid", "vrrp.pid"):
+            folder.write(name, f"{other.pid}\n")
+        assert not kept.adopt()
+        assert kept.pid is None
+        kept.forget_others()  # else keepalived ends at once: it seems to run already
+        assert not folder.file("keepalived.pid").exists()
+        assert not folder.file("vrrp.pid").exists()
+        other.communicate(b"\n")
+    assert other.returncode == 0
