@@ -28,6 +28,8 @@ ASSUMED_SIZE = 8192
 ASSUMED_BODY = traffic.upload_body(512)
 WITH_BODY = (b"POST", b"PUT", b"PATCH")
 METHODS = (b"GET", b"HEAD", b"DELETE", b"OPTIONS", *WITH_BODY)
+# Of an answer: what is larger takes longer than a run, and a log may say any number.
+MOST_SIZE = 1 << 30
 MOST_REQUESTS = 200_000  # in memory, with their heads
 # What a proxy answers by itself when servers fail: a stub that did would be tried again elsewhere.
 _OWN_STATUSES = (502, 503, 504)
@@ -57,7 +59,7 @@ class LoggedRequests:
         if len(self.traffic) > before:
             self.targets.append(target)
             self.methods.append(method)
-            self.sizes.append(self.size)
+            self.sizes.append(min(self.size, MOST_SIZE))
 
     def script(self, site: Site, port: int, seconds: float, rate: float) -> Script:
         """

@@ -65,6 +65,8 @@ PACED_FIGURES = (
     PacedFigure("load late p99 us", lambda p: p.late_p99_us, 0),
 )
 # The generator's own lateness is in every time: beyond this, times are its and not a proxy's.
+# A step of the kernel's (USER_HZ, 10 ms) is a twentieth of it.
+FEW_CPU_US = 200_000
 LATE_NOTICED_US = 1000
 RATIOS = (
     Figure("CPU", lambda m: m.cpu_us, 3),
@@ -196,6 +198,12 @@ def remarks(results: Results) -> list[str]:
     if late > LATE_NOTICED_US:
         found.append(
             f"the load generator was up to {late} us late itself (p99): its core was busy; such times are in all figures"
+        )
+    least = min((each.cpu_us * each.requests for each in results.paced), default=FEW_CPU_US)
+    if least < FEW_CPU_US:
+        found.append(
+            f"a proxy used {least / 1000:.0f} ms of CPU in a run, and the kernel counts them in steps of 10 ms: CPU us/request is that coarse. "
+            "Take more requests (--seconds, --rate)"
         )
     found += [
         f"{name} cannot express: {sentence}"

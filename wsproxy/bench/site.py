@@ -286,7 +286,8 @@ def _rules(routes: CompiledRoutes, host: str) -> tuple[Rule, ...]:
 
 def _can_be_said(pattern: str, cookie: str, identifier: str) -> bool:
     return (
-        _PATH.fullmatch(pattern.replace("*", "", 1)) is not None
+        pattern[:1] in ("/", ANY)  # -f and -m are options of HAProxy's; and nobody can ask for it
+        and _PATH.fullmatch(pattern.replace("*", "", 1)) is not None
         and _WORD.fullmatch(cookie) is not None
         and _WORD.fullmatch(identifier) is not None
     )

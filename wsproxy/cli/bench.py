@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import msgspec
@@ -59,6 +60,10 @@ ALL_SCENARIOS = SCENARIOS | {LOG.name: LOG}
 CANNOT_BEGIN = 2
 FIRST_PORT = 20001  # in configurations that are only written
 WIDTH_IN_A_FILE = 190  # no cell of the table wraps
+
+
+class ResultsError(WsproxyError):
+    """A file that is to be shown or compared with has no results."""
 
 
 @click.command(
@@ -144,11 +149,17 @@ def bench(
 
     The configuration of each proxy is made of PLUGIN_CFG; without it, of a small one with one cluster of two servers.
     """
-    told = _Told(more["directory"], more["markdown"], more["html_file"], more["compare"])
-    if show is not None:
-        told.show(read_results(show))
-        told.end()
-        return
+    try:
+        old = read_results(more["compare"]) if more["compare"] else None
+        told = _Told(more["directory"], more["markdown"], more["html_file"], old)
+        if show is not None:
+            told.show(read_results(show))
+            told.end()
+            return
+        if more["write_to"] is None:
+            told.check(keeps=not smoke)
+    except (OSError, ResultsError) as error:
+        _cannot_begin(error)
     chosen = (LOG.name,) if logs else names or ((SMOKE_SCENARIO,) if smoke else USUAL)
     scenarios = [ALL_SCENARIOS[name] for name in chosen]
     signal.signal(signal.SIGTERM, _leave)  # so that what we started is ended on SIGTERM too
@@ -156,7 +167,9 @@ def bench(
         proxies = _proxies(chosen, only, others, against, more["workers"])
         config = load_several([plugin_cfg]).config if plugin_cfg else None
         if more["write_to"] is not None:
-            _write(scenarios[0], proxies[scenarios[0].name], config, more["write_to"])
+            # What is written names its own folder, and is used from anywhere.
+            folder = more["write_to"].absolute()
+            _write(scenarios[0], proxies[scenarios[0].name], config, folder)
             return
         requests = _read_log(config, logs, more) if logs else None
         ensure(
@@ -189,14 +202,17 @@ def bench(
         TooFewCoresError,
         bench_processes.StartError,
         WsproxyError,
+        OSError,
+        ValueError,  # the log has nothing for this plugin-cfg.xml
     ) as error:
-        click.echo(f"cannot begin: {printable_lines(str(error))}", err=True)
-        sys.exit(CANNOT_BEGIN)
-    except ValueError as error:  # the log has nothing for this plugin-cfg.xml
-        click.echo(f"cannot begin: {printable_lines(str(error))}", err=True)
-        sys.exit(CANNOT_BEGIN)
+        _cannot_begin(error)
     told.end()
     sys.exit(0 if told.is_good else 1)
+
+
+def _cannot_begin(error: Exception) -> NoReturn:
+    click.echo(f"cannot begin: {printable_lines(str(error))}", err=True)
+    sys.exit(CANNOT_BEGIN)
 
 
 @dataclass(slots=True)
@@ -206,9 +222,18 @@ class _Told:
     directory: Path
     markdown: bool
     html_file: Path | None
-    compare: Path | None
+    old: Results | None  # of an earlier run
     is_good: bool = True
     found: list[Results] = field(default_factory=list)
+
+    def check(self, *, keeps: bool) -> None:
+        """Before half an hour is spent: what is to be written can be. Raises: OSError."""
+        if keeps:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.directory):
+                pass
+        if self.html_file is not None:
+            self.html_file.open("ab").close()
 
     def take(self, results: Results, *, keeps: bool) -> None:
         """One scenario is over."""
@@ -225,11 +250,9 @@ class _Told:
             click.echo(report.markdown(results))
         else:
             report.print_results(results, console)
-        if self.compare is not None:
-            old = read_results(self.compare)
-            if old.scenario == results.scenario:
-                for line in compared(old, results):
-                    click.echo(f"  {line}")
+        if self.old is not None and self.old.scenario == results.scenario:
+            for line in compared(self.old, results):
+                click.echo(f"  {line}")
 
     def end(self) -> None:
         """All scenarios are over."""
@@ -239,8 +262,16 @@ class _Told:
 
 
 def read_results(path: Path) -> Results:
-    """A file that was kept. I/O."""
-    return msgspec.json.decode(path.read_bytes(), type=Results)
+    """
+    A file that was kept. I/O.
+
+    Raises: ResultsError, OSError.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Results)
+    except msgspec.DecodeError as error:
+        msg = f"{path}: {error}; allowed is a file that wsproxy bench kept"
+        raise ResultsError(msg) from error
 
 
 def _proxies(

@@ -27,9 +27,9 @@ from wsproxy.ha.certs import files_of
 from wsproxy.ha.pair.ask import NoAgentError, ask_agent, begin_agent
 from wsproxy.ha.pair.commands import run_agent
 from wsproxy.ha.pair.conf import LEAST_PING_S, MOST_PING_S, PORT
-from wsproxy.ha.pair.folder import DEFAULT, Folder
+from wsproxy.ha.pair.folder import DEFAULT, Folder, LockedError
 from wsproxy.ha.pair.keepalived import addresses
-from wsproxy.ha.pair.keeper import call_process, keep
+from wsproxy.ha.pair.keeper import NOT_NEEDED, call_process, keep
 from wsproxy.ha.pair.rules import State
 
 _CODES = "Exit code: 0 done, 1 refused or not done, with the reason, 2 what is given here cannot be used. "
@@ -39,7 +39,7 @@ _TRACE = "wsproxy-ha-trace-%Y%m%d-%H%M%S.zip"
 
 folder_option = click.option(
     "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, resolve_path=True, path_type=Path),
     default=DEFAULT,
     show_default=True,
     help="Where this node keeps its state, its logs and what keepalived reads: root's alone.",
@@ -116,6 +116,9 @@ def _pair_options(node: Folder, options: dict[str, Any]) -> dict[str, Any]:
         for name in ("peer", "vip", "sync_peer", "address", "sync_address", "interface", "router_id", "port", "check", "socket", "notify", "autostart")
     }  # fmt: skip
     found["ping_interval_s"] = options["ping_interval"]
+    for name in ("socket", "notify"):  # the agent is at home in /
+        if found[name] and (name == "socket" or "/" in found[name]):
+            found[name] = os.path.abspath(found[name])
     if options["peer"] and not options["address"]:
         found["address"] = _own_address(options["peer"])
     if options["sync_peer"] and not options["sync_address"]:
@@ -274,7 +277,9 @@ def trace(folder: Path, output: Path | None) -> None:
         fail(str(reason), EXIT_NOBODY)
     path = output or Path(time.strftime(_TRACE))
     try:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        # Addresses, users and paths of two machines: their owner's. Where we chose the name we follow no link that somebody laid there.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | (0 if output else os.O_NOFOLLOW)
+        with open(os.open(path, flags, 0o600), "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:  # fmt: skip
             for address, files in nodes.items():
                 for name, data in files.items():
                     archive.writestr(_member(address, name), base64.b64decode(data))
@@ -303,13 +308,16 @@ def run(folder: Path, *, is_kept: bool) -> None:
     def be_agent() -> int:
         try:
             return run_agent(folder)
+        except LockedError as error:
+            click.echo(printable_lines(str(error)), err=True)
+            return NOT_NEEDED
         except StartError as error:
             _refuse(str(error))
 
     if is_kept:
         sys.exit(keep(be_agent))
     call_process("wsproxy-pair")
-    sys.exit(be_agent())
+    sys.exit(EXIT_REFUSED if be_agent() else 0)
 
 
 def _refuse(text: str) -> NoReturn:

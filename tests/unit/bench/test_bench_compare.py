@@ -13,6 +13,7 @@ from bench import readme
 from wsproxy.bench.compare import compared, differs
 from wsproxy.bench.html import bars, timeline, write_page
 from wsproxy.bench.machine import PROJECT
+from wsproxy.bench.report import remarks
 from wsproxy.bench.results import (
     Failure,
     Machine,
@@ -205,3 +206,11 @@ def test_table_of_readme_has_the_peers_that_every_file_has(tmp_path: Path) -> No
     )
     with pytest.raises(ValueError, match="found no comment"):
         readme.rendered("nothing", tmp_path)
+
+
+def test_few_steps_of_the_clock_are_said() -> None:
+    """Eleven requests in one step of 10 ms are 909.1 us each, whoever served them."""
+    few = remarks(results(runs=(paced(), paced("nginx", requests=11, cpu_us=909.1))))
+    assert any("used 10 ms of CPU in a run" in sentence for sentence in few)
+    enough = remarks(results(runs=(paced(requests=10_000, cpu_us=40.0),)))
+    assert not any("steps of 10 ms" in sentence for sentence in enough)

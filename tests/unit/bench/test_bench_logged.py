@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import COMMAND_S
-from wsproxy.bench.logged import LoggedRequests, SizedReplay, busiest
+from wsproxy.bench.logged import MOST_SIZE, LoggedRequests, SizedReplay, busiest
 from wsproxy.bench.machine import PROJECT
 from wsproxy.bench.open_loop import Script
 from wsproxy.bench.programs import NGINX, TASKSET, WRK, missing
@@ -195,3 +195,10 @@ def test_log_of_a_user_runs_through_proxies_with_a_server_killed_half_way(tmp_pa
     assert int(rows[1][9]) > 0  # sessions that moved
     assert "<svg" in (tmp_path / "page.html").read_text()
     assert len([*(tmp_path / "kept").iterdir()]) == 1
+
+
+def test_size_of_any_number_is_no_end_of_the_run() -> None:
+    """A log may say what it wants; so large an answer is not sent."""
+    script = script_of(read(line(0, "GET /shop/a", 200, "9" * 25), line(1, "GET /shop/b", 200, "7")))  # fmt: skip
+    said = [request.split(b"X-Bench-Say: ")[1].split(b"\r\n")[0] for request in script.requests]
+    assert [text.split()[1] for text in said] == [b"%d" % MOST_SIZE, b"7"]

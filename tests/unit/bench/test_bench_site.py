@@ -158,7 +158,20 @@ def test_samples_are_few_and_ask_for_nothing_that_was_added() -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["/a b/*", "/a;}/*", '/a"/*', "/a{1}/*", "/a#b", "/$a/*", "/a\\b", "/a`b/*", "/a\nb/*"]
+    "uri",
+    [
+        "/a b/*",
+        "/a;}/*",
+        '/a"/*',
+        "/a{1}/*",
+        "/a#b",
+        "/$a/*",
+        "/a\\b",
+        "/a`b/*",
+        "/a\nb/*",
+        "-f*",
+        "-i/x",
+    ],
 )
 def test_text_that_means_something_in_other_files_reaches_none_of_them(uri: str) -> None:
     config = own_config()

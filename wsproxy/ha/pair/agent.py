@@ -231,11 +231,18 @@ class Agent:
         """Of the proxy here something is new."""
         watch = self.parts.watch if self.parts else None
         if watch is not None and watch.pid:
-            self.folder.write("proxy.pid", f"{watch.pid}\n")
+            self._note_proxy(watch.pid)
         self.judge()
         if self.parts is not None:
             self.parts.link.say_now()
         self._stirred.set()
+
+    def _note_proxy(self, pid: int) -> None:
+        """For keepalived's script, should all of ours die."""
+        try:
+            self.folder.write("proxy.pid", f"{pid}\n")
+        except OSError as error:
+            log.error("%s: the proxy's pid cannot be kept: %s", self.folder.path, error.strerror)
 
     def _on_vrrp(self, what: str) -> None:
         was, self.holds = self.holds, what == "MASTER"
@@ -285,7 +292,10 @@ class Agent:
         before, self.node = self.node, self.node.after(event)
         if self.node == before:
             return
-        self.folder.write_node(self.node, f"{event}{': ' if why else ''}{why}")
+        try:
+            self.folder.write_node(self.node, f"{event}{': ' if why else ''}{why}")
+        except OSError as error:  # a full disk: an agent that is killed now forgets it, and nothing else comes of it
+            log.error("%s: the state cannot be kept: %s", self.folder.path, error.strerror)
         self.tell(f"{before.state} -> {self.node.state}: {event}{': ' if why else ''}{why}")
         self.judge()
         if self.parts is not None:

@@ -72,8 +72,14 @@ def flaws(pair: Pair) -> Iterator[tuple[str, str]]:
             found = ipaddress.ip_interface(text)
         except ValueError:
             found = None
-        has_prefix = "/" in text
-        if found is None or has_prefix != (name == "vip"):
+        _, has_prefix, prefix = text.partition("/")
+        # A zone (fe80::1%eth0) may be any text for ipaddress, and what stands in keepalived's file must not be; a netmask is no prefix.
+        if (
+            found is None
+            or "%" in text
+            or bool(has_prefix) != (name == "vip")
+            or not (prefix or "0").isdecimal()
+        ):
             form = "ADDRESS/PREFIX, 10.0.0.100/24" if name == "vip" else "an IP address"
             yield name, f'found "{text}"; allowed is {form}'
         elif not name.startswith("sync"):
@@ -103,7 +109,11 @@ def _more_flaws(pair: Pair) -> Iterator[tuple[str, str]]:
         yield "port", f"found {pair.port}; allowed are 1 to 65535"
     if not _INTERFACE.fullmatch(pair.interface):
         yield "interface", f'found "{pair.interface}"; allowed is a name of a network interface'
-    if pair.check and not re.match(r"https?://[^/\s]+", pair.check):
+    if re.match(
+        r"https?://[^/]*@", pair.check
+    ):  # not told: logs and traces have what is refused, too
+        yield "check", "found a user or a password in it; allowed is http://HOST:PORT/PATH"
+    elif pair.check and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", pair.check):
         yield "check", f'found "{pair.check}"; allowed is http://HOST:PORT/PATH'
 
 

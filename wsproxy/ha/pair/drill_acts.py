@@ -31,6 +31,8 @@ TABLE = "wsproxy_drill"
 MOST_S = 30.0
 MOST_MINUTES = 120
 RESTART_S = 60.0
+# That a drill needs. Not all: with `allow-drill` a machine that has a key would say the operator's yes itself.
+_COMMANDS = ("start", "failover")
 # Before a node is cut off on which somebody waits for an answer.
 ANSWER_S = 0.05
 
@@ -65,9 +67,16 @@ class Acts:
         """
         if asyncio.get_running_loop().time() >= self._until:
             raise ActError("found no operator's yes on this node; allowed is a drill after `wsproxy ha drill --allow 10` here")  # fmt: skip
+        if what == "command" and given.get("command") not in _COMMANDS:
+            raise ActError(
+                f'found command "{given.get("command")}"; allowed in a drill is {" or ".join(_COMMANDS)}'
+            )
         if self._agent.parts is None:
             raise ActError("this node is part of no pair")
-        seconds = min(float(given.get("seconds", 0)), MOST_S)
+        try:
+            seconds = max(0.0, min(float(given.get("seconds", 0)), MOST_S))
+        except (TypeError, ValueError):
+            raise ActError(f'found seconds "{given.get("seconds")}"; allowed is a number') from None
         log.warning("drill: %s %s", what, seconds or "")
         if what == "command":
             reply = await self._command(Question(str(given["command"]), {"role": given.get("role", ""), "pair": {}, "any_version": True}))  # fmt: skip

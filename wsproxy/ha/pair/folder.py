@@ -9,6 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
+import stat
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +23,11 @@ from wsproxy.errors import StartError
 from wsproxy.ha.pair.conf import DOWN, GUARD, ROLE, Pair
 from wsproxy.ha.pair.rules import Node, State
 
-DEFAULT = Path("/var/lib/wsproxy/ha")
+# Not below /var/lib/wsproxy, which is the proxy's user's (StateDirectory): who owns a folder can put another one, or links, in a folder's place,
+# and what is written here root writes.
+DEFAULT = Path("/var/lib/wsproxy-ha")
+# What a name may be of that stands in keepalived's file and in a script of /bin/sh: no blank, quote or line end.
+_SAYABLE = re.compile(r"[A-Za-z0-9/._+,=@:-]+")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # A log is put aside at this size when an agent starts; one older is kept.
 MOST_LOG_BYTES = 4 << 20
@@ -28,7 +35,14 @@ MOST_LOG_BYTES = 4 << 20
 SENT_LOG_BYTES = 2 << 20
 LOGS = ("ha.log", "ha.out", "ha.result", "keepalived.log", "keepalived.conf")
 
+# Keepalived's script (``conf.nobody_watches``) has the lock for an instant, once a second.
+LOCK_S = 0.5
+
 _StructT = TypeVar("_StructT", bound=msgspec.Struct)
+
+
+class LockedError(StartError):
+    """Another agent has the folder: to be tried again by nobody."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,35 +72,54 @@ class Folder:
 
     def make(self) -> None:
         """
-        The folder is there, and nobody else's.
+        The folder is there, and nobody else's; nor can somebody else put another one in its place.
 
         Raises:
             StartError: it is not.
         """
+        if not self.path.is_absolute() or not _SAYABLE.fullmatch(str(self.path)):
+            raise StartError(f'found folder "{self.path}"; allowed is a path from / of letters, digits and /._+,=@:-')  # fmt: skip
         try:
+            for above in self.path.parents:
+                self._trust(above)
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.path.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022:  # fmt: skip
+                self.path.chmod(0o700)
+                return
         except OSError as error:
             raise StartError(f"{self.path}: {error.strerror}; allowed is a folder that root can make") from error  # fmt: skip
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise StartError(
-                f"{self.path}: found a folder that others can write to; allowed is one of this user's alone"
-            )
+        raise StartError(
+            f"{self.path}: found a folder that others can write to; allowed is one of this user's alone"
+        )
+
+    @staticmethod
+    def _trust(above: Path) -> None:
+        """Whoever owns it, or writes to it where it is not sticky, can take away what is in it; one that is not there is made by us."""
+        with contextlib.suppress(FileNotFoundError):
+            found = above.stat()
+            is_open = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+            if found.st_uid not in (0, os.geteuid()) or is_open:
+                raise StartError(f"{above}: found a folder that another user owns or can write to; allowed is one of root's: who owns it can put another one in the place of those in it")  # fmt: skip
 
     def lock(self) -> int:
         """
         A descriptor that holds the node's lock as long as this process lives.
 
         Raises:
-            StartError: another agent has it.
+            LockedError: another agent has it.
         """
         fd = os.open(self.file("agent.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            raise StartError(f"{self.path}: found an agent that runs; allowed is one a folder") from None  # fmt: skip
-        return fd
+        deadline = time.monotonic() + LOCK_S
+        while True:
+            with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fd
+            if time.monotonic() > deadline:
+                break
+            time.sleep(LOCK_S / 20)
+        os.close(fd)
+        raise LockedError(f"{self.path}: found an agent that runs; allowed is one a folder")
 
     def write(self, name: str, text: str) -> None:
         """All of it or nothing."""

@@ -82,6 +82,7 @@ class Keepalived:
     def start(self) -> None:
         """It runs, by the file that was written."""
         program = find_program("keepalived")
+        self.forget_others()
         self._open_fifo()
         self._folder.turn_log("keepalived.log")
         path = self._folder.file
@@ -97,10 +98,23 @@ class Keepalived:
             )  # fmt: skip
         self._watch(self._process.pid)
 
+    def forget_others(self) -> None:
+        """
+        Pid files whose pid is somebody else's by now, as after a boot, are gone: keepalived believes that it runs already, and ends.
+
+        One of a keepalived stays: its child may live for a moment longer than itself.
+        """
+        for name in ("keepalived.pid", "vrrp.pid"):
+            with contextlib.suppress(OSError, ValueError):
+                if not _is_keepalived(int(self._folder.file(name).read_text())):
+                    self._folder.file(name).unlink()
+
     def adopt(self) -> bool:
         """Whether one runs that an agent before us had started; it is ours now."""
         try:
             pid = int(self._folder.file("keepalived.pid").read_text())
+            if not _is_keepalived(pid):
+                return False
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return False
@@ -216,6 +230,18 @@ class Keepalived:
                 log.info("keepalived: %s", " ".join(words[2:]))
                 if words[2] in STATES:  # and not MASTER_RX_LOWER_PRI, which is news and no state
                     self._on_state(words[2])
+
+
+def _is_keepalived(pid: int) -> bool:
+    """Of this user: what a pid file names may be anybody by now, and our signals end whoever does not know them. # I/O."""
+    place = Path(f"/proc/{pid}")
+    try:
+        program = os.readlink(place / "exe").removesuffix(
+            " (deleted)"
+        )  # by an upgrade of its package
+        return os.path.basename(program) == "keepalived" and place.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _instance(found: Any) -> dict[str, Any]:

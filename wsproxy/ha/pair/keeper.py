@@ -18,6 +18,8 @@ from typing import NoReturn
 
 FIRST_S, LAST_S = 0.1, 5.0
 HEALTHY_S = 5.0
+# EX_TEMPFAIL of sysexits: somebody else is the agent already. One that were started again and again would be one the day that one ends.
+NOT_NEEDED = 75
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -29,7 +31,7 @@ def call_process(name: str) -> None:
 
 
 def keep(run: Callable[[], int]) -> int:
-    """``run`` in a child, again and again until it returns 0 or this process is told to end; its exit code."""
+    """``run`` in a child, again and again until it returns 0 or NOT_NEEDED, or this process is told to end; its exit code."""
     call_process("wsproxy-keeper")
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     delay_s = FIRST_S
@@ -52,7 +54,7 @@ def keep(run: Callable[[], int]) -> int:
             _be_agent(run)
         code = _await(pid)
         pid = 0
-        if code == 0 or is_told:
+        if code in (0, NOT_NEEDED) or is_told:
             return code
         if time.monotonic() - began > HEALTHY_S:
             delay_s = FIRST_S

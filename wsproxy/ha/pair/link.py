@@ -29,8 +29,14 @@ AGAIN_S = 0.2
 # A network that is cut ends no connection; after this the kernel does, and a new one is tried.
 USER_TIMEOUT_MS = 1000
 ASK_S = 30.0
-# Two logs of 2 MiB in base64, and some air.
+# Of an answer: five logs of 2 MiB in base64, and some air.
 MOST_LINE_BYTES = 32 << 20
+# Of a word or a question: some hundred bytes.
+MOST_QUESTION_BYTES = 64 << 10
+# Connections that are open at once, of the other node (one a network, and those before them that have not ended yet) and of all others:
+# who has no key keeps one for as long as a handshake may take, and the agent's descriptors are for other things.
+MOST_OF_PEER = 8
+MOST_OF_OTHERS = 32
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +102,7 @@ class Link:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._numbers = itertools.count(1)
         self._served: set[asyncio.StreamWriter] = set()
+        self._open = {True: 0, False: 0}  # whether of the other node -> connections
         self._doubts: dict[str, str] = {}
 
     @property
@@ -127,24 +134,66 @@ class Link:
         told = ""
         while True:
             try:
-                server = await asyncio.start_server(
-                    lambda reader, writer: self._serve(name, reader, writer),
-                    own, self._pair.port, ssl=self._server_tls, limit=MOST_LINE_BYTES,
-                    ssl_handshake_timeout=CONNECT_S * 5,
-                )  # fmt: skip
+                listener = _listener(own, self._pair.port)
             except OSError as error:
                 if told != str(error):
                     told = str(error)
                     log.error("cannot listen on %s port %d: %s; tried again", own, self._pair.port, error.strerror)  # fmt: skip
                 await asyncio.sleep(AGAIN_S)
                 continue
-            async with server:
-                await server.serve_forever()
+            with listener:
+                await self._accept_always(name, listener)
+
+    async def _accept_always(self, name: str, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            # Not sock_accept: one of Python 3.11 that is cancelled as a connection comes loses that.
+            failed = loop.create_future()
+            loop.add_reader(listener, self._accept, name, listener, failed)
+            try:
+                await failed
+            except OSError as error:
+                log.error("cannot accept a connection of the %s network: %s", name, error.strerror)
+            finally:
+                loop.remove_reader(listener)
+            await asyncio.sleep(AGAIN_S)
+
+    def _accept(self, name: str, listener: socket.socket, failed: asyncio.Future[None]) -> None:
+        try:
+            sock, (source, *_) = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # who came has gone
+            return
+        except OSError as error:  # no descriptor
+            if not failed.done():
+                failed.set_exception(error)
+            return
+        is_peer = source in self._peers
+        if self._open[is_peer] >= (MOST_OF_PEER if is_peer else MOST_OF_OTHERS):
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._open[is_peer] += 1
+        spawn(self._greet(name, sock, source), "ha pair connection")
+
+    async def _greet(self, name: str, sock: socket.socket, source: str) -> None:
+        """A handshake, with a certificate of the group's, and all that is said."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=MOST_QUESTION_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, sock, ssl=self._server_tls, ssl_handshake_timeout=CONNECT_S * 5
+            )
+            await self._serve(name, source, reader, asyncio.StreamWriter(transport, protocol, reader, loop))  # fmt: skip
+        except OSError as error:
+            log.debug("connection from %s: %s", source, error)
+            sock.close()
+        finally:
+            self._open[source in self._peers] -= 1
 
     async def _serve(
-        self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, name: str, source: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        source = writer.get_extra_info("peername")[0]
         tune(writer)
         self._served.add(writer)
         try:
@@ -310,6 +359,15 @@ def group_contexts(ca: str, certificate: str, key: str) -> tuple[ssl.SSLContext,
             "allowed are the files that `wsproxy ha certs` makes"
         ) from error
     return server, client
+
+
+def _listener(own: str, port: int) -> socket.socket:
+    """Raises: OSError."""
+    sock = socket.create_server(
+        (own, port), family=socket.AF_INET6 if ":" in own else socket.AF_INET, backlog=100
+    )
+    sock.setblocking(False)
+    return sock
 
 
 def tune(writer: asyncio.StreamWriter) -> None:

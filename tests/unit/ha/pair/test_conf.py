@@ -27,7 +27,7 @@ KEEPALIVED = shutil.which("keepalived", path=f"{os.environ.get('PATH', '')}:/usr
 def test_file_is_word_for_word(name: str, pair: Pair) -> None:
     """``WSPROXY_GOLDEN=write`` writes it anew: read the diff, operators do."""
     case = CASES / f"{name}.conf"
-    text = keepalived_conf(pair, PurePosixPath("/var/lib/wsproxy/ha"))
+    text = keepalived_conf(pair, PurePosixPath("/var/lib/wsproxy-ha"))
     if os.environ.get("WSPROXY_GOLDEN") == "write":
         case.write_text(text)
     assert text == case.read_text()
@@ -98,6 +98,9 @@ def test_good_settings_have_no_flaw() -> None:
         ({"vip": "fd00::1/64"}, "vip", "found IPv4 and IPv6"),
         ({"peer": "proxy2"}, "peer", 'found "proxy2"; allowed is an IP address'),
         ({"peer": "10.78.0.11"}, "peer", "found 10.78.0.11 on both sides"),
+        ({"peer": "fe80::1%x\n}\nvrrp_script y {"}, "peer", "allowed is an IP address"),
+        ({"vip": "fe80::9%x {/64"}, "vip", "allowed is ADDRESS/PREFIX"),
+        ({"vip": "10.78.0.100/255.255.255.0"}, "vip", "allowed is ADDRESS/PREFIX"),
         ({"sync_peer": ""}, "sync_peer", "found one address of the sync network"),
         ({"ping_interval_s": 0.1}, "ping_interval", "found 0.1; allowed are 0.15 to 120 s"),
         ({"ping_interval_s": 121.0}, "ping_interval", "found 121"),
@@ -105,6 +108,8 @@ def test_good_settings_have_no_flaw() -> None:
         ({"port": 0}, "port", "found 0"),
         ({"interface": 'eth0"'}, "interface", "allowed is a name of a network interface"),
         ({"check": "ftp://x"}, "check", 'found "ftp://x"; allowed is http://HOST:PORT/PATH'),
+        ({"check": "http://x/a\nb"}, "check", "allowed is http://HOST:PORT/PATH"),
+        ({"check": "http://u:secret@x/"}, "check", "found a user or a password in it"),
     ],
 )
 def test_flaws_say_what_was_found(changes: dict[str, object], option: str, found: str) -> None:

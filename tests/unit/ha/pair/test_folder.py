@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from wsproxy.errors import StartError
 from wsproxy.ha.pair import folder as module
-from wsproxy.ha.pair.folder import MOST_LOG_BYTES, SENT_LOG_BYTES, Folder
+from wsproxy.ha.pair.folder import LOCK_S, MOST_LOG_BYTES, SENT_LOG_BYTES, Folder, LockedError
 from wsproxy.ha.pair.rules import Node, State
 
 
@@ -47,7 +49,7 @@ def test_folder_is_nobody_elses(tmp_path: Path) -> None:
 def test_two_agents_cannot_have_one_folder(folder: Folder) -> None:
     """The lock ends with who has it."""
     held = folder.lock()
-    with pytest.raises(StartError, match="found an agent that runs"):
+    with pytest.raises(LockedError, match="found an agent that runs"):
         folder.lock()
     os.close(held)
     os.close(folder.lock())
@@ -72,3 +74,52 @@ def test_logs_are_sent_by_their_ends(folder: Folder) -> None:
     folder.turn_log("keepalived.log")
     assert not folder.file("keepalived.log").exists()
     assert folder.file("keepalived.log.1").exists()
+
+
+def test_who_looks_whether_an_agent_runs_is_none(folder: Folder) -> None:
+    """Keepalived's script has the lock for an instant."""
+    fd = os.open(folder.file("agent.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    timer = threading.Timer(LOCK_S / 10, os.close, (fd,))
+    timer.start()
+    os.close(folder.lock())
+    timer.join()
+
+
+@pytest.mark.parametrize("name", ["a b", "a'b", 'a"b', "a\nb", "a$b", "a!b"])
+def test_folder_can_be_named_in_other_files(tmp_path: Path, name: str) -> None:
+    """Keepalived's file and a script of /bin/sh name it."""
+    with pytest.raises(StartError, match="found folder"):
+        Folder(tmp_path / name).make()
+    assert not (tmp_path / name).exists()
+
+
+def test_folder_is_named_from_the_root() -> None:
+    """The agent is at home in /, and who asks it is not."""
+    with pytest.raises(StartError, match="allowed is a path from /"):
+        Folder(Path("ha")).make()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a folder away")
+def test_nobody_else_can_put_another_folder_in_its_place(tmp_path: Path) -> None:
+    """As who owns the folder above it could: root would write by the links that are in it."""
+    above = tmp_path / "state"
+    above.mkdir(mode=0o700)
+    os.chown(above, 65534, 65534)
+    with pytest.raises(StartError, match="found a folder that another user owns or can write to"):
+        Folder(above / "ha").make()
+    assert not (above / "ha").exists()
+    os.chown(above, 0, 0)
+    above.chmod(0o777)
+    with pytest.raises(StartError, match="found a folder that another user owns or can write to"):
+        Folder(above / "ha").make()
+    above.chmod(0o1777)
+    Folder(above / "ha").make()
+
+
+def test_nobody_else_reads_it(tmp_path: Path) -> None:
+    """Also where it was there before."""
+    there = tmp_path / "there"
+    there.mkdir(mode=0o755)
+    Folder(there).make()
+    assert there.stat().st_mode & 0o777 == 0o700

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import WAIT_S
+from wsproxy.ha.pair.keeper import NOT_NEEDED
 
 # Says its pid, then what the next line of its folder's fifo is: "end", or it is killed while it waits for that.
 PROGRAM = """
@@ -59,3 +60,12 @@ def test_told_to_end_it_tells_the_agent_and_starts_no_other(keeper: subprocess.P
     keeper.send_signal(signal.SIGTERM)
     assert keeper.wait(WAIT_S) != 0
     assert not Path(f"/proc/{agent}").exists()
+
+
+def test_agent_beside_another_one_is_not_started_again(keeper: subprocess.Popen[str]) -> None:
+    """It would be one, of nobody's, when that one ends."""
+    next_agent(keeper)
+    assert keeper.stdin is not None
+    keeper.stdin.write(f"{NOT_NEEDED}\n")
+    keeper.stdin.flush()
+    assert keeper.wait(WAIT_S) == NOT_NEEDED

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +21,15 @@ from tests.support.process import WAIT_S
 from wsproxy.errors import StartError
 from wsproxy.ha.certs import files_of, make_certificates
 from wsproxy.ha.pair.conf import Pair
-from wsproxy.ha.pair.link import Link, LinkError, Word, ask_node, group_contexts
+from wsproxy.ha.pair.link import (
+    MOST_OF_OTHERS,
+    MOST_QUESTION_BYTES,
+    Link,
+    LinkError,
+    Word,
+    ask_node,
+    group_contexts,
+)
 
 WORD = Word(state="primary", holds=True, since=1.0, well=True, health="well", version="1", digest="d", settings="s")  # fmt: skip
 NOW = datetime.datetime.now(datetime.UTC)
@@ -145,3 +156,46 @@ def test_keys_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     """With the command that makes good ones."""
     with pytest.raises(StartError, match="allowed are the files that `wsproxy ha certs` makes"):
         group_contexts(*(str(tmp_path / name) for name in ("ca.pem", "p1.pem", "p1.key")))
+
+
+async def test_strangers_take_few_descriptors_and_keep_nobody_out(keys: Path) -> None:
+    """Connections of who has no certificate: those above the limit are closed at once, and the other node is heard."""
+    (port,) = free_ports(1)
+    one, two = End(keys, "p1", 11, 12, port), End(keys, "p2", 12, 11, port)
+    async with running(one):
+        await until(lambda: listens("127.0.0.11", port), "nobody listens")
+        strangers = [await asyncio.open_connection("127.0.0.11", port, local_addr=("127.0.0.1", 0)) for _ in range(4 * MOST_OF_OTHERS)]  # fmt: skip
+        most = len(os.listdir("/proc/self/fd"))
+        closed = 0
+        for reader, _ in strangers[MOST_OF_OTHERS:]:
+            async with asyncio.timeout(WAIT_S):
+                with contextlib.suppress(OSError):
+                    closed += await reader.read() == b""
+        assert closed == 3 * MOST_OF_OTHERS
+        assert most < 7 * MOST_OF_OTHERS
+        async with running(two):
+            assert await one.heard_over() == {"sync", "service"}
+        for _, writer in strangers:
+            writer.close()
+
+
+def listens(address: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, port), WAIT_S):
+        return True
+    return False
+
+
+async def test_question_has_a_limit(keys: Path) -> None:
+    """A key of the group is no leave to fill the agent's memory."""
+    (port,) = free_ports(1)
+    one = End(keys, "p1", 11, 12, port)
+    files = files_of(keys, "p2")
+    _, tls = group_contexts(str(files.ca), str(files.certificate), str(files.key))
+    async with running(one):
+        await until(lambda: listens("127.0.0.11", port), "nobody listens")
+        reader, writer = await asyncio.open_connection("127.0.0.11", port, ssl=tls, server_hostname="127.0.0.11")  # fmt: skip
+        writer.write(b"x" * (4 * MOST_QUESTION_BYTES))
+        async with asyncio.timeout(WAIT_S):
+            with contextlib.suppress(OSError):
+                assert await reader.read() == b""
+        writer.close()
