@@ -76,7 +76,8 @@ def running_bed(
     """
     config = config or own_config()
     with ExitStack() as stack:
-        workdir = stack.enter_context(_work_directory())
+        workdir = stack.enter_context(directory_in_memory("wsproxy-bench-"))
+        workdir.chmod(0o755)  # httpd's child is not root
         echo_port = stack.enter_context(echo_origin())
         server_count = count_servers(config)
         ports = free_ports(server_count + len(chosen))
@@ -115,13 +116,11 @@ def _processes(service: Service | None) -> list[cputime.ProcessStat]:
 
 
 @contextmanager
-def _work_directory() -> Iterator[Path]:
-    """A directory in memory, where there is such a thing: temporary files must not measure a disk."""
+def directory_in_memory(prefix: str) -> Iterator[Path]:
+    """A temporary one, in memory where there is such a thing: files must not measure a disk. I/O."""
     parent = TMPFS if TMPFS.is_dir() and os.access(TMPFS, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="wsproxy-bench-", dir=parent) as name:
-        path = Path(name)
-        path.chmod(0o755)  # httpd's child is not root
-        yield path
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name:
+        yield Path(name)
 
 
 def _with_interval(config: Config, retry_interval_s: int | None, more_s: int) -> Config:

@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterator
 from wsproxy.bench import report
 from wsproxy.bench.proxies import OURS
 from wsproxy.bench.results import Measurement, Paced, Results, Spread, spread
-from wsproxy.replay.charts import escape, notes, numbers, page, section, table, verdict
+from wsproxy.replay.charts import (
+    escape,
+    legend_entry,
+    notes,
+    numbers,
+    page,
+    section,
+    table,
+    verdict,
+)
 
 WIDTH, NAMES, ROW, GAP = 960, 170, 26, 130
 HEIGHT, LEFT, TOP, BOTTOM = 220, 56, 12, 24
@@ -249,8 +258,7 @@ def timeline(runs: list[Paced]) -> str:
                 )
         legend.insert(
             0,
-            f"<span><svg width='10' height='10'><rect width='10' height='10' rx='2' fill='{colour}'/></svg> {escape(name)}"
-            f" <b>{first[name].errors:,} errors</b></span>",
+            legend_entry(colour, name, f"{first[name].errors:,} errors"),
         )
     return (
         f"<figure><svg viewBox='0 0 {WIDTH} {HEIGHT}' width='100%' role='img'>{''.join(drawn)}</svg>"

@@ -1,7 +1,7 @@
 """
 Rounds: each proxy in turn, again and again, so that all of them see the same minutes of the machine.
 
-Driven by ``__main__``. Blocks while wrk runs; bounded by rounds x proxies x (warm-up + seconds).
+Driven by ``cli.bench``. Blocks while wrk runs; bounded by rounds x proxies x (warm-up + seconds).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wsproxy.bench.proxies import Proxy
 from wsproxy.bench.results import Failure, Held, Measurement, Method, Paced, Results
 from wsproxy.bench.scenarios import Scenario
 from wsproxy.bench.site import Site, count_servers
-from wsproxy.bench.wrk import WrkError, WrkResult, command, run_wrk
+from wsproxy.bench.wrk import WrkError, WrkResult, command, find_wrk, run_wrk
 from wsproxy.config.model import Config
 
 DUTIES = [
@@ -206,10 +206,7 @@ def _measure(
     scenario: Scenario, bed: Bed, contestant: Contestant, number: int, plan: Plan, cores: Cores
 ) -> Measurement:
     """One proxy, warm-up dropped. Raises: WrkError, BrokenError."""
-    wrk = programs.WRK.find()
-    if wrk is None:
-        msg = "wrk is not installed"
-        raise WrkError(msg)
+    wrk = find_wrk()
 
     def load(seconds: int) -> WrkResult:
         if scenario.kind == "websocket":

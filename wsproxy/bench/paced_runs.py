@@ -7,16 +7,12 @@ Driven by ``measure``. Blocks while the load generator runs. I/O.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
-from wsproxy.bench import programs
-from wsproxy.bench.bed import TMPFS, Bed, Contestant
+from wsproxy.bench.bed import Bed, Contestant, directory_in_memory
 from wsproxy.bench.machine import Cores
 from wsproxy.bench.open_loop import (
     Event,
@@ -31,7 +27,7 @@ from wsproxy.bench.open_loop import (
 from wsproxy.bench.results import Failure, Paced
 from wsproxy.bench.scenarios import Scenario
 from wsproxy.bench.site import Member, Site
-from wsproxy.bench.wrk import WrkError, command, run_wrk
+from wsproxy.bench.wrk import WrkError, command, find_wrk, run_wrk
 
 # Where no proxy's limit is the question: what a server of a small site has, and little enough for the stub servers of one core.
 EVENT_RATE = 1000.0
@@ -83,10 +79,7 @@ def rate_of_weakest(
 
     Raises: WrkError.
     """
-    wrk = programs.WRK.find()
-    if wrk is None:
-        msg = "wrk is not installed"
-        raise WrkError(msg)
+    wrk = find_wrk()
     rates = {}
     for contestant in bed.contestants:
         if contestant.proxy.does_duties:
@@ -188,7 +181,7 @@ def _run(
         for cluster in _site(course.bed).clusters
         for member in cluster.members
     }
-    with _directory() as directory:
+    with directory_in_memory("wsproxy-bench-plan-") as directory:
         ran = run(
             contestant, script, course.scenario.connections, course.cores, directory, events or ()
         )
@@ -200,13 +193,6 @@ def _run(
     return msgspec.structs.replace(
         paced, with_owner=0, kept=0, moved=0
     )  # affinity is no matter of theirs
-
-
-@contextmanager
-def _directory() -> Iterator[Path]:
-    parent = TMPFS if TMPFS.is_dir() and os.access(TMPFS, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="wsproxy-bench-plan-", dir=parent) as name:
-        yield Path(name)
 
 
 def _site(bed: Bed) -> Site:

@@ -1,13 +1,14 @@
 """
 Results for people: a rich table on a terminal, a Markdown table for documents.
 
-Driven by ``__main__``. Prints what is in ``Results`` and computes nothing but spreads and paired ratios.
+Driven by ``cli.bench``. Prints what is in ``Results`` and computes nothing but spreads and paired ratios.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -21,16 +22,19 @@ SATURATED = 0.95
 FOREIGN_NOTICED = 0.05
 
 
+_RunT = TypeVar("_RunT", Measurement, Paced)
+
+
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A column: its heading, how to get it from a measurement, how many decimals."""
+class Figure(Generic[_RunT]):
+    """A column: its heading, how to get it from a run, how many decimals."""
 
     heading: str
-    value: Callable[[Measurement], float]
+    value: Callable[[_RunT], float]
     decimals: int
 
 
-FIGURES = (
+FIGURES: tuple[Figure[Measurement], ...] = (
     Figure("CPU us/request", lambda m: m.cpu_us, 2),
     Figure("user", lambda m: m.cpu_user_us, 2),
     Figure("system", lambda m: m.cpu_system_us, 2),
@@ -41,34 +45,24 @@ FIGURES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PacedFigure:
-    """A column of a table of runs with requests at their times."""
-
-    heading: str
-    value: Callable[[Paced], float]
-    decimals: int
-
-
-PACED_FIGURES = (
-    PacedFigure("CPU us/request", lambda p: p.cpu_us, 1),
-    PacedFigure("p50 us", lambda p: p.p50_us, 0),
-    PacedFigure("p99 us", lambda p: p.p99_us, 0),
-    PacedFigure("p99.9 us", lambda p: p.p999_us, 0),
-    PacedFigure("errors", lambda p: p.errors, 0),
-    PacedFigure("sent again", lambda p: p.again, 0),
-    PacedFigure(
-        "affinity kept %", lambda p: 100 * p.kept / p.with_owner if p.with_owner else -1, 2
-    ),
-    PacedFigure("moved", lambda p: p.moved, 0),
-    PacedFigure("even after s", lambda p: -1.0 if p.even_s is None else p.even_s, 1),
-    PacedFigure("load late p99 us", lambda p: p.late_p99_us, 0),
+# Of runs with requests at their times.
+PACED_FIGURES: tuple[Figure[Paced], ...] = (
+    Figure("CPU us/request", lambda p: p.cpu_us, 1),
+    Figure("p50 us", lambda p: p.p50_us, 0),
+    Figure("p99 us", lambda p: p.p99_us, 0),
+    Figure("p99.9 us", lambda p: p.p999_us, 0),
+    Figure("errors", lambda p: p.errors, 0),
+    Figure("sent again", lambda p: p.again, 0),
+    Figure("affinity kept %", lambda p: 100 * p.kept / p.with_owner if p.with_owner else -1, 2),
+    Figure("moved", lambda p: p.moved, 0),
+    Figure("even after s", lambda p: -1.0 if p.even_s is None else p.even_s, 1),
+    Figure("load late p99 us", lambda p: p.late_p99_us, 0),
 )
-# The generator's own lateness is in every time: beyond this, times are its and not a proxy's.
 # A step of the kernel's (USER_HZ, 10 ms) is a twentieth of it.
 FEW_CPU_US = 200_000
+# The generator's own lateness is in every time: beyond this, times are its and not a proxy's.
 LATE_NOTICED_US = 1000
-RATIOS = (
+RATIOS: tuple[Figure[Measurement], ...] = (
     Figure("CPU", lambda m: m.cpu_us, 3),
     Figure("requests/s", lambda m: m.requests_per_second, 2),
     Figure("p50", lambda m: m.p50_us, 2),
@@ -105,7 +99,7 @@ def paced_rows(results: Results, phase: str) -> list[list[str]]:
     return table
 
 
-def _paced_cell(figure: PacedFigure, runs: list[Paced]) -> str:
+def _paced_cell(figure: Figure[Paced], runs: list[Paced]) -> str:
     values = [figure.value(each) for each in runs]
     return "-" if min(values) < 0 else show(spread(values), figure.decimals)
 
@@ -149,7 +143,7 @@ def ratio_rows(results: Results) -> list[list[str]]:
     ]
 
 
-def _ratio(ours: list[Measurement], theirs: list[Measurement], figure: Figure) -> str:
+def _ratio(ours: list[Measurement], theirs: list[Measurement], figure: Figure[Measurement]) -> str:
     ratio = paired_ratios(ours, theirs, figure.value)
     return "-" if ratio is None else show(ratio, figure.decimals)
 

@@ -11,7 +11,7 @@ import http.client
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -38,28 +38,30 @@ def complaints(
     scenario: Scenario, site: Site, certificate: Certificate, listen_port: int
 ) -> list[str]:
     """Every duty that the proxy on ``listen_port`` does not do; empty if it does all."""
-    context = tls.client_context(certificate.certificate) if scenario.tls else None
-    with closing(Client(listen_port, context)) as client:
-        proof = _Proof(scenario, site, listen_port, client, [])
-        try:
-            proof.affinity()
-            proof.headers()
-            proof.new_visitors()
-            proof.tls()
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            proof.found.append(f"broke off: {type(error).__name__}: {error}")
-    return list(dict.fromkeys(proof.found))
+    duties = (_Proof.affinity, _Proof.headers, _Proof.new_visitors, _Proof.tls)
+    return _found(scenario, site, certificate, listen_port, duties)
 
 
 def relaying_complaints(
     scenario: Scenario, site: Site, certificate: Certificate, listen_port: int
 ) -> list[str]:
     """As ``complaints``, of who only relays: the answers are those of the scenario, the connection is kept or ended."""
+    return _found(scenario, site, certificate, listen_port, (_Proof.answers,))
+
+
+def _found(
+    scenario: Scenario,
+    site: Site,
+    certificate: Certificate,
+    listen_port: int,
+    duties: tuple[Callable[[_Proof], None], ...],
+) -> list[str]:
     context = tls.client_context(certificate.certificate) if scenario.tls else None
     with closing(Client(listen_port, context)) as client:
         proof = _Proof(scenario, site, listen_port, client, [])
         try:
-            proof.answers()
+            for prove in duties:
+                prove(proof)
         except (OSError, http.client.HTTPException, ValueError) as error:
             proof.found.append(f"broke off: {type(error).__name__}: {error}")
     return list(dict.fromkeys(proof.found))

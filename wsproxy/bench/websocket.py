@@ -15,6 +15,7 @@ import time
 from contextlib import ExitStack
 
 from wsproxy.bench import traffic
+from wsproxy.bench.open_loop import percentile
 from wsproxy.bench.site import Site
 from wsproxy.bench.wrk import WrkError, WrkResult
 
@@ -58,11 +59,11 @@ def load(site: Site, port: int, connections: int, seconds: float) -> WrkResult:
                     sent_at[key.fd] = time.monotonic()
                 key.data[1] = read
     took = time.monotonic() - began
-    times.sort()
+    times_us = sorted(int(each * 1e6) for each in times)
     return WrkResult(
         requests=len(times), duration_us=int(took * 1e6), body_and_head_bytes=len(times) * len(FRAME),
         connect_errors=0, read_errors=0, write_errors=0, status_errors=0, timeouts=0,
-        p50_us=_at(times, 0.5), p99_us=_at(times, 0.99),
+        p50_us=percentile(times_us, 0.5), p99_us=percentile(times_us, 0.99),
     )  # fmt: skip
 
 
@@ -87,7 +88,3 @@ def _upgraded(visit: traffic.Visit, port: int) -> socket.socket:
         msg = f"a WebSocket was answered with {head[:40]!r}, not {SWITCHED.decode()}"
         raise WrkError(msg)
     return sock
-
-
-def _at(times: list[float], share: float) -> int:
-    return int(times[min(len(times) - 1, int(len(times) * share))] * 1e6) if times else 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from wsproxy.bench.programs import WRK
 from wsproxy.bench.render import RESULT_MARKER
 
 # wrk ends by itself after its duration; what it may need on top to connect, and to wait for late answers
@@ -50,6 +51,19 @@ class WrkResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def requests_per_second(self) -> float:
         """Completed requests over wrk's own clock."""
         return self.requests / (self.duration_us / 1e6)
+
+
+def find_wrk() -> Path:
+    """
+    Its path. I/O.
+
+    Raises: WrkError where it is not installed.
+    """
+    found = WRK.find()
+    if found is None:
+        msg = "wrk is not installed"
+        raise WrkError(msg)
+    return found
 
 
 def parse_output(text: str) -> WrkResult:

@@ -348,13 +348,6 @@ def _plan(scenario: Scenario, rounds: int | None, seconds: int | None, *, smoke:
     return Plan(rounds or base.rounds, seconds or base.seconds, base.warmup_seconds)
 
 
-def _show(results: Results, console: Console, markdown: bool) -> None:
-    if markdown:
-        click.echo(report.markdown(results))
-    else:
-        report.print_results(results, console)
-
-
 def _keep(results: Results, directory: Path) -> Path:
     """Writes ``<date and minute>-<scenario>.json``: a second run on a day must not overwrite the first."""
     directory.mkdir(parents=True, exist_ok=True)

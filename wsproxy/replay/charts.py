@@ -85,6 +85,11 @@ def verdict(text: str, kind: str, more: str = "") -> str:
     return f"<section class='verdict {kind}'>{escape(text)}{more}</section>"
 
 
+def legend_entry(colour: str, name: str, number: str) -> str:
+    """What a colour stands for in a chart, and how many there are; ``number`` is HTML."""
+    return f"<span><svg width='10' height='10'><rect width='10' height='10' rx='2' fill='{colour}'/></svg> {escape(name)} <b>{number}</b></span>"
+
+
 def notes(texts: list[str]) -> str:
     """What the reader must know; empty where there is nothing."""
     if not texts:
@@ -230,9 +235,7 @@ def _figure(drawn: list[str], most: int, series: Summary, named: list[tuple[str,
             f"<text x='{LEFT - 6}' y='{y + 4:.1f}' text-anchor='end'>{number}</text>"
         )
     legend = "".join(
-        f"<span><svg width='10' height='10'><rect width='10' height='10' rx='2' fill='{colour}'/></svg> {escape(name)} <b>{number}</b></span>"
-        for name, colour, number in named
-        if number
+        legend_entry(colour, name, str(number)) for name, colour, number in named if number
     )
     return (
         f"<figure><svg viewBox='0 0 {WIDTH} {HEIGHT}' width='100%' role='img'>{''.join(grid)}{_times(series)}{''.join(drawn)}</svg>"
