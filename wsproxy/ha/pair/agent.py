@@ -135,6 +135,7 @@ class Agent:
         self._ends: list[float] = []
         self._version = version("wsproxy")
         self._differences: tuple[str, ...] = ()
+        self._waits_since = 0.0  # when autostart made it a secondary to be
 
     # --- what is known ----------------------------------------------------------------------------------------------------
 
@@ -426,8 +427,6 @@ class Agent:
             async with self.busy:
                 self.turn(Event.SYNCED, "autostart")
                 await self.settle()
-
-    _waits_since = 0.0
 
     def _may_begin(self) -> bool:
         """The primary is there and serves by the same files; or it waits itself; or nobody is there, for a while."""

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from wsproxy.config.problems import printable
-from wsproxy.dataplane.tasks import end_all, log_loop_error, spawn
+from wsproxy.dataplane.tasks import end_all, log_loop_error, run, spawn
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.pair.agent import Agent
 from wsproxy.ha.pair.ask import Question, Reply
@@ -29,8 +29,8 @@ from wsproxy.ha.pair.conf import Pair, flaws
 from wsproxy.ha.pair.drill_acts import Acts
 from wsproxy.ha.pair.folder import MOST_LOG_BYTES, Folder
 from wsproxy.ha.pair.keepalived import addresses
-from wsproxy.ha.pair.link import Link, LinkError
-from wsproxy.ha.pair.rules import RUNNING, Event, RefusedTransitionError, State
+from wsproxy.ha.pair.link import MOST_LINE_BYTES, Link, LinkError
+from wsproxy.ha.pair.rules import Event, RefusedTransitionError, State
 
 log = logging.getLogger("wsproxy.ha.pair")
 
@@ -40,7 +40,6 @@ SYNC_S = 15.0
 # Beyond VRRP's own time, for a machine that is busy.
 TAKE_S = 10.0
 PROXY_S = 5.0
-_MOST_LINE_BYTES = 32 << 20
 _OF_THE_PEER = ("take", "hand", "logs")
 
 
@@ -53,7 +52,7 @@ class Desk:
 
     def __init__(self, agent: Agent) -> None:
         """Answers the other node from now on."""
-        self._agent = self.agent = agent
+        self.agent = agent
         self._acts = Acts(agent, self.answer)
         self.is_over = False  # the node is stand-alone: the agent ends behind its answer
         agent.answer = self.answer_peer
@@ -69,7 +68,7 @@ class Desk:
             log.info("command %s %s", question.command, _shown(question.given)) if question.command not in ("status", "logs") else None  # fmt: skip
             if question.command in ("status", "logs"):
                 return Reply(await do(question.given))
-            async with self._agent.busy:
+            async with self.agent.busy:
                 given = await do(question.given)
         except (WsproxyError, RefusedTransitionError) as error:
             log.error("%s: %s", question.command, error)
@@ -92,29 +91,26 @@ class Desk:
             spawn(self._hand(), "ha pair hand")
             return {}
         if what == "logs":
-            tails = self._agent.folder.tails()
-            return {name: base64.b64encode(data).decode() for name, data in tails.items()}
+            return self._own_logs()
         if what == "status":
             return await self._status({})
         if what == "holds":
-            return {"holds": self._agent.holds, "state": self._agent.node.state}
+            return {"holds": self.agent.holds, "state": self.agent.node.state}
         return await self._acts.do(what, given)
 
     # --- start, configure, stop -------------------------------------------------------------------------------------------
 
     async def _start(self, given: dict[str, Any]) -> dict[str, Any]:
         event = Event.START_PRIMARY if given["role"] == "primary" else Event.START_SECONDARY
-        pair = _pair_of(given, self._agent.pair)
-        if self._agent.node.state in RUNNING and event is Event.START_SECONDARY and self._agent.node.state is State.PRIMARY:  # fmt: skip
-            self._agent.node.after(event)  # refused, in its own words
-        self._agent.node.after(event)
+        pair = _pair_of(given, self.agent.pair)
+        self.agent.node.after(event)  # refused in its own words, before anything is done
         await self._prepare(pair)
         if event is Event.START_PRIMARY:
             return await self._start_primary(pair, given)
         return await self._start_secondary(pair, given)
 
     async def _prepare(self, pair: Pair) -> None:
-        agent = self._agent
+        agent = self.agent
         for option, what in flaws(pair):
             raise CommandError(f"--{option.replace('_', '-')}: {what}")
         here = addresses()
@@ -129,26 +125,26 @@ class Desk:
         agent.folder.write_pair(pair)
 
     def _link(self) -> Link:
-        assert self._agent.parts is not None
-        return self._agent.parts.link
+        assert self.agent.parts is not None
+        return self.agent.parts.link
 
     async def _await_proxy(self) -> None:
-        agent = self._agent
+        agent = self.agent
         parts = agent.parts
         assert parts is not None
         if not await agent.until(lambda: parts.watch.health.is_well and bool(agent.digest()), PROXY_S):  # fmt: skip
             raise CommandError(f"no proxy serves here: {parts.watch.why}; start it first")
 
     def _check_version(self, given: dict[str, Any]) -> None:
-        word = self._agent.peer(GREET_S)
-        own = self._agent.word()
+        word = self.agent.peer(GREET_S)
+        own = self.agent.word()
         if word is not None and word.version != own.version and not given.get("any_version"):
             raise CommandError(
                 f"found version {own.version} here and {word.version} on the other node; allowed is the same one (--any-version says that it is meant)"
             )
 
     async def _start_primary(self, pair: Pair, given: dict[str, Any]) -> dict[str, Any]:
-        agent = self._agent
+        agent = self.agent
         await self._await_proxy()
         await agent.until(lambda: agent.peer(GREET_S) is not None, GREET_S)
         word = agent.peer(GREET_S)
@@ -166,7 +162,7 @@ class Desk:
         return {"text": f"primary: the address {pair.vip} is here, on {pair.interface}{lacks}"}
 
     async def _start_secondary(self, pair: Pair, given: dict[str, Any]) -> dict[str, Any]:
-        agent = self._agent
+        agent = self.agent
         await self._await_proxy()
         await agent.until(lambda: agent.peer(GREET_S) is not None, GREET_S)
         self._check_version(given)
@@ -182,25 +178,24 @@ class Desk:
         return {"text": f"secondary: {pair.peer} is primary, both serve by configuration {agent.digest()[:12]}"}  # fmt: skip
 
     def _is_in_sync(self) -> bool:
-        word = self._agent.peer(GREET_S)
+        word = self.agent.peer(GREET_S)
         return (
             word is not None
             and word.state == State.PRIMARY
             and word.holds
-            and word.digest == self._agent.digest() != ""
+            and word.digest == self.agent.digest() != ""
         )
 
     def _why_not_in_sync(self) -> str:
-        word = self._agent.peer(GREET_S)
+        word = self.agent.peer(GREET_S)
         if word is None:
-            doubts = "; ".join(f"{name} network: {why}" for name, why in self._link().doubts.items())  # fmt: skip
-            return f"the other node is not heard ({doubts or 'it says nothing'})"
+            return f"the other node is not heard ({self._link().reasons or 'it says nothing'})"
         if word.state != State.PRIMARY or not word.holds:
             return f"the other node is {word.state}, not primary"
-        return f"found configuration {self._agent.digest()[:12] or 'unknown'} here and {word.digest[:12] or 'unknown'} on the primary; allowed is the same plugin-cfg.xml"
+        return f"found configuration {self.agent.digest()[:12] or 'unknown'} here and {word.digest[:12] or 'unknown'} on the primary; allowed is the same plugin-cfg.xml"
 
     async def _configure(self, given: dict[str, Any]) -> dict[str, Any]:
-        agent = self._agent
+        agent = self.agent
         if agent.pair is None:
             raise CommandError("found no pair; allowed is start first")
         agent.node.after(Event.CONFIGURE)
@@ -214,7 +209,7 @@ class Desk:
         return {"text": f"{agent.node.state}: configured; give the same options on the other node"}
 
     async def _stop(self, _given: dict[str, Any]) -> dict[str, Any]:
-        agent = self._agent
+        agent = self.agent
         vip = agent.pair.vip_address if agent.pair else ""
         agent.turn(Event.STOP)
         await agent.settle()
@@ -228,7 +223,7 @@ class Desk:
     # --- failover ---------------------------------------------------------------------------------------------------------
 
     async def _failover(self, given: dict[str, Any]) -> dict[str, Any]:
-        agent = self._agent
+        agent = self.agent
         if agent.node.state is State.SECONDARY:
             with contextlib.suppress(
                 LinkError
@@ -256,7 +251,7 @@ class Desk:
 
     async def _hand(self) -> None:
         """The secondary has been told to take the address, and will."""
-        agent = self._agent
+        agent = self.agent
         if agent.parts is None or agent.node.state is not State.PRIMARY:
             return
         agent.is_handing = True
@@ -270,7 +265,7 @@ class Desk:
 
     async def _take(self) -> dict[str, Any]:
         """Takes the address, while the other one still holds it: VRRP's higher priority moves it."""
-        agent = self._agent
+        agent = self.agent
         if agent.parts is None or agent.node.state is not State.SECONDARY:
             raise CommandError(f"the other node is {agent.node.state}, not secondary")
         if not agent.parts.watch.health.is_well:
@@ -290,13 +285,13 @@ class Desk:
         return {}
 
     def _peer_holds(self) -> bool:
-        word = self._agent.peer(GREET_S)
+        word = self.agent.peer(GREET_S)
         return word is not None and word.holds
 
     # --- questions --------------------------------------------------------------------------------------------------------
 
     async def _status(self, _given: dict[str, Any]) -> dict[str, Any]:
-        agent = self._agent
+        agent = self.agent
         record = agent.folder.read_record()
         found: dict[str, Any] = {
             "state": agent.node.state, "since": record.since, "why": record.why, "agent": os.getpid(),
@@ -328,7 +323,7 @@ class Desk:
         return found
 
     def _warnings(self, found: dict[str, Any]) -> list[str]:
-        agent = self._agent
+        agent = self.agent
         warnings = list(agent.differences())
         if found["peer"] is None:
             warnings.append("the other node answers on no network")
@@ -346,12 +341,15 @@ class Desk:
             warnings.append(f"the state is {agent.node.state}: {found['why']}")
         return warnings
 
+    def _own_logs(self) -> dict[str, Any]:
+        tails = self.agent.folder.tails()
+        return {name: base64.b64encode(data).decode() for name, data in tails.items()}
+
     async def _logs(self, given: dict[str, Any]) -> dict[str, Any]:
         """Both nodes' logs by address; of the other one only where it answers."""
-        agent = self._agent
-        own = {name: base64.b64encode(data).decode() for name, data in agent.folder.tails().items()}
-        pair = agent.pair
-        found: dict[str, Any] = {"nodes": {pair.address if pair else "here": own}, "error": ""}
+        agent = self.agent
+        name = agent.pair.address if agent.pair else "here"
+        found: dict[str, Any] = {"nodes": {name: self._own_logs()}, "error": ""}
         if agent.parts is not None and given.get("both", True):
             try:
                 found["nodes"][agent.parts.pair.peer] = await self._link().ask("logs")
@@ -404,7 +402,7 @@ def run_agent(path: Path) -> int:
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -15)  # some packets a second, which must not be late
     try:
-        return asyncio.run(_serve(folder))
+        return run(_serve(folder))
     finally:
         os.close(lock)
 
@@ -447,7 +445,7 @@ async def _serve(folder: Folder) -> int:
         log.error("%s", error)
     folder.socket.unlink(missing_ok=True)
     server = await asyncio.start_unix_server(
-        lambda reader, writer: _answer(desk, reader, writer), folder.socket, limit=_MOST_LINE_BYTES
+        lambda reader, writer: _answer(desk, reader, writer), folder.socket, limit=MOST_LINE_BYTES
     )
     folder.socket.chmod(0o600)  # its folder is 0700 anyway
     await agent.ended.wait()

@@ -110,6 +110,11 @@ class Link:
         """Why the other node cannot be reached, by network."""
         return self._doubts
 
+    @property
+    def reasons(self) -> str:
+        """The same for people; empty where there is none."""
+        return "; ".join(f"{name} network: {why}" for name, why in self._doubts.items())
+
     def say_now(self) -> None:
         """Something is new."""
         for each in self._news.values():
@@ -296,8 +301,9 @@ class Link:
         """
         writer = next((self._writers[name] for name, *_ in self._pair.paths if name in self._writers), None)  # fmt: skip
         if writer is None:
-            reasons = "; ".join(f"{name} network: {why}" for name, why in self._doubts.items())
-            raise LinkError(f"the other node does not answer ({reasons or 'not connected yet'})")
+            raise LinkError(
+                f"the other node does not answer ({self.reasons or 'not connected yet'})"
+            )
         number = next(self._numbers)
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
