@@ -113,9 +113,13 @@ def read_page(path: str) -> Page:
     return Page(path, type_of(path, "utf-8"), body)
 
 
+def _may_have_page(edge: EdgeSettings, status: str) -> bool:
+    return status in _STATUSES or status in map(str, edge.intercept)
+
+
 def _pages_of(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
     for status, name in (edge.error_pages or {}).items():
-        if status in _STATUSES or status in map(str, edge.intercept):
+        if _may_have_page(edge, status):
             yield "error_pages", name
     if edge.maintenance:
         yield "maintenance", edge.maintenance
@@ -146,7 +150,7 @@ def _flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
 def _page_flaws(edge: EdgeSettings) -> Iterator[tuple[str, str]]:
     pages = edge.error_pages or {}
     for status in pages:
-        if status not in _STATUSES and status not in map(str, edge.intercept):
+        if not _may_have_page(edge, status):
             known = ", ".join(_STATUSES)
             yield (
                 "error_pages",

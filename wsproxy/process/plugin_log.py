@@ -34,12 +34,20 @@ def plan_plugin_log(config: Config, settings: Settings) -> LogPlan | None:
     """The log that is wanted; None: none is, or none that a file can be."""
     wanted = settings.log.plugin
     log = config.log or Log()
-    if wanted == PLUGIN_OFF or (wanted == PLUGIN_AUTO and not log.name):
+    if wanted == PLUGIN_OFF or (wanted == PLUGIN_AUTO and not (log.name and _can_be_file(log))):
         return None
-    if wanted == PLUGIN_AUTO and (log.name.startswith("|") or is_windows_path(log.name)):
-        return None
-    path = Path(config.path).parent / log.name if wanted == PLUGIN_AUTO else Path(wanted)
-    return _plan_at(str(path), log, settings)
+    path = _path_of(config, log) if wanted == PLUGIN_AUTO else str(Path(wanted))
+    return _plan_at(path, log, settings)
+
+
+def _can_be_file(log: Log) -> bool:
+    """Not a program, nor a file of another system."""
+    return not log.name.startswith("|") and not is_windows_path(log.name)
+
+
+def _path_of(config: Config, log: Log) -> str:
+    """Of what plugin-cfg.xml names: relative to its folder."""
+    return str(Path(config.path).parent / log.name)
 
 
 def _plan_at(path: str, log: Log, settings: Settings) -> LogPlan:
@@ -56,12 +64,14 @@ def move_plugin_log(
     With a problem it stays where it is. ``is_dry``: nothing is begun.
     """
     log = config.log or Log()
-    if not log_plan.follows or not log.name:
-        return (log_plan.path if not log_plan.follows else ""), None
-    path = str(Path(config.path).parent / log.name)
+    if not log_plan.follows:
+        return log_plan.path, None
+    if not log.name:
+        return "", None
+    path = _path_of(config, log)
     if path == log_plan.path:
         return path, None
-    if log.name.startswith("|") or is_windows_path(log.name):
+    if not _can_be_file(log):
         reason = "no file of this machine"
     elif not (reason := why_unwritable(path)) and not is_dry:
         try:

@@ -14,7 +14,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memchr
 from wsproxy._fast.base.exact cimport ExactCopy
 from wsproxy._fast.http.codings cimport GZIP, IDENTITY, ZSTD, Accepted, Coding, begin_accepted, best_coding, note_accepted
-from wsproxy._fast.http.fields cimport FIELD_OTHER, Field, Fields, Limits, equals_ignoring_case, is_named
+from wsproxy._fast.http.fields cimport FIELD_OTHER, Field, Fields, Limits, equals_ignoring_case, is_named, no_limits
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead, parse_request, parse_response
 from wsproxy._fast.http.rewrite cimport write_response
 from wsproxy._fast.http.scratch cimport Scratch, insert_into_line, put, put_text, reserve
@@ -215,7 +215,7 @@ cdef class Compression:
     def choose_for(self, bytes request not None) -> int:
         """For tests: the ``Coding`` for this whole head of a request."""
         cdef RequestHead head
-        cdef Limits limits = Limits(1 << 30, 1 << 30, 300, False, False)
+        cdef Limits limits = no_limits()
         cdef ExactCopy copy = ExactCopy(request)
         if parse_request(copy.at, copy.length, &limits, &head) <= 0:
             raise ValueError(f"found {request!r}; allowed is a head")
@@ -224,7 +224,7 @@ cdef class Compression:
     def edit(self, bytes answer not None, Coding coding) -> tuple:
         """For tests: what ``suits`` says of the head of an answer, and that head where it is compressed by ``coding``."""
         cdef ResponseHead head
-        cdef Limits limits = Limits(1 << 30, 1 << 30, 300, False, False)
+        cdef Limits limits = no_limits()
         cdef ExactCopy copy = ExactCopy(answer)
         cdef ExactCopy edits = ExactCopy(bytes(2 * len(answer) + 256))
         cdef ExactCopy out = ExactCopy(bytes(2 * len(answer) + 2048))

@@ -13,7 +13,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 from wsproxy._fast.base.exact cimport ExactCopy
 from wsproxy._fast.decide.compression cimport Compression
-from wsproxy._fast.http.fields cimport Field, Fields, Limits, equals_ignoring_case
+from wsproxy._fast.http.fields cimport Field, Fields, Limits, equals_ignoring_case, no_limits
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead, parse_request
 from wsproxy._fast.http.origin cimport Origin, TrustedProxies, client_is_secure, client_of
 from wsproxy._fast.http.paths cimport READINGS, TIDIED, is_ambiguous, read_path, tidy_path
@@ -552,7 +552,7 @@ def ask_edges(
     cdef int at = -1
     memset(&origin, 0, sizeof(origin))
     memset(&asked, 0, sizeof(asked))
-    limits = Limits(1 << 30, 1 << 30, 300, False, False)
+    limits = no_limits()
     origin.local_host, origin.local_host_len = <const char*>local_host, len(local_host)
     origin.peer, origin.peer_len = <const char*>peer, len(peer)
     origin.secure = secure

@@ -18,7 +18,7 @@ from wsproxy._fast.decide.session_cookie cimport (
 from wsproxy._fast.decide.view cimport Service
 from wsproxy._fast.decide.writers cimport NOTHING_FOUND, Found, learn
 from wsproxy._fast.http.dates cimport DATE_LINE
-from wsproxy._fast.http.fields cimport Limits
+from wsproxy._fast.http.fields cimport Limits, no_limits
 from wsproxy._fast.http.forwarded cimport write_forwarded
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead, parse_request, parse_response
 from wsproxy._fast.http.origin cimport TRUST_NOTHING, Origin, Trust, TrustedProxies, believe, client_is_secure, constant_lines
@@ -77,16 +77,6 @@ cdef int edit_response(
 
 
 # --- for tests: the same writers as Python functions -------------------------------------------------------------
-
-cdef Limits no_limits():
-    cdef Limits limits
-    limits.head_bytes = 1 << 30
-    limits.target_bytes = 1 << 30
-    limits.header_fields = 300
-    limits.trace = False
-    limits.refuse_ambiguous = False
-    return limits
-
 
 def rewrite_request(
     bytes data not None,

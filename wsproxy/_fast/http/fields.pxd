@@ -87,6 +87,10 @@ cdef struct Limits:
     bint trace                  # http.trace: TRACE is a method like any other
     bint refuse_ambiguous       # routing.ambiguous_paths
 
+# Of heads that no client sent: those of tests.
+cdef inline Limits no_limits() noexcept nogil:
+    return Limits(1 << 30, 1 << 30, 300, False, False)
+
 cdef struct Field:
     const char* line            # where the line begins, which is where the name begins
     const char* value           # without leading and trailing blanks
