@@ -67,23 +67,34 @@ class LoaderDesk:
             LoaderEndedError: it was ended before; what it was at may be done all the same.
         """
         wanted = msgspec.json.decode(body, type=_Wanted) if body else _Wanted()
-        self._number += 1
-        question = LoaderQuestion(self._number, _WHAT[path], who, wanted.is_dry, wanted.to)
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting[self._number] = waiting
-        try:
-            self._sock.send(msgspec.json.encode(question))
-            # Not wait_for: with Python 3.11 it loses a cancellation now and then.
-            async with asyncio.timeout(ANSWER_S):
-                answer: LoaderAnswer = await waiting
-        except BlockingIOError as error:
-            raise TimeoutError from error
-        finally:
-            del self._waiting[question.number]
+        # Not wait_for: with Python 3.11 it loses a cancellation now and then.
+        async with asyncio.timeout(ANSWER_S):
+            while True:
+                try:
+                    answer = await self._ask_once(_WHAT[path], wanted, who)
+                    break
+                except LoaderEndedError:
+                    # It changes nothing, so it may be asked twice. A loader that begins says so to questions that it is still to read, too.
+                    if path != HISTORY_PATH:
+                        raise
         found = answer.entry or answer.history
         if found is None:
             raise LookupError(answer.error)
         return found
+
+    async def _ask_once(self, what: What, wanted: _Wanted, who: str) -> LoaderAnswer:
+        self._number += 1
+        number = self._number
+        waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._sock.send(
+                msgspec.json.encode(LoaderQuestion(number, what, who, wanted.is_dry, wanted.to))
+            )
+            return await waiting
+        except BlockingIOError as error:
+            raise TimeoutError from error
+        finally:
+            del self._waiting[number]
 
     def on_replaced(self) -> None:
         """Another program has taken over: our loader has ended, and answers nobody any more."""
