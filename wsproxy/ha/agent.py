@@ -16,11 +16,13 @@ import signal
 import socket
 import ssl
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from wsproxy.admin.messages import digest_of
+from wsproxy.config.published import Place, PublishedFolder
 from wsproxy.config.settings_ha import HaSettings
 from wsproxy.config.settings_tls import group_context
 from wsproxy.dataplane.inbox import Inbox
@@ -32,6 +34,8 @@ from wsproxy.errors import StartError
 from wsproxy.ha.board.board import Board
 from wsproxy.ha.group.coordinator import add_coordinator
 from wsproxy.ha.group.membership import Listener, Membership, Myself
+from wsproxy.ha.master.follower import Follower
+from wsproxy.ha.master.library import TRY_S, Library
 from wsproxy.ha.names import Names
 from wsproxy.ha.store.base import Entry, LeaseGoneError, Put, StoreAwayError, Told
 from wsproxy.ha.store.embedded import EmbeddedEtcd
@@ -117,6 +121,7 @@ class Agent:
         self._names = Names(settings.cell, settings.core_group)
         self._configurations = Configurations(self._names, self._myself.name)
         self._board: Board | None = None
+        self._follower: Follower | None = None
         self._membership: Membership | None = None
         self._is_read = asyncio.Event()
         self.ended = asyncio.Event()
@@ -134,8 +139,11 @@ class Agent:
         membership = self._membership = Membership(
             store, self._names, self._myself,
             ttl_s=self._settings.ttl_s, period_s=self._settings.period_s,
-            listener=Listener(self._read, self._told, lambda _view: None, board.away, board.back),
+            listener=Listener(self._read, self._told, lambda _view: None, self._away, board.back),
         )  # fmt: skip
+        contents = EtcdStore(Gateway(*self._place(), try_s=TRY_S))
+        if self._settings.config_folder:
+            self._follower = self._make_follower(contents, store, membership)
         add_coordinator(
             membership, self._settings.core_group, self._settings.preferred_coordinators
         )
@@ -147,6 +155,7 @@ class Agent:
                     board.look_always(),
                     board.post_always(),
                     self._post_digests(store, membership),
+                    *self._followed(),
                 )
                 tasks = [group.create_task(work) for work in works]
                 await self.ended.wait()
@@ -158,6 +167,7 @@ class Agent:
                     await membership.leave()
             await end_all()
             await store.close()
+            await contents.close()
             if self._embedded is not None:
                 await self._embedded.stop()
 
@@ -165,6 +175,25 @@ class Agent:
         if self._embedded is not None:
             return (self._embedded.url,), self._embedded.tls()
         return self._settings.endpoints, group_context(self._settings)
+
+    def _make_follower(
+        self, contents: EtcdStore, store: EtcdStore, membership: Membership
+    ) -> Follower:
+        folder = PublishedFolder(self._settings.config_folder)
+        if (etcd := self._embedded) is not None:
+            files = etcd.files
+            paths = (str(each) for each in (files.ca, files.certificate, files.key))
+            try:
+                folder.write_place(Place(etcd.url, *paths))
+            except OSError as error:
+                log.error("ha: %s: cannot be written: %s; `wsproxy publish` does not find the etcd of this proxy", folder.path, error.strerror)  # fmt: skip
+        library = Library(contents, self._names)
+        return Follower(folder, library, store, self._names, membership)
+
+    def _followed(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        if self._follower is None:
+            return ()
+        return self._follower.follow_always(), self._follower.post_always()
 
     async def _start_etcd(self, etcd: EmbeddedEtcd) -> bool:
         """Whether it serves; False: this process was told to end first."""
@@ -197,12 +226,22 @@ class Agent:
         assert self._board is not None
         self._board.read(revision, entries)
         self._configurations.read(entries)
+        if self._follower is not None:
+            self._follower.read(entries)
         self._is_read.set()
 
     def _told(self, told: Told) -> None:
         assert self._board is not None
         self._board.told(told)
         self._configurations.told(told.changes)
+        if self._follower is not None:
+            self._follower.told(told)
+
+    def _away(self) -> None:
+        assert self._board is not None
+        self._board.away()
+        if self._follower is not None:
+            self._follower.away()
 
     async def _post_digests(self, store: EtcdStore, membership: Membership) -> None:
         """By which configuration this member serves: at the beginning of each membership, and when it is another one."""
