@@ -35,23 +35,27 @@ def open_secrets(data: bytes, file: str) -> list[Problem]:
             "error",
             CODE,
             file,
-            lines.get(node) or sourceline(node),
+            (lines.get(node) or sourceline(node)) - back,
             f"{printable(name)} with a value in clear, which everybody who can read etcd would know",
             "a stash file on each proxy (Property stashfile), or upstream.tls.password_file in its wsproxy.toml: neither is published",
         )
         for node in root.getroottree().iter()
-        for name in _names(node)
+        for name, back in _names(node)
     ]
 
 
-def _names(node: TreeNode) -> Iterator[str]:
+def _names(node: TreeNode) -> Iterator[tuple[str, int]]:
+    """With how many lines before the node's own."""
     if not is_note(node):
-        yield from _secrets([(str(name), str(value)) for name, value in node.items()])
+        for name in _secrets([(str(name), str(value)) for name, value in node.items()]):
+            yield name, 0
         return
-    # A comment may hold many elements: each one's attributes belong together.
-    for piece in str(node.text or "").split("<"):
-        pairs = [(each[1], each[2] or each[3] or "") for each in _WRITTEN.finditer(piece)]
-        yield from _secrets(pairs)
+    # A comment's line is that of its end. It may hold many elements: each one's attributes belong together.
+    text = str(node.text or "")
+    for piece in re.finditer(r"<?[^<]+", text):
+        pairs = [(each[1], each[2] or each[3] or "") for each in _WRITTEN.finditer(piece[0])]
+        for name in _secrets(pairs):
+            yield name, text.count("\n", piece.start())
 
 
 def _secrets(attributes: list[tuple[str, str]]) -> Iterator[str]:

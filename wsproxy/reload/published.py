@@ -67,14 +67,13 @@ class Published:
     """One a loader."""
 
     def __init__(self, folder: PublishedFolder) -> None:
-        """
-        Reads what is there.
-
-        Raises:
-            StartError: it cannot be used.
-        """
+        """Reads what is there; what cannot be read (a start refuses it) is begun anew."""
         self._folder = folder
-        self._standing = folder.read_standing()
+        self._standing = Standing()
+        try:
+            self._standing = folder.read_standing()
+        except StartError as error:
+            log.error("%s", printable(str(error)))
         self._stamp: Stamp | None = None
         self._wanted: Version | None = None
 

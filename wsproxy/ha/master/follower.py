@@ -8,6 +8,7 @@ configuration: the loader does, and says so in the folder (``reload.published``)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -119,7 +120,9 @@ class Follower:
                 self._news.set()
 
     async def _fetch(self, version: Version) -> None:
-        wanted = await asyncio.to_thread(self._folder.read_wanted)
+        wanted = None
+        with contextlib.suppress(StartError):  # then it is written anew
+            wanted = await asyncio.to_thread(self._folder.read_wanted)
         if wanted is not None and wanted.id == version.id:
             return
         content = await self._library.content(version)
