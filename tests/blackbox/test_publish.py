@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,8 @@ from click.testing import CliRunner
 from tests.support.client import ask, get
 from tests.support.etcd import EtcdProcess, needs_etcd, running_etcd
 from tests.support.process import WAIT_S
-from tests.support.proxy import Proxy, process_of, proxy_process, write
+from tests.support.proxy import Proxy, lane, process_of, proxy_process, write
+from tests.support.upgrading import upgrading
 from wsproxy.cli.main import main
 from wsproxy.ha.store.gateway import Gateway
 
@@ -38,6 +39,15 @@ AWAY = ("etcd does not answer", "no heartbeat of member", "is out of core group"
 def config(uri: str) -> str:
     """Requests below /URI/ find a server, which does not answer: 502 or 503; all others find none: 404."""
     return CONFIG.replace("{uri}", uri)
+
+
+async def until(what: Callable[[], Awaitable[bool]]) -> None:
+    """It holds; nobody tells, so it is asked again and again."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            if await what():
+                return
+            await asyncio.sleep(0.05)
 
 
 @dataclass(slots=True)
@@ -60,7 +70,7 @@ class One:
         return self.home / "published"
 
     def prepare(self) -> None:
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         write(self.home / "plugin-cfg.xml", config("own"))
         write(
             self.toml,
@@ -103,6 +113,10 @@ class One:
         file = write(self.home / f"{uri}.xml", config(uri))
         return await self.run("publish", str(file), "--listen", "127.0.0.1:0", *words, code=code)
 
+    def copies(self) -> set[str]:
+        """Of what was published, as this proxy has it."""
+        return {each.read_text() for each in self.folder.glob("published-*.xml")}
+
     async def status(self) -> dict[str, Any]:
         done = await asyncio.to_thread(
             CliRunner().invoke,
@@ -123,9 +137,12 @@ class One:
         return (await ask(self.proxy.port, get(f"/{uri}/x"))).status in (502, 503)
 
     async def until_serves(self, uri: str) -> None:
-        async with asyncio.timeout(WAIT_S):
-            while not await self.serves(uri):
-                await asyncio.sleep(0.05)
+        await until(lambda: self.serves(uri))
+
+    async def says(self, result: str) -> bool:
+        """Whether the group knows that of the version that was tried here last."""
+        published = (await self.status())["group"]["members"][self.name]["published"]
+        return published is not None and published["result"] == result
 
 
 @pytest.fixture
@@ -142,7 +159,6 @@ async def homes(
         made = []
         for name in names:
             home = Path(folder, name)
-            home.mkdir()
             made.append(One(name, home, etcd.url, more, ha))
             made[-1].prepare()
         yield made
@@ -161,12 +177,11 @@ async def pair(etcd: EtcdProcess, more: str = "", *expected: str) -> AsyncIterat
 
 
 async def until_both_follow(one: One, count: int = 2) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            group = (await one.status())["group"]
-            if sum(each["published"] is not None for each in group["members"].values()) == count:
-                return
-            await asyncio.sleep(0.05)
+    async def they_do() -> bool:
+        members = (await one.status())["group"]["members"]
+        return sum(each["published"] is not None for each in members.values()) == count
+
+    await until(they_do)
 
 
 async def test_both_apply_what_is_published_and_return(etcd: EtcdProcess) -> None:
@@ -241,9 +256,10 @@ async def test_who_refuses_it_keeps_what_it_has(etcd: EtcdProcess) -> None:
 
 
 async def until_good(one: One) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while (await one.status())["group"]["warnings"]:
-            await asyncio.sleep(0.05)
+    async def is_good() -> bool:
+        return not (await one.status())["group"]["warnings"]
+
+    await until(is_good)
 
 
 async def test_what_cannot_be_used_is_not_published(etcd: EtcdProcess) -> None:
@@ -305,7 +321,7 @@ async def test_two_publish_at_once(etcd: EtcdProcess) -> None:
 
 
 @pytest.fixture
-def big(tmp_path: Path) -> Path:
+def big(tmp_path: Path) -> tuple[Path, str]:
     """10 MB: 500 clusters, 160,000 Uris."""
     clusters, groups, routes = [], [], []
     for at in range(500):
@@ -319,20 +335,19 @@ def big(tmp_path: Path) -> Path:
         routes.append(f'<Route ServerCluster="c{at}" UriGroup="u{at}" VirtualHostGroup="h"/>')
     text = f'<Config>\n<VirtualHostGroup Name="h"><VirtualHost Name="*:*"/></VirtualHostGroup>\n{"".join(clusters)}\n{"".join(groups)}\n{"".join(routes)}\n</Config>\n'
     file = write(tmp_path / "big.xml", text)
-    assert file.stat().st_size > 8_000_000
-    return file
+    assert len(text) > 8_000_000
+    return file, text
 
 
-async def test_the_largest_goes_over_whole(etcd: EtcdProcess, big: Path) -> None:
+async def test_the_largest_goes_over_whole(etcd: EtcdProcess, big: tuple[Path, str]) -> None:
     """It is more than a value of etcd may be."""
+    file, text = big
     async with homes(etcd, "a") as (a,), a.running():
         await until_both_follow(a, 1)
-        said = await a.run("publish", str(big), "--listen", "127.0.0.1:0", "--wait", "120")
+        said = await a.run("publish", str(file), "--listen", "127.0.0.1:0", "--wait", "120")
         assert "a: version 1 in use" in said
-        copy = a.folder / next(each for each in a.folder.glob("published-1-*.xml"))
-        assert copy.read_bytes() == big.read_bytes()
-        assert copy.stat().st_mode & 0o777 == 0o600
-        assert await a.run("ha", "show", "1") == big.read_text()
+        assert await a.run("ha", "show", "1") == text
+        assert a.copies() == {text}
 
 
 async def test_without_etcd_all_goes_on_and_a_start_has_the_last_good_copy(
@@ -407,11 +422,7 @@ async def test_the_guard_undoes_it_here_and_says_so(etcd: EtcdProcess) -> None:
             for _ in range(40):
                 await ask(a.proxy.port, get("/one/x"))
             await a.until_serves("one")
-            async with asyncio.timeout(WAIT_S):
-                while (await a.status())["group"]["members"]["a"]["published"][
-                    "result"
-                ] != "undone":
-                    await asyncio.sleep(0.05)
+            await until(lambda: a.says("undone"))
             shown = await asyncio.to_thread(
                 CliRunner().invoke,
                 main,
@@ -468,11 +479,69 @@ async def test_a_rollback_of_this_proxy_alone(etcd: EtcdProcess) -> None:
             await a.publish("two")
             await a.local("rollback")
             assert await a.serves("one")
-            async with asyncio.timeout(WAIT_S):
-                while (await a.status())["group"]["members"]["a"]["published"]["result"] != "left":
-                    await asyncio.sleep(0.05)
+            await until(lambda: a.says("left"))
         async with a.running():
             assert await a.serves("one")
+
+
+async def test_a_copy_that_is_changed_by_hand(etcd: EtcdProcess) -> None:
+    """What an operator does where etcd is away: it holds here at once, and over a start, which says so; what is published later holds again."""
+    async with homes(etcd, "a") as (a,):
+        async with a.running():
+            await until_both_follow(a, 1)
+            await a.publish("one")
+            [copy] = a.folder.glob("published-1-*.xml")
+            write(copy, config("mine"))
+            await a.until_serves("mine")
+            assert not await a.serves("one")
+        async with a.running():
+            await a.proxy.line("somebody has changed it since it was published")
+            assert await a.serves("mine")
+            await until_both_follow(a, 1)
+            await a.publish("two")
+            assert await a.serves("two")
+            assert config("mine") in a.copies()
+
+
+async def test_a_copy_that_cannot_be_used_any_more(etcd: EtcdProcess) -> None:
+    """Settings changed so that a start refuses it: with file and line, as ever."""
+    async with homes(etcd, "a") as (a,):
+        async with a.running():
+            await until_both_follow(a, 1)
+            await a.publish("one")
+        write(a.toml, a.toml.read_text() + '[[probe.cluster]]\nname = "barn"\ntype = "tcp"\n')
+        code, said = await command(
+            "run",
+            str(a.home / "plugin-cfg.xml"),
+            "--settings",
+            str(a.toml),
+            "--listen",
+            "127.0.0.1:0",
+        )
+        assert code == 2
+        assert re.search(
+            r'wsproxy\.toml:\d+: .*found "barn", which is no ServerCluster of \S+/published-1-\w+\.xml',
+            said,
+        )
+
+
+async def test_a_program_that_takes_the_place(etcd: EtcdProcess, tmp_path: Path) -> None:
+    """`wsproxy upgrade` goes on by the version that is in use, and takes the next one."""
+    a = One("a", tmp_path, etcd.url)
+    a.prepare()
+    _, _, settings = a.toml.read_text().partition("most_a_second = 10_000\n")
+    async with upgrading(tmp_path, [lane("farm")], workers=1, settings=settings) as program:
+        a.proxy = program.proxy
+        a.proxy.expected += AWAY
+        await until_both_follow(a, 1)
+        await a.publish("one")
+        start = len(a.proxy.lines)
+        await program.upgrade()
+        await a.proxy.line("the published version 1 .* is served, from this copy", start)
+        assert await a.serves("one")
+        await a.proxy.line("view size is 1", start)
+        await a.publish("two", "--wait", "0")
+        await a.until_serves("two")
 
 
 async def test_embedded_etcd_is_found_by_its_folder() -> None:
