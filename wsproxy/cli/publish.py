@@ -34,12 +34,15 @@ from wsproxy.errors import ConfigRefusedError, WsproxyError
 from wsproxy.ha.master.library import Held, News, OvertakenError
 from wsproxy.ha.master.rollout import HaltedError, is_rejected, one_at_a_time, watch_all
 from wsproxy.ha.master.words import Applied
+from wsproxy.process.listeners import LISTEN_CODE
 
 # A proxy has heard of it within a moment; reading, checking and compiling the largest takes it some seconds.
 WAIT_S = 60.0
 # A comment is read in a table of versions.
 MOST_COMMENT = 200
 _KEYRINGS = ("keyring", "stashfile")
+# What the proxy that runs here has itself.
+_OWN = (LISTEN_CODE, "admin-socket")
 
 
 @click.command(
@@ -85,7 +88,7 @@ def publish(
     async def work(group: Group) -> dict[str, Any]:
         held = await group.library.head()
         if base is not None and base != held.number:
-            raise OvertakenError(held.head)
+            raise _overtaken(OvertakenError(held.head))
         if dry_run:
             return _dry(held, news)
         if not is_json:
@@ -127,7 +130,7 @@ def _judged(
         fail(str(refused), EXIT_REFUSED)
     if secrets:
         fail("\n".join([*map(str, secrets), f"{file}: refused: nothing is published"]), EXIT_REFUSED)  # fmt: skip
-    notes = [each.text for each in report.problems if each.severity == "warning"]
+    notes = [each.text for each in report.problems if each.severity == "warning" and each.code not in _OWN]  # fmt: skip
     if not is_proxy:
         notes.append("ha.config_folder is not set here: what a proxy's own settings and machine have to say, each proxy says itself")  # fmt: skip
     assert found.config is not None
@@ -160,6 +163,12 @@ def _dry(held: Held, news: News) -> dict[str, Any]:
     return {"lines": [line], "is_good": True, "version": None, "members": {}}
 
 
+def _overtaken(error: OvertakenError) -> WsproxyError:
+    number = error.head.version.number if error.head else 0
+    look = f"Look at it (`wsproxy ha show {number}`), and publish" if number else "Publish"
+    return WsproxyError(f"somebody else was first: {error}. {look} yours again if it is still meant")  # fmt: skip
+
+
 async def carry_out(
     group: Group, news: News, held: Held, wait_s: float, *, is_quiet: bool
 ) -> dict[str, Any]:
@@ -169,9 +178,7 @@ async def carry_out(
     try:
         head = await library.publish(news, held)
     except OvertakenError as error:
-        raise WsproxyError(
-            f"somebody else was first: {error}. Look at it (`wsproxy ha show {error.head.version.number if error.head else ''}`), and publish yours again if it is still meant"
-        ) from error
+        raise _overtaken(error) from error
     version = head.version
     lines = [f"published {version.in_words()}: {version.size} bytes, sha256 {version.sha256}"]
     if not is_quiet:

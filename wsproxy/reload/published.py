@@ -33,13 +33,15 @@ log = logging.getLogger("wsproxy.reload")
 # What the history's entries of published versions begin with.
 PUBLISHED = "published version "
 _RESULTS: dict[str, TriedResult] = {"in use": "in use", "unchanged": "in use", "failed": "failed"}
-# Of a problem's line, where the group reads it.
+# Where the group reads them: each member's are in etcd, and in one table.
 MOST_PROBLEMS = 5
+MOST_PROBLEM = 300  # characters
 
 
 def who_of(version: Version) -> str:
     """As the log and the history name it."""
-    return f"published {version.in_words()}"
+    why = f' ("{version.comment}")' if version.comment else ""
+    return f"{PUBLISHED}{version.number} by {version.who}{why}"
 
 
 def begin_with(sources: Sources) -> tuple[Sources, list[str]]:
@@ -125,7 +127,9 @@ class Published:
     def taken(self, version: Version, entry: Entry, guard_s: float) -> None:
         """What became of it."""
         result = _RESULTS.get(entry.result, "refused")
-        problems = tuple(entry.problems[:MOST_PROBLEMS]) if result == "refused" else ()
+        problems = tuple(
+            map(_shortened, entry.problems[:MOST_PROBLEMS] if result == "refused" else ())
+        )
         current = self._standing.version() if result == "refused" else version
         tried = Tried(version.number, version.id, result, problems, entry.generation, _now_ms(), guard_s)  # fmt: skip
         self._write(current, tried, version)
@@ -177,6 +181,10 @@ class Published:
 def with_more(entry: Entry, lines: list[str]) -> Entry:
     """The same, with what is to be known besides."""
     return msgspec.structs.replace(entry, problems=[*lines, *entry.problems]) if lines else entry
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= MOST_PROBLEM else f"{line[:MOST_PROBLEM]}..."
 
 
 def _now_ms() -> int:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import random
 import zlib
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -25,7 +26,7 @@ from wsproxy.ha.master.library import (
 )
 from wsproxy.ha.master.words import Content, Head
 from wsproxy.ha.names import Names
-from wsproxy.ha.store.base import Put, StoreAwayError, Swapped
+from wsproxy.ha.store.base import Condition, Put, StoreAwayError, Swapped, Write
 from wsproxy.ha.store.etcd import EtcdStore
 
 pytestmark = needs_etcd
@@ -46,8 +47,8 @@ def noise(count: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(count)
 
 
-async def publish(library: Library, data: bytes, **words: str) -> Head:
-    return await library.publish(News(data, "alice@here", **words), await library.head())
+async def publish(library: Library, data: bytes, comment: str = "", file: str = "") -> Head:
+    return await library.publish(News(data, "alice@here", comment, file), await library.head())
 
 
 async def keys(store: EtcdStore, prefix: str) -> list[str]:
@@ -172,8 +173,8 @@ class Forgetful(EtcdStore):
 
     is_lost = False
 
-    async def swap(self, *words: object) -> Swapped:  # type: ignore[override]
-        done = await super().swap(*words)  # type: ignore[arg-type]
+    async def swap(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> Swapped:
+        done = await super().swap(conditions, writes)
         if not self.is_lost:
             self.is_lost = True
             raise StoreAwayError("lost")
