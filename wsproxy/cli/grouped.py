@@ -20,7 +20,7 @@ import click
 
 from wsproxy.cli.asking import EXIT_NOBODY, EXIT_REFUSED, fail
 from wsproxy.config.keystore import KeyFileError
-from wsproxy.config.published import PublishedFolder
+from wsproxy.config.published import MOST_WORDS, PublishedFolder
 from wsproxy.config.settings_file import load_settings
 from wsproxy.config.settings_ha import HaSettings
 from wsproxy.config.settings_tls import group_context
@@ -139,4 +139,5 @@ def myself() -> str:
     except KeyError:  # nobody of this machine, in a container
         name = f"uid {uid}"
     behind = os.environ.get("SUDO_USER", "")
-    return f"{behind or name}@{os.uname().nodename}" + (f" as {name}" if behind else "")
+    who = f"{behind or name}@{os.uname().nodename}" + (f" as {name}" if behind else "")
+    return who[:MOST_WORDS]

@@ -27,7 +27,7 @@ from wsproxy.cli.run import parse_listen
 from wsproxy.config.address import Address
 from wsproxy.config.model import Config
 from wsproxy.config.open_secrets import open_secrets
-from wsproxy.config.published import Version
+from wsproxy.config.published import MOST_WORDS, Version
 from wsproxy.config.settings_ha import HaSettings
 from wsproxy.config.xml_tree import MAX_FILE_BYTES
 from wsproxy.errors import ConfigRefusedError, WsproxyError
@@ -83,7 +83,7 @@ def publish(
     except WsproxyError as error:
         fail(str(error), EXIT_NOBODY)
     data, notes = _judged(file, settings_file, listen, ha)
-    news = News(data, myself(), comment, file.name, only=() if one_at_a_time else None)
+    news = News(data, myself(), comment, file.name[:MOST_WORDS], only=() if one_at_a_time else None)
 
     async def work(group: Group) -> dict[str, Any]:
         held = await group.library.head()

@@ -23,10 +23,13 @@ from msgspec import Meta, Struct
 from wsproxy.config.problems import printable
 from wsproxy.errors import StartError
 
-# Versions whose files stay: `wsproxy rollback` on this proxy returns to one of five, and then a start must find it. The largest have 10 MB.
+# Versions whose files stay, of those that were in use: `wsproxy rollback` on this proxy returns to one of five, and then a start must find it. The largest have 10 MB.
 KEPT_FILES = 8
 # Of the two files that name versions: comments of twenty and fifty problems fit in.
 MOST_BYTES = 1 << 20
+
+# Of each text about a version: a name of a file has no more, and a comment is read in a table.
+MOST_WORDS = 255
 
 WANTED = "wanted.json"
 STANDING = "standing.json"
@@ -48,10 +51,10 @@ class Version(Struct, frozen=True):
     id: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     size: int
-    who: str
+    who: Annotated[str, Meta(max_length=MOST_WORDS)]
     at_ms: int
-    comment: str = ""
-    file: str = ""
+    comment: Annotated[str, Meta(max_length=MOST_WORDS)] = ""
+    file: Annotated[str, Meta(max_length=MOST_WORDS)] = ""
     returned_to: int = 0
 
     @property
@@ -87,7 +90,7 @@ class Tried(Struct, frozen=True):
 
 
 class Standing(Struct, frozen=True):
-    """``current``: id of the version in use, empty: that of the command line. ``versions``: those whose files stay, oldest first."""
+    """``current``: id of the version in use, empty: that of the command line. ``versions``: those whose files stay, the one that was in use last at the end."""
 
     current: str = ""
     tried: Tried | None = None

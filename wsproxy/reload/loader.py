@@ -126,7 +126,8 @@ class Loader:
             return None, sources
         published = Published(sources.folder)
         is_first = not self._kept.is_successor or bool(self._needs.replaced)
-        file = published.begins(self.source.config.path, is_first=is_first)
+        start = self._needs.plan.config.path
+        file = published.begins(self.source.config.path, start, is_first=is_first)
         return published, replace(sources, published=file)
 
     def _give_up_what_kills(self) -> None:

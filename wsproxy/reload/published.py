@@ -77,6 +77,7 @@ class Published:
         except StartError as error:
             log.error("%s", printable(str(error)))
         self._stamp: Stamp | None = None
+        self._start_name = ""  # of the file that the program began with
         self._wanted: Version | None = None
 
     def due(self) -> Version | None:
@@ -108,13 +109,14 @@ class Published:
         """Its file."""
         return self._folder.file_of(version)
 
-    def begins(self, path: str, *, is_first: bool) -> Path | None:
+    def begins(self, path: str, start: str, *, is_first: bool) -> Path | None:
         """
-        The loader begins, and what is in use was read from ``path``; its file where that is a published one.
+        The loader begins, and what is in use was read from ``path``; its file where that is a published one. ``start``: what the program began with.
 
         ``is_first``: of a program: another one, or other settings, may take what was refused before.
         """
         standing = self._standing
+        self._start_name = Path(start).name if self._folder.holds(start) else ""
         current = self._version_at(path)
         is_other = (current.id if current else "") != standing.current
         tried = standing.tried
@@ -132,13 +134,13 @@ class Published:
         )
         current = self._standing.version() if result == "refused" else version
         tried = Tried(version.number, version.id, result, problems, entry.generation, _now_ms(), guard_s)  # fmt: skip
-        self._write(current, tried, version)
+        self._write(current, tried)
 
     def give_up(self, why: str) -> None:
         """The version that is due is not tried any more, ``why``."""
         if (version := self.due()) is not None:
             tried = Tried(version.number, version.id, "refused", (why,), 0, _now_ms())
-            self._write(self._standing.version(), tried, version)
+            self._write(self._standing.version(), tried)
 
     def returned(self, path: str, result: TriedResult, why: str, generation: int) -> Path | None:
         """What was read from ``path`` before is in use again, ``why``; its file where that is a published one."""
@@ -157,15 +159,12 @@ class Published:
         name = Path(path).name
         return next((each for each in known if each and each.file_name == name), None)
 
-    def _write(
-        self, current: Version | None, tried: Tried | None, also: Version | None = None
-    ) -> None:
-        known = {each.id: each for each in (*self._standing.versions, current, also) if each}
-        versions = sorted(known.values(), key=lambda each: each.at_ms)
-        kept = versions[-KEPT_FILES:]
-        if current is not None and current not in kept:  # however many others were tried since
-            kept.insert(0, current)
-        standing = Standing("" if current is None else current.id, tried, tuple(kept))
+    def _write(self, current: Version | None, tried: Tried | None) -> None:
+        """Kept are those that were in use last, as `wsproxy rollback` returns to them, and that of the program's start, as it always does."""
+        used = [each for each in self._standing.versions if current is None or each.id != current.id]  # fmt: skip
+        used += [] if current is None else [current]
+        kept = [each for each in used[:-KEPT_FILES] if each.file_name == self._start_name]
+        standing = Standing(current.id if current else "", tried, (*kept, *used[-KEPT_FILES:]))
         if standing == self._standing:
             return
         self._standing = standing

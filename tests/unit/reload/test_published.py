@@ -31,9 +31,11 @@ def folder(tmp_path: Path) -> PublishedFolder:
     return PublishedFolder(tmp_path)
 
 
-def begun(folder: PublishedFolder, path: str = FILE, *, is_first: bool = True) -> Published:
+def begun(
+    folder: PublishedFolder, path: str = FILE, start: str = FILE, *, is_first: bool = True
+) -> Published:
     found = Published(folder)
-    found.begins(path, is_first=is_first)
+    found.begins(path, start, is_first=is_first)
     return found
 
 
@@ -145,7 +147,21 @@ def test_the_one_in_use_stays_however_many_are_refused(folder: PublishedFolder) 
     for number in range(2, KEPT_FILES + 5):
         one.taken(put(folder, number), entry("refused"), 0)
     assert folder.good() == version(1)
-    assert len(list(folder.path.glob("*.xml"))) <= KEPT_FILES + 2
+    assert len(list(folder.path.glob("*.xml"))) <= 3
+
+
+def test_what_a_rollback_may_return_to_stays(folder: PublishedFolder) -> None:
+    """The last that were in use, whatever was refused in between, and that of the program's start."""
+    begun(folder).taken(put(folder, 1), entry("in use"), 0)
+    one = begun(folder, path_of(folder, 1), path_of(folder, 1))
+    for number in range(2, 3 * KEPT_FILES):
+        one.taken(put(folder, number), entry("refused" if number % 2 else "in use"), 0)
+    for number in (1, 2 * KEPT_FILES):
+        assert str(one.returned(path_of(folder, number), "left", "why", 9)) == path_of(
+            folder, number
+        )
+        assert folder.good() == version(number)
+    assert len(list(folder.path.glob("*.xml"))) <= KEPT_FILES + 3
 
 
 def test_a_damaged_file_does_not_end_the_loader(folder: PublishedFolder) -> None:
