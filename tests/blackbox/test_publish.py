@@ -462,6 +462,7 @@ async def test_one_at_a_time_stops_at_the_first_that_does_not(etcd: EtcdProcess)
             said = await b.run(
                 "publish", str(file), "--listen", "127.0.0.1:0", "--one-at-a-time", code=1
             )
+            assert re.search(r"^a: version 1 in use; version 2 refused: ", said, re.MULTILINE)
             assert "version 2 goes no further" in said
             for each in (a, b):
                 assert await each.serves("one")
@@ -501,6 +502,25 @@ async def test_a_copy_that_is_changed_by_hand(etcd: EtcdProcess) -> None:
             await a.publish("two")
             assert await a.serves("two")
             assert config("mine") in a.copies()
+
+
+async def test_a_folder_that_cannot_be_used(etcd: EtcdProcess) -> None:
+    """`wsproxy check` and the start say so, with the setting's line; without a group the setting is idle."""
+    async with homes(etcd, "a") as (a,):
+        file = str(a.home / "plugin-cfg.xml")
+        a.folder.rmdir()
+        words = (file, "--settings", str(a.toml), "--listen", "127.0.0.1:0")
+        for code, said in (await command("check", *words), await command("run", *words)):
+            assert code == 2
+            assert re.search(
+                r'wsproxy\.toml:\d+: ha\.config_folder: found ".*/published" \(No such file or directory\); allowed is',
+                said,
+            )
+        write(a.toml, '[ha]\nconfig_folder = "published"\n')
+        code, said = await command("check", *words)
+        assert code == 0
+        assert "wsproxy.toml:2: ha.config_folder: found" in said
+        assert 'which has no effect with store = "off"' in said
 
 
 async def test_a_copy_that_cannot_be_used_any_more(etcd: EtcdProcess) -> None:

@@ -78,6 +78,8 @@ def publish(
     """
     if len(comment) > MOST_COMMENT:
         raise click.UsageError(f"--comment: found {len(comment)} characters; allowed are up to {MOST_COMMENT}")  # fmt: skip
+    if one_at_a_time and not wait_s:
+        raise click.UsageError("--wait: found 0 with --one-at-a-time; allowed are the seconds to wait for each proxy")  # fmt: skip
     try:
         ha = group_settings(settings_file)
     except WsproxyError as error:
@@ -115,8 +117,7 @@ def _judged(
     file: Path, settings_file: Path, listen: tuple[Address, ...], ha: HaSettings
 ) -> tuple[bytes, list[str]]:
     """What stands in the file, and what is to be known of it; where it cannot be used the command ends."""
-    with file.open("rb") as opened:
-        data = opened.read(MAX_FILE_BYTES + 1)
+    data = _read(file)
     # As `wsproxy check` does; where no proxy runs, only what is so on any machine.
     is_proxy = bool(ha.config_folder)
     found = find_all(str(file), str(settings_file), listen, is_start=is_proxy)
@@ -124,6 +125,8 @@ def _judged(
     if report.status == "refused":
         lines = [each.text for each in report.problems if each.severity == "error"]
         fail("\n".join([*lines, f"{file}: refused: nothing is published"]), EXIT_REFUSED)
+    if _read(file) != data:
+        fail(f"{file}: somebody has changed it meanwhile: nothing is published", EXIT_REFUSED)
     try:
         secrets = open_secrets(data, str(file))
     except ConfigRefusedError as refused:
@@ -135,6 +138,11 @@ def _judged(
         notes.append("ha.config_folder is not set here: what a proxy's own settings and machine have to say, each proxy says itself")  # fmt: skip
     assert found.config is not None
     return data, [*notes, *_local_files(found.config)]
+
+
+def _read(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(MAX_FILE_BYTES + 1)
 
 
 def _local_files(config: Config) -> list[str]:

@@ -169,8 +169,8 @@ def _run(
         log_pipe.say(printable(f"{named[0]}: {warnings}; to list: {command}"))
     log = loaded.settings.log
     set_up_logging(log.level, log.most_a_second)
-    for line in told:
-        logger.warning("%s", line)
+    for level, line in told:
+        logger.log(level, "%s", line)
     for problem in start.problems:
         logger.warning("%s", problem)
     try:

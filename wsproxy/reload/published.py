@@ -44,9 +44,9 @@ def who_of(version: Version) -> str:
     return f"{PUBLISHED}{version.number} by {version.who}{why}"
 
 
-def begin_with(sources: Sources) -> tuple[Sources, list[str]]:
+def begin_with(sources: Sources) -> tuple[Sources, list[tuple[int, str]]]:
     """
-    What a start is to read, and lines that say so: the version that was good here last, else FILE of the command line. # I/O.
+    What a start is to read, and lines for the log, each with its level, that say so: the version that was good here last, else FILE of the command line. # I/O.
 
     Raises:
         StartError: there is one, and it cannot be had.
@@ -57,11 +57,11 @@ def begin_with(sources: Sources) -> tuple[Sources, list[str]]:
     if version is None:
         return sources, []
     file = sources.folder.file_of(version)
-    lines = [
-        f"{file}: the published {version.in_words()} is served, from this copy; a newer one is taken over as soon as etcd has told of it"
-    ]
+    text = f"{file}: the published {version.in_words()} is served, from this copy; a newer one is taken over as soon as etcd has told of it"
+    lines = [(logging.INFO, text)]
     if not sources.folder.is_as_published(version):
-        lines.append(f"{file}: somebody has changed it since it was published: as it is now it holds here, and here alone")  # fmt: skip
+        text = f"{file}: somebody has changed it since it was published: as it is now it holds here, and here alone"
+        lines.append((logging.WARNING, text))
     return replace(sources, published=file), lines
 
 

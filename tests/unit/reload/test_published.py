@@ -181,11 +181,11 @@ def test_a_start_begins_with_the_good_one(folder: PublishedFolder) -> None:
     assert begin_with(sources(folder))[0].named == (Path(FILE),)
     one = begun(folder)
     one.taken(put(folder, 1), entry("in use"), 0)
-    found, [line] = begin_with(sources(folder))
+    found, [(_, line)] = begin_with(sources(folder))
     assert found.named == (folder.file_of(version(1)),)
     assert line.startswith(f"{path_of(folder, 1)}: the published version 1 (by alice@web1, ")
     folder.file_of(version(1)).write_bytes(b"<Config />")
-    assert "somebody has changed it" in begin_with(sources(folder))[1][1]
+    assert "somebody has changed it" in begin_with(sources(folder))[1][1][1]
     folder.file_of(version(1)).unlink()
     with pytest.raises(StartError):
         begin_with(sources(folder))

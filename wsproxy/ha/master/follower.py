@@ -63,6 +63,7 @@ class Follower:
         self._standing = Standing()
         self._stamp: Stamp | None = None
         self._posted = _Posted()
+        self._trouble = ""
 
     # --- what the group says -----------------------------------------------------------------------------------------
 
@@ -106,18 +107,24 @@ class Follower:
             try:
                 await self._fetch(head.version)
             except StoreAwayError as error:
-                log.info("ha: the published %s cannot be had yet (%s)", head.version.in_words(), error)  # fmt: skip
-                await asyncio.sleep(AGAIN_S)
-                self._news.set()
+                await self._try_again(f"version {head.version.number} cannot be had yet ({error})")
             except (GoneError, StartError) as error:
-                log.error("ha: %s: what is in use stays", printable(str(error)))
+                self._meet(str(error))
             except OSError as error:
-                log.error(
-                    "ha: the published %s cannot be kept in %s: %s; what is in use stays; tried again every %g s",
-                    head.version.in_words(), self._folder.path, error.strerror, AGAIN_S,
-                )  # fmt: skip
-                await asyncio.sleep(AGAIN_S)
-                self._news.set()
+                await self._try_again(f"version {head.version.number} cannot be kept in {self._folder.path}: {error.strerror}")  # fmt: skip
+            else:
+                self._trouble = ""
+
+    async def _try_again(self, trouble: str) -> None:
+        self._meet(trouble)
+        await asyncio.sleep(AGAIN_S)
+        self._news.set()
+
+    def _meet(self, trouble: str) -> None:
+        """Said once, here and to the group."""
+        if trouble != self._trouble:
+            log.error("ha: published configuration: %s; what is in use stays", printable(trouble))
+        self._trouble = trouble
 
     async def _fetch(self, version: Version) -> None:
         wanted = None
@@ -162,9 +169,9 @@ class Follower:
         current, tried = self._standing.version(), self._standing.tried
         number, id_ = (current.number, current.id) if current else (0, "")
         if tried is None:
-            return Applied(number, id_)
+            return Applied(number, id_, trouble=self._trouble)
         since_s = (time.time_ns() // 1_000_000 - tried.at_ms) / 1000
         is_guarded = tried.result == "in use" and 0 <= since_s < tried.guard_s
         return Applied(
-            number, id_, tried.number, tried.id, tried.result, tried.problems, tried.generation, tried.at_ms, is_guarded
+            number, id_, tried.number, tried.id, tried.result, tried.problems, tried.generation, tried.at_ms, is_guarded, self._trouble,
         )  # fmt: skip

@@ -8,12 +8,14 @@ keep it, the others keep theirs, and nothing goes on by itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 
 from wsproxy.config.published import Version
 from wsproxy.errors import WsproxyError
 from wsproxy.ha.master.library import Held, Library
 from wsproxy.ha.master.words import Applied
+from wsproxy.ha.store.base import StoreAwayError
 
 LOOK_S = 0.3
 
@@ -43,8 +45,10 @@ async def watch_all(
     """What became of it at each member, and whether all have tried it, within that time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + wait_s
+    applied: Mapping[str, Applied] = {}
     while True:
-        applied = await library.applied()
+        with contextlib.suppress(StoreAwayError):  # for a moment, it may be
+            applied = await library.applied()
         if all(each.is_done_with(version) for each in applied.values()):
             return applied, True
         if loop.time() > end:
@@ -75,12 +79,13 @@ async def one_at_a_time(
 async def _until_used(library: Library, version: Version, name: str, wait_s: float) -> Applied:
     loop = asyncio.get_running_loop()
     end = loop.time() + wait_s
+    found: Applied | None = None
     while True:
-        found = (await library.applied()).get(name)
+        with contextlib.suppress(StoreAwayError):  # for a moment, it may be
+            found = (await library.applied()).get(name)
         if found is not None and is_in_use(found, version):
             return found
-        if is_rejected(found, version):
-            assert found is not None
+        if found is not None and is_rejected(found, version):
             raise HaltedError(f"{name}: {found.in_words()}")
         if found is not None and found.is_guarded:
             end = max(end, loop.time() + wait_s)  # its guard's time is its own

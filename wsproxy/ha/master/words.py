@@ -36,7 +36,8 @@ class Applied(Struct, frozen=True):
     """
     What a member goes by, and what became of the version that it tried last.
 
-    ``number``, ``id``: of the version in use; 0: FILE of its command line. ``is_guarded``: the guard may still undo it.
+    ``number``, ``id``: of the version in use; 0: FILE of its command line. ``is_guarded``: the guard may still undo it. ``trouble``: why the
+    wanted one is not on this proxy's disk.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Applied(Struct, frozen=True):
     generation: int = 0
     at_ms: int = 0
     is_guarded: bool = False
+    trouble: str = ""
 
     def is_done_with(self, version: Version) -> bool:
         """Whether it has tried that one, whatever came of it."""
@@ -63,7 +65,7 @@ class Applied(Struct, frozen=True):
             now += f"; version {self.tried} {self.result}{why}"
         elif self.result == "failed":
             now += "; not every worker goes by it yet"
-        return now
+        return f"{now}; {self.trouble}" if self.trouble else now
 
 
 def decoded(entry: Entry, kind: type[_StructT]) -> _StructT:

@@ -26,7 +26,7 @@ from wsproxy.ha.master.library import (
 )
 from wsproxy.ha.master.words import Content, Head
 from wsproxy.ha.names import Names
-from wsproxy.ha.store.base import Condition, Put, StoreAwayError, Swapped, Write
+from wsproxy.ha.store.base import Condition, Delete, Put, StoreAwayError, Swapped, Write
 from wsproxy.ha.store.etcd import EtcdStore
 
 pytestmark = needs_etcd
@@ -186,6 +186,28 @@ async def test_a_lost_answer_is_no_second_version(etcd_store: EtcdStore, names: 
     library = Library(Forgetful(etcd_store._gateway), names)
     assert (await publish(library, b"1")).version.number == 1
     assert len(await library.versions()) == 1
+
+
+class Swept(EtcdStore):
+    """Somebody who removes old versions takes the contents away just before the first swap."""
+
+    def __init__(self, store: EtcdStore, names: Names) -> None:
+        super().__init__(store._gateway)
+        self._prefix = names.content("").removesuffix("contents/")
+        self.is_swept = False
+
+    async def swap(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> Swapped:
+        if not self.is_swept:
+            self.is_swept = True
+            gone = [Delete(key) for key in await keys(self, self._prefix)]
+            assert (await super().swap([], gone)).done
+        return await super().swap(conditions, writes)
+
+
+async def test_contents_that_are_taken_away_meanwhile(etcd_store: EtcdStore, names: Names) -> None:
+    """They are put there again: no head names what is not there."""
+    library = Library(Swept(etcd_store, names), names)
+    assert await library.content((await publish(library, b"1")).version) == b"1"
 
 
 @pytest.mark.parametrize(
