@@ -408,6 +408,23 @@ async def test_a_version_that_came_while_it_was_away(etcd: EtcdProcess) -> None:
             await b.until_serves("three")
 
 
+async def test_processes_that_are_killed_amid_it(etcd: EtcdProcess) -> None:
+    """Whoever comes after them goes on: the member gets what it had not, the loader takes over what waits."""
+    async with homes(etcd, "a") as (a,), a.running(r"(ha|loader) process .* was killed"):
+        await until_both_follow(a, 1)
+        for number, name in enumerate(("wsproxy-ha", "wsproxy-loader"), 1):
+            pid = process_of(a.proxy.pid, name)
+            os.kill(pid, signal.SIGSTOP)
+            await a.publish(f"n{number}", "--wait", "0")
+            if name == "wsproxy-loader":
+                await a.proxy.line(f"the published version {number} .* is here")
+            assert not await a.serves(f"n{number}")
+            os.kill(pid, signal.SIGKILL)
+            await a.until_serves(f"n{number}")
+        await until_both_follow(a, 1)
+        await until_good(a)
+
+
 async def test_the_guard_undoes_it_here_and_says_so(etcd: EtcdProcess) -> None:
     """The version before holds, after a new start, too; nobody tries it again until another is published."""
     guard = "[reload]\nguard_s = 30\n"
