@@ -224,7 +224,9 @@ class PublishedFolder:
         """
         standing = self.read_standing()
         version = standing.version()
-        if version is not None and not self.file_of(version).is_file():
+        file = None if version is None else self.file_of(version)
+        # A link would have a root who reads it before he becomes process.user read what that user may not.
+        if version is not None and file is not None and (file.is_symlink() or not file.is_file()):
             raise StartError(
                 f"{self.standing_file}: found {version.in_words()}, whose file {version.file_name} is not there; allowed is that file in "
                 f"{self.path}, or no {STANDING}: then the proxy begins with the FILE of its command line"

@@ -72,10 +72,12 @@ def test_files_that_nobody_returns_to_are_removed(folder: PublishedFolder) -> No
 def test_a_file_that_is_gone_is_told(folder: PublishedFolder) -> None:
     """A start does not go on with another one in silence."""
     folder.write_standing(Standing(version().id, None, (version(),)))
-    with pytest.raises(
-        StartError, match=r"whose file published-1-\w+.xml is not there; allowed is"
-    ):
-        folder.good()
+    file = folder.file_of(version())
+    for place in (None, "/etc/passwd"):
+        if place:
+            file.symlink_to(place)
+        with pytest.raises(StartError, match=rf"whose file {file.name} is not there; allowed"):
+            folder.good()
 
 
 @pytest.mark.parametrize(
