@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -406,6 +407,24 @@ async def test_a_version_that_came_while_it_was_away(etcd: EtcdProcess) -> None:
         await a.until_serves("three")
         async with b.running():
             await b.until_serves("three")
+
+
+async def test_etcd_has_lost_all(etcd: EtcdProcess) -> None:
+    """What is in use stays, and the next one is number 1 again, and another."""
+    async with homes(etcd, "a") as (a,), a.running():
+        await until_both_follow(a, 1)
+        await a.publish("one")
+        await a.publish("two")
+        etcd.end()
+        await a.proxy.line("ha: this proxy goes by the published version 2 ")
+        data = etcd._command[etcd._command.index("--data-dir") + 1]
+        await asyncio.to_thread(shutil.rmtree, data)
+        etcd.launch()
+        await asyncio.to_thread(etcd.wait)
+        await until_both_follow(a, 1)
+        assert await a.serves("two")
+        assert "published version 1 " in await a.publish("three")
+        assert await a.serves("three")
 
 
 async def test_processes_that_are_killed_amid_it(etcd: EtcdProcess) -> None:
