@@ -221,6 +221,8 @@ async def test_both_apply_what_is_published_and_return(etcd: EtcdProcess) -> Non
             "* version 3",
         ]
         assert await b.run("ha", "show", "2") == config("two")
+        for each in (a, b):
+            assert not [line for line in each.proxy.lines if "different configurations" in line]
 
 
 async def test_who_refuses_it_keeps_what_it_has(etcd: EtcdProcess) -> None:

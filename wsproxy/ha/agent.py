@@ -50,6 +50,8 @@ AGAIN_S = 1.0
 MOST_AGAIN_S = 60.0
 # Seats and the lease are given back within this, or end by themselves; its supervisor waits for 2 s.
 LEAVE_S = 1.5
+# What is published, or copied to each, is in use at one member before it is at the other: of the largest file up to so much.
+DIFFERS_S = 10.0
 _SHOWN = 12  # of a digest
 
 
@@ -62,6 +64,7 @@ class Configurations:
         self._me = me
         self._digests: dict[str, str] = {}
         self._told: frozenset[tuple[str, str]] = frozenset()
+        self._timer: asyncio.TimerHandle | None = None
 
     def read(self, entries: Mapping[str, Entry]) -> None:
         """All of them."""
@@ -78,22 +81,28 @@ class Configurations:
                 self._digests.pop(name, None)
             else:
                 self._digests[name] = entry.value.decode("ascii", "replace")
-        self._tell()
+        self._look()
 
-    def _tell(self) -> None:
-        """Once, where they differ; once, where they do not any more."""
-        found = frozenset(self._digests.items())
+    def _look(self) -> None:
+        """Told once, where they differ for a while; once, where they do not any more."""
         if len(set(self._digests.values())) < 2:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             if self._told:
                 log.info("ha: all members serve by the same configuration again")
             self._told = frozenset()
-        elif found != self._told:
-            self._told = found
-            by_digest = defaultdict(list)
-            for name, digest in sorted(found):
-                by_digest[digest].append(name)
-            parts = (f"{', '.join(who)}: {digest[:_SHOWN]}" for digest, who in by_digest.items())
-            log.warning("ha: members serve by different configurations: %s", "; ".join(parts))
+        elif self._timer is None and frozenset(self._digests.items()) != self._told:
+            self._timer = asyncio.get_running_loop().call_later(DIFFERS_S, self._tell)
+
+    def _tell(self) -> None:
+        self._timer = None
+        self._told = frozenset(self._digests.items())
+        by_digest = defaultdict(list)
+        for name, digest in sorted(self._told):
+            by_digest[digest].append(name)
+        parts = (f"{', '.join(who)}: {digest[:_SHOWN]}" for digest, who in by_digest.items())
+        log.warning("ha: members serve by different configurations: %s", "; ".join(parts))
 
 
 @dataclass(frozen=True, slots=True)
