@@ -22,7 +22,7 @@ from tests.support.origin import field as field_of
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, running_proxy
 from tests.support.tls_pipe import TlsClient, client_context
-from wsproxy.dataplane.tls import MOST_IN_HANDSHAKE
+from wsproxy._fast.net.records import MOST_IN_HANDSHAKE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

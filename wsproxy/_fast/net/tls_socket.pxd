@@ -14,6 +14,7 @@ cdef class TlsTransport(PlainTransport):
     cdef Buffer kept                # ciphertext that came and was not decrypted yet, from ...
     cdef Py_ssize_t kept_at         # ... here on
     cdef Taken taken                # of what the stream gave, what `out` has; None: nothing
+    cdef int64_t given              # bytes of the stream's, with those of the last write that was not sent at once
     cdef int64_t made               # bytes of ciphertext since the connection began
     cdef int64_t arrives_by_ms      # CLOCK_MONOTONIC: when the handshake is to be over
     cdef int missing                # bytes of the record that was begun

@@ -425,7 +425,8 @@ cdef class TlsTransport(PlainTransport):
         if self.taken is None:
             self.taken = Taken.__new__(Taken)
             self.taken.before = self.stream.given - a_len - b_len
-        self.taken.add(begin, self.made, self.stream.given)
+        self.given = self.stream.given
+        self.taken.add(begin, self.made, self.given)
         if not self.write_paused and waiting > HIGH_WATER:
             self.write_paused = True
             self.stream.pause_writing()
@@ -462,9 +463,9 @@ cdef class TlsTransport(PlainTransport):
         return self.tls == NULL or not (self.kept.length or self.has_more or self.missing or self.begun)
 
     cdef Py_ssize_t count_held(self) noexcept:
-        if self.out.length == 0 or self.taken is None or self.stream is None:
+        if self.out.length == 0 or self.taken is None:
             return 0
-        return self.stream.given - self.taken.count_of(self.made - (self.out.length - self.sent))
+        return self.given - self.taken.count_of(self.made - (self.out.length - self.sent))
 
     cdef int bury(self) except -1:
         cdef Stream stream
