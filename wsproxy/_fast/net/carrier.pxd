@@ -7,6 +7,7 @@ cdef enum:
 
 cdef class Carrier:
     cdef bint is_ended              # TLS: by close_notify, behind all data
+    cdef bint ends_soon             # TLS: the stream closes it behind the answer that it sends next, most likely at once
 
     # Encrypts and sends both parts, in as few records as they need; bytes that the socket has not taken yet, or BROKEN.
     cdef Py_ssize_t encrypt(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1

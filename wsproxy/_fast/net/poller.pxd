@@ -26,6 +26,7 @@ cdef class Poller(Waker):
     cdef bint awaits_burial         # `bury` is on the loop's list
     cdef bint awaits_turns          # `give_turns` is
     cdef object late                # deque of connections whose bytes are thrown away in another turn
+    cdef PlainTransport corked      # what is encrypted for it is sent once this event is over; None: nothing is
     cdef readonly set arriving      # connections in their TLS handshake: see `tls_socket`
     cdef int discards               # of MOST_DISCARDS, what is left of this turn
 
@@ -67,6 +68,7 @@ cdef class PlainTransport(Channel):
     cdef bint dead
 
     cdef int settle(self) except -1
+    cdef int uncork(self) except -1
     # Some times a second, as long as it is among `Poller.arriving`.
     cdef int check_arrival(self, int64_t now_ms) except -1
     cdef bint read(self) except -1

@@ -93,6 +93,8 @@ cdef class Poller(Waker):
                 # Nothing that the set knew when it was asked is freed before this batch ends: see ``die``.
                 channel = <Channel>events[i].data.ptr
                 channel.on_events(events[i].events)
+                if self.corked is not None:
+                    self.corked.uncork()
         finally:
             self.running = False
             self.bury_all()
@@ -309,6 +311,9 @@ cdef class PlainTransport(Channel):
         return 0
 
     cdef int check_arrival(self, int64_t now_ms) except -1:
+        return 0
+
+    cdef int uncork(self) except -1:
         return 0
 
     cdef bint read(self) except -1:

@@ -15,6 +15,7 @@ cdef class TlsTransport(PlainTransport):
     cdef Py_ssize_t kept_at         # ... here on
     cdef Taken taken                # of what the stream gave, what `out` has; None: nothing
     cdef int64_t given              # bytes of the stream's, with those of the last write that was not sent at once
+    cdef int64_t corked_from        # of `made`, where this transport is corked
     cdef int64_t made               # bytes of ciphertext since the connection began
     cdef int64_t arrives_by_ms      # CLOCK_MONOTONIC: when the handshake is to be over
     cdef int missing                # bytes of the record that was begun
@@ -33,6 +34,7 @@ cdef class TlsTransport(PlainTransport):
     cdef bint has_whole_record(self) noexcept
     cdef int put(self, const char* data, int length) except -1
     cdef Py_ssize_t push_out(self) except -1
+    cdef int note_held(self, int64_t begin, int64_t before) except -1
     cdef int shake(self) except -1
     cdef int meet(self, const char* data, Py_ssize_t length) except -1
     cdef int arrive(self) except -1

@@ -55,7 +55,7 @@ cdef enum:
     # SSL 2 had another frame, and its first byte has this bit; OpenSSL still takes a ClientHello in one.
     SSL2 = 0x80
 
-# Of the whole process: between two calls nothing is in there.
+# Of the whole process: between two calls nothing is in there, but see `corked`.
 cdef char[ARRIVED_SIZE] arrived
 cdef char[MADE_SIZE] outgoing
 cdef Py_ssize_t outgoing_length = 0
@@ -109,16 +109,24 @@ cdef inline bint is_letter(char c) noexcept:
     return c"a" <= c | 0x20 <= c"z"
 
 
-cdef inline void take_up() noexcept:
+# Whose bytes are in there after all, until its poller has gone through an event; None: nobody's.
+cdef TlsTransport corked = None
+
+
+cdef int take_up(TlsTransport transport) except -1:
     """
     Before the library is called for a connection: nothing of another one is left.
 
-    Errors belong to the thread. What was made is sent before a call ends, but for one that found no memory.
+    Errors belong to the thread. What was made is sent before a call ends, but for one that found no memory, and what is corked.
     """
     global outgoing_length
-    outgoing_length = 0
+    if corked is None:
+        outgoing_length = 0
+    elif corked is not transport:
+        corked.uncork()
     if openssl.peek_last_error():
         openssl.clear_error()
+    return 0
 
 
 cdef class TlsTransport(PlainTransport):
@@ -129,6 +137,10 @@ cdef class TlsTransport(PlainTransport):
 
     cdef void let_go(self) noexcept:
         """Nothing is decrypted or encrypted any more."""
+        global corked, outgoing_length
+        if corked is self:  # an error has kept it from being sent
+            corked = None
+            outgoing_length = 0
         if self.tls != NULL:
             openssl.free(self.tls)
             self.tls = NULL
@@ -181,18 +193,25 @@ cdef class TlsTransport(PlainTransport):
 
     cdef Py_ssize_t push_out(self) except -1:
         """Sends what was made; bytes that the kernel has not taken yet."""
-        global outgoing_length
+        global outgoing_length, corked
         cdef Py_ssize_t length = outgoing_length
         cdef Py_ssize_t count
+        cdef bint was_corked = corked is self
         outgoing_length = 0
+        if was_corked:
+            corked = self.poller.corked = None
         if length and not self.is_broken:
             count = ws_send2(self.fd, outgoing, length, NULL, 0, False)  # I/O
             if count < -1:
                 self.is_broken = True
                 self.stream.note_broken(count == -3)
+                if was_corked:
+                    self.stream.given = self.given
             elif count < length:
                 count = max(count, 0)
                 buffer_append(&self.out, outgoing + count, length - count)
+                if was_corked:
+                    self.note_held(self.corked_from, self.given)
                 self.settle()
         return self.out.length - self.sent
 
@@ -242,7 +261,7 @@ cdef class TlsTransport(PlainTransport):
             if is_letter(data[0]) and self.terms.answer_plain is not None:  # a record begins with 22
                 self.is_plain = True
                 answer = self.terms.answer_plain(length >= 5 and data[:5] == b"HEAD ")
-                take_up()
+                take_up(self)
                 self.put(PyBytes_AS_STRING(answer), <int>PyBytes_GET_SIZE(answer))
                 self.push_out()
             elif data[0] & SSL2:
@@ -265,7 +284,7 @@ cdef class TlsTransport(PlainTransport):
     cdef int shake(self) except -1:
         """Goes on with the handshake, as far as what is here allows; whether it is over."""
         cdef int done
-        take_up()
+        take_up(self)
         while True:
             self.may_begin = True
             done = openssl.do_handshake(self.tls)
@@ -322,7 +341,7 @@ cdef class TlsTransport(PlainTransport):
         source.length = length
         source.at = 0
         self.has_more = False
-        take_up()
+        take_up(self)
         while True:
             left -= 1
             self.may_begin = True
@@ -400,12 +419,15 @@ cdef class TlsTransport(PlainTransport):
 
     cdef Py_ssize_t encrypt(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:
         cdef int64_t begin = self.made
+        cdef int64_t before = self.stream.given - a_len - b_len
         cdef Py_ssize_t filled, waiting
+        cdef bint was_corked
+        global corked
         if self.closing or self.dead or self.tls == NULL:
             return 0
         if self.is_broken:
             return BROKEN
-        take_up()
+        take_up(self)
         if a_len and b_len and a_len < RECORD_BYTES:
             filled = min(b_len, RECORD_BYTES - a_len)
             memcpy(joined, a, a_len)
@@ -417,20 +439,42 @@ cdef class TlsTransport(PlainTransport):
             self.seal(a, a_len)
         if b_len:
             self.seal(b, b_len)
+        if self.ends_soon and self.poller.running and self.out.length == 0 and outgoing_length < RECORD_BYTES:
+            if corked is not self:
+                corked = self.poller.corked = self
+                self.corked_from = begin
+                self.given = before
+            return 0
+        was_corked = corked is self
         waiting = self.push_out()
         if self.is_broken:
             return BROKEN
         if waiting == 0:
             return 0
-        if self.taken is None:
-            self.taken = Taken.__new__(Taken)
-            self.taken.before = self.stream.given - a_len - b_len
-        self.given = self.stream.given
-        self.taken.add(begin, self.made, self.given)
+        if not was_corked:
+            self.note_held(begin, before)
         if not self.write_paused and waiting > HIGH_WATER:
             self.write_paused = True
             self.stream.pause_writing()
         return waiting
+
+    cdef int note_held(self, int64_t begin, int64_t before) except -1:
+        """What was made since ``begin``, of what the stream gave since ``before``, is not sent whole."""
+        if self.taken is None:
+            self.taken = Taken.__new__(Taken)
+            self.taken.before = before
+        self.given = self.stream.given
+        self.taken.add(begin, self.made, self.given)
+        self.stream.buffered = True
+        return 0
+
+    cdef int uncork(self) except -1:
+        try:
+            self.push_out()
+        except Exception:
+            self.kill(OUR_FAULT)
+            complain("internal error with a connection; it is dropped", ())
+        return 0
 
     cdef int seal(self, const char* data, Py_ssize_t length) except -1:
         cdef size_t count
@@ -444,7 +488,7 @@ cdef class TlsTransport(PlainTransport):
     cdef int seal_end(self) except -1:
         """close_notify, behind all that waits."""
         if self.tls != NULL and not self.arriving and not self.dead and not self.is_broken:
-            take_up()
+            take_up(self)
             openssl.shutdown(self.tls)
             openssl.clear_error()
             self.push_out()
@@ -463,6 +507,8 @@ cdef class TlsTransport(PlainTransport):
         return self.tls == NULL or not (self.kept.length or self.has_more or self.missing or self.begun)
 
     cdef Py_ssize_t count_held(self) noexcept:
+        if corked is self:
+            self.uncork()
         if self.out.length == 0 or self.taken is None:
             return 0
         return self.given - self.taken.count_of(self.made - (self.out.length - self.sent))

@@ -345,6 +345,8 @@ cdef class Http1(Lingering):
         self.was_used = True
         self.ends_by_close = False
         self.says_close = not self.engine.decider.request.keep_alive
+        if self.cipher is not None:
+            self.cipher.ends_soon = self.says_close
         return self.exchange.start(data, length)
 
     # --- from request to request ------------------------------------------------------------------------------------
