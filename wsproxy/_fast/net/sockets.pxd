@@ -84,6 +84,11 @@ cdef extern from *:
         struct linger now = {1, 0};
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     }
+
+    /* It counts as readable once so many bytes are there, or its end; 1: as ever. At once where they are there already (tcp_set_rcvlowat). */
+    static inline void ws_readable_from(int fd, int count) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &count, sizeof(count));
+    }
     """
     Py_ssize_t ws_send2(int fd, const char* a, size_t a_len, const char* b, size_t b_len, bint more) nogil
     bint ws_is_quiet(int fd) noexcept nogil
@@ -92,3 +97,4 @@ cdef extern from *:
     int64_t ws_acknowledged(int fd, int64_t* received) noexcept nogil
     int64_t ws_accepted(int fd) noexcept nogil
     void ws_reset_on_close(int fd) noexcept nogil
+    void ws_readable_from(int fd, int count) noexcept nogil
