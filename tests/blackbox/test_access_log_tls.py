@@ -194,9 +194,7 @@ async def test_a_line_waits_for_a_client_that_does_not_read(
 
 
 @WAYS
-async def test_a_tunnel_that_is_cut(
-    tmp_path: Path, program: tuple[str, ...]
-) -> None:
+async def test_a_tunnel_that_is_cut(tmp_path: Path, program: tuple[str, ...]) -> None:
     """Its small records count each, as far as the socket has them."""
     cluster = lane("a")
     async with tls_proxy(tmp_path, cluster, program) as proxy:

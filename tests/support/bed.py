@@ -19,7 +19,7 @@ from tests.support.metered import check_meters
 from tests.support.origin import listening_socket
 from tests.support.process import WAIT_S
 from tests.support.wire import Wire, close_all
-from wsproxy._fast.net import libssl, tls_socket
+from wsproxy._fast.net import libssl, tls_door
 from wsproxy._fast.net.poller import Door, Poller
 from wsproxy._fast.net.stream import Stream
 from wsproxy._fast.net.tls_terms import Terms
@@ -114,7 +114,7 @@ class Bed:
         if self.tls is None:
             self.server = self.engine.poller.listen(sock, self._accept)
         elif libssl.owns():
-            self.server = tls_socket.listen(self.engine.poller, sock, self._accept, Terms(self.tls))
+            self.server = tls_door.listen(self.engine.poller, sock, self._accept, Terms(self.tls))
         else:
             self.server = await loop.create_server(self._accept, sock=sock, ssl=self.tls)
         self.sweeper = loop.create_task(self._sweep())

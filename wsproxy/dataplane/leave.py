@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from wsproxy._fast.net.poller import PlainTransport
-from wsproxy._fast.net.tls_socket import adopt
+from wsproxy._fast.net.tls_door import adopt
 from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.http1 import Http1Protocol
 from wsproxy._fast.proxy.running import end_tunnels

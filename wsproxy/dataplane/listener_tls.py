@@ -165,7 +165,7 @@ class ListenerTls:
         """The context for this server name: exact, then one-level wildcard, else the first certificate."""
         return self._certificates.find(server_name)
 
-    def _answer_plain(self, is_head: bool) -> bytes:  # noqa: FBT001
+    def _answer_plain(self, is_head: bool) -> bytes:
         self.tell_plain()
         return plain_request_answer(is_head=is_head)
 

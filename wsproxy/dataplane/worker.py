@@ -24,7 +24,7 @@ from typing import Any
 import uvloop
 
 from wsproxy._fast.decide.view import View
-from wsproxy._fast.net import tls_socket
+from wsproxy._fast.net import tls_door
 from wsproxy._fast.net.pipe import Pipe
 from wsproxy._fast.net.poller import Door, Poller
 from wsproxy._fast.proxy.engine import Engine
@@ -271,7 +271,7 @@ async def _open_door(engine: Engine, listener: BoundListener) -> IntroducingList
         )
     make = partial(Http1Protocol, engine)
     if listener.tls is not None and listener.tls.terms is not None:
-        return tls_socket.listen(engine.poller, listener.sock, make, listener.tls.terms)
+        return tls_door.listen(engine.poller, listener.sock, make, listener.tls.terms)
     door: Door = engine.poller.listen(listener.sock, make)
     return door
 
@@ -299,7 +299,7 @@ async def _serve(
         engine.poller.adopt(sock.detach(), downstream)
         return
     if listener.tls.terms is not None:
-        tls_socket.adopt(engine.poller, sock.detach(), downstream, listener.tls.terms)
+        tls_door.adopt(engine.poller, sock.detach(), downstream, listener.tls.terms)
         return
     loop = asyncio.get_running_loop()
     try:
@@ -307,10 +307,10 @@ async def _serve(
             lambda: downstream, sock, **_handshake(listener, _head_s(engine))
         )
     except BaseException:  # no handshake, so nobody else knows of its end
-        downstream.handshake_ended(False, False)  # noqa: FBT003
+        downstream.handshake_ended(False, False)
         raise
     secured = transport.get_extra_info("ssl_object")
-    downstream.handshake_ended(True, bool(secured and secured.session_reused))  # noqa: FBT003
+    downstream.handshake_ended(True, bool(secured and secured.session_reused))
 
 
 def _head_s(engine: Engine) -> float:

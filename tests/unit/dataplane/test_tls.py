@@ -271,7 +271,9 @@ class NotingBed(Bed):
 
 async def test_descriptor_is_not_used_after_the_loop_has_closed_it(keys: Keys) -> None:
     """The loop closes it a turn before it says so: who got the number meanwhile must not be reset in the client's place."""
-    libssl.own(False)  # as long as the fixture holds; sockets of our own are closed behind `connection_lost`
+    libssl.own(
+        False
+    )  # as long as the fixture holds; sockets of our own are closed behind `connection_lost`
     origin = Origin()
     async with NotingBed(
         config_of(server("s", origin.port, protocol="https")), keys.settings(), keys.listener

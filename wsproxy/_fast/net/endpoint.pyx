@@ -1,7 +1,7 @@
 """
 What a connection knows of its socket, and asks the kernel about it.
 
-``stream`` derives from it. Under the loop's TLS the descriptor is asked for each time: the loop's transport closes it when it likes.
+``stream`` derives from it. Under the loop's TLS the descriptor is asked for each time: its transport closes it when it likes.
 """
 
 from libc.stdint cimport int64_t

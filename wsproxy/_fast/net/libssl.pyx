@@ -59,7 +59,7 @@ cpdef bint use(bint wanted) noexcept:
 
 
 cpdef bint owns() noexcept:
-    """Whether TLS of clients is on sockets of our own, in the workers' epoll sets: for listeners that are made from now on."""
+    """Whether TLS of clients is on sockets of our own, in the workers' epoll sets, for listeners made from now on."""
     return owned
 
 
@@ -71,7 +71,7 @@ cpdef bint own(bint wanted) noexcept:
 
 
 cpdef str way():
-    """How clients' TLS is served, in a word: on ``sockets`` of our own, by the event ``loop``, or by that and ``python`` alone."""
+    """How clients' TLS is served: on ``sockets`` of our own, by the event ``loop``, or by that and ``python`` alone."""
     return "sockets" if owned else "loop" if used else "python"
 
 

@@ -52,8 +52,7 @@ cdef enum:
     # What follows a deadline, an answer at most, takes as long as looking at so many connections: 5,000 dripping heads that
     # began together end together.
     DEADLINE_LOOKS = 256
-    # A TLS handshake of who says nothing else: nginx has a minute for it.
-    HANDSHAKE_MS = 30000
+    HANDSHAKE_MS = 30000  # of who says nothing else; nginx has a minute
     EVERY = 0x7FFFFFFF
 
 

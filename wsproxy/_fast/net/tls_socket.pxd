@@ -2,8 +2,7 @@
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.base.buffer cimport Buffer
-from wsproxy._fast.net.poller cimport Door, PlainTransport, Poller
-from wsproxy._fast.net.stream cimport Stream
+from wsproxy._fast.net.poller cimport PlainTransport
 from wsproxy._fast.net.taken cimport Taken
 from wsproxy._fast.net.tls_terms cimport Terms
 
@@ -30,6 +29,8 @@ cdef class TlsTransport(PlainTransport):
     cdef bint is_broken             # nothing can be sent any more
     cdef bint has_more              # what arrived is not read to its end
 
+    # `poller`, `fd` and `stream` are there.
+    cdef int begin(self, Terms terms, int64_t most_ms) except -1
     cdef int take_record(self, char* data, int room) noexcept
     cdef bint has_whole_record(self) noexcept
     cdef int put(self, const char* data, int length) except -1
@@ -46,10 +47,3 @@ cdef class TlsTransport(PlainTransport):
     cdef int seal_end(self) except -1
     cdef int break_off(self, str words) except -1
     cdef void let_go(self) noexcept
-
-
-cdef class TlsDoor(Door):
-    cdef Terms terms
-
-# What `adopt` does.
-cdef TlsTransport begin(Poller poller, int fd, Stream stream, Terms terms, int64_t most_ms)

@@ -1,7 +1,7 @@
 """
 TLS connections of clients in the worker's epoll set: no event loop between the socket, the TLS library and the stream.
 
-Made by ``TlsDoor``, and by ``dataplane.worker`` where a PROXY header comes first. To a Stream a TlsTransport is what a
+Made by ``tls_door``. To a Stream a TlsTransport is what a
 PlainTransport is; it hears of its stream once the handshake is over. The library reads and writes through a BIO of ours:
 what arrived lies in one buffer of the whole process until it is taken, what is to be sent in another until this call ends.
 A connection keeps nothing but the library's own state, and what could not be taken or sent yet.
@@ -21,20 +21,19 @@ from wsproxy._fast.base.borrowed cimport ws_show
 from wsproxy._fast.base.buffer cimport buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.net.carrier cimport BROKEN
-from wsproxy._fast.net.epoll cimport c_close, recv
+from wsproxy._fast.net.epoll cimport recv
 from wsproxy._fast.net.libssl cimport (
     BIO_CTRL_FLUSH, BIO_FLAGS_ALL_RETRY, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_TYPE_SOURCE_SINK, SSL_CTRL_MODE,
     SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_AUTO_RETRY,
     SSL_MODE_RELEASE_BUFFERS, last_reason, libssl, openssl,
 )
-from wsproxy._fast.net.poller cimport HIGH_WATER, Door, PlainTransport, Poller
+from wsproxy._fast.net.poller cimport HIGH_WATER, PlainTransport
 from wsproxy._fast.net.records cimport COST_OF_VOID, MOST_HANDSHAKE_RECORDS, MOST_VOID_RECORDS, RECORDS_A_TURN
-from wsproxy._fast.net.sockets cimport ws_reset_on_close, ws_send2
+from wsproxy._fast.net.sockets cimport ws_send2
 from wsproxy._fast.net.stream cimport READ_SIZE, Stream, complain
 from wsproxy._fast.net.taken cimport Taken
 from wsproxy._fast.net.tls_terms cimport Terms
 
-from wsproxy._fast.net.libssl import owns
 from wsproxy._fast.net.poller import OUR_FAULT
 from wsproxy._fast.net.records import TOO_MANY_IN_HANDSHAKE, TOO_MANY_VOID
 from wsproxy._fast.net.tls_terms import tell_failed
@@ -47,7 +46,7 @@ cdef enum:
     RECORD_BYTES = 16384
     # What records have beside their bytes, in as many of them as fill the hub's buffer, with room to spare.
     SPARE = 4096
-    # What is asked of the kernel at once, and what one write of a stream becomes at most as a rule. Longer ones are sent in pieces.
+    # What is asked of the kernel at once, and what one write of a stream becomes at most as a rule. Longer ones go in pieces.
     ARRIVED_SIZE = READ_SIZE + SPARE
     MADE_SIZE = READ_SIZE + 4 * SPARE
     # A handshake's records as they come: what comes behind it waits with the kernel.
@@ -102,7 +101,7 @@ cdef void* make_method() noexcept:
         openssl.bio_meth_set_ctrl(method, bio_ctrl)
     return method
 
-cdef void* method = make_method() if owns() else NULL
+cdef void* method = NULL
 
 
 cdef inline bint is_letter(char c) noexcept:
@@ -117,7 +116,7 @@ cdef int take_up(TlsTransport transport) except -1:
     """
     Before the library is called for a connection: nothing of another one is left.
 
-    Errors belong to the thread. What was made is sent before a call ends, but for one that found no memory, and what is corked.
+    Errors belong to the thread. What was made is sent before a call ends, but for one without memory, and what is corked.
     """
     global outgoing_length
     if corked is None:
@@ -130,10 +129,36 @@ cdef int take_up(TlsTransport transport) except -1:
 
 
 cdef class TlsTransport(PlainTransport):
-    """A client's socket under TLS; made by ``adopt`` and ``TlsDoor``."""
+    """A client's socket under TLS; made by ``tls_door``."""
 
     def __dealloc__(self):
         self.let_go()
+
+    cdef int begin(self, Terms terms, int64_t most_ms) except -1:
+        """Makes the library's side. Raises: MemoryError, also where the library finds none."""
+        global method
+        cdef void* bio
+        if method == NULL:
+            method = make_method()
+        self.terms = terms
+        self.handshakes_left = MOST_HANDSHAKE_RECORDS
+        self.voids_left = MOST_VOID_RECORDS
+        self.arrives_by_ms = ws_now_ms() + most_ms
+        self.tls = openssl.new(terms.place)
+        bio = NULL if self.tls == NULL or method == NULL else openssl.bio_new(method)
+        if bio == NULL:
+            openssl.clear_error()
+            raise MemoryError("no room for another TLS connection")
+        openssl.bio_set_data(bio, <void*>self)
+        openssl.set_bio(self.tls, bio, bio)
+        openssl.ctrl(
+            self.tls, SSL_CTRL_MODE,
+            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY | SSL_MODE_RELEASE_BUFFERS, NULL,
+        )
+        openssl.set_accept_state(self.tls)
+        self.arriving = True
+        self.poller.arriving.add(self)
+        return 0
 
     cdef void let_go(self) noexcept:
         """Nothing is decrypted or encrypted any more."""
@@ -269,9 +294,7 @@ cdef class TlsTransport(PlainTransport):
                 return self.refuse("UNSUPPORTED_PROTOCOL")
         if self.is_plain:
             return 0  # thrown away until the client closes, or the handshake's time is over
-        source.data = data
-        source.length = length
-        source.at = 0
+        source.data, source.length, source.at = data, length, 0
         if not self.shake():
             return 0
         if source.at < length:  # the first request came with it
@@ -315,7 +338,7 @@ cdef class TlsTransport(PlainTransport):
         openssl.clear_error()
         self.push_out()
         tell_failed(words)
-        return self.kill(ssl.SSLError(ssl.SSL_ERROR_SSL, words))
+        return self.break_off(words)
 
     cdef int check_arrival(self, int64_t now_ms) except -1:
         if self.arriving and self.arrives_by_ms <= now_ms:
@@ -332,14 +355,11 @@ cdef class TlsTransport(PlainTransport):
         cdef Py_ssize_t limit = stream.read_limit()
         cdef Py_ssize_t at = 0
         cdef size_t count = 0
-        cdef int left = RECORDS_A_TURN
-        cdef int outcome
+        cdef int left = RECORDS_A_TURN, outcome
         cdef bint is_ending = False
         cdef str failure = None
         ws_show(room, READ_SIZE)
-        source.data = data
-        source.length = length
-        source.at = 0
+        source.data, source.length, source.at = data, length, 0
         self.has_more = False
         take_up(self)
         while True:
@@ -554,7 +574,7 @@ cdef class TlsTransport(PlainTransport):
         return PlainTransport.get_extra_info(self, name, default)
 
     def tell_client(self) -> tuple:
-        """What the handshake says of the client: standard name of the cipher, session id, certificate (DER); None: there is none."""
+        """What the handshake says of the client: the cipher's standard name, session id, certificate (DER); None: none."""
         cdef const char* cipher = openssl.cipher_standard_name(openssl.get_cipher(self.tls))
         cdef unsigned int length = 0
         cdef const unsigned char* number = NULL
@@ -579,91 +599,3 @@ cdef class TlsTransport(PlainTransport):
             b"" if length == 0 else PyBytes_FromStringAndSize(<const char*>number, length),
             der,
         )
-
-
-cdef TlsTransport begin(Poller poller, int fd, Stream stream, Terms terms, int64_t most_ms):
-    cdef TlsTransport transport
-    cdef void* bio
-    try:
-        transport = TlsTransport.__new__(TlsTransport)
-    except BaseException:
-        c_close(fd)
-        stream.handshake_ended(False, False)
-        raise
-    transport.fd = fd
-    transport.poller = poller
-    transport.stream = stream
-    transport.terms = terms
-    transport.reads = True
-    transport.handshakes_left = MOST_HANDSHAKE_RECORDS
-    transport.voids_left = MOST_VOID_RECORDS
-    transport.arrives_by_ms = ws_now_ms() + most_ms
-    transport.tls = openssl.new(terms.place)
-    bio = NULL if transport.tls == NULL else openssl.bio_new(method)
-    if bio == NULL:
-        stream.handshake_ended(False, False)
-        openssl.clear_error()
-        raise MemoryError("no room for another TLS connection")
-    openssl.bio_set_data(bio, <void*>transport)
-    openssl.set_bio(transport.tls, bio, bio)
-    openssl.ctrl(
-        transport.tls, SSL_CTRL_MODE,
-        SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY | SSL_MODE_RELEASE_BUFFERS, NULL,
-    )
-    openssl.set_accept_state(transport.tls)
-    transport.arriving = True
-    transport.is_new = True
-    try:
-        poller.arriving.add(transport)
-        transport.read()  # its first bytes may be here
-        transport.is_new = False
-        transport.settle()
-    except Exception:
-        transport.kill(OUR_FAULT)
-        complain("internal error with a new connection; it is dropped", ())
-    return transport
-
-
-def listen(Poller poller not None, object sock not None, object make not None, Terms terms not None) -> TlsDoor:
-    """Accepts on a listening socket, which becomes the door's; ``make()`` is the Stream of a connection."""
-    cdef TlsDoor door = TlsDoor(poller, sock, make, terms)
-    poller.doors.append(door)  # the set has only its address
-    return door
-
-
-def adopt(Poller poller not None, int fd, Stream stream not None, Terms terms not None, double most_s=0) -> TlsTransport:
-    """
-    From now on the connected socket is the stream's, which begins once the handshake is over; it must not block.
-
-    Within ``most_s``, or within the stream's own time if that is shorter; 0: within that. Closed where this fails.
-    """
-    cdef int64_t most_ms = stream.handshake_ms()
-    if most_s:
-        most_ms = min(most_ms, <int64_t>(most_s * 1000))
-    return begin(poller, fd, stream, terms, most_ms)
-
-
-cdef class TlsDoor(Door):
-    """A listening socket whose clients speak TLS."""
-
-    def __init__(self, Poller poller not None, object sock not None, object make not None, Terms terms not None):
-        self.terms = terms
-        Door.__init__(self, poller, sock, make, None)
-
-    cdef int take(self, int fd) except -1:
-        cdef Stream stream = None
-        cdef bint is_let_in = False
-        try:
-            stream = self.make()
-            is_let_in = stream.lets_in(fd)
-        except Exception:
-            complain("internal error with a new connection; it is dropped", ())
-        if not is_let_in:
-            ws_reset_on_close(fd)
-            c_close(fd)
-            return 0
-        try:
-            begin(self.poller, fd, stream, self.terms, stream.handshake_ms())
-        except MemoryError:
-            complain("internal error with a new connection; it is dropped", ())
-        return 0

@@ -1,8 +1,8 @@
 """
 What the TLS connections of one listener begin by: the context, and which certificate is shown to whom.
 
-Made by ``dataplane.listener_tls``, read by ``tls_socket`` for each connection. The context is Python's own, with all that is in
-it; only the choice by server name is made here, by a function that OpenSSL calls: the ssl module's own one takes what it
+Made by ``dataplane.listener_tls``, read by ``tls_socket`` for each connection. The context is Python's own, with all that is
+in it; only the choice by server name is made here, by a function that OpenSSL calls: the ssl module's own one takes what it
 finds in a connection for an object of Python's, which no connection of ``tls_socket`` has. Must not look into files.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import random
@@ -21,11 +22,12 @@ from wsproxy._fast.net import libssl
 from wsproxy._fast.net.records import MOST_VOID
 from wsproxy._fast.proxy.http1 import Http1
 from wsproxy.config.settings import Settings, TimeoutSettings
-from wsproxy.dataplane.tls import private_tls_lines
 
 pytestmark = [
     pytest.mark.asan,
-    pytest.mark.skipif(not libssl.owns(), reason="this Python's ssl module is not known from inside"),
+    pytest.mark.skipif(
+        not libssl.owns(), reason="this Python's ssl module is not known from inside"
+    ),
 ]
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -170,10 +172,9 @@ async def test_handshake_is_abandoned_at_each_byte(
             peer = await Wire.connect(bed.port)
             pipe = Cut(peer.sock, context, server_name="h")
             pipe.left = at
-            with pytest.raises(ConnectionAbortedError):
-                if at == 0:
-                    raise ConnectionAbortedError
-                await pipe.handshake()
+            if at:
+                with pytest.raises(ConnectionAbortedError):
+                    await pipe.handshake()
             if how == "reset":
                 peer.reset()
             else:
@@ -277,8 +278,7 @@ async def test_renegotiation_is_refused_and_is_no_way_to_keep_us_busy(keys: Keys
         assert wish[0] == 22
         await Wire(client.sock).send(wish)
         with pytest.raises((ssl.SSLError, TruncatedError)):
-            while await soon(client.read()):
-                pass
+            await soon(client.read())
         client.sock.close()
         await gone(bed)
 
@@ -306,22 +306,18 @@ async def test_huge_certificate_of_a_client(keys: Keys, size: int) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("first", [b"\x80\x2e\x01\x03\x01", b"\xff" * 40, b"\x00" * 40, b"\x16\x03\x01\xff\xff"])
+@pytest.mark.parametrize(
+    "first", [b"\x80\x2e\x01\x03\x01", b"\xff" * 40, b"\x00" * 40, b"\x16\x03\x01\xff\xff"]
+)
 async def test_what_is_no_hello_is_refused(keys: Keys, first: bytes) -> None:
     """SSL 2's frame too: records behind it could not be counted."""
     async with keys.bed(head_s=0.3) as bed:
         peer = await Wire.connect(bed.port)
         await peer.send(first)
-        with pytest.raises(ConnectionResetError) if not peer else _nothing():
+        with contextlib.suppress(ConnectionError):
             while await peer.receive():
                 pass
         await gone(bed)
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *error: object) -> bool:
-        return isinstance(error[1], ConnectionError)
 
 
 async def test_silent_client_is_dropped(keys: Keys) -> None:
@@ -357,10 +353,18 @@ async def _waiting(bed: Bed, client: TlsPipe, origin: Origin) -> None:
     await origin.accept_request()
 
 
+pushing: list[asyncio.Future[None]] = []
+
+
+async def push(far: Wire) -> None:
+    with contextlib.suppress(ConnectionError):
+        await far.send(OK % 8_000_000 + bytes(8_000_000))
+
+
 async def _within_an_answer(bed: Bed, client: TlsPipe, origin: Origin) -> None:
     await client.write(GET)
     far, _ = await origin.accept_request()
-    asyncio.ensure_future(far.send(OK % 8_000_000 + bytes(8_000_000)))
+    pushing.append(asyncio.ensure_future(push(far)))
     await soon(client.read())
 
 
@@ -407,6 +411,8 @@ async def test_client_that_goes_away_leaves_nothing(
             await asyncio.sleep(0)
             peer.close()
         await gone(bed)
+        while pushing:
+            await soon(pushing.pop())
 
 
 async def test_answer_and_close_notify_are_whole_behind_an_unread_upload(keys: Keys) -> None:
@@ -429,10 +435,11 @@ async def test_truncated_end_is_no_end(keys: Keys) -> None:
         await client.write(POST % 100 + b"x" * 50)
         far, _ = await origin.accept_request()
         Wire(client.sock).end_sending()
-        with pytest.raises(ConnectionResetError):
-            while await far.receive():
-                pass
-            raise ConnectionResetError
+        got = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := await far.receive():
+                got += piece
+        assert len(got) < 100
         await gone(bed)
 
 
@@ -451,7 +458,12 @@ async def test_client_is_told_of_as_the_ssl_module_does(
     seen: list[bytes] = []
     async with Bed(config_of(server("s", 1)), Settings(), keys.server(client_ca=keys.trust)) as bed:
         asked = bed.slow.private_tls_lines
-        bed.slow.private_tls_lines = lambda transport: seen.append(asked(transport)) or seen[0]  # type: ignore[method-assign, func-returns-value, misc]
+
+        def noted(transport: asyncio.BaseTransport) -> bytes:
+            seen.append(asked(transport))
+            return seen[-1]
+
+        bed.slow.private_tls_lines = noted  # type: ignore[method-assign]
         pipe = await opened(bed, client)
         await pipe.write(NONE)
         await read_until(pipe, b"</html>")
@@ -462,4 +474,3 @@ async def test_client_is_told_of_as_the_ssl_module_does(
     assert (b"$WSSI: " in lines) == (version is TLS13)
     assert lines.count(b"\r\n") == lines.count(b"$WS")
     assert ssl.DER_cert_to_PEM_cert(mine.der).replace("\n", "").encode()[27:60] in lines
-    assert private_tls_lines is not None
