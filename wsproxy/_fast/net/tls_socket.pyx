@@ -489,6 +489,9 @@ cdef class TlsTransport(PlainTransport):
         return 0
 
     cdef int uncork(self) except -1:
+        if corked is not self:  # what is there is another one's
+            self.poller.corked = None
+            return 0
         try:
             self.push_out()
         except Exception:

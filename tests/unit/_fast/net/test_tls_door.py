@@ -93,4 +93,3 @@ async def test_adopted_socket_is_ours_in_any_case(terms: Terms) -> None:
             assert theirs.recv(10) == b""
         with pytest.raises(OSError, match="Bad file"):
             os.fstat(number)
-        del made
