@@ -21,7 +21,6 @@ from wsproxy._fast.base.borrowed cimport ws_show
 from wsproxy._fast.base.buffer cimport buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.net.carrier cimport BROKEN
-from wsproxy._fast.net.epoll cimport recv
 from wsproxy._fast.net.libssl cimport (
     BIO_CTRL_FLUSH, BIO_FLAGS_ALL_RETRY, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_TYPE_SOURCE_SINK, SSL_CTRL_MODE,
     SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_AUTO_RETRY,
@@ -29,7 +28,7 @@ from wsproxy._fast.net.libssl cimport (
 )
 from wsproxy._fast.net.poller cimport HIGH_WATER, PlainTransport
 from wsproxy._fast.net.records cimport COST_OF_VOID, MOST_HANDSHAKE_RECORDS, MOST_VOID_RECORDS, RECORDS_A_TURN
-from wsproxy._fast.net.sockets cimport ws_send2
+from wsproxy._fast.net.sockets cimport ws_recv, ws_send2
 from wsproxy._fast.net.stream cimport READ_SIZE, Stream, complain
 from wsproxy._fast.net.taken cimport Taken
 from wsproxy._fast.net.tls_terms cimport Terms
@@ -251,10 +250,10 @@ cdef class TlsTransport(PlainTransport):
             self.take_kept()
             return True
         if self.arriving:
-            length = recv(self.fd, arrived, SHAKE_SIZE, 0)
+            length = ws_recv(self.fd, arrived, SHAKE_SIZE, 0)
         else:
             # As much as becomes what the stream takes now: what is more would have to be kept.
-            length = recv(self.fd, arrived, min(self.stream.read_limit() + SPARE, <Py_ssize_t>ARRIVED_SIZE), 0)
+            length = ws_recv(self.fd, arrived, min(self.stream.read_limit() + SPARE, <Py_ssize_t>ARRIVED_SIZE), 0)
         if length <= 0:
             self.take_end(length)
             return False
