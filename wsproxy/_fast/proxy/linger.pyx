@@ -269,6 +269,13 @@ cdef class Lingering(Stream):
         # After an orderly end the kernel would go on offering the rest for minutes.
         return self.reset() if held else Stream.abort(self)
 
+    cdef bint peer_ended(self) except -1:
+        if self.secure and not self.closing and self.ends_by_close and self.exchange.phase == RELAYING:
+            # Anybody on the way can send a FIN. Our close_notify behind it would say that the answer is whole.
+            self.abort()
+            return False
+        return Stream.peer_ended(self)
+
     cdef int abort(self) except -1:
         self.forget_kept()
         if self.taken is not None:

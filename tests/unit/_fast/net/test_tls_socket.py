@@ -103,6 +103,11 @@ async def read_until(pipe: TlsPipe, mark: bytes) -> bytes:
     return data
 
 
+async def read_to_end(pipe: TlsPipe) -> None:
+    while await soon(pipe.read()):
+        pass
+
+
 async def gone(bed: Bed) -> None:
     """Nothing of any client is left."""
     await bed.until(lambda: bed.streams(Http1) == 0 and not bed.engine.poller.arriving)
@@ -441,6 +446,23 @@ async def test_truncated_end_is_no_end(keys: Keys) -> None:
                 got += piece
         assert len(got) < 100
         await gone(bed)
+
+
+async def test_fin_within_an_answer_brings_no_close_notify(keys: Keys) -> None:
+    """Anybody on the way can send a FIN: with close_notify behind it, half of an answer that ends with its connection would pass for whole."""
+    origin = Origin()
+    async with keys.bed(origin, body_s=0.5) as bed:
+        client = await opened(bed, keys.client(), receive_buffer=4096)
+        await client.write(b"GET /app/x HTTP/1.0\r\nHost: h\r\n\r\n")
+        far, _ = await origin.accept_request()
+        await far.send(b"HTTP/1.1 200 OK\r\nDate: now\r\n\r\n" + bytes(100_000))
+        await soon(client.read())
+        Wire(client.sock).end_sending()
+        pushed = asyncio.ensure_future(push(far))
+        with pytest.raises((TruncatedError, ConnectionResetError)):
+            await read_to_end(client)
+        await gone(bed)
+        await soon(pushed)
 
 
 # --- what it knows --------------------------------------------------------------------------------------------------
