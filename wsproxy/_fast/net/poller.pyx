@@ -54,9 +54,9 @@ cdef class Poller(Waker):
     """The epoll set of one worker; ``loop`` calls ``run`` when something in it is ready."""
 
     def __cinit__(self, Hub hub not None):
+        self.epoll_fd = -1
         self.hub = hub
-        self.doors = []
-        self.late = deque()
+        self.doors, self.late = [], deque()
         self.arriving = set()
         self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll_fd < 0:
