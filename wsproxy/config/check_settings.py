@@ -31,7 +31,7 @@ from wsproxy.config.settings import (
     Settings,
     fallback_files,
 )
-from wsproxy.config.settings_ha import HaSettings, check_ha, no_etcd
+from wsproxy.config.settings_ha import HaSettings, check_groups, check_ha, no_etcd
 from wsproxy.config.settings_probe import (
     ProbeClusterSettings,
     ProbeSettings,
@@ -180,6 +180,8 @@ def _check_ha(ha: HaSettings, say: Say) -> None:
     flaws = list(check_ha(ha))
     for name, text in flaws:
         _refuse(("ha", name), text, say)
+    for at, text in check_groups(ha):
+        _refuse(("ha", *at), text, say)
     if ha.store == "etcd" and not flaws:
         try:
             group_context(ha)

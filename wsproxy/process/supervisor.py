@@ -412,7 +412,9 @@ class Supervisor:
             self._way.is_open and self._phase is not Phase.KILLING
         ):
             self._await(self._children, self._way.last_s)
-        self._await([each for each in self._residents if each.is_awaited])
+        awaited = [each for each in self._residents if each.is_awaited]
+        last_s = max((each.last_s for each in awaited), default=0.0)
+        self._await(awaited, 0.0 if self._phase is Phase.KILLING else last_s)
         self._signal(self._children, signal.SIGKILL)
         self._await(self._children)
 
