@@ -65,6 +65,26 @@ class One:
         assert self.process is not None
         self.process.wait()
 
+    @property
+    def keepers(self) -> list[int]:
+        """Its children."""
+        assert self.process is not None
+        return children(self.process.pid)
+
+    def kill_with_keepers(self, *, guards: bool = False) -> None:
+        """Nobody is left who would stop a program, but its guard; or nobody at all."""
+        self.signal(signal.SIGSTOP)
+        for keeper in self.keepers:
+            os.kill(keeper, signal.SIGSTOP)
+            for each in children(keeper) if guards else ():
+                if (
+                    Path(f"/proc/{each}/cmdline").read_bytes()
+                    == Path(f"/proc/{keeper}/cmdline").read_bytes()
+                ):
+                    os.kill(each, signal.SIGKILL)
+            os.kill(keeper, signal.SIGKILL)
+        self.kill()
+
     async def stop(self) -> None:
         self.signal(signal.SIGTERM)
         assert self.process is not None
@@ -77,6 +97,13 @@ class One:
     def heal(self) -> None:
         for each in self.relays:
             each.heal()
+
+
+def children(pid: int) -> list[int]:
+    """Of a process that lives; none of one that does not."""
+    with contextlib.suppress(OSError):
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 @dataclass
@@ -113,7 +140,7 @@ class Clan:
         return state.groups.get(resource) or GroupState()
 
     async def until(self, what: Callable[[GroupState], bool], resource: str = "batch") -> GroupState:  # fmt: skip
-        """etcd says so; asked again and again, as an operator would."""
+        """Etcd says so; asked again and again, as an operator would."""
         state = GroupState()
         try:
             async with asyncio.timeout(LONG_S):
@@ -129,11 +156,11 @@ class Clan:
     async def until_running(self, *names: str, resource: str = "batch") -> GroupState:
         """Those, and nobody else."""
         return await self.until(
-            lambda state: sorted(
-                name for name, offer in state.offers.items() if offer.phase == "running"
-            )
-            == sorted(names)
-            and sorted(state.places) == sorted(names),
+            lambda state: (
+                sorted(name for name, offer in state.offers.items() if offer.phase == "running")
+                == sorted(names)
+                and sorted(state.places) == sorted(names)
+            ),
             resource,
         )
 

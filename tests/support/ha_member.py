@@ -49,9 +49,7 @@ async def main(given: Given) -> None:
     groups.join(membership)
     try:
         async with asyncio.TaskGroup() as tasks:
-            works = [
-                tasks.create_task(each) for each in (membership.run(), groups.post_always())
-            ]
+            works = [tasks.create_task(each) for each in (membership.run(), groups.post_always())]
             await ended.wait()
             membership.stand_down()
             await groups.drain()

@@ -6,7 +6,7 @@ What a resource may be: a program that holds a port and a lock, and writes down 
     status FOLDER PORT           0: it answers
     take FOLDER | release FOLDER a folder that only one may have
 
-A file FOLDER/MEMBER.mode has words for the member: fail (start), fail-release, deaf (to SIGTERM), hang (status), slow (stop takes 1 s), silent (it stops to listen).
+A file FOLDER/MEMBER.mode has words for the member: fail (start), fail-release, slow-release (1 s), deaf (to SIGTERM), hang (status), slow (stop takes 1 s), silent (it stops to listen).
 """
 
 from __future__ import annotations
@@ -26,46 +26,58 @@ def main() -> int:
     member = os.environ["WSPROXY_HA_MEMBER"]
     mode_file = folder / f"{member}.mode"
     mode = mode_file.read_text().split() if mode_file.exists() else []
-    pid_file = folder / f"{member}.pid"
-    match action:
-        case "take":
-            try:
-                (folder / "taken").mkdir()
-            except FileExistsError:
-                note(folder, "CLASH", member)
-                return 1
-        case "release":
-            if "fail-release" in mode:
-                print("target is busy")
-                return 32
-            if (folder / "taken").exists() and (folder / "taken.by").exists():
-                if (folder / "taken.by").read_text() != member:
-                    return 0
-                (folder / "taken.by").unlink()
-                (folder / "taken").rmdir()
-        case "start":
-            if "fail" in mode:
-                print("no such database")
-                return 4
-            if (folder / "taken").exists():
-                (folder / "taken.by").write_text(member)
-            if "daemon" in sys.argv:
-                return daemon(folder, member, pid_file)
-            return serve(folder, member, pid_file, None)
-        case "stop":
-            try:
-                os.kill(int(pid_file.read_text()), signal.SIGTERM)
-            except (OSError, ValueError):
-                return 1
-        case "status":
-            if "hang" in mode:
-                signal.pause()
-            try:
-                with socket.create_connection(("127.0.0.1", int(sys.argv[3])), timeout=1) as sock:
-                    return 0 if sock.recv(100).decode() == member else 3
-            except OSError:
-                return 3
+    actions = {"take": take, "release": release, "start": start, "stop": stop, "status": status}
+    return actions[action](folder, member, mode)
+
+
+def take(folder: Path, member: str, _mode: list[str]) -> int:
+    try:
+        (folder / "taken").mkdir()
+    except FileExistsError:
+        note(folder, "CLASH", member)
+        return 1
+    (folder / "taken" / member).touch()
     return 0
+
+
+def release(folder: Path, member: str, mode: list[str]) -> int:
+    """What is another member's, or nobody's, is not touched: it runs where nothing was taken, too."""
+    if "fail-release" in mode:
+        print("target is busy")
+        return 32
+    if "slow-release" in mode:
+        time.sleep(1)
+    if (folder / "taken" / member).exists():
+        (folder / "taken").rename(folder / f"given-back-by-{member}-{time.monotonic_ns()}")
+    return 0
+
+
+def start(folder: Path, member: str, mode: list[str]) -> int:
+    if "fail" in mode:
+        print("no such database")
+        return 4
+    pid_file = folder / f"{member}.pid"
+    if "daemon" in sys.argv:
+        return daemon(folder, member, pid_file)
+    return serve(folder, member, pid_file, None)
+
+
+def stop(folder: Path, member: str, _mode: list[str]) -> int:
+    try:
+        os.kill(int((folder / f"{member}.pid").read_text()), signal.SIGTERM)
+    except (OSError, ValueError):
+        return 1
+    return 0
+
+
+def status(_folder: Path, member: str, mode: list[str]) -> int:
+    if "hang" in mode:
+        signal.pause()
+    try:
+        with socket.create_connection(("127.0.0.1", int(sys.argv[3])), timeout=1) as sock:
+            return 0 if sock.recv(100).decode() == member else 3
+    except OSError:
+        return 3
 
 
 def daemon(folder: Path, member: str, pid_file: Path) -> int:
@@ -125,7 +137,9 @@ def serve(folder: Path, member: str, pid_file: Path, ready: int | None) -> int:
 
 def note(folder: Path, what: str, member: str) -> None:
     fd = os.open(folder / "journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.write(fd, f"{time.monotonic():.6f} {what} {member} {os.environ['WSPROXY_HA_TOKEN']}\n".encode())
+    os.write(
+        fd, f"{time.monotonic():.6f} {what} {member} {os.environ['WSPROXY_HA_TOKEN']}\n".encode()
+    )
     os.close(fd)
 
 

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import click
 
 from wsproxy.cli.asking import EXIT_NOBODY, EXIT_REFUSED, ago, fail, say, say_json
+from wsproxy.cli.ha_groups import show_groups
 from wsproxy.config.problems import printable, printable_lines
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.certs import files_of
@@ -210,8 +211,11 @@ def failover(node: Folder) -> str:
 )
 @_json_option
 @folder_option
-def status(folder: Path, *, is_json: bool) -> None:
-    """Show what this node is (HAstatus): its state, the address, the other node, the networks, keepalived."""
+@click.option("--settings", "file", type=click.Path(dir_okay=False, path_type=Path), help="The wsproxy.toml of a member: shows its core group instead, with HA groups and resources.")  # fmt: skip
+def status(folder: Path, file: Path | None, *, is_json: bool) -> None:
+    """Show what this node is (HAstatus): its state, the address, the other node, the networks, keepalived. With --settings: the core group."""
+    if file is not None:
+        show_groups(file, is_json=is_json)
     node = Folder(folder)
     try:
         found = _done(node, "status")

@@ -39,7 +39,7 @@ COMMANDS = {
     "upgrade": "replace the running program by the one that is installed now; no connection is refused",
     "replay": "take each decision of an http_plugin.log again and report every difference",
     "simulate": "let the requests of a log run through another configuration, or with a server away",
-    "ha": "high availability: a pair with a floating address; keys of a group of proxies",
+    "ha": "high availability: a pair with a floating address; groups of proxies and what only one of them runs",
     "bench": "measure this proxy and others side by side on this machine",
     "demo": "run the proxy in front of an embedded cluster of three app servers",
 }

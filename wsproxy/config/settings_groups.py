@@ -232,22 +232,8 @@ def check_resources(
         elif each.name in names:
             yield (index, "name"), f'found "{each.name}" twice; allowed is a name of its own'
         names.add(each.name)
-        if not each.start:
-            yield (index, "start"), 'found none; allowed is ["/path/of/a/program", "argument", ...]'
-        for name in ("take", "start", "stop", "release", "status"):
-            command = getattr(each, name)
-            if command and not command[0].startswith("/"):
-                yield (
-                    (index, name),
-                    f'found "{command[0]}"; allowed is the absolute path of a program: there is no shell, and PATH says nothing',
-                )
-        for name, paths in (("lock_files", each.lock_files), ("pid_file", (each.pid_file,))):
-            for path in paths:
-                if path and not path.startswith("/"):
-                    yield (index, name), f'found "{path}"; allowed is an absolute path'
-        for text in each.ports:
-            if flaw := _port_flaw(text):
-                yield (index, "ports"), flaw
+        for name, text in _resource_flaws(each):
+            yield (index, name), text
         lead_s = fence_lead_s(each)
         if lead_s > most_lead_s:
             twice = ", twice, for stop and for release," if each.release else ""
@@ -259,6 +245,23 @@ def check_resources(
             )
     if len(resources) > MOST_RESOURCES:
         yield (MOST_RESOURCES, "name"), f"found {len(resources)} resources; allowed are {MOST_RESOURCES}"  # fmt: skip
+
+
+def _resource_flaws(resource: ResourceSettings) -> Iterator[tuple[str, str]]:
+    if not resource.start:
+        yield "start", 'found none; allowed is ["/path/of/a/program", "argument", ...]'
+    for name in ("take", "start", "stop", "release", "status"):
+        command = getattr(resource, name)
+        if command and not command[0].startswith("/"):
+            text = f'found "{command[0]}"; allowed is the absolute path of a program: there is no shell, and PATH says nothing'
+            yield name, text
+    for name, paths in (("lock_files", resource.lock_files), ("pid_file", (resource.pid_file,))):
+        for path in paths:
+            if path and not path.startswith("/"):
+                yield name, f'found "{path}"; allowed is an absolute path'
+    for text in resource.ports:
+        if flaw := _port_flaw(text):
+            yield "ports", flaw
 
 
 def _port_flaw(text: str) -> str:

@@ -216,7 +216,12 @@ def run_supervisor(
 
     def run_the_prober(box: socket.socket) -> int:
         exit_code: int = prober.run_prober(
-            plan, box, parcels.newest_fd, turn_of(prober_row), log_plan, lambda: bool(probe_switch[0])
+            plan,
+            box,
+            parcels.newest_fd,
+            turn_of(prober_row),
+            log_plan,
+            lambda: bool(probe_switch[0]),
         )
         return exit_code
 

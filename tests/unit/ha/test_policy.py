@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsproxy.config.settings_groups import PolicyType
 from wsproxy.ha.policy import (
     Policy,
     PolicyClashError,
-    PolicyType,
     choose_active,
     governing,
     has_quorum,

@@ -67,10 +67,17 @@ def able_of(group: GroupState, members: Sequence[str]) -> list[str]:
 
 
 def may_claim(choice: Choice, group: GroupState, me: str) -> bool:
-    """Whether a place is free for this member; those that others still have count, whether they are wanted or not."""
+    """
+    Whether a place is free for this member; those that others still have count, whether they are wanted or not.
+
+    Where there is no limit, who is not wanted any more has ended first: a change of mind never makes more than either mind wanted.
+    """
     if me not in choice.wanted:
         return False
-    return choice.limit is None or sum(each != me for each in group.places) < choice.limit
+    others = set(group.places) - {me}
+    if choice.limit is None:
+        return others <= set(choice.wanted)
+    return len(others) < choice.limit
 
 
 def _why_nobody(policy: Policy, able: Sequence[str], group: GroupState, *, is_quorate: bool) -> str:

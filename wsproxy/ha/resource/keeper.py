@@ -14,6 +14,7 @@ import faulthandler
 import hashlib
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
@@ -39,6 +40,8 @@ LOOK_S = 0.05
 ASK_AGAIN_S = 0.25
 # A release that failed is tried again after so long.
 STUCK_S = 5.0
+# Between two kills of a guard: a process is gone some milliseconds after it was killed.
+GUARD_LOOK_S = 0.01
 # A whole message; words of programs in it are cut.
 MOST_BYTES = 16384
 
@@ -124,6 +127,7 @@ class Keeper:
         self._is_alone = False
         self._said: Said | None = None
         self._lock: socket.socket | None = None
+        self._guard = 0  # pid
         self._selector = selectors.DefaultSelector()
 
     # --- the loop -----------------------------------------------------------------------------------------------------
@@ -132,6 +136,7 @@ class Keeper:
         """Until the member's process is gone and nothing of the resource is left."""
         processes.become_reaper()
         self._channel.setblocking(False)
+        me = os.pidfd_open(os.getpid())
         wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         self._selector.register(wake, selectors.EVENT_READ, lambda: _drain(wake))
@@ -140,6 +145,8 @@ class Keeper:
             for key, _ in self._selector.select(self._wait_s()):
                 key.data()
             self._reap()
+            if self._lock is not None and not self._guard:
+                self._guard = fork_guard(me, self._lock, self._identity.mark)
             self._act()
             self._say()
 
@@ -242,6 +249,8 @@ class Keeper:
                 return
             if not pid:
                 return
+            if pid == self._guard:
+                self._guard = 0
             if (command := by_pid.get(pid)) is not None:
                 command.note_end(status)
                 if command.output >= 0:
@@ -253,7 +262,7 @@ class Keeper:
 
     def _living(self) -> list[int]:
         """Processes of the resource, without looks at it."""
-        found = processes.descendants(os.getpid(), self._status_sessions)
+        found = processes.descendants(os.getpid(), {*self._status_sessions, self._guard})
         if self._main is not None and processes.lives(self._main):
             found.append(self._main.pid)
         return found
@@ -262,17 +271,26 @@ class Keeper:
         """No process, no port, no lock; and where a `status` is believed, it says so, too."""
         if self._living():
             return False
-        if any(processes.is_open(each) for each in self._ports):
+        if not self._has_begun:
+            return True  # ports and locks are not ours
+        if self._taken_port() or self._taken_lock():
             return False
-        if any(processes.is_locked(each) for each in self._resource.lock_files):
-            return False
-        if not self._resource.status or not self._has_begun:
+        if not self._resource.status:
             return True
         is_killing = self._phase is Phase.KILLING
         if not is_killing and self._clock() >= self._until - KILL_S:
             return True  # no time to ask
         code = self._ask_status()
         return code is not None and (code > 0 or (is_killing and code < 0))
+
+    def _taken_port(self) -> str:
+        """One that accepts connections; empty: none."""
+        return next((str(each) for each in self._ports if processes.is_open(each)), "")
+
+    def _taken_lock(self) -> str:
+        """One that somebody has; empty: none."""
+        locks = self._resource.lock_files
+        return next((each for each in locks if processes.is_locked(each)), "")
 
     def _ask_status(self) -> int | None:
         """What the last `status` of this phase said; None: none has ended yet, one is under way. A negative one was killed: it hung."""
@@ -329,6 +347,8 @@ class Keeper:
             case Phase.DELAYING:
                 return self._entered + (0.0 if self._is_fenced else resource.stop_delay)
             case Phase.RELEASING:
+                if self._until <= self._entered:
+                    return self._entered + resource.stop_s  # nothing is gained by less any more
                 least = self._entered + resource.fence_s
                 return max(min(self._entered + resource.stop_s, self._until), least)
             case Phase.STUCK:
@@ -388,12 +408,14 @@ class Keeper:
                 if self._is_up():
                     return Event.UP
                 if current.code is None and not self._ports and not self._resource.status:
-                    self._why = "start has not returned, and neither ports nor status say that it runs"
+                    self._why = (
+                        "start has not returned, and neither ports nor status say that it runs"
+                    )
             case Phase.RUNNING:
                 return Event.ILL if self._is_ill() else None
             case Phase.STOPPING | Phase.KILLING:
                 if phase is Phase.KILLING:
-                    processes.kill_all(os.getpid(), self._identity.mark)
+                    processes.kill_all(os.getpid(), self._identity.mark, self._guard)
                     if self._main is not None and processes.lives(self._main):
                         processes.kill([self._main.pid])
                     self._reap()
@@ -401,7 +423,11 @@ class Keeper:
                     return Event.GONE
             case _:
                 pass
-        return Event.LATE if now >= self._limit() else None
+        if now < self._limit():
+            return None
+        if phase is Phase.RELEASING:
+            self._why = "release did not end in time"
+        return Event.LATE
 
     def _sweep(self) -> Event | None:
         """What one before this has left; only when that one is gone itself."""
@@ -473,6 +499,11 @@ class Keeper:
                 self._why, self._code, self._has_begun = "", 0, False
                 self._current = self._begin("take") if self._resource.take else None
             case Phase.STARTING:
+                self._start = self._current = None
+                if taken := self._taken_port() or self._taken_lock():
+                    # A foreign program's, or another member's where two are wrong about each other: not ours to end.
+                    self._why = f"{taken} is taken already, by something that is not this resource"
+                    return
                 self._has_begun = True
                 self._start = self._current = self._begin("start")
             case Phase.RUNNING:
@@ -526,7 +557,9 @@ class Keeper:
         match self._phase:
             case Phase.RUNNING:
                 log.info("ha: resource %s runs here", name)
-            case Phase.STOPPING if event is Event.ILL or event is Event.FAILED or event is Event.LATE:
+            case Phase.STOPPING if (
+                event is Event.ILL or event is Event.FAILED or event is Event.LATE
+            ):
                 log.error("ha: resource %s is stopped: %s", name, why)
             case Phase.STOPPING:
                 log.info("ha: resource %s is stopped%s", name, ": this member's lease ends" if event is Event.FENCE else "")  # fmt: skip
@@ -560,6 +593,30 @@ def lock_of(mark: str) -> socket.socket | None:
         lock.close()
         return None
     return lock
+
+
+def fork_guard(keeper: int, lock: socket.socket, mark: str) -> int:
+    """
+    A process that does nothing until the keeper (a descriptor of it) has ended, and then kills what has its mark; its pid.
+
+    Kill -9 of the keeper alone, or of keeper and member, so leaves nothing. As long as it kills nobody else is the keeper: it holds the lock, too.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()  # a session of its own, by which it is told from the resource's processes
+        first, second = sorted((keeper, lock.fileno()))
+        os.closerange(3, first)
+        os.closerange(first + 1, second)
+        os.closerange(second + 1, 1 << 16)
+        while not select.select([keeper], [], [])[0]:
+            pass
+        while processes.marked(mark):
+            processes.kill(processes.marked(mark))
+            time.sleep(GUARD_LOOK_S)
+    finally:
+        os._exit(0)
 
 
 def be_keeper(resource: ResourceSettings, identity: Identity, channel: socket.socket) -> None:

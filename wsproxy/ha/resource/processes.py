@@ -128,10 +128,10 @@ def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
             os.kill(pid, number)
 
 
-def kill_all(ancestor: int, mark: str) -> None:
-    """All descendants, and who else has the mark: until none is found, or they are found again and again (a process in the kernel)."""
+def kill_all(ancestor: int, mark: str, but: int = 0) -> None:
+    """All descendants, and who else has the mark: until none is found, or they are found again and again (a process in the kernel). ``but``: a pid that lives on."""
     for _ in range(_ROUNDS):
-        pids = {*descendants(ancestor), *marked(mark)}
+        pids = {*descendants(ancestor), *marked(mark)} - {but}
         if not pids:
             return
         kill(pids)

@@ -100,14 +100,9 @@ class Runner:
         """Whether the keeper has heard the last word, and nothing of the resource is here."""
         return self.said is not None and self.said.number == self._number and self.said.phase in FREE  # fmt: skip
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether the keeper has looked for what was left."""
-        return self.said is not None
-
     async def until_ready(self) -> None:
-        """See ``is_ready``."""
-        while not self.is_ready:
+        """What was left of it has ended: before that nobody may learn that the process which had it is gone."""
+        while not self.is_free:
             self._changed.clear()
             await self._changed.wait()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from tests.support.clan import clan
 from tests.support.etcd import EtcdProcess, needs_etcd, running_etcd
 from tests.support.resources import Shared, lives, shared
 from wsproxy.config.settings_groups import PolicySettings
-from wsproxy.ha.resource.words import encode_policies
+from wsproxy.ha.resource.words import GroupState, encode_policies
 
 pytestmark = needs_etcd
 
@@ -21,6 +22,14 @@ pytestmark = needs_etcd
 @pytest.fixture
 def place(tmp_path: Path) -> Shared:
     return shared(tmp_path)
+
+
+def offers(name: str) -> Callable[[GroupState], bool]:
+    return lambda state: name in state.offers
+
+
+def is_running(state: GroupState) -> bool:
+    return any(each.phase == "running" for each in state.offers.values())
 
 
 def one_of_n(**more: object) -> PolicySettings:
@@ -43,7 +52,7 @@ async def test_one_of_n_moves_at_a_stop(place: Shared, etcd: EtcdProcess) -> Non
 
 
 async def test_one_of_n_moves_at_a_kill_of_the_member(place: Shared, etcd: EtcdProcess) -> None:
-    """kill -9, and nobody starts another process: its keeper stops the program, then another member's begins."""
+    """Kill -9, and nobody starts another process: its keeper stops the program, then another member's begins."""
     resource = place.settings("daemon", "ports")
     async with clan(place, [etcd.url]) as group:
         a = group.add("a", [resource])
@@ -71,6 +80,43 @@ async def test_a_successor_waits_for_what_runs_on(place: Shared, etcd: EtcdProce
         a.start(is_again=True)
         await group.until(lambda _: place.said()[:2] == ["begin a", "end a"])
         await group.until(lambda state: len(state.places) == 1 and len(place.said()) == 3)
+        place.never_two()
+
+
+async def test_nobody_is_left_but_the_program(place: Shared, etcd: EtcdProcess) -> None:
+    """
+    Member, keeper and guard are killed at once: nobody stops the program any more.
+
+    The next process of this member finds it, kills it and releases its disk, and only then lets the others know that the one before is gone.
+    """
+    resource = place.settings("daemon", "take", "ports")
+    async with clan(place, [etcd.url], ttl_s=60, period_s=0.5) as group:
+        a = group.add("a", [resource])
+        await group.until_running("a")
+        group.add("b", [resource])
+        await group.until(offers("b"))
+        place.mode("a", "deaf", "slow-release")
+        pid = place.pid("a")
+        a.kill_with_keepers(guards=True)
+        assert lives(pid)
+        a.start(is_again=True)
+        await group.until(lambda _: len(place.said()) == 2)
+        assert not lives(pid)
+        place.never_two()
+        assert "found running, and nobody kept it; killed" in a.log
+
+
+async def test_a_guard_kills_where_nobody_comes(place: Shared, etcd: EtcdProcess) -> None:
+    """Member and keeper are killed at once and no other process of the member is started: the program is killed all the same, before others begin."""
+    resource = place.settings("daemon", "ports")
+    async with clan(place, [etcd.url]) as group:
+        a = group.add("a", [resource])
+        await group.until_running("a")
+        group.add("b", [resource])
+        await group.until(offers("b"))
+        place.mode("a", "deaf")
+        a.kill_with_keepers()
+        await group.until_running("b")
         place.never_two()
 
 
@@ -135,7 +181,7 @@ async def test_a_policy_is_changed_while_it_runs(place: Shared, etcd: EtcdProces
     async with clan(place, [etcd.url]) as group:
         for name in ("a", "b", "c"):
             group.add(name, [resource])
-            await group.until(lambda state, name=name: name in state.offers)
+            await group.until(offers(name))
         await group.until_running("a")
         change = group.names.policies
         await group.put(change, encode_policies([one_of_n(preferred=("c",), failback=True)]))
@@ -163,7 +209,7 @@ async def test_m_of_n(place: Shared, etcd: EtcdProcess, tmp_path: Path) -> None:
     async with clan(place, [etcd.url]) as group:
         for name in "abc":
             group.add(name, [own[name].settings("daemon", "ports")], [two])
-            await group.until(lambda state, name=name: name in state.offers)
+            await group.until(offers(name))
         await group.until(lambda state: len(state.places) == 2)
         await group.until_running("a", "b")
         await group.members["a"].stop()
@@ -201,16 +247,17 @@ async def test_without_etcds_majority_nobody_runs(place: Shared) -> None:
             group.add("a", [resource])
             group.add("b", [resource])
             await group.until(lambda state: len(state.offers) == 2 and len(state.places) == 1)
-            (name,) = (await group.until(lambda state: any(o.phase == "running" for o in state.offers.values()))).places  # fmt: skip
+            (name,) = (await group.until(is_running)).places  # fmt: skip
             for each in servers[1:]:
                 each.end()
             async with asyncio.timeout(60):
-                while f"end {name}" not in place.said():
+                while f"end {name}" not in place.said():  # noqa: ASYNC110  # another process writes it down
                     await asyncio.sleep(0.05)
             for each in servers[1:]:
                 each.launch()
-            await asyncio.to_thread(lambda: [each.wait() for each in servers[1:]])
-            await group.until(lambda state: any(o.phase == "running" for o in state.offers.values()))  # fmt: skip
+            for each in servers[1:]:
+                await asyncio.to_thread(each.wait)
+            await group.until(is_running)  # fmt: skip
             place.never_two()
 
 

@@ -124,7 +124,7 @@ class World:
         self.runs = False
 
     def lose_keeper(self) -> None:
-        """kill -9: the next one begins with a sweep."""
+        """By kill -9: the next one begins with a sweep."""
         self.phase = Phase.SWEEPING
 
     def check(self) -> None:

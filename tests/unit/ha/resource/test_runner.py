@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -47,9 +48,7 @@ class Bench:
                 await self.changed.wait()
 
     async def until_phase(self, phase: Phase) -> None:
-        await self.until(
-            lambda: self.runner.said is not None and self.runner.said.phase is phase
-        )
+        await self.until(lambda: self.runner.said is not None and self.runner.said.phase is phase)
 
     @property
     def keeper(self) -> int:
@@ -301,3 +300,16 @@ async def test_a_start_is_ended_half_way(place: Shared) -> None:
         await it.runner.stop()
         assert it.runner.is_free
         place.never_two()
+
+
+async def test_a_port_that_is_a_foreign_programs(place: Shared) -> None:
+    """The start is not even tried, it says which port, and what is not ours is not waited for."""
+    settings = place.settings("daemon", "ports", start_failures=1)
+    with socket.create_server(("127.0.0.1", place.port)):
+        async with bench(place, settings) as it:
+            await it.runner.begin(1)
+            await it.until(lambda: bool(it.said and it.said[-1][3]))
+            assert f"127.0.0.1:{place.port} is taken already" in it.why
+            await it.until_phase(Phase.IDLE)
+            assert it.code == 0
+            assert place.said() == []
