@@ -18,6 +18,7 @@ import msgspec
 
 from tests.support.etcd import Relay
 from tests.support.ha_member import Given
+from tests.support.proxy import name_of_process
 from tests.support.resources import Shared
 from wsproxy.config.settings_groups import PolicySettings, ResourceSettings
 from wsproxy.ha.names import Names
@@ -77,10 +78,7 @@ class One:
         for keeper in self.keepers:
             os.kill(keeper, signal.SIGSTOP)
             for each in children(keeper) if guards else ():
-                if (
-                    Path(f"/proc/{each}/cmdline").read_bytes()
-                    == Path(f"/proc/{keeper}/cmdline").read_bytes()
-                ):
+                if name_of_process(each) == "wsproxy-guard":
                     os.kill(each, signal.SIGKILL)
             os.kill(keeper, signal.SIGKILL)
         self.kill()
@@ -187,7 +185,11 @@ async def clan(
                 each.signal(signal.SIGTERM)
         for each in made.members.values():
             if each.process is not None:
-                await asyncio.to_thread(each.process.wait, LONG_S)
+                try:
+                    await asyncio.to_thread(each.process.wait, LONG_S)
+                except subprocess.TimeoutExpired:
+                    each.kill()
+                    raise
             for relay in each.relays:
                 relay.close()
         await store.close()

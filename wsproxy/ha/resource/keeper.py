@@ -40,8 +40,6 @@ LOOK_S = 0.05
 ASK_AGAIN_S = 0.25
 # A release that failed is tried again after so long.
 STUCK_S = 5.0
-# Between two kills of a guard: a process is gone some milliseconds after it was killed.
-GUARD_LOOK_S = 0.01
 # A whole message; words of programs in it are cut.
 MOST_BYTES = 16384
 
@@ -92,10 +90,10 @@ class Keeper:
     """One a resource and member."""
 
     def __init__(
-        self, resource: ResourceSettings, identity: Identity, channel: socket.socket,
-        clock: Callable[[], float] = boot_clock,
+        self, resource: ResourceSettings, identity: Identity, channel: socket.socket | None,
+        lock: socket.socket | None = None, clock: Callable[[], float] = boot_clock,
     ) -> None:  # fmt: skip
-        """``channel``: SOCK_SEQPACKET, to the member's process."""
+        """``channel``: SOCK_SEQPACKET, to the member's process; None: there is none any more. ``lock``: that of the one before, where it was handed on."""
         self._resource = resource
         self._identity = identity
         self._channel = channel
@@ -124,9 +122,9 @@ class Keeper:
         self._why = "this process began"
         self._failures: list[float] = []
         self._given_up_until = 0.0
-        self._is_alone = False
+        self._is_alone = channel is None
         self._said: Said | None = None
-        self._lock: socket.socket | None = None
+        self._lock = lock
         self._guard = 0  # pid
         self._selector = selectors.DefaultSelector()
 
@@ -135,20 +133,23 @@ class Keeper:
     def run(self) -> None:
         """Until the member's process is gone and nothing of the resource is left."""
         processes.become_reaper()
-        self._channel.setblocking(False)
         me = os.pidfd_open(os.getpid())
         wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         self._selector.register(wake, selectors.EVENT_READ, lambda: _drain(wake))
-        self._selector.register(self._channel, selectors.EVENT_READ, self._hear)
+        if self._channel is not None:
+            self._channel.setblocking(False)
+            self._selector.register(self._channel, selectors.EVENT_READ, self._hear)
         while not (self._is_alone and self._phase is Phase.IDLE):
             for key, _ in self._selector.select(self._wait_s()):
                 key.data()
             self._reap()
             if self._lock is not None and not self._guard:
-                self._guard = fork_guard(me, self._lock, self._identity.mark)
+                self._guard = fork_guard(me, self._lock, self._resource, self._identity)
             self._act()
             self._say()
+        if self._guard:
+            processes.kill([self._guard])
 
     def _wait_s(self) -> float:
         now = self._clock()
@@ -163,6 +164,7 @@ class Keeper:
         return LOOK_S
 
     def _hear(self) -> None:
+        assert self._channel is not None
         while True:
             try:
                 data = self._channel.recv(MOST_BYTES)
@@ -189,6 +191,7 @@ class Keeper:
 
     def _be_alone(self) -> None:
         """The member's process has ended: nobody would say when the lease does."""
+        assert self._channel is not None
         self._selector.unregister(self._channel)
         self._is_alone = True
         self._runs = False
@@ -203,7 +206,7 @@ class Keeper:
             and (last.number, last.phase, last.code, last.why, last.given_up)
             == (self._number, self._phase, self._code, self._why, given_up)
         )  # fmt: skip
-        if is_same or self._is_alone or self._phase is Phase.SWEEPING:
+        if is_same or self._is_alone or self._phase is Phase.SWEEPING or self._channel is None:
             return
         is_moved = last is None or last.phase is not self._phase
         since_ms = time.time_ns() // 1_000_000 if is_moved or last is None else last.since_ms
@@ -435,7 +438,7 @@ class Keeper:
             self._lock = lock_of(self._identity.mark)
             if self._lock is None:
                 return None
-        if processes.marked(self._identity.mark):
+        if self._status is None and processes.marked(self._identity.mark):
             self._has_begun = True
             self._why = "found running, and nobody kept it"
             return Event.FOUND
@@ -595,32 +598,39 @@ def lock_of(mark: str) -> socket.socket | None:
     return lock
 
 
-def fork_guard(keeper: int, lock: socket.socket, mark: str) -> int:
+def fork_guard(
+    keeper: int, lock: socket.socket, resource: ResourceSettings, identity: Identity
+) -> int:
     """
-    A process that does nothing until the keeper (a descriptor of it) has ended, and then kills what has its mark; its pid.
+    A process that does nothing until the keeper (a descriptor of it) has ended, and then is one that ends the resource: killed, and released; its pid.
 
-    Kill -9 of the keeper alone, or of keeper and member, so leaves nothing. As long as it kills nobody else is the keeper: it holds the lock, too.
+    So kill -9 of the keeper alone, or of keeper and member, leaves nothing. Nobody else with its mark is a keeper meanwhile: it has the lock, too.
     """
     pid = os.fork()
     if pid:
         return pid
     try:
+        processes.be_named("wsproxy-guard")
         os.setsid()  # a session of its own, by which it is told from the resource's processes
         first, second = sorted((keeper, lock.fileno()))
         os.closerange(3, first)
         os.closerange(first + 1, second)
         os.closerange(second + 1, 1 << 16)
+        signal.set_wakeup_fd(-1)
         while not select.select([keeper], [], [])[0]:
             pass
-        while processes.marked(mark):
-            processes.kill(processes.marked(mark))
-            time.sleep(GUARD_LOOK_S)
+        processes.kill(processes.marked(identity.mark))
+        log.error("ha: resource %s: its keeper has ended; it is killed", resource.name)
+        Keeper(resource, identity, None, lock).run()
+    except BaseException:
+        log.exception("ha: the guard of resource %s failed", resource.name)
     finally:
         os._exit(0)
 
 
 def be_keeper(resource: ResourceSettings, identity: Identity, channel: socket.socket) -> None:
     """In a process that was just forked: everything of its parent is closed, and it is one. Returns when it has nothing to keep."""
+    processes.be_named("wsproxy-keeper")
     faulthandler.disable()
     signal.set_wakeup_fd(-1)
     for number in _HEARD:

@@ -22,6 +22,7 @@ from wsproxy.config.address import Address
 
 # In the environment of every process of a resource: cell/core group/member/resource.
 MARK = "WSPROXY_HA_RESOURCE"
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 # A port of this machine answers at once, or is not asked again before the next look.
 _CONNECT_S = 0.2
@@ -54,6 +55,11 @@ def become_reaper() -> None:
     if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def be_named(name: str) -> None:
+    """As `ps` and `top` show this process; 15 bytes."""
+    _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def all_processes() -> list[Process]:
