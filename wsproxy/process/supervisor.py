@@ -405,7 +405,7 @@ class Supervisor:
         """
         The workers are gone. What the admin process does is not worth waiting for, and its end says nothing of the stop.
 
-        But for the answer to whoever had another program take over, after which it ends by itself; for the last spans; and for who takes leave of a group.
+        But for the answer to who had another program take over, the last spans, and who takes leave of a group.
         """
         self._way.end()
         if self._phase is Phase.RETIRING or (
@@ -413,8 +413,7 @@ class Supervisor:
         ):
             self._await(self._children, self._way.last_s)
         awaited = [each for each in self._residents if each.is_awaited]
-        last_s = max((each.last_s for each in awaited), default=0.0)
-        self._await(awaited, 0.0 if self._phase is Phase.KILLING else last_s)
+        self._await(awaited, sum(each.last_s for each in awaited if self._exit_code == EXIT_CLEAN))
         self._signal(self._children, signal.SIGKILL)
         self._await(self._children)
 

@@ -22,7 +22,7 @@ from wsproxy.ha.group.seat import Phase as SeatPhase
 from wsproxy.ha.group.view import View
 from wsproxy.ha.names import Names
 from wsproxy.ha.resource.choice import Choice, choose, may_claim
-from wsproxy.ha.resource.keeper import Identity, Said
+from wsproxy.ha.resource.messages import Identity, Said
 from wsproxy.ha.resource.order import Phase
 from wsproxy.ha.resource.runner import Runner
 from wsproxy.ha.resource.words import GroupsState, GroupState, Offer, attributes_of, encode_policies

@@ -10,18 +10,14 @@ Order is ``order``'s; must not know of etcd.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
-import hashlib
 import logging
 import os
-import select
 import selectors
 import signal
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 
 import msgspec
 
@@ -30,6 +26,7 @@ from wsproxy.config.settings_groups import KILL_S, ResourceSettings, fence_lead_
 from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.resource import processes
 from wsproxy.ha.resource.command import Command, begin, environment_of
+from wsproxy.ha.resource.messages import MOST_BYTES, Identity, Said, Told
 from wsproxy.ha.resource.order import CODE_STUCK, Event, Phase, step
 
 log = logging.getLogger("wsproxy.ha")
@@ -40,40 +37,8 @@ LOOK_S = 0.05
 ASK_AGAIN_S = 0.25
 # A release that failed is tried again after so long.
 STUCK_S = 5.0
-# A whole message; words of programs in it are cut.
-MOST_BYTES = 16384
 
-_HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGCHLD, signal.SIGPIPE)  # fmt: skip
-
-
-class Told(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``number``: of this word; None: as before. ``until``: by the boot clock. ``clears``: failures are forgotten."""
-
-    number: int
-    runs: bool | None = None
-    token: int | None = None
-    until: float | None = None
-    every_s: float | None = None
-    clears: bool = False
-
-
-class Said(msgspec.Struct, frozen=True):
-    """``number``: of the last word that was heard. ``code``: 207, or 0. ``given_up``: no start is tried until ``again_s`` are over."""
-
-    number: int
-    phase: Phase
-    code: int
-    why: str
-    given_up: bool
-    since_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whose resource it is. ``mark``: in the environment of all its programs, unique on this machine."""
-
-    mark: str
-    member: str
+MakeGuard = Callable[[int, socket.socket], int]
 
 
 @dataclass(slots=True)
@@ -91,9 +56,14 @@ class Keeper:
 
     def __init__(
         self, resource: ResourceSettings, identity: Identity, channel: socket.socket | None,
-        lock: socket.socket | None = None, clock: Callable[[], float] = boot_clock,
+        make_guard: MakeGuard, lock: socket.socket | None = None, clock: Callable[[], float] = boot_clock,
     ) -> None:  # fmt: skip
-        """``channel``: SOCK_SEQPACKET, to the member's process; None: there is none any more. ``lock``: that of the one before, where it was handed on."""
+        """
+        ``channel``: SOCK_SEQPACKET, to the member's process; None: there is none any more. ``lock``: that of the one before, where it was handed on.
+
+        ``make_guard``: forks one, given a descriptor of this process and the lock; its pid.
+        """
+        self._make_guard = make_guard
         self._resource = resource
         self._identity = identity
         self._channel = channel
@@ -145,7 +115,7 @@ class Keeper:
                 key.data()
             self._reap()
             if self._lock is not None and not self._guard:
-                self._guard = fork_guard(me, self._lock, self._resource, self._identity)
+                self._guard = self._make_guard(me, self._lock)
             self._act()
             self._say()
         if self._guard:
@@ -435,7 +405,7 @@ class Keeper:
     def _sweep(self) -> Event | None:
         """What one before this has left; only when that one is gone itself."""
         if self._lock is None:
-            self._lock = lock_of(self._identity.mark)
+            self._lock = processes.lock_of(self._identity.mark)
             if self._lock is None:
                 return None
         if self._status is None and processes.marked(self._identity.mark):
@@ -584,69 +554,6 @@ class Keeper:
             return f"stop {self._current.words}"
         count = len(self._living())
         return f"{count} processes lived" if count else "a port, a lock or its status was not free"
-
-
-def lock_of(mark: str) -> socket.socket | None:
-    """The one of all keepers with this mark that may act; None: another one lives. The kernel gives it back, however a keeper ends."""
-    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        digest = hashlib.sha256(mark.encode()).hexdigest()[:32]  # a name has 107 bytes
-        lock.bind(f"\0wsproxy-ha/{os.getuid()}/{digest}")
-    except OSError:
-        lock.close()
-        return None
-    return lock
-
-
-def fork_guard(
-    keeper: int, lock: socket.socket, resource: ResourceSettings, identity: Identity
-) -> int:
-    """
-    A process that does nothing until the keeper (a descriptor of it) has ended, and then is one that ends the resource: killed, and released; its pid.
-
-    So kill -9 of the keeper alone, or of keeper and member, leaves nothing. Nobody else with its mark is a keeper meanwhile: it has the lock, too.
-    """
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        processes.be_named("wsproxy-guard")
-        os.setsid()  # a session of its own, by which it is told from the resource's processes
-        first, second = sorted((keeper, lock.fileno()))
-        os.closerange(3, first)
-        os.closerange(first + 1, second)
-        os.closerange(second + 1, 1 << 16)
-        signal.set_wakeup_fd(-1)
-        while not select.select([keeper], [], [])[0]:
-            pass
-        processes.kill(processes.marked(identity.mark))
-        log.error("ha: resource %s: its keeper has ended; it is killed", resource.name)
-        Keeper(resource, identity, None, lock).run()
-    except BaseException:
-        log.exception("ha: the guard of resource %s failed", resource.name)
-    finally:
-        os._exit(0)
-
-
-def be_keeper(resource: ResourceSettings, identity: Identity, channel: socket.socket) -> None:
-    """In a process that was just forked: everything of its parent is closed, and it is one. Returns when it has nothing to keep."""
-    processes.be_named("wsproxy-keeper")
-    faulthandler.disable()
-    signal.set_wakeup_fd(-1)
-    for number in _HEARD:
-        # No word of anybody but the member ends it; a handler, because what is ignored programs would ignore, too.
-        signal.signal(number, _hear_nothing)
-    signal.signal(signal.SIGCONT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.setsid()  # who kills the proxy's whole group leaves somebody who stops the resource
-    own = channel.fileno()
-    os.closerange(3, own)
-    os.closerange(own + 1, 1 << 16)
-    Keeper(resource, identity, channel).run()
-
-
-def _hear_nothing(_number: int, _frame: FrameType | None) -> None:
-    """See ``be_keeper``."""
 
 
 def _drain(fd: int) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import signal
 import socket
@@ -169,3 +170,15 @@ def is_locked(path: str) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def lock_of(mark: str) -> socket.socket | None:
+    """The one of all keepers with this mark that may act; None: another one lives. The kernel gives it back, however a keeper ends."""
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        digest = hashlib.sha256(mark.encode()).hexdigest()[:32]  # a name has 107 bytes
+        lock.bind(f"\0wsproxy-ha/{os.getuid()}/{digest}")
+    except OSError:
+        lock.close()
+        return None
+    return lock

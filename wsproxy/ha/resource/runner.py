@@ -20,7 +20,8 @@ import msgspec
 from wsproxy.config.settings_groups import KILL_S, ResourceSettings
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.ha.group.clock import boot_clock
-from wsproxy.ha.resource.keeper import MOST_BYTES, Identity, Said, Told, be_keeper
+from wsproxy.ha.resource.birth import be_keeper
+from wsproxy.ha.resource.messages import MOST_BYTES, Identity, Said, Told
 from wsproxy.ha.resource.order import ENDING, FREE
 from wsproxy.ha.resource.processes import descendants, kill
 

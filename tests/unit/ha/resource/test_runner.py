@@ -18,7 +18,7 @@ from tests.support.resources import Shared, lives, shared
 from wsproxy.config.settings_groups import ResourceSettings
 from wsproxy.dataplane.tasks import end_all
 from wsproxy.ha.group.clock import boot_clock
-from wsproxy.ha.resource.keeper import Identity
+from wsproxy.ha.resource.messages import Identity
 from wsproxy.ha.resource.order import Phase
 from wsproxy.ha.resource.runner import Runner
 
