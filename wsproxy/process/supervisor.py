@@ -402,11 +402,7 @@ class Supervisor:
         self._signal(self._children, signal.SIGKILL)
 
     def _end_admin(self) -> None:
-        """
-        The workers are gone. What the admin process does is not worth waiting for, and its end says nothing of the stop.
-
-        But for the answer to who had another program take over, the last spans, and who takes leave of a group.
-        """
+        """The workers are gone. Nobody else is worth waiting for but who answers an upgrade, has the last spans, or takes leave of a group."""
         self._way.end()
         if self._phase is Phase.RETIRING or (
             self._way.is_open and self._phase is not Phase.KILLING
