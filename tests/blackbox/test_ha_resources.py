@@ -26,7 +26,7 @@ from wsproxy.cli.main import main
 pytestmark = [pytest.mark.asyncio, needs_etcd]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-EXPECTED = ("etcd does not answer", "resource batch", "ha process .* was killed", "member's process is gone")  # fmt: skip
+EXPECTED = ("etcd does not answer", "no heartbeat of member", "is out of core group", "resource batch", "ha process .* was killed", "member's process is gone")  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -173,8 +173,14 @@ async def test_commands_say_what_is_wrong(place: Shared) -> None:
 PROBE = '[probe]\ntype = "tcp"\ninterval_s = 0.1\ntimeout_s = 1.0\nrise = 1\nfall = 2\n'
 
 
+async def until_more(asked: list[int], than: int) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while len(asked) <= than:  # noqa: ASYNC110  # the origin counts
+            await asyncio.sleep(0.02)
+
+
 async def test_one_prober_for_all() -> None:
-    """One proxy's prober asks, the other has its marks; when that proxy stops, the other one's asks."""
+    """One proxy's prober asks, the other has its marks; when that proxy stops, the other one's asks, and goes on when etcd is away."""
     farm = lane("farm", 2, 'RetryInterval="3600"')
     sick, well = farm.members
     sick.origin.refuse()
@@ -203,6 +209,9 @@ async def test_one_prober_for_all() -> None:
             await a.proxy.watch.exited.wait()
             before = len(asked)
             await b.proxy.line("ha: wsproxy.prober runs here")
-            async with asyncio.timeout(WAIT_S):
-                while len(asked) <= before:  # noqa: ASYNC110  # the origin counts
-                    await asyncio.sleep(0.02)
+            await until_more(asked, before)
+            etcd.signal(signal.SIGSTOP)  # nobody says any more who asks for all
+            await b.proxy.line("no heartbeat of member b was answered")
+            await until_more(asked, len(asked) + 10)
+            etcd.signal(signal.SIGCONT)
+            await b.proxy.line("etcd answers again")

@@ -139,7 +139,7 @@ class Agent:
             self._plan.state, self._plan, store, self._names, self._myself.name
         )
         groups = self._groups = Groups(
-            self._names, self._myself.name, self._settings.resources, self._settings.policies, store, self._probe
+            self._names, self._myself.name, self._settings.resources, self._settings.policies, store, self._probe, self._settings.ttl_s
         )  # fmt: skip
         await self._unless_ended(groups.open(self._settings.ttl_s))
         membership = self._membership = Membership(

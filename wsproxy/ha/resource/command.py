@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from wsproxy.config.problems import printable
 from wsproxy.ha.resource.processes import MARK, kill
 
 # What programs of a resource find, whatever wsproxy was started with.
@@ -81,7 +82,7 @@ class Command:
             how = f"ended with exit code {self.code}"
         lines = self.said.decode("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f"{how}{f' ({last[:300]})' if last else ''}"
+        return f"{how}{f' ({printable(last[:300])})' if last else ''}"
 
 
 def begin(what: str, words: Sequence[str], environment: Mapping[str, str]) -> Command:

@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 
 from wsproxy.config.settings_groups import PROBER, PolicySettings, ResourceSettings, fence_lead_s
+from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.group.membership import Chair, Guard, Membership
 from wsproxy.ha.group.seat import Phase as SeatPhase
 from wsproxy.ha.group.view import View
@@ -79,18 +80,25 @@ class Work(Protocol):
 
 
 class OwnWork:
-    """Something of our own that only one member does: it is switched on and off, at once."""
+    """
+    Something of our own that one member does for all, and that harms nobody twice: it is switched on and off, at once.
 
-    def __init__(self, name: str, switch: Callable[[bool], None], on_change: Callable[[], None]) -> None:  # fmt: skip
-        """``switch``: is called in any case before a place is given back."""
+    Where there is no group, each member does it for itself: requests lose nothing when etcd is away.
+    """
+
+    def __init__(self, name: str, switch: Callable[[bool], None], on_change: Callable[[], None], patience_s: float) -> None:  # fmt: skip
+        """``patience_s``: for the first word of the group; then it is done here."""
         self.resource = ResourceSettings(name=name)
         self._switch = switch
         self._on_change = on_change
+        self._runs = False
+        self._until = boot_clock() + patience_s
+        self._timer: asyncio.TimerHandle | None = None
         self.said: Said | None = Said(0, Phase.IDLE, 0, "", False, 0)
 
     def open(self) -> None:
-        """It is off."""
-        self._switch(False)
+        """It is off, for a while."""
+        self.right(self._until)
 
     async def begin(self, token: int) -> None:  # a duty's
         """It is ours."""
@@ -101,13 +109,23 @@ class OwnWork:
         self._be(Phase.IDLE)
 
     def _be(self, phase: Phase) -> None:
-        self._switch(phase is Phase.RUNNING)
+        self._runs = phase is Phase.RUNNING
+        self._apply()
         self.said = Said(0, phase, 0, "", False, 0)
-        log.info("ha: %s %s", self.resource.name, "runs here" if phase is Phase.RUNNING else "has ended here")  # fmt: skip
+        log.info("ha: %s %s", self.resource.name, "runs here" if self._runs else "has ended here")
         self._on_change()
 
+    def _apply(self) -> None:
+        self._switch(self._runs or boot_clock() >= self._until)
+
     def right(self, until: float) -> None:
-        """Seats end in time; this takes none."""
+        """Until when the group says who does it."""
+        self._until = until
+        if self._timer is not None:
+            self._timer.cancel()
+        left_s = max(until - boot_clock(), 0.0)
+        self._timer = asyncio.get_running_loop().call_later(left_s, self._apply)
+        self._apply()
 
     def clear(self) -> None:
         """It does not fail."""
@@ -117,15 +135,16 @@ class OwnWork:
 
     @property
     def is_free(self) -> bool:
-        """Whether it is off."""
-        return self.said is not None and self.said.phase is Phase.IDLE
+        """Whether it is another's."""
+        return not self._runs
 
     async def until_ready(self) -> None:
         """It leaves nothing."""
 
     async def close(self) -> None:
-        """It is off."""
-        self._switch(False)
+        """Nothing more is switched."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class Groups:
@@ -134,8 +153,9 @@ class Groups:
     def __init__(
         self, names: Names, me: str, resources: Sequence[ResourceSettings],
         policies: Sequence[PolicySettings], store: Store, probe: Callable[[bool], None] | None = None,
+        patience_s: float = 0.0,
     ) -> None:  # fmt: skip
-        """``probe``: switches this proxy's prober, where one asks for all; None: each has its own."""
+        """``probe``: switches this proxy's prober, where one asks for all; None: each has its own. ``patience_s``: see ``OwnWork``."""
         self._names = names
         self._me = me
         self._own_policies = tuple(policies)
@@ -157,7 +177,7 @@ class Groups:
             note = self._noter(each.name)
             self._works[each.name] = Runner(each, Identity(mark, me), note)
         if probe is not None:
-            self._works[PROBER] = OwnWork(PROBER, probe, self._noter(PROBER))
+            self._works[PROBER] = OwnWork(PROBER, probe, self._noter(PROBER), patience_s)
 
     def _noter(self, name: str) -> Callable[[], None]:
         return lambda: self._note(name)

@@ -123,6 +123,8 @@ class Keeper:
 
     def _wait_s(self) -> float:
         now = self._clock()
+        if self._phase is Phase.KILLING and now > self._entered + 1.0:
+            return ASK_AGAIN_S  # what a second has not ended, a faster look does not
         if self._phase is Phase.IDLE:
             due = self._given_up_until if self._given_up_until > now else now + 3600.0
             return max(due - now, 0.0)

@@ -28,7 +28,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 # A port of this machine answers at once, or is not asked again before the next look.
 _CONNECT_S = 0.2
 # Rounds of a kill: who forks while it is killed is found in the next one.
-_ROUNDS = 20
+_ROUNDS = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
