@@ -35,6 +35,8 @@ log = logging.getLogger("wsproxy.ha")
 LOOK_S = 0.05
 # Behind a look that found a resource not stopped by its `status`, or not up: the next one.
 ASK_AGAIN_S = 0.25
+# So many looks in a row find nothing that was left: one that becomes another program is not seen in that moment.
+EMPTY_LOOKS = 3
 # A release that failed is tried again after so long.
 STUCK_S = 5.0
 
@@ -96,6 +98,7 @@ class Keeper:
         self._said: Said | None = None
         self._lock = lock
         self._guard = 0  # pid
+        self._empty_looks = 0
         self._selector = selectors.DefaultSelector()
 
     # --- the loop -----------------------------------------------------------------------------------------------------
@@ -237,7 +240,9 @@ class Keeper:
 
     def _living(self) -> list[int]:
         """Processes of the resource, without looks at it."""
-        found = processes.descendants(os.getpid(), {*self._status_sessions, self._guard})
+        found = processes.descendants(os.getpid(), self._not_of_it)
+        if self._phase is Phase.KILLING:  # what another keeper has left is nobody's descendant here
+            found += processes.marked(self._identity.mark, self._not_of_it)
         if self._main is not None and processes.lives(self._main):
             found.append(self._main.pid)
         return found
@@ -257,6 +262,11 @@ class Keeper:
             return True  # no time to ask
         code = self._ask_status()
         return code is not None and (code > 0 or (is_killing and code < 0))
+
+    @property
+    def _not_of_it(self) -> set[int]:
+        """Sessions of looks, and of the guard."""
+        return {*self._status_sessions, self._guard}
 
     def _taken_port(self) -> str:
         """One that accepts connections; empty: none."""
@@ -390,7 +400,7 @@ class Keeper:
                 return Event.ILL if self._is_ill() else None
             case Phase.STOPPING | Phase.KILLING:
                 if phase is Phase.KILLING:
-                    processes.kill_all(os.getpid(), self._identity.mark, self._guard)
+                    processes.kill_all(os.getpid(), self._identity.mark, self._not_of_it)
                     if self._main is not None and processes.lives(self._main):
                         processes.kill([self._main.pid])
                     self._reap()
@@ -414,6 +424,9 @@ class Keeper:
             self._has_begun = True
             self._why = "found running, and nobody kept it"
             return Event.FOUND
+        self._empty_looks += self._status is None
+        if self._empty_looks < EMPTY_LOOKS:
+            return None
         if self._resource.status:
             code = self._ask_status()
             if code is None:

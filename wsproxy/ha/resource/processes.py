@@ -92,12 +92,16 @@ def descendants(ancestor: int, but_sessions: Collection[int] = ()) -> list[int]:
     return found
 
 
-def marked(mark: str) -> list[int]:
-    """Pids of those that have the mark in their environment, of this user's; a program that clears it is not found."""
+def marked(mark: str, but_sessions: Collection[int] = ()) -> list[int]:
+    """
+    Pids of those that have the mark in their environment, of this user's; a program that clears it is not found.
+
+    Nor is one that becomes another program in this very moment: who relies on nobody being found looks more than once.
+    """
     wanted = f"{MARK}={mark}".encode()
     found = []
     for each in all_processes():
-        if each.is_dead or each.pid == os.getpid():
+        if each.is_dead or each.pid == os.getpid() or each.session in but_sessions:
             continue
         with contextlib.suppress(OSError):  # it has ended, or is another user's
             if wanted in Path(f"/proc/{each.pid}/environ").read_bytes().split(b"\0"):
@@ -135,10 +139,10 @@ def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
             os.kill(pid, number)
 
 
-def kill_all(ancestor: int, mark: str, but: int = 0) -> None:
-    """All descendants, and who else has the mark: until none is found, or they are found again and again (a process in the kernel). ``but``: a pid that lives on."""
+def kill_all(ancestor: int, mark: str, but_sessions: Collection[int] = ()) -> None:
+    """All descendants, and who else has the mark: until none is found, or they are found again and again (a process in the kernel). ``but_sessions`` live on."""
     for _ in range(_ROUNDS):
-        pids = {*descendants(ancestor), *marked(mark)} - {but}
+        pids = {*descendants(ancestor, but_sessions), *marked(mark, but_sessions)}
         if not pids:
             return
         kill(pids)

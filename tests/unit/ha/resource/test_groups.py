@@ -163,8 +163,10 @@ async def test_preferred_and_failback(place: Shared, etcd: EtcdProcess) -> None:
     async with clan(place, [etcd.url]) as group:
         group.add("a", [resource], [keen])
         await group.until_running("a")
+        place.mode("a", "slow")
         b = group.add("b", [resource], [keen])
         await group.until_running("b")
+        place.never_two()
         await b.stop()
         await group.until_running("a")
         lazy = msgspec.structs.replace(keen, failback=False)
