@@ -21,6 +21,7 @@ from tests.support.origin import OriginConnection, answering
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, process_of, running_proxy
 from tests.support.resources import Shared, lives, shared, toml_of
+from tests.support.upgrading import upgrading
 from wsproxy.cli.main import main
 
 pytestmark = [pytest.mark.asyncio, needs_etcd]
@@ -168,6 +169,23 @@ async def test_commands_say_what_is_wrong(place: Shared) -> None:
             status = await a.run("status")
             assert status.exit_code == 1
             assert "`wsproxy ha activate` names nobody" in status.output
+
+
+async def test_another_program_takes_over(place: Shared, tmp_path: Path) -> None:
+    """`wsproxy upgrade`: the old one ends its resource and leaves; the new one, by the same name, begins it behind that."""
+    table = toml_of(place.settings("daemon", "take", "ports"))
+    folder = tmp_path / "upgrade"
+    folder.mkdir()
+    with running_etcd() as (etcd,):
+        _, _, ha = settings_of("e", etcd, ha=table).partition("[ha]")
+        async with upgrading(folder, [lane("farm")], workers=1, settings=f"[ha]{ha}") as e:
+            await e.proxy.line("ha: resource batch runs here")
+            start = len(e.proxy.lines)
+            await e.upgrade()
+            await e.proxy.line("ha: resource batch has ended here", start)
+            await e.proxy.line("ha: resource batch runs here", start)
+        place.never_two()
+        assert place.said() == ["begin e", "end e", "begin e", "end e"]
 
 
 PROBE = '[probe]\ntype = "tcp"\ninterval_s = 0.1\ntimeout_s = 1.0\nrise = 1\nfall = 2\n'
