@@ -382,3 +382,51 @@ async def test_a_server_that_has_an_upload_and_falls_silent_is_given_up(splice: 
         assert (await client.answer()).status >= 500
         sent = await proxy.line(r"ServerIOTimeout.*?; (\d+) bytes were sent")
         assert int(sent[1]) == len(server.received)
+
+
+@pytest.mark.parametrize("first", [READ_SIZE + 40 * KIB, 2 * READ_SIZE + 1, MIB - 5])
+async def test_server_that_pauses_within_a_fast_body_holds_nothing_back(first: int) -> None:
+    """The kernel wakes a worker for a quarter MiB at once (SO_RCVLOWAT), as long as that comes fast: what is here goes on all the same."""
+    one = lane("one")
+    goes_on = asyncio.Event()
+
+    async def script(server: OriginConnection) -> None:
+        for _ in range(2):
+            await server.request()
+            await server.send(HEAD % MIB + body_of(MIB)[:first])
+            await goes_on.wait()
+            goes_on.clear()
+            await server.send(body_of(MIB)[first:])
+
+    async with (
+        proxy_of(one) as proxy,
+        one.origin.serving(script),
+        await Client.connect(proxy.port) as client,
+    ):
+        for _ in range(2):
+            await client.send(get("/one/x"))
+            assert (await client.head()).status == 200
+            assert await client.exactly(first) == body_of(MIB)[:first]
+            goes_on.set()
+            assert await client.exactly(MIB - first) == body_of(MIB)[first:]
+        assert one.origin.accepted == 1
+
+
+async def test_server_that_stops_within_a_fast_body_is_found() -> None:
+    """ServerIOTimeout counts as ever where the worker waits for a quarter MiB."""
+    one = lane("one", server='ServerIOTimeout="1"')
+    part = READ_SIZE + 40 * KIB
+
+    async def script(server: OriginConnection) -> None:
+        await server.request()
+        await server.send(HEAD % MIB + body_of(MIB)[:part])
+        await server.end()
+
+    async with (
+        proxy_of(one) as proxy,
+        one.origin.serving(script),
+        await Client.connect(proxy.port) as client,
+    ):
+        with pytest.raises(IncompleteError) as cut:
+            await client.ask(get("/one/x"))
+        assert len(cut.value.incomplete) >= part

@@ -66,7 +66,5 @@ cdef extern from *:
     int ws_epoll_ctl(int set, int op, int fd, uint32_t events, void* data)
     int ws_accept(int fd)
     int ws_name(int fd, bint of_peer, char* text)
-    Py_ssize_t recv(int fd, void* data, size_t length, int flags)
-    Py_ssize_t c_send "send"(int fd, const void* data, size_t length, int flags)
     int c_close "close"(int fd)
     int c_shutdown "shutdown"(int fd, int how)

@@ -22,9 +22,10 @@ from wsproxy._fast.base.borrowed cimport ws_hide, ws_show
 from wsproxy._fast.base.buffer cimport buffer_append, buffer_clear
 from wsproxy._fast.net.epoll cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, INET6_ADDRSTRLEN,
-    MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, SHUT_WR, c_close, c_send, c_shutdown, epoll_create1, epoll_event, epoll_wait, recv,
+    MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, SHUT_WR, c_close, c_shutdown, epoll_create1, epoll_event, epoll_wait,
     ws_accept, ws_epoll_ctl, ws_name,
 )
+from wsproxy._fast.net.sockets cimport ws_recv, ws_send
 from wsproxy._fast.net.stream cimport MOST_TAKEN, NOT_PUMPED, READ_SIZE, Hub, Stream, Waker, complain
 
 log = logging.getLogger("wsproxy.connection")
@@ -314,7 +315,7 @@ cdef class PlainTransport(Channel):
         length = self.stream.pump()
         if length == NOT_PUMPED:
             ws_show(self.poller.hub.read_data, READ_SIZE)
-            length = recv(self.fd, self.poller.hub.read_data, self.stream.read_limit(), 0)
+            length = ws_recv(self.fd, self.poller.hub.read_data, self.stream.read_limit(), 0)
             if length > 0:
                 self.stream.feed(length)
         if length > 0:
@@ -333,7 +334,7 @@ cdef class PlainTransport(Channel):
         self.poller.discards -= 1
         ws_show(self.poller.hub.read_data, DISCARDED_SIZE)
         # TCP copies nothing then; the buffer is for who knows no MSG_TRUNC.
-        length = recv(self.fd, self.poller.hub.read_data, DISCARDED_SIZE, MSG_TRUNC)
+        length = ws_recv(self.fd, self.poller.hub.read_data, DISCARDED_SIZE, MSG_TRUNC)
         ws_hide(self.poller.hub.read_data, DISCARDED_SIZE)
         if length <= 0:
             self.take_end(length)
@@ -372,7 +373,7 @@ cdef class PlainTransport(Channel):
         """Sends what waits, as far as the kernel takes it."""
         cdef Py_ssize_t count
         while self.sent < self.out.length:
-            count = c_send(self.fd, self.out.data + self.sent, self.out.length - self.sent, MSG_NOSIGNAL | MSG_DONTWAIT)
+            count = ws_send(self.fd, self.out.data + self.sent, self.out.length - self.sent, MSG_NOSIGNAL | MSG_DONTWAIT)
             if count < 0:
                 if errno == EINTR:
                     continue

@@ -13,7 +13,26 @@ cdef extern from *:
     #include <stdint.h>
     #include <sys/ioctl.h>
     #include <sys/socket.h>
+    #include <sys/syscall.h>
     #include <sys/uio.h>
+    #include <unistd.h>
+
+    /* Without what libc does around each call at which a thread may be cancelled: two locked instructions, and none of ours is. Checked builds need libc's own. */
+    static inline ssize_t ws_recv(int fd, void *data, size_t room, int flags) {
+    #if WSPROXY_CHECKED
+        return recv(fd, data, room, flags);
+    #else
+        return syscall(SYS_recvfrom, fd, data, room, flags, NULL, NULL);
+    #endif
+    }
+
+    static inline ssize_t ws_send(int fd, const void *data, size_t length, int flags) {
+    #if WSPROXY_CHECKED
+        return send(fd, data, length, flags);
+    #else
+        return syscall(SYS_sendto, fd, data, length, flags, NULL, 0);
+    #endif
+    }
 
     /* Bytes sent of both parts; -1 nothing can be sent now; -2 the connection is broken; -3 by what is told once. */
     static inline ssize_t ws_send2(int fd, const char *a, size_t a_len, const char *b, size_t b_len, int more) {
@@ -21,9 +40,9 @@ cdef extern from *:
         ssize_t sent;
         do {
             if (b_len == 0) {
-                sent = send(fd, a, a_len, flags);
+                sent = ws_send(fd, a, a_len, flags);
             } else if (a_len == 0) {
-                sent = send(fd, b, b_len, flags);
+                sent = ws_send(fd, b, b_len, flags);
             } else {
                 struct iovec parts[2] = {{(void *)a, a_len}, {(void *)b, b_len}};
                 struct msghdr message = {0};
@@ -40,7 +59,7 @@ cdef extern from *:
     /* Whether nothing has arrived and the peer has not closed. */
     static inline int ws_is_quiet(int fd) {
         char byte;
-        return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+        return ws_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
     }
 
     #ifndef POLLRDHUP
@@ -84,7 +103,14 @@ cdef extern from *:
         struct linger now = {1, 0};
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     }
+
+    /* It counts as readable once so many bytes are there, or its end; 1: as ever. At once where they are there already (tcp_set_rcvlowat). */
+    static inline void ws_readable_from(int fd, int count) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &count, sizeof(count));
+    }
     """
+    Py_ssize_t ws_recv(int fd, void* data, size_t room, int flags) noexcept nogil
+    Py_ssize_t ws_send(int fd, const void* data, size_t length, int flags) noexcept nogil
     Py_ssize_t ws_send2(int fd, const char* a, size_t a_len, const char* b, size_t b_len, bint more) nogil
     bint ws_is_quiet(int fd) noexcept nogil
     bint ws_hung_up(int fd) noexcept nogil
@@ -92,3 +118,4 @@ cdef extern from *:
     int64_t ws_acknowledged(int fd, int64_t* received) noexcept nogil
     int64_t ws_accepted(int fd) noexcept nogil
     void ws_reset_on_close(int fd) noexcept nogil
+    void ws_readable_from(int fd, int count) noexcept nogil

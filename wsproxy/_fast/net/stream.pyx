@@ -24,7 +24,7 @@ from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.base.memory cimport address_of
 from wsproxy._fast.net.endpoint cimport Endpoint
 from wsproxy._fast.net.records cimport RECORDS_A_TURN
-from wsproxy._fast.net.sockets cimport ws_reset_on_close, ws_send2
+from wsproxy._fast.net.sockets cimport ws_recv, ws_reset_on_close, ws_send2
 
 import logging
 import os
@@ -38,7 +38,6 @@ RESET = ConnectionResetError(ECONNRESET, os.strerror(ECONNRESET))
 cdef extern from "<sys/socket.h>":
     enum:
         MSG_DONTWAIT
-    Py_ssize_t recv(int fd, void* data, size_t room, int flags)
 
 
 cdef enum:
@@ -477,7 +476,7 @@ cdef class Stream(Endpoint):
 
     cdef Py_ssize_t read_on(self, Py_ssize_t at) except -1:
         """What has arrived by now, behind the first ``at`` bytes in the hub's buffer; its length."""
-        cdef Py_ssize_t count = recv(self.fd, self.hub.read_data + at, READ_SIZE - at, MSG_DONTWAIT)
+        cdef Py_ssize_t count = ws_recv(self.fd, self.hub.read_data + at, READ_SIZE - at, MSG_DONTWAIT)
         if count >= 0:
             return count  # 0, the end, is told again
         if errno != EAGAIN and errno != EINTR:

@@ -172,7 +172,7 @@ cdef class Engine(Hub):
         for slot, pools in found.items():
             idle = 0
             for pool in pools:
-                idle += len((<Pool>pool).idle)
+                idle += (<Pool>pool).warm
             self.meters.put(self.worker_id, SERVER_BLOCK, slot, IDLE, idle)
 
     @property

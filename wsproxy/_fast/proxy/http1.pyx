@@ -34,6 +34,8 @@ cdef enum:
     FIRST_REQUEST_MS = 1000
     # Fewer bytes are not worth a call.
     LEAST_READ = 4096
+    # What comes with a head is copied, what follows can go through the pipe (docs/decisions/0004). Heads and small bodies fit.
+    FIRST_READ = 16384
     # What one read throws away: nobody waits for it, and a client can leave many connections that linger.
     THROWN_AWAY = 16384
 
@@ -165,7 +167,9 @@ cdef class Http1(Lingering):
         cdef Py_ssize_t ahead = max(1, MOST_KEPT - self.pending.length)
         if self.exchange.phase == IDLE:
             # What is pending is part of a head; or there is more, and it waits for the client to read.
-            return ahead if self.write_paused or self.yields else MOST_KEPT
+            if self.write_paused or self.yields:
+                return ahead
+            return FIRST_READ if self.fills_pipe() else MOST_KEPT
         if self.exchange.phase == RELAYING and not self.exchange.request_done:
             if self.exchange.body.kind == LENGTH_BODY:
                 return <Py_ssize_t>min(self.exchange.body.left + ahead, self.until_piped(), <int64_t>READ_SIZE)

@@ -48,8 +48,10 @@ cdef class Pool:
         means that the server closed it. One recv a request (0.2 us) buys both.
         """
         cdef Stream upstream
-        while self.idle:
-            upstream = self.idle.pop()
+        while self.warm:
+            self.warm -= 1
+            upstream = <Stream>self.idle[self.warm]
+            self.idle[self.warm] = None
             if not upstream.closing and upstream.deadline_ms > now_ms and upstream.is_quiet():
                 return upstream
             upstream.abort()
@@ -58,19 +60,23 @@ cdef class Pool:
     cdef int put(self, Stream upstream, int64_t now_ms) except -1:
         if upstream.closing:
             return 0
-        if self.is_retired or self.idle_ms <= 0 or len(self.idle) >= self.most_idle:
+        if self.is_retired or self.idle_ms <= 0 or self.warm >= self.most_idle:
             upstream.close()
             return 0
         upstream.deadline_ms = now_ms + self.idle_ms
-        self.idle.append(upstream)
+        if self.warm == len(self.idle):
+            self.idle.append(None)
+        self.idle[self.warm] = upstream
+        self.warm += 1
         return 0
 
     cdef int retire(self) except -1:
         """Closes what is idle; what is in use is closed as it is given back."""
-        cdef list idle = self.idle
+        cdef list idle = self.idle[:self.warm]
         cdef Stream upstream
         self.is_retired = True
         self.idle = []  # first: each of them is looked for here when it is lost
+        self.warm = 0
         for upstream in idle:
             upstream.close()
         return 0
@@ -84,4 +90,5 @@ cdef class Pool:
         """A connection that was lost while it lay here."""
         if upstream in self.idle:
             self.idle.remove(upstream)
+            self.warm -= 1
         return 0

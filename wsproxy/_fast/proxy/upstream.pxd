@@ -19,6 +19,8 @@ cdef class Upstream(TunnelEnd):
     cdef Py_ssize_t scanned         # of pending: no head ends before; 0: nothing is there of one
     cdef int64_t head_until_ms      # when the head that began must be whole; 0: none has, or there is no limit
     cdef Body body
+    cdef int mark                   # bytes of the body that must be there before the socket counts as readable; 0: any
+    cdef int64_t marked_due_ms      # what ``deadline_ms`` would be without it
     cdef bint passes_trailers       # of this answer
     cdef Buffer trailers            # what is here of them; see ``trailers``
     cdef bint is_read               # all of the answer has come, one that counts as a failure
@@ -31,6 +33,9 @@ cdef class Upstream(TunnelEnd):
     cdef Py_ssize_t begin_answer(self, const char* body, Py_ssize_t length) noexcept
     # Whether bytes of this answer's body, of which so many are still to come, can go through the pipe.
     cdef bint can_pipe(self, int64_t left) except -1
+    # So many went through the pipe at once: how many we want to be woken for, see `set_mark`.
+    cdef void mark_by(self, Py_ssize_t count) noexcept
+    cdef void set_mark(self, int count) noexcept
     # Passes on body bytes as far as the framing goes; `begins`: behind a head that the client's side has.
     cdef int relay(self, const char* data, Py_ssize_t length, bint begins) except -1
     cdef Py_ssize_t relay_chunks(self, const char* data, Py_ssize_t length) except? -1

@@ -25,6 +25,7 @@ from wsproxy._fast.http.head cimport ResponseHead, find_head_end, parse_response
 from wsproxy._fast.http.trailers cimport End, pass_chunks
 from wsproxy._fast.http.upgrade cimport pass_upgrade
 from wsproxy._fast.net.pipe cimport WORTH_PIPING
+from wsproxy._fast.net.sockets cimport ws_readable_from
 from wsproxy._fast.net.stream cimport NOT_PUMPED, READ_SIZE
 from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport (
@@ -43,6 +44,11 @@ cdef enum:
     # 1xx heads before an answer: a server may send a 100, some 103 and a 102 now and then. An endless row of them would
     # restart ServerIOTimeout for ever.
     MOST_INTERIMS = 100
+    # A body of which one read brings so much comes faster than we look: we are woken seldom, for so much at once.
+    FAST_READ = 65536
+    MOST_MARK = 131072
+    # Whoever pauses with less than that sent has it held back so long, and until the next sweep.
+    MARK_MS = 20
     # Of `begin_answer`: the client gets a page instead.
     REPLACED = -2
 
@@ -99,6 +105,22 @@ cdef class Upstream(TunnelEnd):
                 self.head_until_ms = 0
             elif self.deadline_ms == 0 or self.head_until_ms < self.deadline_ms:
                 self.deadline_ms = self.head_until_ms
+        if self.mark:
+            self.marked_due_ms = self.deadline_ms
+            self.deadline_ms = ws_now_ms() + MARK_MS
+
+    cdef void mark_by(self, Py_ssize_t count) noexcept:
+        self.set_mark(<int>min(self.body.left, <int64_t>MOST_MARK) if count >= FAST_READ else 0)
+
+    cdef void set_mark(self, int count) noexcept:
+        """
+        The kernel wakes us once so much of the body is there (SO_RCVLOWAT; 0: any), or where its own room ends: docs/decisions/0004.
+
+        Who pauses with less than that sent is found by the next sweep.
+        """
+        if count != self.mark:
+            self.mark = count
+            ws_readable_from(self.fd, max(count, 1))
 
     cdef Py_ssize_t read_limit(self) noexcept:
         """
@@ -128,8 +150,9 @@ cdef class Upstream(TunnelEnd):
         count = self.fill_pipe(self.body.left)
         if count <= 0:
             return count
-        self.touch()
         self.body.left -= count
+        self.mark_by(count)
+        self.touch()
         exchange.sink.piped(NULL, 0)
         if exchange.sink.is_broken():
             exchange.sink.abort()
@@ -142,6 +165,7 @@ cdef class Upstream(TunnelEnd):
         if self.exchange is None:
             # An idle connection has nothing to say; whatever this is, it must not answer the next request.
             return self.abort()
+        self.set_mark(0)  # the client takes less than it did: these bytes went another way than the pipe's
         self.touch()
         if not self.awaits_head:
             return self.relay(data, length, False)
@@ -294,6 +318,8 @@ cdef class Upstream(TunnelEnd):
                 piped = self.fill_pipe(self.body.left)
             if piped > 0:
                 self.body.left -= piped
+                self.mark_by(piped)
+                self.touch()
                 sink.piped(data, used)
             else:
                 sink.body(data, used, used == 0 and self.body.left >= WORTH_PIPING)
@@ -431,6 +457,7 @@ cdef class Upstream(TunnelEnd):
             and not self.write_paused and not self.engine.is_stopping and not self.count_unsent()
         )
         self.exchange = None
+        self.set_mark(0)
         buffer_clear(&self.pending)
         if self.trailers.length:
             buffer_clear(&self.trailers)
@@ -496,6 +523,12 @@ cdef class Upstream(TunnelEnd):
         return 0
 
     cdef int on_deadline(self, int64_t now_ms) except -1:
+        if self.mark:
+            self.set_mark(0)
+            self.deadline_ms = self.marked_due_ms
+            if not 0 < self.deadline_ms <= now_ms:
+                return 0
+            self.deadline_ms = 0
         if self.exchange is None:
             if not self.closing:
                 return self.close()

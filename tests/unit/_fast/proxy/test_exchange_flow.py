@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.support.fake_transport import HIGH
+from tests.support.fake_transport import HIGH, FakeTransport
 from tests.support.stage import LONG_S, Stage
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -18,6 +18,14 @@ def payload(count: int) -> bytes:
 
 def answer_of(size: int) -> bytes:
     return b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: %d\r\n\r\n" % size
+
+
+def upload(stage: Stage, client: FakeTransport, message: bytes) -> FakeTransport:
+    """The server that gets it: of a body some is read with the head, the rest once there is a connection."""
+    read = client.offer(message)
+    upstream = stage.server()
+    client.deliver(message[read:])
+    return upstream
 
 
 def test_client_that_does_not_read_pauses_the_server_until_it_does(stage: Stage) -> None:
@@ -59,9 +67,7 @@ def test_body_that_waited_pauses_the_client_when_it_is_attached() -> None:
     client = stage.client()
     body = payload(60_000)
     head = b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\nX: %b\r\n\r\n"
-    client.deliver(head % (b"x" * 30_000) + body[:20_000])
-    first = stage.server()
-    client.deliver(body[20_000:59_000])
+    first = upload(stage, client, head % (b"x" * 30_000) + body[:59_000])
     first.lose(ConnectionResetError())
     second = stage.server()
     assert second.is_paused
@@ -220,10 +226,11 @@ def test_server_io_timeout_does_not_count_while_the_client_reads_slowly() -> Non
 def test_server_io_timeout_does_not_count_while_the_server_reads_slowly() -> None:
     stage = Stage(body_s=LONG_S)
     client = stage.client()
-    client.deliver(
-        b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n" + bytes(60_000)
+    upstream = upload(
+        stage,
+        client,
+        b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n" + bytes(60_000),
     )
-    upstream = stage.server()
     assert upstream.held
     for _ in range(2):
         upstream.pump()
@@ -239,10 +246,11 @@ def test_server_io_timeout_does_not_count_while_the_server_reads_slowly() -> Non
 def test_large_upload_leaves_the_connection_usable(stage: Stage) -> None:
     """The transport had to hold some of it back; when that is sent, the connection is as good as any."""
     client = stage.client()
-    client.deliver(
-        b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n" + bytes(60_000)
+    upstream = upload(
+        stage,
+        client,
+        b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n" + bytes(60_000),
     )
-    upstream = stage.server()
     upstream.drain()
     upstream.deliver(OK)
     client.drain()
@@ -256,10 +264,11 @@ def test_large_upload_leaves_the_connection_usable(stage: Stage) -> None:
 def test_connection_with_an_unsent_request_is_not_used_again(stage: Stage) -> None:
     """The server answered before it read all: what is held back would be the head of the next request to it."""
     client = stage.client()
-    client.deliver(
-        b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n" + bytes(60_000)
+    upstream = upload(
+        stage,
+        client,
+        b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n" + bytes(60_000),
     )
-    upstream = stage.server()
     assert upstream.held
     upstream.deliver(OK)
     assert upstream.calls[-1] == "abort"
