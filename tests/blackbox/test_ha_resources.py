@@ -93,11 +93,14 @@ async def test_a_resource_of_two_proxies(place: Shared) -> None:
     """Moved by an operator, taken over at a kill -9 of the ha process and at a stop; nothing is left at the end, and never two."""
     table = toml_of(place.settings("daemon", "take", "status", "ports"))
     with running_etcd() as (etcd,):
-        async with (
-            one("a", [lane("farm")], settings_of("a", etcd, ha=table)) as a,
-            one("b", [lane("farm")], settings_of("b", etcd, ha=table)) as b,
-        ):
-            await a.until_active("a")
+        async with contextlib.AsyncExitStack() as stack:
+            a = await stack.enter_async_context(
+                one("a", [lane("farm")], settings_of("a", etcd, ha=table))
+            )
+            await a.until_active("a")  # who joins first
+            b = await stack.enter_async_context(
+                one("b", [lane("farm")], settings_of("b", etcd, ha=table))
+            )
             await a.until(lambda found: "b" in found["resources"]["batch"]["members"])
             moved = await a.run("move", "batch", "b")
             assert moved.exit_code == 0, moved.output
