@@ -23,6 +23,8 @@ KILL_S = 0.5
 LONGEST_S = 3600.0
 # Each has a process of its own, a few MB; and etcd takes 128 writes at once.
 MOST_RESOURCES = 32
+# Of one resource: each is connected to at every look, and may take 50 ms not to answer.
+MOST_PORTS = 8
 # What every group's name has besides what is configured.
 OWN_ATTRIBUTE = "resource"
 # Of the resource that is the prober of a whole group.
@@ -259,6 +261,8 @@ def _resource_flaws(resource: ResourceSettings) -> Iterator[tuple[str, str]]:
         for path in paths:
             if path and not path.startswith("/"):
                 yield name, f'found "{path}"; allowed is an absolute path'
+    if len(resource.ports) > MOST_PORTS:
+        yield "ports", f"found {len(resource.ports)}; allowed are {MOST_PORTS}"
     for text in resource.ports:
         if flaw := _port_flaw(text):
             yield "ports", flaw

@@ -54,6 +54,7 @@ def test_an_end_that_does_not_fit_teaches() -> None:
         (resource('lock_files = ["lock"]\n'), "absolute path"),
         (resource('ports = ["host:80"]\n'), "IP address of this machine"),
         (resource('ports = ["80"]\n'), "ha.resource.ports"),
+        (resource(f"ports = {['127.0.0.1:80'] * 9}\n"), "found 9; allowed are 8"),
         (resource("stop_s = 0.0\n"), "ha.resource.stop_s"),
         ("[[ha.policy]]\n", "letters, digits"),
         ('[[ha.policy]]\nname = "p"\ntype = "Two of N"\n', '"One of N" or'),

@@ -37,6 +37,8 @@ LOOK_S = 0.05
 ASK_AGAIN_S = 0.25
 # So many looks in a row find nothing that was left: one that becomes another program is not seen in that moment.
 EMPTY_LOOKS = 3
+# A pid file may be so much older than the start that wrote it, by the clock of its disk.
+PID_FILE_S = 1.0
 # A release that failed is tried again after so long.
 STUCK_S = 5.0
 
@@ -79,6 +81,7 @@ class Keeper:
         self._status_sessions: set[int] = set()
         self._start: Command | None = None
         self._main: processes.Known | None = None  # of the pid file
+        self._started_at = 0.0  # seconds of 1970
         self._entered_status = 0.0
         self._is_known_up = False
         self._look = _Look()
@@ -249,7 +252,8 @@ class Keeper:
 
     def _is_gone(self) -> bool:
         """No process, no port, no lock; and where a `status` is believed, it says so, too."""
-        if self._living():
+        # Twice: one whose parent ended while they were counted is nobody's child in that count.
+        if self._living() or self._living():
             return False
         if not self._has_begun:
             return True  # ports and locks are not ours
@@ -270,7 +274,7 @@ class Keeper:
 
     def _taken_port(self) -> str:
         """One that accepts connections; empty: none."""
-        return next((str(each) for each in self._ports if processes.is_open(each)), "")
+        return next((str(each) for each in self._ports if processes.is_open(each, doubt=True)), "")
 
     def _taken_lock(self) -> str:
         """One that somebody has; empty: none."""
@@ -310,7 +314,7 @@ class Keeper:
         """By ports and `status`; without both by the return of `start`."""
         if not self._ports and not self._resource.status:
             return self._start is not None and self._start.code == 0
-        if not all(processes.is_open(each) for each in self._ports):
+        if not all(processes.is_open(each, doubt=False) for each in self._ports):
             return False
         return not self._resource.status or self._ask_status() == 0
 
@@ -441,9 +445,9 @@ class Keeper:
     def _is_ill(self) -> bool:
         """Its processes are gone, or the look that is due says so."""
         look, now = self._look, self._clock()
-        living = self._living()
+        living = self._living() or self._living()
         if self._resource.pid_file and not self._main:
-            self._main = processes.named_by(self._resource.pid_file)
+            self._main = processes.named_by(self._resource.pid_file, self._started_at)
         if look.has_children and not living:
             how = f": start {self._start.words}" if self._start is not None else ""
             self._why = f"its processes have ended{how}"
@@ -456,7 +460,7 @@ class Keeper:
         if self._status is None and not self._resource.status and not self._ports:
             look.ask_at = now + self._every_s
             return False
-        is_well = all(processes.is_open(each) for each in self._ports)
+        is_well = all(processes.is_open(each, doubt=False) for each in self._ports)
         if is_well and self._resource.status:
             look.status = None if self._status is None else look.status
             if self._ask_status() is None:
@@ -493,13 +497,14 @@ class Keeper:
                     self._why = f"{taken} is taken already, by something that is not this resource"
                     return
                 self._has_begun = True
+                self._started_at = time.time_ns() / 1e9 - PID_FILE_S
                 self._start = self._current = self._begin("start")
             case Phase.RUNNING:
                 self._why = ""
                 self._look.has_children = bool(self._living())
                 self._look.ask_at = self._clock() + self._every_s if self._every_s > 0 else 0.0
                 if self._resource.pid_file:
-                    self._main = processes.named_by(self._resource.pid_file)
+                    self._main = processes.named_by(self._resource.pid_file, self._started_at)
             case Phase.STOPPING:
                 self._enter_stopping()
             case Phase.KILLING:

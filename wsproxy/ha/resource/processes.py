@@ -26,7 +26,7 @@ MARK = "WSPROXY_HA_RESOURCE"
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 # A port of this machine answers at once, or is not asked again before the next look.
-_CONNECT_S = 0.2
+_CONNECT_S = 0.05
 # Rounds of a kill: who forks while it is killed is found in the next one.
 _ROUNDS = 4
 
@@ -109,9 +109,15 @@ def marked(mark: str, but_sessions: Collection[int] = ()) -> list[int]:
     return found
 
 
-def named_by(path: str) -> Known | None:
-    """The process that a pid file names, if it lives; ask only when the resource runs: later the number may be another one's."""
+def named_by(path: str, since: float) -> Known | None:
+    """
+    The process that a pid file names, if it lives, and the file was written after ``since`` (seconds of 1970).
+
+    Ask only while the resource runs: a number in an older file, or later, may be another program's.
+    """
     try:
+        if os.stat(path).st_mtime < since:
+            return None
         pid = int(Path(path).read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return None
@@ -148,14 +154,14 @@ def kill_all(ancestor: int, mark: str, but_sessions: Collection[int] = ()) -> No
         kill(pids)
 
 
-def is_open(address: Address) -> bool:
-    """Whether somebody accepts connections there."""
+def is_open(address: Address, *, doubt: bool) -> bool:
+    """Whether somebody accepts connections there; ``doubt``: what to say where neither that nor the contrary is proved (it does not answer)."""
     try:
         with socket.create_connection((address.host, address.port), timeout=_CONNECT_S):
             return True
     except OSError as error:
-        # Everything but a refusal is no proof that the port is free.
-        return error.errno not in (errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH)  # fmt: skip
+        is_closed = error.errno in (errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH)  # fmt: skip
+        return doubt and not is_closed
 
 
 def is_locked(path: str) -> bool:

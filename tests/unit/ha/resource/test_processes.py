@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -52,13 +53,14 @@ def test_kill_all_but_one() -> None:
 def test_a_pid_file_is_believed_of_the_same_process(tmp_path: Path) -> None:
     """Neither rubbish, nor a number that is another's by now."""
     file = tmp_path / "pid"
-    assert processes.named_by(str(file)) is None
+    assert processes.named_by(str(file), 0.0) is None
     file.write_text("no pid")
-    assert processes.named_by(str(file)) is None
+    assert processes.named_by(str(file), 0.0) is None
     file.write_text(f"{os.getpid()}\n")
-    known = processes.named_by(str(file))
+    known = processes.named_by(str(file), 0.0)
     assert known is not None
     assert processes.lives(known)
+    assert processes.named_by(str(file), file.stat().st_mtime + 1) is None
     assert not processes.lives(processes.Known(known.pid, "0"))
 
 
@@ -66,8 +68,22 @@ def test_ports() -> None:
     """Open where somebody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert processes.is_open(Address("127.0.0.1", port))
-    assert not processes.is_open(Address("127.0.0.1", port))
+        assert processes.is_open(Address("127.0.0.1", port), doubt=True)
+    assert not processes.is_open(Address("127.0.0.1", port), doubt=True)
+
+
+def test_a_port_that_does_not_answer_is_a_doubt() -> None:
+    """Its queue is full: it is not well, and not closed."""
+    with socket.socket() as listener, contextlib.ExitStack() as clients:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = Address("127.0.0.1", listener.getsockname()[1])
+        for _ in range(4):
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex((address.host, address.port))
+        assert processes.is_open(address, doubt=True)
+        assert not processes.is_open(address, doubt=False)
 
 
 def test_locks(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.resources import Shared, lives, shared
+from tests.support.resources import PROGRAM, Shared, lives, shared
 from wsproxy.config.settings_groups import ResourceSettings
 from wsproxy.dataplane.tasks import end_all
 from wsproxy.ha.group.clock import boot_clock
@@ -323,3 +325,30 @@ async def test_a_port_that_is_a_foreign_programs(place: Shared) -> None:
             await it.until_phase(Phase.IDLE)
             assert it.code == 0
             assert place.said() == []
+
+
+async def test_a_program_that_is_nobodys_child(place: Shared) -> None:
+    """Somebody else starts it when asked: it is known by its pid file, killed by it when it is deaf; an older pid file says nothing."""
+    (place.folder / "a.pid").write_text(f"{os.getpid()}\n")  # of before a boot: an innocent's
+    os.utime(place.folder / "a.pid", (1, 1))
+    please, pid_file = place.folder / "please", place.folder / "a.pid"
+    words = f"touch {please}; while [ $(stat -c %Y {pid_file}) -lt 2 ]; do sleep 0.01; done"
+    settings = place.settings(
+        start=("/bin/sh", "-c", words), pid_file=str(pid_file), stop_s=0.5, start_failures=1
+    )
+    env = {"WSPROXY_HA_MEMBER": "a", "WSPROXY_HA_TOKEN": "1"}
+    async with bench(place, settings) as it:
+        await it.runner.begin(1)
+        while not please.exists():  # noqa: ASYNC110  # a program writes it
+            await asyncio.sleep(0.01)
+        command = [sys.executable, "-I", "-S", PROGRAM, "start", str(place.folder), str(place.port)]
+        with subprocess.Popen(command, env=env) as program:
+            try:
+                await it.until_phase(Phase.RUNNING)
+                assert place.pid("a") == program.pid
+                place.mode("a", "deaf")
+                await it.runner.stop()
+                assert program.wait(LONG_S) == -signal.SIGKILL
+                assert it.code == 207
+            finally:
+                program.kill()
