@@ -45,7 +45,8 @@ class One:
         return await asyncio.to_thread(self.command, *words)
 
     async def status(self) -> dict[str, Any]:
-        return dict(json.loads((await self.run("status", "--json")).stdout))
+        group = json.loads((await self.run("status", "--json")).stdout)["group"]
+        return dict(group["core_group"] or {"resources": {}})
 
     async def until(self, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         async with asyncio.timeout(WAIT_S):

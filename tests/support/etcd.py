@@ -16,14 +16,19 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+
+from wsproxy.ha.store.gateway import Gateway
 
 ETCD = shutil.which("etcd")
 needs_etcd = pytest.mark.skipif(
     ETCD is None, reason="no etcd on this machine: apt-get install etcd-server"
 )
 _START_S = 30.0
+
+E = TypeVar("E", bound="EtcdProcess")
 
 
 def free_ports(count: int) -> list[int]:
@@ -133,6 +138,17 @@ def running_etcd(
         finally:
             for each in servers:
                 each.end()
+
+
+async def leader_of(servers: Sequence[E]) -> E:
+    """Which of them leads."""
+    for each in servers:
+        gateway = Gateway([each.url], try_s=5.0)
+        status = await gateway.ask("/v3/maintenance/status", {})
+        await gateway.close()
+        if status["header"]["member_id"] == status["leader"]:
+            return each
+    raise AssertionError("found no leader; allowed is one")
 
 
 class Relay:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.support.oracles import http_head
 from tests.support.oracles.errors import HeadError, RefusedError
+from wsproxy._fast.http.head import read_request, read_response
 
 # What was found, None while the head is not whole, or why it is refused.
 Verdict = dict[str, Any] | HeadError | None
@@ -29,3 +31,19 @@ def by_oracle(
         return parse(data, **limits)
     except RefusedError as error:
         return error.reason
+
+
+def check_request(data: bytes, **limits: Any) -> Verdict:
+    """The outcome on which both agree."""
+    outcome = compiled(read_request(data, **limits))
+    assert outcome == by_oracle(http_head.parse_request, data, **limits)
+    with_trace = compiled(read_request(data, trace=True, **limits))
+    assert with_trace == by_oracle(http_head.parse_request, data, trace=True, **limits)
+    return outcome
+
+
+def check_response(data: bytes, **limits: int) -> Verdict:
+    """The outcome on which both agree."""
+    outcome = compiled(read_response(data, **limits))
+    assert outcome == by_oracle(http_head.parse_response, data, **limits)
+    return outcome

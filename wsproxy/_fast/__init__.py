@@ -8,7 +8,7 @@ Its floors, from the bottom up; each imports only those below it, and of its own
 ``base``    ``memory`` is where bytes of Python objects begin, ``borrowed`` checks that nobody keeps what was only lent,
             ``buffer`` grows, ``exact`` has nothing behind it; ``chars``: what single characters are; ``clock``;
             ``atomics`` and ``lock`` for shared memory; ``orphan`` ends a process whose parent is gone
-``http``    ``head``, ``fields``, ``paths`` and ``chunked`` read strictly; ``origin``: who the client is, also by the word
+``http``    ``head``, ``fields`` (in ``steps`` of sixteen bytes), ``paths`` and ``chunked`` read strictly; ``origin``: who the client is, also by the word
             of a TrustedProxy; ``scratch`` has field lines that go on otherwise than they came, ``forwarded`` some of
             these; ``rewrite``, ``trailers``, ``upgrade`` and ``dates`` write; ``trace_context`` reads traceparent, and writes the next one;
             ``codings``: which one a client wants

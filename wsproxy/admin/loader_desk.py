@@ -69,23 +69,26 @@ class LoaderDesk:
         wanted = msgspec.json.decode(body, type=_Wanted) if body else _Wanted()
         # Not wait_for: with Python 3.11 it loses a cancellation now and then.
         async with asyncio.timeout(ANSWER_S):
-            while True:
-                try:
-                    answer = await self._ask_once(_WHAT[path], wanted, who)
-                    break
-                except LoaderEndedError:
-                    # It changes nothing, so it may be asked twice. A loader that begins says so to questions that it is still to read, too.
-                    if path != HISTORY_PATH:
-                        raise
+            answer = await self._ask(_WHAT[path], wanted, who)
         found = answer.entry or answer.history
         if found is None:
             raise LookupError(answer.error)
         return found
 
+    async def _ask(self, what: What, wanted: _Wanted, who: str) -> LoaderAnswer:
+        while True:
+            try:
+                return await self._ask_once(what, wanted, who)
+            except LoaderEndedError:
+                # It changes nothing, so it may be asked twice. A loader that begins says so to questions that it is still to read, too.
+                if what != "history":
+                    raise
+
     async def _ask_once(self, what: What, wanted: _Wanted, who: str) -> LoaderAnswer:
         self._number += 1
         number = self._number
-        waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[LoaderAnswer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = waiting
         try:
             self._sock.send(
                 msgspec.json.encode(LoaderQuestion(number, what, who, wanted.is_dry, wanted.to))

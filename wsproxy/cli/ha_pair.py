@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from wsproxy.cli.asking import EXIT_NOBODY, EXIT_REFUSED, ago, fail, say, say_json
-from wsproxy.cli.ha_groups import show_groups
+from wsproxy.cli.grouped import settings_option
+from wsproxy.cli.ha_published import group_lines, group_status
 from wsproxy.config.problems import printable, printable_lines
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.certs import files_of
@@ -210,12 +212,15 @@ def failover(node: Folder) -> str:
     epilog="Exit code: 0 all is well, 1 something is not, which is said, 2 the agent cannot be asked. What every field of --json means: docs/high-availability.md."
 )
 @_json_option
+@settings_option
 @folder_option
-@click.option("--settings", "file", type=click.Path(dir_okay=False, path_type=Path), help="The wsproxy.toml of a member: shows its core group instead, with HA groups and resources.")  # fmt: skip
-def status(folder: Path, file: Path | None, *, is_json: bool) -> None:
-    """Show what this node is (HAstatus): its state, the address, the other node, the networks, keepalived. With --settings: the core group."""
-    if file is not None:
-        show_groups(file, is_json=is_json)
+@click.pass_context
+def status(ctx: click.Context, folder: Path, settings_file: Path, *, is_json: bool) -> None:
+    """
+    Show what this node is (HAstatus): its state, the address, the other node, the networks, keepalived.
+
+    Where its settings name a group, also which published version each proxy of it goes by, and what runs where.
+    """
     node = Folder(folder)
     try:
         found = _done(node, "status")
@@ -223,12 +228,16 @@ def status(folder: Path, file: Path | None, *, is_json: bool) -> None:
         found = _without_agent(node)
     except WsproxyError as error:
         fail(str(error), EXIT_NOBODY)
+    is_named = ctx.get_parameter_source("settings_file") is not ParameterSource.DEFAULT
+    group = group_status(settings_file, is_named=is_named)
+    warnings = [*found["warnings"], *(group["warnings"] if group else ())]
     if is_json:
-        say_json(found)
+        say_json({**found, "group": group, "warnings": warnings})
     else:
-        for line in _lines(found):
+        lines = group_lines(group) if group else []
+        for line in (*_lines(found), *lines, *(f"warning     {each}" for each in warnings)):
             say(line)
-    sys.exit(1 if found["warnings"] else 0)
+    sys.exit(1 if warnings else 0)
 
 
 def _without_agent(node: Folder) -> dict[str, Any]:
@@ -255,8 +264,6 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"network     {name}: {each['own']} to {each['peer']}, {heard}"
         if kept := found["keepalived"]:
             yield f"keepalived  pid {kept['pid']}, {kept['state']}, priority {kept['effective_priority']}"
-    for warning in found["warnings"]:
-        yield f"warning     {warning}"
 
 
 def _since(when: float) -> str:

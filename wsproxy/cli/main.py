@@ -39,7 +39,8 @@ COMMANDS = {
     "upgrade": "replace the running program by the one that is installed now; no connection is refused",
     "replay": "take each decision of an http_plugin.log again and report every difference",
     "simulate": "let the requests of a log run through another configuration, or with a server away",
-    "ha": "high availability: a pair with a floating address; groups of proxies and what only one of them runs",
+    "publish": "give one plugin-cfg.xml to all proxies of a group",
+    "ha": "high availability: a pair with a floating address; a group of proxies, its keys, versions, and what only one of them runs",
     "bench": "measure this proxy and others side by side on this machine",
     "demo": "run the proxy in front of an embedded cluster of three app servers",
 }

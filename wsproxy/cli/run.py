@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from wsproxy._fast.state.segment import SharedState
 from wsproxy.config.address import Address, parse_address
 from wsproxy.config.model import Config
 from wsproxy.config.problems import printable, printable_lines
+from wsproxy.config.published import PublishedFolder
 from wsproxy.config.settings import MAX_WORKERS
 from wsproxy.config.settings_file import LoadedSettings, load_settings
 from wsproxy.config.several import files_of
@@ -33,6 +35,7 @@ from wsproxy.process.listeners import LISTEN_CODE, OFFER
 from wsproxy.process.log_pipe import LogPipe
 from wsproxy.process.logs import set_up_logging
 from wsproxy.process.start import run_proxy
+from wsproxy.reload.published import begin_with
 from wsproxy.reload.sources import Sources, look
 
 logger = logging.getLogger(__name__)
@@ -116,6 +119,15 @@ def _identity(settings_file: Path | None, user: str | None) -> Identity | None:
         return None
 
 
+def _published_folder(settings_file: Path | None) -> PublishedFolder | None:
+    """Where what the group publishes is kept; what is wrong with the settings is told later."""
+    try:
+        ha = (load_settings(settings_file) if settings_file else LoadedSettings()).settings.ha
+    except ConfigRefusedError:
+        return None
+    return PublishedFolder(ha.config_folder) if ha.is_on and ha.config_folder else None
+
+
 def _run(
     named: tuple[Path, ...],
     listen: tuple[Address, ...],
@@ -126,8 +138,16 @@ def _run(
     handed: Inheritance,
 ) -> int:
     """The exit code."""
+    folder = _published_folder(settings_file)
+    sources = Sources(named, settings_file, listen, workers, (), user, folder)
+    try:
+        sources, told = begin_with(sources)
+    except StartError as error:
+        _say(log_pipe, handed, [], str(error))
+        return EXIT_REFUSED
     # Before they are read: what is changed meanwhile is a change.
-    seen = look(named if settings_file is None else (*named, settings_file))
+    sources = replace(sources, seen=look(sources.looked_at))
+    named = sources.named
     files = load_files(named, settings_file)
     if files.config is None or files.settings is None:
         errors = [problem for problem in files.problems if problem.severity == "error"]
@@ -149,13 +169,14 @@ def _run(
         log_pipe.say(printable(f"{named[0]}: {warnings}; to list: {command}"))
     log = loaded.settings.log
     set_up_logging(log.level, log.most_a_second)
+    for level, line in told:
+        logger.log(level, "%s", line)
     for problem in start.problems:
         logger.warning("%s", problem)
     try:
         # Here, before the first fork, and not in the loader: what is installed later is the next program's code.
         loader = partial(
-            importlib.import_module("wsproxy.reload.loader").run_loader,
-            sources=Sources(named, settings_file, listen, workers, seen, user),
+            importlib.import_module("wsproxy.reload.loader").run_loader, sources=sources
         )
         return run_proxy(
             config, loaded, listen, make_state, run_worker, log_pipe, start.security, loader, handed

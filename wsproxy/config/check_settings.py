@@ -196,6 +196,9 @@ def _check_ha(settings: Settings, say: Say) -> None:
             _refuse(("ha", "certificate"), str(error), say)
     if ha.store == "embedded" and shutil.which(ha.etcd) is None:
         _refuse(("ha", "etcd"), no_etcd(ha.etcd), say)
+    if ha.store == "off":
+        idle, allowed = 'with store = "off": nobody publishes', 'with store = "etcd"'
+        _warn_idle(("ha", "config_folder"), ha, idle, allowed, say)
     if ha.store != "off":
         for name in ("etcd", "data_dir") if ha.store == "etcd" else ("ca", "certificate", "key"):
             idle = f'with store = "{ha.store}"'

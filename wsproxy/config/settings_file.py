@@ -368,7 +368,10 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
         )
         settings = msgspec.structs.replace(settings, admin=admin)
     ha = settings.ha
-    files = {name: getattr(ha, name) for name in ("ca", "certificate", "key", "data_dir")}
+    files = {
+        name: getattr(ha, name)
+        for name in ("ca", "certificate", "key", "data_dir", "config_folder")
+    }
     if any(files.values()):
         found = {name: absolute(file, path.parent) for name, file in files.items()}
         settings = msgspec.structs.replace(settings, ha=msgspec.structs.replace(ha, **found))

@@ -115,6 +115,12 @@ class HaSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='for store "embedded": folder that etcd keeps its data in, some 130 MB; empty: one that ends with the proxy; relative to the folder of wsproxy.toml'
         ),
     ] = ""
+    config_folder: Annotated[
+        str,
+        Meta(
+            description="folder on this machine for what `wsproxy publish` gives to the whole group: this proxy goes by that, and starts from it without etcd; FILE of the command line holds only until something was published; empty: FILE alone; relative to the folder of wsproxy.toml"
+        ),
+    ] = ""
     one_prober: Annotated[
         bool,
         Meta(

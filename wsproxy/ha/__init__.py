@@ -10,6 +10,7 @@ nothing for requests.
     board/       what one proxy knows and all are to know: rule (pure), words (slots <-> words), poster and subscriber
     group/       members and views; seat: who holds what only one may hold (pure); fence: until when (pure); membership
     policy       which members of a group are to be active (pure)
+    master/      one plugin-cfg.xml for all: published in etcd, applied by each
     store/       the one small interface; etcd by its JSON gateway; the etcd that is started for trying
     pair/        two proxies and a floating address, without a store: keepalived moves it
     certs        keys for etcd and for the members

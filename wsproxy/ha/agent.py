@@ -19,8 +19,10 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from wsproxy.admin.messages import digest_of
+from wsproxy.config.published import Place, PublishedFolder
 from wsproxy.config.settings_ha import HaSettings
 from wsproxy.config.settings_tls import group_context
 from wsproxy.dataplane.inbox import Inbox
@@ -32,6 +34,8 @@ from wsproxy.errors import StartError
 from wsproxy.ha.board.board import Board
 from wsproxy.ha.group.coordinator import add_coordinator
 from wsproxy.ha.group.membership import Listener, Membership, Myself
+from wsproxy.ha.master.follower import Follower
+from wsproxy.ha.master.library import TRY_S, Library
 from wsproxy.ha.names import Names
 from wsproxy.ha.resource.groups import Groups
 from wsproxy.ha.store.base import Entry, LeaseGoneError, Put, StoreAwayError, Told
@@ -47,6 +51,8 @@ AGAIN_S = 1.0
 MOST_AGAIN_S = 60.0
 # Seats and the lease are given back within this, or end by themselves; its supervisor waits for 2 s.
 LEAVE_S = 1.5
+# What is published, or copied to each, is in use at one member before it is at the other: of the largest file up to so much.
+DIFFERS_S = 10.0
 _SHOWN = 12  # of a digest
 
 
@@ -59,6 +65,7 @@ class Configurations:
         self._me = me
         self._digests: dict[str, str] = {}
         self._told: frozenset[tuple[str, str]] = frozenset()
+        self._timer: asyncio.TimerHandle | None = None
 
     def read(self, entries: Mapping[str, Entry]) -> None:
         """All of them."""
@@ -75,22 +82,28 @@ class Configurations:
                 self._digests.pop(name, None)
             else:
                 self._digests[name] = entry.value.decode("ascii", "replace")
-        self._tell()
+        self._look()
 
-    def _tell(self) -> None:
-        """Once, where they differ; once, where they do not any more."""
-        found = frozenset(self._digests.items())
+    def _look(self) -> None:
+        """Told once, where they differ for a while; once, where they do not any more."""
         if len(set(self._digests.values())) < 2:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             if self._told:
                 log.info("ha: all members serve by the same configuration again")
             self._told = frozenset()
-        elif found != self._told:
-            self._told = found
-            by_digest = defaultdict(list)
-            for name, digest in sorted(found):
-                by_digest[digest].append(name)
-            parts = (f"{', '.join(who)}: {digest[:_SHOWN]}" for digest, who in by_digest.items())
-            log.warning("ha: members serve by different configurations: %s", "; ".join(parts))
+        elif self._timer is None and frozenset(self._digests.items()) != self._told:
+            self._timer = asyncio.get_running_loop().call_later(DIFFERS_S, self._tell)
+
+    def _tell(self) -> None:
+        self._timer = None
+        self._told = frozenset(self._digests.items())
+        by_digest = defaultdict(list)
+        for name, digest in sorted(self._told):
+            by_digest[digest].append(name)
+        parts = (f"{', '.join(who)}: {digest[:_SHOWN]}" for digest, who in by_digest.items())
+        log.warning("ha: members serve by different configurations: %s", "; ".join(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +137,7 @@ class Agent:
         self._names = Names(settings.cell, settings.core_group)
         self._configurations = Configurations(self._names, self._myself.name)
         self._board: Board | None = None
+        self._follower: Follower | None = None
         self._membership: Membership | None = None
         self._is_read = asyncio.Event()
         self.ended = asyncio.Event()
@@ -145,9 +159,12 @@ class Agent:
         membership = self._membership = Membership(
             store, self._names, self._myself,
             ttl_s=self._settings.ttl_s, period_s=self._settings.period_s,
-            listener=Listener(self._read, self._told, lambda _view: None, board.away, board.back, groups.right),
+            listener=Listener(self._read, self._told, lambda _view: None, self._away, board.back, groups.right),
         )  # fmt: skip
         groups.join(membership)
+        contents = EtcdStore(Gateway(*self._place(), try_s=TRY_S))
+        if self._settings.config_folder:
+            self._follower = self._make_follower(contents, store, membership)
         add_coordinator(
             membership, self._settings.core_group, self._settings.preferred_coordinators
         )
@@ -160,6 +177,7 @@ class Agent:
                     board.post_always(),
                     self._post_digests(store, membership),
                     groups.post_always(),
+                    *self._followed(),
                 )
                 tasks = [group.create_task(work) for work in works]
                 await self.ended.wait()
@@ -175,6 +193,7 @@ class Agent:
             await groups.close()
             await end_all()
             await store.close()
+            await contents.close()
             if self._embedded is not None:
                 await self._embedded.stop()
 
@@ -192,6 +211,25 @@ class Agent:
         if self._embedded is not None:
             return (self._embedded.url,), self._embedded.tls()
         return self._settings.endpoints, group_context(self._settings)
+
+    def _make_follower(
+        self, contents: EtcdStore, store: EtcdStore, membership: Membership
+    ) -> Follower:
+        folder = PublishedFolder(self._settings.config_folder)
+        if (etcd := self._embedded) is not None:
+            files = etcd.files
+            paths = (str(each) for each in (files.ca, files.certificate, files.key))
+            try:
+                folder.write_place(Place(etcd.url, *paths))
+            except OSError as error:
+                log.error("ha: %s: cannot be written: %s; `wsproxy publish` does not find the etcd of this proxy", folder.path, error.strerror)  # fmt: skip
+        library = Library(contents, self._names)
+        return Follower(folder, library, store, self._names, membership)
+
+    def _followed(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        if self._follower is None:
+            return ()
+        return self._follower.follow_always(), self._follower.post_always()
 
     async def _start_etcd(self, etcd: EmbeddedEtcd) -> bool:
         """Whether it serves; False: this process was told to end first."""
@@ -226,6 +264,8 @@ class Agent:
         self._board.read(revision, entries)
         self._groups.read(entries)
         self._configurations.read(entries)
+        if self._follower is not None:
+            self._follower.read(entries)
         self._is_read.set()
 
     def _told(self, told: Told) -> None:
@@ -234,6 +274,14 @@ class Agent:
         self._board.told(told)
         self._groups.told(told)
         self._configurations.told(told.changes)
+        if self._follower is not None:
+            self._follower.told(told)
+
+    def _away(self) -> None:
+        assert self._board is not None
+        self._board.away()
+        if self._follower is not None:
+            self._follower.away()
 
     async def _post_digests(self, store: EtcdStore, membership: Membership) -> None:
         """By which configuration this member serves: at the beginning of each membership, and when it is another one."""

@@ -10,6 +10,13 @@ Where everything of a core group stands in etcd, and what may be in a name. Pure
         policies                all policies of HA groups, one key
         board/<subject>         what is known of a server, by the word that counts most (no lease: it outlives its poster)
         config/<member>         the digest of the configuration that it serves by, on its lease
+        published               which plugin-cfg.xml all are to go by: what ``ha.master.words.Head`` says
+        applied/<member>        what became of that there, on its lease
+
+    /wsproxy-published/<cell>/<core group>/     beside all that, which is read as a whole and watched: these are megabytes
+        versions/<number>       who published which contents
+        contents/<sha256>       that there are such, in how many pieces
+        pieces/<sha256>/<n>     a piece of them, compressed
 """
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 ROOT = "/wsproxy/"
+PUBLISHED_ROOT = "/wsproxy-published/"
 COORDINATOR = "coordinator"
 
 
@@ -107,3 +115,43 @@ class Names:
     def config(self, name: str) -> str:
         """The digest of what it serves by."""
         return self.configs + name
+
+    @property
+    def published(self) -> str:
+        """Which plugin-cfg.xml all are to go by."""
+        return f"{self.root}published"
+
+    @property
+    def applied_prefix(self) -> str:
+        """Prefix of ``applied``."""
+        return f"{self.root}applied/"
+
+    def applied(self, name: str) -> str:
+        """What became of it at that member."""
+        return self.applied_prefix + name
+
+    @property
+    def _published_root(self) -> str:
+        return f"{PUBLISHED_ROOT}{self.cell}/{self.core_group}/"
+
+    @property
+    def versions(self) -> str:
+        """Prefix of ``version``."""
+        return f"{self._published_root}versions/"
+
+    def version(self, number: int) -> str:
+        """Who published it; in the order of numbers."""
+        return f"{self.versions}{number:010d}"
+
+    @property
+    def contents(self) -> str:
+        """Prefix of ``content``."""
+        return f"{self._published_root}contents/"
+
+    def content(self, sha256: str) -> str:
+        """That it is there."""
+        return self.contents + sha256
+
+    def piece(self, sha256: str, number: int) -> str:
+        """A part of it; none is the beginning of another's key."""
+        return f"{self._published_root}pieces/{sha256}/{number:04d}"

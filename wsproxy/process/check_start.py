@@ -18,6 +18,7 @@ from wsproxy.config.check_fit import find_idle
 from wsproxy.config.check_settings import dotted
 from wsproxy.config.model import Config
 from wsproxy.config.problems import printable
+from wsproxy.config.published import folder_flaw
 from wsproxy.config.settings import SOCKET_AUTO, Settings
 from wsproxy.config.settings_file import LoadedSettings, load_settings
 from wsproxy.config.several import load_several
@@ -151,6 +152,7 @@ def check_start(
     with acting_as(identity):
         security = TransportSecurity.for_config(config, settings)
         problems += _doubt_reading(identity, config, loaded)
+        problems += _doubt_config_folder(loaded)
         problems += filter(
             None, (doubt_plugin_log(config, loaded), doubt_access_log(loaded), doubt_traces(loaded))
         )
@@ -193,6 +195,14 @@ def _doubt_reading(
             found = f"a file that user {identity.name} cannot read (process.user)"
             allowed = "one that it can: it is read after the start, too"
             yield Problem("error", "file-unreadable", file, 0, found, allowed)
+
+
+def _doubt_config_folder(loaded: LoadedSettings) -> Iterator[Problem]:
+    """Where what the group has published is to be kept."""
+    ha = loaded.settings.ha
+    if ha.is_on and ha.config_folder and (flaw := folder_flaw(ha.config_folder)):
+        at = ("ha", "config_folder")
+        yield loaded.problem("error", "setting-value", at, f"{dotted(at)}: {flaw}")
 
 
 def _doubt_listeners(

@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -25,7 +24,6 @@ import msgspec
 from wsproxy.admin.control import outvoted
 from wsproxy.admin.messages import digest_of
 from wsproxy.admin.reloads import (
-    MOST_TOLD,
     Entry,
     History,
     LoaderAnswer,
@@ -34,6 +32,7 @@ from wsproxy.admin.reloads import (
 )
 from wsproxy.config.model import Config, Log
 from wsproxy.config.problems import printable
+from wsproxy.config.published import TriedResult, Version
 from wsproxy.config.settings import Settings
 from wsproxy.dataplane.inbox import give_back_lists
 from wsproxy.dataplane.parcel import log_path_of, pack, unpack, unpack_source
@@ -41,7 +40,7 @@ from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.post import AGAIN_S, KEPT, READ_AGAIN, SEND_AGAIN, send_parcel
 from wsproxy.dataplane.steps import at_once
 from wsproxy.dataplane.tasks import keep_turning, log_loop_error, run, spawn
-from wsproxy.errors import OWN_LACKS, Problem, StartError
+from wsproxy.errors import Problem, StartError
 from wsproxy.logs.plugin_writer import LEVELS
 from wsproxy.logs.probe_writer import tell_awaited
 from wsproxy.probe.targets import begin_probes
@@ -51,18 +50,16 @@ from wsproxy.process.start import LoaderNeeds
 from wsproxy.reload.guard import Guard
 from wsproxy.reload.history import Kept
 from wsproxy.reload.pages import PageWatch
+from wsproxy.reload.published import PUBLISHED, Published, who_of, with_more
 from wsproxy.reload.sources import Read, Sources, changes_between, look, read_sources
+from wsproxy.reload.telling import MOST_LOGGED, TAKEN_S, few_of, lack_of_descriptors, tell
 from wsproxy.reload.watch import Watch
 
 log = logging.getLogger("wsproxy.reload")
 
-# All workers have a configuration within a moment; one that is stopped, or that the machine has no time for, has not.
-TAKEN_S = 30.0
 STEP_S = 0.01
 # At least, and not before a session's place is forgotten (affinity.takeover_s): what is remembered names a server by its slot.
 FORGOTTEN_S = 3600.0
-# Problems of a refused configuration that the log names.
-MOST_LOGGED = 10
 _QUESTION_BYTES = 4096
 CHANGED_FILE = "changed file"
 CHANGED_PAGE = "changed page"
@@ -91,7 +88,6 @@ class Loader:
     def __init__(self, needs: LoaderNeeds, sources: Sources) -> None:
         """Takes up where a predecessor was ended."""
         self._needs = needs
-        self._sources = sources
         self._state = needs.plan.state
         self._state.read_index()
         self.generation = needs.plan.generation  # of the one that holds
@@ -105,6 +101,7 @@ class Loader:
             log_path_of(self._parcels[self.generation]) if self._parcels else needs.plan.log_path
         )
         self._kept = Kept(needs.history, sources.seen)
+        self._published, self._sources = self._begin_published(sources)
         if needs.is_again:
             self._write_again()
         elif needs.replaced:
@@ -112,7 +109,8 @@ class Loader:
         if self._state.generation < self.generation:
             self._state.generation = self.generation  # it was ended between the two
         self._give_up_what_kills()
-        self._watch = Watch(sources.looked_at, self._kept.seen)
+        folders = () if sources.folder is None else (sources.folder.path,)
+        self._watch = Watch(self._sources.looked_at, self._kept.seen, folders)
         self._lock = asyncio.Lock()
         reload = self.source.settings.reload
         self._guard = Guard(reload.guard_s, reload.guard_limit) if reload.guard_s else None
@@ -121,6 +119,16 @@ class Loader:
         self._pages = (
             PageWatch() if is_first else PageWatch.from_now(self.source.settings.edge_pages)
         )
+
+    def _begin_published(self, sources: Sources) -> tuple[Published | None, Sources]:
+        """What is read is what holds, whatever was in use when the command line was read."""
+        if sources.folder is None:
+            return None, sources
+        published = Published(sources.folder)
+        is_first = not self._kept.is_successor or bool(self._needs.replaced)
+        start = self._needs.plan.config.path
+        file = published.begins(self.source.config.path, start, is_first=is_first)
+        return published, replace(sources, published=file)
 
     def _give_up_what_kills(self) -> None:
         """Files at which one loader after the other was ended are left alone until they change, or somebody asks."""
@@ -134,7 +142,9 @@ class Loader:
         self._kept.note_seen(begun.files)
         self._kept.add(entry)
         self._count(entry.result)
-        _tell(entry, (), is_dry=False)
+        tell(entry, (), is_dry=False)
+        if self._published is not None and begun.who.startswith(PUBLISHED):
+            self._published.give_up(entry.problems[0])
 
     def _source_of(self, generation: int) -> Source:
         """What an earlier one was read from. # I/O."""
@@ -172,7 +182,8 @@ class Loader:
             why = self._guard.look(time.monotonic(), self._state.totals())
             if why:
                 spawn(self._undo(why), "undo")
-
+        if self._published is not None and self._published.due() and not self._lock.locked():
+            spawn(self._take_published(), "published version")
         if self._every_s() and self._pages.are_others(self.source.settings.edge_pages):
             spawn(self._take_pages(), "pages")
 
@@ -187,6 +198,52 @@ class Loader:
                 log.info("%s: the files say something else than what holds: `wsproxy reload` takes both over", CHANGED_PAGE)  # fmt: skip
                 return
             await self._take(CHANGED_PAGE, read, began)
+
+    async def _take_published(self) -> None:
+        """What the group wants, if it can be used."""
+        async with self._lock:
+            assert self._published is not None
+            if (version := self._published.due()) is not None:
+                await self._take_version(version)
+
+    async def _take_version(self, version: Version) -> Entry | None:
+        """What became of it; None: it could not be read for want of descriptors, which says nothing of it."""
+        assert self._published is not None
+        began, who = time.monotonic(), who_of(version)
+        before, seen_before = self._sources, self._kept.seen
+        self._sources = replace(before, published=self._published.file_of(version))
+        seen = look(self._sources.looked_at)
+        self._kept.begin(seen, who)
+        read = await self._read()
+        lack = lack_of_descriptors() if read.config is None else ""
+        entry = None if lack else await self._take(who, read, began)
+        if entry is None or entry.result == "refused":
+            self._sources, seen = before, seen_before
+        else:
+            self._watch.follow(self._sources.looked_at, seen)
+        # Last: a loader that is ended before that leaves it to the next one.
+        if entry is None:
+            log.error("%s: cannot be read: %s; tried again", who, lack)
+        else:
+            self._published.taken(version, entry, self._guard_s(entry))
+        self._kept.note_seen(seen)
+        return entry
+
+    def _guard_s(self, entry: Entry) -> float:
+        """For how long it may still be undone."""
+        return self.source.settings.reload.guard_s if entry.result == "in use" else 0.0
+
+    def _follow_what_holds(self, *, is_undone: bool, who: str) -> None:
+        """An earlier one holds again: the file that is read is its own, so that neither a reload nor a start brings the other one back."""
+        if self._published is None:
+            return
+        result: TriedResult = "undone" if is_undone else "left"
+        file = self._published.returned(self.source.config.path, result, who, self.generation)
+        if file != self._sources.published:
+            self._sources = replace(self._sources, published=file)
+            seen = look(self._sources.looked_at)
+            self._watch.follow(self._sources.looked_at, seen)
+            self._kept.note_seen(seen)
 
     def _every_s(self) -> float:
         """How often files are looked at, as the configuration that holds has it; 0: their changes are nobody's business."""
@@ -220,7 +277,7 @@ class Loader:
             self._kept.begin(seen, CHANGED_FILE)
             read = await self._read()
             if read.config is None:
-                if is_whole and (lack := _lack_of_descriptors()):
+                if is_whole and (lack := lack_of_descriptors()):
                     log.error("%s: cannot be read: %s; tried again", CHANGED_FILE, lack)
                     return False
                 if not is_whole:
@@ -289,6 +346,10 @@ class Loader:
     async def reload(self, who: str, *, is_dry: bool = False) -> Entry:
         """Reads the files and takes over what they say, unless it is what holds, or nothing that can be used."""
         async with self._lock:
+            refused = self._published.refused() if self._published and not is_dry else None
+            again = await self._take_version(refused) if refused is not None else None
+            if again is not None and again.result != "refused":
+                return again
             began = time.monotonic()
             seen = look(self._sources.looked_at)
             if is_dry:
@@ -298,9 +359,9 @@ class Loader:
             # Last: a loader that is ended before that leaves it to the next one.
             self._watch.seen = seen
             self._kept.note_seen(seen)
-            return entry
+            return with_more(entry, [] if again is None else again.problems)
 
-    async def roll_back(self, who: str, to: int) -> Entry:
+    async def roll_back(self, who: str, to: int, *, is_undone: bool = False) -> Entry:
         """
         Takes over again what was in use before, as another generation; the files stay as they are.
 
@@ -316,13 +377,15 @@ class Loader:
                 raise LookupError(msg)
             old = await asyncio.to_thread(self._source_of, wanted)
             read = Read((), old.config, old.settings, None)
-            return await self._take(who, read, time.monotonic(), returned_to=wanted)
+            entry = await self._take(who, read, time.monotonic(), returned_to=wanted)
+            self._follow_what_holds(is_undone=is_undone, who=who)
+            return entry
 
     async def _undo(self, why: str) -> None:
         """What has made things worse is taken back."""
         log.error("generation %d of the configuration is taken back: %s", self.generation, why)
         self._count("undone")
-        await self.roll_back(f"reload.guard_s: {why}", 0)
+        await self.roll_back(f"reload.guard_s: {why}", 0, is_undone=True)
 
     async def _read(self) -> Read:
         """Beside the loop, which goes on to show that it lives."""
@@ -344,7 +407,7 @@ class Loader:
             problems = [each for each in read.problems if each.code != LOG_UNWRITABLE]
             _, problem = await asyncio.to_thread(self._find_log, read.config, is_dry=True)
             read = replace(read, problems=(*problems, *([problem] if problem else [])))
-        entry.problems = _told([str(each) for each in read.problems])
+        entry.problems = few_of([str(each) for each in read.problems])
         entry.without_effect = list(read.without_effect)
         entry.returned_to = returned_to
         if read.config is not None:
@@ -356,7 +419,7 @@ class Loader:
             self._kept.add(entry)
         if not is_dry:
             self._count(entry.result)
-        _tell(entry, read.problems, is_dry=is_dry)
+        tell(entry, read.problems, is_dry=is_dry)
         give_back_lists()
         return entry
 
@@ -408,7 +471,7 @@ class Loader:
         changes = await asyncio.to_thread(
             lambda: list(changes_between(old.config, old.settings, read))
         )
-        entry.changes = _told([*overruled, *changes])
+        entry.changes = few_of([*overruled, *changes])
 
     def _publish(self, read: Read, source: Source, returned_to: int) -> Plan:
         """From here on it holds."""
@@ -508,49 +571,6 @@ def run_loader(needs: LoaderNeeds, *, sources: Sources) -> int:
 
     run(serve())
     return 0
-
-
-def _lack_of_descriptors() -> str:
-    """Why no descriptor is to be had now; empty: one is. What could not be read for want of one says nothing of the files."""
-    try:
-        os.close(os.dup(0))
-    except OSError as error:
-        return error.strerror if error.errno in OWN_LACKS and error.strerror else ""
-    return ""
-
-
-def _told(lines: list[str]) -> list[str]:
-    few = lines[:MOST_TOLD]
-    more = len(lines) - len(few)
-    return [*few, *([f"and {more} more"] if more else [])]
-
-
-def _tell(entry: Entry, problems: Iterable[Problem], *, is_dry: bool) -> None:
-    """In the log: who, what, and what it means."""
-    if is_dry:
-        return
-    who = printable(entry.who)
-    if entry.result == "refused":
-        log.error("%s: the configuration is refused, generation %d stays:", who, entry.generation)
-        for line in entry.problems[:MOST_LOGGED]:
-            log.error("%s", line)
-        return
-    if entry.result == "unchanged":
-        log.info("%s: nothing has changed; generation %d stays", who, entry.generation)
-    elif entry.result == "failed":
-        log.error(
-            "%s: not every worker goes by generation %d after %g s; those that do not go by an earlier one",
-            who, entry.generation, TAKEN_S,
-        )  # fmt: skip
-    else:
-        log.info(
-            "%s: generation %d of the configuration is in use after %.2f s (%s)",
-            who, entry.generation, entry.seconds, "; ".join(entry.changes[:3]) or "no change of meaning",
-        )  # fmt: skip
-    for problem in problems:
-        log.log(logging.ERROR if problem.severity == "error" else logging.WARNING, "%s", problem)
-    if entry.without_effect:
-        log.warning("only `wsproxy upgrade` takes over: %s", ", ".join(entry.without_effect))
 
 
 def _without_pages(settings: Settings | None) -> Settings | None:

@@ -19,6 +19,7 @@ from wsproxy.config.address import Address
 from wsproxy.config.diff import diff
 from wsproxy.config.edge_words import edge_changes
 from wsproxy.config.model import Config
+from wsproxy.config.published import PublishedFolder
 from wsproxy.config.settings import Settings
 from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.config.settings_reload import NEEDS_START
@@ -33,14 +34,25 @@ from wsproxy.process.listeners import plan_listeners
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the command line of the start named; ``workers``, ``user``: None: as the settings say."""
+    """
+    What the command line of the start named; ``workers``, ``user``: None: as the settings say.
 
-    named: tuple[Path, ...]  # files, and folders of which all *.xml are read
+    ``published``: the file of what the group has published, where that is to be read instead; ``folder``: where such files are, None: the group publishes nothing for us.
+    """
+
+    on_command_line: tuple[Path, ...]  # files, and folders of which all *.xml are read
     settings_file: Path | None
     listen: Sequence[Address]
     workers: int | None
     seen: Stamp  # what stood there before it was read for the start
     user: str | None = None
+    folder: PublishedFolder | None = None
+    published: Path | None = None
+
+    @property
+    def named(self) -> tuple[Path, ...]:
+        """What plugin-cfg.xml is read from."""
+        return self.on_command_line if self.published is None else (self.published,)
 
     @property
     def looked_at(self) -> tuple[Path, ...]:

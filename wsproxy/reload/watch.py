@@ -34,12 +34,19 @@ MOST_WAIT_S = 30.0
 class Watch:
     """Of these files."""
 
-    def __init__(self, files: tuple[Path, ...], seen: Stamp) -> None:
-        """``seen``: what stood there when the configuration in use was read, or refused."""
+    def __init__(
+        self, files: tuple[Path, ...], seen: Stamp, folders: tuple[Path, ...] = ()
+    ) -> None:
+        """``seen``: what stood there when the configuration in use was read, or refused. ``folders``: where other files may be followed later."""
         self._files = files
+        self._folders = folders
         self.seen = seen
         self._touched = asyncio.Event()
         self._touched.set()
+
+    def follow(self, files: tuple[Path, ...], seen: Stamp) -> None:
+        """Other files from now on."""
+        self._files, self.seen = files, seen
 
     def wake(self) -> None:
         """Has ``changed`` look now, and ask how often from now on."""
@@ -85,7 +92,7 @@ class Watch:
             folder
             for each in self._files
             for folder in ([each] if each.is_dir() else [each.parent, each.resolve().parent])
-        }
+        } | set(self._folders)
         # ``awatch`` has told the kernel when it waits for the first time; what changed before that is to be looked for.
         asyncio.get_running_loop().call_soon(self._touched.set)
         try:

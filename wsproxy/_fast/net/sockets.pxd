@@ -17,7 +17,8 @@ cdef extern from *:
     #include <sys/uio.h>
     #include <unistd.h>
 
-    /* Without what libc does around each call at which a thread may be cancelled: two locked instructions, and none of ours is. Checked builds need libc's own. */
+    /* Without what libc does around each call at which a thread may be cancelled: two locked instructions, and none of ours
+       is. Sanitizers know libc's own. */
     static inline ssize_t ws_recv(int fd, void *data, size_t room, int flags) {
     #if WSPROXY_CHECKED
         return recv(fd, data, room, flags);
@@ -104,7 +105,7 @@ cdef extern from *:
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     }
 
-    /* It counts as readable once so many bytes are there, or its end; 1: as ever. At once where they are there already (tcp_set_rcvlowat). */
+    /* It counts as readable once so many bytes are there, or its end; 1: as ever. At once where they are there already. */
     static inline void ws_readable_from(int fd, int count) {
         setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &count, sizeof(count));
     }

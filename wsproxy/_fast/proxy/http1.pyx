@@ -34,7 +34,7 @@ cdef enum:
     FIRST_REQUEST_MS = 1000
     # Fewer bytes are not worth a call.
     LEAST_READ = 4096
-    # What comes with a head is copied, what follows can go through the pipe (docs/decisions/0004). Heads and small bodies fit.
+    # What comes with a head is copied, what follows can go through the pipe (docs/decisions/0004). Heads and forms fit.
     FIRST_READ = 16384
     # What one read throws away: nobody waits for it, and a client can leave many connections that linger.
     THROWN_AWAY = 16384

@@ -114,9 +114,9 @@ cdef class Upstream(TunnelEnd):
 
     cdef void set_mark(self, int count) noexcept:
         """
-        The kernel wakes us once so much of the body is there (SO_RCVLOWAT; 0: any), or where its own room ends: docs/decisions/0004.
+        The kernel wakes us once so much of the body is there (SO_RCVLOWAT; 0: any), or where its own room ends.
 
-        Who pauses with less than that sent is found by the next sweep.
+        See docs/decisions/0004. Who pauses with less than that sent is found by the next sweep.
         """
         if count != self.mark:
             self.mark = count

@@ -1,7 +1,7 @@
 """
 A core group, its HA groups and their resources for people and for `--json`: from everything that etcd has of it at one moment. Pure.
 
-Driven by ``cli.ha_groups``. Who is wanted is decided by ``choice``, as the members do it.
+Driven by ``cli.ha_published`` and ``cli.ha_groups``. Who is wanted is decided by ``choice``, as the members do it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def state_of(names: Names, entries: Mapping[str, Entry]) -> tuple[View, GroupsSt
 
 
 def tell(names: Names, entries: Mapping[str, Entry]) -> dict[str, Any]:
-    """What `wsproxy ha status --settings FILE --json` prints; docs/high-availability.md has each field."""
+    """``core_group`` in `wsproxy ha status --json`, and its ``warnings``; docs/high-availability.md has each field."""
     view, state = state_of(names, entries)
     seat = entries.get(names.seat(COORDINATOR))
     resources = {
@@ -44,8 +44,6 @@ def tell(names: Names, entries: Mapping[str, Entry]) -> dict[str, Any]:
         if group.offers or group.places
     }
     warnings = [f"resource {name}: {text}" for name, each in resources.items() for text in each.pop("warnings")]  # fmt: skip
-    if not view.members:
-        warnings.insert(0, "no member is there")
     return {
         "cell": names.cell,
         "core_group": names.core_group,
@@ -104,7 +102,7 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
     """The same for people."""
     yield f"core group  {found['core_group']} of cell {found['cell']}, coordinator {found['coordinator'] or 'none'}"
     for name, each in found["members"].items():
-        yield f"member      {name} (id {each['id']}, on {each['host']}, pid {each['pid']}, version {each['version']})"
+        yield f"            {name} (id {each['id']}, on {each['host']}, pid {each['pid']}, version {each['version']})"
     for name, each in found["resources"].items():
         pairs = ", ".join(f"{key}={value}" for key, value in sorted(each["group"].items()))
         yield f"resource    {name} (group {pairs}): policy {each['policy'] or 'none'}{' (' + each['type'] + ')' if each['type'] else ''}, active {', '.join(each['active']) or 'nowhere'}"
@@ -116,5 +114,3 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"            {member}: {offer['phase']}{wanted}{code}{why}"
         if each["moved"]:
             yield f"            moved to {each['moved']} by an operator, until `wsproxy ha move {name} --back`"
-    for warning in found["warnings"]:
-        yield f"warning     {warning}"

@@ -71,7 +71,9 @@ class EmbeddedEtcd:
 
     def tls(self) -> ssl.SSLContext:
         """For its clients."""
-        return context_in(self._folder)
+        context = ssl.create_default_context(cafile=str(self.files.ca))
+        context.load_cert_chain(str(self.files.certificate), str(self.files.key))
+        return context
 
     async def start(self) -> None:
         """
@@ -201,14 +203,6 @@ class EmbeddedEtcd:
         if self._reading is not None:
             await self._reading
             self._reading = None
-
-
-def context_in(folder: Path) -> ssl.SSLContext:
-    """For clients of the one that keeps its data in this folder. # I/O."""
-    files = files_of(folder, "localhost")
-    context = ssl.create_default_context(cafile=str(files.ca))
-    context.load_cert_chain(str(files.certificate), str(files.key))
-    return context
 
 
 def _free_port() -> int:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.http_grammar import mutated, request_heads, response_heads
-from tests.support.oracles import http_head
-from tests.support.oracles.errors import HeadError
-from tests.support.verdicts import Verdict, by_oracle, compiled
+from tests.support.verdicts import check_request, check_response, compiled
 from wsproxy._fast.http.head import has_head_end, read_request, read_response
 
 pytestmark = pytest.mark.asan
@@ -44,22 +40,6 @@ ALPHABET = st.sampled_from(
         b"*",
     ]
 )
-
-
-def check_request(data: bytes, **limits: Any) -> Verdict:
-    """The outcome on which both agree."""
-    outcome = compiled(read_request(data, **limits))
-    assert outcome == by_oracle(http_head.parse_request, data, **limits)
-    with_trace = compiled(read_request(data, trace=True, **limits))
-    assert with_trace == by_oracle(http_head.parse_request, data, trace=True, **limits)
-    return outcome
-
-
-def check_response(data: bytes, **limits: int) -> Verdict:
-    """The outcome on which both agree."""
-    outcome = compiled(read_response(data, **limits))
-    assert outcome == by_oracle(http_head.parse_response, data, **limits)
-    return outcome
 
 
 @given(request_heads(), st.binary(max_size=20))
@@ -197,39 +177,6 @@ def test_each_byte_at_each_place_is_judged_alike(byte: int) -> None:
 def test_hops_and_trace_are_judged_alike(method: bytes, lines: bytes) -> None:
     for target in (b"/", b"*", b"http://a"):
         check_request(b"%b %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (method, target, lines))
-
-
-@pytest.mark.parametrize("length", range(70))
-def test_control_character_is_found_wherever_it_stands(length: int) -> None:
-    """The scanner looks at eight or sixteen bytes at once: each offset, with bytes around that could hide the one."""
-    for filler in (b"\x20", b"\x7e", b"\x80", b"\xff", b"\t"):
-        for control in (b"\x00", b"\x1f", b"\x7f", b"\r"):
-            value = filler * length + control + filler * 9
-            outcome = check_request(b"GET / HTTP/1.1\r\nHost: a\r\nX: a" + value + b"\r\n\r\n")
-            assert outcome in (HeadError.NUL_OR_CONTROL, HeadError.BARE_CR)
-        good = b"GET / HTTP/1.1\r\nHost: a\r\nX: a" + filler * length + b"\r\n\r\n"
-        assert isinstance(check_request(good), dict)
-
-
-@pytest.mark.parametrize("length", range(1, 40))
-def test_end_of_a_name_is_found_wherever_it_stands(length: int) -> None:
-    """With each byte that may end it, and those next to what names are made of; behind it as much as a step has, or nothing."""
-    for byte in b"\x00\t\n\r !#*,-./09:;@AZ[^_`az{|}~\x7f\x80\xff":
-        for rest in (b": v", b": " + b"v" * 40, b""):
-            lines = b"a" * length + bytes([byte]) + b"B" * 3 + rest + b"\r\n"
-            check_request(b"GET / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")
-            check_request(b"GET / HTTP/1.1\r\nHost: a\r\n" + lines)
-
-
-@pytest.mark.parametrize("blank", [b" ", b"\t", b" \t "])
-@pytest.mark.parametrize("length", range(24))
-def test_blanks_around_a_value_are_no_part_of_it(length: int, blank: bytes) -> None:
-    """In lines as short and as long as a step."""
-    for value in (b"", b"v" * length, b"v" + blank * length + b"v"):
-        for padding in (b"", blank, blank * length):
-            check_request(
-                b"GET / HTTP/1.1\r\nHost: a\r\nX:" + padding + value + padding + b"\r\n\r\n"
-            )
 
 
 @given(

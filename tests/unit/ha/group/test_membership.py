@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from tests.support.etcd import EtcdProcess, Relay, needs_etcd, running_etcd
+from tests.support.etcd import EtcdProcess, Relay, leader_of, needs_etcd, running_etcd
 from tests.support.members import Crew, crew
 from tests.support.model_store import ModelStore
 from wsproxy.ha.names import Names
@@ -188,16 +188,6 @@ async def test_an_etcd_that_dies_puts_nobody_out(
                 await poll(partial(lambda member, before: member.last_heartbeat != before, member, beats[name]))  # fmt: skip
             assert {name: len(group.members[name].views) for name in "abc"} == views
             group.never_two()
-
-
-async def leader_of(servers: list[EtcdProcess]) -> EtcdProcess:
-    for each in servers:
-        gateway = Gateway([each.url], try_s=5.0)
-        status = await gateway.ask("/v3/maintenance/status", {})
-        await gateway.close()
-        if status["header"]["member_id"] == status["leader"]:
-            return each
-    raise AssertionError("found no leader; allowed is one")
 
 
 async def test_without_a_majority_nobody_holds_anything(names: Names) -> None:

@@ -342,7 +342,7 @@ async def test_a_program_that_is_nobodys_child(place: Shared) -> None:
         while not please.exists():  # noqa: ASYNC110  # a program writes it
             await asyncio.sleep(0.01)
         command = [sys.executable, "-I", "-S", PROGRAM, "start", str(place.folder), str(place.port)]
-        with subprocess.Popen(command, env=env) as program:
+        with subprocess.Popen(command, env=env) as program:  # noqa: ASYNC220  # it forks and is done
             try:
                 await it.until_phase(Phase.RUNNING)
                 assert place.pid("a") == program.pid

@@ -1,4 +1,4 @@
-"""What `wsproxy ha status --settings` says of a core group."""
+"""What `wsproxy ha status` says of a core group."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_all_is_well() -> None:
     assert found["resources"]["r"]["active"] == ["a"]
     assert list(lines_of(found)) == [
         "core group  group of cell cell, coordinator a",
-        "member      a (id 1, on host1, pid 41, version 1.0)",
-        "member      b (id 2, on host2, pid 42, version 1.0)",
+        "            a (id 1, on host1, pid 41, version 1.0)",
+        "            b (id 2, on host2, pid 42, version 1.0)",
         "resource    r (group resource=r, type=batch): policy DefaultPolicy (One of N), active a",
         "            a: running",
         "            b: idle",
@@ -70,8 +70,3 @@ def test_the_policies_are_told() -> None:
     found = tell(NAMES, all_)
     assert found["resources"]["r"]["policy"] == "p"
     assert found["policies"][0]["match"] == {"type": "batch"}
-
-
-def test_nobody_is_there() -> None:
-    """Is a warning, too."""
-    assert tell(NAMES, {})["warnings"] == ["no member is there"]
