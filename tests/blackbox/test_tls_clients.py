@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.support.admin import ask_admin
 from tests.support.certificates import Authority, Issued
 from tests.support.client import Client, IncompleteError, get, request
 from tests.support.origin import answering, keep_answering
@@ -22,6 +23,7 @@ from tests.support.origin import field as field_of
 from tests.support.process import WAIT_S
 from tests.support.proxy import LOOPS_TLS, PROGRAM, Lane, Proxy, lane, running_proxy
 from tests.support.tls_pipe import TlsClient, client_context
+from wsproxy._fast.net import libssl
 from wsproxy._fast.net.records import MOST_IN_HANDSHAKE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -456,6 +458,28 @@ async def test_ready_line_tells_https(bench: Bench) -> None:
     ready = await bench.proxy.line("ready on (.*) \\(2 workers")
     schemes = [url.partition(":")[0] for url in ready[1].split()]
     assert schemes == ["https", "https", "http", "https"]
+
+
+@WAYS
+async def test_log_and_status_say_which_way_tls_goes(
+    tmp_path: Path, program: tuple[str, ...]
+) -> None:
+    write_files(tmp_path)
+    settings = (
+        '[[listener]]\naddress = "127.0.0.1:0"\n'
+        'certificates = [{ chain = "shop.pem", key = "shop.key" }]\n'
+        f'[admin]\nsocket = "{tmp_path}/admin.sock"\n'
+    )
+    async with running_proxy(
+        [lane("only")], settings=settings, listen=None, folder=tmp_path, program=program
+    ) as proxy:
+        is_ours = program == PROGRAM and libssl.owns()
+        said = "on sockets of the workers" if is_ours else "goes through the event loop"
+        await proxy.line(f"listener 127.0.0.1:0: TLS {said}")
+        _, status = await ask_admin(tmp_path / "admin.sock", "GET", "/v1/status")
+        assert status["tls"] == ("sockets" if is_ours else "loop" if libssl.is_used() else "python")
+        _, servers = await ask_admin(tmp_path / "admin.sock", "GET", "/v1/servers")
+        assert servers["tls"] == status["tls"]
 
 
 @WAYS

@@ -255,7 +255,7 @@ async def test_garbage_within_a_connection_ends_it(keys: Keys) -> None:
 
 async def test_key_updates_count_however_they_drip(keys: Keys) -> None:
     """A record whose parts come in different reads is a record."""
-    async with keys.bed() as bed:
+    async with keys.bed(head_s=300, keepalive_s=300) as bed:  # none of these ends it
         client = await opened(bed, keys.client(TLS13))
         data = client.seal_key_updates(MOST_VOID + 1)
         peer = Wire(client.sock)
