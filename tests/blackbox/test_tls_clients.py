@@ -7,6 +7,7 @@ import base64
 import os
 import shutil
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -383,6 +384,20 @@ async def test_close_delimited_answer_ends_with_close_notify(bench: Bench) -> No
         await origin.send(b"HTTP/1.1 200 OK\r\n\r\npart")
         await client.head()
         origin.reset()
+        with pytest.raises((IncompleteError, ConnectionResetError)):
+            await client.rest()
+
+
+async def test_fin_within_an_answer_does_not_make_it_whole(bench: Bench) -> None:
+    """Anybody on the way can send a FIN: where the end of TLS would say that all is there, the connection is cut."""
+    lane = bench.lane()
+    async with await bench.open() as client:
+        await client.send(f"GET /{lane.name}/x HTTP/1.0\r\nHost: shop.example\r\n\r\n".encode())
+        origin = await lane.origin.accept()
+        await origin.request()
+        await origin.send(b"HTTP/1.1 200 OK\r\n\r\npart")
+        await client.head()
+        client.sock.shutdown(socket.SHUT_WR)
         with pytest.raises((IncompleteError, ConnectionResetError)):
             await client.rest()
 
