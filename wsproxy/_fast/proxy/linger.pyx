@@ -44,7 +44,8 @@ cdef class Lingering(Stream):
     """A client's connection as what ends."""
 
     def __cinit__(self, Engine engine not None):
-        self.fd = self.kept_fd = -1  # first of all: where there is no memory for the rest, `__dealloc__` closes what stands here
+        # First of all: where there is no memory for the rest, `__dealloc__` closes what stands here.
+        self.fd = self.kept_fd = -1
         self.hub = engine
         self.engine = engine
         self.exchange = Downstream.__new__(Downstream, engine)
