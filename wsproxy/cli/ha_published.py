@@ -28,6 +28,7 @@ from wsproxy.config.settings_ha import HaSettings
 from wsproxy.errors import WsproxyError
 from wsproxy.ha.master.library import News
 from wsproxy.ha.master.rollout import is_in_use
+from wsproxy.ha.master.words import UnreadableError
 from wsproxy.ha.store.base import StoreAwayError
 
 _SHOWN = 12  # of a digest
@@ -41,7 +42,8 @@ def history(settings_file: Path, *, is_json: bool) -> None:
 
     async def work(group: Group) -> dict[str, Any]:
         held = await group.library.head()
-        return {"head": held.head, "versions": await group.library.versions()}
+        kept, strange = await group.library.versions(), await group.library.strange()
+        return {"head": held.head, "versions": kept, "strange": strange}
 
     found = run_grouped(settings_file, work)
     if is_json:
@@ -51,6 +53,8 @@ def history(settings_file: Path, *, is_json: bool) -> None:
     for each in found["versions"]:
         mark = "*" if each.number == number else " "
         say(f"{mark} {each.in_words()}: {each.file or 'plugin-cfg.xml'}, {each.size} bytes, sha256 {each.sha256[:_SHOWN]}")  # fmt: skip
+    for text in found["strange"]:
+        say(text)
     say(f"version {number} holds (*)" if number else "nothing is published")
 
 
@@ -110,6 +114,8 @@ def group_status(settings_file: Path, *, is_named: bool) -> dict[str, Any] | Non
         return None
     try:
         return asyncio.run(_asked(ha))
+    except UnreadableError as error:
+        return _alone(ha, str(error))
     except StoreAwayError as error:
         return _alone(ha, f"etcd does not answer: {error}")
     except WsproxyError as error:

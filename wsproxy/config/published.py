@@ -31,6 +31,12 @@ MOST_BYTES = 1 << 20
 # Of each text about a version: a name of a file has no more, and a comment is read in a table.
 MOST_WORDS = 255
 
+# Of the numbers in what etcd tells: any process there may write them, and larger ones could be neither kept as JSON nor told as a time.
+MOST_VERSIONS = 999_999_999  # one a second for 31 years; their keys have ten digits
+MOST_MS = 253_402_300_799_999  # the year 9999
+Number = Annotated[int, Meta(ge=0, le=MOST_VERSIONS)]
+Moment = Annotated[int, Meta(ge=0, le=MOST_MS)]
+
 WANTED = "wanted.json"
 STANDING = "standing.json"
 PLACE = "etcd.json"
@@ -47,15 +53,15 @@ class Version(Struct, frozen=True):
     ``returned_to``: by a rollback, the number whose contents these are.
     """
 
-    number: Annotated[int, Meta(ge=1)]
-    id: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    size: int
+    number: Annotated[int, Meta(ge=1, le=MOST_VERSIONS)]
+    id: Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]  # $ alone takes a line's end
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+    size: Annotated[int, Meta(ge=0, le=64 << 20)]
     who: Annotated[str, Meta(max_length=MOST_WORDS)]
-    at_ms: int
+    at_ms: Moment
     comment: Annotated[str, Meta(max_length=MOST_WORDS)] = ""
     file: Annotated[str, Meta(max_length=MOST_WORDS)] = ""
-    returned_to: int = 0
+    returned_to: Number = 0
 
     @property
     def file_name(self) -> str:

@@ -47,10 +47,13 @@ async def watch_all(
     end = loop.time() + wait_s
     applied: Mapping[str, Applied] = {}
     while True:
-        with contextlib.suppress(StoreAwayError):  # for a moment, it may be
+        try:
             applied = await library.applied()
-        if all(each.is_done_with(version) for each in applied.values()):
-            return applied, True
+        except StoreAwayError:
+            pass  # for a moment, it may be; that nobody is there was not said
+        else:
+            if all(each.is_done_with(version) for each in applied.values()):
+                return applied, True
         if loop.time() > end:
             return applied, False
         await asyncio.sleep(LOOK_S)
