@@ -41,6 +41,7 @@ WANTED = "wanted.json"
 STANDING = "standing.json"
 PLACE = "etcd.json"
 _FILE = re.compile(r"published-(\d+)-[0-9a-f]{8}\.xml")
+_HALF = re.compile(rf"\.{_FILE.pattern}\.new")  # of a process that was killed while it wrote
 
 TriedResult = Literal["in use", "failed", "refused", "undone", "left"]
 _StructT = TypeVar("_StructT", bound=Struct)
@@ -193,7 +194,7 @@ class PublishedFolder:
         write_whole(self.file_of(version), content)
         write_whole(self.wanted_file, _json(version))
         for name in os.listdir(self.path):
-            if _FILE.fullmatch(name) and name not in kept:
+            if (_FILE.fullmatch(name) and name not in kept) or _HALF.fullmatch(name):
                 (self.path / name).unlink(missing_ok=True)
 
     def _named(self) -> Iterator[Version]:
@@ -250,14 +251,17 @@ def folder_flaw(path: str) -> str:
     """Why this process cannot keep versions in that folder, as ``found X; allowed is Y``; empty: it can. # I/O."""
     allowed = "allowed is a folder that is there, that process.user may write to, and nobody whom you do not trust"
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
         if not os.path.isdir(path):
             return f'found "{printable(path)}", which is no folder; {allowed}'
     except OSError as error:
         return f'found "{printable(path)}" ({error.strerror}); {allowed}'
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         return f'found "{printable(path)}", which this user may not write to; {allowed}'
-    if mode & 0o002 and not mode & 0o1000:
+    if status.st_uid not in (0, os.geteuid()):
+        return f'found "{printable(path)}" of user {status.st_uid}, who may replace what is in it; allowed is one of this user or of root'
+    # Nor with the sticky bit, as /tmp has it: whoever is first may put a standing.json there, and what it names is served.
+    if status.st_mode & 0o002:
         return f'found "{printable(path)}", which everybody may write to; {allowed}'
     return ""
 
