@@ -26,7 +26,7 @@ from wsproxy.cli.publish import MOST_COMMENT, WAIT_S, carry_out, tell
 from wsproxy.config.published import PublishedFolder
 from wsproxy.config.settings_ha import HaSettings
 from wsproxy.errors import WsproxyError
-from wsproxy.ha.master.library import News
+from wsproxy.ha.master.library import News, before
 from wsproxy.ha.master.rollout import is_in_use
 from wsproxy.ha.master.words import UnreadableError
 from wsproxy.ha.store.base import StoreAwayError
@@ -79,16 +79,21 @@ def show(version: int, settings_file: Path) -> None:
 def rollback(
     version: int | None, settings_file: Path, comment: str, wait_s: float, *, is_json: bool
 ) -> None:
-    """Have all proxies of the group go by the version before the present one again, or by VERSION: as a new version, with its contents."""
+    """
+    Have all proxies of the group go by the version before the present one again, or by VERSION: as a new version, with its contents.
+
+    Given again it goes one further back, not to the version that was just left.
+    """
     if len(comment) > MOST_COMMENT:
         raise click.UsageError(f"--comment: found {len(comment)} characters; allowed are up to {MOST_COMMENT}")  # fmt: skip
 
     async def work(group: Group) -> dict[str, Any]:
         held = await group.library.head()
-        earlier = [each.number for each in await group.library.versions() if each.number < held.number]  # fmt: skip
-        wanted = version or max(earlier, default=0)
+        kept = await group.library.versions()
+        earlier = [each.number for each in kept if each.number < held.number]
+        wanted = version or (before(held.head.version, kept) if held.head else 0)
         if wanted == held.number or not wanted:
-            raise WsproxyError(f"found version {wanted or 'none'}, {'which holds' if wanted else 'as nothing was published before'}; allowed is one of: {', '.join(map(str, earlier)) or 'none'}")  # fmt: skip
+            raise WsproxyError(f"found version {wanted or 'none'}, {'which holds' if wanted else 'as nothing older is kept'}; allowed is one of: {', '.join(map(str, earlier)) or 'none'}")  # fmt: skip
         old = await group.library.version(wanted)
         data = await group.library.content(old)
         news = News(data, myself(), comment, old.file, returned_to=old.number)

@@ -296,6 +296,19 @@ class Library:
             await self._store.swap(conditions, [Delete(key), *map(Delete, pieces)])
 
 
+def before(version: Version, kept: list[Version]) -> int:
+    """
+    The number that a rollback returns to, 0: there is none.
+
+    After a rollback it is the one before that which was returned to: who gives the command again wants to go further back, not to the one that he has just left.
+    """
+    returns = {each.number: each.returned_to for each in kept}
+    number = version.returned_to or version.number
+    while 0 < (earlier := returns.get(number, 0)) < number:
+        number = earlier
+    return max((each.number for each in kept if each.number < number), default=0)
+
+
 def _applied(entry: Entry) -> Applied:
     try:
         return decoded(entry, Applied)

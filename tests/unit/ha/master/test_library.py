@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from tests.support.etcd import needs_etcd
-from wsproxy.config.published import MOST_VERSIONS
+from wsproxy.config.published import MOST_VERSIONS, Version
 from wsproxy.errors import WsproxyError
 from wsproxy.ha.master.library import (
     ABANDONED_MS,
@@ -25,6 +25,7 @@ from wsproxy.ha.master.library import (
     Library,
     News,
     OvertakenError,
+    before,
 )
 from wsproxy.ha.master.words import MOST_PIECES, Content, Head
 from wsproxy.ha.names import Names
@@ -317,3 +318,21 @@ async def test_what_holds_keeps_its_contents(
     late = Library(etcd_store, names, lambda: head.version.at_ms + 10 * ABANDONED_MS)
     await late._prune()
     assert await library.content(head.version) == b"1"
+
+
+@pytest.mark.parametrize(
+    ("returns", "number"),
+    [
+        ([0], 0),
+        ([0, 0, 0], 2),
+        ([0, 0, 0, 2], 1),  # again: further back
+        ([0, 0, 0, 2, 1], 0),
+        ([0, 0, 1, 0], 3),  # what was returned to and left again
+        ([0, 0, 1, 0, 3], 0),
+        ([0, 9], 1),  # of another etcd: a word that cannot be
+    ],
+)
+def test_where_a_rollback_goes(returns: list[int], number: int) -> None:
+    """One back each time."""
+    kept = [Version(at, "a" * 32, "b" * 64, 1, "x", 1, returned_to=to) for at, to in enumerate(returns, 1)]  # fmt: skip
+    assert before(kept[-1], kept) == number

@@ -121,6 +121,17 @@ async def test_what_is_no_etcd_is_told() -> None:
 
 
 @needs_etcd
+async def test_a_full_one_says_what_to_do(prefix: str) -> None:
+    """Its alarm stays until somebody takes it away."""
+    with running_etcd(extra=("--quota-backend-bytes", "100000")) as (server,):
+        store = store_of(server.url)
+        with pytest.raises(StoreAwayError, match="space exceeded; .*`etcdctl alarm disarm`"):
+            for number in range(9):
+                await store.put(Put(f"{prefix}{number}", bytes(50_000)))
+        await store.close()
+
+
+@needs_etcd
 async def test_three_servers_one_dies_one_hangs(prefix: str) -> None:
     """A dead follower costs nothing; without a majority everything says so, the watch too; with one again all goes on."""
     with running_etcd(3, heartbeat_ms=50) as servers:
