@@ -302,8 +302,8 @@ def before(version: Version, kept: list[Version]) -> int:
 
     After a rollback it is the one before that which was returned to: who gives the command again wants to go further back, not to the one that he has just left.
     """
-    returns = {each.number: each.returned_to for each in kept}
-    number = version.returned_to or version.number
+    returns = {each.number: each.returned_to for each in (*kept, version)}
+    number = version.number
     while 0 < (earlier := returns.get(number, 0)) < number:
         number = earlier
     return max((each.number for each in kept if each.number < number), default=0)

@@ -18,7 +18,6 @@ from wsproxy.errors import WsproxyError
 from wsproxy.ha.master.library import (
     ABANDONED_MS,
     KEPT_VERSIONS,
-
     PIECE_BYTES,
     GoneError,
     Held,
@@ -297,7 +296,10 @@ async def test_contents_in_more_pieces_than_there_can_be(
     async with asyncio.timeout(30):
         head = await publish(library, b"1")
     assert await library.content(head.version) == b"1"
-    assert await keys(etcd_store, names.contents) == [names.content("0" * 64), names.content(sha256)]
+    assert await keys(etcd_store, names.contents) == [
+        names.content("0" * 64),
+        names.content(sha256),
+    ]
 
 
 async def test_numbers_end(library: Library, etcd_store: EtcdStore, names: Names) -> None:
