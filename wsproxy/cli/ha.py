@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from wsproxy.cli import ha_drill, ha_pair, ha_published
+from wsproxy.cli import ha_drill, ha_groups, ha_pair, ha_published
 from wsproxy.cli.asking import EXIT_REFUSED, fail, say
 from wsproxy.errors import StartError
 from wsproxy.ha.certs import files_of, make_certificates
@@ -22,7 +22,7 @@ def ha() -> None:
     """High availability: a group of proxies, or two and a floating address (docs/high-availability.md)."""
 
 
-for each in (ha_pair.start, ha_pair.configure, ha_pair.stop, ha_pair.status, ha_pair.failover, ha_pair.trace, ha_drill.drill, ha_pair.run):  # fmt: skip
+for each in (ha_pair.start, ha_pair.configure, ha_pair.stop, ha_pair.status, ha_pair.failover, ha_pair.trace, ha_drill.drill, ha_pair.run, ha_groups.policy, ha_groups.move, ha_groups.activate, ha_groups.deactivate, ha_groups.clear):  # fmt: skip
     ha.add_command(each)
 
 

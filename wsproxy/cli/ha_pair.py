@@ -219,7 +219,7 @@ def status(ctx: click.Context, folder: Path, settings_file: Path, *, is_json: bo
     """
     Show what this node is (HAstatus): its state, the address, the other node, the networks, keepalived.
 
-    Where its settings name a group, also which published version each proxy of it goes by.
+    Where its settings name a group, also which published version each proxy of it goes by, and what runs where.
     """
     node = Folder(folder)
     try:

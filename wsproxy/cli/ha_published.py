@@ -29,6 +29,8 @@ from wsproxy.errors import WsproxyError
 from wsproxy.ha.master.library import News, before
 from wsproxy.ha.master.rollout import is_in_use
 from wsproxy.ha.master.words import UnreadableError
+from wsproxy.ha.resource.told import lines_of
+from wsproxy.ha.resource.told import tell as tell_group
 from wsproxy.ha.store.base import StoreAwayError
 
 _SHOWN = 12  # of a digest
@@ -130,6 +132,7 @@ def group_status(settings_file: Path, *, is_named: bool) -> dict[str, Any] | Non
 async def _asked(ha: HaSettings) -> dict[str, Any]:
     async with group_of(ha) as group:
         held = await group.library.head()
+        core_group = tell_group(group.names, (await group.store.read(group.names.root)).entries)
         applied = await group.library.applied()
         prefix, configs = group.names.members, group.names.configs
         members = [key.removeprefix(prefix) for key in (await group.store.read(prefix)).entries]
@@ -138,7 +141,7 @@ async def _asked(ha: HaSettings) -> dict[str, Any]:
             for key, entry in (await group.store.read(configs)).entries.items()
         }
     found: dict[str, Any] = {}
-    warnings = []
+    warnings = list(core_group.pop("warnings"))
     version = None if held.head is None else held.head.version
     for name in sorted(members):
         each = applied.get(name)
@@ -150,7 +153,13 @@ async def _asked(ha: HaSettings) -> dict[str, Any]:
     if held.head is not None and held.head.only is not None:
         who = ", ".join(held.head.only) or "nobody"
         warnings.append(f"version {held.head.version.number} is for {who} only: `wsproxy publish --one-at-a-time` is at it, or was ended")  # fmt: skip
-    return {"version": version, "members": found, "warnings": warnings, "own": None}
+    return {
+        "version": version,
+        "members": found,
+        "warnings": warnings,
+        "own": None,
+        "core_group": core_group,
+    }
 
 
 def _alone(ha: HaSettings, why: str) -> dict[str, Any]:
@@ -161,7 +170,7 @@ def _alone(ha: HaSettings, why: str) -> dict[str, Any]:
             own = PublishedFolder(ha.config_folder).read_standing().version()
         except WsproxyError as error:
             warnings.append(str(error))
-    return {"version": None, "members": {}, "warnings": warnings, "own": own}
+    return {"version": None, "members": {}, "warnings": warnings, "own": own, "core_group": None}
 
 
 def group_lines(found: dict[str, Any]) -> list[str]:
@@ -176,4 +185,6 @@ def group_lines(found: dict[str, Any]) -> list[str]:
         published, digest = each["published"], each["digest"][:_SHOWN] or "?"
         words = "takes nothing (ha.config_folder)" if published is None else published.in_words()
         lines.append(f"member      {name}: {words}, configuration {digest}")
+    if found["core_group"] is not None:
+        lines += lines_of(found["core_group"])
     return lines

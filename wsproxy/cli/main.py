@@ -40,7 +40,7 @@ COMMANDS = {
     "replay": "take each decision of an http_plugin.log again and report every difference",
     "simulate": "let the requests of a log run through another configuration, or with a server away",
     "publish": "give one plugin-cfg.xml to all proxies of a group",
-    "ha": "high availability: a pair with a floating address; keys and published versions of a group",
+    "ha": "high availability: a pair with a floating address; a group of proxies, its keys, versions, and what only one of them runs",
     "bench": "measure this proxy and others side by side on this machine",
     "demo": "run the proxy in front of an embedded cluster of three app servers",
 }

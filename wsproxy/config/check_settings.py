@@ -31,7 +31,7 @@ from wsproxy.config.settings import (
     Settings,
     fallback_files,
 )
-from wsproxy.config.settings_ha import HaSettings, check_ha, no_etcd
+from wsproxy.config.settings_ha import check_groups, check_ha, no_etcd
 from wsproxy.config.settings_probe import (
     ProbeClusterSettings,
     ProbeSettings,
@@ -101,7 +101,7 @@ def check_together(settings: Settings, say: Say) -> None:
     _check_admin(settings.admin, say)
     _check_health(settings.health, say)
     _check_trace(settings.trace, say)
-    _check_ha(settings.ha, say)
+    _check_ha(settings, say)
     _check_durations(settings, say)
     _check_effects(settings, say)
 
@@ -176,10 +176,19 @@ def _check_trace(trace: TraceSettings, say: Say) -> None:
         _refuse(("trace", "endpoint"), f"{found}; {allowed}", say)
 
 
-def _check_ha(ha: HaSettings, say: Say) -> None:
+def _check_ha(settings: Settings, say: Say) -> None:
+    ha = settings.ha
     flaws = list(check_ha(ha))
     for name, text in flaws:
         _refuse(("ha", name), text, say)
+    for at, text in check_groups(ha):
+        _refuse(("ha", *at), text, say)
+    initials = [settings.probe.initial, *(each.initial for each in settings.probe.cluster)]
+    if ha.one_prober and any(each not in (None, "up") for each in initials):
+        text = 'found true with another probe.initial than "up": where another member asks, nothing would say that a new server is up; allowed with "up"'
+        _refuse(("ha", "one_prober"), text, say)
+    if ha.one_prober and not is_probing(settings.probe):
+        _warn_idle(("ha", "one_prober"), ha, 'with probe.type = "off"', "with probes", say)
     if ha.store == "etcd" and not flaws:
         try:
             group_context(ha)

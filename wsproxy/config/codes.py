@@ -108,11 +108,16 @@ START = {
     "admin-socket": "an error for a path of your own; a warning for the default, and where a running proxy answers",
     "open-files": "a hard limit of open files below 4096",
 }
-CODES = {**REFUSALS, **WARNINGS, **NOTES, **START}
+# what `wsproxy publish` refuses besides
+PUBLISH = {
+    "secret-in-clear": "a password in plugin-cfg.xml, which everybody who can read etcd would know; keys and stash files stay on each proxy",
+}
+CODES = {**REFUSALS, **WARNINGS, **NOTES, **START, **PUBLISH}
 
 
 _ERRORS_ONLY = {
     *REFUSALS,
+    *PUBLISH,
     "settings-unreadable",
     "toml-malformed",
     "setting-unknown",

@@ -7,14 +7,21 @@ Driven by ``config.settings`` and ``config.check_settings``. Only structs and ju
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from wsproxy.config.address import MAX_PORT, Address, is_loopback
+from wsproxy.config.settings_groups import (
+    NAME,
+    NAME_ALLOWED,
+    PolicySettings,
+    ResourceSettings,
+    check_policies,
+    check_resources,
+)
 
 HaStore = Literal["off", "embedded", "etcd"]
 HaTls = Literal["auto", "off"]
@@ -32,10 +39,6 @@ EMBEDDED_ELECTION_S = 0.1
 ELECTIONS = 3
 # A member acts as if it were dead so long before its lease ends: before anybody else can know that it is.
 FENCE_MARGIN_S = 0.25
-
-# In keys of etcd and in log lines: no separator, no blank, nothing that a shell reads.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_NAME_ALLOWED = "allowed are up to 64 letters, digits, - . _"
 
 
 class HaSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +121,14 @@ class HaSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="folder on this machine for what `wsproxy publish` gives to the whole group: this proxy goes by that, and starts from it without etcd; FILE of the command line holds only until something was published; empty: FILE alone; relative to the folder of wsproxy.toml"
         ),
     ] = ""
+    one_prober: Annotated[
+        bool,
+        Meta(
+            description="true: one member's probes ask all servers, for all members, which get its marks; false: each member asks for itself"
+        ),
+    ] = False
+    resources: tuple[ResourceSettings, ...] = field(default=(), name="resource")
+    policies: tuple[PolicySettings, ...] = field(default=(), name="policy")
 
     @property
     def is_on(self) -> bool:
@@ -154,13 +165,13 @@ def check_ha(ha: HaSettings) -> Iterator[tuple[str, str]]:
     if not ha.is_on:
         return
     for name in ("cell", "core_group"):
-        if not _NAME.fullmatch(getattr(ha, name)):
-            yield name, f'found "{getattr(ha, name)}"; {_NAME_ALLOWED}'
-    if ha.name and not _NAME.fullmatch(ha.name):
-        yield "name", f'found "{ha.name}"; {_NAME_ALLOWED}'
+        if not NAME.fullmatch(getattr(ha, name)):
+            yield name, f'found "{getattr(ha, name)}"; {NAME_ALLOWED}'
+    if ha.name and not NAME.fullmatch(ha.name):
+        yield "name", f'found "{ha.name}"; {NAME_ALLOWED}'
     for each in ha.preferred_coordinators:
-        if not _NAME.fullmatch(each):
-            yield "preferred_coordinators", f'found "{each}"; {_NAME_ALLOWED}'
+        if not NAME.fullmatch(each):
+            yield "preferred_coordinators", f'found "{each}"; {NAME_ALLOWED}'
     if ha.ttl_s < least_ttl_s(ha):
         yield (
             "missed",
@@ -168,6 +179,20 @@ def check_ha(ha: HaSettings) -> Iterator[tuple[str, str]]:
             f"{least_ttl_s(ha):g} s or more, so that the election of a new etcd leader puts nobody out",
         )
     yield from _check_endpoints(ha)
+
+
+def check_groups(ha: HaSettings) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The same of its resources and policies: where, and what is wrong."""
+    if not ha.is_on:
+        if ha.resources:
+            yield ("resource",), 'found resources without a group; allowed with [ha] store = "etcd"'
+        return
+    left_s = ha.ttl_s - least_ttl_s(ha)
+    longer = f"a larger missed ({ha.missed} with period_s = {ha.period_s:g} make a lease of {ha.ttl_s} s)"
+    for (index, name), text in check_resources(ha.resources, left_s, longer):
+        yield ("resource", index, name), text
+    for (index, name), text in check_policies(ha.policies):
+        yield ("policy", index, name), text
 
 
 def _check_endpoints(ha: HaSettings) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,7 @@ from wsproxy.ha.group.membership import Listener, Membership, Myself
 from wsproxy.ha.master.follower import Follower
 from wsproxy.ha.master.library import TRY_S, Library
 from wsproxy.ha.names import Names
+from wsproxy.ha.resource.groups import Groups
 from wsproxy.ha.store.base import Entry, LeaseGoneError, Put, StoreAwayError, Told
 from wsproxy.ha.store.embedded import EmbeddedEtcd
 from wsproxy.ha.store.etcd import EtcdStore
@@ -115,13 +116,19 @@ class HaNeeds:
     box: socket.socket
     parcel: int
     on_turn: Callable[[], None]
+    probe: Callable[[bool], None]  # switches this proxy's prober
 
 
 class Agent:
     """One a proxy; within one event loop."""
 
-    def __init__(self, plan: Plan, settings: HaSettings, instance: str, pid: int) -> None:
+    def __init__(
+        self, plan: Plan, settings: HaSettings, instance: str, pid: int,
+        probe: Callable[[bool], None] = lambda _is_on: None,
+    ) -> None:  # fmt: skip
         """Nothing is asked yet."""
+        self._probe = probe if settings.one_prober else None
+        self._groups: Groups | None = None
         self._plan = plan
         self._settings = settings
         self._embedded = EmbeddedEtcd(settings, instance) if settings.store == "embedded" else None
@@ -145,11 +152,16 @@ class Agent:
         board = self._board = Board(
             self._plan.state, self._plan, store, self._names, self._myself.name
         )
+        groups = self._groups = Groups(
+            self._names, self._myself.name, self._settings.resources, self._settings.policies, store, self._probe, self._settings.ttl_s
+        )  # fmt: skip
+        await self._unless_ended(groups.open(self._settings.ttl_s))
         membership = self._membership = Membership(
             store, self._names, self._myself,
             ttl_s=self._settings.ttl_s, period_s=self._settings.period_s,
-            listener=Listener(self._read, self._told, lambda _view: None, self._away, board.back),
+            listener=Listener(self._read, self._told, lambda _view: None, self._away, board.back, groups.right),
         )  # fmt: skip
+        groups.join(membership)
         contents = EtcdStore(Gateway(*self._place(), try_s=TRY_S))
         if self._settings.config_folder:
             self._follower = self._make_follower(contents, store, membership)
@@ -164,21 +176,36 @@ class Agent:
                     board.look_always(),
                     board.post_always(),
                     self._post_digests(store, membership),
+                    groups.post_always(),
                     *self._followed(),
                 )
                 tasks = [group.create_task(work) for work in works]
                 await self.ended.wait()
+                # Heartbeats go on while resources stop, however long that takes: whoever starts us says how long it waits.
+                membership.stand_down()
+                await groups.drain()
                 for task in tasks:
                     task.cancel()
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_S):
                     await membership.leave()
+            await groups.close()
             await end_all()
             await store.close()
             await contents.close()
             if self._embedded is not None:
                 await self._embedded.stop()
+
+    async def _unless_ended(self, work: Coroutine[None, None, None]) -> None:
+        """Does it, but not when this process was told to end."""
+        doing = asyncio.ensure_future(work)
+        ending = asyncio.ensure_future(self.ended.wait())
+        await asyncio.wait({doing, ending}, return_when=asyncio.FIRST_COMPLETED)
+        for each in (doing, ending):
+            each.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await doing
 
     def _place(self) -> tuple[tuple[str, ...], ssl.SSLContext | None]:
         if self._embedded is not None:
@@ -233,7 +260,9 @@ class Agent:
 
     def _read(self, revision: int, entries: Mapping[str, Entry]) -> None:
         assert self._board is not None
+        assert self._groups is not None
         self._board.read(revision, entries)
+        self._groups.read(entries)
         self._configurations.read(entries)
         if self._follower is not None:
             self._follower.read(entries)
@@ -241,7 +270,9 @@ class Agent:
 
     def _told(self, told: Told) -> None:
         assert self._board is not None
+        assert self._groups is not None
         self._board.told(told)
+        self._groups.told(told)
         self._configurations.told(told.changes)
         if self._follower is not None:
             self._follower.told(told)
@@ -296,7 +327,7 @@ async def serve(plan: Plan, settings: HaSettings, needs: HaNeeds) -> None:
     """See ``run_ha``."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
-    agent = Agent(plan, settings, needs.instance, needs.pid)
+    agent = Agent(plan, settings, needs.instance, needs.pid, needs.probe)
     loop.add_signal_handler(signal.SIGTERM, agent.ended.set)
     agent.listen(needs.box)
     keep_turning(needs.on_turn)

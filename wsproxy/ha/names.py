@@ -5,6 +5,9 @@ Where everything of a core group stands in etcd, and what may be in a name. Pure
         ids/<member>            its number, given once and kept for good (no lease); ``next-id`` is the next name's
         members/<member>        that it lives, on its lease: what ``group.view.Member`` says
         seats/<seat>            who holds what only one may hold, on the holder's lease: ``coordinator``, places of HA groups
+        seats/<resource>/<member>       that this member has a place of the resource's group, on its lease
+        groups/<resource>/...   of one HA group: offers/<member> on its lease; epoch, written by each claim; activated/<member>, moved and cleared by operators
+        policies                all policies of HA groups, one key
         board/<subject>         what is known of a server, by the word that counts most (no lease: it outlives its poster)
         config/<member>         the digest of the configuration that it serves by, on its lease
         published               which plugin-cfg.xml all are to go by: what ``ha.master.words.Head`` says
@@ -69,6 +72,24 @@ class Names:
     def seats(self) -> str:
         """Prefix of ``seat``."""
         return f"{self.root}seats/"
+
+    def place(self, resource: str, member: str) -> str:
+        """Name of the seat of this member in the resource's group."""
+        return f"{resource}/{member}"
+
+    @property
+    def policies(self) -> str:
+        """All policies."""
+        return f"{self.root}policies"
+
+    @property
+    def groups(self) -> str:
+        """Prefix of ``group``."""
+        return f"{self.root}groups/"
+
+    def group(self, resource: str, what: str, member: str = "") -> str:
+        """A word of one HA group: ``epoch``, ``moved``, ``cleared``; ``offers`` and ``activated`` have a member."""
+        return f"{self.groups}{resource}/{what}{'/' if member else ''}{member}"
 
     @property
     def board(self) -> str:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-PolicyType = Literal["One of N", "M of N", "All active", "Static", "No operation"]
+from wsproxy.config.settings_groups import PolicyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Policy:
 
     ``count``: M of "M of N". ``preferred``: who is taken first, the first first; the named ones of "Static". ``preferred_only``:
     nobody else is. ``failback``: who is preferred takes over from who is less so, else whoever is active stays.
-    ``quorum``: nobody becomes active while the group has no majority of ``potential`` members.
+    ``quorum``: nobody is active while the group has no majority of ``potential`` members.
     """
 
     name: str
@@ -80,8 +79,10 @@ def choose_active(
     Who is to be active, of ``members`` in the order in which they joined; the most wanted first.
 
     ``active``: who is now. ``activated``: whom an operator, or other cluster software, has activated ("No operation").
-    ``is_quorate``: as ``has_quorum`` says; without it nobody new becomes active, and nobody who is stops for that.
+    ``is_quorate``: as ``has_quorum`` says; without it a policy with ``quorum`` wants nobody, so whoever is active stops.
     """
+    if policy.quorum and not is_quorate:
+        return ()
     if policy.type == "No operation":
         wanted = [name for name in members if name in activated]
     elif policy.type == "Static":
@@ -90,8 +91,6 @@ def choose_active(
         wanted = _order(policy, members, active)
         if policy.type != "All active":
             wanted = wanted[: 1 if policy.type == "One of N" else policy.count]
-    if policy.quorum and not is_quorate:
-        wanted = [name for name in wanted if name in active]
     return tuple(wanted)
 
 

@@ -39,6 +39,8 @@ log = logging.getLogger("wsproxy.probe")
 MOST_AT_ONCE = 500
 # A probe that took so much longer than it may is this process's fault: it was stopped, or the machine has no time for it.
 OWN_FAULT_S = 1.0
+# How often it is looked whether this prober is to ask for its whole group; what others have found holds for longer.
+SWITCH_LOOK_S = 0.2
 # How often it is told that probes come late.
 LATE_TOLD_S = 60.0
 
@@ -54,8 +56,14 @@ class Prober:
         most_at_once: int = MOST_AT_ONCE,
         own_fault_s: float = OWN_FAULT_S,
         plugin_log: ProbeLog | None = None,
+        is_on: Callable[[], bool] = lambda: True,
     ) -> None:
-        """All begin within one interval, spread at random; those that are down at once. ``plugin_log``: None: none is written."""
+        """
+        All begin within one interval, spread at random; those that are down at once. ``plugin_log``: None: none is written.
+
+        ``is_on``: whether this proxy's prober asks, or another one's does for it; looked at before each probe.
+        """
+        self._is_on = is_on
         self._plugin_log = plugin_log
         # By a prober before this one, of this program or the one that it has replaced.
         self._told_down = {
@@ -99,6 +107,8 @@ class Prober:
         """For ever."""
         loop = asyncio.get_running_loop()
         while True:
+            if not self._is_on():
+                await self._until_on()
             wait_s = self._due[0][0] - loop.time() if self._due else None
             if wait_s is None or wait_s > 0:
                 self._woken.clear()
@@ -117,6 +127,13 @@ class Prober:
             self._tell_late(loop.time() - at, target)
             self._running.add(key)
             spawn(self._probe(key, target), "probe")
+
+    async def _until_on(self) -> None:
+        """Another proxy's prober asks for this one; when it is this one's turn, all servers are asked within one interval."""
+        while not self._is_on():  # noqa: ASYNC110  # another process sets a byte that is shared
+            await asyncio.sleep(SWITCH_LOOK_S)
+        self._due.clear()
+        self._plan_all({})
 
     async def _probe(self, key: Key, target: Target) -> None:
         loop = asyncio.get_running_loop()
@@ -236,24 +253,29 @@ def run_prober(
     parcel: int,
     on_turn: Callable[[], None],
     log_plan: LogPlan | None = None,
+    is_on: Callable[[], bool] = lambda: True,
 ) -> int:
     """
     Probes until SIGTERM, or until no server is to be probed any more; the exit code.
 
     Later configurations come at ``box``; ``parcel`` is the one that holds already (-1: ``plan`` does). ``on_turn`` is called once a
-    second. ``log_plan``: http_plugin.log, where one is written.
+    second. ``log_plan``: http_plugin.log, where one is written. ``is_on``: whether this proxy's prober asks.
     """
     if parcel >= 0:
         plan = at_once(unpack(parcel, plan.state))
     plugin_log = None if log_plan is None else ProbeLog(log_plan, plan.state)
     if plugin_log is not None:
         plugin_log.take_path(plan.log_path)
-    run(serve(plan, box, on_turn, plugin_log))
+    run(serve(plan, box, on_turn, plugin_log, is_on))
     return 0
 
 
 async def serve(
-    plan: Plan, box: socket.socket, on_turn: Callable[[], None], plugin_log: ProbeLog | None = None
+    plan: Plan,
+    box: socket.socket,
+    on_turn: Callable[[], None],
+    plugin_log: ProbeLog | None = None,
+    is_on: Callable[[], bool] = lambda: True,
 ) -> None:
     """See ``run_prober``."""
 
@@ -265,7 +287,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
     loop.set_default_executor(ThreadPoolExecutor(MOST_LOOKUPS))
-    prober = Prober(plan, read_targets(plan), plugin_log=plugin_log)
+    prober = Prober(plan, read_targets(plan), plugin_log=plugin_log, is_on=is_on)
     loop.add_signal_handler(signal.SIGTERM, prober.ended.set)
     prober.listen(box)
     keep_turning(turn)

@@ -24,6 +24,7 @@ class Resident(Child):
     is_wanted: Callable[[], bool] = lambda: True
     hears: bool = True  # of configurations
     is_awaited: bool = False  # at a stop: others hear of its end from itself, or much later
+    last_s: float = 0.0  # what it may take for that
     start_at: float | None = 0.0  # the same, if one is wanted
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import mmap
 import os
 import socket
 import uuid
@@ -28,6 +29,7 @@ from wsproxy.config.model import Config
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import MAX_WORKERS, SOCKET_AUTO, SOCKET_OFF, Settings
 from wsproxy.config.settings_file import LoadedSettings
+from wsproxy.config.settings_groups import longest_end_s
 from wsproxy.dataplane.access_keeper import AccessKeeper
 from wsproxy.dataplane.context import BoundListener, WorkerContext
 from wsproxy.dataplane.parcel import log_path_of
@@ -208,10 +210,18 @@ def run_supervisor(
         return run_loader(needs)
 
     prober = _load("wsproxy.probe.prober")
+    # Whether this proxy's prober asks: written by the ha process where one asks for all, else always.
+    probe_switch = mmap.mmap(-1, 1)
+    probe_switch[0] = not (settings.ha.is_on and settings.ha.one_prober)
 
     def run_the_prober(box: socket.socket) -> int:
         exit_code: int = prober.run_prober(
-            plan, box, parcels.newest_fd, turn_of(prober_row), log_plan
+            plan,
+            box,
+            parcels.newest_fd,
+            turn_of(prober_row),
+            log_plan,
+            lambda: bool(probe_switch[0]),
         )
         return exit_code
 
@@ -221,7 +231,7 @@ def run_supervisor(
     if way.is_open:
         others.append(make_tracer(settings, way, state, tracer_row, turn_of(tracer_row)))
     if settings.ha.is_on:
-        others.append(make_ha(plan, parcels, ha_row, turn_of(ha_row)))
+        others.append(make_ha(plan, parcels, ha_row, turn_of(ha_row), probe_switch))
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     older = tuple(each.pid for each in handed.kin)
     facts = ProxyFacts(
@@ -272,17 +282,23 @@ def make_tracer(
     return Resident("tracer", run_the_tracer, hears=False, row=row)
 
 
-def make_ha(plan: Plan, parcels: Parcels, row: int, on_turn: Callable[[], None]) -> Resident:
+def make_ha(
+    plan: Plan, parcels: Parcels, row: int, on_turn: Callable[[], None], probe_switch: mmap.mmap
+) -> Resident:
     """The process that is this proxy's member of a group; all that are started for this proxy are known as one by the instance."""
     agent = _load("wsproxy.ha.agent")
     instance, pid = uuid.uuid4().hex, os.getpid()
 
+    def switch(is_on: bool) -> None:
+        probe_switch[0] = is_on
+
     def run_the_ha(box: socket.socket) -> int:
-        needs = agent.HaNeeds(plan, instance, pid, box, parcels.newest_fd, on_turn)
+        needs = agent.HaNeeds(plan, instance, pid, box, parcels.newest_fd, on_turn, switch)
         exit_code: int = agent.run_ha(needs)
         return exit_code
 
-    return Resident("ha", run_the_ha, row=row, is_awaited=True)
+    last_s = longest_end_s(plan.settings.ha.resources)
+    return Resident("ha", run_the_ha, row=row, is_awaited=True, last_s=last_s)
 
 
 def _load(name: str) -> Any:

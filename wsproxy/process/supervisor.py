@@ -402,17 +402,14 @@ class Supervisor:
         self._signal(self._children, signal.SIGKILL)
 
     def _end_admin(self) -> None:
-        """
-        The workers are gone. What the admin process does is not worth waiting for, and its end says nothing of the stop.
-
-        But for the answer to whoever had another program take over, after which it ends by itself; for the last spans; and for who takes leave of a group.
-        """
+        """The workers are gone. Nobody else is worth waiting for but who answers an upgrade, has the last spans, or takes leave of a group."""
         self._way.end()
         if self._phase is Phase.RETIRING or (
             self._way.is_open and self._phase is not Phase.KILLING
         ):
             self._await(self._children, self._way.last_s)
-        self._await([each for each in self._residents if each.is_awaited])
+        awaited = [each for each in self._residents if each.is_awaited]
+        self._await(awaited, sum(each.last_s for each in awaited if self._exit_code == EXIT_CLEAN))
         self._signal(self._children, signal.SIGKILL)
         self._await(self._children)
 

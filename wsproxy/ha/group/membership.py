@@ -12,19 +12,21 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
 from wsproxy.dataplane.tasks import spawn
+from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.group.fence import Fence
 from wsproxy.ha.group.seat import Held, Phase, Seat, Step
 from wsproxy.ha.group.view import View, Word, compare, view_of
 from wsproxy.ha.names import Names
 from wsproxy.ha.store.base import (
     CompactedError,
+    Condition,
     CreatedAt,
     Delete,
     Entry,
@@ -34,6 +36,7 @@ from wsproxy.ha.store.base import (
     StoreAwayError,
     Told,
     Unchanged,
+    Write,
 )
 
 log = logging.getLogger("wsproxy.ha")
@@ -56,9 +59,16 @@ class Duty(Protocol):
         ...
 
 
+Guard = tuple[Sequence[Condition], Sequence[Write]]
+
+
 @dataclass(slots=True)
 class Chair:
-    """A seat, who is to hold it, and the work; ``stop_s``: how long the end of the work may take."""
+    """
+    A seat, who is to hold it, and the work; ``stop_s``: how long the end of the work may take.
+
+    ``guard``: what must hold besides for the key to be created, and what is written with it; None: it must not be now.
+    """
 
     name: str
     seat: Seat
@@ -67,6 +77,7 @@ class Chair:
     stop_s: float = 0.0
     held: Held | None = None
     is_asking: bool = False
+    guard: Callable[[], Guard | None] = lambda: ((), ())
     work: asyncio.Lock = field(default_factory=asyncio.Lock)  # begun and ended in this order
 
 
@@ -81,11 +92,6 @@ class Myself:
     version: str
 
 
-def boot_clock() -> float:
-    """Seconds; a machine that sleeps does not stop it, and nobody sets it."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 @dataclass(slots=True)
 class Listener:
     """What the group is told to: each is called in the order of revisions, in the event loop, and returns at once."""
@@ -95,6 +101,8 @@ class Listener:
     on_view: Callable[[View], None] = lambda _view: None
     on_away: Callable[[], None] = lambda: None
     on_back: Callable[[], None] = lambda: None
+    # Until when this member may act as one, by its clock, whenever that changes; 0: not any more.
+    on_right: Callable[[float], None] = lambda _deadline: None
 
 
 class Membership:
@@ -143,6 +151,15 @@ class Membership:
         chair = Chair(name, Seat(self._me.name), wanted, duty, stop_s)
         self._chairs[self._names.seat(name)] = chair
         return chair
+
+    def look(self) -> None:
+        """Something has changed that says who is to hold a seat."""
+        self._look()
+
+    def stand_down(self) -> None:
+        """Takes no seat any more, and ends the work of those that it has, as a member that goes on: ``leave`` afterwards."""
+        self._is_leaving = True
+        self._look()
 
     @property
     def name(self) -> str:
@@ -207,6 +224,7 @@ class Membership:
 
     def _renewed(self, sent_at: float) -> None:
         self._fence.renewed(sent_at)
+        self._listener.on_right(self._fence.deadline)
         self.last_heartbeat = sent_at
         self._set_timer()
 
@@ -263,6 +281,7 @@ class Membership:
         self.joined = 0
         self._is_joined.clear()
         self._fence.drop()
+        self._listener.on_right(0.0)
         self._look()
 
     # --- joining -----------------------------------------------------------------------------------------------------
@@ -462,9 +481,10 @@ class Membership:
                 assert chair.held is not None
                 seat.begun(chair.held)
                 self._spawn(self._begin(chair, seat.token), f"ha seat {chair.name}")
-            elif step is Step.CLAIM and not chair.is_asking:
+            elif step is Step.CLAIM and not chair.is_asking and (guard := chair.guard()):
                 seat.claiming(self.lease)
-                self._spawn(self._claim(key, chair, self.lease), f"ha seat {chair.name}")
+                work = self._claim(key, chair, self.lease, guard)
+                self._spawn(work, f"ha seat {chair.name}")
             elif step is Step.RELEASE and not chair.is_asking:
                 assert chair.held is not None
                 seat.releasing(chair.held)
@@ -488,10 +508,13 @@ class Membership:
         await self._stop(chair)
         self._look()
 
-    async def _claim(self, key: str, chair: Chair, lease: int) -> None:
+    async def _claim(self, key: str, chair: Chair, lease: int, guard: Guard) -> None:
         chair.is_asking = True
+        conditions, writes = guard
         try:
-            await self._store.swap([Unchanged(key)], [Put(key, self._me.name.encode(), lease)])
+            await self._store.swap(
+                [Unchanged(key), *conditions], [Put(key, self._me.name.encode(), lease), *writes]
+            )
         except (StoreAwayError, LeaseGoneError):
             pass  # heartbeats tell
         finally:

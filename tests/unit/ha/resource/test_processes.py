@@ -1,0 +1,117 @@
+"""Which processes are a resource's, and what it still holds."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.support.resources import lives
+from wsproxy.config.address import Address
+from wsproxy.ha.resource import processes
+from wsproxy.ha.resource.processes import MARK
+
+
+def test_descendants_and_marked() -> None:
+    """By ancestor, and by a word in the environment, whatever session they have made; a zombie is none."""
+    env = {MARK: "test/one", "PATH": os.environ["PATH"]}
+    child = subprocess.Popen(["sh", "-c", "setsid sleep 1000 & wait"], env=env)
+    try:
+        while not (found := processes.descendants(child.pid, {os.getsid(child.pid)})):
+            assert child.poll() is None
+        while set(processes.marked("test/one")) != {child.pid, *found}:  # it becomes `sleep`
+            assert child.poll() is None
+        assert processes.marked("test/on") == []
+        assert processes.descendants(child.pid, {os.getsid(found[0])}) == []
+    finally:
+        processes.kill_all(child.pid, "test/one")
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert child.pid not in processes.marked("test/one")
+    assert child.pid not in processes.descendants(os.getpid())
+    child.wait()
+
+
+def test_kill_all_but_one() -> None:
+    """The guard of the resource is no part of it."""
+    env = {MARK: "test/two", "PATH": os.environ["PATH"]}
+    one, two = (
+        subprocess.Popen(["sleep", "1000"], env=env, start_new_session=True) for _ in range(2)
+    )
+    try:
+        processes.kill_all(one.pid, "test/two", {os.getsid(two.pid)})
+        assert one.wait() == -signal.SIGKILL
+        assert lives(two.pid)
+    finally:
+        two.kill()
+        two.wait()
+
+
+def test_a_pid_file_is_believed_of_the_same_process(tmp_path: Path) -> None:
+    """Neither rubbish, nor a number that is another's by now."""
+    file = tmp_path / "pid"
+    assert processes.named_by(str(file), 0.0) is None
+    file.write_text("no pid")
+    assert processes.named_by(str(file), 0.0) is None
+    file.write_text(f"{os.getpid()}\n")
+    known = processes.named_by(str(file), 0.0)
+    assert known is not None
+    assert processes.lives(known)
+    assert processes.named_by(str(file), file.stat().st_mtime + 1) is None
+    assert not processes.lives(processes.Known(known.pid, "0"))
+
+
+def test_ports() -> None:
+    """Open where somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert processes.is_open(Address("127.0.0.1", port), doubt=True)
+    assert not processes.is_open(Address("127.0.0.1", port), doubt=True)
+
+
+def test_a_port_that_does_not_answer_is_a_doubt() -> None:
+    """Its queue is full: it is not well, and not closed."""
+    with socket.socket() as listener, contextlib.ExitStack() as clients:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = Address("127.0.0.1", listener.getsockname()[1])
+        for _ in range(4):
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex((address.host, address.port))
+        assert processes.is_open(address, doubt=True)
+        assert not processes.is_open(address, doubt=False)
+
+
+def test_locks(tmp_path: Path) -> None:
+    """Of both kinds; a file that is not there is nobody's."""
+    path = tmp_path / "lock"
+    assert not processes.is_locked(str(path))
+    path.touch()
+    assert not processes.is_locked(str(path))
+    with path.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert processes.is_locked(str(path))
+        fcntl.flock(file, fcntl.LOCK_UN)
+    assert not processes.is_locked(str(path))
+    code = f"import fcntl, sys; f = open({str(path)!r}, 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(1, flush=True); sys.stdin.read()"
+    with subprocess.Popen(["python3", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:  # fmt: skip
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert processes.is_locked(str(path))
+        other.kill()
+
+
+def test_one_keeper_at_a_time() -> None:
+    """Also where names are longer than a socket's may be; a lock that is closed is free."""
+    mark = "x" * 300
+    first = processes.lock_of(mark)
+    assert first is not None
+    assert processes.lock_of(mark) is None
+    first.close()
+    again = processes.lock_of(mark)
+    assert again is not None
+    again.close()

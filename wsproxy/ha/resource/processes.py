@@ -1,0 +1,194 @@
+"""
+Which processes are a resource's, whether its ports and locks are free; and SIGKILL for all of it.
+
+Driven by ``keeper``, which is their ancestor whatever they do (PR_SET_CHILD_SUBREAPER: one that makes itself a daemon becomes its child), and by whoever
+ends a keeper. Those of a keeper that was killed are found by a word in their environment. Reads /proc; must not wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import signal
+import socket
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsproxy.config.address import Address
+
+# In the environment of every process of a resource: cell/core group/member/resource.
+MARK = "WSPROXY_HA_RESOURCE"
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+# A port of this machine answers at once, or is not asked again before the next look.
+_CONNECT_S = 0.05
+# Rounds of a kill: who forks while it is killed is found in the next one.
+_ROUNDS = 4
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One of /proc. ``session``: of the command that it comes from, unless it has made its own."""
+
+    pid: int
+    parent: int
+    session: int
+    is_dead: bool  # a zombie: it holds nothing any more
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One that is known for good: by its number and when it began."""
+
+    pid: int
+    began: str
+
+
+def become_reaper() -> None:
+    """Orphans among our descendants are our children from now on."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def be_named(name: str) -> None:
+    """As `ps` and `top` show this process; 15 bytes."""
+    _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def all_processes() -> list[Process]:
+    """As they are now. # I/O."""
+    found = (_read(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return [each for each in found if each is not None]
+
+
+def _read(pid: int) -> Process | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return Process(pid, int(fields[1]), int(fields[3]), fields[0] in "ZX")
+
+
+def descendants(ancestor: int, but_sessions: Collection[int] = ()) -> list[int]:
+    """Pids of those that live; ``but_sessions``: and not of these."""
+    by_parent: dict[int, list[Process]] = {}
+    for each in all_processes():
+        by_parent.setdefault(each.parent, []).append(each)
+    found, looked_at = [], [ancestor]
+    while looked_at:
+        for each in by_parent.get(looked_at.pop(), ()):
+            looked_at.append(each.pid)
+            if not each.is_dead and each.session not in but_sessions:
+                found.append(each.pid)
+    return found
+
+
+def marked(mark: str, but_sessions: Collection[int] = ()) -> list[int]:
+    """
+    Pids of those that have the mark in their environment, of this user's; a program that clears it is not found.
+
+    Nor is one that becomes another program in this very moment: who relies on nobody being found looks more than once.
+    """
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for each in all_processes():
+        if each.is_dead or each.pid == os.getpid() or each.session in but_sessions:
+            continue
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if wanted in Path(f"/proc/{each.pid}/environ").read_bytes().split(b"\0"):
+                found.append(each.pid)
+    return found
+
+
+def named_by(path: str, since: float) -> Known | None:
+    """
+    The process that a pid file names, if it lives, and the file was written after ``since`` (seconds of 1970).
+
+    Ask only while the resource runs: a number in an older file, or later, may be another program's.
+    """
+    try:
+        if os.stat(path).st_mtime < since:
+            return None
+        pid = int(Path(path).read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    began = _began(pid) if pid > 1 else ""
+    return Known(pid, began) if began else None
+
+
+def lives(known: Known) -> bool:
+    """Whether it does, and is the same."""
+    found = _read(known.pid)
+    return found is not None and not found.is_dead and _began(known.pid) == known.began
+
+
+def _began(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
+    """Those that still live."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def kill_all(ancestor: int, mark: str, but_sessions: Collection[int] = ()) -> None:
+    """All descendants, and who else has the mark: until none is found, or they are found again and again (a process in the kernel). ``but_sessions`` live on."""
+    for _ in range(_ROUNDS):
+        pids = {*descendants(ancestor, but_sessions), *marked(mark, but_sessions)}
+        if not pids:
+            return
+        kill(pids)
+
+
+def is_open(address: Address, *, doubt: bool) -> bool:
+    """Whether somebody accepts connections there; ``doubt``: what to say where neither that nor the contrary is proved (it does not answer)."""
+    try:
+        with socket.create_connection((address.host, address.port), timeout=_CONNECT_S):
+            return True
+    except OSError as error:
+        is_closed = error.errno in (errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH)  # fmt: skip
+        return doubt and not is_closed
+
+
+def is_locked(path: str) -> bool:
+    """Whether anybody holds a lock on the file, by flock(2) or by fcntl(2)."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # it cannot be looked at: no proof
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def lock_of(mark: str) -> socket.socket | None:
+    """The one of all keepers with this mark that may act; None: another one lives. The kernel gives it back, however a keeper ends."""
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        digest = hashlib.sha256(mark.encode()).hexdigest()[:32]  # a name has 107 bytes
+        lock.bind(f"\0wsproxy-ha/{os.getuid()}/{digest}")
+    except OSError:
+        lock.close()
+        return None
+    return lock
