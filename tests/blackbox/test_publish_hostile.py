@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from tests.blackbox.test_publish import homes, until_both_follow, until_good
 from tests.support.etcd import EtcdProcess, needs_etcd, running_etcd
+from tests.support.proxy import process_of
 from wsproxy.ha.master.library import Library
 from wsproxy.ha.names import Names
 from wsproxy.ha.store.base import Put
@@ -81,3 +84,24 @@ async def test_what_somebody_else_puts_there_ends_nobody(etcd: EtcdProcess) -> N
         await store.close()
         await a.publish("two")
         assert not [line for line in a.proxy.lines if "ha failed" in line]
+
+
+async def test_who_waits_is_told_of_what_came_meanwhile(etcd: EtcdProcess) -> None:
+    """A proxy that hangs is out while its publisher waits, and is named; so is the version that somebody else has published."""
+    async with homes(etcd, "a", "b") as (a, b), a.running(), b.running("hangs"):
+        await until_both_follow(a)
+        loader = process_of(b.proxy.pid, "wsproxy-loader")
+        os.kill(loader, signal.SIGSTOP)
+        first = asyncio.ensure_future(a.publish("one", "--wait", "60", code=1))
+        await a.until_serves("one")
+        await a.publish("two", "--wait", "0")
+        assert "version 1 was published, and is over: version 2 " in await first
+        os.kill(loader, signal.SIGCONT)
+        await until_good(a)
+        pid = process_of(b.proxy.pid, "wsproxy-ha")
+        os.kill(pid, signal.SIGSTOP)
+        said = await a.publish("three", "--wait", "60", code=1)
+        assert "b: was there, and is no member any more" in said
+        assert "a: version 3 in use" in said
+        os.kill(pid, signal.SIGCONT)
+        await b.until_serves("three")

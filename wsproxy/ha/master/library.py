@@ -59,8 +59,8 @@ class OvertakenError(WsproxyError):
     def __init__(self, head: Head | None) -> None:
         """``head``: what holds now; None: nothing does."""
         self.head = head
-        now = "nothing is published" if head is None else f"{head.version.in_words()} holds"
-        super().__init__(f"{now} now, and nothing was changed")
+        self.now = "nothing is published" if head is None else f"{head.version.in_words()} holds"
+        super().__init__(f"{self.now} now, and nothing was changed")
 
 
 class GoneError(WsproxyError):
