@@ -124,6 +124,8 @@ def _judged(
     report = as_json(found)
     if report.status == "refused":
         lines = [each.text for each in report.problems if each.severity == "error"]
+        if not listen and any(each.code == LISTEN_CODE for each in report.problems):
+            lines.append("--listen: found none; where `wsproxy run` of the proxies has it, it is needed here, too")  # fmt: skip
         fail("\n".join([*lines, f"{file}: refused: nothing is published"]), EXIT_REFUSED)
     if _read(file) != data:
         fail(f"{file}: somebody has changed it meanwhile: nothing is published", EXIT_REFUSED)
