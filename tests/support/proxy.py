@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -156,7 +156,8 @@ class Proxy:
         return held
 
     def stop(self) -> None:
-        os.kill(self.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it was killed, and its exit code says so
+            os.kill(self.pid, signal.SIGTERM)
 
     def check_log(self) -> None:
         bad = [

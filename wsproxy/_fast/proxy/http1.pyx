@@ -13,7 +13,7 @@ from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear, buff
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT
 from wsproxy._fast.http.chunked cimport CHUNK_DATA, FINE_READ
-from wsproxy._fast.http.fields cimport BAD_TARGET, HEAD_TOO_LARGE
+from wsproxy._fast.http.fields cimport BAD_TARGET
 from wsproxy._fast.http.head cimport find_head_end, parse_request
 from wsproxy._fast.http.origin cimport constant_lines
 from wsproxy._fast.http.paths cimport encode_target
@@ -301,7 +301,7 @@ cdef class Http1(Lingering):
         else:
             size = find_head_end(data, length, self.scanned)
             if size == 0 and length > self.exchange.view.limits.head_bytes:
-                size = -<int>HEAD_TOO_LARGE
+                size = 1  # too much in any case; the parser says of what
         if size > 0:
             size = parse_request(data, length, &self.exchange.view.limits, &self.engine.decider.request)
         if size == -<int>BAD_TARGET and self.exchange.view.encodes_targets:
