@@ -138,7 +138,8 @@ class Keeper:
             return ASK_AGAIN_S  # what a second has not ended, a faster look does not
         if self._phase is Phase.IDLE:
             due = self._given_up_until if self._given_up_until > now else now + 3600.0
-            return max(due - now, 0.0)
+            lapse = self._until - KILL_S
+            return max(min(due, lapse if lapse > now else due) - now, 0.0)
         if self._phase is Phase.RUNNING:
             due = min(self._look.ask_at or now + 3600.0, self._fence_at)
             if self._status is not None:
@@ -259,8 +260,10 @@ class Keeper:
         return found
 
     def _promise(self) -> None:
-        """What the guard holds this process to: while anything may run, it has acted by the end of the right."""
+        """What the guard holds this process to: it has acted by the end of the right, or said that it has nothing to do then."""
         is_due = self._phase in (Phase.TAKING, Phase.STARTING, Phase.RUNNING, Phase.STOPPING)
+        # One that has nothing to keep would still keep its successors waiting, for its lock.
+        is_due |= self._phase is Phase.IDLE and self._until - KILL_S > self._clock()
         self._page.promise(self._until - KILL_S / 2 if is_due else float("inf"))
 
     def _is_gone(self) -> bool:

@@ -64,6 +64,22 @@ async def test_a_keeper_that_hangs_does_not_hold_up_a_stop(place: Shared) -> Non
         assert not (place.folder / "taken").exists()
 
 
+async def test_a_keeper_that_hangs_with_nothing_to_keep(place: Shared) -> None:
+    """It would not hear that it is to begin, and no other one could: the guard ends it. One that only has no right any more lives."""
+    async with bench(place, place.settings("daemon")) as it:
+        keeper = it.keeper
+        it.runner.right(boot_clock() + 1.0)
+        await asyncio.sleep(1.2)
+        assert it.keeper == keeper
+        assert lives(keeper)
+        it.runner.right(boot_clock() + 2.0)
+        await asyncio.sleep(0.1)
+        os.kill(keeper, signal.SIGSTOP)
+        it.runner.right(boot_clock() + FAR_S)
+        await runs(it)
+        assert it.keeper != keeper
+
+
 async def test_a_program_without_the_mark_and_a_keeper_that_was_killed(place: Shared) -> None:
     """As one that writes its title over its environment: the guard knows it by its number."""
     pid_file = place.folder / "it"
