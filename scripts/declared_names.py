@@ -48,6 +48,7 @@ OBJECTS: dict[str, object] = {
     "tls": _ssl._SSLSocket,
     "arrived": ssl.MemoryBIO,
     "taken": ssl.MemoryBIO,
+    "probe": ssl.SSLContext,
     "change": "wsproxy/_fast/state/changes.pyi:Change",
     "gzipper": type(zlib.compressobj()),
     "packer": "wsproxy/_fast/proxy/squeeze.pyi:Packer",

@@ -18,10 +18,11 @@ from tests.support.client import get
 from tests.support.logfiles import lines_of, lines_with
 from tests.support.origin import answering
 from tests.support.process import WAIT_S
-from tests.support.proxy import Lane, Proxy, lane, running_proxy
+from tests.support.proxy import LOOPS_TLS, PROGRAM, Lane, Proxy, lane, running_proxy
 from tests.support.tls_pipe import TlsClient, client_context
 
 LISTENER = '[[listener]]\naddress = "127.0.0.1:0"\ncertificates = [{ chain = "shop.pem", key = "shop.key" }]\n'
+WAYS = pytest.mark.parametrize("program", [PROGRAM, LOOPS_TLS], ids=["sockets", "loop"])
 RECORD = 16384
 # What a record of TLS 1.3 has beside its text (RFC 8446 5.2): header, type, tag.
 ADDED = 5 + 1 + 16
@@ -30,7 +31,9 @@ HELD = 60_000  # the loop holds as much without stopping the server
 
 
 @asynccontextmanager
-async def tls_proxy(folder: Path, cluster: Lane, more: str = "") -> AsyncIterator[Proxy]:
+async def tls_proxy(
+    folder: Path, cluster: Lane, program: tuple[str, ...], more: str = ""
+) -> AsyncIterator[Proxy]:
     ca = Authority()
     ca.issue("shop.example").write_pem(folder, "shop")
     ca.write_pem(folder)
@@ -39,11 +42,15 @@ async def tls_proxy(folder: Path, cluster: Lane, more: str = "") -> AsyncIterato
         folder=folder,
         settings=settings_of("%U %s %B %O %X %{cause}x") + more + LISTENER,
         listen=None,
+        program=program,
     ) as proxy:
         yield proxy
 
 
-async def test_over_tls_bytes_are_those_of_the_messages(tmp_path: Path) -> None:
+@WAYS
+async def test_over_tls_bytes_are_those_of_the_messages(
+    tmp_path: Path, program: tuple[str, ...]
+) -> None:
     """A server's answer, and a file in several writes, on one connection; chunks for 1.1, none for 1.0."""
     ca = Authority()
     ca.issue("shop.example").write_pem(tmp_path, "shop")
@@ -59,7 +66,9 @@ async def test_over_tls_bytes_are_those_of_the_messages(tmp_path: Path) -> None:
     context = client_context(tmp_path / "ca.pem")
     async with (
         cluster.origin.serving(answering(CHUNKED)),
-        running_proxy([cluster], folder=tmp_path, settings=settings, listen=None) as proxy,
+        running_proxy(
+            [cluster], folder=tmp_path, settings=settings, listen=None, program=program
+        ) as proxy,
         await TlsClient.open(proxy.port, context) as client,
     ):
         served = await client.ask(get("/a/x"))
@@ -136,9 +145,12 @@ def is_of_records(sent: int, taken: int) -> bool:
     return taken * 0.97 - RECORD < sent <= taken - ADDED * (taken // (RECORD + ADDED))
 
 
-async def test_bytes_of_a_client_that_leaves_within_its_answer(tmp_path: Path) -> None:
+@WAYS
+async def test_bytes_of_a_client_that_leaves_within_its_answer(
+    tmp_path: Path, program: tuple[str, ...]
+) -> None:
     cluster = lane("a")
-    async with tls_proxy(tmp_path, cluster) as proxy:
+    async with tls_proxy(tmp_path, cluster, program) as proxy:
         taken, line = await leave_within(proxy, cluster, tmp_path)
     path, status, body, sent, connection, cause = line.split()
     assert (path, status, connection, cause) == ("/a/x", "200", "X", "CD")
@@ -147,12 +159,15 @@ async def test_bytes_of_a_client_that_leaves_within_its_answer(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("how", ["reads", "leaves", "waits"])
-async def test_a_line_waits_for_a_client_that_does_not_read(how: str, tmp_path: Path) -> None:
+@WAYS
+async def test_a_line_waits_for_a_client_that_does_not_read(
+    how: str, tmp_path: Path, program: tuple[str, ...]
+) -> None:
     """Its answer is with the loop as a whole: it is told of when the client has it, or will not have it any more."""
     cluster = lane("a")
     log = tmp_path / "access.log"
     more = "[timeouts]\nbody_s = 2\nkeepalive_s = 2\n" if how == "waits" else ""
-    async with tls_proxy(tmp_path, cluster, more) as proxy:
+    async with tls_proxy(tmp_path, cluster, program, more) as proxy:
         room, _ = await leave_within(proxy, cluster, tmp_path)
         client = await opened(proxy, tmp_path)
         before = await settled(client)
@@ -178,10 +193,11 @@ async def test_a_line_waits_for_a_client_that_does_not_read(how: str, tmp_path: 
         assert is_of_records(int(sent), taken), (sent, taken)
 
 
-async def test_a_tunnel_that_is_cut(tmp_path: Path) -> None:
+@WAYS
+async def test_a_tunnel_that_is_cut(tmp_path: Path, program: tuple[str, ...]) -> None:
     """Its small records count each, as far as the socket has them."""
     cluster = lane("a")
-    async with tls_proxy(tmp_path, cluster) as proxy:
+    async with tls_proxy(tmp_path, cluster, program) as proxy:
         client = await TlsClient.open(proxy.port, client_context(tmp_path / "ca.pem"))
         await client.send(get("/a/x", *UPGRADE))
         server = await cluster.origin.accept()

@@ -278,6 +278,9 @@ async def test_what_cannot_be_used_is_not_published(etcd: EtcdProcess) -> None:
         said = await a.run("publish", str(file), "--listen", "127.0.0.1:0", code=1)
         assert f'{file}:3: found Property "password" with a value in clear' in said
         assert "WebAS" not in said
+        no_port = write(a.home / "no-port.xml", config("one"))
+        said = await a.run("publish", str(no_port), code=1)
+        assert "--listen: found none; where `wsproxy run` of the proxies has it" in said
         said = await a.publish("one", "--dry-run")
         assert "it would be version 1; nothing is published yet" in said
         assert await a.run("ha", "history") == "nothing is published\n"

@@ -7,6 +7,7 @@ import base64
 import os
 import shutil
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -15,18 +16,22 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.support.admin import ask_admin
 from tests.support.certificates import Authority, Issued
 from tests.support.client import Client, IncompleteError, get, request
 from tests.support.origin import answering, keep_answering
 from tests.support.origin import field as field_of
 from tests.support.process import WAIT_S
-from tests.support.proxy import Lane, Proxy, lane, running_proxy
+from tests.support.proxy import LOOPS_TLS, PROGRAM, Lane, Proxy, lane, running_proxy
 from tests.support.tls_pipe import TlsClient, client_context
-from wsproxy.dataplane.tls import MOST_IN_HANDSHAKE
+from wsproxy._fast.net import libssl
+from wsproxy._fast.net.records import MOST_IN_HANDSHAKE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+# TLS on sockets of the workers, and on the event loop.
+WAYS = pytest.mark.parametrize("program", [PROGRAM, LOOPS_TLS], ids=["sockets", "loop"])
 VERSIONS = pytest.mark.parametrize("version", [TLS12, TLS13], ids=["tls1.2", "tls1.3"])
 
 SETTINGS = """
@@ -98,13 +103,17 @@ def write_files(folder: Path) -> tuple[Authority, Issued, Issued]:
     return ca, shop, other
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=[PROGRAM, LOOPS_TLS], ids=["sockets", "loop"]
+)
+async def bench(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Bench]:
     folder = tmp_path_factory.mktemp("tls")
     ca, shop, other = write_files(folder)
     lanes = [lane(f"lane{number}") for number in range(40)]
     async with running_proxy(
-        lanes, workers=2, settings=SETTINGS, listen=None, folder=folder
+        lanes, workers=2, settings=SETTINGS, listen=None, folder=folder, program=request.param
     ) as proxy:
         yield Bench(proxy, folder, ca, shop, other, list(lanes))
 
@@ -379,6 +388,20 @@ async def test_close_delimited_answer_ends_with_close_notify(bench: Bench) -> No
             await client.rest()
 
 
+async def test_fin_within_an_answer_does_not_make_it_whole(bench: Bench) -> None:
+    """Anybody on the way can send a FIN: where the end of TLS would say that all is there, the connection is cut."""
+    lane = bench.lane()
+    async with await bench.open() as client:
+        await client.send(f"GET /{lane.name}/x HTTP/1.0\r\nHost: shop.example\r\n\r\n".encode())
+        origin = await lane.origin.accept()
+        await origin.request()
+        await origin.send(b"HTTP/1.1 200 OK\r\n\r\npart")
+        await client.head()
+        client.sock.shutdown(socket.SHUT_WR)
+        with pytest.raises((IncompleteError, ConnectionResetError)):
+            await client.rest()
+
+
 async def test_client_that_ends_tls_cancels_its_request(bench: Bench) -> None:
     """close_notify from a client is its end: TLS has no half-open connections; the server's side is cut."""
     lane = bench.lane()
@@ -407,7 +430,10 @@ async def test_early_answer_to_an_upload_arrives(bench: Bench) -> None:
         assert await client.rest() == b""
 
 
-async def test_changed_certificate_is_used_without_restart(tmp_path: Path) -> None:
+@WAYS
+async def test_changed_certificate_is_used_without_restart(
+    tmp_path: Path, program: tuple[str, ...]
+) -> None:
     """Also of another kind of key; a broken one is logged and the one before stays; a new worker has the newest."""
     ca = Authority()
     ca.write_pem(tmp_path)
@@ -421,7 +447,9 @@ async def test_changed_certificate_is_used_without_restart(tmp_path: Path) -> No
             return client.pipe.ssl.getpeercert(binary_form=True)
 
     only = lane("only")
-    async with running_proxy([only], settings=settings, listen=None, folder=tmp_path) as proxy:
+    async with running_proxy(
+        [only], settings=settings, listen=None, folder=tmp_path, program=program
+    ) as proxy:
         assert await shown() == first.der
         (tmp_path / "shop.key").write_bytes(b"no key")
         await proxy.line(
@@ -447,12 +475,39 @@ async def test_ready_line_tells_https(bench: Bench) -> None:
     assert schemes == ["https", "https", "http", "https"]
 
 
-async def test_stopping_worker_lets_a_tls_request_end(tmp_path: Path) -> None:
+@WAYS
+async def test_log_and_status_say_which_way_tls_goes(
+    tmp_path: Path, program: tuple[str, ...]
+) -> None:
+    write_files(tmp_path)
+    settings = (
+        '[[listener]]\naddress = "127.0.0.1:0"\n'
+        'certificates = [{ chain = "shop.pem", key = "shop.key" }]\n'
+        f'[admin]\nsocket = "{tmp_path}/admin.sock"\n'
+    )
+    async with running_proxy(
+        [lane("only")], settings=settings, listen=None, folder=tmp_path, program=program
+    ) as proxy:
+        is_ours = program == PROGRAM and libssl.owns()
+        said = "on sockets of the workers" if is_ours else "goes through the event loop"
+        await proxy.line(f"listener 127.0.0.1:0: TLS {said}")
+        _, status = await ask_admin(tmp_path / "admin.sock", "GET", "/v1/status")
+        assert status["tls"] == ("sockets" if is_ours else "loop" if libssl.is_used() else "python")
+        _, servers = await ask_admin(tmp_path / "admin.sock", "GET", "/v1/servers")
+        assert servers["tls"] == status["tls"]
+
+
+@WAYS
+async def test_stopping_worker_lets_a_tls_request_end(
+    tmp_path: Path, program: tuple[str, ...]
+) -> None:
     """SIGTERM within an exchange: the answer comes whole, with close_notify behind it."""
     write_files(tmp_path)
     settings = '[[listener]]\naddress = "127.0.0.1:0"\ncertificates = [{ chain = "shop.pem", key = "shop.key" }]\n'
     only = lane("only")
-    async with running_proxy([only], settings=settings, listen=None, folder=tmp_path) as proxy:
+    async with running_proxy(
+        [only], settings=settings, listen=None, folder=tmp_path, program=program
+    ) as proxy:
         client = await TlsClient.open(proxy.port, client_context(tmp_path / "ca.pem"))
         async with client:
             await client.send(get("/only/x"))

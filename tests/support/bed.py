@@ -19,8 +19,10 @@ from tests.support.metered import check_meters
 from tests.support.origin import listening_socket
 from tests.support.process import WAIT_S
 from tests.support.wire import Wire, close_all
+from wsproxy._fast.net import libssl, tls_door
 from wsproxy._fast.net.poller import Door, Poller
 from wsproxy._fast.net.stream import Stream
+from wsproxy._fast.net.tls_terms import Terms
 from wsproxy._fast.proxy.downstream import Downstream
 from wsproxy._fast.proxy.http1 import Http1, Http1Protocol
 from wsproxy._fast.proxy.pool import Pool
@@ -111,6 +113,8 @@ class Bed:
         self.port = sock.getsockname()[1]
         if self.tls is None:
             self.server = self.engine.poller.listen(sock, self._accept)
+        elif libssl.owns():
+            self.server = tls_door.listen(self.engine.poller, sock, self._accept, Terms(self.tls))
         else:
             self.server = await loop.create_server(self._accept, sock=sock, ssl=self.tls)
         self.sweeper = loop.create_task(self._sweep())
@@ -152,6 +156,7 @@ class Bed:
         while True:
             while self.engine.sweep(2):  # noqa: ASYNC110  # connections may end between two steps
                 await asyncio.sleep(0)
+            self.engine.poller.tend()
             while self.slow.room.sweep():  # noqa: ASYNC110
                 await asyncio.sleep(0)
             await asyncio.sleep(NO_BYTES_S)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,14 @@ from tests.support.process import WAIT_S, Watch
 # No line of a healthy proxy's log has one of these.
 FORBIDDEN = re.compile(
     r"Traceback|internal error|task \w+ failed|Exception|was killed by|ended with exit code [1-9]"
+)
+
+# How the program is begun: as users do it; or with TLS of clients on the event loop, which else is where a Python is not known.
+PROGRAM = ("-m", "wsproxy")
+LOOPS_TLS = (
+    "-c",
+    "import runpy; from wsproxy._fast.net import libssl; libssl.own(False);"
+    " runpy.run_module('wsproxy', run_name='__main__', alter_sys=True)",
 )
 
 LISTEN = "0A"  # a state in /proc/net/tcp
@@ -148,7 +156,8 @@ class Proxy:
         return held
 
     def stop(self) -> None:
-        os.kill(self.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it was killed, and its exit code says so
+            os.kill(self.pid, signal.SIGTERM)
 
     def check_log(self) -> None:
         bad = [
@@ -223,16 +232,19 @@ def write(file: Path, text: str) -> Path:
 
 @asynccontextmanager
 async def proxy_process(
-    *arguments: str, prefix: Sequence[str] = (), env: dict[str, str] | None = None
+    *arguments: str,
+    prefix: Sequence[str] = (),
+    env: dict[str, str] | None = None,
+    program: Sequence[str] = PROGRAM,
 ) -> AsyncIterator[Proxy]:
     """
     ``wsproxy run ARGUMENTS``, ended with SIGTERM; fails where it does not end by itself with 0 and a clean log.
 
-    ``prefix``: a command that becomes the one behind it; ``env``: more of its environment. In ``make test-asan`` it is the
-    instrumented build, and a report of any of its processes is what fails.
+    ``prefix``: a command that becomes the one behind it; ``env``: more of its environment; ``program``: what of Python's begins it.
+    In ``make test-asan`` it is the instrumented build, and a report of any of its processes is what fails.
     """
     with sanitized.environment() as more:
-        command = (*prefix, sys.executable, "-P", "-m", "wsproxy", "run", *arguments)
+        command = (*prefix, sys.executable, "-P", *program, "run", *arguments)
         async with _running_process(command, {**os.environ, **(env or {}), **more}) as proxy:
             yield proxy
 
@@ -281,12 +293,13 @@ async def running_proxy(
     folder: Path | None = None,
     prefix: Sequence[str] = (),
     env: dict[str, str] | None = None,
+    program: Sequence[str] = PROGRAM,
 ) -> AsyncIterator[Proxy]:
     """
     A ``proxy_process`` on a free port before these lanes.
 
     ``workers`` None: as the settings say. ``config``: attributes of Config; ``routes``: more elements below it; ``listen`` None: [[listener]] of the settings.
-    ``folder``: where its files go, and stay. ``prefix``, ``env``: see ``proxy_process``.
+    ``folder``: where its files go, and stay. ``prefix``, ``env``, ``program``: see ``proxy_process``.
     """
     with tempfile.TemporaryDirectory() as own:
         clusters = "".join(each.xml() for each in lanes)
@@ -304,6 +317,7 @@ async def running_proxy(
                 *(() if workers is None else ("--workers", str(workers))),
                 prefix=prefix,
                 env=env,
+                program=program,
             ) as proxy:
                 yield proxy
         finally:

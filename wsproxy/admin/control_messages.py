@@ -125,6 +125,7 @@ class ServersAnswer(msgspec.Struct):
     drained: bool = False
     retiring: list[WorkerStatus] = []
     maintenance: list[MaintenanceStatus] = []
+    tls: str = ""
 
 
 class WhyAnswer(msgspec.Struct):

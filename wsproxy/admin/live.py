@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wsproxy._fast.decide.decide import Decider
+from wsproxy._fast.net import libssl
 from wsproxy._fast.state.changes import Change
 from wsproxy._fast.state.segment import Reloads, SharedState
 from wsproxy.admin.certificates import Certificates
@@ -149,6 +150,7 @@ class LiveProxy:
             drained=self._plan.state.is_drained,
             retiring=self.retiring(),
             maintenance=self._control.maintenance(),
+            tls=status.tls,
         )
 
     def why_not_ready(self) -> str:
@@ -208,6 +210,7 @@ class LiveProxy:
             plugin_log="" if log is None else log.path,
             plugin_log_level=level,
             reloads=_counts_of(state.reloads),
+            tls=libssl.way(),
         )
 
 

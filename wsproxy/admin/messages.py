@@ -57,7 +57,11 @@ class ReloadCounts(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct):
-    """Which proxy answers; ``pid`` of its supervisor, ``plugin_log`` empty where none is written."""
+    """
+    Which proxy answers; ``pid`` of its supervisor, ``plugin_log`` empty where none is written.
+
+    ``tls``: how clients' TLS is served, see ``_fast.net.libssl.way``.
+    """
 
     version: str
     pid: int
@@ -69,6 +73,7 @@ class Status(msgspec.Struct):
     plugin_log: str
     plugin_log_level: str
     reloads: ReloadCounts = ReloadCounts()
+    tls: str = ""
 
 
 class ExplainAnswer(msgspec.Struct):

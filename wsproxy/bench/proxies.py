@@ -91,7 +91,7 @@ def _no_values() -> dict[str, str]:
 
 
 VERSION = re.compile(r"\d+\.\d+[\w.-]*")
-WITH_TLS = ("tls", "tls-new", "tls-resumed", "memory-tls")
+WITH_TLS = ("tls", "tls-new", "tls-resumed", "tls-64k", "tls-1m", "tls-upload", "memory-tls")
 ONLY_ASKED = ("",)  # not in any scenario by itself
 
 

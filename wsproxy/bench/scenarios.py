@@ -217,6 +217,23 @@ SCENARIOS = {
             closes=True,
             tls=True,
         ),
+        *(
+            Scenario(
+                f"tls-{answer}",
+                f"{title}, TLS 1.3 from the client, keep-alive on both sides",
+                answer,
+                size,
+                method="POST" if answer == "upload" else "GET",
+                upload_bytes=1024 * KIB if answer == "upload" else 0,
+                tls=True,
+                is_usual=False,
+            )
+            for answer, title, size in (
+                ("64k", "64-KiB answers", LARGE_BODY_BYTES),
+                ("1m", "1-MiB answers", HUGE_BODY_BYTES),
+                ("upload", "1-MiB uploads, 128-byte answers", SMALL_BODY_BYTES),
+            )
+        ),
         Scenario(
             "mixed",
             "answers of 128 bytes, 16 and 64 KiB as 7 to 2 to 1",

@@ -26,6 +26,7 @@ from wsproxy.config.settings_ha import HaSettings
 from wsproxy.config.settings_tls import group_context
 from wsproxy.errors import ConfigRefusedError, StartError, WsproxyError
 from wsproxy.ha.master.library import TRY_S, Library
+from wsproxy.ha.master.words import UnreadableError
 from wsproxy.ha.names import Names
 from wsproxy.ha.store.base import Store, StoreAwayError
 from wsproxy.ha.store.etcd import EtcdStore
@@ -123,6 +124,8 @@ def run_grouped(settings_file: Path, work: Callable[[Group], Coroutine[Any, Any,
 
     try:
         return asyncio.run(in_group())
+    except UnreadableError as error:
+        fail(str(error), EXIT_NOBODY)
     except StoreAwayError as error:
         fail(f"etcd does not answer: {error}", EXIT_NOBODY)
     except (ConfigRefusedError, StartError) as error:

@@ -26,8 +26,9 @@ from wsproxy.cli.publish import MOST_COMMENT, WAIT_S, carry_out, tell
 from wsproxy.config.published import PublishedFolder
 from wsproxy.config.settings_ha import HaSettings
 from wsproxy.errors import WsproxyError
-from wsproxy.ha.master.library import News
+from wsproxy.ha.master.library import News, before
 from wsproxy.ha.master.rollout import is_in_use
+from wsproxy.ha.master.words import UnreadableError
 from wsproxy.ha.resource.told import lines_of
 from wsproxy.ha.resource.told import tell as tell_group
 from wsproxy.ha.store.base import StoreAwayError
@@ -43,7 +44,8 @@ def history(settings_file: Path, *, is_json: bool) -> None:
 
     async def work(group: Group) -> dict[str, Any]:
         held = await group.library.head()
-        return {"head": held.head, "versions": await group.library.versions()}
+        kept, strange = await group.library.versions(), await group.library.strange()
+        return {"head": held.head, "versions": kept, "strange": strange}
 
     found = run_grouped(settings_file, work)
     if is_json:
@@ -53,6 +55,8 @@ def history(settings_file: Path, *, is_json: bool) -> None:
     for each in found["versions"]:
         mark = "*" if each.number == number else " "
         say(f"{mark} {each.in_words()}: {each.file or 'plugin-cfg.xml'}, {each.size} bytes, sha256 {each.sha256[:_SHOWN]}")  # fmt: skip
+    for text in found["strange"]:
+        say(text)
     say(f"version {number} holds (*)" if number else "nothing is published")
 
 
@@ -77,16 +81,21 @@ def show(version: int, settings_file: Path) -> None:
 def rollback(
     version: int | None, settings_file: Path, comment: str, wait_s: float, *, is_json: bool
 ) -> None:
-    """Have all proxies of the group go by the version before the present one again, or by VERSION: as a new version, with its contents."""
+    """
+    Have all proxies of the group go by the version before the present one again, or by VERSION: as a new version, with its contents.
+
+    Given again it goes one further back, not to the version that was just left.
+    """
     if len(comment) > MOST_COMMENT:
         raise click.UsageError(f"--comment: found {len(comment)} characters; allowed are up to {MOST_COMMENT}")  # fmt: skip
 
     async def work(group: Group) -> dict[str, Any]:
         held = await group.library.head()
-        earlier = [each.number for each in await group.library.versions() if each.number < held.number]  # fmt: skip
-        wanted = version or max(earlier, default=0)
+        kept = await group.library.versions()
+        earlier = [each.number for each in kept if each.number < held.number]
+        wanted = version or (before(held.head.version, kept) if held.head else 0)
         if wanted == held.number or not wanted:
-            raise WsproxyError(f"found version {wanted or 'none'}, {'which holds' if wanted else 'as nothing was published before'}; allowed is one of: {', '.join(map(str, earlier)) or 'none'}")  # fmt: skip
+            raise WsproxyError(f"found version {wanted or 'none'}, {'which holds' if wanted else 'as nothing older is kept'}; allowed is one of: {', '.join(map(str, earlier)) or 'none'}")  # fmt: skip
         old = await group.library.version(wanted)
         data = await group.library.content(old)
         news = News(data, myself(), comment, old.file, returned_to=old.number)
@@ -112,6 +121,8 @@ def group_status(settings_file: Path, *, is_named: bool) -> dict[str, Any] | Non
         return None
     try:
         return asyncio.run(_asked(ha))
+    except UnreadableError as error:
+        return _alone(ha, str(error))
     except StoreAwayError as error:
         return _alone(ha, f"etcd does not answer: {error}")
     except WsproxyError as error:

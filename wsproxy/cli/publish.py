@@ -124,6 +124,8 @@ def _judged(
     report = as_json(found)
     if report.status == "refused":
         lines = [each.text for each in report.problems if each.severity == "error"]
+        if not listen and any(each.code == LISTEN_CODE for each in report.problems):
+            lines.append("--listen: found none; where `wsproxy run` of the proxies has it, it is needed here, too")  # fmt: skip
         fail("\n".join([*lines, f"{file}: refused: nothing is published"]), EXIT_REFUSED)
     if _read(file) != data:
         fail(f"{file}: somebody has changed it meanwhile: nothing is published", EXIT_REFUSED)
@@ -199,8 +201,13 @@ async def carry_out(
             await library.allow(await library.head(), None)
     applied: Mapping[str, Applied] = {}
     if wait_s:
-        applied, is_complete = await watch_all(library, version, wait_s)
-        is_good = is_complete and not any(is_rejected(each, version) for each in applied.values())
+        try:
+            applied, is_complete = await watch_all(library, version, wait_s)
+        except OvertakenError as error:
+            raise WsproxyError(f"version {version.number} was published, and is over: {error.now} now. Look at it (`wsproxy ha history`)") from error  # fmt: skip
+        gone = [name for name in order if name not in applied]
+        lines += [f"{name}: was there, and is no member any more: it takes over what holds when it comes back" for name in gone]  # fmt: skip
+        is_good = is_complete and not gone and not any(is_rejected(each, version) for each in applied.values())  # fmt: skip
     else:
         applied = await library.applied()
     for name, each in sorted(applied.items()):

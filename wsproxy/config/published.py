@@ -31,10 +31,17 @@ MOST_BYTES = 1 << 20
 # Of each text about a version: a name of a file has no more, and a comment is read in a table.
 MOST_WORDS = 255
 
+# Of the numbers in what etcd tells: any process there may write them, and larger ones could be neither kept as JSON nor told as a time.
+MOST_VERSIONS = 999_999_999  # one a second for 31 years; their keys have ten digits
+MOST_MS = 253_402_300_799_999  # the year 9999
+Number = Annotated[int, Meta(ge=0, le=MOST_VERSIONS)]
+Moment = Annotated[int, Meta(ge=0, le=MOST_MS)]
+
 WANTED = "wanted.json"
 STANDING = "standing.json"
 PLACE = "etcd.json"
 _FILE = re.compile(r"published-(\d+)-[0-9a-f]{8}\.xml")
+_HALF = re.compile(rf"\.{_FILE.pattern}\.new")  # of a process that was killed while it wrote
 
 TriedResult = Literal["in use", "failed", "refused", "undone", "left"]
 _StructT = TypeVar("_StructT", bound=Struct)
@@ -47,15 +54,15 @@ class Version(Struct, frozen=True):
     ``returned_to``: by a rollback, the number whose contents these are.
     """
 
-    number: Annotated[int, Meta(ge=1)]
-    id: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    size: int
+    number: Annotated[int, Meta(ge=1, le=MOST_VERSIONS)]
+    id: Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]  # $ alone takes a line's end
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+    size: Annotated[int, Meta(ge=0, le=64 << 20)]
     who: Annotated[str, Meta(max_length=MOST_WORDS)]
-    at_ms: int
+    at_ms: Moment
     comment: Annotated[str, Meta(max_length=MOST_WORDS)] = ""
     file: Annotated[str, Meta(max_length=MOST_WORDS)] = ""
-    returned_to: int = 0
+    returned_to: Number = 0
 
     @property
     def file_name(self) -> str:
@@ -187,7 +194,7 @@ class PublishedFolder:
         write_whole(self.file_of(version), content)
         write_whole(self.wanted_file, _json(version))
         for name in os.listdir(self.path):
-            if _FILE.fullmatch(name) and name not in kept:
+            if (_FILE.fullmatch(name) and name not in kept) or _HALF.fullmatch(name):
                 (self.path / name).unlink(missing_ok=True)
 
     def _named(self) -> Iterator[Version]:
@@ -244,14 +251,17 @@ def folder_flaw(path: str) -> str:
     """Why this process cannot keep versions in that folder, as ``found X; allowed is Y``; empty: it can. # I/O."""
     allowed = "allowed is a folder that is there, that process.user may write to, and nobody whom you do not trust"
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
         if not os.path.isdir(path):
             return f'found "{printable(path)}", which is no folder; {allowed}'
     except OSError as error:
         return f'found "{printable(path)}" ({error.strerror}); {allowed}'
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         return f'found "{printable(path)}", which this user may not write to; {allowed}'
-    if mode & 0o002 and not mode & 0o1000:
+    if status.st_uid not in (0, os.geteuid()):
+        return f'found "{printable(path)}" of user {status.st_uid}, who may replace what is in it; allowed is one of this user or of root'
+    # Nor with the sticky bit, as /tmp has it: whoever is first may put a standing.json there, and what it names is served.
+    if status.st_mode & 0o002:
         return f'found "{printable(path)}", which everybody may write to; {allowed}'
     return ""
 

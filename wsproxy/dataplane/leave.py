@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from wsproxy._fast.net.poller import PlainTransport
+from wsproxy._fast.net.tls_door import adopt
 from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.http1 import Http1Protocol
 from wsproxy._fast.proxy.running import end_tunnels
@@ -39,6 +41,7 @@ async def accept_queued(
     """Takes the clients that already wait in the listen queues: closing the socket would reset them."""
     loop = asyncio.get_running_loop()
     handshakes = []
+    begun: set[PlainTransport] = set()
     for listener in listeners:
         if listener.senders:
             continue  # who they speak for may still be on its way, and a load balancer connects again
@@ -53,9 +56,22 @@ async def accept_queued(
             if listener.tls is None:
                 engine.poller.adopt(sock.detach(), Http1Protocol(engine))
                 continue
+            if listener.tls.terms is not None:
+                begun.add(
+                    adopt(
+                        engine.poller,
+                        sock.detach(),
+                        Http1Protocol(engine),
+                        listener.tls.terms,
+                        LAST_HANDSHAKE_S,
+                    )
+                )
+                continue
             make = partial(Http1Protocol, engine)
             handshakes.append(loop.connect_accepted_socket(make, sock, **options))
     await asyncio.gather(*handshakes, return_exceptions=True)
+    while begun & engine.poller.arriving:  # noqa: ASYNC110  # the fast path knows no events
+        await asyncio.sleep(STEP_S)
 
 
 async def drain(engine: Engine, shutdown_s: float) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wsproxy._fast.net import libssl
+from wsproxy._fast.net.tls_terms import Certificates, Terms, tell_failed
 from wsproxy.config.keystore import KeyFileError, KeyMaterial, read_trust
 from wsproxy.config.settings import CertificateSettings, ListenerSettings
 from wsproxy.config.settings_tls import read_certificate
@@ -36,6 +37,13 @@ log = logging.getLogger("wsproxy.tls")
 # How often the files are looked at. A change counts when two looks in a row see the same: certificate and key are two files,
 # and whoever replaces them cannot do it at once.
 WATCH_S = 2.0
+
+# What ``libssl.way`` says, in words.
+_WAYS = {
+    "sockets": "TLS on sockets of the workers",
+    "loop": "TLS goes through the event loop, which is slower than on sockets of the workers",
+    "python": "TLS goes through the event loop and Python's ssl module, which is slower",
+}
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CLIENT_CERTIFICATES = {
@@ -86,7 +94,7 @@ class _Observed(BoundedReads):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            log.info("TLS with a client failed: %s", error.reason or error)
+            tell_failed(error.reason or error)
             raise
 
 
@@ -132,20 +140,21 @@ class ListenerTls:
             KeyFileError: one of them cannot be used.
         """
         self._listener = listener
-        if not libssl.is_used():
-            log.info(
-                "listener %s: TLS goes through Python's ssl module, which is slower",
-                listener.address,
-            )
+        log.info("listener %s: %s", listener.address, _WAYS[libssl.way()])
         # What clients will not like about the certificates that are shown now, in words.
         self.doubts: list[str] = []
         self._stamp = self._look()
         self._shown = self._read()
-        self._index()
+        self._certificates = self._index()
         first = self._shown[0].material
         self.context = _make_context(listener, first, _FirstContext)
         self.context.listener = self
-        self.context.sni_callback = self._choose
+        # By which connections begin on sockets of our own; None: they are the event loop's.
+        self.terms: Terms | None = None
+        if libssl.owns():
+            self.terms = Terms(self.context, self._certificates, self._answer_plain)
+        else:
+            self.context.sni_callback = self._choose
 
     def tell_plain(self) -> None:
         """A client spoke plain HTTP."""
@@ -154,12 +163,11 @@ class ListenerTls:
 
     def find(self, server_name: str | None) -> ssl.SSLContext:
         """The context for this server name: exact, then one-level wildcard, else the first certificate."""
-        name = (server_name or "").lower().rstrip(".")
-        found = self._by_name.get(name)
-        if found is None:
-            _, dot, parent = name.partition(".")
-            found = self._by_name.get(f"*.{parent}") if dot else None
-        return found or self._shown[0].context
+        return self._certificates.find(server_name)
+
+    def _answer_plain(self, is_head: bool) -> bytes:
+        self.tell_plain()
+        return plain_request_answer(is_head=is_head)
 
     async def watch(self) -> None:
         """Takes over changed files for ever; what cannot be used is logged, and what was there before stays in use."""
@@ -182,7 +190,9 @@ class ListenerTls:
                 "listener %s: changed certificate files are not used, the certificates from before stay: %s", where, error
             )  # fmt: skip
             return
-        self._index()
+        self._certificates = self._index()
+        if self.terms is not None:
+            self.terms.certificates = self._certificates
         for doubt in self.doubts:
             log.warning("listener %s: %s", where, doubt)
         names = ", ".join(name for each in self._shown for name in each.material.names)
@@ -234,12 +244,12 @@ class ListenerTls:
         self.doubts = doubts
         return shown
 
-    def _index(self) -> None:
+    def _index(self) -> Certificates:
         by_name: dict[str, ssl.SSLContext] = {}
         for each in self._shown:
             for name in each.material.names:
                 by_name.setdefault(name, each.context)
-        self._by_name = by_name
+        return Certificates(by_name, self._shown[0].context)
 
 
 def _make_context(

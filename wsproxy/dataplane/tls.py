@@ -15,7 +15,14 @@ import re
 import ssl
 from collections.abc import Callable
 
-from wsproxy._fast.net.records import Records
+from wsproxy._fast.net.records import (
+    MOST_IN_HANDSHAKE,
+    MOST_VOID,
+    TOO_MANY_IN_HANDSHAKE,
+    TOO_MANY_VOID,
+    Records,
+)
+from wsproxy._fast.net.tls_socket import TlsTransport
 from wsproxy.config.keystore import KeyMaterial
 
 # What we speak: Liberty and browsers offer or take h2 too.
@@ -30,13 +37,6 @@ _OPENSSL_NAME = re.compile(
 # turn then, so of records smaller than this there may be so many, and the connection is cut off.
 SMALL_BYTES = 1024
 MOST_THROWN_AWAY = 1000
-
-# Of a connection. A record that brings no data is KeyUpdate above all: libraries send one in 16 million records; servers send
-# a few session tickets, and some renegotiate (TLS 1.2) once.
-MOST_VOID = 100
-
-# A chain of 100 KiB, which is as long as OpenSSL takes, in the smallest records that there are in practice (512 bytes).
-MOST_IN_HANDSHAKE = 300
 
 # What a new connection may need by the end of its handshake, and some more (OpenSSL's part is 40 KiB). CPython 3.11 does not survive
 # an SSL_new that finds no memory (it frees what it has not made), so it is asked for only where there is room.
@@ -78,13 +78,13 @@ class BoundedReads(Records, ssl.SSLObject):  # type: ignore[misc]  # takes less 
     def _count_handshake(self) -> None:
         self._handshake_left -= 1
         if self._handshake_left < 0:
-            raise _refusal("too many records in the handshake")
+            raise _refusal(TOO_MANY_IN_HANDSHAKE)
 
     def count_void(self) -> None:
         """A record brought no data. Raises: ssl.SSLError after too many."""
         self._void_left -= 1
         if self._void_left < 0:
-            raise _refusal("too many records without data")
+            raise _refusal(TOO_MANY_VOID)
 
     def throw_away(self, most: int) -> bytes:
         """Bytes that nobody looks at. Raises: ssl.SSLError after too many records."""
@@ -174,16 +174,26 @@ def private_tls_lines(transport: asyncio.BaseTransport) -> bytes:
 
     The cipher has its standard name, as the plug-in's TLS library and Java know it: servers look its key size up by it.
     """
-    ssl_object = transport.get_extra_info("ssl_object")
-    cipher = ssl_object.cipher()
-    lines = [] if cipher is None else [f"$WSCS: {standard_name(cipher[0])}"]
-    session = ssl_object.session
-    if session is not None and session.id:
-        lines.append(f"$WSSI: {session.id.hex()}")
-    certificate = ssl_object.getpeercert(binary_form=True)
+    cipher, session, certificate = (
+        transport.tell_client() if isinstance(transport, TlsTransport) else _ask(transport)
+    )
+    lines = [] if cipher is None else [f"$WSCS: {cipher}"]
+    if session:
+        lines.append(f"$WSSI: {session.hex()}")
     if certificate:
         lines.append(f"$WSCC: {base64.b64encode(certificate).decode()}")
     return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+def _ask(transport: asyncio.BaseTransport) -> tuple[str | None, bytes, bytes | None]:
+    """As ``TlsTransport.tell_client``, of the event loop's transports."""
+    ssl_object = transport.get_extra_info("ssl_object")
+    cipher, session = ssl_object.cipher(), ssl_object.session
+    return (
+        None if cipher is None else standard_name(cipher[0]),
+        b"" if session is None else session.id,
+        ssl_object.getpeercert(binary_form=True),
+    )
 
 
 def standard_name(cipher: str) -> str:

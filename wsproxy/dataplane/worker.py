@@ -24,12 +24,12 @@ from typing import Any
 import uvloop
 
 from wsproxy._fast.decide.view import View
+from wsproxy._fast.net import tls_door
 from wsproxy._fast.net.pipe import Pipe
 from wsproxy._fast.net.poller import Door, Poller
 from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.http1 import Http1Protocol
 from wsproxy._fast.proxy.running import answer_board
-from wsproxy._fast.state.meters import WorkerWord
 from wsproxy._fast.state.segment import SharedState
 from wsproxy.config.settings_process import LONGEST_S
 from wsproxy.dataplane import tasks
@@ -225,7 +225,12 @@ async def serve(context: WorkerContext, on_ready: Callable[[], None]) -> None:
         server.close()
     if word is not None:
         arriving = [each for each in servers if isinstance(each, IntroducingListener)]
-        await retire(engine, word, lambda: sum(each.arriving for each in arriving), stop)
+        await retire(
+            engine,
+            word,
+            lambda: sum(each.arriving for each in arriving) + len(engine.poller.arriving),
+            stop,
+        )
     # One that was replaced has had its time.
     await drain(engine, plan.settings.timeouts.shutdown_s if stop.is_set() else 0.0)
     sweeper.close()
@@ -251,20 +256,23 @@ async def _open_door(engine: Engine, listener: BoundListener) -> IntroducingList
     """
     Accepts from now on.
 
-    TLS too: the loop's own server would count a client only after its handshake, which costs more than the rest, and one
+    TLS too, on sockets of our own or not: the loop's own server would count a client only after its handshake, which costs more than the rest, and one
     that finds no memory or no descriptor for a connection accepts none any more.
     """
     # What it accepts inherits that: an answer's last bytes never wait for an acknowledgement.
     listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT)
-    if listener.senders or listener.tls is not None:
-        if listener.tls is not None:
-            await listener.tls.refresh()
+    if listener.tls is not None:
+        await listener.tls.refresh()
+    if listener.senders or (listener.tls is not None and listener.tls.terms is None):
         serve = partial(_serve, engine, listener)
         return IntroducingListener(
             engine.poller, listener.sock, listener.senders, partial(_head_s, engine), serve
         )
-    door: Door = engine.poller.listen(listener.sock, partial(Http1Protocol, engine))
+    make = partial(Http1Protocol, engine)
+    if listener.tls is not None and listener.tls.terms is not None:
+        return tls_door.listen(engine.poller, listener.sock, make, listener.tls.terms)
+    door: Door = engine.poller.listen(listener.sock, make)
     return door
 
 
@@ -290,19 +298,19 @@ async def _serve(
     if listener.tls is None:
         engine.poller.adopt(sock.detach(), downstream)
         return
+    if listener.tls.terms is not None:
+        tls_door.adopt(engine.poller, sock.detach(), downstream, listener.tls.terms)
+        return
     loop = asyncio.get_running_loop()
     try:
         transport, _ = await loop.connect_accepted_socket(
             lambda: downstream, sock, **_handshake(listener, _head_s(engine))
         )
     except BaseException:  # no handshake, so nobody else knows of its end
-        downstream.leave()
-        engine.count(WorkerWord.HANDSHAKE_FAILED)
+        downstream.handshake_ended(False, False)
         raise
-    engine.count(WorkerWord.HANDSHAKES)
     secured = transport.get_extra_info("ssl_object")
-    if secured is not None and secured.session_reused:
-        engine.count(WorkerWord.RESUMED)
+    downstream.handshake_ended(True, bool(secured and secured.session_reused))
 
 
 def _head_s(engine: Engine) -> float:

@@ -77,11 +77,14 @@ class Published:
         except StartError as error:
             log.error("%s", printable(str(error)))
         self._stamp: Stamp | None = None
+        self._is_written = True  # what became of the last one is in the folder
         self._start_name = ""  # of the file that the program began with
         self._wanted: Version | None = None
 
     def due(self) -> Version | None:
-        """The version that is wanted and that nobody has tried here yet."""
+        """The version that is wanted and that nobody has tried here yet; asked once a second, so what a full disk did not take is written again."""
+        if not self._is_written:
+            self._keep()
         wanted = self._look()
         tried = self._standing.tried
         if wanted is None or wanted.id == self._standing.current:
@@ -168,13 +171,21 @@ class Published:
         if standing == self._standing:
             return
         self._standing = standing
+        self._keep()
+
+    def _keep(self) -> None:
+        was_written, self._is_written = self._is_written, False
         try:
-            self._folder.write_standing(standing)
+            self._folder.write_standing(self._standing)
         except OSError as error:
+            if not was_written:
+                return  # it was said
             log.error(
-                "%s: cannot be written: %s; the next start does not know what is in use now",
+                "%s: cannot be written: %s; a start, and the group, do not know what is in use now; tried again each second",
                 self._folder.standing_file, error.strerror,
             )  # fmt: skip
+        else:
+            self._is_written = True
 
 
 def with_more(entry: Entry, lines: list[str]) -> Entry:

@@ -23,6 +23,14 @@ def found(body: str, encoding: str = "utf-8") -> list[str]:
         ('<Unknown keyPassphrase="WebAS"/>', "keyPassphrase"),
         ('<!-- <Property Name="password"\n Value="WebAS"/> -->', 'Property "password"'),
         ('<!-- SSLPKCSPassword="WebAS" -->', "SSLPKCSPassword"),
+        ('<Property Name="password" name="x" Value="WebAS" value=""/>', 'Property "password"'),
+        ('<Property Name="password">WebAS</Property>', 'Property "password"'),
+        ("<keyPassword>WebAS</keyPassword>", "<keyPassword>"),
+        ('<![CDATA[<Property Name="pwd" Value="WebAS"/>]]>', 'Property "pwd"'),
+        ('<Log/> <![CDATA[password="WebAS"]]>', "password"),
+        ('<?was password="WebAS"?>', "password"),
+        ('<!-- <Property Name="pass&#119;ord" Value="WebAS"/> -->', 'Property "password"'),
+        ('<p:x xmlns:p="u" p:secret="WebAS"/>', "secret"),
     ],
 )
 def test_each_is_found(body: str, name: str) -> None:
@@ -47,6 +55,15 @@ def test_each_is_found(body: str, name: str) -> None:
 def test_what_is_none(body: str) -> None:
     """Files, empty ones, words."""
     assert found(body) == []
+
+
+@pytest.mark.parametrize("note", ['<!-- password="WebAS" -->', '<?was password="WebAS"?>'])
+def test_beside_the_root(note: str) -> None:
+    """Before it and behind it."""
+    for text in (f"\n{note}<Config/>", f"\n<Config/>{note}"):
+        [said] = map(str, open_secrets(text.strip().encode(), "p.xml"))
+        assert "found password with a value in clear" in said
+        assert "WebAS" not in said
 
 
 def test_in_another_encoding() -> None:

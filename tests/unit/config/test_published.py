@@ -157,3 +157,20 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     assert "which is no folder" in folder_flaw(str(tmp_path / "file"))
     os.chmod(tmp_path, 0o777)
     assert "which everybody may write to" in folder_flaw(str(tmp_path))
+    os.chmod(tmp_path, 0o1777)  # as /tmp: who is first may put a standing.json there
+    assert "which everybody may write to" in folder_flaw(str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_folder_of_somebody_else_cannot_be_used(tmp_path: Path) -> None:
+    """Its owner may replace each file in it."""
+    os.chown(tmp_path, 12345, -1)
+    assert "of user 12345, who may replace what is in it" in folder_flaw(str(tmp_path))
+
+
+def test_what_was_written_half_is_removed(folder: PublishedFolder) -> None:
+    """By a process that was killed: 10 MB each time."""
+    half = folder.path / ".published-7-0123abcd.xml.new"
+    half.write_bytes(b"<Conf")
+    folder.put(version(), b"<Config/>")
+    assert not half.exists()

@@ -10,12 +10,15 @@ from wsproxy._fast.net import libssl
 __all__ = ["no_socket_left", "pytest_asyncio_loop_factories"]
 
 
-@pytest.fixture(params=["libssl", "python"])
+@pytest.fixture(params=["sockets", "libssl", "python"])
 def tls_way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Both ways of TLS records: by the TLS library itself, where this Python allows that, and through the ssl module."""
-    was_used = libssl.is_used()
-    if not was_used and request.param == "libssl":
+    """All ways of TLS: clients on sockets of our own; the loop's, with records by the TLS library; through the ssl module."""
+    owned, was_used = libssl.owns(), libssl.is_used()
+    wanted = {"sockets": owned, "libssl": was_used, "python": True}
+    if not wanted[request.param]:
         pytest.skip("this Python's ssl module is not known from inside")
-    libssl.use(request.param == "libssl")
+    libssl.own(request.param == "sockets")
+    libssl.use(request.param != "python")
     yield
+    libssl.own(owned)
     libssl.use(was_used)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import _testcapi  # type: ignore[import-not-found]  # CPython's own: makes each allocation fail
+import os
 
 import pytest
 
 from tests.support.fake_transport import FakeTransport
 from tests.support.stage import Stage
+from wsproxy._fast.proxy.http1 import Http1Protocol
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"
@@ -49,3 +51,22 @@ def test_who_goes_without_memory_leaves_nothing_in_flight(goes: str, answered: b
         other = server if goes == "client" else client
         assert other.calls[-1] in ("abort", "close", "write_eof") or other.drain()
         stage.end()
+
+
+def test_connection_that_cannot_be_made_closes_no_descriptor_of_others() -> None:
+    """What was not filled in yet is 0, and 0 is a descriptor."""
+    engine = Stage().engine
+    before = os.dup(0)
+    try:
+        for first in range(10):
+            try:
+                _testcapi.set_nomemory(first)
+                Http1Protocol(engine)
+            except MemoryError:
+                pass
+            finally:
+                _testcapi.remove_mem_hooks()
+            assert os.path.sameopenfile(0, before)
+    finally:
+        os.dup2(before, 0)
+        os.close(before)

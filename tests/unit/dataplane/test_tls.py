@@ -15,6 +15,7 @@ from tests.support.bed import Bed, config_of, server
 from tests.support.certificates import Authority
 from tests.support.tls_pipe import TlsPipe, TruncatedError, client_context, server_context
 from tests.support.wire import Origin, Wire, soon
+from wsproxy._fast.net import libssl
 from wsproxy._fast.proxy.http1 import Http1, Http1Protocol
 from wsproxy._fast.state.segment import now_ms
 from wsproxy.config.model import Config
@@ -25,6 +26,8 @@ from wsproxy.config.settings import (
     UpstreamTlsSettings,
 )
 from wsproxy.dataplane.tls import BoundedContext
+
+pytestmark = pytest.mark.usefixtures("tls_way")
 
 GET = b"GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\nok"
@@ -268,6 +271,9 @@ class NotingBed(Bed):
 
 async def test_descriptor_is_not_used_after_the_loop_has_closed_it(keys: Keys) -> None:
     """The loop closes it a turn before it says so: who got the number meanwhile must not be reset in the client's place."""
+    libssl.own(
+        False
+    )  # as long as the fixture holds; sockets of our own are closed behind `connection_lost`
     origin = Origin()
     async with NotingBed(
         config_of(server("s", origin.port, protocol="https")), keys.settings(), keys.listener

@@ -11,11 +11,10 @@ from tests.support.bed import Bed, config_of, server
 from tests.support.certificates import Authority
 from tests.support.tls_pipe import TlsPipe, client_context, server_context
 from tests.support.wire import Origin, Wire, soon
-from wsproxy._fast.net.records import MOST_RECORDS
+from wsproxy._fast.net.records import MOST_RECORDS, MOST_VOID
 from wsproxy._fast.proxy.upstream import Upstream, UpstreamProtocol
 from wsproxy.config.settings import Settings, UpstreamSettings, UpstreamTlsSettings
 from wsproxy.dataplane import connect
-from wsproxy.dataplane.tls import MOST_VOID
 
 pytestmark = pytest.mark.usefixtures("tls_way")
 

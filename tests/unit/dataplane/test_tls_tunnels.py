@@ -12,6 +12,8 @@ from tests.unit.dataplane.test_tls import Keys, read_until
 from wsproxy._fast.proxy.http1 import Http1
 from wsproxy._fast.proxy.running import end_tunnels
 
+pytestmark = pytest.mark.usefixtures("tls_way")
+
 UPGRADE = b"GET /app/x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 

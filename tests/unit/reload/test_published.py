@@ -128,6 +128,20 @@ def test_a_loader_that_was_ended_amid_it(folder: PublishedFolder) -> None:
     assert folder.good() == version(1)
 
 
+def test_what_a_full_disk_did_not_take_is_written_later(folder: PublishedFolder) -> None:
+    """What became of a version is known to the next start, and to the group, as soon as there is room."""
+    one = begun(folder)
+    first = put(folder, 1)
+    half = folder.standing_file.with_name(".standing.json.new")
+    half.mkdir()  # stands for the disk: nobody can write there
+    one.taken(first, entry("in use"), 60.0)
+    assert one.due() is None
+    assert folder.good() is None
+    half.rmdir()
+    assert one.due() is None
+    assert folder.good() == first
+
+
 def test_what_kills_loaders_is_given_up(folder: PublishedFolder) -> None:
     """As refused, with the reason."""
     one = begun(folder)

@@ -1,17 +1,19 @@
 # One end of a TCP connection, as far as the kernel knows it.
 
 from libc.stdint cimport int64_t
+from wsproxy._fast.net.carrier cimport Carrier
 from wsproxy._fast.net.records cimport Records
 from wsproxy._fast.net.taken cimport Taken
 
 
 cdef class Endpoint:
     cdef object transport
-    cdef int fd                     # -1: TLS or closed: everything goes through the transport
-    cdef object sock                # TLS: knows the descriptor as long as it is ours, see `kernel_fd`; else None
+    cdef int fd                     # -1: the loop's TLS or closed: everything goes through the transport
+    cdef Carrier cipher             # TLS on a socket of our own: the transport; None: plain, or the loop's
+    cdef object sock                # the loop's TLS: knows the descriptor as long as it is ours, see `kernel_fd`; else None
     cdef bint secure                # TLS
-    cdef Records records            # TLS: dataplane.tls.BoundedReads, which counts them; else None
-    cdef Taken taken                # TLS: what of `given` the socket has, where somebody wants to know; else None
+    cdef Records records            # the loop's TLS: dataplane.tls.BoundedReads, which counts them; else None
+    cdef Taken taken                # the loop's TLS: what of `given` the socket has, where somebody wants to know; else None
     cdef int64_t acknowledged       # bytes that the peer had confirmed when last looked, where somebody does
     cdef int64_t given              # bytes that were to be sent, since the connection began: see `count_held`
     cdef bint buffered              # the transport was given bytes; it may have sent them since

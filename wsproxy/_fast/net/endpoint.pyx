@@ -1,7 +1,7 @@
 """
 What a connection knows of its socket, and asks the kernel about it.
 
-``stream`` derives from it. Under TLS the descriptor is asked for each time: the loop's transport closes it when it likes.
+``stream`` derives from it. Under the loop's TLS the descriptor is asked for each time: its transport closes it when it likes.
 """
 
 from libc.stdint cimport int64_t
@@ -19,14 +19,18 @@ cdef class Endpoint:
         A loop's transport closes it a turn before it says so, and in between somebody else may get the number: its socket
         is asked each time. A PlainTransport keeps it until ``connection_lost`` has returned.
         """
-        if self.secure:
+        if self.fd < 0 and self.secure:
             return -1 if self.sock is None else <int>self.sock.fileno()
         return self.fd
 
     cdef bint is_quiet(self) except -1:
         """Whether nothing waits to be read, neither bytes (encrypted ones too, with the loop as well) nor the end."""
         cdef int fd = self.kernel_fd()
-        return fd >= 0 and ws_is_quiet(fd) and (self.records is None or self.records.is_quiet())
+        if fd < 0 or not ws_is_quiet(fd):
+            return False
+        if self.cipher is not None:
+            return self.cipher.is_settled()
+        return self.records is None or self.records.is_quiet()
 
     cdef bint has_hung_up(self) except -1:
         """Whether the peer has ended or reset a connection that nobody reads from for now, and nobody has noticed."""
@@ -39,14 +43,16 @@ cdef class Endpoint:
         if not self.buffered or self.transport is None:
             return 0
         held = self.transport.get_write_buffer_size()
-        # The kernel has something as long as a cipher has.
-        return held + self.count_unconfirmed() if held or self.secure else 0
+        # The kernel has something as long as a cipher of the loop's has.
+        return held + self.count_unconfirmed() if held or self.records is not None else 0
 
     cdef Py_ssize_t count_held(self) noexcept:
         """Whatever goes wrong, nothing is: the number is for logs."""
         cdef Py_ssize_t count = 0
         if self.taken is not None:
             return self.count_held_by_cipher()
+        if self.cipher is not None:
+            return self.cipher.count_held()
         if self.buffered and self.transport is not None:
             try:
                 count = self.transport.get_write_buffer_size()
@@ -92,7 +98,7 @@ cdef class Endpoint:
         cdef bint fewer = unsent < self.unsent
         cdef int64_t received
         self.unsent = unsent
-        if self.secure and self.was_confirmed(&received):
+        if self.records is not None and self.was_confirmed(&received):
             # The kernel's part stays as it is while the cipher refills it.
             fewer = fewer or unsent > 0
         return fewer

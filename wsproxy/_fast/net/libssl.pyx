@@ -2,8 +2,9 @@
 The TLS library that Python's ssl module itself has loaded: its functions, and what is inside the module's objects.
 
 Used by ``records``, which does without where anything here is not as expected: then all goes through Python, and a request
-takes 1.15 times as many instructions. Contexts, handshakes and errors stay Python's. Must not load a TLS library: a second
-one in the process does not know the first one's structures.
+takes 1.15 times as many instructions. And by ``tls_socket``, which has whole connections by it, where still more is as
+expected. Contexts stay Python's. Must not load a TLS library: a second one in the process does not know the first one's
+structures.
 """
 
 import _ssl
@@ -31,8 +32,18 @@ cdef extern from *:
         WS_KNOWN_PYTHON
 
 cdef Functions libssl
+cdef Engine openssl
 cdef bint found = False
 cdef bint used = False
+cdef bint found_engine = False
+cdef bint owned = False
+
+
+cdef enum:
+    # OpenSSL 1.1.1 is the oldest that Python 3.11 takes.
+    OLDEST = 0x10101000
+    # What nobody sets by chance: see `engine_agrees`.
+    ODD_TICKETS = 7
 
 
 cpdef bint is_used() noexcept:
@@ -45,6 +56,23 @@ cpdef bint use(bint wanted) noexcept:
     global used
     used = wanted and found
     return used
+
+
+cpdef bint owns() noexcept:
+    """Whether TLS of clients is on sockets of our own, in the workers' epoll sets, for listeners made from now on."""
+    return owned
+
+
+cpdef bint own(bint wanted) noexcept:
+    """Whether it is: where that is wanted, and possible. For tests."""
+    global owned
+    owned = wanted and found_engine
+    return owned
+
+
+cpdef str way():
+    """How clients' TLS is served: on ``sockets`` of our own, by the event ``loop``, or by that and ``python`` alone."""
+    return "sockets" if owned else "loop" if used else "python"
 
 
 cdef void** words_of(object inside) noexcept:
@@ -69,9 +97,25 @@ cdef void* connection_in(object tls, object context, object source) noexcept:
     return words[1]
 
 
-cdef bint find() except -1:
-    """Whether all functions are there, in what the ssl module was linked with."""
-    cdef void* handle
+cdef void* context_in(object context) noexcept:
+    """The SSL_CTX of an ``ssl.SSLContext``; lives as long as the object. NULL: it cannot be told."""
+    return words_of(context)[0] if found and isinstance(context, _ssl._SSLContext) else NULL
+
+
+cdef str last_reason():
+    cdef unsigned long error = openssl.peek_last_error()
+    cdef const char* words
+    cdef object name = None
+    if openssl.version_num() >= 0x30000000:
+        name = NAMES.get((error >> 23 & 0xFF, error & 0x7FFFFF))
+    if name is not None:
+        return name
+    words = openssl.reason_of(error)
+    return f"error {error:x}" if words == NULL else words.decode("ascii", "replace").upper().replace(" ", "_")
+
+
+cdef void* open_library() except? NULL:
+    """What the ssl module was linked with; NULL: it cannot be told."""
     cdef str path
     cdef bytes name
     path = ""
@@ -80,9 +124,13 @@ cdef bint find() except -1:
     except AttributeError:
         pass
     if not path:  # it is a part of the program
-        return False
+        return NULL
     name = path.encode()
-    handle = dlopen(name, RTLD_LAZY | RTLD_NOLOAD)
+    return dlopen(name, RTLD_LAZY | RTLD_NOLOAD)
+
+
+cdef bint find(void* handle) except -1:
+    """Whether all functions are there that records need."""
     if handle == NULL:
         return False
     (<void**>&libssl.read_ex)[0] = dlsym(handle, "SSL_read_ex")
@@ -112,5 +160,71 @@ cdef bint agrees() except -1:
     return data[:7] == b"wsproxy" and arrived.pending == 0
 
 
-found = WS_KNOWN_PYTHON and find() and agrees()
+cdef bint set_to(void** place, void* handle, const char* name) noexcept:
+    place[0] = dlsym(handle, name)
+    return place[0] != NULL
+
+
+cdef bint find_engine(void* handle) except -1:
+    """Whether all functions are there that whole connections need."""
+    cdef bint all_there = True
+    all_there &= set_to(<void**>&openssl.version_num, handle, "OpenSSL_version_num")
+    all_there &= set_to(<void**>&openssl.get_num_tickets, handle, "SSL_CTX_get_num_tickets")
+    all_there &= set_to(<void**>&openssl.new, handle, "SSL_new")
+    all_there &= set_to(<void**>&openssl.free, handle, "SSL_free")
+    all_there &= set_to(<void**>&openssl.set_accept_state, handle, "SSL_set_accept_state")
+    all_there &= set_to(<void**>&openssl.set_bio, handle, "SSL_set_bio")
+    all_there &= set_to(<void**>&openssl.do_handshake, handle, "SSL_do_handshake")
+    all_there &= set_to(<void**>&openssl.shutdown, handle, "SSL_shutdown")
+    all_there &= set_to(<void**>&openssl.get_error, handle, "SSL_get_error")
+    all_there &= set_to(<void**>&openssl.ctrl, handle, "SSL_ctrl")
+    all_there &= set_to(<void**>&openssl.session_reused, handle, "SSL_session_reused")
+    all_there &= set_to(<void**>&openssl.get_session, handle, "SSL_get_session")
+    all_there &= set_to(<void**>&openssl.session_id, handle, "SSL_SESSION_get_id")
+    all_there &= set_to(<void**>&openssl.get_cipher, handle, "SSL_get_current_cipher")
+    all_there &= set_to(<void**>&openssl.cipher_standard_name, handle, "SSL_CIPHER_standard_name")
+    all_there &= set_to(<void**>&openssl.i2d_certificate, handle, "i2d_X509")
+    all_there &= set_to(<void**>&openssl.free_certificate, handle, "X509_free")
+    all_there &= set_to(<void**>&openssl.get_server_name, handle, "SSL_get_servername")
+    all_there &= set_to(<void**>&openssl.set_context, handle, "SSL_set_SSL_CTX")
+    all_there &= set_to(<void**>&openssl.context_ctrl, handle, "SSL_CTX_ctrl")
+    all_there &= set_to(<void**>&openssl.context_callback_ctrl, handle, "SSL_CTX_callback_ctrl")
+    all_there &= set_to(<void**>&openssl.bio_new_index, handle, "BIO_get_new_index")
+    all_there &= set_to(<void**>&openssl.bio_meth_new, handle, "BIO_meth_new")
+    all_there &= set_to(<void**>&openssl.bio_meth_set_read, handle, "BIO_meth_set_read")
+    all_there &= set_to(<void**>&openssl.bio_meth_set_write, handle, "BIO_meth_set_write")
+    all_there &= set_to(<void**>&openssl.bio_meth_set_ctrl, handle, "BIO_meth_set_ctrl")
+    all_there &= set_to(<void**>&openssl.bio_new, handle, "BIO_new")
+    all_there &= set_to(<void**>&openssl.bio_set_data, handle, "BIO_set_data")
+    all_there &= set_to(<void**>&openssl.bio_get_data, handle, "BIO_get_data")
+    all_there &= set_to(<void**>&openssl.bio_set_flags, handle, "BIO_set_flags")
+    all_there &= set_to(<void**>&openssl.bio_clear_flags, handle, "BIO_clear_flags")
+    all_there &= set_to(<void**>&openssl.clear_error, handle, "ERR_clear_error")
+    all_there &= set_to(<void**>&openssl.peek_last_error, handle, "ERR_peek_last_error")
+    all_there &= set_to(<void**>&openssl.reason_of, handle, "ERR_reason_error_string")
+    if not set_to(<void**>&openssl.get_certificate, handle, "SSL_get1_peer_certificate"):  # OpenSSL 3's name
+        all_there &= set_to(<void**>&openssl.get_certificate, handle, "SSL_get_peer_certificate")
+    return all_there
+
+
+cdef bint engine_agrees() except -1:
+    """Whether this is the ssl module's version, and what Python sets in a context can be read in what was taken for it."""
+    cdef void* context
+    if openssl.version_num() != <unsigned long>ssl.OPENSSL_VERSION_NUMBER or openssl.version_num() < OLDEST:
+        return False
+    probe = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = context_in(probe)
+    if context == NULL or openssl.get_num_tickets(context) != <size_t>probe.num_tickets:
+        return False
+    probe.num_tickets = ODD_TICKETS
+    return openssl.get_num_tickets(context) == ODD_TICKETS
+
+
+cdef void* library = open_library() if WS_KNOWN_PYTHON else NULL
+# (library, reason): name.
+cdef dict MODULE = vars(_ssl)
+cdef dict NAMES = MODULE.get("err_codes_to_names", {})
+found = find(library) and agrees()
 used = found
+found_engine = found and find_engine(library) and engine_agrees()
+owned = found_engine

@@ -1,8 +1,14 @@
 # Plain TCP connections and listening sockets of a worker: one epoll set, without the event loop's transports.
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from wsproxy._fast.base.buffer cimport Buffer
+from wsproxy._fast.net.carrier cimport Carrier
 from wsproxy._fast.net.stream cimport Hub, Stream, Waker
+
+cdef enum:
+    # What a transport holds before it stops who writes, and where it lets him go on: asyncio's own limits.
+    HIGH_WATER = 65536
+    LOW_WATER = 16384
 
 
 cdef class PlainTransport
@@ -20,6 +26,8 @@ cdef class Poller(Waker):
     cdef bint awaits_burial         # `bury` is on the loop's list
     cdef bint awaits_turns          # `give_turns` is
     cdef object late                # deque of connections whose bytes are thrown away in another turn
+    cdef PlainTransport corked      # what is encrypted for it is sent once this event is over; None: nothing is
+    cdef readonly set arriving      # connections in their TLS handshake: see `tls_socket`
     cdef int discards               # of MOST_DISCARDS, what is left of this turn
 
     # What `adopt` does; needs no memory but that of the connection.
@@ -32,7 +40,7 @@ cdef class Poller(Waker):
     cdef int discard_late(self) except -1
 
 
-cdef class Channel:
+cdef class Channel(Carrier):
     # What lies in the epoll set.
     cdef Poller poller
     cdef int fd                     # -1: closed
@@ -60,6 +68,9 @@ cdef class PlainTransport(Channel):
     cdef bint dead
 
     cdef int settle(self) except -1
+    cdef int uncork(self) except -1
+    # Some times a second, as long as it is among `Poller.arriving`.
+    cdef int check_arrival(self, int64_t now_ms) except -1
     cdef bint read(self) except -1
     cdef bint discard(self) except -1
     cdef int discard_later(self) except -1
@@ -67,6 +78,9 @@ cdef class PlainTransport(Channel):
     cdef int flush(self) except -1
     cdef int fail(self, int number) except -1
     cdef int kill(self, object error) except -1
+    cpdef write_eof(self)
+    cpdef close(self)
+    cpdef get_extra_info(self, str name, object default=*)
     cdef int bury(self) except -1
 
 

@@ -6,7 +6,7 @@ To a Stream a PlainTransport is what an asyncio transport is, and calls the same
 ``connection_lost`` never comes while a method of the stream runs. What this buys is in docs/decisions/0003.
 
 A connection costs accept4, no Python object but its stream and transport, and no epoll_ctl where it ends with its first
-answer. TLS connections stay with the loop's transports.
+answer. Those of clients under TLS stand in the set, too (``tls_socket``).
 """
 
 import asyncio
@@ -16,10 +16,11 @@ from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, ECONNABORTED, ECONNRESET, EINTR, EPROTO, errno
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memmove
 from wsproxy._fast.base.borrowed cimport ws_hide, ws_show
 from wsproxy._fast.base.buffer cimport buffer_append, buffer_clear
+from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.net.epoll cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, INET6_ADDRSTRLEN,
     MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, SHUT_WR, c_close, c_shutdown, epoll_create1, epoll_event, epoll_wait,
@@ -39,9 +40,6 @@ cdef enum:
     # who sends so has to wait more often.
     MOST_DISCARDS = 8
     DISCARDED_SIZE = 65536
-    # What a transport holds before it stops who writes, and where it lets him go on: asyncio's own limits.
-    HIGH_WATER = 65536
-    LOW_WATER = 16384
 
 # Descriptors ran out: accept would fail again at once, for as long as clients wait.
 PAUSE_S = 0.1
@@ -56,9 +54,10 @@ cdef class Poller(Waker):
     """The epoll set of one worker; ``loop`` calls ``run`` when something in it is ready."""
 
     def __cinit__(self, Hub hub not None):
+        self.epoll_fd = -1
         self.hub = hub
-        self.doors = []
-        self.late = deque()
+        self.doors, self.late = [], deque()
+        self.arriving = set()
         self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll_fd < 0:
             raise OSError(errno, os.strerror(errno))
@@ -72,7 +71,9 @@ cdef class Poller(Waker):
             c_close(self.epoll_fd)
 
     def close(self) -> None:
-        """The loop watches it no more; connections that are still open stay as they are."""
+        """The loop watches it no more; connections that are still open stay as they are, but for those in their handshake."""
+        for transport in list(self.arriving):
+            (<PlainTransport>transport).kill(None)
         self.bury_all()
         if self.epoll_fd >= 0:
             self.loop.remove_reader(self.epoll_fd)
@@ -93,6 +94,8 @@ cdef class Poller(Waker):
                 # Nothing that the set knew when it was asked is freed before this batch ends: see ``die``.
                 channel = <Channel>events[i].data.ptr
                 channel.on_events(events[i].events)
+                if self.corked is not None:
+                    self.corked.uncork()
         finally:
             self.running = False
             self.bury_all()
@@ -217,6 +220,9 @@ cdef class Poller(Waker):
         for door in self.doors:
             if 0 < door.paused_until <= self.loop.time():
                 door.again()
+        if self.arriving:
+            for transport in list(self.arriving):
+                (<PlainTransport>transport).check_arrival(ws_now_ms())
 
     cdef int bury_all(self) except -1:
         cdef PlainTransport transport
@@ -303,6 +309,12 @@ cdef class PlainTransport(Channel):
             # Not raised: whoever pauses or feeds this connection is most often another one.
             self.fail(number)
             log.error("cannot wait for a connection: %s; it is dropped", os.strerror(number))
+        return 0
+
+    cdef int check_arrival(self, int64_t now_ms) except -1:
+        return 0
+
+    cdef int uncork(self) except -1:
         return 0
 
     cdef bint read(self) except -1:
@@ -469,7 +481,7 @@ cdef class PlainTransport(Channel):
         """TCP can be half-closed."""
         return True
 
-    def write_eof(self) -> None:
+    cpdef write_eof(self):
         """Ends this direction after everything that waits."""
         if self.ends or self.closing:
             return
@@ -477,7 +489,7 @@ cdef class PlainTransport(Channel):
         if self.out.length == 0:
             c_shutdown(self.fd, SHUT_WR)
 
-    def close(self) -> None:
+    cpdef close(self):
         """Closes after everything that waits is sent."""
         if self.closing:
             return
@@ -495,7 +507,7 @@ cdef class PlainTransport(Channel):
         """Whether it is closed, or will be."""
         return self.closing
 
-    def get_extra_info(self, str name not None, default=None) -> object:
+    cpdef get_extra_info(self, str name, object default=None):
         """``socket``: something with a ``fileno``; ``peername``, ``sockname``: (address, port)."""
         cdef char text[INET6_ADDRSTRLEN]
         cdef int port

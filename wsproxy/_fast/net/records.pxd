@@ -9,6 +9,11 @@ cdef enum:
     # A record that brings no data is KeyUpdate above all. That takes 0.1 ms where it is to be answered, as long as so many
     # others.
     COST_OF_VOID = 16
+    # Of a connection. A record that brings no data is KeyUpdate above all: libraries send one in 16 million records; servers
+    # send a few session tickets, and some renegotiate (TLS 1.2) once.
+    MOST_VOID_RECORDS = 100
+    # A chain of 100 KiB, which is as long as OpenSSL takes, in the smallest records that there are in practice (512 bytes).
+    MOST_HANDSHAKE_RECORDS = 300
 
 
 cdef class Records:

@@ -4,6 +4,10 @@ from typing import Any
 
 MOST_RECORDS: int
 VOID_COST: int
+MOST_VOID: int
+MOST_IN_HANDSHAKE: int
+TOO_MANY_VOID: str
+TOO_MANY_IN_HANDSHAKE: str
 
 class Records:
     left: int

@@ -15,6 +15,10 @@ import ssl
 
 MOST_RECORDS = RECORDS_A_TURN
 VOID_COST = COST_OF_VOID
+MOST_VOID = MOST_VOID_RECORDS
+MOST_IN_HANDSHAKE = MOST_HANDSHAKE_RECORDS
+TOO_MANY_VOID = "too many records without data"
+TOO_MANY_IN_HANDSHAKE = "too many records in the handshake"
 
 cdef enum:
     HEADER_BYTES = 5

@@ -87,6 +87,7 @@ cdef class Stream(Endpoint):
     cdef Py_ssize_t read_on(self, Py_ssize_t at) except -1
     cdef Py_ssize_t fill_pipe(self, int64_t most) except -3
     cdef int send_encrypted(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
+    cpdef read_later(self)
     cpdef connection_made(self, object transport)
     cpdef connection_lost(self, object error)
     cpdef pause_writing(self)
@@ -113,6 +114,11 @@ cdef class Stream(Endpoint):
     # It may go on; whatever has become of it since it asked for that.
     cdef int on_turn(self) except -1
     cdef int on_write_paused(self, bint paused) except -1
+    # Whether a connection that was accepted may be served; asked before its TLS handshake, which costs more than the rest.
+    cdef bint lets_in(self, int fd) except -1
+    # How long that may take; and its end, with or without success: told once, before `connection_made`.
+    cdef int64_t handshake_ms(self) except -1
+    cpdef handshake_ended(self, bint is_done, bint is_resumed)
     cdef bint serves_client(self) noexcept
     cdef bint is_idle(self) noexcept
     # Whether a client's exchange runs, or its answer waits in the transport; whether only its end is still under way.

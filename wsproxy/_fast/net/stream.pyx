@@ -1,7 +1,8 @@
 """
 One TCP connection: receives into the worker's one read buffer, sends straight from pointers, keeps a coarse deadline.
 
-``Downstream`` and ``Upstream`` build on it; its transport is a ``poller.PlainTransport``, or the event loop's under TLS.
+``Downstream`` and ``Upstream`` build on it; its transport is a ``poller.PlainTransport``, under TLS a
+``tls_socket.TlsTransport`` of a client, or the event loop's.
 Must not know HTTP.
 
 Copies bytes only when the kernel did not take them: a send goes to the socket directly (as long as the transport holds
@@ -22,6 +23,7 @@ from wsproxy._fast.base.borrowed cimport WSPROXY_CHECKED, ws_hide, ws_show
 from wsproxy._fast.base.buffer cimport OUT_SIZE
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.base.memory cimport address_of
+from wsproxy._fast.net.carrier cimport BROKEN, Carrier
 from wsproxy._fast.net.endpoint cimport Endpoint
 from wsproxy._fast.net.records cimport RECORDS_A_TURN
 from wsproxy._fast.net.sockets cimport ws_recv, ws_reset_on_close, ws_send2
@@ -49,6 +51,7 @@ cdef enum:
     # What follows a deadline, an answer at most, takes as long as looking at so many connections: 5,000 dripping heads that
     # began together end together.
     DEADLINE_LOOKS = 256
+    HANDSHAKE_MS = 30000  # of who says nothing else; nginx has a minute
     EVERY = 0x7FFFFFFF
 
 
@@ -203,8 +206,10 @@ cdef class Stream(Endpoint):
         sock = transport.get_extra_info("socket")
         self.transport = transport
         self.secure = transport.get_extra_info("sslcontext") is not None
-        self.fd = -1 if self.secure or sock is None else sock.fileno()
-        if self.secure:
+        if self.secure and isinstance(transport, Carrier):
+            self.cipher = transport
+        self.fd = -1 if sock is None or self.secure and self.cipher is None else sock.fileno()
+        if self.secure and self.cipher is None:
             self.sock = sock
             self.records = transport.get_extra_info("ssl_object")
             self.records.read_later = self.read_later
@@ -246,7 +251,7 @@ cdef class Stream(Endpoint):
         ws_hide(self.hub.read_data, READ_SIZE)
         return 0
 
-    def read_later(self) -> None:
+    cpdef read_later(self):
         """What is here of a TLS connection is read in another turn of the loop; no new bytes are needed for that."""
         if self.reads_later or self.closing or self.has_rest:
             return
@@ -263,7 +268,7 @@ cdef class Stream(Endpoint):
         if not self.secure:
             return self.ended() != 0
         # asyncio says so of a FIN as well, which anybody on the way can send: `connection_lost` follows.
-        if not self.closing and self.records.is_ended:
+        if not self.closing and (self.records.is_ended if self.cipher is None else self.cipher.is_ended):
             self.ended()
             if not self.closing:
                 self.close()  # TLS connections are never half open: the transport closes whatever is said here
@@ -300,6 +305,7 @@ cdef class Stream(Endpoint):
             if self.records is not None:
                 self.records.read_later = None
                 self.records = None
+            self.cipher = None
         return 0
 
     cdef int read_rest(self) except -1:
@@ -370,7 +376,10 @@ cdef class Stream(Endpoint):
         if self.reads_later:
             self.reads_later = False
             if not self.reading_paused and not self.closing:
-                self.transport.resume_reading()
+                if self.cipher is not None:
+                    self.cipher.go_on()
+                else:
+                    self.transport.resume_reading()
         return 0
 
     cdef int on_write_paused(self, bint paused) except -1:
@@ -384,6 +393,15 @@ cdef class Stream(Endpoint):
 
     cdef void on_cut(self, bint by_fault) noexcept:
         return
+
+    cdef bint lets_in(self, int fd) except -1:
+        return True
+
+    cdef int64_t handshake_ms(self) except -1:
+        return HANDSHAKE_MS
+
+    cpdef handshake_ended(self, bint is_done, bint is_resumed):
+        return None
 
     cdef bint serves_client(self) noexcept:
         return False
@@ -441,7 +459,7 @@ cdef class Stream(Endpoint):
         """Whether bytes can go to the socket: it is plain, and nothing waits before them."""
         if self.buffered and self.transport.get_write_buffer_size() == 0:
             self.buffered = False
-        return self.fd >= 0 and not self.buffered
+        return self.fd >= 0 and not self.secure and not self.buffered
 
     cdef int note_broken(self, bint by_reset) except -1:
         # Not aborted here: the peer may have answered before it closed. Reading tells.
@@ -450,7 +468,7 @@ cdef class Stream(Endpoint):
         return 0
 
     cdef bint fills_pipe(self) noexcept:
-        return self.fd >= 0 and self.hub.pipe is not None and not self.hub.pipe.is_refused
+        return self.fd >= 0 and not self.secure and self.hub.pipe is not None and not self.hub.pipe.is_refused
 
     cdef bint takes_pipe(self) except -1:
         return not self.closing and not self.write_broken and self.takes_directly()
@@ -495,9 +513,20 @@ cdef class Stream(Endpoint):
 
     cdef int send_encrypted(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:
         """Both parts in one write: the cipher makes as few records of them as it can."""
-        cdef bytes data = PyBytes_FromStringAndSize(NULL, a_len + b_len)
-        cdef char* at = <char*>data
+        cdef bytes data
+        cdef char* at
         cdef int64_t made
+        cdef Py_ssize_t waiting
+        if self.cipher is not None:
+            waiting = self.cipher.encrypt(a, a_len, b, b_len)  # I/O
+            if waiting == BROKEN:
+                self.given -= a_len + b_len
+            else:
+                self.buffered = waiting > 0
+                self.unsent = self.count_unsent()
+            return 0
+        data = PyBytes_FromStringAndSize(NULL, a_len + b_len)
+        at = <char*>data
         if a_len:
             memcpy(at, a, a_len)
         if b_len:

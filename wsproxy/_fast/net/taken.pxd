@@ -22,6 +22,8 @@ cdef class Taken:
 
     # A write is encrypted; `fd`: the socket.
     cdef int note(self, int64_t begin, int64_t end, int64_t given, int fd) except -1
+    # `note`, where `accepted` is known in other ways, and needs not be asked for.
+    cdef void add(self, int64_t begin, int64_t end, int64_t given) noexcept
     cdef void forget(self, int64_t accepted) noexcept
     # Whether all that was encrypted has its place in the kernel, though the loop may not have offered it yet.
     cdef bint is_sure(self, int fd) noexcept

@@ -42,7 +42,6 @@ cdef class Taken:
 
     cdef int note(self, int64_t begin, int64_t end, int64_t given, int fd) except -1:
         cdef int64_t accepted
-        cdef int i
         if self.fd < 0 and end - self.sure > SURE_BYTES or self.length == MOST_WRITES:
             accepted = ws_accepted(fd)
             if accepted >= 0:
@@ -50,6 +49,11 @@ cdef class Taken:
                 self.sure = max(self.sure, min(accepted, begin))
                 if accepted < begin:  # the loop holds what was written before
                     self.keep(fd)
+        self.add(begin, end, given)
+        return 0
+
+    cdef void add(self, int64_t begin, int64_t end, int64_t given) noexcept:
+        cdef int i
         if self.length == MOST_WRITES:  # small ones to a slow client: two become one
             self.writes[0].end = self.writes[1].end
             self.writes[0].given = self.writes[1].given
@@ -60,7 +64,6 @@ cdef class Taken:
         self.writes[self.length].end = end
         self.writes[self.length].given = given
         self.length += 1
-        return 0
 
     cdef void forget(self, int64_t accepted) noexcept:
         """The writes that the socket has whole."""

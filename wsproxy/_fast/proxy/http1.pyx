@@ -13,10 +13,11 @@ from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear, buff
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT
 from wsproxy._fast.http.chunked cimport CHUNK_DATA, FINE_READ
-from wsproxy._fast.http.fields cimport BAD_TARGET, HEAD_TOO_LARGE
+from wsproxy._fast.http.fields cimport BAD_TARGET
 from wsproxy._fast.http.head cimport find_head_end, parse_request
 from wsproxy._fast.http.origin cimport constant_lines
 from wsproxy._fast.http.paths cimport encode_target
+from wsproxy._fast.net.epoll cimport INET6_ADDRSTRLEN, ws_name
 from wsproxy._fast.net.pipe cimport WORTH_PIPING
 from wsproxy._fast.net.stream cimport MOST_KEPT, NOT_PUMPED, READ_SIZE, Stream
 from wsproxy._fast.net.taken cimport taken_of
@@ -26,7 +27,9 @@ from wsproxy._fast.proxy.exchange cimport ANSWERING, CLOSED, IDLE, LINGERING, RE
 from wsproxy._fast.proxy.linger cimport Lingering
 from wsproxy._fast.proxy.sink cimport LENGTH_BODY, no_sink
 from wsproxy._fast.state.client_counts cimport COUNTED, NOT_ASKED, REFUSED, UNCOUNTED
-from wsproxy._fast.state.meters cimport CLOSED_CLIENTS, OPENED, REFUSED_CLIENTS, add_one
+from wsproxy._fast.state.meters cimport (
+    CLOSED_CLIENTS, HANDSHAKE_FAILED, HANDSHAKES, OPENED, REFUSED_CLIENTS, RESUMED, add_one,
+)
 from wsproxy._fast.tell.ended cimport ENDED_cD, ENDED_cL, ENDED_cR
 
 cdef enum:
@@ -83,7 +86,7 @@ cdef class Http1(Lingering):
             constant += self.engine.slow.private_tls_lines(self.transport)
         self.exchange.set_client(peer, peer_port, local_host, local_port, self.secure, constant)
         self.exchange.sink = http1_answer(self)
-        if self.secure and self.engine.access is not None:
+        if self.records is not None and self.engine.access is not None:
             self.taken = taken_of(self.records)
         if self.engine.client_counts is not None and not self.let_in():
             return self.reset()
@@ -107,7 +110,7 @@ cdef class Http1(Lingering):
 
     def admit(self, str peer) -> bool:
         """
-        Whether the client may have this connection too; it counts until it is lost, or until ``leave``.
+        Whether the client may have this connection too; it counts until it is lost, or its handshake has failed.
 
         Asked before a handshake, which costs more than the rest; never for None: the connection is nobody's.
         """
@@ -117,9 +120,21 @@ cdef class Http1(Lingering):
         self.exchange.peer = address_text(peer)
         return self.let_in()
 
-    def leave(self) -> None:
-        """The connection counts no longer."""
-        self.uncount()
+    cdef bint lets_in(self, int fd) except -1:
+        cdef char text[INET6_ADDRSTRLEN]
+        cdef bint is_known = self.engine.client_counts is not None and ws_name(fd, True, text) >= 0  # else it is gone already
+        return self.admit((<const char*>text).decode("ascii") if is_known else None)
+
+    cdef int64_t handshake_ms(self) except -1:
+        return self.engine.view.head_timeout_ms
+
+    cpdef handshake_ended(self, bint is_done, bint is_resumed):
+        """Its TLS handshake is over; without success nothing else is heard of the connection, which counts no longer."""
+        if not is_done:
+            self.uncount()
+        self.engine.count(HANDSHAKES if is_done else HANDSHAKE_FAILED)
+        if is_resumed:
+            self.engine.count(RESUMED)
 
     cdef void uncount(self) noexcept:
         if self.admission == COUNTED:
@@ -286,7 +301,7 @@ cdef class Http1(Lingering):
         else:
             size = find_head_end(data, length, self.scanned)
             if size == 0 and length > self.exchange.view.limits.head_bytes:
-                size = -<int>HEAD_TOO_LARGE
+                size = 1  # too much in any case; the parser says of what
         if size > 0:
             size = parse_request(data, length, &self.exchange.view.limits, &self.engine.decider.request)
         if size == -<int>BAD_TARGET and self.exchange.view.encodes_targets:
@@ -334,6 +349,8 @@ cdef class Http1(Lingering):
         self.was_used = True
         self.ends_by_close = False
         self.says_close = not self.engine.decider.request.keep_alive
+        if self.cipher is not None:
+            self.cipher.ends_soon = self.says_close
         return self.exchange.start(data, length)
 
     # --- from request to request ------------------------------------------------------------------------------------
@@ -374,7 +391,7 @@ cdef class Http1(Lingering):
         cdef bint goes_on = self.yields
         self.yields = False
         Stream.on_turn(self)
-        if self.secure:
+        if self.taken is not None:
             self.look_at_lines()
         if not goes_on or self.exchange.phase != IDLE or self.closing:
             return 0
@@ -418,7 +435,7 @@ cdef class Http1(Lingering):
             self.engine.lingering -= 1
         try:
             if self.first_line != NULL:
-                self.end_lines(not (self.secure and error is None and not self.cut_as and self.taken.fd < 0))
+                self.end_lines(not (self.taken is not None and error is None and not self.cut_as and self.taken.fd < 0))
             self.exchange.client_gone()
         finally:
             if self.taken is not None:

@@ -44,11 +44,11 @@ cdef class Lingering(Stream):
     """A client's connection as what ends."""
 
     def __cinit__(self, Engine engine not None):
+        # First of all: where there is no memory for the rest, `__dealloc__` closes what stands here.
+        self.fd = self.kept_fd = -1
         self.hub = engine
         self.engine = engine
         self.exchange = Downstream.__new__(Downstream, engine)
-        self.fd = -1
-        self.kept_fd = -1
 
     def __dealloc__(self):
         cdef Entry* entry
@@ -73,13 +73,13 @@ cdef class Lingering(Stream):
 
     cdef bint keep_line(self, Entry* entry) noexcept:
         cdef bint has_room = self.lines_size + size_of(entry) <= MOST_LINES
-        if not has_room or self.write_broken or self.count_held() == 0 or self.secure and self.taken is None:
+        if not has_room or self.write_broken or self.count_held() == 0 or self.records is not None and self.taken is None:
             return False
         try:
             if self.lenders is None:
                 self.lenders = []
             self.lenders.append(self.exchange.service)
-            if self.secure:
+            if self.taken is not None:
                 self.engine.keep_looking(self)
         except Exception:
             has_room = False  # no jump out of the handler: see test_without_memory
@@ -98,7 +98,7 @@ cdef class Lingering(Stream):
         """Those are written whose last byte the socket has. Under TLS nobody says when that is: it is asked."""
         cdef int64_t taken
         cdef Entry* entry
-        if self.first_line == NULL:
+        if self.first_line == NULL or self.taken is None:
             return False
         taken = self.count_taken()
         while self.first_line != NULL and self.first_line.ending.given <= taken:
@@ -155,11 +155,15 @@ cdef class Lingering(Stream):
         """
         if self.closing or self.exchange.phase == LINGERING and not self.exchange.half_closed:
             return 0
-        if self.secure:
+        if self.records is not None:
             return self.leave_cipher()
         if not self.is_lingering and self.may_send():
             self.begin_lingering()
-            self.half_close()
+            if self.cipher is not None:
+                self.secure = False
+                self.cipher.end_cipher()
+            else:
+                self.half_close()
             return self.resume_reading()
         Stream.close(self)
         self.deadline_ms = ws_now_ms() + self.exchange.view.body_timeout_ms  # for who does not read the last answer
@@ -182,7 +186,7 @@ cdef class Lingering(Stream):
             self.engine.lingering += 1
         buffer_clear(&self.pending)
         self.lingered = 0
-        self.discards = not self.secure
+        self.discards = self.records is None
         self.unsent = PY_SSIZE_T_MAX  # the first look counts as progress
         self.took_ms = ws_now_ms()
         self.deadline_ms = self.took_ms + LOOK_MS
@@ -264,6 +268,13 @@ cdef class Lingering(Stream):
         self.cut_as = ENDED_cL
         # After an orderly end the kernel would go on offering the rest for minutes.
         return self.reset() if held else Stream.abort(self)
+
+    cdef bint peer_ended(self) except -1:
+        if self.secure and not self.closing and self.ends_by_close and self.exchange.phase == RELAYING:
+            # Anybody on the way can send a FIN. Our close_notify behind it would say that the answer is whole.
+            self.abort()
+            return False
+        return Stream.peer_ended(self)
 
     cdef int abort(self) except -1:
         self.forget_kept()

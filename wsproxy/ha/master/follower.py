@@ -68,7 +68,8 @@ class Follower:
     # --- what the group says -----------------------------------------------------------------------------------------
 
     def read(self, entries: Mapping[str, Entry]) -> None:
-        """All that it says."""
+        """All that it says; of our own word it may have an old one (an etcd restored from a backup), so that is said anew."""
+        self._posted = _Posted()
         self._hear(entries.get(self._names.published))
 
     def told(self, told: Told) -> None:
@@ -76,6 +77,8 @@ class Follower:
         for key, entry in told.changes:
             if key == self._names.published:
                 self._hear(entry)
+            elif entry is None and key == self._names.applied(self._membership.name):
+                self._posted = _Posted()  # somebody has deleted it
 
     def away(self) -> None:
         """It cannot be heard."""

@@ -17,9 +17,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-from wsproxy.config.published import Version
+from wsproxy.config.published import MOST_VERSIONS, Version
 from wsproxy.errors import WsproxyError
-from wsproxy.ha.master.words import Applied, Content, Head, decoded
+from wsproxy.ha.master.words import (
+    MOST_PIECES,
+    Applied,
+    Content,
+    Head,
+    UnreadableError,
+    decoded,
+)
 from wsproxy.ha.names import Names
 from wsproxy.ha.store.base import (
     Condition,
@@ -38,8 +45,6 @@ KEPT_VERSIONS = 20
 MOST_BYTES = 64 << 20
 # etcd takes requests of 1.5 MB (--max-request-bytes); a third of that is well below, and goes over in a moment.
 PIECE_BYTES = 512 << 10
-# 8 MiB: twenty such versions are a tenth of etcd's 2 GB. The largest plugin-cfg.xml, 10 MB, is a twentieth of that.
-MOST_PIECES = 16
 # Pieces that nobody's version names are removed after so long: their publisher is gone.
 ABANDONED_MS = 3_600_000
 # Others may put the same contents there meanwhile, and an answer may be lost.
@@ -54,8 +59,8 @@ class OvertakenError(WsproxyError):
     def __init__(self, head: Head | None) -> None:
         """``head``: what holds now; None: nothing does."""
         self.head = head
-        now = "nothing is published" if head is None else f"{head.version.in_words()} holds"
-        super().__init__(f"{now} now, and nothing was changed")
+        self.now = "nothing is published" if head is None else f"{head.version.in_words()} holds"
+        super().__init__(f"{self.now} now, and nothing was changed")
 
 
 class GoneError(WsproxyError):
@@ -112,9 +117,21 @@ class Library:
         return Held(decoded(entry, Head), entry.modified)
 
     async def versions(self) -> list[Version]:
-        """Those that are kept, oldest first."""
-        found = (await self._store.read(self._names.versions)).entries
-        return [decoded(found[key], Version) for key in sorted(found)]
+        """Those that are kept, oldest first; what nobody can read is none of them (``strange``), and keeps nobody from another one."""
+        return (await self._versions())[0]
+
+    async def strange(self) -> list[str]:
+        """What stands among them that this wsproxy cannot read, each with its key."""
+        return (await self._versions())[1]
+
+    async def _versions(self) -> tuple[list[Version], list[str]]:
+        kept, strange = [], []
+        for entry in (await self._store.read(self._names.versions)).entries.values():
+            try:
+                kept.append(decoded(entry, Version))
+            except UnreadableError as error:
+                strange.append(str(error))
+        return sorted(kept, key=lambda each: each.number), strange
 
     async def version(self, number: int) -> Version:
         """
@@ -131,10 +148,10 @@ class Library:
         raise GoneError(f"found version {number}; allowed is one that is kept: {known}")
 
     async def applied(self) -> dict[str, Applied]:
-        """What became of it at each member that takes what is published."""
+        """What became of it at each member that takes what is published; ``trouble`` where nobody can read that."""
         prefix = self._names.applied_prefix
         found = (await self._store.read(prefix)).entries
-        return {key.removeprefix(prefix): decoded(each, Applied) for key, each in found.items()}
+        return {key.removeprefix(prefix): _applied(each) for key, each in found.items()}
 
     async def content(self, version: Version) -> bytes:
         """
@@ -181,6 +198,8 @@ class Library:
         pieces = _pieces(zlib.compress(news.data))
         kept = await self.versions()
         number = max([held.number, *(each.number for each in kept)]) + 1
+        if number > MOST_VERSIONS:
+            raise WsproxyError(f"found number {number} for this version; allowed are up to {MOST_VERSIONS}: somebody else than wsproxy has written the one before (`etcdctl del` {self._names.published} and {self._names.version(number - 1)})")  # fmt: skip
         version = Version(
             number, uuid.uuid4().hex, hashlib.sha256(news.data).hexdigest(), len(news.data), news.who,
             self._clock_ms(), news.comment, news.file, news.returned_to,
@@ -227,7 +246,8 @@ class Library:
         """The contents are there, and a condition that fails as soon as somebody may have removed them."""
         key = self._names.content(sha256)
         entry = await self._entry(key)
-        if entry is None or not decoded(entry, Content).is_whole:
+        present = _content(entry)
+        if present is None or not present.is_whole:
             await self._put(key, Content(len(pieces), self._clock_ms()))
             for number, piece in enumerate(pieces):
                 await self._store.put(Put(self._names.piece(sha256, number), piece))
@@ -261,15 +281,46 @@ class Library:
             deletes = [Delete(self._names.version(each.number)) for each in gone[:MOST_PIECES]]
             await self._store.swap([same], deletes)
         used = {each.sha256 for each in kept}
+        if held.head is not None:  # whatever became of its entry among the versions
+            used.add(held.head.version.sha256)
         removed = {each.sha256 for each in gone}
         for key, entry in (await self._store.read(self._names.contents)).entries.items():
-            sha256, content = key.removeprefix(self._names.contents), decoded(entry, Content)
+            sha256, content = key.removeprefix(self._names.contents), _content(entry)
+            if content is None:
+                continue  # nobody can say what belongs to it
             is_abandoned = content.at_ms < self._clock_ms() - ABANDONED_MS
             if sha256 in used or not (sha256 in removed or is_abandoned):
                 continue
             pieces = (self._names.piece(sha256, number) for number in range(content.pieces))
             conditions = [same, Unchanged(key, entry.modified)]
             await self._store.swap(conditions, [Delete(key), *map(Delete, pieces)])
+
+
+def before(version: Version, kept: list[Version]) -> int:
+    """
+    The number that a rollback returns to, 0: there is none.
+
+    After a rollback it is the one before that which was returned to: who gives the command again wants to go further back, not to the one that he has just left.
+    """
+    returns = {each.number: each.returned_to for each in (*kept, version)}
+    number = version.number
+    while 0 < (earlier := returns.get(number, 0)) < number:
+        number = earlier
+    return max((each.number for each in kept if each.number < number), default=0)
+
+
+def _applied(entry: Entry) -> Applied:
+    try:
+        return decoded(entry, Applied)
+    except UnreadableError as error:
+        return Applied(0, "", trouble=str(error))
+
+
+def _content(entry: Entry | None) -> Content | None:
+    """None: there is none, or none that can be read."""
+    with contextlib.suppress(UnreadableError):
+        return None if entry is None else decoded(entry, Content)
+    return None
 
 
 def _pieces(data: bytes) -> list[bytes]:

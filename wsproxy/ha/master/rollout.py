@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from wsproxy.config.published import Version
 from wsproxy.errors import WsproxyError
-from wsproxy.ha.master.library import Held, Library
+from wsproxy.ha.master.library import Held, Library, OvertakenError
 from wsproxy.ha.master.words import Applied
 from wsproxy.ha.store.base import StoreAwayError
 
@@ -42,15 +42,26 @@ def is_rejected(applied: Applied | None, version: Version) -> bool:
 async def watch_all(
     library: Library, version: Version, wait_s: float
 ) -> tuple[Mapping[str, Applied], bool]:
-    """What became of it at each member, and whether all have tried it, within that time."""
+    """
+    What became of it at each member, and whether all have tried it, within that time.
+
+    Raises:
+        OvertakenError: another version was published meanwhile: nobody will say anything of this one any more.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + wait_s
     applied: Mapping[str, Applied] = {}
     while True:
-        with contextlib.suppress(StoreAwayError):  # for a moment, it may be
+        try:
             applied = await library.applied()
-        if all(each.is_done_with(version) for each in applied.values()):
-            return applied, True
+            if all(each.is_done_with(version) for each in applied.values()):
+                return applied, True
+            head = (await library.head()).head
+        except StoreAwayError:
+            pass  # for a moment, it may be; that nobody is there was not said
+        else:
+            if head is not None and head.version.id != version.id:
+                raise OvertakenError(head)
         if loop.time() > end:
             return applied, False
         await asyncio.sleep(LOOK_S)

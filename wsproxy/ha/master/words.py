@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from wsproxy.config.published import TriedResult, Version
+from wsproxy.config.published import Moment, Number, TriedResult, Version
 from wsproxy.ha.store.base import Entry, StoreAwayError
 
+# 8 MiB: twenty such versions are a tenth of etcd's 2 GB. The largest plugin-cfg.xml, 10 MB, is a twentieth of that.
+MOST_PIECES = 16
+
 _StructT = TypeVar("_StructT", bound=Struct)
+
+
+class UnreadableError(StoreAwayError):
+    """The store has answered, with what no wsproxy of this version has written; the text says which key."""
 
 
 class Head(Struct, frozen=True):
@@ -27,8 +34,8 @@ class Head(Struct, frozen=True):
 class Content(Struct, frozen=True):
     """Contents in so many pieces; not ``is_whole``: somebody is putting them there, or has given up."""
 
-    pieces: int
-    at_ms: int
+    pieces: Annotated[int, Meta(ge=0, le=MOST_PIECES)]
+    at_ms: Moment
     is_whole: bool = False
 
 
@@ -40,14 +47,14 @@ class Applied(Struct, frozen=True):
     wanted one is not on this proxy's disk.
     """
 
-    number: int
+    number: Number
     id: str
-    tried: int = 0
+    tried: Number = 0
     tried_id: str = ""
     result: TriedResult | None = None
     problems: tuple[str, ...] = ()
-    generation: int = 0
-    at_ms: int = 0
+    generation: Number = 0
+    at_ms: Moment = 0
     is_guarded: bool = False
     trouble: str = ""
 
@@ -73,9 +80,11 @@ def decoded(entry: Entry, kind: type[_StructT]) -> _StructT:
     What stands in it.
 
     Raises:
-        StoreAwayError: something else does: another version of wsproxy wrote it, or somebody by hand.
+        UnreadableError: something else does: another version of wsproxy wrote it, or somebody by hand.
     """
     try:
         return msgspec.json.decode(entry.value, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StoreAwayError(f"{entry.key}: found what this wsproxy cannot read: {error}") from None
+        raise UnreadableError(
+            f"{entry.key}: found what this wsproxy cannot read: {error}; allowed is what wsproxy writes there, or nothing (`etcdctl del` with this key)"
+        ) from None

@@ -28,7 +28,7 @@ class LeaseGoneError(Exception):
 
 
 class CompactedError(Exception):
-    """Changes since that revision are not kept any more: read all again."""
+    """Changes since that revision are not kept any more, or the store was put back to an earlier one: read all again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Store(Protocol):
         None: from here on changes come, which the store has said (at the beginning of each connection).
 
         Raises:
-            CompactedError: they are not kept from there on.
+            CompactedError: they are not kept from there on, or the store, restored from a backup, is at an earlier revision.
             StoreAwayError: no server can be asked; ask again with the last revision that was told.
         """
         ...

@@ -98,6 +98,10 @@ class EtcdStore:
                     if result.get("canceled", False):
                         raise StoreAwayError(f"{self._gateway.endpoint}: the watch was ended: {result.get('cancel_reason', '')}")  # fmt: skip
                     if not has_begun:
+                        if _revision(result) < after:
+                            # Restored from a backup: it would tell nothing until it has counted up to there again. A server that is behind says
+                            # so as well, and to read all costs nothing but that.
+                            raise CompactedError(f"etcd is at an earlier revision than {after}")
                         has_begun, failed = True, 0
                         yield None
                     for told in _told(result.get("events", ())):
@@ -115,7 +119,7 @@ def _told(events: Sequence[dict[str, Any]]) -> list[Told]:
     found = []
     for event in events:
         kv = event["kv"]
-        key = b64decode(kv["key"]).decode()
+        key = _key(kv)
         is_gone = event.get("type") == "DELETE"
         found.append((int(kv["mod_revision"]), (key, None if is_gone else _entry(kv))))
     return [
@@ -156,9 +160,14 @@ def _revision(answer: dict[str, Any]) -> int:
     return int(answer["header"]["revision"])
 
 
+def _key(kv: dict[str, Any]) -> str:
+    """Ours are UTF-8; whatever else somebody put beside them is none of ours, and ends no process."""
+    return b64decode(kv["key"]).decode("utf-8", "backslashreplace")
+
+
 def _entry(kv: dict[str, Any]) -> Entry:
     return Entry(
-        b64decode(kv["key"]).decode(),
+        _key(kv),
         b64decode(kv.get("value", "")),
         int(kv["create_revision"]),
         int(kv["mod_revision"]),

@@ -203,6 +203,8 @@ def _failure(answer: dict[str, Any], status: int, url: str) -> Exception:
         return LeaseGoneError(message)
     if code == _OUT_OF_RANGE and "compacted" in message:
         return CompactedError(message)
+    if "database space exceeded" in message:
+        message += "; it takes nothing until its database is made smaller: `etcdctl compact`, `etcdctl defrag`, `etcdctl alarm disarm`, or a larger --quota-backend-bytes"
     return StoreAwayError(f"{url}: {message}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,33 @@ def test_it_is_used_where_the_ssl_module_is_known_and_shared() -> None:
     """Where this fails although OpenSSL is a shared library, requests over TLS cost 1.15 times as much."""
     linked = [line for line in Path("/proc/self/maps").read_text().splitlines() if "libssl" in line]
     assert libssl.is_used() == bool(linked)
+
+
+BEFORE = {
+    "another version": "ssl.OPENSSL_VERSION_NUMBER += 1",
+    "another inside": (
+        "ssl.SSLContext = type('Other', (ssl.SSLContext,), {'num_tickets': property(lambda _: 2, lambda *_: None)})"
+    ),
+    "not to be found": "import _ssl; del _ssl.__file__",
+    "nothing": "",
+}
+
+
+@pytest.mark.skipif(not libssl.owns(), reason="not looked into yet")
+@pytest.mark.parametrize("what", BEFORE)
+def test_sockets_of_our_own_need_all_to_be_as_expected(what: str) -> None:
+    """At start: the version, a number that Python sets and we read, the library itself. Where one is not, TLS goes on as it did."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            f"import ssl; {BEFORE[what]}\nfrom wsproxy._fast.net import libssl; print(libssl.way())",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    expected = {"nothing": "sockets", "not to be found": "python"}.get(what, "loop")
+    assert done.stdout.strip() == expected
 
 
 def test_a_connection_made_of_other_parts_is_left_to_python(

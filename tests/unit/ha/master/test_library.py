@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import random
 import zlib
 from collections.abc import Sequence
@@ -12,19 +13,20 @@ import msgspec
 import pytest
 
 from tests.support.etcd import needs_etcd
+from wsproxy.config.published import MOST_VERSIONS, Version
 from wsproxy.errors import WsproxyError
 from wsproxy.ha.master.library import (
     ABANDONED_MS,
     KEPT_VERSIONS,
-    MOST_PIECES,
     PIECE_BYTES,
     GoneError,
     Held,
     Library,
     News,
     OvertakenError,
+    before,
 )
-from wsproxy.ha.master.words import Content, Head
+from wsproxy.ha.master.words import MOST_PIECES, Content, Head
 from wsproxy.ha.names import Names
 from wsproxy.ha.store.base import Condition, Delete, Put, StoreAwayError, Swapped, Write
 from wsproxy.ha.store.etcd import EtcdStore
@@ -266,3 +268,73 @@ async def test_allowed_one_after_the_other(library: Library) -> None:
     await publish(library, b"2")
     with pytest.raises(OvertakenError):
         await library.allow(later, None)
+
+
+async def test_what_somebody_else_wrote_stands_in_nobodys_way(
+    library: Library, etcd_store: EtcdStore, names: Names
+) -> None:
+    """Among versions and among members: it is told with its key, and the next version is published."""
+    await publish(library, b"1")
+    await etcd_store.put(Put(names.version(7), b"{"))
+    await etcd_store.put(Put(names.applied("x"), b"\xff"))
+    assert (await publish(library, b"2")).version.number == 2
+    assert [each.number for each in await library.versions()] == [1, 2]
+    (strange,) = await library.strange()
+    assert strange.startswith(f"{names.version(7)}: found what this wsproxy cannot read: ")
+    found = (await library.applied())["x"]
+    assert f"{names.applied('x')}: found what this wsproxy cannot read" in found.in_words()
+
+
+async def test_contents_in_more_pieces_than_there_can_be(
+    library: Library, etcd_store: EtcdStore, names: Names
+) -> None:
+    """Nobody who removes them makes a list of a billion keys, and others are removed all the same."""
+    await etcd_store.put(Put(names.content("0" * 64), b'{"pieces":1000000000,"at_ms":1}'))
+    await etcd_store.put(Put(names.content("1" * 64), b'{"pieces":1,"at_ms":1}'))
+    sha256 = hashlib.sha256(b"1").hexdigest()
+    await etcd_store.put(Put(names.content(sha256), b"{"))
+    async with asyncio.timeout(30):
+        head = await publish(library, b"1")
+    assert await library.content(head.version) == b"1"
+    assert await keys(etcd_store, names.contents) == [
+        names.content("0" * 64),
+        names.content(sha256),
+    ]
+
+
+async def test_numbers_end(library: Library, etcd_store: EtcdStore, names: Names) -> None:
+    """Said with the keys that somebody has to look at."""
+    head = await publish(library, b"1")
+    last = msgspec.structs.replace(head.version, number=MOST_VERSIONS)
+    await etcd_store.put(Put(names.published, msgspec.json.encode(Head(last))))
+    with pytest.raises(WsproxyError, match=r"found number 1000000000 .*`etcdctl del`"):
+        await publish(library, b"2")
+
+
+async def test_what_holds_keeps_its_contents(
+    library: Library, etcd_store: EtcdStore, names: Names
+) -> None:
+    """Though its entry among the versions is gone."""
+    head = await publish(library, b"1")
+    await etcd_store.swap([], [Delete(names.version(1))])
+    late = Library(etcd_store, names, lambda: head.version.at_ms + 10 * ABANDONED_MS)
+    await late._prune()
+    assert await library.content(head.version) == b"1"
+
+
+@pytest.mark.parametrize(
+    ("returns", "number"),
+    [
+        ([0], 0),
+        ([0, 0, 0], 2),
+        ([0, 0, 0, 2], 1),  # again: further back
+        ([0, 0, 0, 2, 1], 0),
+        ([0, 0, 1, 0], 3),  # what was returned to and left again
+        ([0, 0, 1, 0, 3], 0),
+        ([0, 9], 1),  # of another etcd: a word that cannot be
+    ],
+)
+def test_where_a_rollback_goes(returns: list[int], number: int) -> None:
+    """One back each time."""
+    kept = [Version(at, "a" * 32, "b" * 64, 1, "x", 1, returned_to=to) for at, to in enumerate(returns, 1)]  # fmt: skip
+    assert before(kept[-1], kept) == number

@@ -120,6 +120,21 @@ async def test_what_is_no_etcd_is_told() -> None:
         await store.close()
 
 
+async def fill(store: EtcdStore, prefix: str) -> None:
+    for number in range(20):
+        await store.put(Put(f"{prefix}{number}", bytes(400_000)))
+
+
+@needs_etcd
+async def test_a_full_one_says_what_to_do(prefix: str) -> None:
+    """Its alarm stays until somebody takes it away."""
+    with running_etcd(extra=("--quota-backend-bytes", "2000000")) as (server,):
+        store = store_of(server.url)
+        with pytest.raises(StoreAwayError, match=r"space exceeded; .*`etcdctl alarm disarm`"):
+            await fill(store, prefix)
+        await store.close()
+
+
 @needs_etcd
 async def test_three_servers_one_dies_one_hangs(prefix: str) -> None:
     """A dead follower costs nothing; without a majority everything says so, the watch too; with one again all goes on."""

@@ -1,0 +1,95 @@
+"""Clients that come in by TLS: who is let in, and what becomes of a socket that nobody can serve."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support.bed import Bed, config_of, server
+from tests.support.certificates import Authority
+from tests.support.tls_pipe import TlsPipe, client_context, server_context
+from tests.support.wire import Wire, listening_socket, soon
+from wsproxy._fast.net import libssl, tls_door
+from wsproxy._fast.net.tls_terms import Terms
+from wsproxy._fast.proxy.http1 import Http1Protocol
+from wsproxy.config.settings import LimitSettings, Settings
+
+pytestmark = [
+    pytest.mark.asan,
+    pytest.mark.skipif(
+        not libssl.owns(), reason="this Python's ssl module is not known from inside"
+    ),
+]
+
+
+@pytest.fixture
+def terms(tmp_path: Path) -> Terms:
+    return Terms(server_context(Authority().issue("h").write_pem(tmp_path, "server")))
+
+
+async def refused(port: int) -> None:
+    """A connection that ends at once, sometimes before it is made."""
+    peer = await Wire.connect(port)
+    await peer.receive()
+
+
+async def test_client_with_too_many_connections_is_reset_before_its_handshake(
+    tmp_path: Path,
+) -> None:
+    """And a handshake that fails gives its place back."""
+    ca = Authority()
+    trust = ca.write_pem(tmp_path)
+    context = server_context(ca.issue("h").write_pem(tmp_path, "server"))
+    settings = Settings(limits=LimitSettings(client_connections=1))
+    async with Bed(config_of(server("s", 1)), settings, context) as bed:
+        first = await Wire.connect(bed.port)
+        await bed.until(lambda: len(bed.engine.poller.arriving) == 1)
+        with pytest.raises(ConnectionResetError):
+            await refused(bed.port)
+        await first.send(b"\x16\x03\x01\xff\xff")
+        await bed.until(lambda: not bed.engine.poller.arriving)
+        third = await Wire.connect(bed.port)
+        pipe = TlsPipe(third.sock, client_context(trust), server_name="h")
+        await pipe.handshake()
+        await pipe.write(b"GET /none HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await soon(pipe.read())).startswith(b"HTTP/1.1 404 ")
+
+
+async def test_a_stream_that_cannot_be_made_costs_its_client_only(terms: Terms) -> None:
+    async with Bed(config_of(server("s", 1))) as bed:
+        made: list[int] = []
+
+        def make() -> Http1Protocol:
+            made.append(1)
+            if len(made) == 1:
+                raise MemoryError
+            return Http1Protocol(bed.engine)
+
+        sock = listening_socket()
+        port = sock.getsockname()[1]
+        door = tls_door.listen(bed.engine.poller, sock, make, terms)
+        with pytest.raises(ConnectionResetError):
+            await refused(port)
+        await Wire.connect(port)
+        await bed.until(lambda: len(bed.engine.poller.arriving) == 1)
+        door.close()
+
+
+async def test_adopted_socket_is_ours_in_any_case(terms: Terms) -> None:
+    """Its time may be shorter than the stream's own; then it is closed."""
+    async with Bed(config_of(server("s", 1))) as bed:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        number = ours.detach()
+        with theirs:
+            made = tls_door.adopt(bed.engine.poller, number, Http1Protocol(bed.engine), terms, 0.1)
+            assert made.fileno() == number
+            await bed.until(lambda: not bed.engine.poller.arriving)
+            await bed.until(lambda: made.fileno() == -1)
+            theirs.settimeout(1)
+            assert theirs.recv(10) == b""
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(number)

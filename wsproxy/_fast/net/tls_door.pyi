@@ -1,0 +1,19 @@
+import socket
+from collections.abc import Callable
+
+from wsproxy._fast.net.poller import Door, Poller
+from wsproxy._fast.net.stream import Stream
+from wsproxy._fast.net.tls_socket import TlsTransport
+from wsproxy._fast.net.tls_terms import Terms
+
+class TlsDoor(Door):
+    def __init__(
+        self, poller: Poller, sock: socket.socket, make: Callable[[], Stream], terms: Terms
+    ) -> None: ...
+
+def listen(
+    poller: Poller, sock: socket.socket, make: Callable[[], Stream], terms: Terms
+) -> TlsDoor: ...
+def adopt(
+    poller: Poller, fd: int, stream: Stream, terms: Terms, most_s: float = ...
+) -> TlsTransport: ...

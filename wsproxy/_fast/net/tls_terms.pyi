@@ -1,0 +1,23 @@
+import ssl
+from collections.abc import Callable
+
+def tell_failed(reason: object) -> None: ...
+
+class Certificates:
+    def __init__(self, by_name: dict[str, ssl.SSLContext], first: ssl.SSLContext) -> None: ...
+    @property
+    def first(self) -> ssl.SSLContext: ...
+    def find(self, server_name: str | None) -> ssl.SSLContext: ...
+
+class Terms:
+    certificates: Certificates | None
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        certificates: Certificates | None = None,
+        answer_plain: Callable[[bool], bytes] | None = None,
+    ) -> None: ...
+    @property
+    def context(self) -> ssl.SSLContext: ...
+    @property
+    def answer_plain(self) -> Callable[[bool], bytes] | None: ...
