@@ -157,6 +157,8 @@ async def test_commands_say_what_is_wrong(place: Shared) -> None:
             assert "allowed is one of batch" in (await a.run("move", "other", "a")).output
             wrong = await a.run("move", "batch", "z")
             assert (wrong.exit_code, "allowed is one of a" in wrong.output) == (1, True)
+            early = await a.run("activate", "batch", "a", "--wait", "1")
+            assert (early.exit_code, 'allowed is "No operation"' in early.output) == (1, True)
             file = a.folder / "wsproxy.toml"
             file.write_text(file.read_text() + manual)
             shown = await a.run("policy")
@@ -164,6 +166,8 @@ async def test_commands_say_what_is_wrong(place: Shared) -> None:
             await a.until_active("a")
             assert "manual: No operation" in (await a.run("policy", "--apply")).output
             await a.until_active()
+            late = await a.run("move", "batch", "a", "--wait", "1")
+            assert (late.exit_code, 'allowed is "One of N" or "M of N"' in late.output) == (1, True)
             started = await a.run("activate", "batch", "a")
             assert (started.exit_code, started.output) == (0, "resource batch runs at a\n")
             stopped = await a.run("deactivate", "batch", "a")

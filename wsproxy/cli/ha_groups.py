@@ -18,11 +18,12 @@ import msgspec
 
 from wsproxy.cli.asking import EXIT_NOBODY, fail, say
 from wsproxy.cli.grouped import EXIT_CODES, Group, run_grouped, settings_option
-from wsproxy.config.settings_groups import PolicySettings
+from wsproxy.config.settings_groups import PolicySettings, PolicyType
 from wsproxy.errors import WsproxyError
+from wsproxy.ha.resource.choice import choose
 from wsproxy.ha.resource.order import Phase
 from wsproxy.ha.resource.told import state_of
-from wsproxy.ha.resource.words import GroupsState, GroupState, decode_policies, encode_policies
+from wsproxy.ha.resource.words import GroupState, decode_policies, encode_policies
 from wsproxy.ha.store.base import Delete, Put, Unchanged
 
 # How often etcd is asked whether something is so by now.
@@ -42,16 +43,17 @@ class NotDoneError(WsproxyError):
     """What was asked for is not so; the text says why."""
 
 
-async def _state(asked: Group) -> GroupsState:
-    return state_of(asked.names, (await asked.store.read(asked.names.root)).entries)[1]
-
-
-async def _group(asked: Group, resource: str) -> GroupState:
-    state = await _state(asked)
+async def _group(asked: Group, resource: str, *types: PolicyType) -> GroupState:
+    """``types``: of policies under which the word means anything; none: of all."""
+    view, state = state_of(asked.names, (await asked.store.read(asked.names.root)).entries)
     group = state.groups.get(resource)
     if group is None or not group.offers:
         known = sorted(name for name, each in state.groups.items() if each.offers)
         raise NotDoneError(f"found resource {resource}, which no member has; allowed is one of {', '.join(known) or 'none: no member has any'}")  # fmt: skip
+    policy = choose(state, resource, view.names).policy
+    if types and policy is not None and policy.type not in types:
+        allowed = " or ".join(f'"{each}"' for each in types)
+        raise NotDoneError(f'found resource {resource} under policy {policy.name}, whose type "{policy.type}" does not hear this; allowed is {allowed} (`wsproxy ha policy --apply`); nothing was said')  # fmt: skip
     return group
 
 
@@ -155,11 +157,12 @@ def move(resource: str, member: str, settings_file: Path, wait_s: float, *, back
         fail("found no MEMBER and no --back, or both; allowed is one of them", EXIT_NOBODY)
 
     async def work(asked: Group) -> str:
-        group = await _group(asked, resource)
         key = asked.names.group(resource, "moved")
         if back:
+            await _group(asked, resource)
             await asked.store.swap([], [Delete(key)])
             return f"resource {resource}: the policy decides"
+        group = await _group(asked, resource, "One of N", "M of N")
         _known_member(group, resource, member)
         await asked.store.put(Put(key, member.encode()))
         return await _until(asked, resource, member, wait_s, runs=True)
@@ -169,7 +172,7 @@ def move(resource: str, member: str, settings_file: Path, wait_s: float, *, back
 
 def _switch(resource: str, member: str, settings_file: Path, wait_s: float, *, is_on: bool) -> str:
     async def work(asked: Group) -> str:
-        group = await _group(asked, resource)
+        group = await _group(asked, resource, *(("No operation",) if is_on else ()))
         key = asked.names.group(resource, "activated", member)
         if is_on:
             _known_member(group, resource, member)

@@ -20,6 +20,8 @@ from wsproxy.ha.resource.processes import MARK, kill
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}  # fmt: skip
 # Of what it said last, for the log.
 KEPT_BYTES = 2000
+# Of one look at what it says: one that prints without end must not be listened to for ever, there is a moment to stop it by.
+_READS = 16
 
 
 def environment_of(mark: str, member: str, resource: str, token: int) -> dict[str, str]:
@@ -46,7 +48,7 @@ class Command:
 
     def read(self) -> bool:
         """Takes what it said; False: nobody writes any more, and ``output`` is closed."""
-        while True:
+        for _ in range(_READS):
             try:
                 data = os.read(self.output, 65536)
             except BlockingIOError:
@@ -59,6 +61,7 @@ class Command:
                 return False
             self.said += data
             del self.said[:-KEPT_BYTES]
+        return True
 
     def note_end(self, status: int) -> None:
         """It was reaped."""
@@ -66,10 +69,11 @@ class Command:
         self.process.returncode = self.code
 
     def end_now(self) -> None:
-        """Its whole session's first group, and itself."""
+        """Its whole session's first group, and itself, unless it was reaped: the number may be another's then."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        kill([self.pid])
+        if self.code is None:
+            kill([self.pid])
 
     @property
     def words(self) -> str:

@@ -16,7 +16,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -28,6 +28,7 @@ from wsproxy.ha.resource import processes
 from wsproxy.ha.resource.command import Command, begin, environment_of
 from wsproxy.ha.resource.messages import MOST_BYTES, Identity, Said, Told
 from wsproxy.ha.resource.order import CODE_STUCK, Event, Phase, step
+from wsproxy.ha.resource.page import Page
 
 log = logging.getLogger("wsproxy.ha")
 
@@ -42,7 +43,7 @@ PID_FILE_S = 1.0
 # A release that failed is tried again after so long.
 STUCK_S = 5.0
 
-MakeGuard = Callable[[int, socket.socket], int]
+MakeGuard = Callable[[int, socket.socket, Page], int]
 
 
 @dataclass(slots=True)
@@ -61,13 +62,16 @@ class Keeper:
     def __init__(
         self, resource: ResourceSettings, identity: Identity, channel: socket.socket | None,
         make_guard: MakeGuard, lock: socket.socket | None = None, clock: Callable[[], float] = boot_clock,
+        left: Sequence[processes.Known] = (),
     ) -> None:  # fmt: skip
         """
         ``channel``: SOCK_SEQPACKET, to the member's process; None: there is none any more. ``lock``: that of the one before, where it was handed on.
 
-        ``make_guard``: forks one, given a descriptor of this process and the lock; its pid.
+        ``make_guard``: forks one, given a descriptor of this process, the lock and what both share; its pid. ``left``: what the one before had, whatever became of its mark.
         """
         self._make_guard = make_guard
+        self._page = Page()
+        self._left = left
         self._resource = resource
         self._identity = identity
         self._channel = channel
@@ -121,8 +125,9 @@ class Keeper:
                 key.data()
             self._reap()
             if self._lock is not None and not self._guard:
-                self._guard = self._make_guard(me, self._lock)
+                self._guard = self._make_guard(me, self._lock, self._page)
             self._act()
+            self._promise()
             self._say()
         if self._guard:
             processes.kill([self._guard])
@@ -133,7 +138,8 @@ class Keeper:
             return ASK_AGAIN_S  # what a second has not ended, a faster look does not
         if self._phase is Phase.IDLE:
             due = self._given_up_until if self._given_up_until > now else now + 3600.0
-            return max(due - now, 0.0)
+            lapse = self._until - KILL_S
+            return max(min(due, lapse if lapse > now else due) - now, 0.0)
         if self._phase is Phase.RUNNING:
             due = min(self._look.ask_at or now + 3600.0, self._fence_at)
             if self._status is not None:
@@ -246,9 +252,19 @@ class Keeper:
         found = processes.descendants(os.getpid(), self._not_of_it)
         if self._phase is Phase.KILLING:  # what another keeper has left is nobody's descendant here
             found += processes.marked(self._identity.mark, self._not_of_it)
+            found += [each.pid for each in self._left if processes.lives(each)]
         if self._main is not None and processes.lives(self._main):
             found.append(self._main.pid)
+        known = (processes.known_of(each) for each in found)
+        self._page.note([each for each in known if each is not None])
         return found
+
+    def _promise(self) -> None:
+        """What the guard holds this process to: it has acted by the end of the right, or said that it has nothing to do then."""
+        is_due = self._phase in (Phase.TAKING, Phase.STARTING, Phase.RUNNING, Phase.STOPPING)
+        # One that has nothing to keep would still keep its successors waiting, for its lock.
+        is_due |= self._phase is Phase.IDLE and self._until - KILL_S > self._clock()
+        self._page.promise(self._until - KILL_S / 2 if is_due else float("inf"))
 
     def _is_gone(self) -> bool:
         """No process, no port, no lock; and where a `status` is believed, it says so, too."""
@@ -270,7 +286,9 @@ class Keeper:
     @property
     def _not_of_it(self) -> set[int]:
         """Sessions of looks, and of the guard."""
-        return {*self._status_sessions, self._guard}
+        # Only while the look itself is there: what it has started and left is the resource's.
+        looks = {each for each in self._status_sessions if os.path.exists(f"/proc/{each}")}
+        return {*looks, self._guard}
 
     def _taken_port(self) -> str:
         """One that accepts connections; empty: none."""
@@ -405,8 +423,8 @@ class Keeper:
             case Phase.STOPPING | Phase.KILLING:
                 if phase is Phase.KILLING:
                     processes.kill_all(os.getpid(), self._identity.mark, self._not_of_it)
-                    if self._main is not None and processes.lives(self._main):
-                        processes.kill([self._main.pid])
+                    known = self._left if self._main is None else [*self._left, self._main]
+                    processes.kill(each.pid for each in known if processes.lives(each))
                     self._reap()
                 if self._is_gone():
                     return Event.GONE
@@ -424,7 +442,8 @@ class Keeper:
             self._lock = processes.lock_of(self._identity.mark)
             if self._lock is None:
                 return None
-        if self._status is None and processes.marked(self._identity.mark):
+        is_left = any(processes.lives(each) for each in self._left)
+        if self._status is None and (is_left or processes.marked(self._identity.mark)):
             self._has_begun = True
             self._why = "found running, and nobody kept it"
             return Event.FOUND

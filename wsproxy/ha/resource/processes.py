@@ -15,6 +15,7 @@ import hashlib
 import os
 import signal
 import socket
+import stat
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,10 @@ _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 # A port of this machine answers at once, or is not asked again before the next look.
 _CONNECT_S = 0.05
+# A number and a line end; what comes behind them is not read.
+_PID_FILE_BYTES = 64
+# Parent of the kernel's own processes, which no signal ends; in a container the number is anybody's, who has a program.
+_KTHREADD = 2
 # Rounds of a kill: who forks while it is killed is found in the next one.
 _ROUNDS = 4
 
@@ -113,16 +118,53 @@ def named_by(path: str, since: float) -> Known | None:
     """
     The process that a pid file names, if it lives, and the file was written after ``since`` (seconds of 1970).
 
-    Ask only while the resource runs: a number in an older file, or later, may be another program's.
+    Ask only while the resource runs: a number in an older file, or later, may be another program's. It may be killed for this, so what cannot be a resource's is none: this
+    process and those that it comes from, the kernel's own, and where the file is a stranger's, all but that one's processes.
     """
     try:
-        if os.stat(path).st_mtime < since:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would be waited for
+    except OSError:
+        return None
+    try:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode) or about.st_mtime < since:
             return None
-        pid = int(Path(path).read_text().split()[0])
+        pid = int(os.read(fd, _PID_FILE_BYTES).split()[0])
     except (OSError, ValueError, IndexError):
         return None
-    began = _began(pid) if pid > 1 else ""
+    finally:
+        os.close(fd)
+    if pid <= 1 or pid in _own_line() or not _may_name(about.st_uid, pid):
+        return None
+    return known_of(pid)
+
+
+def known_of(pid: int) -> Known | None:
+    """For good; None: it has ended."""
+    began = _began(pid)
     return Known(pid, began) if began else None
+
+
+def _own_line() -> set[int]:
+    """Who asks, and those that it comes from."""
+    line, pid = set(), os.getpid()
+    while pid > 0 and pid not in line:
+        line.add(pid)
+        found = _read(pid)
+        pid = 0 if found is None else found.parent
+    return line
+
+
+def _may_name(owner: int, pid: int) -> bool:
+    found = _read(pid)
+    if found is None:
+        return False
+    if _KTHREADD in (pid, found.parent) and not os.path.exists(f"/proc/{pid}/exe"):
+        return False
+    try:
+        return owner in (0, os.geteuid(), os.stat(f"/proc/{pid}").st_uid)
+    except OSError:
+        return False
 
 
 def lives(known: Known) -> bool:
@@ -157,8 +199,9 @@ def kill_all(ancestor: int, mark: str, but_sessions: Collection[int] = ()) -> No
 def is_open(address: Address, *, doubt: bool) -> bool:
     """Whether somebody accepts connections there; ``doubt``: what to say where neither that nor the contrary is proved (it does not answer)."""
     try:
-        with socket.create_connection((address.host, address.port), timeout=_CONNECT_S):
-            return True
+        with socket.create_connection((address.host, address.port), timeout=_CONNECT_S) as found:
+            # A port that the kernel may choose for us can be its own other end: nobody listens.
+            return bool(found.getsockname() != found.getpeername())
     except OSError as error:
         is_closed = error.errno in (errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH)  # fmt: skip
         return doubt and not is_closed

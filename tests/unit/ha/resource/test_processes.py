@@ -8,7 +8,10 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.support.resources import lives
 from wsproxy.config.address import Address
@@ -57,11 +60,19 @@ def test_a_pid_file_is_believed_of_the_same_process(tmp_path: Path) -> None:
     file.write_text("no pid")
     assert processes.named_by(str(file), 0.0) is None
     file.write_text(f"{os.getpid()}\n")
-    known = processes.named_by(str(file), 0.0)
-    assert known is not None
-    assert processes.lives(known)
-    assert processes.named_by(str(file), file.stat().st_mtime + 1) is None
-    assert not processes.lives(processes.Known(known.pid, "0"))
+    assert processes.named_by(str(file), 0.0) is None, "it would kill itself"
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        file.write_text(f"{other.pid}\n")
+        known = processes.named_by(str(file), 0.0)
+        assert known is not None
+        assert processes.lives(known)
+        assert processes.named_by(str(file), file.stat().st_mtime + 1) is None
+        assert not processes.lives(processes.Known(known.pid, "0"))
+        if os.geteuid() == 0:
+            # A stranger may have root kill what is the stranger's own, and no more.
+            os.chown(file, 12345, 12345)
+            assert processes.named_by(str(file), 0.0) is None
+        other.kill()
 
 
 def test_ports() -> None:
@@ -70,6 +81,20 @@ def test_ports() -> None:
         port = listener.getsockname()[1]
         assert processes.is_open(Address("127.0.0.1", port), doubt=True)
     assert not processes.is_open(Address("127.0.0.1", port), doubt=True)
+
+
+def test_a_port_that_is_its_own_other_end() -> None:
+    """Nobody listens, and the kernel chooses that very port for the look: a network of its own, where it has no other."""
+    code = (
+        "import os; open('/proc/sys/net/ipv4/ip_local_port_range', 'w').write('40000 40000'); os.system('ip link set lo up')\n"
+        "from wsproxy.config.address import Address; from wsproxy.ha.resource import processes\n"
+        "print([processes.is_open(Address('127.0.0.1', 40000), doubt=False) for _ in range(3)])"
+    )
+    command = ["unshare", "--net", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr:
+        pytest.skip("needs root, for a network of its own")
+    assert done.stdout == "[False, False, False]\n", done.stderr
 
 
 def test_a_port_that_does_not_answer_is_a_doubt() -> None:
