@@ -80,12 +80,13 @@ cdef int bio_read(void* bio, char* data, int room) noexcept:
 
 
 cdef int bio_write(void* bio, const char* data, int length) noexcept:
+    cdef int taken = length
     openssl.bio_clear_flags(bio, BIO_FLAGS_ALL_RETRY)
     try:
         (<TlsTransport>openssl.bio_get_data(bio)).put(data, length)
     except BaseException:  # no memory; the library makes an error of it
-        return -1
-    return length
+        taken = -1
+    return taken
 
 
 cdef long bio_ctrl(void* bio, int command, long number, void* place) noexcept:

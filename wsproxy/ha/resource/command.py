@@ -89,6 +89,13 @@ class Command:
         return f"{how}{f' ({printable(last[:300])})' if last else ''}"
 
 
+def _heed_signals() -> None:
+    """What was started in a shell's background ignores SIGINT and SIGQUIT, and so would all that it starts; Popen sees to SIGPIPE and its like."""
+    for each in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
+        if signal.getsignal(each) is signal.SIG_IGN:
+            signal.signal(each, signal.SIG_DFL)
+
+
 def begin(what: str, words: Sequence[str], environment: Mapping[str, str]) -> Command:
     """
     It runs.
@@ -107,6 +114,7 @@ def begin(what: str, words: Sequence[str], environment: Mapping[str, str]) -> Co
             cwd="/",
             env=dict(environment),
             start_new_session=True,
+            preexec_fn=_heed_signals,  # a keeper has one thread
         )
     except OSError:
         os.close(reading)
