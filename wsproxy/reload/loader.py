@@ -483,14 +483,18 @@ class Loader:
         plan = replace(plan, digest=source.digest, log_path=path)
         fd = pack(plan)
         self._begin_guard(source, is_return=bool(returned_to))
+        level = self._state.file_log_level
         try:
             plan.apply()
             awaited = begin_probes(plan)
             if awaited and self._needs.log_plan is not None:
                 log_plan = replace(self._needs.log_plan, path=path)
                 tell_awaited(log_plan, self._state, awaited)
+            # First: a worker that begins the log with the parcel asks for its level then, and not again before its next sweep.
+            self._state.file_log_level = int(LEVELS[(source.config.log or Log()).log_level])
             send_parcel(self._needs.supervisor, generation, fd)
         except BaseException:
+            self._state.file_log_level = level
             os.close(fd)
             raise
         self._hold(plan)
@@ -498,7 +502,6 @@ class Loader:
         self.generation, self.source, self._log_path = generation, source, path
         for old in sorted(self._parcels)[:-KEPT]:
             os.close(self._parcels.pop(old))
-        self._state.file_log_level = int(LEVELS[(source.config.log or Log()).log_level])
         return plan
 
     def _find_log(self, config: Config, *, is_dry: bool) -> tuple[str, Problem | None]:

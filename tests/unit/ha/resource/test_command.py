@@ -54,7 +54,8 @@ def test_a_session_of_its_own_and_nothing_open() -> None:
     finally:
         signal.signal(signal.SIGQUIT, before)
     (ignored,) = [line for line in status.splitlines() if line.startswith("SigIgn")]  # fmt: skip
-    assert int(ignored.split()[1], 16) & ~(1 << (signal.SIGXFSZ - 1)) == 0
+    # Those above 31 are the C library's own, which nobody can change.
+    assert int(ignored.split()[1], 16) & 0x7FFFFFFF & ~(1 << (signal.SIGXFSZ - 1)) == 0
 
 
 def test_how_it_ended() -> None:
