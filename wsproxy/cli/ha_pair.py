@@ -27,12 +27,13 @@ from wsproxy.cli.ha_published import group_lines, group_status
 from wsproxy.config.problems import printable, printable_lines
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.certs import files_of
+from wsproxy.ha.own_process import call_process
 from wsproxy.ha.pair.ask import NoAgentError, ask_agent, begin_agent
 from wsproxy.ha.pair.commands import run_agent
 from wsproxy.ha.pair.conf import LEAST_PING_S, MOST_PING_S, PORT
 from wsproxy.ha.pair.folder import DEFAULT, Folder, LockedError
 from wsproxy.ha.pair.keepalived import addresses
-from wsproxy.ha.pair.keeper import NOT_NEEDED, call_process, keep
+from wsproxy.ha.pair.keeper import NOT_NEEDED, keep
 from wsproxy.ha.pair.rules import State
 
 _CODES = "Exit code: 0 done, 1 refused or not done, with the reason, 2 what is given here cannot be used. "

@@ -8,7 +8,6 @@ be wrong with it. What an agent has started becomes its child where the agent di
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import time
@@ -16,24 +15,19 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+from wsproxy.ha.own_process import become_reaper, call_process
+
 FIRST_S, LAST_S = 0.1, 5.0
 HEALTHY_S = 5.0
 # EX_TEMPFAIL of sysexits: somebody else is the agent already. One that were started again and again would be one the day that one ends.
 NOT_NEEDED = 75
-_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def call_process(name: str) -> None:
-    """Has this process called so in ``ps``."""
-    _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
 
 
 def keep(run: Callable[[], int]) -> int:
     """``run`` in a child, again and again until it returns 0 or NOT_NEEDED, or this process is told to end; its exit code."""
     call_process("wsproxy-keeper")
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    with contextlib.suppress(OSError):  # then what a dead agent leaves is reaped by somebody else
+        become_reaper()
     delay_s = FIRST_S
     pid = 0
     is_told = False

@@ -18,6 +18,7 @@ from types import FrameType
 
 from wsproxy.config.settings_groups import ResourceSettings
 from wsproxy.ha.group.clock import boot_clock
+from wsproxy.ha.own_process import call_process
 from wsproxy.ha.resource import processes
 from wsproxy.ha.resource.keeper import Keeper
 from wsproxy.ha.resource.messages import Identity
@@ -45,7 +46,7 @@ def fork_guard(
     if pid:
         return pid
     try:
-        processes.be_named("wsproxy-guard")
+        call_process("wsproxy-guard")
         os.setsid()  # a session of its own, by which it is told from the resource's processes
         last = 2
         for kept in sorted((keeper, lock.fileno(), page.sooner)):
@@ -87,7 +88,7 @@ def _await_end(keeper: int, pid: int, page: Page) -> Sequence[processes.Known]:
 
 def be_keeper(resource: ResourceSettings, identity: Identity, channel: socket.socket) -> None:
     """In a process that was just forked: everything of its parent is closed, and it is one. Returns when it has nothing to keep."""
-    processes.be_named("wsproxy-keeper")
+    call_process("wsproxy-keeper")
     faulthandler.disable()
     signal.set_wakeup_fd(-1)
     for number in _HEARD:

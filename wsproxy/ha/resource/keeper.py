@@ -24,6 +24,7 @@ import msgspec
 from wsproxy.config.address import Address, parse_address
 from wsproxy.config.settings_groups import KILL_S, ResourceSettings, fence_lead_s
 from wsproxy.ha.group.clock import boot_clock
+from wsproxy.ha.own_process import become_reaper
 from wsproxy.ha.resource import processes
 from wsproxy.ha.resource.command import Command, begin, environment_of
 from wsproxy.ha.resource.messages import MOST_BYTES, Identity, Said, Told
@@ -112,7 +113,7 @@ class Keeper:
 
     def run(self) -> None:
         """Until the member's process is gone and nothing of the resource is left."""
-        processes.become_reaper()
+        become_reaper()
         me = os.pidfd_open(os.getpid())
         wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)

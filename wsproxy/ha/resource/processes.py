@@ -8,7 +8,6 @@ ends a keeper. Those of a keeper that was killed are found by a word in their en
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import hashlib
@@ -24,8 +23,6 @@ from wsproxy.config.address import Address
 
 # In the environment of every process of a resource: cell/core group/member/resource.
 MARK = "WSPROXY_HA_RESOURCE"
-_PR_SET_NAME = 15
-_PR_SET_CHILD_SUBREAPER = 36
 # A port of this machine answers at once, or is not asked again before the next look.
 _CONNECT_S = 0.05
 # A number and a line end; what comes behind them is not read.
@@ -34,8 +31,6 @@ _PID_FILE_BYTES = 64
 _KTHREADD = 2
 # Rounds of a kill: who forks while it is killed is found in the next one.
 _ROUNDS = 4
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +41,7 @@ class Process:
     parent: int
     session: int
     is_dead: bool  # a zombie: it holds nothing any more
+    began: str  # in the kernel's ticks since it started itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +50,6 @@ class Known:
 
     pid: int
     began: str
-
-
-def become_reaper() -> None:
-    """Orphans among our descendants are our children from now on."""
-    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def be_named(name: str) -> None:
-    """As `ps` and `top` show this process; 15 bytes."""
-    _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def all_processes() -> list[Process]:
@@ -80,7 +64,7 @@ def _read(pid: int) -> Process | None:
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()
-    return Process(pid, int(fields[1]), int(fields[3]), fields[0] in "ZX")
+    return Process(pid, int(fields[1]), int(fields[3]), fields[0] in "ZX", fields[19])
 
 
 def descendants(ancestor: int, but_sessions: Collection[int] = ()) -> list[int]:
@@ -141,8 +125,8 @@ def named_by(path: str, since: float) -> Known | None:
 
 def known_of(pid: int) -> Known | None:
     """For good; None: it has ended."""
-    began = _began(pid)
-    return Known(pid, began) if began else None
+    found = _read(pid)
+    return None if found is None else Known(pid, found.began)
 
 
 def _own_line() -> set[int]:
@@ -170,14 +154,7 @@ def _may_name(owner: int, pid: int) -> bool:
 def lives(known: Known) -> bool:
     """Whether it does, and is the same."""
     found = _read(known.pid)
-    return found is not None and not found.is_dead and _began(known.pid) == known.began
-
-
-def _began(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
+    return found is not None and not found.is_dead and found.began == known.began
 
 
 def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:

@@ -73,9 +73,7 @@ class Runner:
         self._number += 1
         self._runs = False
         self._tell()
-        while not self.is_free:
-            self._changed.clear()
-            await self._changed.wait()
+        await self.until_ready()
 
     def clear(self) -> None:
         """What has failed is forgotten."""
