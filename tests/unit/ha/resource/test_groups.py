@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.support.clan import clan
+from tests.support.clan import Clan, One, clan
 from tests.support.etcd import EtcdProcess, needs_etcd, running_etcd
 from tests.support.resources import Shared, lives, shared
-from wsproxy.config.settings_groups import PolicySettings
+from wsproxy.config.settings_groups import PolicySettings, ResourceSettings
 from wsproxy.ha.resource.words import GroupState, encode_policies
 
 pytestmark = needs_etcd
@@ -26,6 +26,15 @@ def place(tmp_path: Path) -> Shared:
 
 def offers(name: str) -> Callable[[GroupState], bool]:
     return lambda state: name in state.offers
+
+
+async def running_at_a(group: Clan, resource: ResourceSettings) -> One:
+    """And b would have it; a."""
+    a = group.add("a", [resource])
+    await group.until_running("a")
+    group.add("b", [resource])
+    await group.until(offers("b"))
+    return a
 
 
 def is_running(state: GroupState) -> bool:
@@ -44,7 +53,7 @@ async def test_one_of_n_moves_at_a_stop(place: Shared, etcd: EtcdProcess) -> Non
         await group.until_running("a")
         group.add("b", [resource])
         place.mode("a", "slow")
-        await group.until(lambda state: "b" in state.offers)
+        await group.until(offers("b"))
         await a.stop()
         await group.until_running("b")
         assert place.said() == ["begin a", "end a", "begin b"]
@@ -55,10 +64,7 @@ async def test_one_of_n_moves_at_a_kill_of_the_member(place: Shared, etcd: EtcdP
     """Kill -9, and nobody starts another process: its keeper stops the program, then another member's begins."""
     resource = place.settings("daemon", "ports")
     async with clan(place, [etcd.url]) as group:
-        a = group.add("a", [resource])
-        await group.until_running("a")
-        group.add("b", [resource])
-        await group.until(lambda state: "b" in state.offers)
+        a = await running_at_a(group, resource)
         place.mode("a", "deaf")
         pid = place.pid("a")
         a.kill()
@@ -71,10 +77,7 @@ async def test_a_successor_waits_for_what_runs_on(place: Shared, etcd: EtcdProce
     """With a lease of a minute: the process that a supervisor starts ends the old lease only when nothing runs any more."""
     resource = place.settings("daemon", "take", "status")
     async with clan(place, [etcd.url], ttl_s=60, period_s=0.5) as group:
-        a = group.add("a", [resource])
-        await group.until_running("a")
-        group.add("b", [resource])
-        await group.until(lambda state: "b" in state.offers)
+        a = await running_at_a(group, resource)
         place.mode("a", "slow")
         a.kill()
         a.start(is_again=True)
@@ -91,10 +94,7 @@ async def test_nobody_is_left_but_the_program(place: Shared, etcd: EtcdProcess) 
     """
     resource = place.settings("daemon", "take", "ports")
     async with clan(place, [etcd.url], ttl_s=60, period_s=0.5) as group:
-        a = group.add("a", [resource])
-        await group.until_running("a")
-        group.add("b", [resource])
-        await group.until(offers("b"))
+        a = await running_at_a(group, resource)
         place.mode("a", "deaf", "slow-release")
         pid = place.pid("a")
         a.kill_with_keepers(guards=True)
@@ -110,10 +110,7 @@ async def test_a_guard_kills_where_nobody_comes(place: Shared, etcd: EtcdProcess
     """Member and keeper are killed at once and no other process of the member is started: the program is killed all the same, before others begin."""
     resource = place.settings("daemon", "ports")
     async with clan(place, [etcd.url]) as group:
-        a = group.add("a", [resource])
-        await group.until_running("a")
-        group.add("b", [resource])
-        await group.until(offers("b"))
+        a = await running_at_a(group, resource)
         place.mode("a", "deaf")
         a.kill_with_keepers()
         await group.until_running("b")
@@ -124,10 +121,7 @@ async def test_one_of_n_moves_when_etcd_is_cut_off(place: Shared, etcd: EtcdProc
     """A silent cut: stopped before anybody else begins, though the program is deaf; healed, it is a candidate again."""
     resource = place.settings("daemon", "ports")
     async with clan(place, [etcd.url]) as group:
-        a = group.add("a", [resource])
-        await group.until_running("a")
-        group.add("b", [resource])
-        await group.until(lambda state: "b" in state.offers)
+        a = await running_at_a(group, resource)
         place.mode("a", "deaf")
         pid = place.pid("a")
         a.cut()
@@ -136,7 +130,7 @@ async def test_one_of_n_moves_when_etcd_is_cut_off(place: Shared, etcd: EtcdProc
         place.never_two()
         place.mode("a")
         a.heal()
-        await group.until(lambda state: "a" in state.offers)
+        await group.until(offers("a"))
         assert list((await group.until_running("b")).places) == ["b"]
 
 
@@ -144,15 +138,12 @@ async def test_a_member_that_hangs(place: Shared, etcd: EtcdProcess) -> None:
     """SIGSTOP of the member's process: the keeper stops the program by its own clock."""
     resource = place.settings("daemon", "ports")
     async with clan(place, [etcd.url]) as group:
-        a = group.add("a", [resource])
-        await group.until_running("a")
-        group.add("b", [resource])
-        await group.until(lambda state: "b" in state.offers)
+        a = await running_at_a(group, resource)
         a.signal(signal.SIGSTOP)
         await group.until_running("b")
         place.never_two()
         a.signal(signal.SIGCONT)
-        await group.until(lambda state: "a" in state.offers)
+        await group.until(offers("a"))
         place.never_two()
 
 
@@ -172,7 +163,7 @@ async def test_preferred_and_failback(place: Shared, etcd: EtcdProcess) -> None:
         lazy = msgspec.structs.replace(keen, failback=False)
         await group.put(group.names.policies, encode_policies([lazy]))
         b.start()
-        await group.until(lambda state: "b" in state.offers)
+        await group.until(offers("b"))
         await group.until_running("a")
         place.never_two()
 
@@ -230,7 +221,7 @@ async def test_a_policys_quorum(place: Shared, etcd: EtcdProcess) -> None:
     careful = one_of_n(quorum=True, members=("a", "b", "c"))
     async with clan(place, [etcd.url]) as group:
         group.add("a", [resource], [careful])
-        await group.until(lambda state: "a" in state.offers)
+        await group.until(offers("a"))
         b = group.add("b", [resource], [careful])
         await group.until(lambda state: len(state.places) == 1)
         await group.until_running("a")
@@ -288,7 +279,7 @@ async def test_a_stop_that_is_late_is_207_for_everybody(place: Shared, etcd: Etc
         group.add("a", [resource])
         await group.until_running("a")
         group.add("b", [resource])
-        await group.until(lambda state: "b" in state.offers)
+        await group.until(offers("b"))
         place.mode("a", "deaf")
         await group.put(group.names.group("batch", "moved"), b"b")
         state = await group.until_running("b")
