@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.process import COMMAND_S, WAIT_S
 from tests.support.proxy import Proxy, lane, running_proxy
+from wsproxy.ha.pair import watch
 from wsproxy.ha.pair.conf import Pair
 from wsproxy.ha.pair.rules import Health
 from wsproxy.ha.pair.watch import ProxyWatch
@@ -108,8 +109,14 @@ async def test_drained_proxy_is_no_place_for_the_address(tmp_path: Path) -> None
         await watching.until(lambda: watching.watch.health is Health.WELL)
 
 
-async def test_upgrade_is_no_end(tmp_path: Path) -> None:
-    """The new program takes the place of the old one, which ends: the proxy was well all the time."""
+@pytest.mark.parametrize("is_looked_at", [True, False], ids=["looked at", "not yet"])
+async def test_upgrade_is_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_looked_at: bool
+) -> None:
+    """The new program takes the place of the old one, which ends: the proxy was well all the time, also where nobody saw the new one begin."""
+    if not is_looked_at:
+        for each in ("LOOK_S", "ASK_S", "HEIR_S"):
+            monkeypatch.setattr(watch, each, 60.0)
     async with watched(tmp_path) as (proxy, watching):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "wsproxy", "upgrade", "--socket", str(tmp_path / "admin.sock"), stdout=subprocess.DEVNULL

@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import socket
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +93,16 @@ def open_socket(path: str) -> AdminSocket:
     return _open(Path(path), f'admin.socket: found "{path}"')
 
 
+def try_socket(path: str) -> None:
+    """
+    Finds out whether ``open_socket`` would succeed, and leaves what is at ``path`` alone: others may try at the same moment, or start. # I/O.
+
+    Raises:
+        StartError: as that one raises it.
+    """
+    _try(Path(path), f'admin.socket: found "{path}"')
+
+
 def open_own_socket() -> AdminSocket:
     """
     The socket of this process in the run-time folder; those that dead proxies left there are removed. # I/O.
@@ -157,29 +169,51 @@ def _make_folder(folder: Path) -> None:
 
 
 def _open(path: Path, what: str) -> AdminSocket:
-    if len(os.fsencode(path)) > MOST_PATH_BYTES:
-        raise StartError(
-            f"{what}: {path} is longer than {MOST_PATH_BYTES} bytes; allowed is a shorter path"
-        )
+    _refuse_long(path, what)
     try:
-        return _listen(path)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise StartError(f"{what}: cannot listen there: {error.strerror or error}") from error
-    if not path.is_socket():
-        raise StartError(
-            f"{what}: {path} is there and no socket; allowed is a path that nothing else uses"
-        )
-    if _is_answered(path):
-        raise SocketTakenError(
-            f"{what}: a running process answers on {path}; allowed is a path of its own for each proxy"
-        )
-    try:
+        try:
+            return _listen(path)
+        except FileExistsError:
+            _refuse_used(path, what)
         path.unlink(missing_ok=True)
         return _listen(path)
     except OSError as error:
         raise StartError(f"{what}: cannot listen there: {error.strerror or error}") from error
+
+
+def _try(path: Path, what: str) -> None:
+    _refuse_long(path, what)
+    try:
+        _refuse_used(path, what)
+        # Under a name of its own, reached through the folder's descriptor: it may be longer than the one that is wanted.
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _listen(Path(f"/proc/self/fd/{folder}/.wsproxy-try-{secrets.token_hex(8)}")).close()
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StartError(f"{what}: cannot listen there: {error.strerror or error}") from error
+
+
+def _refuse_long(path: Path, what: str) -> None:
+    if len(os.fsencode(path)) > MOST_PATH_BYTES:
+        raise StartError(
+            f"{what}: {path} is longer than {MOST_PATH_BYTES} bytes; allowed is a shorter path"
+        )
+
+
+def _refuse_used(path: Path, what: str) -> None:
+    """Where there is something else than nothing, or a socket that a dead proxy left."""
+    if not os.path.lexists(path):
+        return
+    if not path.is_socket():
+        raise StartError(
+            f"{what}: {path} is there and no socket; allowed is a path that nothing else uses"
+        )
+    if _is_answered(path) or _is_answered_soon(path):
+        raise SocketTakenError(
+            f"{what}: a running process answers on {path}; allowed is a path of its own for each proxy"
+        )
 
 
 def _listen(path: Path) -> AdminSocket:
@@ -200,6 +234,18 @@ def _listen(path: Path) -> AdminSocket:
     finally:
         os.umask(mask)
     return AdminSocket(sock, path, inode)
+
+
+def _is_answered_soon(path: Path) -> bool:
+    """Whether a process that has only just made it, and would lose it to this one, listens within ``CONNECT_S`` of that."""
+    try:
+        while 0 <= time.time() - path.stat().st_ctime < CONNECT_S:  # noqa: TID251  # as the file system tells it
+            time.sleep(0.02)
+            if _is_answered(path):
+                return True
+    except FileNotFoundError:
+        pass
+    return False
 
 
 def _is_answered(path: Path) -> bool:

@@ -36,7 +36,7 @@ from wsproxy.process.listeners import (
     plan_listeners,
 )
 from wsproxy.process.plugin_log import doubt_plugin_log
-from wsproxy.process.start import open_admin_socket
+from wsproxy.process.start import try_admin_socket
 from wsproxy.process.system import raise_open_files_limit
 from wsproxy.process.tracing import doubt_traces
 from wsproxy.routing.table import build_route_table
@@ -263,12 +263,9 @@ def _try_to_listen(plan: ListenPlan) -> Iterator[Problem]:
 def _doubt_admin(settings: Settings, loaded: LoadedSettings) -> Iterator[Problem]:
     at = ("admin", "socket")
     try:
-        opened = open_admin_socket(settings)
+        try_admin_socket(settings)
     except SocketTakenError as error:
         yield loaded.problem("warning", "admin-socket", at, str(error))
     except StartError as error:
         severity: Severity = "warning" if settings.admin.socket == SOCKET_AUTO else "error"
         yield loaded.problem(severity, "admin-socket", at, str(error))
-    else:
-        if opened is not None:
-            opened.close()

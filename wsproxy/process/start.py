@@ -21,7 +21,7 @@ from typing import Any
 from wsproxy._fast.state.segment import SharedState
 from wsproxy.admin.control import outvoted
 from wsproxy.admin.live import ProxyFacts
-from wsproxy.admin.sockets import AdminSocket, open_own_socket, open_socket, own_path
+from wsproxy.admin.sockets import AdminSocket, open_own_socket, open_socket, own_path, try_socket
 from wsproxy.admin.state_file import restore_state
 from wsproxy.admin.tcp import open_tcp, token_of
 from wsproxy.config.address import Address
@@ -394,6 +394,24 @@ def open_admin_socket(settings: Settings, handed: Inheritance | None = None) -> 
         return None
     if wanted != SOCKET_AUTO:
         return open_socket(wanted)
+    return _open_auto()
+
+
+def try_admin_socket(settings: Settings) -> None:
+    """
+    Finds out whether a proxy could answer there; changes nothing that another proxy, or another trial, sees. # I/O.
+
+    Raises:
+        StartError: as ``open_admin_socket`` raises it.
+    """
+    wanted = settings.admin.socket
+    if wanted == SOCKET_AUTO:
+        _open_auto().close()
+    elif wanted not in ("", SOCKET_OFF):
+        try_socket(wanted)
+
+
+def _open_auto() -> AdminSocket:
     try:
         return open_own_socket()
     except StartError as error:

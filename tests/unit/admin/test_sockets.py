@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from wsproxy.admin import sockets
-from wsproxy.admin.sockets import find_sockets, open_own_socket, open_socket, runtime_folder
+from wsproxy.admin.sockets import (
+    SocketTakenError,
+    find_sockets,
+    open_own_socket,
+    open_socket,
+    runtime_folder,
+    try_socket,
+)
 from wsproxy.errors import StartError
 
 
@@ -111,3 +120,51 @@ def test_file_of_a_successor_is_left_alone(tmp_path: Path) -> None:
     assert second.path.exists()
     second.close()
     assert not second.path.exists()
+
+
+def test_trials_at_once_do_not_see_each_other(tmp_path: Path) -> None:
+    """Nor a start that happens meanwhile; the folder is as it was."""
+    path = str(tmp_path / "a.sock")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(try_socket, [path] * 400))
+        assert list(tmp_path.iterdir()) == []
+        opened = open_socket(path)
+        for trial in [pool.submit(try_socket, path) for _ in range(100)]:
+            with pytest.raises(SocketTakenError):
+                trial.result()
+        opened.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_trial_says_what_a_start_would_say(tmp_path: Path) -> None:
+    """And leaves a dead proxy's socket where it is."""
+    for name, words in (("x" * 108, "is longer than 107"), ("none/a.sock", "cannot listen there: No such file"), ("file", "is there and no socket")):  # fmt: skip
+        (tmp_path / "file").touch()
+        for way in (try_socket, open_socket):
+            with pytest.raises(StartError, match=words):
+                way(str(tmp_path / name))
+    longest = tmp_path / ("x" * (107 - len(str(tmp_path)) - 1))
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(longest))
+    try_socket(str(longest))
+    assert longest.is_socket()
+
+
+def test_socket_of_a_proxy_that_is_about_to_listen_is_not_taken(tmp_path: Path) -> None:
+    """Two start at once: it is bound, and a moment later it listens."""
+    path = tmp_path / "a.sock"
+    with socket.socket(socket.AF_UNIX) as first:
+        first.bind(str(path))
+        asking = threading.Event()
+
+        def open_it() -> None:
+            asking.set()
+            open_socket(str(path))
+
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(open_it)
+            asking.wait()
+            first.listen()
+            with pytest.raises(SocketTakenError):
+                second.result()
+    assert path.is_socket()

@@ -32,6 +32,8 @@ REFUSED = 3
 # How often the admin socket is asked which configuration is served; at once where the proxy ends.
 ASK_S = 2.0
 ASK_ANSWER_S = 5.0
+# The proxy has ended, and perhaps another program that was not seen yet has its place.
+HEIR_S = 0.05
 # An agent that has just begun looks so long before it says that there is no proxy.
 FIRST_S = 2.0
 _NAME = "wsproxy"  # of the program; its children are called wsproxy-something
@@ -46,7 +48,10 @@ class ProxyWatch:
         self._socket = Path(pair.socket) if pair.socket else None
         self._check = pair.check
         self._on_change = on_change
-        self._pidfds: dict[int, int] = {}  # of the proxy, and of programs that may take its place
+        self._pidfds: dict[
+            int, int
+        ] = {}  # of the proxy, and of its children: one of them may take its place
+        self._heir: asyncio.Task[None] | None = None  # asks for one, where the proxy has just ended
         self._asks = asyncio.Event()
         self._began = asyncio.get_running_loop().time()
         self._answered = 0.0
@@ -70,6 +75,8 @@ class ProxyWatch:
                 if self._check:
                     group.create_task(self._check_always())
         finally:
+            if self._heir is not None:
+                self._heir.cancel()
             for pid in list(self._pidfds):
                 self._forget(pid)
 
@@ -88,7 +95,7 @@ class ProxyWatch:
         try:
             status = await asyncio.to_thread(self._ask)
         except AskError as error:
-            if self.pid is None:
+            if self.pid is None and self._heir is None:
                 self._why = str(error).splitlines()[0]
                 if asyncio.get_running_loop().time() > self._began + FIRST_S:
                     self._judge(Health.GONE, self._why)
@@ -137,12 +144,24 @@ class ProxyWatch:
         self._forget(pid)
         if pid != self.pid:
             return
-        # A worker is called as the program is until it has a name of its own; by now it has.
+        # A child is called as whoever started it until it has a name of its own; by now it has.
         self.pid = next((each for each in self._pidfds if _name(each) == _NAME), None)
-        self._asks.set()
         if self.pid is not None:
             log.info("the proxy (pid %d) has ended; pid %d takes its place", pid, self.pid)
-        else:
+            self._asks.set()
+            return
+        # One that began since the last look: it answers on the admin socket, and nobody does where the proxy was killed.
+        self._heir = asyncio.create_task(self._ask_for_an_heir(pid))  # noqa: TID251  # cancelled in ``run``
+
+    async def _ask_for_an_heir(self, pid: int) -> None:
+        with contextlib.suppress(TimeoutError, AskError):
+            async with asyncio.timeout(HEIR_S):
+                found = (await asyncio.to_thread(self._ask)).pid
+            if found != pid:
+                self._follow(found)
+        self._heir = None
+        self._asks.set()
+        if self.pid is None:
             self._judge(Health.GONE, f"the proxy (pid {pid}) has ended")
 
     # --- how it is ----------------------------------------------------------------------------------------------------------
@@ -156,7 +175,7 @@ class ProxyWatch:
     def _look(self, pid: int) -> None:
         children = _children(pid)
         for child, name in children.items():
-            if name == _NAME and child not in self._pidfds:
+            if not name.startswith(_WORKER):  # of a program that has just begun: "python3"
                 self._watch(child)
         if self._check:
             return

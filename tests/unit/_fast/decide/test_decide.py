@@ -86,13 +86,13 @@ def test_drained_server_has_its_sessions_and_no_turn(process: Process) -> None:
     "form", [b"%023d", b"%dXXXXXXXXXXXXXXXXXXX", b"a%dlongersessionidthanthatofwebsphere"]
 )
 def test_sessions_are_told_apart_though_their_ids_are_alike(process: Process, form: bytes) -> None:
-    """Each comes twice, with another cache id; 20 % are three standard errors."""
+    """Each comes twice, with another cache id: 1200 were they two. 40 % are five standard errors; the hash has a new key each time."""
     cluster = cluster_of(process)
     for number in range(600):
         for cache in (b"0000", b"0001"):
             serve(
                 process, b"JSESSIONID=" + cache + form % (1000 + number) + b":k2", now_ms=now_ms()
             )
-    assert 480 <= sessions_of(cluster, 1).seen <= 720
+    assert 360 <= sessions_of(cluster, 1).seen <= 840
     assert 0 <= sessions_of(cluster, 1).last_ms < 60_000
     assert sessions_of(cluster, 0) == (0, -1)
