@@ -40,11 +40,11 @@ from wsproxy.config.settings_probe import (
     probe_of,
 )
 from wsproxy.config.settings_process import SHORTEST_HANG_S
-from wsproxy.config.group_secret import read_group_secret
+from wsproxy.config.group_secret import SETTING, read_group_secret
 from wsproxy.config.settings_tls import check_listener, check_upstream, group_context
 from wsproxy.config.settings_told import AdminSettings, HealthSettings, LogSettings, TraceSettings
 from wsproxy.config.values import MOST_CONNECT_S, duration_doubt, text_flaw
-from wsproxy.errors import Severity
+from wsproxy.errors import Severity, StartError
 
 # where a value stands: names of tables and keys, and the index among repeated tables
 KeyPath = tuple[str | int, ...]
@@ -197,8 +197,8 @@ def _check_ha(settings: Settings, say: Say) -> None:
             _refuse(("ha", "certificate"), str(error), say)
     try:
         read_group_secret(ha)
-    except KeyFileError as error:
-        _refuse(("ha", "session_key"), str(error), say)
+    except StartError as error:
+        _refuse(("ha", "session_key"), str(error).removeprefix(f"{SETTING}: "), say)
     if ha.store == "embedded" and shutil.which(ha.etcd) is None:
         _refuse(("ha", "etcd"), no_etcd(ha.etcd), say)
     if ha.store == "off":

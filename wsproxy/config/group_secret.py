@@ -8,13 +8,14 @@ a file on each member, and what is derived of it holds for one cell and core gro
 from __future__ import annotations
 
 import hashlib
-import stat
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from wsproxy.config.keystore import KeyFileError, read_file
+from wsproxy.config.problems import printable
+from wsproxy.config.secret_file import SecretFile
 from wsproxy.config.settings_ha import HaSettings
+from wsproxy.errors import StartError
 
+SETTING = "ha.session_key"
 # As many as BLAKE2 gives back, and more than anybody can try.
 LEAST_BYTES = 32
 MOST_BYTES = 4096
@@ -35,19 +36,14 @@ def read_group_secret(ha: HaSettings) -> GroupSecret | None:
     What the file gives for this cell and core group; None: none is named, or the proxy is alone. # I/O.
 
     Raises:
-        KeyFileError: it cannot be used.
+        StartError: it cannot be used; the text begins with the setting's name.
     """
     if not ha.is_on or not ha.session_key:
         return None
-    content = read_file(ha.session_key).strip()
-    mode = stat.S_IMODE(Path(ha.session_key).stat().st_mode)
-    if mode & stat.S_IRWXO:
-        raise KeyFileError(
-            f"found {ha.session_key!r} with mode {mode:04o}, which everybody may use; allowed is 0600, or 0640 for the group of process.user"
-        )
-    if not LEAST_BYTES <= len(content) <= MOST_BYTES:
-        raise KeyFileError(
-            f"found {ha.session_key!r} of {len(content)} bytes; allowed are {LEAST_BYTES} to {MOST_BYTES} that nobody can guess (`wsproxy ha certs` makes it)"
+    content = SecretFile(SETTING, ha.session_key, MOST_BYTES).read().strip()
+    if len(content) < LEAST_BYTES:
+        raise StartError(
+            f'{SETTING}: found "{printable(ha.session_key)}" with {len(content)} bytes; allowed are {LEAST_BYTES} to {MOST_BYTES} that nobody can guess (`wsproxy ha certs` makes it)'
         )
     # Names have no character below a space.
     where = f"{ha.cell}\0{ha.core_group}\0".encode()

@@ -26,7 +26,6 @@ from wsproxy.admin.state_file import restore_state
 from wsproxy.admin.tcp import open_tcp, token_of
 from wsproxy.config.address import Address
 from wsproxy.config.group_secret import read_group_secret
-from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.model import Config
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import MAX_WORKERS, SOCKET_AUTO, SOCKET_OFF, Settings
@@ -289,10 +288,7 @@ def make_ha(
 ) -> Resident:
     """The process that is this proxy's member of a group; all that are started for this proxy are known as one by the instance."""
     agent = _load("wsproxy.ha.agent")
-    try:
-        secret = read_group_secret(plan.settings.ha)
-    except KeyFileError as error:  # it was good when the settings were read
-        raise StartError(f"ha.session_key: {error}") from error
+    secret = read_group_secret(plan.settings.ha)
     if secret is not None:
         plan.state.takeovers.share(secret.sessions)
     instance, pid = uuid.uuid4().hex, os.getpid()

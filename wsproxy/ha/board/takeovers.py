@@ -52,12 +52,6 @@ log = logging.getLogger("wsproxy.ha")
 LOOK_S = 0.01
 # Between two posts: with the look, and the way, a takeover is at all others within 50 ms.
 GAP_S = 0.025
-# What one proxy tells in a second. The table of each has room for a thousand moves a second at 60 s each, and there are others.
-MOST_A_SECOND = 2000
-# Of one proxy, in etcd at once: four of them fill the table of each.
-MOST_ALIVE = 16_384
-# That wait to be posted; the oldest ones go first.
-MOST_WAITING = 16_384
 # Taken from the ring at once.
 MOST_TAKEN = 2048
 # What has less left is told to nobody: it would end on its way.
@@ -80,6 +74,20 @@ CAUGHT_UP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """
+    Of what one proxy tells.
+
+    ``a_second``: the table of each has room for a thousand moves a second at 60 s each, and there are others. ``alive``, in etcd at
+    once: four proxies fill the table of each. ``waiting`` to be posted: the oldest ones go first.
+    """
+
+    a_second: int = 2000
+    alive: int = 16_384
+    waiting: int = 16_384
+
+
+@dataclass(frozen=True, slots=True)
 class _Server:
     """Whose slot it is."""
 
@@ -92,7 +100,8 @@ class Takeovers:
     """One a process."""
 
     def __init__(
-        self, state: SharedState, plan: Plan, store: Store, names: Names, me: str, secret: GroupSecret
+        self, state: SharedState, plan: Plan, store: Store, names: Names, me: str, secret: GroupSecret,
+        bounds: Bounds = Bounds(),
     ) -> None:  # fmt: skip
         """``store``: its own, which it does not close."""
         self._table = state.takeovers
@@ -100,6 +109,7 @@ class Takeovers:
         self._names = names
         self._me = me
         self._seal = secret.seal
+        self._bounds = bounds
         self._clock = WallClock(_wall_ms(), now_ms())
         self._by_slot: dict[int, _Server] = {}
         self._slots: dict[tuple[str, str], int] = {}
@@ -108,7 +118,7 @@ class Takeovers:
         # Until when by the monotonic clock, and whose; the newest last.
         self._waiting: dict[int, tuple[int, _Server]] = {}
         self._news = asyncio.Event()
-        self._room = Room(MOST_ALIVE)
+        self._room = Room(bounds.alive)
         self._lease = 0
         self._lease_till = 0.0  # by the loop's clock: then the next one
         self._number = 0
@@ -143,7 +153,7 @@ class Takeovers:
                     continue
                 self._waiting.pop(key, None)
                 self._waiting[key] = until_ms, server
-            while len(self._waiting) > MOST_WAITING:
+            while len(self._waiting) > self._bounds.waiting:
                 del self._waiting[next(iter(self._waiting))]
                 self._drop(1)
             self._news.set()
@@ -178,7 +188,7 @@ class Takeovers:
                 await asyncio.sleep(AGAIN_S)
             else:
                 self._note_back()
-                gap_s = max(GAP_S, len(batch) / MOST_A_SECOND)
+                gap_s = max(GAP_S, len(batch) / self._bounds.a_second)
                 await asyncio.sleep(max(gap_s - (loop.time() - began), 0.0))
 
     def _next(self, most: int) -> dict[int, tuple[int, _Server]]:
@@ -246,13 +256,13 @@ class Takeovers:
         count, self._untold = self._untold, 0
         log.warning(
             "ha: %d takeovers of sessions were not told to other proxies: more than %d a second, %d at once, or etcd did not take them in time; there those sessions are balanced",
-            count, MOST_A_SECOND, MOST_ALIVE,
+            count, self._bounds.a_second, self._bounds.alive,
         )  # fmt: skip
 
     def _note_away(self, error: StoreAwayError) -> None:
         if not self._is_away:
             self._is_away = True
-            log.warning("ha: etcd does not take takeovers of sessions (%s): they wait, the newest %d of them", printable(str(error)), MOST_WAITING)  # fmt: skip
+            log.warning("ha: etcd does not take takeovers of sessions (%s): they wait, the newest %d of them", printable(str(error)), self._bounds.waiting)  # fmt: skip
 
     def _note_back(self) -> None:
         if self._is_away:
