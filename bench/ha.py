@@ -1,6 +1,5 @@
 """
-How long a word of one proxy takes to the others' slots, and what a thousand changes a second cost the ha process; the same of sessions
-that moved, and what becomes of a flood of them.
+How long a word of one proxy, or a session that moved, takes to all others; what a thousand a second cost; what becomes of a flood of sessions.
 
     python -m bench.ha [--proxies 4] [--servers 100] [--rate 1000] [--seconds 5] [--flood 100000]
 
@@ -90,9 +89,7 @@ class Proxy:
         """The session has moved to this server, here."""
         now = now_ms()
         _, slots = self.cluster.slots()
-        self.table.remember_session(
-            CLUSTER, b"%d" % session, slots[server], now, now + TAKEOVER_MS
-        )
+        self.table.remember_session(CLUSTER, b"%d" % session, slots[server], now, now + TAKEOVER_MS)
 
     def knows(self, session: int) -> bool:
         """Whether it has moved, as far as is known here."""
@@ -176,7 +173,9 @@ async def moves_latency(proxies: list[Proxy], first: int) -> list[float]:
     return sorted(found)
 
 
-async def moves_load(proxies: list[Proxy], servers: int, rate: int, seconds: float, first: int) -> None:
+async def moves_load(
+    proxies: list[Proxy], servers: int, rate: int, seconds: float, first: int
+) -> None:
     """Sessions move at this rate, at all proxies in turn."""
     before = [each.table.news_counts() for each in proxies]
     cpu, began, number = time.process_time(), time.perf_counter(), 0
@@ -193,9 +192,13 @@ async def moves_load(proxies: list[Proxy], servers: int, rate: int, seconds: flo
         [after - was for after, was in zip(each.table.news_counts(), old, strict=True)]
         for each, old in zip(proxies, before, strict=True)
     ]
-    told, learnt = (sum(each[what] for each in counts) for what in (Telling.TOLD_OTHERS, Telling.LEARNT))
+    told, learnt = (
+        sum(each[what] for each in counts) for what in (Telling.TOLD_OTHERS, Telling.LEARNT)
+    )
     print(f"{number} sessions moved in {seconds:g} s ({rate}/s)")
-    print(f"  told {told}, not told {sum(each[1] + each[2] for each in counts)}, learnt by others {learnt}")
+    print(
+        f"  told {told}, not told {sum(each[1] + each[2] for each in counts)}, learnt by others {learnt}"
+    )
     print(f"  CPU of all {len(proxies)} ha processes: {100 * spent / seconds:.0f} % of one CPU")
 
 
@@ -226,8 +229,12 @@ async def flood(proxies: list[Proxy], servers: int, many: int) -> None:
     )
     kept = await first.moves.read(first._names.takeovers)
     size = sum(len(each.value) for each in kept.entries.values())
-    print(f"flood: {many} sessions moved at one proxy; after {took:.1f} s {told} are told, {unread + unposted} are not, {first.takeovers.waiting} wait")
-    print(f"  in etcd: {len(kept.entries)} keys, {size / 1000:.0f} kB; CPU of all {100 * spent / took:.0f} % of one CPU")
+    print(
+        f"flood: {many} sessions moved at one proxy; after {took:.1f} s {told} are told, {unread + unposted} are not, {first.takeovers.waiting} wait"
+    )
+    print(
+        f"  in etcd: {len(kept.entries)} keys, {size / 1000:.0f} kB; CPU of all {100 * spent / took:.0f} % of one CPU"
+    )
     print(f"  a mark meanwhile ({marks_s:.1f} s), {told_of(found)}")
 
 
@@ -247,7 +254,9 @@ def worker_cost(rounds: int = 200_000) -> None:
             for number in range(rounds):
                 table.remember_session(CLUSTER, b"%d" % number, number & 7, number, number + 10)
             best[name] = min(best.get(name, 9e9), (time.process_time() - began) / rounds * 1e9)
-    print(f"a session's move costs a worker {best['alone']:.0f} ns, and {best['told']:.0f} ns where others are told")
+    print(
+        f"a session's move costs a worker {best['alone']:.0f} ns, and {best['told']:.0f} ns where others are told"
+    )
 
 
 async def idle(proxies: list[Proxy], seconds: float) -> None:
@@ -286,7 +295,9 @@ def main() -> None:
     parser.add_argument("--servers", type=int, default=100)
     parser.add_argument("--rate", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--flood", type=int, default=100_000, help="sessions of a server that dies; 0: none")
+    parser.add_argument(
+        "--flood", type=int, default=100_000, help="sessions of a server that dies; 0: none"
+    )
     options = parser.parse_args()
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
     worker_cost()

@@ -130,9 +130,7 @@ async def pair() -> AsyncIterator[Pair]:
         for member in well:
             script = answering(OK + member.name.encode())
             await stack.enter_async_context(member.origin.serving(script))
-        a, b = [
-            await stack.enter_async_context(one(name, [farm], etcd.url, key)) for name in "ab"
-        ]
+        a, b = [await stack.enter_async_context(one(name, [farm], etcd.url, key)) for name in "ab"]
         yield Pair(etcd, [farm], key, a, b)
 
 

@@ -40,8 +40,9 @@ for each in (ha_published.history, ha_published.show, ha_published.rollback):
 )
 def certs(folder: Path, hosts: tuple[str, ...], *, renew: bool) -> None:
     """
-    Make in FOLDER an issuer, for each of HOSTS a key with a certificate: for etcd, for its peers and for the proxy there,
-    and sessions.key, by which proxies tell each other of sessions.
+    Make in FOLDER an issuer, and for each of HOSTS a key with a certificate: for etcd, for its peers and for the proxy there.
+
+    And sessions.key, one for all, by which proxies tell each other where sessions went.
 
     A host is its name, with other names and addresses behind commas: proxy1,proxy1.example.com,10.0.0.1. Files that are there
     already are not touched.

@@ -22,6 +22,7 @@ from wsproxy.config.access_target import ACCESS_OFF, SYSLOG, parse_target
 from wsproxy.config.address import MAX_PORT, is_loopback, parse_address
 from wsproxy.config.check_content import file_flaws
 from wsproxy.config.codes import code_flaw
+from wsproxy.config.group_secret import SETTING, read_group_secret
 from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import (
@@ -40,7 +41,6 @@ from wsproxy.config.settings_probe import (
     probe_of,
 )
 from wsproxy.config.settings_process import SHORTEST_HANG_S
-from wsproxy.config.group_secret import SETTING, read_group_secret
 from wsproxy.config.settings_tls import check_listener, check_upstream, group_context
 from wsproxy.config.settings_told import AdminSettings, HealthSettings, LogSettings, TraceSettings
 from wsproxy.config.values import MOST_CONNECT_S, duration_doubt, text_flaw
@@ -205,7 +205,11 @@ def _check_ha(settings: Settings, say: Say) -> None:
         idle, allowed = 'with store = "off": nobody publishes', 'with store = "etcd"'
         _warn_idle(("ha", "config_folder"), ha, idle, allowed, say)
     if ha.store != "off":
-        for name in ("etcd", "data_dir") if ha.store == "etcd" else ("ca", "certificate", "key", "session_key"):
+        for name in (
+            ("etcd", "data_dir")
+            if ha.store == "etcd"
+            else ("ca", "certificate", "key", "session_key")
+        ):
             idle = f'with store = "{ha.store}"'
             allowed = (
                 'with store = "embedded"'

@@ -1,6 +1,5 @@
 """
-Keys and certificates for etcd and for the members of a group: one issuer, and for each host one pair that serves as all three;
-and one secret of all members, by which they know sessions.
+Keys of a group: one issuer, for each host one pair for etcd, its peers and the member there, and one secret of all members.
 
 Driven by ``cli.ha`` (`wsproxy ha certs`) and by ``store.embedded``. A pair is a server's and a client's: etcd shows it to clients and to
 its peers, its own JSON gateway shows it to etcd, and the member shows it as a client. # I/O. Must not overwrite a key that exists.

@@ -111,12 +111,6 @@ cpdef enum Telling:
     NOT_BELIEVED = 6        # of another key, or of another version
 
 
-cpdef enum Learn:
-    # What became of another proxy's news: below 0, else the server's slot that is remembered as of the same time.
-    NOW_KNOWN = -1
-    KEPT_OURS = -2
-
-
 cdef class TakeoverTable:
     cdef readonly object memory     # the mmap object; owns what the pointers point to
     cdef uint64_t* live_until_ms    # no entry lives longer: the one thing that requests look at while there is none

@@ -14,9 +14,8 @@ class Telling(IntEnum):
     UNKNOWN_HERE = 5
     NOT_BELIEVED = 6
 
-class Learn(IntEnum):
-    NOW_KNOWN = -1
-    KEPT_OURS = -2
+NOW_KNOWN: int
+KEPT_OURS: int
 
 @disjoint_base
 class TakeoverTable:

@@ -65,6 +65,13 @@ cdef enum:
     SERVER_BITS = 24
     SERVER_MASK = 0xFFFFFF
     SECRET_BYTES = 16
+    IS_KNOWN_NOW = -1
+    IS_KEPT = -2
+
+
+# What ``TakeoverTable.learn`` says; a slot's index is never below 0.
+NOW_KNOWN = IS_KNOWN_NOW
+KEPT_OURS = IS_KEPT
 
 
 def siphash(bytes key not None, bytes data not None) -> int:
@@ -238,7 +245,7 @@ cdef class TakeoverTable:
         """
         Remembers what another proxy does, and tells nobody: where nothing newer is known, which ends later.
 
-        A ``Learn``; or, where another server is remembered until the same moment and not ``wins_tie``, its slot. Nothing is forgotten
+        ``NOW_KNOWN`` or ``KEPT_OURS``; or, where another server is remembered until the same moment and not ``wins_tie``, its slot. Nothing is forgotten
         that ends later than this.
         """
         cdef uint64_t new = (<uint64_t>until_ms << SERVER_BITS) | <uint64_t>(server + 1)
@@ -246,14 +253,14 @@ cdef class TakeoverTable:
         cdef bint is_found
         cdef ws_takeover* place
         if not 0 <= server < SERVER_MASK or until_ms <= now_ms:
-            return KEPT_OURS
+            return IS_KEPT
         place = self.seat_of(key, &old, &is_found)
         if old >> SERVER_BITS > <uint64_t>until_ms or old == new and is_found:
-            return KEPT_OURS
+            return IS_KEPT
         if is_found and old >> SERVER_BITS == <uint64_t>until_ms and not wins_tie:
             return <int>(old & SERVER_MASK) - 1
         self.put(place, key, new)
-        return NOW_KNOWN
+        return IS_KNOWN_NOW
 
     def count_news(self, int what, uint64_t many) -> None:
         """So many more of a ``Telling``; only who tells others calls this."""

@@ -110,7 +110,7 @@ def end_of(at_ms: int, wall_ms: int, now_ms: int, takeover_ms: int) -> int:
 
 class WallClock:
     """
-    This machine's time since 1970 as a constant distance from its monotonic clock, so that both ways give the same number.
+    Time since 1970 as a constant distance from this machine's monotonic clock, so that both ways give the same number.
 
     It is measured anew where it has changed by more than ``TOLERANCE_MS``: somebody has set the clock.
     """
@@ -118,6 +118,7 @@ class WallClock:
     TOLERANCE_MS = 100
 
     def __init__(self, wall_ms: int, now_ms: int) -> None:
+        """Both clocks as they are now."""
         self.distance_ms = wall_ms - now_ms
 
     def look(self, wall_ms: int, now_ms: int) -> int:
@@ -135,6 +136,7 @@ class Room:
     """
 
     def __init__(self, most: int) -> None:
+        """No lease yet."""
         self._most = most
         self._leases: list[tuple[float, int]] = []  # when each ends, and how many it has
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wsproxy._fast.state.segment import SharedState, now_ms
-from wsproxy._fast.state.takeover import Learn, Telling
+from wsproxy._fast.state.takeover import NOW_KNOWN, Telling
 from wsproxy.config.group_secret import GroupSecret
 from wsproxy.config.problems import printable
 from wsproxy.dataplane.plan import Plan
@@ -335,12 +335,13 @@ class Takeovers:
             other = self._by_slot.get(known)
             if other is None or (move.cluster, move.server) < (other.cluster, other.server):
                 known = self._table.learn(move.key, slot, now, until_ms, wins_tie=True)
-        return Telling.LEARNT if known == Learn.NOW_KNOWN else Telling.KNEW_BETTER
+        return Telling.LEARNT if known == NOW_KNOWN else Telling.KNEW_BETTER
 
     def _compare_clocks(self, key: str, ahead_ms: int) -> None:
         """A clock that is ahead is seen at once; one that is behind once the watch has caught up."""
         has_caught_up = (
-            asyncio.get_running_loop().time() > self._followed_at + CAUGHT_UP_S and not self._is_away
+            asyncio.get_running_loop().time() > self._followed_at + CAUGHT_UP_S
+            and not self._is_away
         )
         if ahead_ms > AHEAD_MS or (ahead_ms < -AHEAD_MS and has_caught_up):
             self._doubt(key, f"its clock is {abs(ahead_ms) / 1000:.0f} s {'ahead of' if ahead_ms > 0 else 'behind'} this machine's: its takeovers of sessions are forgotten too late or too early (NTP)")  # fmt: skip

@@ -12,7 +12,13 @@ from tests.support.oracles.siphash import siphash as oracle
 from wsproxy._fast.decide.affinity import read_session_id
 from wsproxy._fast.decide.cluster import Cluster
 from wsproxy._fast.state.segment import SharedState
-from wsproxy._fast.state.takeover import Learn, TakeoverTable, Telling, siphash
+from wsproxy._fast.state.takeover import (
+    KEPT_OURS,
+    NOW_KNOWN,
+    TakeoverTable,
+    Telling,
+    siphash,
+)
 
 pytestmark = pytest.mark.asan
 
@@ -126,7 +132,9 @@ def test_a_table_of_nobody_else_tells_nothing() -> None:
     assert not table.is_shared
     assert table.remember_session(7, b"s", 1, 1, 9)
     assert table.take_news(9) == []
-    assert not any(table.memory[64 * (1 + 4) :])  # nothing was written to the ring, so no page of it is there
+    assert not any(
+        table.memory[64 * (1 + 4) :]
+    )  # nothing was written to the ring, so no page of it is there
 
 
 def test_news_are_told_once_in_their_order() -> None:
@@ -181,31 +189,31 @@ def test_half_a_news_is_waited_for_and_then_lost() -> None:
 def test_what_others_tell_is_told_to_nobody_and_beats_what_is_older() -> None:
     table = shared()
     key = table.session_key(7, b"s")
-    assert table.learn(key, 4, 0, 100) == Learn.NOW_KNOWN
+    assert table.learn(key, 4, 0, 100) == NOW_KNOWN
     assert table.find_session(7, b"s", 99) == 4
     assert table.take_news(9) == []
     table.remember_session(7, b"s", 5, 10, 110)
     assert len(table.take_news(9)) == 1
-    assert table.learn(key, 4, 10, 109) == Learn.KEPT_OURS
-    assert table.learn(key, 5, 10, 110) == Learn.KEPT_OURS  # as it is
+    assert table.learn(key, 4, 10, 109) == KEPT_OURS
+    assert table.learn(key, 5, 10, 110) == KEPT_OURS  # as it is
     assert table.learn(key, 4, 10, 110) == 5  # at the same ms: whoever asks decides
     assert table.find_session(7, b"s", 10) == 5
-    assert table.learn(key, 4, 10, 110, wins_tie=True) == Learn.NOW_KNOWN
-    assert table.learn(key, 4, 10, 200) == Learn.NOW_KNOWN  # longer
+    assert table.learn(key, 4, 10, 110, wins_tie=True) == NOW_KNOWN
+    assert table.learn(key, 4, 10, 200) == NOW_KNOWN  # longer
     assert table.find_session(7, b"s", 199) == 4
-    assert table.learn(key, 4, 300, 300) == Learn.KEPT_OURS  # its time is over
-    assert table.learn(key, 4, 300, 301) == Learn.NOW_KNOWN
+    assert table.learn(key, 4, 300, 300) == KEPT_OURS  # its time is over
+    assert table.learn(key, 4, 300, 301) == NOW_KNOWN
     assert table.take_news(9) == []
     for server in (-1, 2**24 - 1):
-        assert table.learn(key, server, 0, 1000) == Learn.KEPT_OURS
+        assert table.learn(key, server, 0, 1000) == KEPT_OURS
 
 
 def test_what_others_tell_replaces_nothing_that_ends_later() -> None:
     table = shared(1)
     for number in range(WAYS):
         table.remember_session(7, b"%d" % number, number, 0, 100 + number)
-    assert table.learn(table.session_key(7, b"x"), 9, 0, 99) == Learn.KEPT_OURS
-    assert table.learn(table.session_key(7, b"x"), 9, 0, 101) == Learn.NOW_KNOWN
+    assert table.learn(table.session_key(7, b"x"), 9, 0, 99) == KEPT_OURS
+    assert table.learn(table.session_key(7, b"x"), 9, 0, 101) == NOW_KNOWN
     found = [table.find_session(7, b"%d" % number, 0) for number in range(WAYS)]
     assert found == [-1, 1, 2, 3]
 

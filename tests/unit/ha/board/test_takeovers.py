@@ -15,7 +15,7 @@ from tests.support.etcd import EtcdProcess
 from tests.support.model_store import ModelStore
 from tests.unit.ha.board.test_board import plan_of
 from wsproxy._fast.state.segment import SharedState, now_ms
-from wsproxy._fast.state.takeover import Telling
+from wsproxy._fast.state.takeover import KEPT_OURS, Telling
 from wsproxy.config.group_secret import GroupSecret
 from wsproxy.config.settings import AffinitySettings, Settings
 from wsproxy.dataplane.plan import Plan
@@ -61,7 +61,9 @@ class Proxy:
 
     def _slots(self) -> dict[str, int]:
         (_, config, cluster) = next(iter(self.plan.operated()))
-        return dict(zip((each.name for each in config.all_servers), cluster.slots()[1], strict=True))
+        return dict(
+            zip((each.name for each in config.all_servers), cluster.slots()[1], strict=True)
+        )
 
     def moves(self, session: str, server: str, ago_ms: int = 0) -> None:
         """The session has this server from now on."""
@@ -181,7 +183,9 @@ async def test_a_session_that_stays_longer_stays_everywhere(group: Group) -> Non
     key = b.table.session_key(CLUSTER, b"one")
     await until(lambda: b.count(Telling.LEARNT) == 2)
     # It ends later there than the first word would have it.
-    assert b.table.learn(key, b._slots()["s1"], now_ms(), now_ms() + TAKEOVER_MS - 20_000) == -2
+    assert (
+        b.table.learn(key, b._slots()["s1"], now_ms(), now_ms() + TAKEOVER_MS - 20_000) == KEPT_OURS
+    )
 
 
 async def test_who_comes_later_knows_what_lives(group: Group) -> None:
@@ -289,7 +293,7 @@ async def test_the_store_is_away(tmp_path: Path, prefix: str, caplog: pytest.Log
 
 
 async def test_changes_that_were_missed_are_read(tmp_path: Path, prefix: str) -> None:
-    """etcd has forgotten what it said meanwhile, and not what holds."""
+    """Etcd has forgotten what it said meanwhile, and not what holds."""
     async with alone(tmp_path, prefix, Bounds()) as (a, b):
         assert isinstance(a.store, ModelStore)
         a.moves("one", "s2")
@@ -321,7 +325,9 @@ async def test_a_flood_is_bounded(tmp_path: Path, prefix: str) -> None:
             )
         )
         assert a.count(Telling.TOLD_OTHERS) == bounds.alive
-        await until(lambda: b.count(Telling.LEARNT) >= bounds.alive - 10)  # full buckets keep who ends later
+        await until(
+            lambda: b.count(Telling.LEARNT) >= bounds.alive - 10
+        )  # full buckets keep who ends later
         assert len(a.store.entries) <= bounds.alive  # batches
         assert a.has(f"{many - 1}") == "s2"  # its own memory has all that it has room for
 
