@@ -10,7 +10,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import pytest_asyncio
 from tests.support.admin import talk_raw
 from tests.support.client import ask, get
 from tests.support.etcd import EtcdProcess, needs_etcd, running_etcd
-from tests.support.origin import answering
+from tests.support.origin import Origin, answering
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, process_of, running_proxy
 from tests.support.upgrading import upgrading
@@ -93,6 +93,26 @@ class Pair:
         return found
 
 
+class Elsewhere(Origin):
+    """Another's port: whoever ends with it leaves that open."""
+
+    def __init__(self, other: Origin) -> None:
+        super().__init__()
+        super().close()
+        self.port = other.port
+
+    def close(self) -> None:
+        pass
+
+
+def again(lanes: Sequence[Lane]) -> list[Lane]:
+    """The same servers, for a proxy that ends before the others."""
+    return [
+        replace(each, members=[replace(m, origin=Elsewhere(m.origin)) for m in each.members])
+        for each in lanes
+    ]
+
+
 def settings_of(name: str, url: str, key: Path | None) -> str:
     return (
         f'[admin]\nsocket = "admin.sock"\n[upstream]\npool_size = 0\n[ha]\nstore = "etcd"\nendpoints = ["{url}"]\n'
@@ -158,7 +178,7 @@ async def test_etcd_knows_no_session(pair: Pair) -> None:
 
 async def test_who_joins_later_knows_what_lives(pair: Pair) -> None:
     found = await pair.agree(pair.a, pair.b, sessions())
-    async with one("c", pair.lanes, pair.etcd.url, pair.key) as c:
+    async with one("c", again(pair.lanes), pair.etcd.url, pair.key) as c:
         await c.until_learnt(MANY)
         assert await c.served_by(list(found)) == found
 
@@ -216,7 +236,7 @@ async def test_another_configuration_of_one_changes_nothing(pair: Pair) -> None:
 async def test_another_program_knows_and_tells(pair: Pair, tmp_path: Path) -> None:
     """`wsproxy upgrade`: what the old one remembered the new one does, its own and what it was told, and others hear of new ones."""
     _, _, settings = settings_of("e", pair.etcd.url, pair.key).partition("[upstream]")
-    async with upgrading(tmp_path, pair.lanes, workers=1, settings=f"[upstream]{settings}") as e:
+    async with upgrading(tmp_path, again(pair.lanes), workers=1, settings=f"[upstream]{settings}") as e:
         member = One(e.proxy, tmp_path)
         await e.proxy.line("view size is 3")
         told = await pair.agree(pair.a, member, sessions())
@@ -229,7 +249,7 @@ async def test_another_program_knows_and_tells(pair: Pair, tmp_path: Path) -> No
 
 
 async def test_another_secret_is_told_and_taken_from_nobody(pair: Pair, tmp_path: Path) -> None:
-    async with one("odd", pair.lanes, pair.etcd.url, key_in(tmp_path, "y" * 40)) as odd:
+    async with one("odd", again(pair.lanes), pair.etcd.url, key_in(tmp_path, "y" * 40)) as odd:
         start = len(pair.a.proxy.lines)
         found = await odd.served_by(sessions())
         assert set(found.values()) == {"s1", "s2", "s3"}
@@ -240,7 +260,7 @@ async def test_another_secret_is_told_and_taken_from_nobody(pair: Pair, tmp_path
 
 async def test_without_a_key_nothing_is_told(pair: Pair) -> None:
     """Which the log says."""
-    async with one("f", pair.lanes, pair.etcd.url, None) as keyless:
+    async with one("f", again(pair.lanes), pair.etcd.url, None) as keyless:
         await keyless.proxy.line(r"ha: which server took a session over is not told to other proxies: ha\.session_key is empty")  # fmt: skip
         before = await pair.a.learnt()
         await keyless.served_by(sessions())
