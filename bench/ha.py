@@ -247,7 +247,7 @@ def worker_cost(rounds: int = 200_000) -> None:
     """What one move costs a worker, alone and with others that are told; the call from Python is in both."""
     alone, shared = TakeoverTable(), TakeoverTable()
     shared.share(SECRET.sessions)
-    best = {}
+    best: dict[str, float] = {}
     for _ in range(5):
         for name, table in (("alone", alone), ("told", shared)):
             began = time.process_time()

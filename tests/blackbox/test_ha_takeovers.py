@@ -236,7 +236,9 @@ async def test_another_configuration_of_one_changes_nothing(pair: Pair) -> None:
 async def test_another_program_knows_and_tells(pair: Pair, tmp_path: Path) -> None:
     """`wsproxy upgrade`: what the old one remembered the new one does, its own and what it was told, and others hear of new ones."""
     _, _, settings = settings_of("e", pair.etcd.url, pair.key).partition("[upstream]")
-    async with upgrading(tmp_path, again(pair.lanes), workers=1, settings=f"[upstream]{settings}") as e:
+    async with upgrading(
+        tmp_path, again(pair.lanes), workers=1, settings=f"[upstream]{settings}"
+    ) as e:
         member = One(e.proxy, tmp_path)
         await e.proxy.line("view size is 3")
         told = await pair.agree(pair.a, member, sessions())

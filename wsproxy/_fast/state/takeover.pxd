@@ -3,8 +3,8 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef enum:
-    # News of one round of the ring: what all workers tell within the 10 ms between two looks of the ha process, at a rate that no
-    # proxy has, and what waits while another ha process is started. A power of two.
+    # News of one round of the ring: more than all workers can tell within the 10 ms between two looks of the ha process, and
+    # what waits while another ha process is started. A power of two.
     NEWS = 16384
     # Entries of one bucket: 4 of 16 bytes are one cache line.
     WAYS = 4
@@ -31,9 +31,9 @@ cdef extern from *:
        between the two leaves a pair that fits nobody. */
     typedef struct { uint64_t check; uint64_t value; } ws_takeover;
 
-    /* The same for who tells other proxies: `check` is key XOR value XOR the number of the news, spread. Many write, one reads.
-       Whoever has taken a number writes in any order; until all of it is there, and when another round begins to overwrite it, it fits
-       no number that is asked for. */
+    /* The same for who tells other proxies: `check` is key XOR value XOR the number of the news, spread. Many write, one
+       reads. Whoever has taken a number writes in any order; until all of it is there, and when another round begins to
+       overwrite it, it fits no number that is asked for. */
     typedef struct { uint64_t check; uint64_t key; uint64_t value; } ws_news;
     typedef struct __attribute__((aligned(64))) {
         uint64_t count;               /* news told so far; their numbers begin with 1 */

@@ -6,9 +6,9 @@ with the old cookie on their way, on other connections and at other workers: wit
 new server. Must not know sockets, configuration or what a server's state is.
 
 Bounded and without locks: a full bucket forgets what would be forgotten first, a lost entry costs one regular choice. Session
-ids are never stored, only SipHash of them under a key that is new at each start (not at an upgrade), or, where proxies tell each
-other (``share``), the group's: who knows no key cannot aim at a bucket. What is news to others goes into a ring, which
-``ha.board.moves`` reads: who writes there waits for nobody, and what is not read in time is overwritten and counted.
+ids are never stored, only SipHash of them under a key that is new at each start (not at an upgrade), or, where proxies tell
+each other (``share``), the group's: who knows no key cannot aim at a bucket. What is news to others goes into a ring, which
+``ha.board.takeovers`` reads: who writes there waits for nobody, and what is not read in time is overwritten and counted.
 """
 
 import mmap
@@ -92,8 +92,8 @@ cdef class TakeoverTable:
     """
     A mapping of ``buckets`` times four entries, a power of two, and of a ring; of ``fd`` at ``offset`` or (-1) anonymous.
 
-    Its secret stands there, too: a program that takes the memory over finds what its predecessor remembered. Pages that nothing was
-    written to cost nothing: the ring's are those.
+    Its secret stands there, too: a program that takes the memory over finds what its predecessor remembered. Pages that
+    nothing was written to cost nothing: the ring's are those, where nobody is told.
     """
 
     def __cinit__(self, Py_ssize_t buckets=BUCKETS, int fd=-1, long long offset=0):
@@ -119,7 +119,7 @@ cdef class TakeoverTable:
 
     def share(self, bytes secret not None) -> None:
         """
-        Sessions are known by this secret of a group from now on, and what is remembered is told to others; before the first fork.
+        From now on sessions are known by this secret of a group, and others are told of them; before the first fork.
 
         ``secret``: 16 bytes. What was remembered under another one is found no more.
         """
@@ -245,8 +245,8 @@ cdef class TakeoverTable:
         """
         Remembers what another proxy does, and tells nobody: where nothing newer is known, which ends later.
 
-        ``NOW_KNOWN`` or ``KEPT_OURS``; or, where another server is remembered until the same moment and not ``wins_tie``, its slot. Nothing is forgotten
-        that ends later than this.
+        ``NOW_KNOWN`` or ``KEPT_OURS``; or, where another server is remembered until the same moment and not ``wins_tie``, its
+        slot. Nothing is forgotten that ends later than this.
         """
         cdef uint64_t new = (<uint64_t>until_ms << SERVER_BITS) | <uint64_t>(server + 1)
         cdef uint64_t old = 0

@@ -84,7 +84,8 @@ def unpack(value: bytes, key: str, seal: bytes) -> tuple[int, Iterator[Move]]:
 def _moves_of(batch: _Batch) -> Iterator[Move]:
     for key, place, age_ms in _MOVE.iter_unpack(batch.moves):
         if place < len(batch.servers):
-            yield Move(key, *batch.servers[place], batch.posted_ms - age_ms)
+            cluster, server = batch.servers[place]
+            yield Move(key, cluster, server, batch.posted_ms - age_ms)
 
 
 def _seal_of(body: bytes, key: str, seal: bytes) -> bytes:

@@ -203,7 +203,7 @@ class Takeovers:
                 batch[key] = waits
         return batch
 
-    def _put_back(self, batch: Mapping[int, tuple[int, _Server]]) -> None:
+    def _put_back(self, batch: dict[int, tuple[int, _Server]]) -> None:
         """They were the newest but for what came meanwhile."""
         for key, waits in reversed(batch.items()):
             self._waiting.setdefault(key, waits)

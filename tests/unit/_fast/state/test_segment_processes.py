@@ -257,7 +257,8 @@ def test_all_processes_tell_and_one_reads() -> None:
     def work(worker: int) -> int:
         if worker == WORKERS:
             told: list[tuple[int, int, int]] = []
-            looks = 0  # that found nothing, after all had told all: the first may wait for half a news
+            # That found nothing after all had told all: the first may wait for half a news.
+            looks = 0
             while looks < 2:
                 has_ended = sum(done) == WORKERS
                 news = table.take_news(5000)

@@ -350,7 +350,7 @@ async def test_clocks_that_differ_are_told(tmp_path: Path, prefix: str, caplog: 
     """Once; what comes from an hour ahead holds two seconds longer, and no more."""
     async with alone(tmp_path, prefix, Bounds()) as (a, b):
         a.takeovers._clock.distance_ms += 3_600_000
-        a.takeovers._clock.TOLERANCE_MS = 10**9  # type: ignore[misc]
+        a.takeovers._clock.TOLERANCE_MS = 10**9
         a.moves("one", "s2")
         await until(lambda: b.has("one") == "s2")
         a.moves("two", "s2")
