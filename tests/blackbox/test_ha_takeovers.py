@@ -214,23 +214,26 @@ async def test_what_moves_while_another_ha_process_is_started_is_told(pair: Pair
     assert await pair.b.served_by(names) == found
 
 
-async def test_another_configuration_of_one_changes_nothing(pair: Pair) -> None:
-    """A server more, in front: slots are others, names are the same."""
-    file = pair.b.folder / "plugin-cfg.xml"
-    text = file.read_text()
-    start = len(pair.b.proxy.lines)
-    port = pair.lanes[0].members[1].origin.port
-    more = f'<Server Name="s9" CloneID="c9" LoadBalanceWeight="0"><Transport Hostname="127.0.0.1" Port="{port}"/></Server>'
-    assert '<Server Name="s0"' in text
-    file.write_text(text.replace('<Server Name="s0"', more + '<Server Name="s0"', 1))
-    os.kill(pair.b.proxy.pid, signal.SIGHUP)
-    await pair.b.proxy.line("generation 2", start)
-    found = await pair.agree(pair.a, pair.b, sessions())
-    file.write_text(text)
-    os.kill(pair.b.proxy.pid, signal.SIGHUP)
-    await pair.b.proxy.line("generation 3", start)
-    assert await pair.b.served_by(list(found)) == found
+async def test_another_configuration_has_its_servers_told(pair: Pair) -> None:
+    """One that is new to both is told, and heard, like the others; the one that it replaced is forgotten nowhere."""
+    files = [each.folder / "plugin-cfg.xml" for each in (pair.a, pair.b)]
+    texts = [file.read_text() for file in files]
+    starts = [len(each.proxy.lines) for each in (pair.a, pair.b)]
+    before = await pair.agree(pair.a, pair.b, sessions())
+
+    async def take(generation: int, old: str, new: str) -> None:
+        for file, text in zip(files, texts, strict=True):
+            file.write_text(text.replace(f'"{old}"', f'"{new}"'))
+        for each, start in zip((pair.a, pair.b), starts, strict=True):
+            os.kill(each.proxy.pid, signal.SIGHUP)
+            await each.proxy.line(f"generation {generation}", start)
+
+    await take(2, "s3", "s9")
     await pair.agree(pair.a, pair.b, sessions())
+    await take(3, "s3", "s3")
+    for each in (pair.a, pair.b):
+        assert await each.served_by(list(before)) == before
+    await pair.agree(pair.b, pair.a, sessions())
 
 
 async def test_another_program_knows_and_tells(pair: Pair, tmp_path: Path) -> None:

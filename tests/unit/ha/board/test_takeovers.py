@@ -332,6 +332,20 @@ async def test_a_flood_is_bounded(tmp_path: Path, prefix: str) -> None:
         assert a.has(f"{many - 1}") == "s2"  # its own memory has all that it has room for
 
 
+async def test_the_newest_are_told_first(tmp_path: Path, prefix: str) -> None:
+    """Where there is not room for all of them."""
+    async with alone(tmp_path, prefix, Bounds(alive=100)) as (a, b):
+        assert isinstance(a.store, ModelStore)
+        a.store.cut_off()
+        for number in range(300):
+            a.moves(f"{number}", "s2")
+        await until(lambda: a.takeovers.waiting >= 200)  # some are on their way, in vain
+        a.store.away = ""
+        await until(lambda: b.count(Telling.LEARNT) == 100)
+        assert all(b.has(f"{number}") for number in range(200, 300))
+        assert not any(b.has(f"{number}") for number in range(200))
+
+
 async def test_rate_is_bounded(tmp_path: Path, prefix: str) -> None:
     """200 a second: a thousand take the time that they must."""
     async with alone(tmp_path, prefix, Bounds(a_second=200)) as (a, _):
