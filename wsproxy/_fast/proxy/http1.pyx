@@ -185,7 +185,9 @@ cdef class Http1(Lingering):
 
     cdef bint awaits_answer(self) noexcept:
         cdef Downstream exchange = self.exchange
-        return (exchange.phase == RELAYING or exchange.phase == CONNECTING) and exchange.request_done and not self.pending.length
+        if not exchange.request_done or self.pending.length:
+            return False
+        return exchange.phase == RELAYING or exchange.phase == CONNECTING
 
     cdef bint is_idle(self) noexcept:
         return self.exchange.phase == IDLE and self.pending.length == 0 and self.was_used

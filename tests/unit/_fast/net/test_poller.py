@@ -102,18 +102,20 @@ async def unswept() -> AsyncIterator[tuple[Bed, Wire, Wire]]:
         bed.sweeper.cancel()
         sock = listening_socket()
         door = doors.listen(bed.engine.poller, sock, partial(Http1Protocol, bed.engine))
-        upstream = None
-        for path in (b"/app/w", b"/app/x"):
-            peer = Wire(socket.create_connection(sock.getsockname()))
-            peer.send_now(b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % path)
-            upstream = upstream or await origin.accept()
-            assert (await upstream.read_head()).startswith(b"GET " + path)
-            if path == b"/app/w":
-                await upstream.send(OK)
-                assert (await peer.read_answer())[0] == 200
-                peer.close()
-                await bed.until(lambda: bed.streams(Http1Protocol) == 0)
-        assert upstream is not None
+
+        def ask(path: bytes) -> Wire:
+            client = Wire(socket.create_connection(sock.getsockname()))
+            client.send_now(b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % path)
+            return client
+
+        first = ask(b"/app/w")
+        upstream, _ = await origin.accept_request()
+        await upstream.send(OK)
+        assert (await first.read_answer())[0] == 200
+        first.close()
+        await bed.until(lambda: bed.streams(Http1Protocol) == 0)
+        peer = ask(b"/app/x")
+        assert (await upstream.read_head()).startswith(b"GET /app/x")
         yield bed, peer, upstream
         door.close()
 
