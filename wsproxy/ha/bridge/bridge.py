@@ -10,6 +10,7 @@ so only what is different comes. Must not be waited for by anybody.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -281,12 +282,12 @@ class Bridge:
         self._hear_end(None if entry is None else decode_end(entry.value))
 
     async def _watch(self, store: Store) -> None:
-        async for told in store.watch(self._there.board, self._after):
-            if told is None:
-                continue
-            self._heard = asyncio.get_running_loop().time()
-            self._after = told.revision
-            self._hear(told.changes)
+        async with contextlib.aclosing(store.watch(self._there.board, self._after)) as words:
+            async for told in words:
+                if told is not None:
+                    self._heard = asyncio.get_running_loop().time()
+                    self._after = told.revision
+                    self._hear(told.changes)
 
     async def _poll(self, store: Store) -> None:
         """A network that is cut ends no connection: so it is asked."""
