@@ -68,7 +68,7 @@ class BridgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1.0,
             le=600.0,
-            description="the bridge is cut when the other site has answered no question for so long; it is asked three times in that",
+            description="the bridge is cut when the other site has answered no question for about so long; it is asked three times in that, 1.5 s for each endpoint at least",
         ),
     ] = 5.0
     marks_s: Annotated[

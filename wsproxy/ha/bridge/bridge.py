@@ -16,6 +16,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
@@ -54,10 +55,11 @@ MOST_A_SECOND = 500
 # come back in step; and no longer than this.
 AGAIN_S = 1.0
 MOST_AGAIN_S = 30.0
+_DOUBLINGS = 5
 # All words of a site at once: some megabytes over a slow line.
 READ_S = 20.0
-# A question that is small; an answer over a long line takes 0.3 s, one that is tried at several endpoints as long for each.
-LEAST_TRY_S = 0.5
+# A small question at one endpoint, which may need a connection first: three round trips, 0.2 s each over a long line, and some lost.
+LEAST_TRY_S = 1.5
 # How often an end may say how it goes: a write into etcd each time.
 REPORT_S = 1.0
 # After a write that our own etcd did not answer.
@@ -226,24 +228,24 @@ class Bridge:
 
     async def _run(self) -> None:
         """Until it is cancelled. What nobody has thought of is told, and does not end the member."""
-        again_s = AGAIN_S
+        failed = 0
         while True:
             try:
                 await _first_of(self._follow_always(), self._copy_always(), self._report_always())
             except Exception:
-                log.exception("ha: bridge to %s failed; it begins again in %g s", self._there.site, again_s)  # fmt: skip
+                log.exception("ha: bridge to %s failed; it begins again", self._there.site)
                 self._after = 0
-            await asyncio.sleep(again_s)
-            again_s = min(2 * again_s, MOST_AGAIN_S)
+            await asyncio.sleep(pause_s(failed, random.random()))  # noqa: S311  # no secret
+            failed += 1
 
     async def _follow_always(self) -> None:
-        again_s = AGAIN_S
+        failed = 0
         while True:
             try:
                 await self._follow()
             except StoreAwayError as error:
                 if self._heard:
-                    again_s = AGAIN_S  # it was there
+                    failed = 0  # it was there
                 self._cut(str(error))
             except KeyFileError as error:
                 self._cut(str(error))
@@ -251,8 +253,8 @@ class Bridge:
                 self._after = 0
                 log.info("ha: bridge to %s: changes there were missed; all is read again", self._there.site)  # fmt: skip
             self._heard = 0.0
-            await asyncio.sleep(again_s * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
-            again_s = min(2 * again_s, MOST_AGAIN_S)
+            await asyncio.sleep(pause_s(failed, random.random()))  # noqa: S311  # no secret
+            failed += 1
 
     async def _follow(self) -> None:
         """For as long as the other site answers."""
@@ -389,7 +391,7 @@ class Bridge:
             if not self._pending:
                 self._news.clear()
                 await self._news.wait()
-            batch = dict(list(self._pending.items())[:MOST_IN_A_BATCH])
+            batch = dict(islice(self._pending.items(), MOST_IN_A_BATCH))
             began = loop.time()
             try:
                 await self._copy(batch)
@@ -457,6 +459,11 @@ class Bridge:
             len(self._pending), their.state if their else "", their.words if their else 0,
             their.copied_ms if their else 0,
         )  # fmt: skip
+
+
+def pause_s(failed: int, chance: float) -> float:
+    """Before the next attempt, after so many that failed before; ``chance``: 0 to 1."""
+    return min(AGAIN_S * 2.0 ** min(failed, _DOUBLINGS), MOST_AGAIN_S) * (1 + chance) / 2
 
 
 async def _first_of(*works: Coroutine[None, None, None]) -> None:

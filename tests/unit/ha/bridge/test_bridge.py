@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,8 +16,8 @@ from tests.support.etcd import needs_etcd
 from tests.support.sites import Site, site
 from wsproxy.config.settings_bridge import BridgeSettings
 from wsproxy.ha.board.rule import Word, said_after
-from wsproxy.ha.bridge.bridge import Bridge
-from wsproxy.ha.bridge.words import decode_end, lines_of_bridges, tell_bridges, warnings_of
+from wsproxy.ha.bridge.bridge import MOST_A_SECOND, MOST_IN_A_BATCH, Bridge, pause_s
+from wsproxy.ha.bridge.words import lines_of_bridges, tell_bridges, warnings_of
 from wsproxy.ha.store.base import Delete, Put, Told
 from wsproxy.ha.store.etcd import EtcdStore
 
@@ -376,3 +376,50 @@ async def test_changes_that_were_missed(pair: Pair, caplog: pytest.LogCaptureFix
         await west.until(lambda words: words["hold/farm/s0"].hold == 2)
     assert "changes there were missed; all is read again" in caplog.text
     await west.until_copied(6)
+
+
+async def test_many_words_go_in_batches_and_not_faster_than_is_said(pair: Pair) -> None:
+    """400 that a bridge finds when it begins: 64 at most in one transaction, 500 a second."""
+    east = End(pair.east, pair.west.as_seen())
+    west = End(pair.west, pair.east.as_seen())
+    pair.ends += [east, west]
+    await east.begin()
+    board, word = pair.east.names.board, msgspec.json.encode(drain())
+    for at in range(0, 400, 100):
+        await east.store.swap([], [Put(f"{board}hold/farm/s{at + number}", word) for number in range(100)])  # fmt: skip
+    began = time.monotonic()
+    await west.begin()
+    await west.until_copied(400)
+    assert time.monotonic() - began > (400 - MOST_IN_A_BATCH) / MOST_A_SECOND
+    entries = (await west.store.read(f"{pair.west.names.board}hold/")).entries.values()
+    together = Counter(each.modified for each in entries)
+    assert max(together.values()) <= MOST_IN_A_BATCH
+    assert together.total() == 400
+
+
+async def test_a_site_that_refuses_is_asked_seldom(pair: Pair) -> None:
+    """Twice as long after each attempt, so not many in some seconds, and never at the same moments."""
+    asked: list[float] = []
+
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(time.monotonic())
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    east = End(pair.east, pair.west.as_seen(endpoints=(f"http://127.0.0.1:{port}",)))
+    pair.ends.append(east)
+    began = time.monotonic()
+    await east.begin()
+    async with asyncio.timeout(LONG_S):
+        while len(asked) < 4:  # noqa: ASYNC110  # sockets tell nobody
+            await asyncio.sleep(0.05)
+    assert time.monotonic() - began > 0.5 * (1 + 2 + 4)
+    server.close()
+    await server.wait_closed()
+
+
+def test_the_pause_before_an_attempt() -> None:
+    """One second, two, four, up to thirty; less up to a half by chance."""
+    assert [pause_s(failed, 1.0) for failed in (0, 1, 2, 4, 5, 900)] == [1, 2, 4, 16, 30, 30]
+    assert pause_s(3, 0.0) == 4.0

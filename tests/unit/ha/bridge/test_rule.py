@@ -52,6 +52,17 @@ def test_a_clock_that_was_put_back_makes_no_old_word() -> None:
     assert taken(copy, later, "b", "a") is not None
 
 
+def test_a_store_that_was_put_back_gets_its_words_again() -> None:
+    """Restored from a backup it has an older word of its own than the other site: which came from here, and is newer."""
+    later = said_after(msgspec.structs.replace(DRAIN, at_ms=2000, hold=2), DRAIN, "a")
+    copy = taken(None, later, "b", "a")
+    assert copy is not None
+    got = taken(DRAIN, copy, "a", "b")
+    assert got is not None
+    assert (got.hold, got.origin) == (2, "a")
+    assert taken(copy, DRAIN, "b", "a") is None
+
+
 def test_neither_knew_of_the_other() -> None:
     """An operator's word beats an observation, then the newest counts: at both sites."""
     up = Word("q1", 10, is_operator=True)
