@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from wsproxy._fast.net.doors import adopt
 from wsproxy._fast.net.poller import PlainTransport
-from wsproxy._fast.net.tls_door import adopt
 from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.http1 import Http1Protocol
 from wsproxy._fast.proxy.running import end_tunnels

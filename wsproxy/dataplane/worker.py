@@ -24,9 +24,10 @@ from typing import Any
 import uvloop
 
 from wsproxy._fast.decide.view import View
-from wsproxy._fast.net import tls_door
+from wsproxy._fast.net import doors
+from wsproxy._fast.net.doors import Door
 from wsproxy._fast.net.pipe import Pipe
-from wsproxy._fast.net.poller import Door, Poller
+from wsproxy._fast.net.poller import Poller
 from wsproxy._fast.proxy.engine import Engine
 from wsproxy._fast.proxy.http1 import Http1Protocol
 from wsproxy._fast.proxy.running import answer_board
@@ -270,10 +271,8 @@ async def _open_door(engine: Engine, listener: BoundListener) -> IntroducingList
             engine.poller, listener.sock, listener.senders, partial(_head_s, engine), serve
         )
     make = partial(Http1Protocol, engine)
-    if listener.tls is not None and listener.tls.terms is not None:
-        return tls_door.listen(engine.poller, listener.sock, make, listener.tls.terms)
-    door: Door = engine.poller.listen(listener.sock, make)
-    return door
+    terms = None if listener.tls is None else listener.tls.terms
+    return doors.listen(engine.poller, listener.sock, make, terms)
 
 
 async def _serve(
@@ -299,7 +298,7 @@ async def _serve(
         engine.poller.adopt(sock.detach(), downstream)
         return
     if listener.tls.terms is not None:
-        tls_door.adopt(engine.poller, sock.detach(), downstream, listener.tls.terms)
+        doors.adopt(engine.poller, sock.detach(), downstream, listener.tls.terms)
         return
     loop = asyncio.get_running_loop()
     try:

@@ -1,4 +1,4 @@
-# Plain TCP connections and listening sockets of a worker: one epoll set, without the event loop's transports.
+# Plain TCP connections of a worker: one epoll set, without the event loop's transports.
 
 from libc.stdint cimport int64_t, uint32_t
 from wsproxy._fast.base.buffer cimport Buffer
@@ -12,14 +12,13 @@ cdef enum:
 
 
 cdef class PlainTransport
-cdef class Door
 
 
 cdef class Poller(Waker):
     cdef readonly Hub hub
     cdef object loop
     cdef int epoll_fd
-    cdef list doors                 # keeps them alive: the set has only addresses
+    cdef list doors                 # listening sockets, see `doors`; keeps them alive: the set has only addresses
     cdef PlainTransport dead        # those whose streams must hear that they are lost, in a row; an end needs no memory
     cdef PlainTransport last_dead
     cdef bint running               # `run` is on the stack and will bury the dead itself
@@ -33,7 +32,6 @@ cdef class Poller(Waker):
     # What `adopt` does; needs no memory but that of the connection.
     cdef int connect(self, int fd, Stream stream) except -1
     cdef PlainTransport make_transport(self, int fd, Stream stream)
-    cdef Door open_door(self, object sock, object make, object give)
     cdef int die(self, PlainTransport transport) except -1
     cdef int bury_all(self) except -1
     cpdef inherit(self, int fd, Stream stream)
@@ -47,6 +45,8 @@ cdef class Channel(Carrier):
     cdef uint32_t interest          # events that the set was told of; 0: not in it
 
     cdef int on_events(self, uint32_t events) except -1
+    # Every sweep, of doors.
+    cdef int tend(self) except -1
     # 0 or an errno.
     cdef int watch(self, uint32_t events) noexcept
 
@@ -82,14 +82,3 @@ cdef class PlainTransport(Channel):
     cpdef close(self)
     cpdef get_extra_info(self, str name, object default=*)
     cdef int bury(self) except -1
-
-
-cdef class Door(Channel):
-    cdef object sock
-    cdef object make                # () -> the Stream that the poller adopts the socket for; or
-    cdef object give                # (descriptor) -> None: somebody else's from now on
-    cdef double silent_until        # on the loop's clock: when it says again that it cannot accept
-    cdef double paused_until        # the same clock: when it accepts again; 0: it does
-
-    cdef int take(self, int fd) except -1
-    cdef int pause(self, int number) except -1

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.bed import Bed, config_of, server
 from tests.support.wire import Wire, listening_socket
+from wsproxy._fast.net import doors
 from wsproxy._fast.proxy.http1 import Http1Protocol
 
 
@@ -41,7 +42,7 @@ async def test_accepted_socket_has_both_names_and_neither_blocks_nor_is_inherite
             made.found = found
             return made
 
-        door = bed.engine.poller.listen(sock, make)
+        door = doors.listen(bed.engine.poller, sock, make)
         peer = Wire(socket.create_connection(sock.getsockname()[:2]))
         await bed.until(lambda: len(found) == 4)
         assert found == [peer.sock.getsockname()[:2], sock.getsockname()[:2], False, False]
