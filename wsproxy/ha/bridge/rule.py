@@ -7,7 +7,7 @@ has with it the numbers of other sites' words that it is newer than (``knows``):
 
 1. The same word is not copied, nor one that means the same, nor our own back to where nobody has said anything.
 2. Who **knew** of the other's word when it said its own is newer, whatever the clocks say: as within one group.
-3. Where neither knew of the other (the link was cut), an **operator's word beats an observation**, then the **newest evidence** counts.
+3. Where neither knew of the other (the link was cut; or each of the other, by way of a third site), an **operator's word beats an observation**, then the **newest evidence** counts.
 
 What is written in the place of another word knows all that both knew, so it is newer than both for everybody: each step makes a store know more, and
 with finitely many words said there are finitely many steps, in a ring of sites, too.
@@ -50,10 +50,6 @@ def taken(ours: Word | None, theirs: Word, here: str, there: str) -> Word | None
     known, known_there = numbers_of(ours, here), numbers_of(theirs, there)
     is_known = known.get(other[0], 0) >= other[1]
     is_ours_known = known_there.get(one[0], 0) >= one[1]
-    if is_known and is_ours_known and known != known_there:
-        # Each is newer than the other for somebody, which three sites can bring about: who knows more.
-        is_ours_known = _covers(known_there, known)
-        is_known = _covers(known, known_there)
     if is_known != is_ours_known:
         return _copy(known, theirs, there) if is_ours_known else None
     return _copy(known, theirs, there) if (rank(theirs), other) > (rank(ours), one) else None
@@ -84,10 +80,6 @@ def ended(ours: Word) -> Word:
 
 def _place(word: Word, site: str) -> tuple[str, int]:
     return word.origin or site, word.number or word.at_ms
-
-
-def _covers(one: dict[str, int], other: dict[str, int]) -> bool:
-    return all(one.get(site, 0) >= number for site, number in other.items())
 
 
 def _copy(known: dict[str, int], theirs: Word, there: str) -> Word:

@@ -20,6 +20,7 @@ from wsproxy.ha.bridge.bridge import MOST_A_SECOND, MOST_IN_A_BATCH, Bridge, pau
 from wsproxy.ha.bridge.words import lines_of_bridges, tell_bridges, warnings_of
 from wsproxy.ha.store.base import Delete, Put, Told
 from wsproxy.ha.store.etcd import EtcdStore
+from wsproxy.ha.store.gateway import STREAM_S
 
 pytestmark = needs_etcd
 
@@ -208,9 +209,13 @@ async def test_a_heal_writes_what_differs_once(pair: Pair) -> None:
     await west.until(lambda words: len(words) == 300)
     await west.until_copied(300)
     before = 0, 300
+    began = time.monotonic()
     pair.cut()
     await east.until_state("cut")
     await west.until_state("cut")
+    assert (
+        time.monotonic() - began < STREAM_S - 5
+    )  # it was asked: no connection has ended, nor been begun anew
     for subject in subjects[:70]:
         await east.say(subject, drain(2000, "east"))
     for subject in subjects[50:120]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 
 import msgspec
@@ -235,6 +236,35 @@ def test_a_ring_of_three_comes_to_rest(steps: list[tuple[object, ...]]) -> None:
     _run(sites, steps)
     _heal(sites)
     assert len({each.meaning() for each in sites}) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rings_of_up_to_four_come_to_rest(seed: int) -> None:
+    """Many more orders, with links that heal in any: one meaning at all sites, and then nothing is written."""
+    chance = random.Random(seed)
+    for _ in range(5000):
+        sites = [Site(name) for name in "abcd"[: chance.randrange(2, 5)]]
+        pairs = [(one, two) for one in sites for two in sites if one is not two]
+        for _ in range(chance.randrange(1, 25)):
+            one, two = chance.choice(pairs)
+            what = chance.random()
+            if what < 0.4:
+                word = Word(
+                    chance.choice(("p1", "p2")), chance.randrange(1, 7), is_operator=chance.random() < 0.5,
+                    who=chance.choice("xy"), is_down=chance.random() < 0.4, hold=chance.randrange(3),
+                )  # fmt: skip
+                one.say(word, knew=chance.random() < 0.7)
+            elif what < 0.9:
+                one.pull(two)
+            elif one.word is not None and is_endable("mark/c/s", one.word, two.name):
+                one.write(ended(one.word))
+        for _ in range(15):
+            chance.shuffle(pairs)
+            written = [one.pull(two) for one, two in pairs]
+            if not any(written):
+                break
+        assert not any(written)
+        assert len({each.meaning() for each in sites}) == 1, [each.word for each in sites]
 
 
 @given(_steps(2))
