@@ -19,7 +19,7 @@ import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
@@ -29,7 +29,7 @@ from wsproxy._fast.net.doors import Door
 from wsproxy._fast.net.pipe import Pipe
 from wsproxy._fast.net.poller import Poller
 from wsproxy._fast.proxy.engine import Engine
-from wsproxy._fast.proxy.http1 import Http1Protocol
+from wsproxy._fast.proxy.http1 import Http1, Http1Clients, Http1Protocol
 from wsproxy._fast.proxy.running import answer_board
 from wsproxy._fast.state.segment import SharedState
 from wsproxy.config.settings_process import LONGEST_S
@@ -270,9 +270,8 @@ async def _open_door(engine: Engine, listener: BoundListener) -> IntroducingList
         return IntroducingListener(
             engine.poller, listener.sock, listener.senders, partial(_head_s, engine), serve
         )
-    make = partial(Http1Protocol, engine)
     terms = None if listener.tls is None else listener.tls.terms
-    return doors.listen(engine.poller, listener.sock, make, terms)
+    return doors.listen(engine.poller, listener.sock, Http1Clients(engine), terms)
 
 
 async def _serve(
@@ -282,7 +281,8 @@ async def _serve(
     header: ProxyHeader | None,
 ) -> None:
     """An accepted connection, of whom a PROXY header may have said who its client is."""
-    downstream = Http1Protocol(engine)
+    is_loops = listener.tls is not None and listener.tls.terms is None
+    downstream: Http1 = Http1Protocol(engine) if is_loops else Http1(engine)
     peer = None  # a load balancer that speaks for itself may do so as often as it likes
     if header is None:
         if engine.limits_clients:
@@ -303,7 +303,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     try:
         transport, _ = await loop.connect_accepted_socket(
-            lambda: downstream, sock, **_handshake(listener, _head_s(engine))
+            lambda: cast(Http1Protocol, downstream), sock, **_handshake(listener, _head_s(engine))
         )
     except BaseException:  # no handshake, so nobody else knows of its end
         downstream.handshake_ended(False, False)

@@ -10,7 +10,7 @@ import os
 
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
 from libc.stdint cimport int64_t, uint32_t
-from wsproxy._fast.net.epoll cimport EPOLLIN, c_close, ws_accept
+from wsproxy._fast.net.epoll cimport EPOLLIN, c_close, ws_accept, ws_is_bound_to_one, ws_name
 from wsproxy._fast.net.poller cimport Channel, Poller
 from wsproxy._fast.net.sockets cimport ws_reset_on_close
 from wsproxy._fast.net.stream cimport Stream, complain
@@ -24,6 +24,9 @@ log = logging.getLogger("wsproxy.connection")
 cdef enum:
     # New connections in a row, before those that are there get their turn. Each has its first request taken up at once.
     MOST_ACCEPTED = 8
+    # After so many rows that were full the next ones are longer. An accept that finds nobody costs the kernel a socket and a
+    # file: where one comes at a time, one is asked for.
+    FULL_ROWS = 4
 
 # Descriptors ran out: accept would fail again at once, for as long as clients wait.
 PAUSE_S = 0.1
@@ -32,7 +35,7 @@ COMPLAINT_S = 10.0
 
 
 def listen(Poller poller not None, object sock not None, object make not None, Terms terms=None) -> Door:
-    """Accepts on a listening socket, which becomes the door's; ``make()`` is the Stream of a connection. ``terms``: under TLS."""
+    """Accepts on a listening socket, the door's from now on; ``make()`` is a connection's Stream, under TLS by ``terms``."""
     return Door(poller, sock, make, None) if terms is None else TlsDoor(poller, sock, make, terms)
 
 
@@ -60,7 +63,7 @@ cdef TlsTransport begin(Poller poller, int fd, Stream stream, Terms terms, int64
         transport.fd = fd  # closed with it from here on
         transport.poller = poller
         transport.stream = stream
-        transport.reads = transport.is_new = True
+        transport.reads = transport.is_new = transport.is_cipher = True
         transport.begin(terms, most_ms)
     except BaseException:
         if transport is None:
@@ -87,25 +90,35 @@ cdef class Door(Channel):
         self.give = give
         self.fd = sock.fileno()
         self.silent_until = self.paused_until = 0
+        self.most = 1
+        self.local_port = ws_name(self.fd, False, self.local_host) if ws_is_bound_to_one(self.fd) else -1
         cdef int number = self.watch(EPOLLIN)
         if number:
             raise OSError(number, os.strerror(number))
         poller.doors.append(self)  # the set has only its address
 
     cdef int on_events(self, uint32_t events) except -1:
-        cdef int _, fd, number
-        for _ in range(MOST_ACCEPTED):
+        cdef int taken, fd, number
+        for taken in range(self.most):
             if self.fd < 0:
                 return 0
-            fd = ws_accept(self.fd)
+            fd = ws_accept(self.fd, &self.poller.peer)
             if fd >= 0:
+                self.poller.newcomer = fd
+                self.poller.local_host = self.local_host
+                self.poller.local_port = self.local_port
                 self.take(fd)
+                self.poller.newcomer = -1
                 continue
             number = errno
             if number == EAGAIN:
+                self.most = max(taken, 1)
                 return 0
             if number != EINTR and number != ECONNABORTED and number != EPROTO:
                 return self.pause(number)
+        self.full_rows += 1
+        if self.full_rows % FULL_ROWS == 0:
+            self.most = min(2 * self.most, <int>MOST_ACCEPTED)
         return 0
 
     cdef int take(self, int fd) except -1:

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t
 from wsproxy._fast.base.buffer cimport Buffer
 from wsproxy._fast.net.carrier cimport Carrier
+from wsproxy._fast.net.epoll cimport ws_address
 from wsproxy._fast.net.stream cimport Hub, Stream, Waker
 
 cdef enum:
@@ -27,6 +28,11 @@ cdef class Poller(Waker):
     cdef object late                # deque of connections whose bytes are thrown away in another turn
     cdef PlainTransport corked      # what is encrypted for it is sent once this event is over; None: nothing is
     cdef readonly set arriving      # connections in their TLS handshake: see `tls_socket`
+    # The connection that a door has just accepted, as long as it is taken up: what the kernel need not be asked for.
+    cdef int newcomer               # its descriptor; -1: there is none
+    cdef ws_address peer            # who comes
+    cdef const char* local_host     # where to, as text
+    cdef int local_port             # -1: it is not known
     cdef int discards               # of MOST_DISCARDS, what is left of this turn
 
     # What `adopt` does; needs no memory but that of the connection.
@@ -41,7 +47,6 @@ cdef class Poller(Waker):
 cdef class Channel(Carrier):
     # What lies in the epoll set.
     cdef Poller poller
-    cdef int fd                     # -1: closed
     cdef uint32_t interest          # events that the set was told of; 0: not in it
 
     cdef int on_events(self, uint32_t events) except -1

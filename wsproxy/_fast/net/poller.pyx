@@ -15,16 +15,16 @@ import os
 from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, ECONNABORTED, ECONNRESET, EINTR, EPROTO, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, ECONNRESET, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memmove
+from libc.string cimport memmove, strcpy
 from wsproxy._fast.base.borrowed cimport ws_hide, ws_show
 from wsproxy._fast.base.buffer cimport buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.net.epoll cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, INET6_ADDRSTRLEN,
     MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, SHUT_WR, c_close, c_shutdown, epoll_create1, epoll_event, epoll_wait,
-    ws_accept, ws_epoll_ctl, ws_name,
+    ws_epoll_ctl, ws_name, ws_text,
 )
 from wsproxy._fast.net.sockets cimport ws_recv, ws_send
 from wsproxy._fast.net.stream cimport MOST_TAKEN, NOT_PUMPED, READ_SIZE, Hub, Stream, Waker, complain
@@ -48,7 +48,7 @@ cdef class Poller(Waker):
     """The epoll set of one worker; ``loop`` calls ``run`` when something in it is ready."""
 
     def __cinit__(self, Hub hub not None):
-        self.epoll_fd = -1
+        self.epoll_fd = self.newcomer = -1
         self.hub = hub
         self.doors, self.late = [], deque()
         self.arriving = set()
@@ -218,9 +218,6 @@ cdef class Poller(Waker):
 
 cdef class Channel:
     """What lies in the epoll set: a connection or a listening socket."""
-
-    def __cinit__(self):
-        self.fd = -1
 
     def fileno(self) -> int:
         """The descriptor; -1: closed."""
@@ -490,6 +487,15 @@ cdef class PlainTransport(Channel):
         """Whether it is closed, or will be."""
         return self.closing
 
+    cdef int name_of(self, bint of_peer, char* text) noexcept:
+        cdef Poller poller = self.poller
+        if 0 <= self.fd == poller.newcomer and (of_peer or poller.local_port >= 0):
+            if of_peer:
+                return ws_text(&poller.peer, text)
+            strcpy(text, poller.local_host)
+            return poller.local_port
+        return ws_name(self.fd, of_peer, text)
+
     cpdef get_extra_info(self, str name, object default=None):
         """``socket``: something with a ``fileno``; ``peername``, ``sockname``: (address, port)."""
         cdef char text[INET6_ADDRSTRLEN]
@@ -497,6 +503,6 @@ cdef class PlainTransport(Channel):
         if name == "socket":
             return self
         if name == "peername" or name == "sockname":
-            port = ws_name(self.fd, name == "peername", text)
+            port = self.name_of(name == "peername", text)
             return default if port < 0 else ((<const char*>text).decode("ascii"), port)
         return default
