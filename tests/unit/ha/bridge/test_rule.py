@@ -258,6 +258,7 @@ def test_rings_of_up_to_four_come_to_rest(seed: int) -> None:
                 one.pull(two)
             elif one.word is not None and is_endable("mark/c/s", one.word, two.name):
                 one.write(ended(one.word))
+        written = [True]
         for _ in range(15):
             chance.shuffle(pairs)
             written = [one.pull(two) for one, two in pairs]
