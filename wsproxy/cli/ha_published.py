@@ -7,6 +7,7 @@ Driven by ``cli.ha`` and ``cli.ha_pair``. Prints; ``ha.master`` does it.
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from wsproxy.cli.publish import MOST_COMMENT, WAIT_S, carry_out, tell
 from wsproxy.config.published import PublishedFolder
 from wsproxy.config.settings_ha import HaSettings
 from wsproxy.errors import WsproxyError
+from wsproxy.ha.bridge.words import lines_of_bridges, tell_bridges, warnings_of
 from wsproxy.ha.master.library import News, before
 from wsproxy.ha.master.rollout import is_in_use
 from wsproxy.ha.master.words import UnreadableError
@@ -132,7 +134,9 @@ def group_status(settings_file: Path, *, is_named: bool) -> dict[str, Any] | Non
 async def _asked(ha: HaSettings) -> dict[str, Any]:
     async with group_of(ha) as group:
         held = await group.library.head()
-        core_group = tell_group(group.names, (await group.store.read(group.names.root)).entries)
+        entries = (await group.store.read(group.names.root)).entries
+        core_group = tell_group(group.names, entries)
+        core_group["bridges"] = tell_bridges(group.names, entries)
         applied = await group.library.applied()
         prefix, configs = group.names.members, group.names.configs
         members = [key.removeprefix(prefix) for key in (await group.store.read(prefix)).entries]
@@ -141,7 +145,7 @@ async def _asked(ha: HaSettings) -> dict[str, Any]:
             for key, entry in (await group.store.read(configs)).entries.items()
         }
     found: dict[str, Any] = {}
-    warnings = list(core_group.pop("warnings"))
+    warnings = [*core_group.pop("warnings"), *warnings_of(core_group["bridges"])]
     version = None if held.head is None else held.head.version
     for name in sorted(members):
         each = applied.get(name)
@@ -187,4 +191,5 @@ def group_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"member      {name}: {words}, configuration {digest}")
     if found["core_group"] is not None:
         lines += lines_of(found["core_group"])
+        lines += lines_of_bridges(found["core_group"]["bridges"], time.time_ns() // 1_000_000)
     return lines

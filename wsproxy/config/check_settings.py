@@ -32,7 +32,7 @@ from wsproxy.config.settings import (
     Settings,
     fallback_files,
 )
-from wsproxy.config.settings_ha import check_groups, check_ha, no_etcd
+from wsproxy.config.settings_ha import HaSettings, check_groups, check_ha, no_etcd
 from wsproxy.config.settings_probe import (
     ProbeClusterSettings,
     ProbeSettings,
@@ -182,8 +182,7 @@ def _check_ha(settings: Settings, say: Say) -> None:
     flaws = list(check_ha(ha))
     for name, text in flaws:
         _refuse(("ha", name), text, say)
-    for at, text in check_groups(ha):
-        _refuse(("ha", *at), text, say)
+    _check_parts_of_ha(ha, say)
     initials = [settings.probe.initial, *(each.initial for each in settings.probe.cluster)]
     if ha.one_prober and any(each not in (None, "up") for each in initials):
         text = 'found true with another probe.initial than "up": where another member asks, nothing would say that a new server is up; allowed with "up"'
@@ -217,6 +216,17 @@ def _check_ha(settings: Settings, say: Say) -> None:
                 else 'with store = "etcd": wsproxy makes its own'
             )
             _warn_idle(("ha", name), ha, idle, allowed, say)
+
+
+def _check_parts_of_ha(ha: HaSettings, say: Say) -> None:
+    flaws = list(check_groups(ha))
+    for at, text in flaws:
+        _refuse(("ha", *at), text, say)
+    for index, bridge in enumerate(() if flaws else ha.bridges):
+        try:
+            group_context(bridge)
+        except KeyFileError as error:
+            _refuse(("ha", "bridge", index, "certificate"), str(error), say)
 
 
 def dotted(at: KeyPath) -> str:

@@ -27,7 +27,7 @@ from wsproxy.config.check_settings import KeyPath, check_together, text_doubt
 from wsproxy.config.problems import ProblemList, printable, split_sentence
 from wsproxy.config.settings import NOT_IN_FILE, PLUGIN_WORDS, SOCKET_WORDS, Settings
 from wsproxy.config.settings_ha import OTHER_NAMES
-from wsproxy.config.settings_tls import absolute, with_absolute_files
+from wsproxy.config.settings_tls import absolute, with_absolute_files, with_absolute_keys
 from wsproxy.errors import Counts, Problem, Severity
 
 _HEADER_LINE = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
@@ -375,6 +375,11 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
     if any(files.values()):
         found = {name: absolute(file, path.parent) for name, file in files.items()}
         settings = msgspec.structs.replace(settings, ha=msgspec.structs.replace(ha, **found))
+    if ha.bridges:
+        bridges = tuple(with_absolute_keys(each, path.parent) for each in ha.bridges)
+        settings = msgspec.structs.replace(
+            settings, ha=msgspec.structs.replace(settings.ha, bridges=bridges)
+        )
     if settings.admin.state_file:
         admin = msgspec.structs.replace(
             settings.admin, state_file=absolute(settings.admin.state_file, path.parent)

@@ -27,8 +27,9 @@ MOST_RESOURCES = 32
 MOST_PORTS = 8
 # What every group's name has besides what is configured.
 OWN_ATTRIBUTE = "resource"
-# Of the resource that is the prober of a whole group.
-PROBER = "wsproxy.prober"
+# What names of our own resources begin with; and that of the prober of a whole group.
+OWN = "wsproxy."
+PROBER = f"{OWN}prober"
 
 # In keys of etcd and in log lines: no separator, no blank, nothing that a shell reads.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -229,8 +230,8 @@ def check_resources(
     for index, each in enumerate(resources):
         if not NAME.fullmatch(each.name):
             yield (index, "name"), f'found "{each.name}"; {NAME_ALLOWED}'
-        elif each.name == PROBER:
-            yield (index, "name"), f'found "{each.name}", which is wsproxy\'s own; allowed is another name'  # fmt: skip
+        elif each.name.startswith(OWN):
+            yield (index, "name"), f'found "{each.name}", which is wsproxy\'s own; allowed is a name that does not begin with {OWN}'  # fmt: skip
         elif each.name in names:
             yield (index, "name"), f'found "{each.name}" twice; allowed is a name of its own'
         names.add(each.name)

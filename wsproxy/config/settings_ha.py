@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
-from wsproxy.config.address import MAX_PORT, Address, is_loopback
+from wsproxy.config.address import Address, is_loopback
+from wsproxy.config.settings_bridge import BridgeSettings, check_bridges, url_flaw
 from wsproxy.config.settings_groups import (
     NAME,
     NAME_ALLOWED,
@@ -135,6 +136,7 @@ class HaSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
     resources: tuple[ResourceSettings, ...] = field(default=(), name="resource")
     policies: tuple[PolicySettings, ...] = field(default=(), name="policy")
+    bridges: tuple[BridgeSettings, ...] = field(default=(), name="bridge")
 
     @property
     def is_on(self) -> bool:
@@ -188,10 +190,12 @@ def check_ha(ha: HaSettings) -> Iterator[tuple[str, str]]:
 
 
 def check_groups(ha: HaSettings) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """The same of its resources and policies: where, and what is wrong."""
+    """The same of its resources, policies and bridges: where, and what is wrong."""
     if not ha.is_on:
         if ha.resources:
             yield ("resource",), 'found resources without a group; allowed with [ha] store = "etcd"'
+        if ha.bridges:
+            yield ("bridge",), 'found a bridge without a group; allowed with [ha] store = "etcd"'
         return
     left_s = ha.ttl_s - least_ttl_s(ha)
     longer = f"a larger missed ({ha.missed} with period_s = {ha.period_s:g} make a lease of {ha.ttl_s} s)"
@@ -199,6 +203,8 @@ def check_groups(ha: HaSettings) -> Iterator[tuple[tuple[str | int, ...], str]]:
         yield ("resource", index, name), text
     for (index, name), text in check_policies(ha.policies):
         yield ("policy", index, name), text
+    for (index, name), text in check_bridges(ha.bridges, ha.cell, ha.core_group):
+        yield ("bridge", index, name), text
 
 
 def _check_endpoints(ha: HaSettings) -> Iterator[tuple[str, str]]:
@@ -215,7 +221,7 @@ def _check_endpoints(ha: HaSettings) -> Iterator[tuple[str, str]]:
     schemes = set()
     is_remote = False
     for url in ha.endpoints:
-        if flaw := _url_flaw(url):
+        if flaw := url_flaw(url):
             yield "endpoints", f'found "{url}"{flaw}; allowed is "https://HOST:PORT"'
             return
         parts = urlsplit(url)
@@ -244,18 +250,3 @@ def _check_endpoints(ha: HaSettings) -> Iterator[tuple[str, str]]:
                     name,
                     "found none with https endpoints; allowed is a PEM file (`wsproxy ha certs` makes all three)",
                 )
-
-
-def _url_flaw(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        return f" ({error})"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return ", which is no URL of a host"
-    if port is None or not 0 < port <= MAX_PORT:
-        return ", which has no port"
-    if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
-        return ", which has more than host and port"
-    return ""

@@ -21,6 +21,7 @@ from wsproxy.config.keystore import (
     read_trust,
 )
 from wsproxy.config.settings import CertificateSettings, ListenerSettings, UpstreamTlsSettings
+from wsproxy.config.settings_bridge import BridgeSettings
 from wsproxy.config.settings_ha import HaSettings
 
 # (setting, what is wrong with it)
@@ -98,9 +99,9 @@ def check_upstream(tls: UpstreamTlsSettings) -> Doubts:
         yield "trust", str(error)
 
 
-def group_context(ha: HaSettings) -> ssl.SSLContext | None:
+def group_context(ha: HaSettings | BridgeSettings) -> ssl.SSLContext | None:
     """
-    How a member speaks TLS to etcd: both show a certificate; None: by http. # I/O.
+    How a member speaks TLS to etcd, its own or another site's: both show a certificate; None: by http. # I/O.
 
     Raises:
         KeyFileError: what one of the three files holds cannot be used.
@@ -132,6 +133,12 @@ def with_absolute_files(listener: ListenerSettings, folder: Path) -> ListenerSet
             for each in listener.certificates
         ),
     )
+
+
+def with_absolute_keys(bridge: BridgeSettings, folder: Path) -> BridgeSettings:
+    """The same bridge; its files no longer depend on where wsproxy was started."""
+    found = {name: absolute(getattr(bridge, name), folder) for name in ("ca", "certificate", "key")}
+    return msgspec.structs.replace(bridge, **found)
 
 
 def absolute(path: str, folder: Path) -> str:

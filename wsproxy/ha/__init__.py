@@ -8,6 +8,7 @@ nothing for requests.
 
     agent        the process: starts what follows, ends it in order
     board/       what one proxy knows and all are to know: rule (pure), words (slots <-> words), poster and subscriber
+    bridge/      two sites, each with an etcd of its own: chosen words of one, taken over by the other
     group/       members and views; seat: who holds what only one may hold (pure); fence: until when (pure); membership
     policy       which members of a group are to be active (pure)
     master/      one plugin-cfg.xml for all: published in etcd, applied by each

@@ -24,6 +24,7 @@ from typing import Any
 from wsproxy.admin.messages import digest_of
 from wsproxy.config.group_secret import GroupSecret
 from wsproxy.config.published import Place, PublishedFolder
+from wsproxy.config.settings_bridge import BridgeSettings
 from wsproxy.config.settings_ha import HaSettings
 from wsproxy.config.settings_tls import group_context
 from wsproxy.dataplane.inbox import Inbox
@@ -35,12 +36,14 @@ from wsproxy.errors import StartError
 from wsproxy.ha.board.board import Board
 from wsproxy.ha.board.takeovers import TRY_S as TAKEOVERS_TRY_S
 from wsproxy.ha.board.takeovers import Takeovers
+from wsproxy.ha.bridge.bridge import Bridge
+from wsproxy.ha.bridge.words import resource_of
 from wsproxy.ha.group.coordinator import add_coordinator
 from wsproxy.ha.group.membership import Listener, Membership, Myself
 from wsproxy.ha.master.follower import Follower
 from wsproxy.ha.master.library import TRY_S, Library
 from wsproxy.ha.names import Names
-from wsproxy.ha.resource.groups import Groups
+from wsproxy.ha.resource.groups import Groups, Work
 from wsproxy.ha.store.base import Entry, LeaseGoneError, Put, StoreAwayError, Told
 from wsproxy.ha.store.embedded import EmbeddedEtcd
 from wsproxy.ha.store.etcd import EtcdStore
@@ -136,6 +139,7 @@ class Agent:
         self._takeovers: Takeovers | None = None
         self._probe = probe if settings.one_prober else None
         self._groups: Groups | None = None
+        self._bridges: list[Bridge] = []
         self._plan = plan
         self._settings = settings
         self._embedded = EmbeddedEtcd(settings, instance) if settings.store == "embedded" else None
@@ -160,7 +164,8 @@ class Agent:
             self._plan.state, self._plan, store, self._names, self._myself.name
         )
         groups = self._groups = Groups(
-            self._names, self._myself.name, self._settings.resources, self._settings.policies, store, self._probe, self._settings.ttl_s
+            self._names, self._myself.name, self._settings.resources, self._settings.policies, store, self._probe, self._settings.ttl_s,
+            self._own_works(store),
         )  # fmt: skip
         await self._unless_ended(groups.open(self._settings.ttl_s))
         membership = self._membership = Membership(
@@ -212,6 +217,26 @@ class Agent:
             await moves.close()
             if self._embedded is not None:
                 await self._embedded.stop()
+
+    def _own_works(self, store: EtcdStore) -> dict[str, Callable[[Callable[[], None]], Work]]:
+        """Bridges to other sites, each at one member at a time."""
+
+        def lease() -> int:
+            return 0 if self._membership is None else self._membership.lease
+
+        def maker(bridge: BridgeSettings) -> Callable[[Callable[[], None]], Work]:
+            def make(note: Callable[[], None]) -> Work:
+                made = Bridge(bridge, self._names, self._myself.name, store, lease, note)
+                self._bridges.append(made)
+                return made
+
+            return make
+
+        def name_of(bridge: BridgeSettings) -> str:
+            cell = bridge.cell_or(self._names.cell)
+            return resource_of(self._names, Names(cell, bridge.core_group))
+
+        return {name_of(each): maker(each) for each in self._settings.bridges}
 
     async def _unless_ended(self, work: Coroutine[None, None, None]) -> None:
         """Does it, but not when this process was told to end."""
@@ -284,6 +309,8 @@ class Agent:
         assert self._groups is not None
         self._board.read(revision, entries)
         self._groups.read(entries)
+        for each in self._bridges:
+            each.read(entries)
         self._configurations.read(entries)
         if self._follower is not None:
             self._follower.read(entries)
@@ -294,6 +321,8 @@ class Agent:
         assert self._groups is not None
         self._board.told(told)
         self._groups.told(told)
+        for each in self._bridges:
+            each.told(told)
         self._configurations.told(told.changes)
         if self._follower is not None:
             self._follower.told(told)

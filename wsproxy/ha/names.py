@@ -9,6 +9,7 @@ Where everything of a core group stands in etcd, and what may be in a name. Pure
         groups/<resource>/...   of one HA group: offers/<member> on its lease; epoch, written by each claim; activated/<member>, moved and cleared by operators
         policies                all policies of HA groups, one key
         board/<subject>         what is known of a server, by the word that counts most (no lease: it outlives its poster)
+        board/bridges/<site>    what the member says that copies words from that site: how it goes, and what that site may take here; on its lease
         config/<member>         the digest of the configuration that it serves by, on its lease
         published               which plugin-cfg.xml all are to go by: what ``ha.master.words.Head`` says
         applied/<member>        what became of that there, on its lease
@@ -110,6 +111,24 @@ class Names:
         if not key.startswith(self.board) or len(parts) != 3:
             return None
         return parts[0], unquote(parts[1]), unquote(parts[2])
+
+    @property
+    def site(self) -> str:
+        """The group's name beside those of other sites."""
+        return f"{self.cell}/{self.core_group}"
+
+    @property
+    def bridges(self) -> str:
+        """Prefix of ``bridge``; below ``board``, so that another site's certificate needs to read that alone. No subject of it."""
+        return f"{self.board}bridges/"
+
+    def bridge(self, site: str) -> str:
+        """What our end of the bridge to that site says."""
+        return self.bridges + quote(site, safe="")
+
+    def site_of_bridge(self, key: str) -> str:
+        """The site whose key this is."""
+        return unquote(key.removeprefix(self.bridges))
 
     @property
     def configs(self) -> str:

@@ -19,7 +19,7 @@ import msgspec
 
 from wsproxy._fast.state.segment import SharedState
 from wsproxy.dataplane.plan import Plan
-from wsproxy.ha.board.rule import KINDS, Kind, Verdict, Word, decide
+from wsproxy.ha.board.rule import KINDS, Kind, Verdict, Word, decide, said_after
 from wsproxy.ha.board.words import Slots, Subject
 from wsproxy.ha.names import Names
 from wsproxy.ha.store.base import Entry, LeaseGoneError, Put, Store, StoreAwayError, Told, Unchanged
@@ -217,9 +217,13 @@ class Board:
             assert known.is_new
             said[subject] = known.seen, known.revision
         keys = {subject: self._key(subject) for subject in said}
+        kept = {
+            subject: said_after(word, self._known[subject].theirs, self._names.site)
+            for subject, (word, _) in said.items()
+        }
         swapped = await self._store.swap(
             [Unchanged(keys[subject], revision) for subject, (_, revision) in said.items()],
-            [Put(keys[subject], msgspec.json.encode(word)) for subject, (word, _) in said.items()],
+            [Put(keys[subject], msgspec.json.encode(word)) for subject, word in kept.items()],
         )
         for subject, (word, _) in said.items():
             known = self._known[subject]
@@ -230,7 +234,7 @@ class Board:
                 continue
             self.posted += 1
             if known.revision <= swapped.revision:  # else the watch has told of a newer one
-                known.theirs, known.revision = word, swapped.revision
+                known.theirs, known.revision = kept[subject], swapped.revision
             if known.seen is word or not self._slots.has(subject):
                 known.is_new = False
                 self._dirty.pop(subject, None)
@@ -253,10 +257,12 @@ def _decoded(value: bytes) -> Word | None:
 
 
 def _tell(subject: Subject, word: Word) -> None:
-    log.info("ha: server %s of cluster %s: %s, as %s says", subject.server, subject.cluster, _sentence(subject.kind, word), word.by)  # fmt: skip
+    log.info("ha: server %s of cluster %s: %s, as %s says", subject.server, subject.cluster, _sentence(subject.kind, word), word.speaker)  # fmt: skip
 
 
 def _sentence(kind: Kind, word: Word) -> str:
+    if word.is_over:
+        return "its mark has ended, as that site is not heard"
     if kind == "mark":
         return f"marked down ({word.why})" if word.is_down else "up"
     if kind == "hold":

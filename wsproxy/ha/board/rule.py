@@ -45,6 +45,17 @@ class Word(msgspec.Struct, frozen=True, omit_defaults=True):
     limit: int | None = None
     file_weight: int = 0
     file_limit: int = 0
+    # Of words that a bridge copied, or that took the place of such (``ha.bridge.rule``).
+    origin: str = ""  # the site that said it; "": this one
+    number: int = 0  # its number there; 0: ``at_ms``
+    knows: tuple[tuple[str, int], ...] = ()  # numbers of other sites' words that it is newer than
+    via: str = ""  # the site that it was copied from
+    is_over: bool = False  # a mark of a site that has not been heard for too long: nothing is known
+
+    @property
+    def speaker(self) -> str:
+        """Who says it, for people."""
+        return f"{self.by} of {self.origin}" if self.origin else self.by
 
     def says_as(self, other: Word) -> bool:
         """Whether both mean the same for requests, and for who asks why."""
@@ -94,12 +105,37 @@ def decide(ours: Word | None, known: int, theirs: Word | None, revision: int) ->
         return Verdict.POST if ours.is_more_than_nothing else Verdict.SAME
     if ours.says_as(theirs):
         # The better evidence for it stays, or a third word would be measured by the weaker one, and the result depend on the order.
-        is_weaker = known >= revision or _rank(ours) <= _rank(theirs)
+        is_weaker = known >= revision or rank(ours) <= rank(theirs)
         return Verdict.SAME if is_weaker else Verdict.POST
     if known >= revision:
         return Verdict.POST
-    return Verdict.POST if _rank(ours) > _rank(theirs) else Verdict.TAKE
+    return Verdict.POST if rank(ours) > rank(theirs) else Verdict.TAKE
 
 
-def _rank(word: Word) -> tuple[bool, int, bool, str]:
+def numbers_of(word: Word, site: str) -> dict[str, int]:
+    """By site, the number of the newest word of it that this one knows, itself among them; ``site``: that whose store has it."""
+    found = dict(word.knows)
+    origin = word.origin or site
+    found[origin] = max(found.get(origin, 0), word.number or word.at_ms)
+    return found
+
+
+def said_after(word: Word, before: Word | None, site: str) -> Word:
+    """
+    ``word`` of this site, as it is kept when it takes the place of ``before``: what that knew it knows, so other sites see that it is newer.
+
+    Nothing is added where no other site has ever said anything and the clock goes forward.
+    """
+    if before is None:
+        return word
+    known = numbers_of(before, site)
+    last = known.pop(site, 0)
+    number = 0 if word.at_ms > last else last + 1
+    if not known and not number:
+        return word
+    return msgspec.structs.replace(word, number=number, knows=tuple(sorted(known.items())))
+
+
+def rank(word: Word) -> tuple[bool, int, bool, str]:
+    """Which of two that know nothing of each other counts: the larger."""
     return word.is_operator, word.at_ms, word.is_down, word.by

@@ -121,7 +121,7 @@ class Slots:
         cluster, index = self._places[subject.cluster, subject.server]
         if subject.kind == "mark":
             age_ms = max(wall_ms - word.at_ms, 0)
-            detail = f"{word.by}: {word.why}" if word.why else f"as {word.by} says"
+            detail = f"{word.speaker}: {word.why}" if word.why else f"as {word.speaker} says"
             return take_mark(
                 cluster, index, word.is_down, is_operator=word.is_operator, age_ms=age_ms,
                 error=word.error, detail=detail.encode(),
@@ -131,7 +131,7 @@ class Slots:
                 return False  # its time is over, here as there
             return hold_server(
                 cluster, index, word.hold, who=word.who.encode(), why=word.why.encode(),
-                words=f"said at {word.by}".encode(), until_wall_ms=word.until_ms, said_ms=word.at_ms,
+                words=f"said at {word.speaker}".encode(), until_wall_ms=word.until_ms, said_ms=word.at_ms,
             )  # fmt: skip
         return self._say_numbers(cluster, index, word)
 

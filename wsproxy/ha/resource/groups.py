@@ -16,7 +16,13 @@ from typing import Protocol
 
 import msgspec
 
-from wsproxy.config.settings_groups import PROBER, PolicySettings, ResourceSettings, fence_lead_s
+from wsproxy.config.settings_groups import (
+    OWN,
+    PROBER,
+    PolicySettings,
+    ResourceSettings,
+    fence_lead_s,
+)
 from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.group.membership import Chair, Guard, Membership
 from wsproxy.ha.group.seat import Phase as SeatPhase
@@ -153,9 +159,13 @@ class Groups:
     def __init__(
         self, names: Names, me: str, resources: Sequence[ResourceSettings],
         policies: Sequence[PolicySettings], store: Store, probe: Callable[[bool], None] | None = None,
-        patience_s: float = 0.0,
+        patience_s: float = 0.0, own: Mapping[str, Callable[[Callable[[], None]], Work]] | None = None,
     ) -> None:  # fmt: skip
-        """``probe``: switches this proxy's prober, where one asks for all; None: each has its own. ``patience_s``: see ``OwnWork``."""
+        """
+        ``probe``: switches this proxy's prober, where one asks for all; None: each has its own. ``patience_s``: see ``OwnWork``.
+
+        ``own``: works of our own besides, by name; each is made with what it calls when it says something else.
+        """
         self._names = names
         self._me = me
         self._own_policies = tuple(policies)
@@ -178,6 +188,8 @@ class Groups:
             self._works[each.name] = Runner(each, Identity(mark, me), note)
         if probe is not None:
             self._works[PROBER] = OwnWork(PROBER, probe, self._noter(PROBER), patience_s)
+        for name, make in (own or {}).items():
+            self._works[name] = make(self._noter(name))
 
     def _noter(self, name: str) -> Callable[[], None]:
         return lambda: self._note(name)
@@ -201,7 +213,7 @@ class Groups:
         """Takes seats of this member; before ``membership.run``."""
         self._membership = membership
         for name, work in self._works.items():
-            lead_s = fence_lead_s(work.resource) if name != PROBER else 0.0
+            lead_s = fence_lead_s(work.resource) if not name.startswith(OWN) else 0.0
             chair = membership.add_seat(
                 self._names.place(name, self._me), self._wanted(name), work, lead_s
             )

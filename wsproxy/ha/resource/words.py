@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from wsproxy.config.settings_groups import OWN_ATTRIBUTE, PROBER, PolicySettings, ResourceSettings
+from wsproxy.config.settings_groups import OWN, OWN_ATTRIBUTE, PolicySettings, ResourceSettings
 from wsproxy.ha.names import Names
 from wsproxy.ha.policy import Policy
 from wsproxy.ha.store.base import Entry
@@ -41,7 +41,7 @@ class Offer(msgspec.Struct, frozen=True):
 
 def attributes_of(resource: ResourceSettings) -> dict[str, str]:
     """The name of its HA group."""
-    own = {"type": "wsproxy"} if resource.name == PROBER else {}
+    own = {"type": "wsproxy"} if resource.name.startswith(OWN) else {}
     return {**own, **(resource.group or {}), OWN_ATTRIBUTE: resource.name}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -30,6 +31,9 @@ STREAM_S = 30.0
 MOST_LINE_BYTES = 64 << 20
 
 _HEADERS = {"Grpc-Metadata-hasleader": "true"}
+
+# How the other side of TLS says it, in OpenSSL's words; with TLS 1.3 only after the handshake, so in place of an answer.
+_OUR_CERTIFICATE = re.compile(r"ALERT.*(CERTIFICATE|UNKNOWN_CA)")
 
 # gRPC's numbers.
 _CANCELLED, _UNKNOWN, _DEADLINE, _NOT_FOUND, _OUT_OF_RANGE = 1, 2, 4, 5, 11
@@ -72,7 +76,7 @@ class Gateway:
     async def close(self) -> None:
         """No question runs afterwards."""
         for response in list(self._streams):
-            response.close()
+            _drop(response)
         await self._session.close()
 
     async def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +111,7 @@ class Gateway:
         log.info("ha: etcd is asked at %s now", self.endpoint)
         for response, at in list(self._streams.items()):
             if at != index:
-                response.close()
+                _drop(response)
 
     async def _ask_one(self, index: int, path: str, body: dict[str, Any]) -> dict[str, Any]:
         url = self._endpoints[index]
@@ -155,12 +159,20 @@ class Gateway:
             return  # it had begun: whoever reads goes on behind what has come
         finally:
             del self._streams[response]
-            response.close()
+            _drop(response)
 
     def move_on(self) -> None:
         """The endpoint in use does not stream: the next one is tried."""
         first = self._current
         self._use((first + 1) % len(self._endpoints), first)
+
+
+def _drop(response: aiohttp.ClientResponse) -> None:
+    """Its connection is gone. TLS would wait for the other side's word, for 30 s where the network is cut."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 async def _lines(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:
@@ -214,4 +226,7 @@ def _reason(error: Exception) -> str:
         return f"its certificate is not believed: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error.strerror or str(error.os_error)
-    return str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    if _OUR_CERTIFICATE.search(text):
+        return f"it does not believe our certificate ({text}); allowed is one by the issuer that it trusts (--trusted-ca-file)"
+    return text

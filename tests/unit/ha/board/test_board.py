@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.support.etcd import EtcdProcess
@@ -20,6 +21,7 @@ from wsproxy.config.settings import Settings
 from wsproxy.config.xml import load_config
 from wsproxy.dataplane.plan import Plan, build_plan
 from wsproxy.ha.board.board import Board
+from wsproxy.ha.board.rule import Word
 from wsproxy.ha.names import Names
 from wsproxy.ha.store.base import Put, Store, Told
 from wsproxy.ha.store.etcd import EtcdStore
@@ -225,6 +227,25 @@ async def test_another_configuration(group: Group, tmp_path: Path) -> None:
     b.plan = plan_of(tmp_path, "s1", "s2", state=b.plan.state)
     b.board.take_plan(b.plan)
     assert [b.hold(0), b.hold(1)] == [Hold.DRAIN, Hold.TAKEN_DOWN]
+
+
+async def test_a_word_of_another_site(group: Group) -> None:
+    """Holds here as any, says whose it is, and whoever says something else says that it knew of it; without one nothing is added."""
+    a, b, names = group.a, group.b, group.a.names
+    theirs = Word("w", 5, is_operator=True, who="op", hold=1, origin="cell/west", number=70, knows=(("cell/north", 3),), via="cell/west")  # fmt: skip
+    await a.store.put(Put(names.subject("hold", "farm", "s1"), msgspec.json.encode(theirs)))
+    await group.until(lambda: (a.hold(), b.hold()) == (Hold.DRAIN, Hold.DRAIN))
+    hold_server(b.cluster, 0, Hold.NO_HOLD, who=b"op")
+    hold_server(b.cluster, 1, Hold.DRAIN, who=b"op")
+    await group.until(lambda: a.hold() == Hold.NO_HOLD and a.hold(1) == Hold.DRAIN)
+    await group.settle()
+    entries = (await a.store.read(names.board)).entries
+    said, plain = (
+        msgspec.json.decode(entries[names.subject("hold", "farm", name)].value, type=Word)
+        for name in ("s1", "s2")
+    )
+    assert (said.origin, said.knows) == ("", (("cell/north", 3), ("cell/west", 70)))
+    assert (plain.number, plain.knows, plain.origin) == (0, (), "")
 
 
 async def test_the_store_is_away(tmp_path: Path, prefix: str) -> None:

@@ -1,0 +1,492 @@
+"""
+One end of a bridge between two core groups: what the other site says of servers is read there and written here, by one member at a time.
+
+A work of an HA group (``ha.resource.groups``): whoever has the place reads the other site's etcd (by TLS, certificates on both sides) and
+writes into its own alone, each write with the token of its place. What holds is decided by ``rule``. A link that is cut changes nothing here
+but that words wait there, and that marks from there end after ``marks_s``; when it is back the watch goes on behind the last revision,
+so only what is different comes. Must not be waited for by anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+import msgspec
+
+from wsproxy.config.keystore import KeyFileError
+from wsproxy.config.settings_bridge import BridgeSettings
+from wsproxy.config.settings_groups import ResourceSettings
+from wsproxy.config.settings_tls import group_context
+from wsproxy.ha.board.rule import KINDS, Word
+from wsproxy.ha.bridge.rule import chosen, ended, is_endable, taken
+from wsproxy.ha.bridge.words import EndSaid, State, decode_end, resource_of
+from wsproxy.ha.names import Names
+from wsproxy.ha.resource.messages import Said
+from wsproxy.ha.resource.order import Phase
+from wsproxy.ha.store.base import (
+    CompactedError,
+    CreatedAt,
+    Entry,
+    LeaseGoneError,
+    Put,
+    Store,
+    StoreAwayError,
+    Swapped,
+    Told,
+    Unchanged,
+)
+from wsproxy.ha.store.etcd import EtcdStore
+from wsproxy.ha.store.gateway import Gateway
+
+log = logging.getLogger("wsproxy.ha")
+
+# Of one transaction; etcd's own limit is 128, of conditions as well, and one is the token.
+MOST_IN_A_BATCH = 64
+# Words that are copied in a second: half of what all proxies of a group may post, which etcd takes beside its heartbeats.
+MOST_A_SECOND = 500
+# Between two attempts at another site that does not answer: twice as long each time, less up to a half by chance, so that sites do not
+# come back in step; and no longer than this.
+AGAIN_S = 1.0
+MOST_AGAIN_S = 30.0
+_DOUBLINGS = 5
+# All words of a site at once: some megabytes over a slow line.
+READ_S = 20.0
+# A small question at one endpoint, which may need a connection first: three round trips, 0.2 s each over a long line, and some lost.
+LEAST_TRY_S = 1.5
+# How often an end may say how it goes: a write into etcd each time.
+REPORT_S = 1.0
+# After a write that our own etcd did not answer.
+LOCAL_AGAIN_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a store has of a subject. ``word`` None: of another version, which is left alone; ``modified`` 0: nothing."""
+
+    word: Word | None
+    modified: int
+
+
+_NOTHING = Kept(None, 0)
+
+
+class Bridge:
+    """One a process and a site; within one event loop. See ``ha.resource.groups.Work``."""
+
+    def __init__(
+        self, settings: BridgeSettings, names: Names, me: str, store: Store,
+        lease: Callable[[], int], on_change: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """Nothing is asked before ``begin``. ``store``: of our own site; ``lease``: the member's, of now."""
+        self._settings = settings
+        self._names = names
+        self._there = Names(settings.cell_or(names.cell), settings.core_group)
+        self._me = me
+        self._store = store
+        self._lease = lease
+        self._on_change = on_change
+        self.resource = ResourceSettings(name=resource_of(names, self._there))
+        self._seat = names.seat(names.place(self.resource.name, me))
+        self.said: Said | None = Said(0, Phase.IDLE, 0, "", False, 0)
+        self._token = 0
+        self._task: asyncio.Task[None] | None = None
+        self._ours: dict[str, Kept] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._theirs: dict[str, Kept] = {}
+        self._after = 0  # revision of the other site that was told last; 0: all is to be read
+        self._their_end: EndSaid | None = None
+        self._pending: dict[str, Word] = {}
+        self._news = asyncio.Event()
+        self._report = asyncio.Event()
+        self._state: State = "begun"
+        self._since = time.time_ns() // 1_000_000
+        self._why = ""
+        self._heard = 0.0  # when the other site answered last, by the loop's clock
+        self._is_stale = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.words = 0
+        self._copied_ms = 0
+
+    @property
+    def state(self) -> State:
+        """Of the link, while this member has the place."""
+        return self._state
+
+    # --- a work ------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """It leaves nothing behind."""
+
+    async def begin(self, token: int) -> None:
+        """It is ours; ``token`` is compared by each write."""
+        self._forget()
+        self._token = token
+        self._set_timer()
+        self._task = asyncio.ensure_future(self._run())
+        self._be(Phase.RUNNING)
+
+    async def stop(self) -> None:
+        """It is not: nothing is read or written afterwards."""
+        self._token = 0
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        self._be(Phase.IDLE)
+
+    def _be(self, phase: Phase) -> None:
+        self.said = Said(0, phase, 0, "", False, 0)
+        log.info("ha: bridge to %s %s", self._there.site, "begins here" if phase is Phase.RUNNING else "has ended here")  # fmt: skip
+        self._on_change()
+
+    def right(self, until: float) -> None:
+        """Its writes have the token."""
+
+    def clear(self) -> None:
+        """It does not fail: it tries again."""
+
+    def watch_every(self, every_s: float) -> None:
+        """It says itself how it is."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it is another's."""
+        return self._task is None
+
+    async def until_ready(self) -> None:
+        """It leaves nothing behind."""
+
+    async def close(self) -> None:
+        """The last thing."""
+        if self._task is not None:
+            await self.stop()
+
+    # --- our own site ------------------------------------------------------------------------------------------------
+
+    def read(self, entries: Mapping[str, Entry]) -> None:
+        """All that our group says."""
+        self._ours.clear()
+        self.told(Told(0, tuple(entries.items())))
+        self._judge_all()
+
+    def told(self, told: Told) -> None:
+        """Some of it. What we have written ourselves may have been known before."""
+        for key, entry in told.changes:
+            if (subject := _subject(self._names, key)) is None:
+                continue
+            if told.revision and told.revision < self._ours.get(subject, _NOTHING).modified:
+                continue
+            if entry is None:
+                self._ours.pop(subject, None)
+            else:
+                self._ours[subject] = _kept(entry)
+            self._judge(subject)
+
+    # --- which words are to be copied --------------------------------------------------------------------------------
+
+    def _judge_all(self) -> None:
+        for subject in {**self._ours, **self._theirs}:
+            self._judge(subject)
+
+    def _judge(self, subject: str) -> None:
+        if not self._token:
+            return
+        word = self._wanted(subject)
+        if word is None:
+            self._pending.pop(subject, None)
+        else:
+            self._pending[subject] = word
+            self._news.set()
+
+    def _wanted(self, subject: str) -> Word | None:
+        """What is to be written here."""
+        ours = self._ours.get(subject, _NOTHING)
+        if ours.modified and ours.word is None:
+            return None
+        if self._is_stale and subject.startswith("mark/"):
+            is_due = ours.word is not None and is_endable(subject, ours.word, self._there.site)
+            return ended(ours.word) if is_due and ours.word is not None else None
+        theirs = self._theirs.get(subject, _NOTHING).word
+        if theirs is None or self._their_end is None:
+            return None
+        if not (chosen(self._settings.in_, subject) and chosen(self._their_end.out, subject)):
+            return None
+        return taken(ours.word, theirs, self._names.site, self._there.site)
+
+    # --- the other site ----------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Until it is cancelled. What nobody has thought of is told, and does not end the member."""
+        failed = 0
+        while True:
+            try:
+                await _first_of(self._follow_always(), self._copy_always(), self._report_always())
+            except Exception:
+                log.exception("ha: bridge to %s failed; it begins again", self._there.site)
+                self._after = 0
+            await asyncio.sleep(pause_s(failed, random.random()))  # noqa: S311  # no secret
+            failed += 1
+
+    async def _follow_always(self) -> None:
+        failed = 0
+        while True:
+            try:
+                await self._follow()
+            except StoreAwayError as error:
+                if self._heard:
+                    failed = 0  # it was there
+                self._cut(str(error))
+            except KeyFileError as error:
+                self._cut(str(error))
+            except CompactedError:
+                self._after = 0
+                log.info("ha: bridge to %s: changes there were missed; all is read again", self._there.site)  # fmt: skip
+            self._heard = 0.0
+            await asyncio.sleep(pause_s(failed, random.random()))  # noqa: S311  # no secret
+            failed += 1
+
+    async def _follow(self) -> None:
+        """For as long as the other site answers."""
+        tls = group_context(self._settings)
+        urls = self._settings.endpoints
+        try_s = max(self._settings.cut_s / 3 / len(urls), LEAST_TRY_S)
+        store = EtcdStore(Gateway(urls, tls, try_s=try_s))
+        patient = EtcdStore(Gateway(urls, tls, try_s=READ_S))
+        try:
+            await self._ask_end(store)
+            if not self._after:
+                snapshot = await patient.read(self._there.board)
+                self._theirs = {}
+                self._hear(tuple(snapshot.entries.items()))
+                self._after = snapshot.revision
+            self._link()
+            await _first_of(self._watch(store), self._poll(store))
+        finally:
+            await store.close()
+            await patient.close()
+
+    async def _ask_end(self, store: Store) -> None:
+        snapshot = await store.read(self._there.bridges)
+        self._heard = asyncio.get_running_loop().time()
+        key = self._there.bridge(self._names.site)
+        entry = snapshot.entries.get(key)
+        self._hear_end(None if entry is None else decode_end(entry.value))
+
+    async def _watch(self, store: Store) -> None:
+        async with contextlib.aclosing(store.watch(self._there.board, self._after)) as words:
+            async for told in words:
+                if told is not None:
+                    self._heard = asyncio.get_running_loop().time()
+                    self._after = told.revision
+                    self._hear(told.changes)
+
+    async def _poll(self, store: Store) -> None:
+        """A network that is cut ends no connection: so it is asked."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._settings.cut_s / 3)
+            try:
+                await self._ask_end(store)
+            except StoreAwayError:
+                if loop.time() - self._heard >= self._settings.cut_s:
+                    raise
+
+    def _hear(self, changes: tuple[tuple[str, Entry | None], ...]) -> None:
+        end_key = self._there.bridge(self._names.site)
+        for key, entry in changes:
+            if key == end_key:
+                self._hear_end(None if entry is None else decode_end(entry.value))
+            elif (subject := _subject(self._there, key)) is not None:
+                if entry is None:
+                    self._theirs.pop(subject, None)
+                else:
+                    self._theirs[subject] = _kept(entry)
+                self._judge(subject)
+
+    def _hear_end(self, end: EndSaid | None) -> None:
+        before, self._their_end = self._their_end, end
+        if (before.out if before else None) != (end.out if end else None):
+            self._judge_all()
+        if before != end:
+            self._report.set()
+        if self._state in ("up", "waiting"):
+            self._link()
+
+    # --- how it goes -------------------------------------------------------------------------------------------------
+
+    def _link(self) -> None:
+        """The other site is heard."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._is_stale or self._state in ("begun", "cut"):
+            self._is_stale = False
+            self._judge_all()
+        site = self._there.site
+        was_for_s = (time.time_ns() // 1_000_000 - self._since) / 1000
+        if self._their_end is None:
+            why = (
+                f"{site} has no bridge to {self._names.site} that runs; allowed is [[ha.bridge]] there with our core_group"
+                f"{'' if self._there.cell == self._names.cell else ' and cell'}"
+            )
+            if self._become("waiting", why):
+                log.warning("ha: bridge to %s: %s; nothing is copied until then", site, why)
+        elif (before := self._state) != "up" and self._become("up", ""):
+            much = (
+                f"again after {was_for_s:.0f} s: what was said there meanwhile is copied"
+                if before == "cut"
+                else f"{len(self._pending)} words are copied"
+            )
+            log.warning("ha: bridge to %s: up, %s", site, much)
+
+    def _cut(self, why: str) -> None:
+        """It is not."""
+        if self._become("cut", why):
+            log.warning(
+                "ha: bridge to %s: cut (%s); what is known of servers holds on, marks from there for %g s; tried again",
+                self._there.site, why, self._settings.marks_s,
+            )  # fmt: skip
+            self._set_timer()
+        elif why != self._why:
+            self._why = why
+            self._report.set()
+
+    def _become(self, state: State, why: str) -> bool:
+        if self._state == state:
+            return False
+        self._state, self._why = state, why
+        self._since = time.time_ns() // 1_000_000
+        self._report.set()
+        return True
+
+    def _set_timer(self) -> None:
+        """Counts from now, also where another member had the bridge before and heard nothing."""
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._settings.marks_s, self._end_marks)
+
+    def _end_marks(self) -> None:
+        self._timer = None
+        self._is_stale = True
+        self._judge_all()
+        if self._pending:
+            log.warning("ha: bridge to %s: not heard for %g s: marks from there end here; holds and numbers stay", self._there.site, self._settings.marks_s)  # fmt: skip
+
+    # --- copying -----------------------------------------------------------------------------------------------------
+
+    async def _copy_always(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._pending:
+                self._news.clear()
+                await self._news.wait()
+            batch = dict(islice(self._pending.items(), MOST_IN_A_BATCH))
+            began = loop.time()
+            try:
+                await self._copy(batch)
+            except (StoreAwayError, LeaseGoneError):
+                await asyncio.sleep(LOCAL_AGAIN_S)
+            await asyncio.sleep(max(len(batch) / MOST_A_SECOND - (loop.time() - began), 0.0))
+
+    async def _copy(self, batch: Mapping[str, Word]) -> None:
+        """All of them, or none, where one is otherwise here by now, or the place is not ours any more."""
+        keys = {subject: self._names.board + subject for subject in batch}
+        known = {subject: self._ours.get(subject, _NOTHING).modified for subject in batch}
+        swapped = await self._store.swap(
+            [CreatedAt(self._seat, self._token), *(Unchanged(keys[each], known[each]) for each in batch)],
+            [Put(keys[subject], msgspec.json.encode(word)) for subject, word in batch.items()],
+        )  # fmt: skip
+        if not swapped.done:
+            await self._look_again(keys, swapped)
+            return
+        self.words += len(batch)
+        self._copied_ms = time.time_ns() // 1_000_000
+        self._report.set()
+        for subject, word in batch.items():
+            if self._ours.get(subject, _NOTHING).modified < swapped.revision:
+                self._ours[subject] = Kept(word, swapped.revision)
+            self._judge(subject)
+
+    async def _look_again(self, keys: Mapping[str, str], swapped: Swapped) -> None:
+        seat = swapped.found.get(self._seat)
+        if seat is None or seat.created != self._token:
+            await asyncio.sleep(LOCAL_AGAIN_S)  # the member hears of it, and stops this
+            return
+        for subject, key in keys.items():
+            entry = swapped.found.get(key)
+            if entry is None:
+                self._ours.pop(subject, None)
+            elif entry.modified > self._ours.get(subject, _NOTHING).modified:
+                self._ours[subject] = _kept(entry)
+            self._judge(subject)
+
+    async def _report_always(self) -> None:
+        """What this end says of itself; and again when a membership begins, whose lease it is on."""
+        posted: tuple[EndSaid, int] | None = None
+        key = self._names.bridge(self._there.site)
+        self._report.set()
+        while True:
+            await self._report.wait()
+            self._report.clear()
+            now = self.end(), self._lease()
+            if now != posted and now[1]:
+                put = Put(key, msgspec.json.encode(now[0]), now[1])
+                try:
+                    swapped = await self._store.swap([CreatedAt(self._seat, self._token)], [put])
+                    posted = now if swapped.done else None
+                except (StoreAwayError, LeaseGoneError):
+                    posted = None
+            if posted is None:
+                self._report.set()
+            await asyncio.sleep(REPORT_S)
+
+    def end(self) -> EndSaid:
+        """As it is now."""
+        their = self._their_end
+        return EndSaid(
+            self._me, self._state, self._since, self._settings.out, self._why, self.words, self._copied_ms,
+            len(self._pending), their.state if their else "", their.words if their else 0,
+            their.copied_ms if their else 0,
+        )  # fmt: skip
+
+
+def pause_s(failed: int, chance: float) -> float:
+    """Before the next attempt, after so many that failed before; ``chance``: 0 to 1."""
+    return min(AGAIN_S * 2.0 ** min(failed, _DOUBLINGS), MOST_AGAIN_S) * (1 + chance) / 2
+
+
+async def _first_of(*works: Coroutine[None, None, None]) -> None:
+    """Runs all; when one ends, as it does by an error, the others are cancelled and its error is raised."""
+    tasks = [asyncio.ensure_future(each) for each in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for each in done:
+        each.result()
+
+
+def _subject(names: Names, key: str) -> str | None:
+    """The part of a key that is the same at all sites; None: it is none of the board."""
+    parts = names.parts_of_subject(key)
+    return key.removeprefix(names.board) if parts is not None and parts[0] in KINDS else None
+
+
+def _kept(entry: Entry) -> Kept:
+    try:
+        return Kept(msgspec.json.decode(entry.value, type=Word), entry.modified)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return Kept(None, entry.modified)
