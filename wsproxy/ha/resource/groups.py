@@ -40,6 +40,7 @@ class Work(Protocol):
 
     resource: ResourceSettings
     said: Said | None
+    doubt: str  # why nothing is known of it yet; empty: it is, or will be in a moment
 
     def open(self) -> None:
         """Before the member joins."""
@@ -95,6 +96,7 @@ class OwnWork:
         self._until = boot_clock() + patience_s
         self._timer: asyncio.TimerHandle | None = None
         self.said: Said | None = Said(0, Phase.IDLE, 0, "", False, 0)
+        self.doubt = ""
 
     def open(self) -> None:
         """It is off, for a while."""
@@ -304,7 +306,7 @@ class Groups:
         said = work.said
         attributes = attributes_of(work.resource)
         if said is None:
-            return Offer(attributes)
+            return Offer(attributes, why=work.doubt)
         return Offer(
             attributes, said.phase, said.code, said.why, said.given_up, said.since_ms,
             work.resource.is_alive_s,
