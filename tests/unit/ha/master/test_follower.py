@@ -99,6 +99,20 @@ async def test_what_is_published_comes_and_what_became_of_it_goes(one: One) -> N
     assert entry.lease
 
 
+async def test_a_clock_that_is_set_back_does_not_end_a_guards_time(one: One) -> None:
+    """A rollout that waits for it would go on to the next proxy; and it ends all the same."""
+    await one.publish(b"<Config/>")
+    await one.until_wanted(1)
+    wanted = one.folder.read_wanted()
+    assert wanted is not None
+    later_ms = wanted.at_ms + 3_600_000  # said before the clock was set
+    one.folder.write_standing(Standing(wanted.id, Tried(1, wanted.id, "in use", (), 2, later_ms, 600.0), (wanted,)))  # fmt: skip
+    await one.until(lambda word: word.generation == 2)
+    assert (await one.library.applied())["a"].is_guarded
+    one.folder.write_standing(Standing(wanted.id, Tried(1, wanted.id, "in use", (), 3, later_ms, 0.1), (wanted,)))  # fmt: skip
+    await one.until(lambda word: word.generation == 3 and not word.is_guarded)
+
+
 async def test_what_is_for_others_does_not_come(one: One) -> None:
     """Until it may."""
     await one.publish(b"1")
