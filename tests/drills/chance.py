@@ -8,6 +8,7 @@ means the same whatever came before it.
 from __future__ import annotations
 
 import random
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -94,3 +95,12 @@ def draw(family: str, seed: int) -> tuple[Fault, Fault]:
         amount = round(chance.uniform(0.1, 0.9) * chance.choice((-1, 1)), 2)
         found.append(Fault(kind, place, round(after_s, 2), for_s, amount))
     return found[0], found[1]
+
+
+def told(error: BaseException) -> str:
+    """All of it, where it is of several at once."""
+    return (
+        str(error)
+        if isinstance(error, AssertionError)
+        else "".join(traceback.format_exception(error))
+    )

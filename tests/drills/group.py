@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.drills.chance import Fault, draw
+from tests.drills.chance import Fault, draw, told
 from tests.drills.holders import boot_now
 from tests.drills.judge import Act, late_acts
 from tests.drills.machines import Machine, machines
@@ -43,7 +43,7 @@ THAW_S = 2.0
 TTL_S, PERIOD_S = 3, 0.6
 RESOURCE = "batch"
 # Of a disk that is full its etcd learns when it has something to write that needs room.
-_FILLING, _PUTS = bytes(1 << 20), 24
+_FILLING, _PUTS = bytes(600_000), 40
 _LOG_BYTES = 4000
 _AWAY = (StoreAwayError, CompactedError)
 
@@ -364,7 +364,7 @@ class GroupDrills:
         except (AssertionError, ExceptionGroup, OSError, *_AWAY) as error:
             said = f"make drills KIND=group SEED={seed} COUNT=1: {faults[0]} + {faults[1]}"
             logs = "\n".join(f"--- {each.name}\n{each.one.log[-_LOG_BYTES:]}" for each in self.seats.values())  # fmt: skip
-            raise AssertionError("\n".join([said, str(error), *course.notes, logs])) from error
+            raise AssertionError("\n".join([said, told(error), *course.notes, logs])) from error
         return course.notes
 
 

@@ -12,6 +12,9 @@ What counts for the address. Two machines have it is what a kernel says: it answ
 Where neither holds nobody can know (both networks cut; a machine that hangs as a whole, whose kernel keeps the address; agent and keepalived of
 one machine stopped; the agent stopped and VRRP cut): there both may have it, and ``RECOVERY_S`` after it can be known again only one has. A machine that
 is dead holds nothing from the moment of its death.
+
+Nor is a hand-over two holders: VRRP has the new one take the address as it says so, and the old one give it up as it hears that (RFC 5798 6.4.3), so that it is never nowhere.
+In that moment both kernels have it, which no look at them now and then would show: some milliseconds, and no longer than ``HANDOVER_S``.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from dataclasses import dataclass
 
 # From when it can be known again until one of two holders has given way: several adverts, and a busy machine's part.
 RECOVERY_S = 5.0
+# Two adverts of the lab's pair: who has not heard the first one has heard the next.
+HANDOVER_S = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,23 @@ def beyond(spans: Iterable[Span], excused: Sequence[Span]) -> Iterator[Span]:
             begin = each.end
         if begin < span.end:
             yield Span(begin, span.end)
+
+
+def two_holders(both: Iterable[Span], excused: Sequence[Span]) -> list[Span]:
+    """Of the times in which two had it those that must not be."""
+    return [each for each in beyond(both, excused) if each.end - each.begin > HANDOVER_S]
+
+
+def unexplained(doubles: Iterable[Span], both: Sequence[Span]) -> list[Span]:
+    """Questions that two answered while no two kernels had the address. An observer that was late by less than ``HANDOVER_S`` is none of that."""
+    return [
+        each
+        for each in doubles
+        if not any(
+            span.begin - HANDOVER_S <= each.end and each.begin <= span.end + HANDOVER_S
+            for span in both
+        )
+    ]
 
 
 # --- a seat of the core group ---------------------------------------------------------------------------------------------

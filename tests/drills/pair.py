@@ -15,14 +15,23 @@ import signal
 import struct
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.drills.chance import Fault, draw
+from tests.drills.chance import Fault, draw, told
 from tests.drills.holders import Holders, boot_now
-from tests.drills.judge import Window, beyond, overlaps, unknowable
+from tests.drills.judge import (
+    HANDOVER_S,
+    RECOVERY_S,
+    Span,
+    Window,
+    overlaps,
+    two_holders,
+    unexplained,
+    unknowable,
+)
 from tests.support.pair_lab import Box, PairLab, names_of, pair_lab, until
 from wsproxy.errors import WsproxyError
 from wsproxy.ha.pair.ask import ask_agent
@@ -149,12 +158,19 @@ class Course:
 
     def _judge(self) -> None:
         events = self._holders.events()
-        excused = unknowable(self.windows)
         both = overlaps(events, boot_now())
-        self.notes += [f"two holders for {each.end - each.begin:.3f} s" for each in both]
-        for what, spans in (("two kernels had the address", both), ("two machines answered ARP", self._holders.doubles())):  # fmt: skip
-            if bad := list(beyond(spans, excused)):
-                raise AssertionError(f"{what} and could know better: {bad}\nevents {events}\nbroken {self.windows}")  # fmt: skip
+        excused = unknowable(self.windows)
+        self.notes += [
+            f"two holders for {each.end - each.begin:.4f} s, {_about(each, excused)}"
+            for each in both
+        ]
+        for what, bad in (
+            ("two kernels had the address", two_holders(both, excused)),
+            ("two machines answered ARP and no two kernels had the address", unexplained(self._holders.doubles(), both)),
+        ):  # fmt: skip
+            assert not bad, (
+                f"{what} and could know better: {bad}\nevents {events}\nbroken {self.windows}"
+            )
 
     async def _one(self, table: str, fault: Fault, node: Node) -> None:
         await asyncio.sleep(fault.after_s)
@@ -330,6 +346,14 @@ class Course:
         return "\n".join(f"--- {name}\n" + "\n".join(node.box.log().splitlines()[-_LOG_LINES:]) for name, node in self._nodes.items())  # fmt: skip
 
 
+def _about(span: Span, excused: Sequence[Span]) -> str:
+    """Of two holders, for the figures."""
+    last = next((each for each in excused if each.begin <= span.begin <= each.end), None)
+    if last is None:
+        return "a hand-over" if span.end - span.begin <= HANDOVER_S else "which must not be"
+    return f"nobody could know; {span.end - (last.end - RECOVERY_S):+.3f} s from when it could be known again"
+
+
 def _networks(interfaces: Iterable[str]) -> list[str]:
     return [{"eth0": "service", "eth1": "sync"}[each] for each in interfaces]
 
@@ -376,7 +400,7 @@ class PairDrills:
             await course.run(faults)
         except (AssertionError, ExceptionGroup, OSError) as error:
             said = f"make drills KIND=pair SEED={seed} COUNT=1: {faults[0]} + {faults[1]}"
-            raise AssertionError("\n".join([said, str(error), *course.notes, course.logs()])) from error  # fmt: skip
+            raise AssertionError("\n".join([said, told(error), *course.notes, course.logs()])) from error  # fmt: skip
         return course.notes
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.drills.chance import KINDS, draw
 from tests.drills.judge import (
+    HANDOVER_S,
     RECOVERY_S,
     Act,
     Event,
@@ -15,6 +16,8 @@ from tests.drills.judge import (
     knows,
     late_acts,
     overlaps,
+    two_holders,
+    unexplained,
     unknowable,
 )
 
@@ -73,6 +76,20 @@ def test_what_is_excused_is_only_the_time_of_both_and_a_little_more() -> None:
     assert list(beyond([Span(12.5, 14.5)], excused)) == []
     assert list(beyond([Span(11.0, 30.0)], excused)) == [Span(11.0, 12.0), Span(14.0 + RECOVERY_S, 30.0)]  # fmt: skip
     assert list(beyond([Span(1.0, 2.0)], excused)) == [Span(1.0, 2.0)]
+
+
+def test_a_hand_over_is_not_two_holders_and_what_lasts_longer_is() -> None:
+    """Both kernels have it until one advert is heard; what nobody could know is not added to that."""
+    short, long = Span(1.0, 1.0 + HANDOVER_S / 2), Span(5.0, 5.0 + 2 * HANDOVER_S)
+    assert two_holders([short, long], []) == [long]
+    assert two_holders([long], [Span(4.0, 5.0 + 1.5 * HANDOVER_S)]) == []
+
+
+def test_two_answers_are_explained_by_two_kernels_alone() -> None:
+    """An address that is on no interface where it should be seen, and answers all the same."""
+    assert unexplained([Span(5.0, 5.1)], [Span(4.9, 5.05)]) == []
+    assert unexplained([Span(5.0, 5.1)], []) == [Span(5.0, 5.1)]
+    assert unexplained([Span(5.0, 5.1)], [Span(1.0, 2.0)]) == [Span(5.0, 5.1)]
 
 
 def test_an_act_with_an_old_token() -> None:
