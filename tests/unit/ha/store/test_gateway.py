@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import shutil
 import signal
 import ssl
 from pathlib import Path
@@ -102,6 +104,51 @@ async def test_compaction_is_told(etcd: EtcdProcess, prefix: str) -> None:
     with pytest.raises(CompactedError):
         await Watching(store, prefix, 1).keys()
     await store.close()
+
+
+async def begin_again(etcd: EtcdProcess, store: EtcdStore) -> None:
+    """It serves; connections to the one before have ended, which the first question meets."""
+    etcd.launch()
+    etcd.wait()
+    with contextlib.suppress(StoreAwayError):
+        await store.read("/nothing")
+
+
+async def test_an_etcd_that_was_restored_and_has_counted_on_is_told(prefix: str) -> None:
+    """By its revision it could be the one that was watched; what it has lost would be believed for ever, and what it has back never seen."""
+    with running_etcd() as (etcd,):
+        store = store_of(etcd.url, try_s=10.0)
+        await store.put(Put(f"{prefix}a", b"kept"))
+        data = Path(etcd._command[etcd._command.index("--data-dir") + 1])
+        etcd.end()
+        shutil.copytree(data, data.with_name("backup"))
+        await begin_again(etcd, store)
+        after = (await store.read(prefix)).revision
+        watching = Watching(store, prefix, after)
+        await watching.began.wait()
+        await store.put(Put(f"{prefix}a", b"lost"))
+        await store.put(Put(f"{prefix}last", b""))
+        assert await watching.keys() == ["a", "last"]
+        seen = watching.told[-1].revision
+
+        etcd.end()
+        shutil.rmtree(data)
+        data.with_name("backup").rename(data)
+        await begin_again(etcd, store)
+        again = Watching(store, prefix, seen)
+        with pytest.raises(CompactedError):  # it is behind
+            await again.keys()
+        for number in range(3):
+            assert await store.put(Put(f"{prefix}{number}", b"")) <= seen + 1
+        with pytest.raises(CompactedError, match="another history"):
+            await Watching(store, prefix, seen).keys()
+        found = await store.read(prefix)
+        assert found.entries[f"{prefix}a"].value == b"kept"
+        watching = Watching(store, prefix, found.revision)
+        await watching.began.wait()
+        await store.put(Put(f"{prefix}last", b""))
+        assert await watching.keys() == ["last"]
+        await store.close()
 
 
 async def test_what_is_no_etcd_is_told() -> None:
