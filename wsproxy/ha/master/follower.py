@@ -80,8 +80,11 @@ class Follower:
         for key, entry in told.changes:
             if key == self._names.published:
                 self._hear(entry)
-            elif entry is None and key == self._names.applied(self._membership.name):
-                self._posted = _Posted()  # somebody has deleted it
+            elif key == self._names.applied(self._membership.name):
+                # Somebody has deleted it; or an older word of our own was done late, by a server that had not answered.
+                said = self._posted.word
+                if said is not None and (entry is None or entry.value != msgspec.json.encode(said)):
+                    self._posted = _Posted()
 
     def away(self) -> None:
         """It cannot be heard."""
@@ -155,11 +158,11 @@ class Follower:
 
     async def _post(self, word: Applied, lease: int) -> None:
         key = self._names.applied(self._membership.name)
+        self._posted = _Posted(word, lease)  # before: what is told meanwhile is compared with it
         try:
             await self._store.put(Put(key, msgspec.json.encode(word), lease))
         except (LeaseGoneError, StoreAwayError):
-            return  # the next look does
-        self._posted = _Posted(word, lease)
+            self._posted = _Posted()  # the next look does
 
     def _look(self) -> None:
         stamp = stamp_of([self._folder.standing_file])
