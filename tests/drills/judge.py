@@ -20,12 +20,12 @@ In that moment both kernels have it, which no look at them now and then would sh
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 # From when it can be known again until one of two holders has given way: several adverts, and a busy machine's part.
-RECOVERY_S = 5.0
-# Two adverts of the lab's pair: who has not heard the first one has heard the next.
+RECOVERY_S = 10.0
+# Less than one advert of the lab's pair: the old one has heard the first that the new one sent.
 HANDOVER_S = 0.4
 
 
@@ -72,26 +72,44 @@ def overlaps(events: Sequence[Event], until: float) -> list[Span]:
     return found
 
 
+_OF_VRRP = frozenset({"keepalived", "service", "vrrp"})
+
+
+def _kinds(broken: set[str]) -> set[str]:
+    return {each.partition(":")[0] for each in broken}
+
+
 def knows(broken: set[str]) -> bool:
     """Whether one of both nodes can know of the other, with these things broken."""
-    kinds = {each.partition(":")[0] for each in broken}
-    if not kinds & {"keepalived", "service", "vrrp"}:
+    kinds = _kinds(broken)
+    if not kinds & _OF_VRRP:
         return True
     return "agent" not in kinds and not {"service", "sync"} <= kinds
 
 
 def unknowable(windows: Sequence[Window]) -> list[Span]:
     """When nobody could know, and ``RECOVERY_S`` after each; in order, and apart from each other."""
+    return _spans(windows, knows, RECOVERY_S)
+
+
+def blind(windows: Sequence[Window]) -> list[Span]:
+    """When VRRP did not pass: nobody can have handed over by it."""
+    return _spans(windows, lambda broken: not _kinds(broken) & _OF_VRRP, 0.0)
+
+
+def _spans(
+    windows: Sequence[Window], is_well: Callable[[set[str]], bool], more_s: float
+) -> list[Span]:
     edges = sorted({each for window in windows for each in (window.begin, window.end)})
     found: list[Span] = []
     for begin, end in itertools.pairwise(edges):
         broken = {each.what for each in windows if each.begin <= begin and each.end >= end}
-        if knows(broken):
+        if is_well(broken):
             continue
         if found and begin <= found[-1].end:
-            found[-1] = Span(found[-1].begin, end + RECOVERY_S)
+            found[-1] = Span(found[-1].begin, end + more_s)
         else:
-            found.append(Span(begin, end + RECOVERY_S))
+            found.append(Span(begin, end + more_s))
     return found
 
 
@@ -109,9 +127,16 @@ def beyond(spans: Iterable[Span], excused: Sequence[Span]) -> Iterator[Span]:
             yield Span(begin, span.end)
 
 
-def two_holders(both: Iterable[Span], excused: Sequence[Span]) -> list[Span]:
-    """Of the times in which two had it those that must not be."""
-    return [each for each in beyond(both, excused) if each.end - each.begin > HANDOVER_S]
+def two_holders(
+    both: Iterable[Span], excused: Sequence[Span], blinded: Sequence[Span] = ()
+) -> list[Span]:
+    """Of the times in which two had it those that must not be: longer than a hand-over, or where VRRP could not hand over."""
+    return [
+        each
+        for each in beyond(both, excused)
+        if each.end - each.begin > HANDOVER_S
+        or any(span.begin <= each.begin < span.end for span in blinded)
+    ]
 
 
 def unexplained(doubles: Iterable[Span], both: Sequence[Span]) -> list[Span]:

@@ -13,6 +13,7 @@ from tests.drills.judge import (
     Span,
     Window,
     beyond,
+    blind,
     knows,
     late_acts,
     overlaps,
@@ -82,6 +83,8 @@ def test_a_hand_over_is_not_two_holders_and_what_lasts_longer_is() -> None:
     """Both kernels have it until one advert is heard; what nobody could know is not added to that."""
     short, long = Span(1.0, 1.0 + HANDOVER_S / 2), Span(5.0, 5.0 + 2 * HANDOVER_S)
     assert two_holders([short, long], []) == [long]
+    assert two_holders([short], [], blind([Window("vrrp", 0.5, 1.5)])) == [short]
+    assert two_holders([short], [], blind([Window("agent:p1", 0.5, 1.5)])) == []
     assert two_holders([long], [Span(4.0, 5.0 + 1.5 * HANDOVER_S)]) == []
 
 
