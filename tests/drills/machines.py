@@ -77,9 +77,11 @@ class Machine(EtcdProcess):
 
     def cut_etcd(self) -> None:
         """From the two others; whoever asks it is answered."""
-        chains = "; ".join(f"chain {hook} {{ type filter hook {hook} priority -310; oif lo accept; tcp dport 2380 drop; tcp sport 2380 drop; }}" for hook in ("output",))  # fmt: skip
-        inward = "chain input { type filter hook input priority -310; iif lo accept; tcp dport 2380 drop; tcp sport 2380 drop; }"
-        self._nft(f"table inet {_TABLE} {{ {chains}; {inward}; }}")
+        chains = "; ".join(
+            f'chain {hook} {{ type filter hook {hook} priority -310; {way} "lo" accept; tcp dport 2380 drop; tcp sport 2380 drop; }}'
+            for hook, way in (("input", "iifname"), ("output", "oifname"))
+        )
+        self._nft(f"table inet {_TABLE} {{ {chains}; }}")
 
     def heal_etcd(self) -> None:
         self._nft(f"add table inet {_TABLE}; delete table inet {_TABLE}")
