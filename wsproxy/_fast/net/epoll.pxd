@@ -38,7 +38,8 @@ cdef extern from *:
         *text = 0;
     }
 
-    /* An address as text (INET6_ADDRSTRLEN bytes) and its port; -1: it is no IP address. IPv4 is so on a dual-stack socket, too. */
+    /* An address as text (INET6_ADDRSTRLEN bytes), and its port; -1: it is no IP address. IPv4 is told as IPv4 also where a
+       socket takes both. */
     static inline int ws_text(const ws_address *name, char *text) {
         if (name->ss_family == AF_INET) {
             const struct sockaddr_in *in = (const struct sockaddr_in *)name;
