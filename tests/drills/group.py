@@ -316,6 +316,11 @@ class GroupDrills:
         try:
             async with asyncio.timeout(SETTLE_S):
                 while True:
+                    for seat in (
+                        self.seats.values()
+                    ):  # one that ends again, as after a full disk, is started again
+                        if not seat.machine.is_dead:
+                            await asyncio.to_thread(seat.machine.again)
                     with contextlib.suppress(*_AWAY):
                         found, holder, coordinator = await self._look()
                         if holder and coordinator and await self._all_serve():
