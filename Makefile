@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := $(wildcard wsproxy/_fast/*/*.pyx wsproxy/_fast/*/*.pxd) $(wildcard wsproxy/bench/*.pyx)
 
-.PHONY: help run test build wheel deb build-debug test-asan fuzz soak lint bench bench-smoke bench-gate readme ci clean
+.PHONY: help run test build wheel deb build-debug test-asan fuzz soak lint drills bench bench-smoke bench-gate readme ci clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -44,6 +44,9 @@ fuzz: $(VENV)/.installed ## parsers under libFuzzer, and traffic, with ASAN: TIM
 
 soak: build      ## an hour of reloads, drains, probes and kills under load: TIME=60 (minutes), SEED=1
 	$(BIN)/python -m tests.soak $(if $(TIME),--minutes $(TIME)) $(if $(SEED),--seed $(SEED))
+
+drills: build    ## two faults at once, by chance, never two holders: COUNT=100, SEED=1, KIND=pair or group (root, namespaces)
+	$(BIN)/python -m tests.drills $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) $(if $(KIND),--kind $(KIND))
 
 lint: build      ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check .

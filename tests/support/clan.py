@@ -40,6 +40,7 @@ class One:
     relays: list[Relay]
     given: Given
     process: subprocess.Popen[bytes] | None = None
+    prefix: Sequence[str] = ()  # of its command: in which namespace it runs
 
     @property
     def log(self) -> str:
@@ -53,7 +54,7 @@ class One:
         file.write_bytes(msgspec.json.encode(self.given))
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.ha_member", str(file)],
+                [*self.prefix, sys.executable, "-m", "tests.support.ha_member", str(file)],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT,
             )  # fmt: skip
 

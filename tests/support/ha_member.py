@@ -14,8 +14,10 @@ import msgspec
 
 from wsproxy.config.settings_groups import PolicySettings, ResourceSettings
 from wsproxy.dataplane.tasks import end_all
+from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.group.membership import Listener, Membership, Myself
-from wsproxy.ha.names import Names
+from wsproxy.ha.group.view import coordinator_of
+from wsproxy.ha.names import COORDINATOR, Names
 from wsproxy.ha.resource.groups import Groups
 from wsproxy.ha.store.etcd import EtcdStore
 from wsproxy.ha.store.gateway import Gateway
@@ -32,6 +34,33 @@ class Given(msgspec.Struct):
     instance: str
     resources: list[ResourceSettings]
     policies: list[PolicySettings]
+    acts: str = ""  # a file: what it does as the coordinator; empty: it is none
+
+
+class Acts:
+    """The coordinator's duty: acts every 20 ms, each with its time (CLOCK_BOOTTIME) and the seat's token, in a file that all members have."""
+
+    def __init__(self, name: str, file: str) -> None:
+        self._words = f"{name} {os.getpid()}"
+        self._file = file
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self, token: int) -> None:
+        self._task = asyncio.ensure_future(self._act(token))
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _act(self, token: int) -> None:
+        fd = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            while True:
+                os.write(fd, f"{boot_clock():.6f} {self._words} {token}\n".encode())
+                await asyncio.sleep(0.02)
+        finally:
+            os.close(fd)
 
 
 async def main(given: Given) -> None:
@@ -47,6 +76,10 @@ async def main(given: Given) -> None:
         listener=Listener(lambda _at, entries: groups.read(entries), groups.told, on_right=groups.right),
     )  # fmt: skip
     groups.join(membership)
+    if given.acts:
+        membership.add_seat(
+            COORDINATOR, lambda view: coordinator_of(view, ()), Acts(given.name, given.acts)
+        )
     try:
         async with asyncio.TaskGroup() as tasks:
             works = [tasks.create_task(each) for each in (membership.run(), groups.post_always())]

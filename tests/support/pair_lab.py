@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -216,18 +216,23 @@ class PairLab:
         """The cable, at the switch: the machine's own link stays up only in the case of a real switch that dies."""
         ip("-n", self.switch, "link", "set", f"{box.folder.name}{interface}", "up" if is_up else "down")  # fmt: skip
 
-    @contextmanager
-    def in_client(self) -> Iterator[None]:
+    def in_client(self) -> AbstractContextManager[None]:
         """Sockets that are made within are the client's."""
-        own = os.open("/proc/self/ns/net", os.O_RDONLY)
-        other = os.open(f"/run/netns/{self.client}", os.O_RDONLY)
-        try:
-            _setns(other)
-            yield
-        finally:
-            _setns(own)
-            os.close(own)
-            os.close(other)
+        return namespace(self.client)
+
+
+@contextmanager
+def namespace(name: str) -> Iterator[None]:
+    """Sockets that are made within are of that network namespace."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    other = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        _setns(other)
+        yield
+    finally:
+        _setns(own)
+        os.close(own)
+        os.close(other)
 
 
 def _setns(fd: int) -> None:

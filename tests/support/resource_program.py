@@ -138,7 +138,8 @@ def serve(folder: Path, member: str, pid_file: Path, ready: int | None) -> int:
 def note(folder: Path, what: str, member: str) -> None:
     fd = os.open(folder / "journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(
-        fd, f"{time.monotonic():.6f} {what} {member} {os.environ['WSPROXY_HA_TOKEN']}\n".encode()
+        fd,
+        f"{time.clock_gettime(time.CLOCK_BOOTTIME):.6f} {what} {member} {os.environ['WSPROXY_HA_TOKEN']}\n".encode(),
     )
     os.close(fd)
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import msgspec
 
 from wsproxy.config.problems import printable
-from wsproxy.config.published import PublishedFolder, Standing, Version
+from wsproxy.config.published import PublishedFolder, Standing, Tried, Version
 from wsproxy.config.stamps import Stamp, stamp_of
 from wsproxy.errors import StartError
+from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.group.membership import Membership
 from wsproxy.ha.master.library import GoneError, Library
 from wsproxy.ha.master.words import Applied, Head, decoded
@@ -62,6 +63,8 @@ class Follower:
         self._news = asyncio.Event()
         self._standing = Standing()
         self._stamp: Stamp | None = None
+        self._seen: Tried | None = None
+        self._guarded_until = 0.0  # by the boot clock
         self._posted = _Posted()
         self._trouble = ""
 
@@ -77,8 +80,11 @@ class Follower:
         for key, entry in told.changes:
             if key == self._names.published:
                 self._hear(entry)
-            elif entry is None and key == self._names.applied(self._membership.name):
-                self._posted = _Posted()  # somebody has deleted it
+            elif key == self._names.applied(self._membership.name):
+                # Somebody has deleted it; or an older word of our own was done late, by a server that had not answered.
+                said = self._posted.word
+                if said is not None and (entry is None or entry.value != msgspec.json.encode(said)):
+                    self._posted = _Posted()
 
     def away(self) -> None:
         """It cannot be heard."""
@@ -152,11 +158,11 @@ class Follower:
 
     async def _post(self, word: Applied, lease: int) -> None:
         key = self._names.applied(self._membership.name)
+        self._posted = _Posted(word, lease)  # before: what is told meanwhile is compared with it
         try:
             await self._store.put(Put(key, msgspec.json.encode(word), lease))
         except (LeaseGoneError, StoreAwayError):
-            return  # the next look does
-        self._posted = _Posted(word, lease)
+            self._posted = _Posted()  # the next look does
 
     def _look(self) -> None:
         stamp = stamp_of([self._folder.standing_file])
@@ -167,14 +173,24 @@ class Follower:
         except StartError as error:
             log.error("ha: %s", printable(str(error)))
         self._stamp = stamp
+        self._note_guard()
+
+    def _note_guard(self) -> None:
+        """Once for what was tried; how long it lasts is measured by a clock that nobody sets."""
+        tried = self._standing.tried
+        if tried is None or tried == self._seen:
+            return
+        self._seen = tried
+        # Both by the clock of this machine; one that was set between them neither ends the guard's time nor makes it longer than it is.
+        since_s = (time.time_ns() // 1_000_000 - tried.at_ms) / 1000
+        self._guarded_until = boot_clock() + tried.guard_s - min(max(since_s, 0.0), tried.guard_s)
 
     def _word(self) -> Applied:
         current, tried = self._standing.version(), self._standing.tried
         number, id_ = (current.number, current.id) if current else (0, "")
         if tried is None:
             return Applied(number, id_, trouble=self._trouble)
-        since_s = (time.time_ns() // 1_000_000 - tried.at_ms) / 1000
-        is_guarded = tried.result == "in use" and 0 <= since_s < tried.guard_s
+        is_guarded = tried.result == "in use" and boot_clock() < self._guarded_until
         return Applied(
             number, id_, tried.number, tried.id, tried.result, tried.problems, tried.generation, tried.at_ms, is_guarded, self._trouble,
         )  # fmt: skip

@@ -36,6 +36,9 @@ MOST_QUESTION_BYTES = 64 << 10
 # Connections that are open at once, of the other node (one a network, and those before them that have not ended yet) and of all others:
 # who has no key keeps one for as long as a handshake may take, and the agent's descriptors are for other things.
 MOST_OF_PEER = 8
+# Whoever says nothing for so long is gone, and its end was lost on the way: without this each cut of a network leaves connections that nobody ends, until no place is
+# left for the one over which words would come again. Who says words does so four times a second; who only asks waits for an answer.
+SILENT_S = 5.0
 MOST_OF_OTHERS = 32
 
 
@@ -202,8 +205,10 @@ class Link:
         tune(writer)
         self._served.add(writer)
         try:
-            while line := await reader.readline():
+            limit_s = 2 * ASK_S
+            while line := await _line_of(reader, limit_s):
                 said = msgspec.json.decode(line, type=_Line)
+                limit_s = limit_s if said.word is None else SILENT_S
                 if said.word is not None and source in self._peers:
                     self._on_word(name, said.word)
                 elif said.ask:
@@ -365,6 +370,12 @@ def group_contexts(ca: str, certificate: str, key: str) -> tuple[ssl.SSLContext,
             "allowed are the files that `wsproxy ha certs` makes"
         ) from error
     return server, client
+
+
+async def _line_of(reader: asyncio.StreamReader, within_s: float) -> bytes:
+    """Raises: TimeoutError, and as it does."""
+    async with asyncio.timeout(within_s):
+        return await reader.readline()
 
 
 def _listener(own: str, port: int) -> socket.socket:

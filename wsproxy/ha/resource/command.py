@@ -122,3 +122,19 @@ def begin(what: str, words: Sequence[str], environment: Mapping[str, str]) -> Co
     finally:
         os.close(writing)
     return Command(what, process.pid, reading, process)
+
+
+@dataclass(slots=True)
+class Look:
+    """What the last looks found. ``status``: the exit code of the last one that ended since ``asked_at``."""
+
+    ask_at: float = 0.0
+    status: int | None = None
+    misses: int = 0
+    has_children: bool = False
+
+
+def drain(fd: int) -> None:
+    """Nothing is left in a pipe that only wakes somebody."""
+    with contextlib.suppress(BlockingIOError):
+        os.read(fd, 4096)

@@ -46,6 +46,7 @@ class Work(Protocol):
 
     resource: ResourceSettings
     said: Said | None
+    doubt: str  # why nothing is known of it yet; empty: it is, or will be in a moment
 
     def open(self) -> None:
         """Before the member joins."""
@@ -101,6 +102,7 @@ class OwnWork:
         self._until = boot_clock() + patience_s
         self._timer: asyncio.TimerHandle | None = None
         self.said: Said | None = Said(0, Phase.IDLE, 0, "", False, 0)
+        self.doubt = ""
 
     def open(self) -> None:
         """It is off, for a while."""
@@ -175,6 +177,7 @@ class Groups:
         self._chairs: dict[str, Chair] = {}
         self._dirty: dict[str, None] = {}
         self._posted: dict[str, Offer] = {}
+        self._said: dict[str, bytes] = {}  # what was posted last, answered or not
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
         self._has_read = False
@@ -190,6 +193,7 @@ class Groups:
             self._works[PROBER] = OwnWork(PROBER, probe, self._noter(PROBER), patience_s)
         for name, make in (own or {}).items():
             self._works[name] = make(self._noter(name))
+        self._own_offers = {names.group(name, "offers", me): name for name in self._works}
 
     def _noter(self, name: str) -> Callable[[], None]:
         return lambda: self._note(name)
@@ -246,6 +250,7 @@ class Groups:
         self._has_read = True
         self._seeds = True
         self._posted.clear()
+        self._said.clear()
         self._dirty = dict.fromkeys(self._works)
         self._news.set()
         self._judge()
@@ -255,6 +260,21 @@ class Groups:
         # A list, not any(...): all of them are to be taken.
         if True in [self._state.take(key, entry) for key, entry in told.changes]:
             self._judge()
+        for key, entry in told.changes:
+            if (name := self._own_offers.get(key)) is not None and name in self._said:
+                self._compare(name, entry)
+
+    def _compare(self, name: str, entry: Entry | None) -> None:
+        """
+        What the group has of this member's offer is what it said last, or is said anew.
+
+        A post that one server did not answer in time was done by another, and so was the next one; then the first is done as well, and would hold for ever.
+        """
+        if entry is None or entry.value != self._said[name]:
+            self._said.pop(name)
+            self._posted.pop(name, None)
+            self._dirty[name] = None
+            self._news.set()
 
     def right(self, until: float) -> None:
         """Until when this member may act as one."""
@@ -316,7 +336,7 @@ class Groups:
         said = work.said
         attributes = attributes_of(work.resource)
         if said is None:
-            return Offer(attributes)
+            return Offer(attributes, why=work.doubt)
         return Offer(
             attributes, said.phase, said.code, said.why, said.given_up, said.since_ms,
             work.resource.is_alive_s,
@@ -356,8 +376,10 @@ class Groups:
             return
         key = self._names.group(name, "offers", self._me)
         self._posted.pop(name, None)
-        await self._store.put(Put(key, msgspec.json.encode(offer), lease))
-        self._posted[name] = offer
+        value = self._said[name] = msgspec.json.encode(offer)
+        await self._store.put(Put(key, value, lease))
+        if self._said.get(name) == value:  # and nobody has told of another meanwhile
+            self._posted[name] = offer
 
     async def _seed(self) -> None:
         """

@@ -17,7 +17,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -26,7 +25,8 @@ from wsproxy.config.settings_groups import KILL_S, ResourceSettings, fence_lead_
 from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.own_process import become_reaper
 from wsproxy.ha.resource import processes
-from wsproxy.ha.resource.command import Command, begin, environment_of
+from wsproxy.ha.resource.command import Command, Look, begin, drain, environment_of
+from wsproxy.ha.resource.lock import Claim
 from wsproxy.ha.resource.messages import MOST_BYTES, Identity, Said, Told
 from wsproxy.ha.resource.order import CODE_STUCK, Event, Phase, step
 from wsproxy.ha.resource.page import Page
@@ -43,18 +43,9 @@ EMPTY_LOOKS = 3
 PID_FILE_S = 1.0
 # A release that failed is tried again after so long.
 STUCK_S = 5.0
+_BEGAN = "this process began"
 
 MakeGuard = Callable[[int, socket.socket, Page], int]
-
-
-@dataclass(slots=True)
-class _Look:
-    """What the last looks found. ``status``: the exit code of the last one that ended since ``asked_at``."""
-
-    ask_at: float = 0.0
-    status: int | None = None
-    misses: int = 0
-    has_children: bool = False
 
 
 class Keeper:
@@ -89,7 +80,7 @@ class Keeper:
         self._started_at = 0.0  # seconds of 1970
         self._entered_status = 0.0
         self._is_known_up = False
-        self._look = _Look()
+        self._look = Look()
         self._phase = Phase.SWEEPING
         self._entered = clock()
         self._has_begun = False  # `start` was run
@@ -99,12 +90,13 @@ class Keeper:
         self._until = 0.0
         self._every_s = resource.is_alive_s
         self._code = 0
-        self._why = "this process began"
+        self._why = _BEGAN
         self._failures: list[float] = []
         self._given_up_until = 0.0
         self._is_alone = channel is None
         self._said: Said | None = None
         self._lock = lock
+        self._claim = Claim(identity.mark, clock())
         self._guard = 0  # pid
         self._empty_looks = 0
         self._selector = selectors.DefaultSelector()
@@ -117,7 +109,7 @@ class Keeper:
         me = os.pidfd_open(os.getpid())
         wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-        self._selector.register(wake, selectors.EVENT_READ, lambda: _drain(wake))
+        self._selector.register(wake, selectors.EVENT_READ, lambda: drain(wake))
         if self._channel is not None:
             self._channel.setblocking(False)
             self._selector.register(self._channel, selectors.EVENT_READ, self._hear)
@@ -191,7 +183,8 @@ class Keeper:
             and (last.number, last.phase, last.code, last.why, last.given_up)
             == (self._number, self._phase, self._code, self._why, given_up)
         )  # fmt: skip
-        if is_same or self._is_alone or self._phase is Phase.SWEEPING or self._channel is None:
+        is_silent = self._phase is Phase.SWEEPING and not self._claim.why
+        if is_same or self._is_alone or is_silent or self._channel is None:
             return
         is_moved = last is None or last.phase is not self._phase
         since_ms = time.time_ns() // 1_000_000 if is_moved or last is None else last.since_ms
@@ -274,7 +267,7 @@ class Keeper:
             return False
         if not self._has_begun:
             return True  # ports and locks are not ours
-        if self._taken_port() or self._taken_lock():
+        if self._taken():
             return False
         if not self._resource.status:
             return True
@@ -291,14 +284,13 @@ class Keeper:
         looks = {each for each in self._status_sessions if os.path.exists(f"/proc/{each}")}
         return {*looks, self._guard}
 
-    def _taken_port(self) -> str:
-        """One that accepts connections; empty: none."""
-        return next((str(each) for each in self._ports if processes.is_open(each, doubt=True)), "")
-
-    def _taken_lock(self) -> str:
-        """One that somebody has; empty: none."""
-        locks = self._resource.lock_files
-        return next((each for each in locks if processes.is_locked(each)), "")
+    def _taken(self) -> str:
+        """A port or a lock of which it is not proved that nobody has it, and why; empty: none."""
+        for port in self._ports:
+            if processes.is_open(port, doubt=True):
+                return f"{port} is taken"
+        found = ((each, processes.no_proof_of_free(each)) for each in self._resource.lock_files)
+        return next((f"{path} {why}" for path, why in found if why), "")
 
     def _ask_status(self) -> int | None:
         """What the last `status` of this phase said; None: none has ended yet, one is under way. A negative one was killed: it hung."""
@@ -440,7 +432,11 @@ class Keeper:
     def _sweep(self) -> Event | None:
         """What one before this has left; only when that one is gone itself."""
         if self._lock is None:
-            self._lock = processes.lock_of(self._identity.mark)
+            was = self._claim.why
+            self._lock = self._claim.take(self._clock())
+            if self._claim.why != was:
+                self._why = self._claim.why or _BEGAN
+                log.error("ha: resource %s: %s", self._name, self._claim.why or "the lock of its keeper is free again")  # fmt: skip
             if self._lock is None:
                 return None
         is_left = any(processes.lives(each) for each in self._left)
@@ -512,9 +508,9 @@ class Keeper:
                 self._current = self._begin("take") if self._resource.take else None
             case Phase.STARTING:
                 self._start = self._current = None
-                if taken := self._taken_port() or self._taken_lock():
+                if taken := self._taken():
                     # A foreign program's, or another member's where two are wrong about each other: not ours to end.
-                    self._why = f"{taken} is taken already, by something that is not this resource"
+                    self._why = f"before its start {taken}: not by this resource"
                     return
                 self._has_begun = True
                 self._started_at = time.time_ns() / 1e9 - PID_FILE_S
@@ -561,7 +557,7 @@ class Keeper:
         if self._status is not None and self._status.code is None:
             self._status.end_now()
         self._status = None
-        self._look = _Look()
+        self._look = Look()
 
     def _tell(self, before: Phase, event: Event) -> None:
         """One sentence for each step that an operator looks for."""
@@ -594,8 +590,3 @@ class Keeper:
             return f"stop {self._current.words}"
         count = len(self._living())
         return f"{count} processes lived" if count else "a port, a lock or its status was not free"
-
-
-def _drain(fd: int) -> None:
-    with contextlib.suppress(BlockingIOError):
-        os.read(fd, 4096)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import signal
 import socket
@@ -210,31 +209,19 @@ def is_open(address: Address, *, doubt: bool) -> bool:
         return doubt and not is_closed
 
 
-def is_locked(path: str) -> bool:
-    """Whether anybody holds a lock on the file, by flock(2) or by fcntl(2)."""
+def no_proof_of_free(path: str) -> str:
+    """Why nobody can be said to hold no lock on the file, by flock(2) or by fcntl(2); empty: nobody holds one."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
-    except OSError:
-        return True  # it cannot be looked at: no proof
+        return ""
+    except OSError as error:
+        return f"cannot be opened ({error.strerror}), so nobody can say whether its lock is free"
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return True
+        return "is locked"
     finally:
         os.close(fd)
-    return False
-
-
-def lock_of(mark: str) -> socket.socket | None:
-    """The one of all keepers with this mark that may act; None: another one lives. The kernel gives it back, however a keeper ends."""
-    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        digest = hashlib.sha256(mark.encode()).hexdigest()[:32]  # a name has 107 bytes
-        lock.bind(f"\0wsproxy-ha/{os.getuid()}/{digest}")
-    except OSError:
-        lock.close()
-        return None
-    return lock
+    return ""

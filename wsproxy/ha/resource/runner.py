@@ -22,7 +22,7 @@ from wsproxy.dataplane.tasks import spawn
 from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.resource.birth import be_keeper
 from wsproxy.ha.resource.messages import MOST_BYTES, Identity, Said, Told
-from wsproxy.ha.resource.order import ENDING, FREE
+from wsproxy.ha.resource.order import ENDING, FREE, Phase
 from wsproxy.ha.resource.processes import descendants, kill
 
 log = logging.getLogger("wsproxy.ha")
@@ -40,6 +40,7 @@ class Runner:
         """``on_change``: called when ``said`` is another one."""
         self.resource = resource
         self.said: Said | None = None  # None: a keeper looks for what is left; nothing is known
+        self.doubt = ""  # why nothing is known yet
         self._identity = identity
         self._on_change = on_change
         self._changed = asyncio.Event()
@@ -127,7 +128,7 @@ class Runner:
             _be_child(self.resource, self._identity, there)
         there.close()
         here.setblocking(False)
-        self.said = None
+        self.said, self.doubt = None, ""
         self._pid, self._channel = pid, here
         self._pidfd = os.pidfd_open(pid)
         self._ended.clear()
@@ -155,7 +156,10 @@ class Runner:
         if not data:  # its end is seen at the descriptor of its process
             asyncio.get_running_loop().remove_reader(self._channel)
             return
-        self.said = msgspec.json.decode(data, type=Said)
+        said = msgspec.json.decode(data, type=Said)
+        is_known = said.phase is not Phase.SWEEPING
+        self.said = said if is_known else None
+        self.doubt = "" if is_known else said.why
         self._changed.set()
         self._on_change()
 

@@ -18,7 +18,7 @@ from wsproxy.ha.resource.order import Phase
 from wsproxy.ha.resource.words import GroupsState, GroupState
 from wsproxy.ha.store.base import Entry
 
-_ON_ITS_WAY = frozenset({Phase.TAKING, Phase.STARTING, Phase.STOPPING, Phase.KILLING, Phase.DELAYING, Phase.RELEASING})  # fmt: skip
+_TOLD_WHY = frozenset({"not ready", Phase.TAKING, Phase.STARTING, Phase.STOPPING, Phase.KILLING, Phase.DELAYING, Phase.RELEASING})  # fmt: skip
 
 
 def state_of(names: Names, entries: Mapping[str, Entry]) -> tuple[View, GroupsState]:
@@ -92,6 +92,8 @@ def _warnings(doubt: str, group: GroupState) -> Iterator[str]:
     for member, offer in sorted(group.offers.items()):
         if offer.phase == Phase.STUCK:
             yield f"code {offer.code}: it cannot be ended or released at {member}, so nobody else gets it: {offer.why}"
+        elif not offer.phase and offer.why:
+            yield f"not ready at {member}: {offer.why}"
         elif offer.given_up:
             yield f"given up by {member}: {offer.why}"
         elif offer.code:
@@ -110,7 +112,7 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
             code = f", code {offer['code']}" if offer["code"] else ""
             is_wanted = member in each["wanted"] and offer["phase"] == Phase.IDLE
             wanted = ", to be active" if is_wanted else ", given up" if offer["given_up"] else ""
-            why = f": {offer['why']}" if offer["why"] and (code or offer["given_up"] or offer["phase"] in _ON_ITS_WAY) else ""  # fmt: skip
+            why = f": {offer['why']}" if offer["why"] and (code or offer["given_up"] or offer["phase"] in _TOLD_WHY) else ""  # fmt: skip
             yield f"            {member}: {offer['phase']}{wanted}{code}{why}"
         if each["moved"]:
             yield f"            moved to {each['moved']} by an operator, until `wsproxy ha move {name} --back`"

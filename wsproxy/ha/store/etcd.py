@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -29,12 +30,22 @@ from wsproxy.ha.store.base import (
 from wsproxy.ha.store.gateway import Gateway
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The key's entry as of this revision, None: it was deleted in it."""
+
+    revision: int
+    key: str
+    entry: Entry | None
+
+
 class EtcdStore:
     """See ``base.Store``."""
 
     def __init__(self, gateway: Gateway) -> None:
         """``close`` closes ``gateway``, too."""
         self._gateway = gateway
+        self._last: dict[str, _Seen] = {}  # of a prefix, whatever was read or told of it last
 
     async def close(self) -> None:
         """No call runs afterwards."""
@@ -61,6 +72,9 @@ class EtcdStore:
         question = _range(prefix) | ({"revision": str(at)} if at else {})
         answer = await self._gateway.ask("/v3/kv/range", question)
         entries = [_entry(each) for each in answer.get("kvs", ())]
+        if entries:
+            newest = max(entries, key=lambda each: each.modified)
+            self._last[prefix] = _Seen(newest.modified, newest.key, newest)
         return Snapshot(at or _revision(answer), {each.key: each for each in entries})
 
     async def put(self, write: Put) -> int:
@@ -91,6 +105,7 @@ class EtcdStore:
             create = {**_range(prefix), "start_revision": str(after + 1)}
             has_begun = False
             try:
+                await self._check_history(prefix, after)
                 async for line in self._gateway.stream("/v3/watch", {"create_request": create}):
                     result = line.get("result", {})
                     if int(result.get("compact_revision", 0)):
@@ -106,12 +121,33 @@ class EtcdStore:
                         yield None
                     for told in _told(result.get("events", ())):
                         after = told.revision
+                        self._last[prefix] = _Seen(after, *told.changes[-1])
                         yield told
             except StoreAwayError:
                 failed += 1
                 if failed > self._gateway.count:
                     raise
                 self._gateway.move_on()
+
+    async def _check_history(self, prefix: str, after: int) -> None:
+        """
+        What was seen last is still what etcd says of that revision.
+
+        One that was restored from a backup, and has counted on, has another history from there on: its changes up to ``after`` would never be told.
+
+        Raises:
+            CompactedError: it is not, or that revision is not kept.
+        """
+        seen = self._last.get(prefix)
+        if seen is None or seen.revision > after:
+            return
+        question = {"key": _b64(seen.key), "revision": str(seen.revision)}
+        answer = await self._gateway.ask("/v3/kv/range", question)
+        found = next((_entry(each) for each in answer.get("kvs", ())), None)
+        if found != seen.entry:
+            raise CompactedError(
+                f"etcd has another history than the one that was told up to revision {after}: it was restored from a backup"
+            )
 
 
 def _told(events: Sequence[dict[str, Any]]) -> list[Told]:

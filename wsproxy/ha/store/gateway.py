@@ -213,7 +213,7 @@ def _failure(answer: dict[str, Any], status: int, url: str) -> Exception:
     message = str(fields.get("message") or error or f"HTTP {status}")
     if code == _NOT_FOUND and "lease" in message:
         return LeaseGoneError(message)
-    if code == _OUT_OF_RANGE and "compacted" in message:
+    if code == _OUT_OF_RANGE and ("compacted" in message or "future revision" in message):
         return CompactedError(message)
     if "database space exceeded" in message:
         message += "; it takes nothing until its database is made smaller: `etcdctl compact`, `etcdctl defrag`, `etcdctl alarm disarm`, or a larger --quota-backend-bytes"

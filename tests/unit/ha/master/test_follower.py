@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.support.etcd import EtcdProcess, needs_etcd
@@ -20,7 +21,7 @@ from wsproxy.ha.master.follower import Follower
 from wsproxy.ha.master.library import Library, News
 from wsproxy.ha.master.words import Applied
 from wsproxy.ha.names import Names
-from wsproxy.ha.store.base import Put
+from wsproxy.ha.store.base import Delete, Put
 from wsproxy.ha.store.etcd import EtcdStore
 from wsproxy.ha.store.gateway import Gateway
 
@@ -97,6 +98,30 @@ async def test_what_is_published_comes_and_what_became_of_it_goes(one: One) -> N
     await one.until(lambda word: word.number == 1 and word.is_guarded and word.generation == 2)
     entry = (await one.store.read(one.names.applied("a"))).entries[one.names.applied("a")]
     assert entry.lease
+
+
+async def test_a_clock_that_is_set_back_does_not_end_a_guards_time(one: One) -> None:
+    """A rollout that waits for it would go on to the next proxy; and it ends all the same."""
+    await one.publish(b"<Config/>")
+    await one.until_wanted(1)
+    wanted = one.folder.read_wanted()
+    assert wanted is not None
+    later_ms = wanted.at_ms + 3_600_000  # said before the clock was set
+    one.folder.write_standing(Standing(wanted.id, Tried(1, wanted.id, "in use", (), 2, later_ms, 600.0), (wanted,)))  # fmt: skip
+    await one.until(lambda word: word.generation == 2)
+    assert (await one.library.applied())["a"].is_guarded
+    one.folder.write_standing(Standing(wanted.id, Tried(1, wanted.id, "in use", (), 3, later_ms, 0.1), (wanted,)))  # fmt: skip
+    await one.until(lambda word: word.generation == 3 and not word.is_guarded)
+
+
+async def test_a_word_of_its_own_that_comes_late_does_not_hold(one: One) -> None:
+    """What a server that had not answered has done behind a newer one is said anew; so is what somebody has deleted."""
+    await one.until(lambda word: word == Applied(0, ""))
+    key = one.names.applied("a")
+    await one.store.put(Put(key, msgspec.json.encode(Applied(7, "old"))))
+    await one.until(lambda word: word == Applied(0, ""))
+    await one.store.swap([], [Delete(key)])
+    await one.until(lambda word: word == Applied(0, ""))
 
 
 async def test_what_is_for_others_does_not_come(one: One) -> None:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.etcd import free_ports
@@ -23,6 +24,7 @@ from wsproxy.ha.certs import files_of, make_certificates
 from wsproxy.ha.pair.conf import Pair
 from wsproxy.ha.pair.link import (
     MOST_OF_OTHERS,
+    MOST_OF_PEER,
     MOST_QUESTION_BYTES,
     Link,
     LinkError,
@@ -202,3 +204,32 @@ async def test_question_has_a_limit(keys: Path) -> None:
             with contextlib.suppress(OSError):
                 assert await reader.read() == b""
         writer.close()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.11", port)) == 0
+
+
+async def test_connections_whose_end_was_lost_keep_nobody_out(keys: Path) -> None:
+    """A network that is cut again and again leaves some: the other node has gone on, and this one has heard of no end."""
+    (port,) = free_ports(1)
+    one, two = End(keys, "p1", 11, 12, port), End(keys, "p2", 12, 11, port)
+    files = files_of(keys, "p2")
+    _, tls = group_contexts(str(files.ca), str(files.certificate), str(files.key))
+    line = msgspec.json.encode({"word": WORD}) + b"\n"
+    left = []
+    async with running(one):
+        await until(lambda: is_open(port), "it does not listen")
+        for _ in range(MOST_OF_PEER):
+            _, writer = await asyncio.open_connection("127.0.0.11", port, ssl=tls, server_hostname="127.0.0.11", local_addr=("127.0.0.12", 0))  # fmt: skip
+            writer.write(line)
+            await writer.drain()
+            left.append(writer)
+        async with asyncio.timeout(WAIT_S):
+            for _ in left:
+                await one.words.get()
+        async with running(two):
+            assert await one.heard_over() == {"service", "sync"}
+    for writer in left:
+        writer.transport.abort()

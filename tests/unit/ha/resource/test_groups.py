@@ -14,7 +14,7 @@ from tests.support.clan import Clan, One, clan
 from tests.support.etcd import EtcdProcess, needs_etcd, running_etcd
 from tests.support.resources import Shared, lives, shared
 from wsproxy.config.settings_groups import PolicySettings, ResourceSettings
-from wsproxy.ha.resource.words import GroupState, encode_policies
+from wsproxy.ha.resource.words import GroupState, Offer, attributes_of, encode_policies
 
 pytestmark = needs_etcd
 
@@ -58,6 +58,22 @@ async def test_one_of_n_moves_at_a_stop(place: Shared, etcd: EtcdProcess) -> Non
         await group.until_running("b")
         assert place.said() == ["begin a", "end a", "begin b"]
         place.never_two()
+
+
+async def test_a_word_of_its_own_that_comes_late_does_not_hold(
+    place: Shared, etcd: EtcdProcess
+) -> None:
+    """A post that was done by the next server as well, behind a newer one: the member runs it, and the group would say for ever that it is not ready."""
+    resource = place.settings("daemon", "ports")
+    async with clan(place, [etcd.url]) as group:
+        group.add("a", [resource])
+        await group.until_running("a")
+        key = group.names.group("batch", "offers", "a")
+        await group.put(key, msgspec.json.encode(Offer(attributes_of(resource))))
+        await group.until_running("a")
+        await group.delete(key)
+        await group.until_running("a")
+        assert place.said() == ["begin a"]
 
 
 async def test_one_of_n_moves_at_a_kill_of_the_member(place: Shared, etcd: EtcdProcess) -> None:

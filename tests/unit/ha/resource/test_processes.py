@@ -129,29 +129,17 @@ def test_a_port_that_does_not_answer_is_a_doubt() -> None:
 def test_locks(tmp_path: Path) -> None:
     """Of both kinds; a file that is not there is nobody's."""
     path = tmp_path / "lock"
-    assert not processes.is_locked(str(path))
+    assert processes.no_proof_of_free(str(path)) == ""
     path.touch()
-    assert not processes.is_locked(str(path))
+    assert processes.no_proof_of_free(str(path)) == ""
     with path.open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert processes.is_locked(str(path))
+        assert processes.no_proof_of_free(str(path)) == "is locked"
         fcntl.flock(file, fcntl.LOCK_UN)
-    assert not processes.is_locked(str(path))
+    assert processes.no_proof_of_free(str(path)) == ""
     code = f"import fcntl, sys; f = open({str(path)!r}, 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(1, flush=True); sys.stdin.read()"
     with subprocess.Popen(["python3", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:  # fmt: skip
         assert other.stdout is not None
         other.stdout.readline()
-        assert processes.is_locked(str(path))
+        assert processes.no_proof_of_free(str(path)) == "is locked"
         other.kill()
-
-
-def test_one_keeper_at_a_time() -> None:
-    """Also where names are longer than a socket's may be; a lock that is closed is free."""
-    mark = "x" * 300
-    first = processes.lock_of(mark)
-    assert first is not None
-    assert processes.lock_of(mark) is None
-    first.close()
-    again = processes.lock_of(mark)
-    assert again is not None
-    again.close()

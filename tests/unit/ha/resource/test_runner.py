@@ -323,7 +323,9 @@ async def test_a_port_that_is_a_foreign_programs(place: Shared) -> None:
         async with bench(place, settings) as it:
             await it.runner.begin(1)
             await it.until(lambda: bool(it.said and it.said[-1][3]))
-            assert f"127.0.0.1:{place.port} is taken already" in it.why
+            assert (
+                f"before its start 127.0.0.1:{place.port} is taken: not by this resource" in it.why
+            )
             await it.until_phase(Phase.IDLE)
             assert it.code == 0
             assert place.said() == []

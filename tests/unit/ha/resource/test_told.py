@@ -70,3 +70,13 @@ def test_the_policies_are_told() -> None:
     found = tell(NAMES, all_)
     assert found["resources"]["r"]["policy"] == "p"
     assert found["policies"][0]["match"] == {"type": "batch"}
+
+
+def test_who_is_not_ready_says_why() -> None:
+    """Where that is known: it may be so for ever."""
+    why = "the lock of its keeper (@x) is held by pid 7 (sh), user 5: nothing of it begins here before that one has ended"
+    found = tell(NAMES, entries(a=Offer(GROUP, "running"), b=Offer(GROUP, why=why)))
+    assert found["warnings"] == [f"resource r: not ready at b: {why}"]
+    assert list(lines_of(found))[-1] == f"            b: not ready: {why}"
+    quiet = tell(NAMES, entries(a=Offer(GROUP, "running"), b=Offer(GROUP)))
+    assert quiet["warnings"] == []

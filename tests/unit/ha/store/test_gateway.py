@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import shutil
 import signal
 import ssl
 from pathlib import Path
@@ -49,6 +51,13 @@ class Watching:
     async def keys(self) -> list[str]:
         await self._task
         return [key.rpartition("/")[2] for each in self.told for key, _ in each.changes]
+
+
+async def until_refused(store: EtcdStore, prefix: str, after: int) -> None:
+    """One watch, without reading all again."""
+    async with asyncio.timeout(30), contextlib.aclosing(store.watch(prefix, after)) as words:
+        async for _ in words:
+            pass
 
 
 def closed_port() -> str:
@@ -106,8 +115,52 @@ async def test_compaction_is_told(etcd: EtcdProcess, prefix: str) -> None:
     revision = await store.put(Put(f"{prefix}a", b""))
     await store._gateway.ask("/v3/kv/compaction", {"revision": str(revision)})
     with pytest.raises(CompactedError):
-        await Watching(store, prefix, 1).keys()
+        await until_refused(store, prefix, 1)
     await store.close()
+
+
+async def begin_again(etcd: EtcdProcess, store: EtcdStore) -> None:
+    """It serves; connections to the one before have ended, which the first question meets."""
+    etcd.launch()
+    etcd.wait()
+    with contextlib.suppress(StoreAwayError):
+        await store.read("/nothing")
+
+
+async def test_an_etcd_that_was_restored_and_has_counted_on_is_told(prefix: str) -> None:
+    """By its revision it could be the one that was watched; what it has lost would be believed for ever, and what it has back never seen."""
+    with running_etcd() as (etcd,):
+        store = store_of(etcd.url, try_s=10.0)
+        await store.put(Put(f"{prefix}a", b"kept"))
+        data = Path(etcd._command[etcd._command.index("--data-dir") + 1])
+        etcd.end()
+        shutil.copytree(data, data.with_name("backup"))
+        await begin_again(etcd, store)
+        after = (await store.read(prefix)).revision
+        watching = Watching(store, prefix, after)
+        await watching.began.wait()
+        await store.put(Put(f"{prefix}a", b"lost"))
+        await store.put(Put(f"{prefix}last", b""))
+        assert await watching.keys() == ["a", "last"]
+        seen = watching.told[-1].revision
+
+        etcd.end()
+        shutil.rmtree(data)
+        data.with_name("backup").rename(data)
+        await begin_again(etcd, store)
+        with pytest.raises(CompactedError):  # it is behind
+            await until_refused(store, prefix, seen)
+        for number in range(3):
+            assert await store.put(Put(f"{prefix}{number}", b"")) <= seen + 1
+        with pytest.raises(CompactedError, match="another history"):
+            await until_refused(store, prefix, seen)
+        found = await store.read(prefix)
+        assert found.entries[f"{prefix}a"].value == b"kept"
+        watching = Watching(store, prefix, found.revision)
+        await watching.began.wait()
+        await store.put(Put(f"{prefix}last", b""))
+        assert await watching.keys() == ["last"]
+        await store.close()
 
 
 async def test_what_is_no_etcd_is_told() -> None:
