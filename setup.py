@@ -70,7 +70,6 @@ COLD = {
     "decide.match_tables",
     "decide.operate",
     "decide.probes",
-    "decide.sight",
     "decide.view",
     "http.codings",
     "http.trace_context",
@@ -89,7 +88,6 @@ COLD = {
     "proxy.running",
     "proxy.slow",
     "proxy.squeeze",
-    "shared",
     "state.board",
     "state.changes",
     "state.client_counts",
@@ -98,7 +96,6 @@ COLD = {
     "state.queue",
     "state.segment",
     "state.takeover",
-    "tell.ended",
     "tell.exposition",
     "tell.trace",
     "tell.witness",
@@ -111,7 +108,7 @@ def level_of(module: str) -> list[str]:
         return []
     if module == VECTORS:
         return ["-O3"]
-    return ["-O2" if module in HOT else "-O0" if module in COLD else "-O1"]
+    return ["-O2" if module in HOT else "-O0" if module in COLD or module == "shared" else "-O1"]
 
 
 # Modules of one level share what the compiler made of Python's headers: a fifth of its time for a small one. ccache would compile all
@@ -209,8 +206,16 @@ class BuildExtensions(build_ext):
         header = Path(self.build_temp, "headers", "".join(flags), "python.h")
         header.parent.mkdir(parents=True, exist_ok=True)
         header.write_text(HEADERS)
-        made = [*self.compiler.compiler_so, *(f"-I{each}" for each in self.compiler.include_dirs), *flags]
-        done = subprocess.run([*made, "-x", "c-header", header, "-o", f"{header}.gch"], capture_output=True, check=False)
+        made = [
+            *self.compiler.compiler_so,
+            *(f"-I{each}" for each in self.compiler.include_dirs),
+            *flags,
+        ]
+        done = subprocess.run(
+            [*made, "-x", "c-header", header, "-o", f"{header}.gch"],
+            capture_output=True,
+            check=False,
+        )
         if done.returncode == 0:
             for each in self.extensions:
                 if each.extra_compile_args == flags:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 from Cython.Build import Dependencies

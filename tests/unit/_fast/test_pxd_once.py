@@ -47,7 +47,9 @@ def build(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
 def answer(folder: Path) -> str:
     """What the modules say that were built."""
     words = "import wsproxy._fast.top as top; print(top.answer())"
-    done = subprocess.run([sys.executable, "-c", words], cwd=folder, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", words], cwd=folder, text=True, capture_output=True, check=False
+    )
     return done.stdout.strip() or done.stderr
 
 
@@ -63,8 +65,12 @@ def test_a_mistake_in_a_pxd_fails_the_build_once(tmp_path: Path) -> None:
     assert answer(tmp_path) == "42"
 
 
-@pytest.mark.parametrize(("refused", "has_read_ahead"), [("c-header", False), ("no such flag", True)])
-def test_a_compiler_that_reads_no_headers_ahead_will_do(tmp_path: Path, refused: str, has_read_ahead: bool) -> None:
+@pytest.mark.parametrize(
+    ("refused", "has_read_ahead"), [("c-header", False), ("no such flag", True)]
+)
+def test_a_compiler_that_reads_no_headers_ahead_will_do(
+    tmp_path: Path, refused: str, has_read_ahead: bool
+) -> None:
     compiler = tmp_path / "compiler"
     compiler.write_text(f'#!/bin/sh\ncase "$*" in *"{refused}"*) exit 1;; esac\nexec gcc "$@"\n')
     compiler.chmod(0o755)

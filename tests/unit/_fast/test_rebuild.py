@@ -46,7 +46,9 @@ def test_a_change_of_flags_builds_again_what_it_is_about(tmp_path: Path) -> None
     setup = tmp_path / "setup.py"
     setup.write_text(text)
     fresh = build(tmp_path)
-    assert fresh.keys() == {f"{name}{what}" for name in (*MODULES, "shared") for what in (".c", ".so")}
+    assert fresh.keys() == {
+        f"{name}{what}" for name in (*MODULES, "shared") for what in (".c", ".so")
+    }
 
     setup.write_text(text + "\n# said otherwise\n")
     again = build(tmp_path)
