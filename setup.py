@@ -206,16 +206,12 @@ class BuildExtensions(build_ext):
         header = Path(self.build_temp, "headers", "".join(flags), "python.h")
         header.parent.mkdir(parents=True, exist_ok=True)
         header.write_text(HEADERS)
-        made = [
+        command = [
             *self.compiler.compiler_so,
             *(f"-I{each}" for each in self.compiler.include_dirs),
-            *flags,
         ]
-        done = subprocess.run(
-            [*made, "-x", "c-header", header, "-o", f"{header}.gch"],
-            capture_output=True,
-            check=False,
-        )
+        command += [*flags, "-x", "c-header", header.as_posix(), "-o", f"{header}.gch"]
+        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
         if done.returncode == 0:
             for each in self.extensions:
                 if each.extra_compile_args == flags:

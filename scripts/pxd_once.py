@@ -2,8 +2,8 @@
 Makes Cython read each ``.pxd`` once, not once for each module that asks for it: that was two thirds of its time.
 
 Cython cannot compile two modules with one context ("pyx processing leaks into pxd module", ``Cython/Build/Dependencies.py``).
-So the process that has read all the ``.pxd`` files compiles none: a fork of it compiles one module, and ends. What it writes is
-what Cython writes without this. ``setup.py`` calls ``install`` before ``cythonize``, and ``Forks.wait`` behind it. Must not
+So the process that has read all the ``.pxd`` files compiles none: a fork of it compiles one module, and ends. It writes
+what Cython writes without this, but for the order of some declarations, and prototypes that nobody uses. ``setup.py`` calls ``install`` before ``cythonize``, and ``Forks.wait`` behind it. Must not
 import wsproxy: it is not built yet.
 """
 
@@ -30,6 +30,7 @@ class Forks:
     """One process for each module that is compiled, as many at a time as there are cores."""
 
     def __init__(self, modules: list[str], compile_one: Any) -> None:
+        """``compile_one``: Cython's own."""
         self.modules = modules
         self.compile_one = compile_one
         self.cores = os.cpu_count() or 1
@@ -109,6 +110,7 @@ class Context(Main.Context):  # type: ignore[misc]
         return context
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As Cython makes it; ``that_has_read`` fills it."""
         super().__init__(*args, **kwargs)
         self.read: dict[str, Any] = {}
         self.asks_for: dict[str, list[str]] = {}  # a module for others, in order

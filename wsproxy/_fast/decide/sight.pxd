@@ -1,7 +1,7 @@
 # What a choice of a server saw of those that it passed over: down, full, drained. Noted only while a witness wants to know.
 #
-# Filled by `balance` where it passes a server over, read by `witness`; both are rare or asked for. Must not judge: the log that
-# is written from it shows the decision that was taken, not a second one.
+# Filled by `balance` where it passes a server over, read by `witness`; both are rare or asked for. Must not judge: the log
+# that is written from it shows the decision that was taken, not a second one.
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.state.tried cimport Tried

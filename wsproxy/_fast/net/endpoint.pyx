@@ -2,7 +2,8 @@
 What a connection knows of its socket, and asks the kernel about it.
 
 ``stream`` derives from it, and ``poller`` from ``Carrier``, which has what streams ask of a transport of ours beyond what
-asyncio's have; ``tls_socket`` says what each of that does, and streams know no more of both. Under the loop's TLS the descriptor is asked for each time: its transport closes it when it likes.
+asyncio's have; ``tls_socket`` says what each of that does, and streams know no more of both. Under the loop's TLS the
+descriptor is asked for each time: its transport closes it when it likes.
 """
 
 from libc.stdint cimport int64_t

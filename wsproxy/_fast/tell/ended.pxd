@@ -1,7 +1,7 @@
 # Why an exchange ended, in two letters, and where its time went: what logs, metrics and traces have in common of that.
 #
-# Noted by `proxy.exchange` and `proxy.account`; written by `access_line`. The letters are HAProxy's, so that who knows its logs
-# reads these (its configuration manual, "Session state at disconnection").
+# Noted by `proxy.exchange` and `proxy.account`; written by `access_line`. The letters are HAProxy's, so that who knows its
+# logs reads these (its configuration manual, "Session state at disconnection").
 
 from libc.stdint cimport int64_t
 
