@@ -9,6 +9,8 @@ All three end the process where something borrows from bytes that are gone (``_f
 
 A name that nothing declares fails the build (``scripts/declared_names.py``).
 
+What all modules have in common is read once (docs/decisions/0028).
+
 Where ccache is installed it is used: a second checkout, or a branch that comes back, compiles nothing again.
 """
 
