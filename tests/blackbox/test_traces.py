@@ -426,8 +426,8 @@ async def test_another_tracer_follows_one_that_is_killed() -> None:
 
 
 async def test_the_last_spans_go_when_the_proxy_stops() -> None:
-    """Without their second of patience."""
-    async with tracing(lane("shop")) as bed:
+    """Without their second of patience, on a machine however busy."""
+    async with tracing(lane("shop"), settings="sample = 1.0\nlast_s = 30.0\n") as bed:
         assert (await ask(bed.proxy.port, get("/shop/x"))).status == 200
         bed.proxy.stop()
         await asyncio.wait_for(bed.proxy.watch.exited.wait(), 30)

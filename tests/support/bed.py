@@ -19,8 +19,9 @@ from tests.support.metered import check_meters
 from tests.support.origin import listening_socket
 from tests.support.process import WAIT_S
 from tests.support.wire import Wire, close_all
-from wsproxy._fast.net import libssl, tls_door
-from wsproxy._fast.net.poller import Door, Poller
+from wsproxy._fast.net import doors, libssl
+from wsproxy._fast.net.doors import Door
+from wsproxy._fast.net.poller import Poller
 from wsproxy._fast.net.stream import Stream
 from wsproxy._fast.net.tls_terms import Terms
 from wsproxy._fast.proxy.downstream import Downstream
@@ -112,9 +113,9 @@ class Bed:
         sock = listening_socket()
         self.port = sock.getsockname()[1]
         if self.tls is None:
-            self.server = self.engine.poller.listen(sock, self._accept)
+            self.server = doors.listen(self.engine.poller, sock, self._accept)
         elif libssl.owns():
-            self.server = tls_door.listen(self.engine.poller, sock, self._accept, Terms(self.tls))
+            self.server = doors.listen(self.engine.poller, sock, self._accept, Terms(self.tls))
         else:
             self.server = await loop.create_server(self._accept, sock=sock, ssl=self.tls)
         self.sweeper = loop.create_task(self._sweep())

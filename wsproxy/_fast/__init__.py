@@ -29,7 +29,7 @@ Its floors, from the bottom up; each imports only those below it, and of its own
             ``exposition``: metrics as Prometheus reads them; ``trace``: which requests are sampled, and records of these
 ``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``endpoint`` what the kernel knows of it and what it asks of our transports, ``pipe`` the way of large bodies, ``records`` what
             arrived of a TLS connection, ``taken`` what its socket has of what was sent, ``libssl`` the library that reads it; ``tls_socket``:
-            TLS of clients without the event loop, ``tls_door`` lets them in, ``tls_terms`` by which they begin; ``sockets`` and ``epoll``: what they ask of
+            TLS of clients without the event loop, ``doors`` lets all clients in, ``tls_terms`` by which they begin; ``sockets`` and ``epoll``: what they ask of
             the kernel; ``ticker`` wakes the worker up for its sweeps; ``datagrams``: lines for syslog, ``appends``:
             for a file, ``below``: files of a folder
 ``proxy``   ``engine`` has what all connections share, ``pool`` warm connections to a server, ``slow`` the questions that

@@ -16,6 +16,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 
+from wsproxy._fast.net import doors
 from wsproxy._fast.net.poller import Poller
 from wsproxy.config.address import unmapped
 from wsproxy.dataplane import tasks
@@ -51,7 +52,7 @@ class IntroducingListener:
         self._head_s = head_s
         self._serve = serve
         self.arriving = 0  # accepted, and not served or given up yet
-        self._door = poller.accept(sock, self._take)
+        self._door = doors.accept(poller, sock, self._take)
 
     def close(self) -> None:
         """Accepts no more and closes the socket."""

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from wsproxy._fast.net.doors import adopt
 from wsproxy._fast.net.poller import PlainTransport
-from wsproxy._fast.net.tls_door import adopt
 from wsproxy._fast.proxy.engine import Engine
-from wsproxy._fast.proxy.http1 import Http1Protocol
+from wsproxy._fast.proxy.http1 import Http1, Http1Protocol
 from wsproxy._fast.proxy.running import end_tunnels
 from wsproxy.dataplane.context import BACKLOG, BoundListener
 from wsproxy.dataplane.post import Retire
@@ -54,14 +54,14 @@ async def accept_queued(
                 break
             sock.setblocking(False)
             if listener.tls is None:
-                engine.poller.adopt(sock.detach(), Http1Protocol(engine))
+                engine.poller.adopt(sock.detach(), Http1(engine))
                 continue
             if listener.tls.terms is not None:
                 begun.add(
                     adopt(
                         engine.poller,
                         sock.detach(),
-                        Http1Protocol(engine),
+                        Http1(engine),
                         listener.tls.terms,
                         LAST_HANDSHAKE_S,
                     )

@@ -19,16 +19,17 @@ import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
 from wsproxy._fast.decide.view import View
-from wsproxy._fast.net import tls_door
+from wsproxy._fast.net import doors
+from wsproxy._fast.net.doors import Door
 from wsproxy._fast.net.pipe import Pipe
-from wsproxy._fast.net.poller import Door, Poller
+from wsproxy._fast.net.poller import Poller
 from wsproxy._fast.proxy.engine import Engine
-from wsproxy._fast.proxy.http1 import Http1Protocol
+from wsproxy._fast.proxy.http1 import Http1, Http1Clients, Http1Protocol
 from wsproxy._fast.proxy.running import answer_board
 from wsproxy._fast.state.segment import SharedState
 from wsproxy.config.settings_process import LONGEST_S
@@ -269,11 +270,8 @@ async def _open_door(engine: Engine, listener: BoundListener) -> IntroducingList
         return IntroducingListener(
             engine.poller, listener.sock, listener.senders, partial(_head_s, engine), serve
         )
-    make = partial(Http1Protocol, engine)
-    if listener.tls is not None and listener.tls.terms is not None:
-        return tls_door.listen(engine.poller, listener.sock, make, listener.tls.terms)
-    door: Door = engine.poller.listen(listener.sock, make)
-    return door
+    terms = None if listener.tls is None else listener.tls.terms
+    return doors.listen(engine.poller, listener.sock, Http1Clients(engine), terms)
 
 
 async def _serve(
@@ -283,7 +281,8 @@ async def _serve(
     header: ProxyHeader | None,
 ) -> None:
     """An accepted connection, of whom a PROXY header may have said who its client is."""
-    downstream = Http1Protocol(engine)
+    is_loops = listener.tls is not None and listener.tls.terms is None
+    downstream: Http1 = Http1Protocol(engine) if is_loops else Http1(engine)
     peer = None  # a load balancer that speaks for itself may do so as often as it likes
     if header is None:
         if engine.limits_clients:
@@ -299,12 +298,12 @@ async def _serve(
         engine.poller.adopt(sock.detach(), downstream)
         return
     if listener.tls.terms is not None:
-        tls_door.adopt(engine.poller, sock.detach(), downstream, listener.tls.terms)
+        doors.adopt(engine.poller, sock.detach(), downstream, listener.tls.terms)
         return
     loop = asyncio.get_running_loop()
     try:
         transport, _ = await loop.connect_accepted_socket(
-            lambda: downstream, sock, **_handshake(listener, _head_s(engine))
+            lambda: cast(Http1Protocol, downstream), sock, **_handshake(listener, _head_s(engine))
         )
     except BaseException:  # no handshake, so nobody else knows of its end
         downstream.handshake_ended(False, False)

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -52,13 +52,15 @@ class Backoff:
         return delay_s
 
 
-def fork_child(name: str, run: Callable[[], int], *, orphan_s: float | None) -> int | None:
+def fork_child(
+    name: str, run: Callable[[], int], *, orphan_s: float | None, heeds_stop: bool = True
+) -> int | None:
     """
     The pid of a child that does ``run`` and ends with what that returns; None: there is no room for one now, which was logged.
 
     ``run`` also closes what belongs to the parent. Signals wait meanwhile: one that came between fork and reset would run the
     parent's handler in the child. When its parent ends, it gets SIGTERM, and ``orphan_s`` later the kernel kills it, should it
-    hang; None: no signal that is meant for the proxy as a whole ends it.
+    hang; None: no signal that is meant for the proxy as a whole ends it. Nor does SIGTERM where it does not ``heeds_stop``.
     """
     parent_pid = os.getpid()
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
@@ -71,7 +73,10 @@ def fork_child(name: str, run: Callable[[], int], *, orphan_s: float | None) -> 
         )
         return None
     if pid == 0:
-        _be_child(name, run, old_mask, parent_pid, orphan_s)
+        ignored = (
+            _IGNORED_IN_CHILDREN if orphan_s is not None and heeds_stop else _IGNORED_IN_OUTLIVING
+        )
+        _be_child(name, run, old_mask, parent_pid, orphan_s, ignored)
     signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
     return pid
 
@@ -95,6 +100,7 @@ def _be_child(
     signal_mask: set[int | signal.Signals],
     parent_pid: int,
     orphan_s: float | None,
+    ignored: Collection[signal.Signals],
 ) -> NoReturn:
     """
     Never returns: the parent's stack, with its ``finally`` blocks, is not the child's to unwind.
@@ -105,10 +111,7 @@ def _be_child(
     try:
         signal.set_wakeup_fd(-1)
         for number in HANDLED_SIGNALS:
-            is_ignored = number in (
-                _IGNORED_IN_OUTLIVING if orphan_s is None else _IGNORED_IN_CHILDREN
-            )
-            signal.signal(number, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
         if orphan_s is not None:
             end_orphaned(parent_pid, math.ceil(orphan_s))

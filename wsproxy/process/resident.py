@@ -23,6 +23,9 @@ class Resident(Child):
     run: Callable[..., int]
     is_wanted: Callable[[], bool] = lambda: True
     hears: bool = True  # of configurations
+    heeds_stop: bool = (
+        True  # SIGTERM ends it; else only what it reads does, from its first moment on
+    )
     is_awaited: bool = False  # at a stop: others hear of its end from itself, or much later
     last_s: float = 0.0  # what it may take for that
     start_at: float | None = 0.0  # the same, if one is wanted

@@ -279,7 +279,7 @@ def make_tracer(
         )
         return exit_code
 
-    return Resident("tracer", run_the_tracer, hears=False, row=row)
+    return Resident("tracer", run_the_tracer, hears=False, heeds_stop=False, row=row)
 
 
 def make_ha(

@@ -559,7 +559,9 @@ class Supervisor:
             resident.start_at = self._without_room(resident, error)
             return
         run = partial(self._beginning.be_resident, resident, *mine)
-        pid = fork_child(resident.name, run, orphan_s=self._orphan_s)
+        pid = fork_child(
+            resident.name, run, orphan_s=self._orphan_s, heeds_stop=resident.heeds_stop
+        )
         if mine and not is_loader:
             self._parcels.started(resident.name)
         now = time.monotonic()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,7 +76,7 @@ def run_tracer(
     on_turn: Callable[[], None],
 ) -> int:
     """
-    Exports until nobody holds the other end of ``sock`` any more; the exit code. SIGTERM alone does not end it: workers may have more.
+    Exports until nobody holds the other end of ``sock`` any more; the exit code. SIGTERM does not end it: workers may have more, the supervisor ends them first.
 
     ``instance``: service.instance.id. ``on_turn`` is called once a second.
     """
@@ -109,7 +108,6 @@ async def serve(
         headers.read,
         on_spans,
     )
-    loop.add_signal_handler(signal.SIGTERM, _go_on)
     ended = asyncio.Event()
     sock.setblocking(False)
     Intake(sock, exporter, ended).listen()
@@ -118,10 +116,6 @@ async def serve(
     await ended.wait()
     await end_all()
     await exporter.export_rest(settings.last_s)
-
-
-def _go_on() -> None:
-    """The supervisor ends the workers first, and then closes the socket."""
 
 
 def traces_url(endpoint: str) -> str:

@@ -11,9 +11,13 @@ cdef enum:
 
 # What is asked of a transport beyond what asyncio's have.
 cdef class Carrier:
+    cdef int fd                     # -1: closed
+    cdef bint is_cipher             # TLS
     cdef bint is_ended              # TLS: by close_notify, behind all data
     cdef bint ends_soon             # TLS: the stream closes it behind the answer that it sends next, most likely at once
 
+    # The address of one end into `text` (INET6_ADDRSTRLEN bytes), and its port; -1: it has none.
+    cdef int name_of(self, bint of_peer, char* text) noexcept
     # Encrypts and sends both parts, in as few records as they need; bytes that the socket has not taken yet, or BROKEN.
     cdef Py_ssize_t encrypt(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
     # Whether nothing of what arrived waits to be read, not even a part of a record.

@@ -14,6 +14,12 @@ from wsproxy._fast.net.sockets cimport ws_acknowledged, ws_hung_up, ws_is_quiet,
 cdef class Carrier:
     """A transport in the worker's own epoll set; a plain one has nothing to say to these."""
 
+    def __cinit__(self):
+        self.fd = -1
+
+    cdef int name_of(self, bint of_peer, char* text) noexcept:
+        return -1
+
     cdef Py_ssize_t encrypt(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:
         raise NotImplementedError
 

@@ -19,8 +19,11 @@ cdef extern from *:
         return epoll_ctl(set, op, fd, &event);
     }
 
-    static inline int ws_accept(int fd) {
-        return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    typedef struct sockaddr_storage ws_address;
+
+    static inline int ws_accept(int fd, ws_address *peer) {
+        socklen_t size = sizeof(*peer);
+        return accept4(fd, (struct sockaddr *)peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     }
 
     /* What inet_ntop writes of an IPv4 address, which prints it by a format: 900 instructions, twice a connection. */
@@ -35,22 +38,41 @@ cdef extern from *:
         *text = 0;
     }
 
-    /* The address of one end as text (INET6_ADDRSTRLEN bytes) and its port; -1: it has none, or is no IP address. */
-    static inline int ws_name(int fd, int of_peer, char *text) {
-        struct sockaddr_storage name;
-        socklen_t size = sizeof(name);
-        if ((of_peer ? getpeername : getsockname)(fd, (struct sockaddr *)&name, &size) != 0) return -1;
-        if (name.ss_family == AF_INET) {
-            struct sockaddr_in *in = (struct sockaddr_in *)&name;
+    /* An address as text (INET6_ADDRSTRLEN bytes), and its port; -1: it is no IP address. IPv4 is told as IPv4 also where a
+       socket takes both. */
+    static inline int ws_text(const ws_address *name, char *text) {
+        if (name->ss_family == AF_INET) {
+            const struct sockaddr_in *in = (const struct sockaddr_in *)name;
             ws_ipv4_text((const unsigned char *)&in->sin_addr, text);
             return ntohs(in->sin_port);
         }
-        if (name.ss_family == AF_INET6) {
-            struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&name;
-            if (inet_ntop(AF_INET6, &in6->sin6_addr, text, INET6_ADDRSTRLEN) == NULL) return -1;
+        if (name->ss_family == AF_INET6) {
+            const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)name;
+            if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+                ws_ipv4_text((const unsigned char *)&in6->sin6_addr + 12, text);
+            } else if (inet_ntop(AF_INET6, &in6->sin6_addr, text, INET6_ADDRSTRLEN) == NULL) {
+                return -1;
+            }
             return ntohs(in6->sin6_port);
         }
         return -1;
+    }
+
+    /* That of one end of a socket; -1: it has none, too. */
+    static inline int ws_name(int fd, int of_peer, char *text) {
+        ws_address name;
+        socklen_t size = sizeof(name);
+        if ((of_peer ? getpeername : getsockname)(fd, (struct sockaddr *)&name, &size) != 0) return -1;
+        return ws_text(&name, text);
+    }
+
+    /* Whether all connections of a listening socket have its own address: it is bound to one, not to any. */
+    static inline int ws_is_bound_to_one(int fd) {
+        ws_address name;
+        socklen_t size = sizeof(name);
+        if (getsockname(fd, (struct sockaddr *)&name, &size) != 0) return 0;
+        if (name.ss_family == AF_INET) return ((struct sockaddr_in *)&name)->sin_addr.s_addr != INADDR_ANY;
+        return name.ss_family == AF_INET6 && !IN6_IS_ADDR_UNSPECIFIED(&((struct sockaddr_in6 *)&name)->sin6_addr);
     }
     """
     ctypedef union epoll_data_t:
@@ -64,7 +86,11 @@ cdef extern from *:
     int epoll_create1(int flags)
     int epoll_wait(int set, epoll_event* events, int most, int timeout) nogil
     int ws_epoll_ctl(int set, int op, int fd, uint32_t events, void* data)
-    int ws_accept(int fd)
-    int ws_name(int fd, bint of_peer, char* text)
+    ctypedef struct ws_address:
+        pass
+    int ws_accept(int fd, ws_address* peer)
+    int ws_text(const ws_address* name, char* text) noexcept
+    int ws_name(int fd, bint of_peer, char* text) noexcept
+    bint ws_is_bound_to_one(int fd) noexcept
     int c_close "close"(int fd)
     int c_shutdown "shutdown"(int fd, int how)

@@ -1,8 +1,9 @@
-# Plain TCP connections and listening sockets of a worker: one epoll set, without the event loop's transports.
+# Plain TCP connections of a worker: one epoll set, without the event loop's transports.
 
 from libc.stdint cimport int64_t, uint32_t
 from wsproxy._fast.base.buffer cimport Buffer
 from wsproxy._fast.net.endpoint cimport Carrier
+from wsproxy._fast.net.epoll cimport ws_address
 from wsproxy._fast.net.stream cimport Hub, Stream, Waker
 
 cdef enum:
@@ -12,14 +13,13 @@ cdef enum:
 
 
 cdef class PlainTransport
-cdef class Door
 
 
 cdef class Poller(Waker):
     cdef readonly Hub hub
     cdef object loop
     cdef int epoll_fd
-    cdef list doors                 # keeps them alive: the set has only addresses
+    cdef list doors                 # listening sockets, see `doors`; keeps them alive: the set has only addresses
     cdef PlainTransport dead        # those whose streams must hear that they are lost, in a row; an end needs no memory
     cdef PlainTransport last_dead
     cdef bint running               # `run` is on the stack and will bury the dead itself
@@ -28,12 +28,16 @@ cdef class Poller(Waker):
     cdef object late                # deque of connections whose bytes are thrown away in another turn
     cdef PlainTransport corked      # what is encrypted for it is sent once this event is over; None: nothing is
     cdef readonly set arriving      # connections in their TLS handshake: see `tls_socket`
+    # The connection that a door has just accepted, as long as it is taken up: what the kernel need not be asked for.
+    cdef int newcomer               # its descriptor; -1: there is none
+    cdef ws_address peer            # who comes
+    cdef const char* local_host     # where to, as text
+    cdef int local_port             # -1: it is not known
     cdef int discards               # of MOST_DISCARDS, what is left of this turn
 
     # What `adopt` does; needs no memory but that of the connection.
     cdef int connect(self, int fd, Stream stream) except -1
     cdef PlainTransport make_transport(self, int fd, Stream stream)
-    cdef Door open_door(self, object sock, object make, object give)
     cdef int die(self, PlainTransport transport) except -1
     cdef int bury_all(self) except -1
     cpdef inherit(self, int fd, Stream stream)
@@ -43,10 +47,11 @@ cdef class Poller(Waker):
 cdef class Channel(Carrier):
     # What lies in the epoll set.
     cdef Poller poller
-    cdef int fd                     # -1: closed
     cdef uint32_t interest          # events that the set was told of; 0: not in it
 
     cdef int on_events(self, uint32_t events) except -1
+    # Every sweep, of doors.
+    cdef int tend(self) except -1
     # 0 or an errno.
     cdef int watch(self, uint32_t events) noexcept
 
@@ -82,14 +87,3 @@ cdef class PlainTransport(Channel):
     cpdef close(self)
     cpdef get_extra_info(self, str name, object default=*)
     cdef int bury(self) except -1
-
-
-cdef class Door(Channel):
-    cdef object sock
-    cdef object make                # () -> the Stream that the poller adopts the socket for; or
-    cdef object give                # (descriptor) -> None: somebody else's from now on
-    cdef double silent_until        # on the loop's clock: when it says again that it cannot accept
-    cdef double paused_until        # the same clock: when it accepts again; 0: it does
-
-    cdef int take(self, int fd) except -1
-    cdef int pause(self, int number) except -1

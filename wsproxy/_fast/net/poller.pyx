@@ -1,12 +1,12 @@
 """
-Plain TCP connections and listening sockets of a worker: one epoll set, read and written without the event loop's transports.
+Plain TCP connections of a worker: one epoll set, read and written without the event loop's transports.
 
 Made by ``dataplane.worker``; the event loop watches the epoll set itself, which is readable whenever something in it is.
 To a Stream a PlainTransport is what an asyncio transport is, and calls the same methods in the same order: above all
 ``connection_lost`` never comes while a method of the stream runs. What this buys is in docs/decisions/0003.
 
 A connection costs accept4, no Python object but its stream and transport, and no epoll_ctl where it ends with its first
-answer. Those of clients under TLS stand in the set, too (``tls_socket``).
+answer. Listening sockets stand in the set, too (``doors``), and clients under TLS (``tls_socket``).
 """
 
 import asyncio
@@ -15,16 +15,16 @@ import os
 from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, ECONNABORTED, ECONNRESET, EINTR, EPROTO, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, ECONNRESET, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memmove
+from libc.string cimport memmove, strcpy
 from wsproxy._fast.base.borrowed cimport ws_hide, ws_show
 from wsproxy._fast.base.buffer cimport buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.net.epoll cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, INET6_ADDRSTRLEN,
     MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, SHUT_WR, c_close, c_shutdown, epoll_create1, epoll_event, epoll_wait,
-    ws_accept, ws_epoll_ctl, ws_name,
+    ws_epoll_ctl, ws_name, ws_text,
 )
 from wsproxy._fast.net.sockets cimport ws_recv, ws_send
 from wsproxy._fast.net.stream cimport MOST_TAKEN, NOT_PUMPED, READ_SIZE, Hub, Stream, Waker, complain
@@ -33,28 +33,22 @@ log = logging.getLogger("wsproxy.connection")
 
 cdef enum:
     MOST_EVENTS = 256
-    # New connections in a row, before those that are there get their turn. Each has its first request taken up at once.
-    MOST_ACCEPTED = 8
     # Reads that throw away what clients send behind their end, in one turn for all of them, and the bytes of each. A client
     # can keep hundreds of such connections full: all of these read in each turn made it 0.6 ms long, these few take 0.25, and
     # who sends so has to wait more often.
     MOST_DISCARDS = 8
     DISCARDED_SIZE = 65536
 
-# Descriptors ran out: accept would fail again at once, for as long as clients wait.
-PAUSE_S = 0.1
 # Why a connection was dropped, if it was our fault; made beforehand, as an end must need no memory. The error itself has its
 # frames, and these the connection: it is not kept until everybody has heard of the end.
 OUR_FAULT = OSError(ECONNABORTED, os.strerror(ECONNABORTED))
-# How often a listening socket says so: a lack may last for hours.
-COMPLAINT_S = 10.0
 
 
 cdef class Poller(Waker):
     """The epoll set of one worker; ``loop`` calls ``run`` when something in it is ready."""
 
     def __cinit__(self, Hub hub not None):
-        self.epoll_fd = -1
+        self.epoll_fd = self.newcomer = -1
         self.hub = hub
         self.doors, self.late = [], deque()
         self.arriving = set()
@@ -178,19 +172,6 @@ cdef class Poller(Waker):
         transport.write_eof()
         transport.settle()
 
-    def listen(self, object sock not None, object make not None) -> Door:
-        """Accepts on a listening socket, which becomes the door's; ``make()`` is the Stream of a connection."""
-        return self.open_door(sock, make, None)
-
-    def accept(self, object sock not None, object take not None) -> Door:
-        """The same for who does not adopt at once: ``take(fd)`` owns the connected socket, which does not block."""
-        return self.open_door(sock, None, take)
-
-    cdef Door open_door(self, object sock, object make, object give):
-        cdef Door door = Door(self, sock, make, give)
-        self.doors.append(door)  # the set has only its address
-        return door
-
     cdef int die(self, PlainTransport transport) except -1:
         if self.dead is None:
             self.dead = transport
@@ -213,13 +194,12 @@ cdef class Poller(Waker):
 
     def tend(self) -> None:
         """Every sweep: does what the loop was asked to, should its call have been lost for want of memory."""
-        cdef Door door
+        cdef Channel door
         self.bury()
         if self.awaits_turns:
             self.give_turns()
         for door in self.doors:
-            if 0 < door.paused_until <= self.loop.time():
-                door.again()
+            door.tend()
         if self.arriving:
             for transport in list(self.arriving):
                 (<PlainTransport>transport).check_arrival(ws_now_ms())
@@ -239,14 +219,14 @@ cdef class Poller(Waker):
 cdef class Channel:
     """What lies in the epoll set: a connection or a listening socket."""
 
-    def __cinit__(self):
-        self.fd = -1
-
     def fileno(self) -> int:
         """The descriptor; -1: closed."""
         return self.fd
 
     cdef int on_events(self, uint32_t events) except -1:
+        return 0
+
+    cdef int tend(self) except -1:
         return 0
 
     cdef int watch(self, uint32_t events) noexcept:
@@ -507,6 +487,15 @@ cdef class PlainTransport(Channel):
         """Whether it is closed, or will be."""
         return self.closing
 
+    cdef int name_of(self, bint of_peer, char* text) noexcept:
+        cdef Poller poller = self.poller
+        if 0 <= self.fd == poller.newcomer and (of_peer or poller.local_port >= 0):
+            if of_peer:
+                return ws_text(&poller.peer, text)
+            strcpy(text, poller.local_host)
+            return poller.local_port
+        return ws_name(self.fd, of_peer, text)
+
     cpdef get_extra_info(self, str name, object default=None):
         """``socket``: something with a ``fileno``; ``peername``, ``sockname``: (address, port)."""
         cdef char text[INET6_ADDRSTRLEN]
@@ -514,88 +503,6 @@ cdef class PlainTransport(Channel):
         if name == "socket":
             return self
         if name == "peername" or name == "sockname":
-            port = ws_name(self.fd, name == "peername", text)
+            port = self.name_of(name == "peername", text)
             return default if port < 0 else ((<const char*>text).decode("ascii"), port)
         return default
-
-
-cdef class Door(Channel):
-    """A listening socket; made by ``Poller.listen`` and ``Poller.accept``."""
-
-    def __init__(self, Poller poller not None, object sock not None, object make, object give):
-        self.poller = poller
-        self.sock = sock
-        self.make = make
-        self.give = give
-        self.fd = sock.fileno()
-        self.silent_until = self.paused_until = 0
-        cdef int number = self.watch(EPOLLIN)
-        if number:
-            raise OSError(number, os.strerror(number))
-
-    cdef int on_events(self, uint32_t events) except -1:
-        cdef int _, fd, number
-        for _ in range(MOST_ACCEPTED):
-            if self.fd < 0:
-                return 0
-            fd = ws_accept(self.fd)
-            if fd >= 0:
-                self.take(fd)
-                continue
-            number = errno
-            if number == EAGAIN:
-                return 0
-            if number != EINTR and number != ECONNABORTED and number != EPROTO:
-                return self.pause(number)
-        return 0
-
-    cdef int take(self, int fd) except -1:
-        cdef Stream stream = None
-        if self.give is not None:
-            try:
-                self.give(fd)
-            except Exception:
-                complain("internal error with a new connection; it is dropped", ())
-            return 0
-        try:
-            stream = self.make()
-        except Exception:
-            complain("internal error with a new connection; it is dropped", ())
-        if stream is None:
-            c_close(fd)
-            return 0
-        try:
-            self.poller.connect(fd, stream)
-        except MemoryError:
-            complain("internal error with a new connection; it is dropped", ())
-        return 0
-
-    cdef int pause(self, int number) except -1:
-        cdef double now_s = self.poller.loop.time()
-        if now_s >= self.silent_until:
-            self.silent_until = now_s + COMPLAINT_S
-            log.error("cannot accept connections: %s", os.strerror(number))
-        self.watch(0)
-        self.paused_until = now_s + PAUSE_S
-        try:
-            self.poller.loop.call_later(PAUSE_S, self.again)
-        except MemoryError:
-            pass  # `Poller.tend` looks, too
-        return 0
-
-    def again(self) -> None:
-        """Accepts again, after descriptors had run out."""
-        cdef int number
-        self.paused_until = 0
-        if self.fd < 0 or self.poller.epoll_fd < 0:
-            return
-        number = self.watch(EPOLLIN)
-        if number:
-            self.pause(number)
-
-    def close(self) -> None:
-        """Accepts no more and closes the socket."""
-        if self.fd >= 0:
-            self.watch(0)
-            self.fd = -1
-            self.sock.close()

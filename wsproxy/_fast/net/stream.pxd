@@ -89,6 +89,7 @@ cdef class Stream(Endpoint):
     cdef int send_encrypted(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
     cpdef read_later(self)
     cpdef connection_made(self, object transport)
+    cdef int ride(self, object transport) except -1
     cpdef connection_lost(self, object error)
     cpdef pause_writing(self)
     cpdef resume_writing(self)

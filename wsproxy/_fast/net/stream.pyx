@@ -24,6 +24,7 @@ from wsproxy._fast.base.buffer cimport OUT_SIZE
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.base.memory cimport address_of
 from wsproxy._fast.net.endpoint cimport BROKEN, Carrier, Endpoint
+from wsproxy._fast.net.epoll cimport MSG_DONTWAIT
 from wsproxy._fast.net.records cimport RECORDS_A_TURN
 from wsproxy._fast.net.sockets cimport ws_recv, ws_reset_on_close, ws_send2
 
@@ -35,11 +36,6 @@ log = logging.getLogger("wsproxy.connection")
 
 # Made beforehand, as an end must need no memory.
 RESET = ConnectionResetError(ECONNRESET, os.strerror(ECONNRESET))
-
-cdef extern from "<sys/socket.h>":
-    enum:
-        MSG_DONTWAIT
-
 
 cdef enum:
     # Up to here copying a body behind its head is cheaper than sendmsg with two parts.
@@ -178,10 +174,7 @@ cdef class Hub:
             try:
                 stream.on_turn()
             except Exception:  # one stream must not cost the others their turns
-                log.exception("internal error when a connection went on; it is dropped")
-                stream.was_reset = True
-                stream.on_cut(True)
-                stream.abort()
+                drop_faulty(stream, "internal error when a connection went on; it is dropped")
         self.spare = MOST_TAKEN
         return len(self.turns) > 0
 
@@ -202,20 +195,28 @@ cdef class Stream(Endpoint):
 
     cpdef connection_made(self, object transport):
         """Takes the transport; plain TCP is written to directly from now on."""
-        sock = transport.get_extra_info("socket")
         self.transport = transport
+        if isinstance(transport, Carrier):
+            self.fd = (<Carrier>transport).fd
+            self.secure = (<Carrier>transport).is_cipher
+            self.cipher = transport if self.secure else None
+        else:
+            self.ride(transport)
+        self.hub.link(self)
+        self.opened()
+
+    cdef int ride(self, object transport) except -1:
+        """On a transport of the loop's."""
+        sock = transport.get_extra_info("socket")
         self.secure = transport.get_extra_info("sslcontext") is not None
-        if self.secure and isinstance(transport, Carrier):
-            self.cipher = transport
-        self.fd = -1 if sock is None or self.secure and self.cipher is None else sock.fileno()
-        if self.secure and self.cipher is None:
+        self.fd = -1 if sock is None or self.secure else sock.fileno()
+        if self.secure:
             self.sock = sock
             self.records = transport.get_extra_info("ssl_object")
             self.records.read_later = self.read_later
             transport.set_write_buffer_limits(TLS_HELD_BYTES)
             transport.set_read_buffer_limits(1)  # what is left over from a read, a quarter MiB at most, has to go first
-        self.hub.link(self)
-        self.opened()
+        return 0
 
     def get_buffer(self, sizehint):
         """

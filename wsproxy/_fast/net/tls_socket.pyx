@@ -1,7 +1,7 @@
 """
 TLS connections of clients in the worker's epoll set: no event loop between the socket, the TLS library and the stream.
 
-Made by ``tls_door``. To a Stream a TlsTransport is what a
+Made by ``doors``. To a Stream a TlsTransport is what a
 PlainTransport is; it hears of its stream once the handshake is over. The library reads and writes through a BIO of ours:
 what arrived lies in one buffer of the whole process until it is taken, what is to be sent in another until this call ends.
 A connection keeps nothing but the library's own state, and what could not be taken or sent yet.
@@ -129,7 +129,7 @@ cdef int take_up(TlsTransport transport) except -1:
 
 
 cdef class TlsTransport(PlainTransport):
-    """A client's socket under TLS; made by ``tls_door``."""
+    """A client's socket under TLS; made by ``doors``."""
 
     def __dealloc__(self):
         self.let_go()

@@ -27,6 +27,10 @@ cdef class Engine(Hub):
     cdef AccessLog access           # gets a line for each request; None: nobody does. Set once: see `log_access`
     cdef set keeping                # Streams that keep lines for it
     cdef Tracer tracer              # has the context of each request, and records of some; None: traces are off. See `trace`
+    # Texts of the connection that came last, which the next one has, too, most likely; none where none came yet.
+    cdef bytes last_peer
+    cdef bytes last_constant        # Origin.constant of it, without TLS
+    cdef bytes last_local_host
     cdef SharedState state          # of all workers; None in tests that have none
     cdef ws_header* header          # there; NULL: the same
     cdef Meters meters              # what metrics tell; None: nobody counts

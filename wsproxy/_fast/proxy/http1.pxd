@@ -1,6 +1,7 @@
 # A client's connection of HTTP/1.
 
 from libc.stdint cimport int64_t, uint64_t
+from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.linger cimport Lingering
 from wsproxy._fast.state.client_counts cimport Admission
 
@@ -29,3 +30,7 @@ cdef class Http1(Lingering):
     cdef int limit_pending(self) except -1
     cdef int go_on(self) except -1
     cdef bint has_more(self) noexcept
+
+
+cdef class Http1Clients:
+    cdef Engine engine

@@ -8,7 +8,7 @@ again for the next; answers go out through ``answer``. How connections end is ``
 import asyncio
 
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcmp, memset, strlen
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear, buffer_drop
 from wsproxy._fast.base.clock cimport ws_now_ms, ws_now_us
 from wsproxy._fast.decide.decide cimport DEFAULT_PORT, DEFAULT_TLS_PORT
@@ -17,12 +17,14 @@ from wsproxy._fast.http.fields cimport BAD_TARGET
 from wsproxy._fast.http.head cimport find_head_end, parse_request
 from wsproxy._fast.http.origin cimport constant_lines
 from wsproxy._fast.http.paths cimport encode_target
+from wsproxy._fast.net.endpoint cimport Carrier
 from wsproxy._fast.net.epoll cimport INET6_ADDRSTRLEN, ws_name
 from wsproxy._fast.net.pipe cimport WORTH_PIPING
 from wsproxy._fast.net.stream cimport MOST_KEPT, NOT_PUMPED, READ_SIZE, Stream
 from wsproxy._fast.net.taken cimport taken_of
 from wsproxy._fast.proxy.answer cimport http1_answer
 from wsproxy._fast.proxy.downstream cimport Downstream
+from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport ANSWERING, CLOSED, IDLE, LINGERING, RELAYING, TUNNELLING
 from wsproxy._fast.proxy.linger cimport Lingering
 from wsproxy._fast.proxy.sink cimport LENGTH_BODY, no_sink
@@ -51,6 +53,14 @@ cdef bytes address_text(str host):
     return text
 
 
+cdef bytes same_text(bytes known, const char* text):
+    """The text; what is ``known`` where that is the same: most connections have it in common with the one before."""
+    cdef Py_ssize_t length = strlen(text)
+    if known is not None and len(known) == length and memcmp(<const char*>known, text, length) == 0:
+        return known
+    return text[:length]
+
+
 cdef Py_ssize_t skip_empty_lines(const char* data, Py_ssize_t length) noexcept nogil:
     """Bytes of the empty lines that these begin with."""
     cdef Py_ssize_t at = 0
@@ -66,24 +76,47 @@ cdef class Http1(Lingering):
 
     cdef int opened(self) except -1:
         """Who came, and how: asked once a connection."""
-        cdef bytes constant, local_host
-        if self.engine.row != NULL:
+        cdef Engine engine = self.engine
+        cdef char text[INET6_ADDRSTRLEN]
+        cdef bytes constant
+        cdef bytes peer = None
+        cdef bytes local_host = None
+        cdef int peer_port = -1
+        cdef int local_port = -1
+        if engine.row != NULL:
             self.is_metered = True
-            add_one(self.engine.row, OPENED)
-        if self.introduction is not None:
-            peername, sockname = self.introduction
-            self.introduction = None  # memory of each idle connection
+            add_one(engine.row, OPENED)
+        if self.introduction is None and isinstance(self.transport, Carrier):
+            peer_port = (<Carrier>self.transport).name_of(True, text)
+            if peer_port >= 0:
+                peer = same_text(engine.last_peer, text)
+            local_port = (<Carrier>self.transport).name_of(False, text)
+            if local_port >= 0:
+                local_host = same_text(engine.last_local_host, text)
         else:
-            peername = self.transport.get_extra_info("peername")
-            sockname = self.transport.get_extra_info("sockname")
-        # No name: the client is gone already. Never an address, it could be a trusted one.
-        peer = address_text(peername[0]) if isinstance(peername, tuple) else b"unknown"
-        peer_port = peername[1] if isinstance(peername, tuple) and isinstance(sockname, tuple) else -1
-        local_host = address_text(sockname[0]) if isinstance(sockname, tuple) else b"localhost"
-        local_port = sockname[1] if isinstance(sockname, tuple) else DEFAULT_TLS_PORT if self.secure else DEFAULT_PORT
-        constant = constant_lines(peer, self.secure)
+            if self.introduction is not None:
+                peername, sockname = self.introduction
+                self.introduction = None  # memory of each idle connection
+            else:
+                peername, sockname = self.transport.get_extra_info("peername"), self.transport.get_extra_info("sockname")
+            if isinstance(peername, tuple):
+                peer, peer_port = address_text(peername[0]), peername[1]
+            if isinstance(sockname, tuple):
+                local_host, local_port = address_text(sockname[0]), sockname[1]
+        if peer is None:
+            peer = b"unknown"  # the client is gone already; never an address, it could be a trusted one
+        if local_host is None:
+            peer_port = -1
+            local_host = b"localhost"
+            local_port = DEFAULT_TLS_PORT if self.secure else DEFAULT_PORT
+        engine.last_local_host = local_host
         if self.secure:
-            constant += self.engine.slow.private_tls_lines(self.transport)
+            constant = constant_lines(peer, True) + engine.slow.private_tls_lines(self.transport)
+        elif peer is engine.last_peer:
+            constant = engine.last_constant
+        else:
+            constant = constant_lines(peer)
+            engine.last_peer, engine.last_constant = peer, constant
         self.exchange.set_client(peer, peer_port, local_host, local_port, self.secure, constant)
         self.exchange.sink = http1_answer(self)
         if self.records is not None and self.engine.access is not None:
@@ -484,6 +517,16 @@ cdef class Http1(Lingering):
             self.exchange.view.head_timeout_ms if self.scanned else self.exchange.view.keepalive_timeout_ms
         )
         return self.go_on()
+
+
+cdef class Http1Clients:
+    """Makes the connections of a door: called, the next one."""
+
+    def __init__(self, Engine engine not None):
+        self.engine = engine
+
+    def __call__(self) -> Http1:
+        return Http1.__new__(Http1, self.engine)
 
 
 class Http1Protocol(Http1, asyncio.BufferedProtocol):

@@ -2,7 +2,7 @@
 Which processes are a resource's, whether its ports and locks are free; and SIGKILL for all of it.
 
 Driven by ``keeper``, which is their ancestor whatever they do (PR_SET_CHILD_SUBREAPER: one that makes itself a daemon becomes its child), and by whoever
-ends a keeper. Those of a keeper that was killed are found by a word in their environment. Reads /proc; must not wait.
+ends a keeper. Those of a keeper that was killed are found by a word in their environment. Reads /proc; waits for nothing but an execve.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import stat
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ _CONNECT_S = 0.05
 _PID_FILE_BYTES = 64
 # Parent of the kernel's own processes, which no signal ends; in a container the number is anybody's, who has a program.
 _KTHREADD = 2
+# An execve takes a millisecond; on a machine that is busy its process waits for its turn meanwhile.
+_BECOMING_S = 0.5
 # Rounds of a kill: who forks while it is killed is found in the next one.
 _ROUNDS = 4
 
@@ -42,6 +45,7 @@ class Process:
     session: int
     is_dead: bool  # a zombie: it holds nothing any more
     began: str  # in the kernel's ticks since it started itself
+    is_becoming: bool  # another program in this very moment: its environment cannot be read. The kernel's own are always so
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,9 @@ def _read(pid: int) -> Process | None:
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()
-    return Process(pid, int(fields[1]), int(fields[3]), fields[0] in "ZX", fields[19])
+    return Process(
+        pid, int(fields[1]), int(fields[3]), fields[0] in "ZX", fields[19], fields[47] == "0"
+    )
 
 
 def descendants(ancestor: int, but_sessions: Collection[int] = ()) -> list[int]:
@@ -85,17 +91,37 @@ def marked(mark: str, but_sessions: Collection[int] = ()) -> list[int]:
     """
     Pids of those that have the mark in their environment, of this user's; a program that clears it is not found.
 
-    Nor is one that becomes another program in this very moment: who relies on nobody being found looks more than once.
+    One that becomes another program in this very moment (execve) is awaited, ``_BECOMING_S`` at most for all: who relies on nobody being found looks more than once.
     """
     wanted = f"{MARK}={mark}".encode()
     found = []
+    until = time.monotonic() + _BECOMING_S
     for each in all_processes():
         if each.is_dead or each.pid == os.getpid() or each.session in but_sessions:
             continue
+        if each.is_becoming:
+            _await_program(each, until)
         with contextlib.suppress(OSError):  # it has ended, or is another user's
             if wanted in Path(f"/proc/{each.pid}/environ").read_bytes().split(b"\0"):
                 found.append(each.pid)
     return found
+
+
+def _await_program(process: Process, until: float) -> None:
+    """One of this user's, which the kernel's own are not: they have no program and never will."""
+    with contextlib.suppress(OSError):  # it has ended, or is another user's
+        if (
+            _KTHREADD in (process.pid, process.parent)
+            or os.stat(f"/proc/{process.pid}").st_uid != os.geteuid()
+        ):
+            return
+        while (
+            time.monotonic() < until
+            and (now := _read(process.pid)) is not None
+            and now.is_becoming
+            and not now.is_dead
+        ):
+            time.sleep(0.001)
 
 
 def named_by(path: str, since: float) -> Known | None:

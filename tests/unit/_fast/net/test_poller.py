@@ -18,8 +18,8 @@ import pytest
 from tests.support import wire
 from tests.support.bed import Bed, config_of, server
 from tests.support.wire import Origin, Wire, listening_socket
-from wsproxy._fast.net import poller
-from wsproxy._fast.net.poller import Door
+from wsproxy._fast.net import doors
+from wsproxy._fast.net.doors import Door
 from wsproxy._fast.proxy.http1 import Http1Protocol
 
 pytestmark = pytest.mark.asan
@@ -83,7 +83,7 @@ async def recorded(
             stream.notes = notes
             return stream
 
-        door = bed.engine.poller.listen(sock, accept)
+        door = doors.listen(bed.engine.poller, sock, accept)
         peer = await Wire.connect(sock.getsockname()[1], receive_buffer=receive_buffer)
         await bed.until(lambda: bool(notes.calls))
         yield bed, notes, peer
@@ -333,7 +333,7 @@ async def test_client_for_whom_no_stream_can_be_made_is_closed(
         before = len(os.listdir("/proc/self/fd"))
         # Both wait before the set looks.
         first, peer = (Wire(socket.create_connection(sock.getsockname())) for _ in range(2))
-        door = bed.engine.poller.listen(sock, make)
+        door = doors.listen(bed.engine.poller, sock, make)
         assert await first.read_to_end() == b""
         await peer.send(b"GET /other HTTP/1.1\r\nHost: h\r\n\r\n")
         assert (await peer.read_answer())[0] == 404
@@ -377,7 +377,7 @@ async def test_listening_socket_is_kept_as_long_as_the_set_knows_it() -> None:
     """The set has only its address."""
     async with Bed(config_of(server("s", 1))) as bed:
         sock = listening_socket()
-        bed.engine.poller.listen(sock, partial(Http1Protocol, bed.engine))
+        doors.listen(bed.engine.poller, sock, partial(Http1Protocol, bed.engine))
         gc.collect()
         assert any(
             isinstance(each, Door) and each.fileno() == sock.fileno() for each in gc.get_objects()
@@ -404,7 +404,7 @@ async def test_lack_of_descriptors_is_said_once_in_a_while(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It may last for hours, and is met each time that accepting is tried again."""
-    monkeypatch.setattr(poller, "PAUSE_S", 0.001)
+    monkeypatch.setattr(doors, "PAUSE_S", 0.001)
     async with Bed(config_of(server("s", 1))) as bed:
         peer = Wire(socket.create_connection(("127.0.0.1", bed.port)))
         with no_descriptor_left():
@@ -419,11 +419,11 @@ async def test_lack_of_descriptors_is_said_once_in_a_while(
 async def test_listening_socket_that_the_set_does_not_take_again_is_tried_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(poller, "PAUSE_S", 0.2)
+    monkeypatch.setattr(doors, "PAUSE_S", 0.2)
     async with Bed(config_of(server("s", 1))) as bed:
         sock = listening_socket()
         kept, null = os.dup(sock.fileno()), os.open(os.devnull, os.O_RDONLY)
-        door = bed.engine.poller.listen(sock, partial(Http1Protocol, bed.engine))
+        door = doors.listen(bed.engine.poller, sock, partial(Http1Protocol, bed.engine))
         peer = Wire(socket.create_connection(sock.getsockname()))
         with no_descriptor_left():
             await bed.until(lambda: "Too many open files" in caplog.text)

@@ -38,6 +38,21 @@ def test_descendants_and_marked() -> None:
     child.wait()
 
 
+def test_marked_while_it_becomes_another_program(tmp_path: Path) -> None:
+    """For a moment of execve there is no environment to be read, and the mark is in it all the same."""
+    env = {MARK: "test/three", "PATH": os.environ["PATH"]}
+    script = 'n=$1; [ $n = 0 ] && exec sleep 1000; exec sh "$0" $((n - 1))'
+    file = tmp_path / "exec"
+    file.write_text(script)
+    child = subprocess.Popen(["sh", str(file), "400"], env=env)
+    try:
+        while Path(f"/proc/{child.pid}/comm").read_text() != "sleep\n":
+            assert child.pid in processes.marked("test/three")
+    finally:
+        child.kill()
+        child.wait()
+
+
 def test_kill_all_but_one() -> None:
     """The guard of the resource is no part of it."""
     env = {MARK: "test/two", "PATH": os.environ["PATH"]}

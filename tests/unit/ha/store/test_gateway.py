@@ -33,12 +33,18 @@ class Watching:
         self._task = asyncio.ensure_future(self._watch(store, prefix, after))
 
     async def _watch(self, store: EtcdStore, prefix: str, after: int) -> None:
-        async for told in store.watch(prefix, after):
-            self.began.set()
-            if told is not None:
-                self.told.append(told)
-                if told.changes[-1][0].endswith("/last"):
-                    return
+        while True:
+            try:
+                async for told in store.watch(prefix, after):
+                    self.began.set()
+                    if told is not None:
+                        self.told.append(told)
+                        if told.changes[-1][0].endswith("/last"):
+                            return
+            except (
+                CompactedError
+            ):  # a server that is behind: whoever watches reads all again, as long as it is
+                await asyncio.sleep(0.05)
 
     async def keys(self) -> list[str]:
         await self._task

@@ -12,7 +12,7 @@ from tests.support.bed import Bed, config_of, server
 from tests.support.certificates import Authority
 from tests.support.tls_pipe import TlsPipe, client_context, server_context
 from tests.support.wire import Wire, listening_socket, soon
-from wsproxy._fast.net import libssl, tls_door
+from wsproxy._fast.net import doors, libssl
 from wsproxy._fast.net.tls_terms import Terms
 from wsproxy._fast.proxy.http1 import Http1Protocol
 from wsproxy.config.settings import LimitSettings, Settings
@@ -70,7 +70,7 @@ async def test_a_stream_that_cannot_be_made_costs_its_client_only(terms: Terms) 
 
         sock = listening_socket()
         port = sock.getsockname()[1]
-        door = tls_door.listen(bed.engine.poller, sock, make, terms)
+        door = doors.listen(bed.engine.poller, sock, make, terms)
         with pytest.raises(ConnectionResetError):
             await refused(port)
         await Wire.connect(port)
@@ -85,7 +85,7 @@ async def test_adopted_socket_is_ours_in_any_case(terms: Terms) -> None:
         ours.setblocking(False)
         number = ours.detach()
         with theirs:
-            made = tls_door.adopt(bed.engine.poller, number, Http1Protocol(bed.engine), terms, 0.1)
+            made = doors.adopt(bed.engine.poller, number, Http1Protocol(bed.engine), terms, 0.1)
             assert made.fileno() == number
             await bed.until(lambda: not bed.engine.poller.arriving)
             await bed.until(lambda: made.fileno() == -1)

@@ -1,10 +1,16 @@
 import socket
 from collections.abc import Callable
 
-from wsproxy._fast.net.poller import Door, Poller
+from wsproxy._fast.net.poller import Channel, Poller
 from wsproxy._fast.net.stream import Stream
 from wsproxy._fast.net.tls_socket import TlsTransport
 from wsproxy._fast.net.tls_terms import Terms
+
+PAUSE_S: float
+
+class Door(Channel):
+    def again(self) -> None: ...
+    def close(self) -> None: ...
 
 class TlsDoor(Door):
     def __init__(
@@ -12,8 +18,9 @@ class TlsDoor(Door):
     ) -> None: ...
 
 def listen(
-    poller: Poller, sock: socket.socket, make: Callable[[], Stream], terms: Terms
-) -> TlsDoor: ...
+    poller: Poller, sock: socket.socket, make: Callable[[], Stream], terms: Terms | None = None
+) -> Door: ...
+def accept(poller: Poller, sock: socket.socket, take: Callable[[int], None]) -> Door: ...
 def adopt(
     poller: Poller, fd: int, stream: Stream, terms: Terms, most_s: float = ...
 ) -> TlsTransport: ...
