@@ -16,7 +16,6 @@ Where ccache is installed it is used: a second checkout, or a branch that comes 
 
 import gc
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -116,17 +115,6 @@ NO_SHORT_WAYS = [
 ]
 
 
-def is_gcc() -> bool:
-    """Whether the compiler knows gcc's passes by name."""
-    command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC"))
-    said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
-    return "Free Software Foundation" in said.stdout
-
-
-# Passes of -O1 that take a tenth of its time and save a request nothing (`make bench-gate`).
-FEWER_PASSES = ["-fno-tree-pta", "-fno-tree-dominator-opts", "-fno-ipa-modref"] if is_gcc() else []
-
-
 def level_of(module: str) -> list[str]:
     """Of a module of ``_fast``, where it is not built to be looked at."""
     if ASAN or FUZZ or DEBUG:
@@ -137,7 +125,7 @@ def level_of(module: str) -> list[str]:
         return ["-O2"]
     if module in COLD or module == "shared":
         return ["-O0", *NO_SHORT_WAYS]
-    return ["-O1", *FEWER_PASSES]
+    return ["-O1"]
 
 
 # Modules of one level share what the compiler made of Python's headers: a fifth of its time for a small one. ccache would compile all
