@@ -24,6 +24,8 @@ cdef class Carrier:
     cdef bint is_settled(self) noexcept
     # Bytes that were to be sent and do not stand in records that the socket has whole.
     cdef Py_ssize_t count_held(self) noexcept
+    # Tells the set what the stream wants to hear of.
+    cdef int watch_on(self) except -1
     # Reads what has arrived, in a turn that was asked for; no new bytes are needed for that.
     cdef int go_on(self) except -1
     # Sends close_notify and the end behind all that waits; what still comes is not decrypted any more.

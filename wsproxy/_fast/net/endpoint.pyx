@@ -29,6 +29,9 @@ cdef class Carrier:
     cdef Py_ssize_t count_held(self) noexcept:
         return 0
 
+    cdef int watch_on(self) except -1:
+        return 0
+
     cdef int go_on(self) except -1:
         return 0
 

@@ -70,6 +70,7 @@ cdef class Stream(Endpoint):
     cdef bint write_broken
     cdef bint was_reset             # a send was told so, and no read will be
     cdef bint waits_turn            # it stands in Hub.turns
+    cdef bint unwatched             # a new connection, which the poller tells nothing of before the next sweep
     cdef bint reads_later           # TLS: nothing is read before that turn
     cdef int64_t deadline_ms        # CLOCK_MONOTONIC; 0: none
     cdef void* next
@@ -121,6 +122,8 @@ cdef class Stream(Endpoint):
     cdef int64_t handshake_ms(self) except -1
     cpdef handshake_ended(self, bint is_done, bint is_resumed)
     cdef bint serves_client(self) noexcept
+    # Whether all that it waits for comes from somewhere else: a client's request is whole, and its answer has not begun.
+    cdef bint awaits_answer(self) noexcept
     cdef bint is_idle(self) noexcept
     # Whether a client's exchange runs, or its answer waits in the transport; whether only its end is still under way.
     cdef bint is_served(self) except -1
@@ -132,6 +135,7 @@ cdef class Stream(Endpoint):
     cdef bint look_at_lines(self) except -1
     # It is about to be cut off, by an operator or by an error of ours: whose fault its end is.
     cdef void on_cut(self, bint by_fault) noexcept
+    cdef int watch_on(self) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int close(self) except -1

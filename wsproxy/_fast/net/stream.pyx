@@ -140,13 +140,15 @@ cdef class Hub:
             stream = <Stream>at
             # on_deadline never unlinks synchronously: transports report connection_lost from the loop, later.
             at = stream.next
-            if 0 < stream.deadline_ms <= now_ms:
-                stream.deadline_ms = 0
-                most -= DEADLINE_LOOKS
-                try:
+            try:
+                if stream.unwatched:
+                    stream.watch_on()
+                if 0 < stream.deadline_ms <= now_ms:
+                    stream.deadline_ms = 0
+                    most -= DEADLINE_LOOKS
                     stream.on_deadline(now_ms)
-                except Exception:  # one stream must not cost the others their deadlines
-                    drop_faulty(stream, "internal error at a deadline; the connection is dropped")
+            except Exception:  # one stream must not cost the others their deadlines
+                drop_faulty(stream, "internal error at a deadline; the connection is dropped")
         self.to_sweep = at
         return at != NULL
 
@@ -406,6 +408,9 @@ cdef class Stream(Endpoint):
     cdef bint serves_client(self) noexcept:
         return False
 
+    cdef bint awaits_answer(self) noexcept:
+        return False
+
     cdef bint is_idle(self) noexcept:
         return False
 
@@ -547,7 +552,13 @@ cdef class Stream(Endpoint):
                 self.transport.pause_reading()
         return 0
 
+    cdef int watch_on(self) except -1:
+        self.unwatched = False
+        return 0 if self.closing else (<Carrier>self.transport).watch_on()
+
     cdef int resume_reading(self) except -1:
+        if self.unwatched:
+            self.watch_on()
         if self.reading_paused and not self.closing:
             self.reading_paused = False
             if self.has_rest:

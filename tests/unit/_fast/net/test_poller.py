@@ -24,6 +24,7 @@ from wsproxy._fast.proxy.http1 import Http1Protocol
 
 pytestmark = pytest.mark.asan
 
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 HEAD = b"POST /app/x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n"
 LARGE = 8 << 20  # more than two kernels take
 READ_SIZE = 262144  # of one read
@@ -88,6 +89,61 @@ async def recorded(
         await bed.until(lambda: bool(notes.calls))
         yield bed, notes, peer
         door.close()
+
+
+# --- when a connection is watched -----------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def unswept() -> AsyncIterator[tuple[Bed, Wire, Wire]]:
+    """A client whose first request was there as it was accepted, and the warm connection to the server that has it; no sweep comes by itself."""
+    origin = Origin()
+    async with Bed(config_of(server("s", origin.port))) as bed:
+        bed.sweeper.cancel()
+        sock = listening_socket()
+        door = doors.listen(bed.engine.poller, sock, partial(Http1Protocol, bed.engine))
+
+        def ask(path: bytes) -> Wire:
+            client = Wire(socket.create_connection(sock.getsockname()))
+            client.send_now(b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % path)
+            return client
+
+        first = ask(b"/app/w")
+        upstream, _ = await origin.accept_request()
+        await upstream.send(OK)
+        assert (await first.read_answer())[0] == 200
+        first.close()
+        await bed.until(lambda: bed.streams(Http1Protocol) == 0)
+        peer = ask(b"/app/x")
+        assert (await upstream.read_head()).startswith(b"GET /app/x")
+        yield bed, peer, upstream
+        door.close()
+
+
+async def test_client_that_leaves_before_its_first_answer_is_noticed_by_a_sweep() -> None:
+    """Until then it is not in the set: most of those who say `close` never have to be."""
+    async with unswept() as (bed, peer, _):
+        peer.reset()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert bed.streams(Http1Protocol) == 1
+        bed.engine.sweep()
+        await bed.until(lambda: bed.streams(Http1Protocol) == 0)
+
+
+async def test_client_is_watched_from_its_first_answer_on() -> None:
+    """No sweep is needed for its second request, nor for what it had sent ahead of the first answer."""
+    async with unswept() as (bed, peer, upstream):
+        await peer.send(b"GET /app/y HTTP/1.1\r\nHost: h\r\n\r\n")
+        for following in (b"/app/y", b"/app/z", b""):
+            if following == b"/app/z":
+                await peer.send(b"GET /app/z HTTP/1.1\r\nHost: h\r\n\r\n")
+            await upstream.send(OK)
+            assert (await peer.read_answer())[0] == 200
+            if following:
+                assert (await upstream.read_head()).startswith(b"GET " + following)
+        peer.close()
+        await bed.until(lambda: bed.streams(Http1Protocol) == 0)
 
 
 # --- what a transport promises ------------------------------------------------------------------------------------
