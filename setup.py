@@ -207,7 +207,7 @@ class BuildExtensions(build_ext):
 
     def build_extensions(self) -> None:
         """All modules, whose flags are known by now."""
-        if PRECOMPILE:
+        if PRECOMPILE and is_gcc(self.compiler.compiler_so):
             each_has = Counter(tuple(each.extra_compile_args) for each in self.extensions)
             for flags, count in each_has.items():
                 if count > WORTH_IT:
@@ -218,7 +218,7 @@ class BuildExtensions(build_ext):
         """
         Reads Python's headers once for all modules with these flags.
 
-        A compiler that cannot do that, or does not like what is there (another version's), reads the headers themselves.
+        A gcc that cannot do that, or does not like what is there, reads the headers themselves.
         """
         header = Path(
             self.build_temp, "headers", f"{zlib.crc32(repr(flags).encode()):08x}", "python.h"
@@ -244,6 +244,12 @@ class BuildExtensions(build_ext):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(flags)
         return path.as_posix()
+
+
+def is_gcc(command: list[str]) -> bool:
+    """Others have precompiled headers, too, but end where they do not like one."""
+    said = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    return "Free Software Foundation" in said.stdout
 
 
 def says(path: Path, words: str) -> bool:

@@ -66,7 +66,8 @@ def test_a_mistake_in_a_pxd_fails_the_build_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("refused", "has_read_ahead"), [("c-header", False), ("no such flag", True)]
+    ("refused", "has_read_ahead"),
+    [("c-header", False), ("--version", False), ("no such flag", True)],
 )
 def test_a_compiler_that_reads_no_headers_ahead_will_do(
     tmp_path: Path, refused: str, has_read_ahead: bool
