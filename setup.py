@@ -121,9 +121,9 @@ def level_of(module: str) -> list[str]:
         return []
     if module == VECTORS:
         return ["-O3"]
-    if module in HOT:
+    if module in HOT or module == "shared":  # keywords of calls from Python are read there
         return ["-O2"]
-    if module in COLD or module == "shared":
+    if module in COLD:
         return ["-O0", *NO_SHORT_WAYS]
     return ["-O1"]
 
