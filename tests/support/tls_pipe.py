@@ -59,6 +59,12 @@ class TlsPipe:
         else:
             self._in.write_eof()
 
+    def begin(self) -> None:
+        """Sends a ClientHello now, and waits for nothing."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.ssl.do_handshake()
+        self.sock.sendall(self._out.read())
+
     async def handshake(self) -> None:
         while True:
             try:

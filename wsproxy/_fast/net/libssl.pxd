@@ -80,6 +80,8 @@ cpdef bint owns() noexcept
 cpdef bint own(bint wanted) noexcept
 cpdef str way()
 
+# What the handshake says of the peer: the cipher's standard name, session id, certificate (DER); None: none.
+cdef tuple tell_peer(void* tls)
 cdef void* bio_in(object memory_bio) noexcept
 cdef void* connection_in(object tls, object context, object source) noexcept
 cdef void* context_in(object context) noexcept

@@ -10,6 +10,7 @@ structures.
 import _ssl
 import ssl
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 
 cdef extern from "<dlfcn.h>" nogil:
@@ -205,6 +206,33 @@ cdef bint find_engine(void* handle) except -1:
     if not set_to(<void**>&openssl.get_certificate, handle, "SSL_get1_peer_certificate"):  # OpenSSL 3's name
         all_there &= set_to(<void**>&openssl.get_certificate, handle, "SSL_get_peer_certificate")
     return all_there
+
+
+cdef tuple tell_peer(void* tls):
+    cdef const char* cipher = openssl.cipher_standard_name(openssl.get_cipher(tls))
+    cdef unsigned int length = 0
+    cdef const unsigned char* number = NULL
+    cdef void* session = openssl.get_session(tls)
+    cdef void* certificate = openssl.get_certificate(tls)
+    cdef unsigned char* place
+    cdef bytes der = None
+    cdef int size
+    if session != NULL:
+        number = openssl.session_id(session, &length)
+    if certificate != NULL:
+        try:
+            size = openssl.i2d_certificate(certificate, NULL)
+            if size > 0:
+                der = PyBytes_FromStringAndSize(NULL, size)
+                place = <unsigned char*>PyBytes_AS_STRING(der)
+                openssl.i2d_certificate(certificate, &place)
+        finally:
+            openssl.free_certificate(certificate)
+    return (
+        None if cipher == NULL else cipher.decode("ascii"),
+        b"" if length == 0 else PyBytes_FromStringAndSize(<const char*>number, length),
+        der,
+    )
 
 
 cdef bint engine_agrees() except -1:

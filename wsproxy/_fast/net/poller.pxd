@@ -33,6 +33,7 @@ cdef class Poller(Waker):
     cdef ws_address peer            # who comes
     cdef const char* local_host     # where to, as text
     cdef int local_port             # -1: it is not known
+    cdef int handshakes             # of MOST_HANDSHAKES, what is left of this turn
     cdef int discards               # of MOST_DISCARDS, what is left of this turn
 
     # What `adopt` does; needs no memory but that of the connection.

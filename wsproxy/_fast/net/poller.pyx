@@ -33,6 +33,9 @@ log = logging.getLogger("wsproxy.connection")
 
 cdef enum:
     MOST_EVENTS = 256
+    # Steps of TLS handshakes in one turn, a millisecond each: a flood of them must not stop everybody else for a quarter of a
+    # second. Who has to wait is told of again.
+    MOST_HANDSHAKES = 8
     # Reads that throw away what clients send behind their end, in one turn for all of them, and the bytes of each. A client
     # can keep hundreds of such connections full: all of these read in each turn made it 0.6 ms long, these few take 0.25, and
     # who sends so has to wait more often.
@@ -82,6 +85,7 @@ cdef class Poller(Waker):
         cdef int count = epoll_wait(self.epoll_fd, events, MOST_EVENTS, 0)
         self.hub.spare = MOST_TAKEN
         self.discards = MOST_DISCARDS
+        self.handshakes = MOST_HANDSHAKES
         self.running = True
         try:
             for i in range(count):

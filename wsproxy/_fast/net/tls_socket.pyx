@@ -14,7 +14,7 @@ What this buys is in docs/decisions/0023; docs/decisions/0015 says why the libra
 import logging
 import ssl
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from wsproxy._fast.base.borrowed cimport ws_show
@@ -24,7 +24,7 @@ from wsproxy._fast.net.endpoint cimport BROKEN
 from wsproxy._fast.net.libssl cimport (
     BIO_CTRL_FLUSH, BIO_FLAGS_ALL_RETRY, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_TYPE_SOURCE_SINK, SSL_CTRL_MODE,
     SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_AUTO_RETRY,
-    SSL_MODE_RELEASE_BUFFERS, last_reason, libssl, openssl,
+    SSL_MODE_RELEASE_BUFFERS, last_reason, libssl, openssl, tell_peer,
 )
 from wsproxy._fast.net.poller cimport HIGH_WATER, PlainTransport
 from wsproxy._fast.net.records cimport COST_OF_VOID, MOST_HANDSHAKE_RECORDS, MOST_VOID_RECORDS, RECORDS_A_TURN
@@ -251,6 +251,9 @@ cdef class TlsTransport(PlainTransport):
             self.take_kept()
             return True
         if self.arriving:
+            if self.poller.handshakes <= 0:
+                return False  # the set says again that something is here
+            self.poller.handshakes -= 1
             length = ws_recv(self.fd, arrived, SHAKE_SIZE, 0)
         else:
             # As much as becomes what the stream takes now: what is more would have to be kept.
@@ -578,27 +581,4 @@ cdef class TlsTransport(PlainTransport):
 
     def tell_client(self) -> tuple:
         """What the handshake says of the client: the cipher's standard name, session id, certificate (DER); None: none."""
-        cdef const char* cipher = openssl.cipher_standard_name(openssl.get_cipher(self.tls))
-        cdef unsigned int length = 0
-        cdef const unsigned char* number = NULL
-        cdef void* session = openssl.get_session(self.tls)
-        cdef void* certificate = openssl.get_certificate(self.tls)
-        cdef unsigned char* place
-        cdef bytes der = None
-        cdef int size
-        if session != NULL:
-            number = openssl.session_id(session, &length)
-        if certificate != NULL:
-            try:
-                size = openssl.i2d_certificate(certificate, NULL)
-                if size > 0:
-                    der = PyBytes_FromStringAndSize(NULL, size)
-                    place = <unsigned char*>PyBytes_AS_STRING(der)
-                    openssl.i2d_certificate(certificate, &place)
-            finally:
-                openssl.free_certificate(certificate)
-        return (
-            None if cipher == NULL else cipher.decode("ascii"),
-            b"" if length == 0 else PyBytes_FromStringAndSize(<const char*>number, length),
-            der,
-        )
+        return tell_peer(self.tls)

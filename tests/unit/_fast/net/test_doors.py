@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from pathlib import Path
+from select import select
 
 import pytest
 
@@ -75,6 +77,36 @@ async def test_a_stream_that_cannot_be_made_costs_its_client_only(terms: Terms) 
             await refused(port)
         await Wire.connect(port)
         await bed.until(lambda: len(bed.engine.poller.arriving) == 1)
+        door.close()
+
+
+async def test_handshakes_of_a_flood_do_not_stop_the_others(tmp_path: Path) -> None:
+    """Eight steps in one turn, a millisecond each; those that wait are told of again, and all are met in the end."""
+    ca = Authority()
+    trust = ca.write_pem(tmp_path)
+    context = server_context(ca.issue("h").write_pem(tmp_path, "server"))
+    async with Bed(config_of(server("s", 1)), tls=context) as bed:
+        poller = bed.engine.poller
+        pipes = [
+            TlsPipe((await Wire.connect(bed.port)).sock, client_context(trust), server_name="h")
+            for _ in range(40)
+        ]
+        await bed.until(lambda: len(poller.arriving) == len(pipes))
+        plain = listening_socket()
+        door = doors.listen(poller, plain, partial(Http1Protocol, bed.engine))
+        client = socket.create_connection(plain.getsockname())
+        await bed.until(lambda: bed.streams(Http1Protocol) == 1)
+        for pipe in pipes:
+            pipe.begin()
+        client.sendall(b"GET /none HTTP/1.1\r\nHost: h\r\n\r\n")
+        poller.run()
+        client.setblocking(False)
+        assert client.recv(100).startswith(b"HTTP/1.1 404 ")
+        assert len(select([pipe.sock for pipe in pipes], [], [], 0)[0]) == 8
+        for pipe in pipes:
+            await pipe.handshake()
+        await bed.until(lambda: not poller.arriving)
+        client.close()
         door.close()
 
 
