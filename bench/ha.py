@@ -1,7 +1,7 @@
 """
-How long a word of one proxy takes to the others' slots, and what a thousand changes a second cost the ha process.
+How long a word of one proxy, or a session that moved, takes to all others; what a thousand a second cost; what becomes of a flood of sessions.
 
-    python -m bench.ha [--proxies 4] [--servers 100] [--rate 1000] [--seconds 5]
+    python -m bench.ha [--proxies 4] [--servers 100] [--rate 1000] [--seconds 5] [--flood 100000]
 
 Real etcd, one process, on 127.0.0.1; each proxy has a shared state and a board of its own, in one event loop, so CPU times are those of all
 of them together. The workers have no part in it: they read the slots that they read without [ha].
@@ -21,10 +21,13 @@ from pathlib import Path
 from tests.support.etcd import running_etcd
 from wsproxy._fast.decide.cluster import Cluster
 from wsproxy._fast.state.segment import SharedState, now_ms
+from wsproxy._fast.state.takeover import TakeoverTable, Telling
+from wsproxy.config.group_secret import GroupSecret
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import load_config
 from wsproxy.dataplane.plan import Plan, build_plan
 from wsproxy.ha.board.board import Board
+from wsproxy.ha.board.takeovers import Takeovers
 from wsproxy.ha.names import Names
 from wsproxy.ha.store.base import Told
 from wsproxy.ha.store.etcd import EtcdStore
@@ -32,6 +35,9 @@ from wsproxy.ha.store.gateway import Gateway
 
 SERVER = '<Server Name="s{}"><Transport Hostname="127.0.0.1" Port="9"/></Server>'
 WORDS = 200
+SECRET = GroupSecret(bytes(16), bytes(32))
+CLUSTER = 1
+TAKEOVER_MS = 60_000
 
 
 class Proxy:
@@ -43,6 +49,10 @@ class Proxy:
         self.store = EtcdStore(Gateway([url], try_s=5.0))
         self._names = Names("bench", "DefaultCoreGroup")
         self.board = Board(plan.state, plan, self.store, self._names, name)
+        self.table = plan.state.takeovers
+        self.table.share(SECRET.sessions)
+        self.moves = EtcdStore(Gateway([url], try_s=5.0))
+        self.takeovers = Takeovers(plan.state, plan, self.moves, self._names, name, SECRET)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -55,7 +65,10 @@ class Proxy:
         """Looks, posts and hears."""
         found = await self.store.read(self._names.root)
         self.board.read(found.revision, found.entries)
-        works = (self._follow(found.revision), self.board.look_always(), self.board.post_always())
+        works = (
+            self._follow(found.revision), self.board.look_always(), self.board.post_always(),
+            self.takeovers.look_always(), self.takeovers.post_always(), self.takeovers.follow_always(),
+        )  # fmt: skip
         self._tasks = [asyncio.ensure_future(work) for work in works]
 
     async def _follow(self, after: int) -> None:
@@ -70,6 +83,17 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
+        await self.moves.close()
+
+    def remembers(self, session: int, server: int) -> None:
+        """The session has moved to this server, here."""
+        now = now_ms()
+        _, slots = self.cluster.slots()
+        self.table.remember_session(CLUSTER, b"%d" % session, slots[server], now, now + TAKEOVER_MS)
+
+    def knows(self, session: int) -> bool:
+        """Whether it has moved, as far as is known here."""
+        return self.table.find_session(CLUSTER, b"%d" % session, now_ms()) >= 0
 
     def is_down(self, server: int) -> bool:
         """By its own slots."""
@@ -137,6 +161,104 @@ async def load(proxies: list[Proxy], servers: int, rate: int, seconds: float) ->
     )
 
 
+async def moves_latency(proxies: list[Proxy], first: int) -> list[float]:
+    """Milliseconds from a session's move at one proxy until all others would send it there."""
+    found = []
+    for number in range(first, first + WORDS):
+        began = time.perf_counter()
+        proxies[number % len(proxies)].remembers(number, 0)
+        while not all(each.knows(number) for each in proxies):  # noqa: ASYNC110  # tables tell nobody
+            await asyncio.sleep(0.0005)
+        found.append((time.perf_counter() - began) * 1000)
+    return sorted(found)
+
+
+async def moves_load(
+    proxies: list[Proxy], servers: int, rate: int, seconds: float, first: int
+) -> None:
+    """Sessions move at this rate, at all proxies in turn."""
+    before = [each.table.news_counts() for each in proxies]
+    cpu, began, number = time.process_time(), time.perf_counter(), 0
+    while (now := time.perf_counter() - began) < seconds:
+        while number < now * rate:
+            proxies[number % len(proxies)].remembers(first + number, number % servers)
+            number += 1
+        await asyncio.sleep(0.005)
+    spent = time.process_time() - cpu
+    while any(each.takeovers.waiting for each in proxies):  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.1)
+    counts = [
+        [after - was for after, was in zip(each.table.news_counts(), old, strict=True)]
+        for each, old in zip(proxies, before, strict=True)
+    ]
+    told, learnt = (
+        sum(each[what] for each in counts) for what in (Telling.TOLD_OTHERS, Telling.LEARNT)
+    )
+    print(f"{number} sessions moved in {seconds:g} s ({rate}/s)")
+    print(
+        f"  told {told}, not told {sum(each[1] + each[2] for each in counts)}, learnt by others {learnt}"
+    )
+    print(f"  CPU of all {len(proxies)} ha processes: {100 * spent / seconds:.0f} % of one CPU")
+
+
+async def flood(proxies: list[Proxy], servers: int, many: int) -> None:
+    """A server with so many sessions dies at one proxy, within two seconds; what others see of it, and how long marks take meanwhile."""
+    first = proxies[0]
+    before, began, cpu = first.table.news_counts(), time.perf_counter(), time.process_time()
+
+    async def move() -> None:
+        done = 0
+        while done < many:
+            for _ in range(min(many // 200, many - done)):
+                first.remembers(10_000_000 + done, done % servers)
+                done += 1
+            await asyncio.sleep(0.01)
+
+    moving = asyncio.ensure_future(move())
+    found = await latency(proxies, servers)
+    marks_s = time.perf_counter() - began
+    await moving
+    while first.takeovers.waiting and time.perf_counter() - began < 15:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    spent = time.process_time() - cpu
+    took = time.perf_counter() - began
+    told, unread, unposted = (
+        first.table.news_counts()[at] - before[at]
+        for at in (Telling.TOLD_OTHERS, Telling.NOT_READ, Telling.NOT_POSTED)
+    )
+    kept = await first.moves.read(first._names.takeovers)
+    size = sum(len(each.value) for each in kept.entries.values())
+    print(
+        f"flood: {many} sessions moved at one proxy; after {took:.1f} s {told} are told, {unread + unposted} are not, {first.takeovers.waiting} wait"
+    )
+    print(
+        f"  in etcd: {len(kept.entries)} keys, {size / 1000:.0f} kB; CPU of all {100 * spent / took:.0f} % of one CPU"
+    )
+    print(f"  a mark meanwhile ({marks_s:.1f} s), {told_of(found)}")
+
+
+def told_of(found: list[float]) -> str:
+    """In words."""
+    return f"ms: median {statistics.median(found):.1f}, p99 {found[int(len(found) * 0.99)]:.1f}, most {found[-1]:.1f} ({len(found)} words)"
+
+
+def worker_cost(rounds: int = 200_000) -> None:
+    """What one move costs a worker, alone and with others that are told; the call from Python is in both."""
+    alone, shared = TakeoverTable(), TakeoverTable()
+    shared.share(SECRET.sessions)
+    best: dict[str, float] = {}
+    for _ in range(5):
+        for name, table in (("alone", alone), ("told", shared)):
+            began = time.process_time()
+            for number in range(rounds):
+                table.remember_session(CLUSTER, b"%d" % number, number & 7, number, number + 10)
+            best[name] = min(best.get(name, 9e9), (time.process_time() - began) / rounds * 1e9)
+    print(
+        f"a session's move costs a worker {best['alone']:.0f} ns, and {best['told']:.0f} ns where others are told"
+    )
+
+
 async def idle(proxies: list[Proxy], seconds: float) -> None:
     """What looking costs where nothing happens."""
     cpu = time.process_time()
@@ -155,11 +277,13 @@ async def measure(options: argparse.Namespace, url: str, folder: Path) -> None:
         await each.begin()
     await idle(proxies, options.seconds)
     found = await latency(proxies, options.servers)
-    print(
-        f"a mark in all other proxies' slots, ms: median {statistics.median(found):.1f}, "
-        f"p99 {found[int(len(found) * 0.99)]:.1f}, most {found[-1]:.1f} ({len(found)} words)"
-    )
+    print(f"a mark in all other proxies' slots, {told_of(found)}")
+    found = await moves_latency(proxies, 1_000_000)
+    print(f"a session's move at all other proxies, {told_of(found)}")
     await load(proxies, options.servers, options.rate, options.seconds)
+    await moves_load(proxies, options.servers, options.rate, options.seconds, 2_000_000)
+    if options.flood:
+        await flood(proxies, options.servers, options.flood)
     for each in proxies:
         await each.end()
 
@@ -171,8 +295,12 @@ def main() -> None:
     parser.add_argument("--servers", type=int, default=100)
     parser.add_argument("--rate", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument(
+        "--flood", type=int, default=100_000, help="sessions of a server that dies; 0: none"
+    )
     options = parser.parse_args()
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+    worker_cost()
     with running_etcd() as (etcd,), tempfile.TemporaryDirectory() as folder:
         asyncio.run(measure(options, etcd.url, Path(folder)))
 

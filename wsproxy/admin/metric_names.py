@@ -50,6 +50,8 @@ PROXY = _all(
     ("log_lines_lost_total", "counter", ("log",), "Lines that a disk did not take in time, of the access log and of http_plugin.log (plugin)."),
     ("traced_requests_total", "counter", ("result",), "Requests that were to be recorded for a trace: sampled, and of these lost, for whose record a worker had no room."),
     ("trace_spans_total", "counter", ("result",), "Spans that the collector of trace.endpoint took (exported), or that were lost on the way to it."),
+    ("takeovers_told_total", "counter", ("result",), "Takeovers of sessions that were news to other proxies (ha.session_key): told, not_read (they came faster than they were read), or not_posted (over a bound, or etcd did not take them in time)."),
+    ("takeovers_heard_total", "counter", ("result",), "Takeovers that other proxies told: learnt, known (what is known here is newer, or the same), unknown (no such server here, or its time is over); not_believed counts batches (another secret or version)."),
     ("certificate_expiry_timestamp_seconds", "gauge", ("listener", "certificate"), "When a certificate that clients are shown ends, in seconds since 1970."),
     ("certificate_unreadable", "gauge", ("listener", "certificate"), "1: its files cannot be read or used now; the one that was read before is shown."),
     ("keyring_expiry_timestamp_seconds", "gauge", ("file",), "When the first certificate of a keyring for servers ends (a Transport's, or upstream.tls.trust), in seconds since 1970."),

@@ -27,6 +27,7 @@ from wsproxy._fast.state.meters import (
     WorkerWord,
 )
 from wsproxy._fast.state.operator import Hold
+from wsproxy._fast.state.takeover import Telling
 from wsproxy._fast.tell.exposition import Blocks, Exposition, label_pair
 from wsproxy.admin.certificates import Certificates
 from wsproxy.admin.messages import Status
@@ -57,6 +58,15 @@ _EDGE_ANSWERS = {
     "file": EdgeAnswer.FILE_ANSWER,
     "error_page": EdgeAnswer.PAGE_ANSWER,
 }
+_TELLINGS = {
+    "takeovers_told_total": {
+        "told": Telling.TOLD_OTHERS, "not_read": Telling.NOT_READ, "not_posted": Telling.NOT_POSTED,
+    },
+    "takeovers_heard_total": {
+        "learnt": Telling.LEARNT, "known": Telling.KNEW_BETTER, "unknown": Telling.UNKNOWN_HERE,
+        "not_believed": Telling.NOT_BELIEVED,
+    },
+}  # fmt: skip
 _BROKEN = ("unknown_clone", "down", "full", "tried", "out")
 
 
@@ -140,6 +150,9 @@ class MetricsPage:
         _by_label(out, "trace_spans_total", "result", {
             "exported": words[WorkerWord.SPANS_SENT], "lost": words[WorkerWord.SPANS_LOST],
         })  # fmt: skip
+        news = state.takeovers.news_counts()
+        for name, results in _TELLINGS.items():
+            _by_label(out, name, "result", {result: news[at] for result, at in results.items()})
         self._put_certificates(out)
         self._put_keyrings(out)
         _begin(out, "request_receive_seconds")

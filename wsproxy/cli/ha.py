@@ -14,7 +14,7 @@ import click
 from wsproxy.cli import ha_drill, ha_groups, ha_pair, ha_published
 from wsproxy.cli.asking import EXIT_REFUSED, fail, say
 from wsproxy.errors import StartError
-from wsproxy.ha.certs import files_of, make_certificates
+from wsproxy.ha.certs import SESSION_KEY, files_of, make_certificates, make_session_key
 
 
 @click.group()
@@ -31,7 +31,7 @@ for each in (ha_published.history, ha_published.show, ha_published.rollback):
 
 
 @ha.command(
-    epilog="Exit code: 0 all that was asked for is there, 1 it could not be made. Keep ca.key where no proxy is; each host needs ca.pem and its own two files."
+    epilog="Exit code: 0 all that was asked for is there, 1 it could not be made. Keep ca.key where no proxy is; each host needs ca.pem and its own two files, each proxy sessions.key as well, and etcd's hosts that have no proxy do not."
 )
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("hosts", nargs=-1, required=True)
@@ -41,6 +41,8 @@ for each in (ha_published.history, ha_published.show, ha_published.rollback):
 def certs(folder: Path, hosts: tuple[str, ...], *, renew: bool) -> None:
     """
     Make in FOLDER an issuer, and for each of HOSTS a key with a certificate: for etcd, for its peers and for the proxy there.
+
+    And sessions.key, one for all, by which proxies tell each other where sessions went.
 
     A host is its name, with other names and addresses behind commas: proxy1,proxy1.example.com,10.0.0.1. Files that are there
     already are not touched.
@@ -53,6 +55,8 @@ def certs(folder: Path, hosts: tuple[str, ...], *, renew: bool) -> None:
         written = make_certificates(
             folder, named, datetime.datetime.now(datetime.UTC), renews=renew
         )
+        if (session_key := make_session_key(folder)) is not None:
+            written.append(session_key)
     except StartError as error:
         fail(str(error), EXIT_REFUSED)
     for path in written:
@@ -60,4 +64,4 @@ def certs(folder: Path, hosts: tuple[str, ...], *, renew: bool) -> None:
     if not written:
         say(f"nothing to do: {folder} has all of them (--renew makes new ones)")
     files = files_of(folder, named[0][0])
-    say(f'on {named[0][0]}, in [ha]: ca = "{files.ca}"  certificate = "{files.certificate}"  key = "{files.key}"')  # fmt: skip
+    say(f'on {named[0][0]}, in [ha]: ca = "{files.ca}"  certificate = "{files.certificate}"  key = "{files.key}"  session_key = "{folder / SESSION_KEY}"')  # fmt: skip

@@ -22,6 +22,7 @@ from wsproxy.config.access_target import ACCESS_OFF, SYSLOG, parse_target
 from wsproxy.config.address import MAX_PORT, is_loopback, parse_address
 from wsproxy.config.check_content import file_flaws
 from wsproxy.config.codes import code_flaw
+from wsproxy.config.group_secret import SETTING, read_group_secret
 from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import (
@@ -43,7 +44,7 @@ from wsproxy.config.settings_process import SHORTEST_HANG_S
 from wsproxy.config.settings_tls import check_listener, check_upstream, group_context
 from wsproxy.config.settings_told import AdminSettings, HealthSettings, LogSettings, TraceSettings
 from wsproxy.config.values import MOST_CONNECT_S, duration_doubt, text_flaw
-from wsproxy.errors import Severity
+from wsproxy.errors import Severity, StartError
 
 # where a value stands: names of tables and keys, and the index among repeated tables
 KeyPath = tuple[str | int, ...]
@@ -194,13 +195,21 @@ def _check_ha(settings: Settings, say: Say) -> None:
             group_context(ha)
         except KeyFileError as error:
             _refuse(("ha", "certificate"), str(error), say)
+    try:
+        read_group_secret(ha)
+    except StartError as error:
+        _refuse(("ha", "session_key"), str(error).removeprefix(f"{SETTING}: "), say)
     if ha.store == "embedded" and shutil.which(ha.etcd) is None:
         _refuse(("ha", "etcd"), no_etcd(ha.etcd), say)
     if ha.store == "off":
         idle, allowed = 'with store = "off": nobody publishes', 'with store = "etcd"'
         _warn_idle(("ha", "config_folder"), ha, idle, allowed, say)
     if ha.store != "off":
-        for name in ("etcd", "data_dir") if ha.store == "etcd" else ("ca", "certificate", "key"):
+        for name in (
+            ("etcd", "data_dir")
+            if ha.store == "etcd"
+            else ("ca", "certificate", "key", "session_key")
+        ):
             idle = f'with store = "{ha.store}"'
             allowed = (
                 'with store = "embedded"'

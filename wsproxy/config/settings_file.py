@@ -370,7 +370,7 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
     ha = settings.ha
     files = {
         name: getattr(ha, name)
-        for name in ("ca", "certificate", "key", "data_dir", "config_folder")
+        for name in ("ca", "certificate", "key", "session_key", "data_dir", "config_folder")
     }
     if any(files.values()):
         found = {name: absolute(file, path.parent) for name, file in files.items()}

@@ -106,6 +106,12 @@ class HaSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str, Meta(description="PEM file: the certificate that this member shows to etcd")
     ] = ""
     key: Annotated[str, Meta(description="PEM file: its private key, mode 0600 or stricter")] = ""
+    session_key: Annotated[
+        str,
+        Meta(
+            description="file with a secret that all members have and etcd has not, 32 bytes or more, mode 0600: members tell each other which server took a session over, by hashes under it; `wsproxy ha certs` makes it; empty: they do not tell; relative to the folder of wsproxy.toml"
+        ),
+    ] = ""
     etcd: Annotated[str, Meta(description='for store "embedded": the program, by name or path')] = (
         "etcd"
     )

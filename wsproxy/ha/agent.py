@@ -22,6 +22,7 @@ from importlib.metadata import version
 from typing import Any
 
 from wsproxy.admin.messages import digest_of
+from wsproxy.config.group_secret import GroupSecret
 from wsproxy.config.published import Place, PublishedFolder
 from wsproxy.config.settings_ha import HaSettings
 from wsproxy.config.settings_tls import group_context
@@ -32,6 +33,8 @@ from wsproxy.dataplane.steps import at_once, in_turns
 from wsproxy.dataplane.tasks import end_all, keep_turning, log_loop_error, run, spawn
 from wsproxy.errors import StartError
 from wsproxy.ha.board.board import Board
+from wsproxy.ha.board.takeovers import TRY_S as TAKEOVERS_TRY_S
+from wsproxy.ha.board.takeovers import Takeovers
 from wsproxy.ha.group.coordinator import add_coordinator
 from wsproxy.ha.group.membership import Listener, Membership, Myself
 from wsproxy.ha.master.follower import Follower
@@ -117,6 +120,7 @@ class HaNeeds:
     parcel: int
     on_turn: Callable[[], None]
     probe: Callable[[bool], None]  # switches this proxy's prober
+    secret: GroupSecret | None  # by which members tell each other of sessions; None: they do not
 
 
 class Agent:
@@ -125,8 +129,11 @@ class Agent:
     def __init__(
         self, plan: Plan, settings: HaSettings, instance: str, pid: int,
         probe: Callable[[bool], None] = lambda _is_on: None,
+        secret: GroupSecret | None = None,
     ) -> None:  # fmt: skip
         """Nothing is asked yet."""
+        self._secret = secret
+        self._takeovers: Takeovers | None = None
         self._probe = probe if settings.one_prober else None
         self._groups: Groups | None = None
         self._plan = plan
@@ -163,6 +170,13 @@ class Agent:
         )  # fmt: skip
         groups.join(membership)
         contents = EtcdStore(Gateway(*self._place(), try_s=TRY_S))
+        moves = EtcdStore(Gateway(*self._place(), try_s=TAKEOVERS_TRY_S))
+        if self._secret is not None:
+            self._takeovers = Takeovers(
+                self._plan.state, self._plan, moves, self._names, self._myself.name, self._secret
+            )
+        elif self._settings.store == "etcd":
+            log.info("ha: which server took a session over is not told to other proxies: ha.session_key is empty")  # fmt: skip
         if self._settings.config_folder:
             self._follower = self._make_follower(contents, store, membership)
         add_coordinator(
@@ -178,6 +192,7 @@ class Agent:
                     self._post_digests(store, membership),
                     groups.post_always(),
                     *self._followed(),
+                    *self._told_of_sessions(),
                 )
                 tasks = [group.create_task(work) for work in works]
                 await self.ended.wait()
@@ -194,6 +209,7 @@ class Agent:
             await end_all()
             await store.close()
             await contents.close()
+            await moves.close()
             if self._embedded is not None:
                 await self._embedded.stop()
 
@@ -230,6 +246,11 @@ class Agent:
         if self._follower is None:
             return ()
         return self._follower.follow_always(), self._follower.post_always()
+
+    def _told_of_sessions(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        if (each := self._takeovers) is None:
+            return ()
+        return each.look_always(), each.post_always(), each.follow_always()
 
     async def _start_etcd(self, etcd: EmbeddedEtcd) -> bool:
         """Whether it serves; False: this process was told to end first."""
@@ -307,6 +328,8 @@ class Agent:
     async def _take(self, fd: int) -> None:
         plan = await in_turns(unpack(fd, self._plan.state))
         self._plan = plan
+        if self._takeovers is not None:
+            self._takeovers.take_plan(plan)
         if self._board is not None:
             self._board.take_plan(plan)
             if self._membership is not None and self._membership.lease:
@@ -327,7 +350,7 @@ async def serve(plan: Plan, settings: HaSettings, needs: HaNeeds) -> None:
     """See ``run_ha``."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
-    agent = Agent(plan, settings, needs.instance, needs.pid, needs.probe)
+    agent = Agent(plan, settings, needs.instance, needs.pid, needs.probe, needs.secret)
     loop.add_signal_handler(signal.SIGTERM, agent.ended.set)
     agent.listen(needs.box)
     keep_turning(needs.on_turn)

@@ -1,5 +1,5 @@
 """
-Keys and certificates for etcd and for the members of a group: one issuer, and for each host one pair that serves as all three.
+Keys of a group: one issuer, for each host one pair for etcd, its peers and the member there, and one secret of all members.
 
 Driven by ``cli.ha`` (`wsproxy ha certs`) and by ``store.embedded``. A pair is a server's and a client's: etcd shows it to clients and to
 its peers, its own JSON gateway shows it to etcd, and the member shows it as a client. # I/O. Must not overwrite a key that exists.
@@ -11,6 +11,7 @@ import datetime
 import ipaddress
 import os
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from wsproxy.config.problems import printable
 from wsproxy.errors import StartError
 
 _ISSUER = "ca"
+SESSION_KEY = "sessions.key"
+SESSION_KEY_BYTES = 32
 # RFC 1123 2.1, and _, which machines have; with DNS's 253 characters.
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?"
@@ -81,6 +84,23 @@ def make_certificates(
     except OSError as error:
         raise StartError(f"{error.filename or folder}: {error.strerror}") from error
     return written
+
+
+def make_session_key(folder: Path) -> Path | None:
+    """
+    The file that was written for ``ha.session_key``; None: it is there, and stays: all members must have the same.
+
+    Raises:
+        StartError: it cannot be written.
+    """
+    path = folder / SESSION_KEY
+    try:
+        _write(path, secrets.token_hex(SESSION_KEY_BYTES).encode() + b"\n", 0o600)
+    except FileExistsError:
+        return None
+    except OSError as error:
+        raise StartError(f"{path}: {error.strerror}") from error
+    return path
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -13,6 +13,9 @@ Where everything of a core group stands in etcd, and what may be in a name. Pure
         published               which plugin-cfg.xml all are to go by: what ``ha.master.words.Head`` says
         applied/<member>        what became of that there, on its lease
 
+    /wsproxy-takeovers/<cell>/<core group>/     beside all that, too: heartbeats and marks do not wait for these
+        <member>/<lease>-<number>       sessions that have another server now, on a lease that ends when they are forgotten
+
     /wsproxy-published/<cell>/<core group>/     beside all that, which is read as a whole and watched: these are megabytes
         versions/<number>       who published which contents
         contents/<sha256>       that there are such, in how many pieces
@@ -26,6 +29,7 @@ from urllib.parse import quote, unquote
 
 ROOT = "/wsproxy/"
 PUBLISHED_ROOT = "/wsproxy-published/"
+TAKEOVERS_ROOT = "/wsproxy-takeovers/"
 COORDINATOR = "coordinator"
 
 
@@ -129,6 +133,15 @@ class Names:
     def applied(self, name: str) -> str:
         """What became of it at that member."""
         return self.applied_prefix + name
+
+    @property
+    def takeovers(self) -> str:
+        """Prefix of ``takeovers_of``."""
+        return f"{TAKEOVERS_ROOT}{self.cell}/{self.core_group}/"
+
+    def takeovers_of(self, member: str) -> str:
+        """What all keys of this member's takeovers begin with."""
+        return f"{self.takeovers}{member}/"
 
     @property
     def _published_root(self) -> str:

@@ -25,6 +25,7 @@ from wsproxy.admin.sockets import AdminSocket, open_own_socket, open_socket, own
 from wsproxy.admin.state_file import restore_state
 from wsproxy.admin.tcp import open_tcp, token_of
 from wsproxy.config.address import Address
+from wsproxy.config.group_secret import read_group_secret
 from wsproxy.config.model import Config
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import MAX_WORKERS, SOCKET_AUTO, SOCKET_OFF, Settings
@@ -287,13 +288,16 @@ def make_ha(
 ) -> Resident:
     """The process that is this proxy's member of a group; all that are started for this proxy are known as one by the instance."""
     agent = _load("wsproxy.ha.agent")
+    secret = read_group_secret(plan.settings.ha)
+    if secret is not None:
+        plan.state.takeovers.share(secret.sessions)
     instance, pid = uuid.uuid4().hex, os.getpid()
 
     def switch(is_on: bool) -> None:
         probe_switch[0] = is_on
 
     def run_the_ha(box: socket.socket) -> int:
-        needs = agent.HaNeeds(plan, instance, pid, box, parcels.newest_fd, on_turn, switch)
+        needs = agent.HaNeeds(plan, instance, pid, box, parcels.newest_fd, on_turn, switch, secret)
         exit_code: int = agent.run_ha(needs)
         return exit_code
 

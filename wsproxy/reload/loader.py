@@ -60,6 +60,8 @@ log = logging.getLogger("wsproxy.reload")
 STEP_S = 0.01
 # At least, and not before a session's place is forgotten (affinity.takeover_s): what is remembered names a server by its slot.
 FORGOTTEN_S = 3600.0
+# What another proxy tells of a server that has just left is heard so much later at most, or ends so much later.
+HEARD_LATE_S = 10.0
 _QUESTION_BYTES = 4096
 CHANGED_FILE = "changed file"
 CHANGED_PAGE = "changed page"
@@ -476,7 +478,7 @@ class Loader:
     def _publish(self, read: Read, source: Source, returned_to: int) -> Plan:
         """From here on it holds."""
         generation = self.generation + 1
-        forgotten_s = max(FORGOTTEN_S, self.source.settings.affinity.takeover_s)
+        forgotten_s = max(FORGOTTEN_S, self.source.settings.affinity.takeover_s + HEARD_LATE_S)
         self._state.free_slots(int(forgotten_s * 1000))
         plan = read.plan(self._state, generation)
         path, _ = self._find_log(source.config, is_dry=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from wsproxy.config.group_secret import read_group_secret
 from wsproxy.config.settings_file import load_text, parse_settings
 from wsproxy.config.settings_ha import HaSettings, least_ttl_s
 from wsproxy.errors import ConfigRefusedError
@@ -15,6 +16,9 @@ FILES = 'ca = "a"\ncertificate = "b"\nkey = "c"\n'
 
 def ha_of(text: str) -> HaSettings:
     return parse_settings(f"[ha]\n{text}", Path("wsproxy.toml")).ha
+
+
+ETCD = 'store = "etcd"\nendpoints = ["http://127.0.0.1:1"]\n'
 
 
 def refusal_of(text: str) -> str:
@@ -118,6 +122,50 @@ def test_keys_that_do_not_work_are_told(tmp_path: Path) -> None:
             f'[ha]\nstore = "etcd"\nendpoints = ["https://10.0.0.1:1"]\n{FILES}',
             tmp_path / "wsproxy.toml",
         )
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "says"),
+    [
+        ("x" * 31, 0o600, r"with 31 bytes; allowed are 32 to 4096"),
+        ("x" * 40, 0o644, r"with mode 0644; allowed is 0600 or stricter"),
+        (" " * 40, 0o600, r"with 0 bytes"),
+        ("x" * 4097, 0o600, r"with more than 4096 bytes"),
+    ],
+)
+def test_session_key_that_cannot_be_used_is_told(
+    tmp_path: Path, content: str, mode: int, says: str
+) -> None:
+    """At the start, and nothing that stands in it."""
+    file = tmp_path / "sessions.key"
+    file.write_text(content)
+    file.chmod(mode)
+    with pytest.raises(ConfigRefusedError, match=rf"wsproxy\.toml:4: ha\.session_key: found.*sessions\.key.*{says}") as refused:  # fmt: skip
+        parse_settings(f"[ha]\n{ETCD}session_key = 'sessions.key'\n", tmp_path / "wsproxy.toml")
+    assert "xxxx" not in str(refused.value)
+
+
+def test_secrets_of_a_group_are_its_own(tmp_path: Path) -> None:
+    """Of one file each core group, and each use, has another one; alone, or without a file, there is none."""
+    file = tmp_path / "sessions.key"
+    file.write_text("x" * 40 + "\n")
+    file.chmod(0o600)
+    ha = HaSettings(store="etcd", session_key=str(file))
+    one = read_group_secret(ha)
+    assert one is not None
+    assert (len(one.sessions), len(one.seal)) == (16, 32)
+    assert one == read_group_secret(ha)
+    for other in (
+        HaSettings(store="etcd", session_key=str(file), core_group="other"),
+        HaSettings(store="etcd", session_key=str(file), cell="wsproxyD", core_group="efaultCoreGroup"),
+    ):  # fmt: skip
+        found = read_group_secret(other)
+        assert found is not None
+        assert not {found.sessions, found.seal} & {one.sessions, one.seal}
+    assert not one.seal.startswith(one.sessions)
+    assert "xxx" not in repr(one)
+    assert read_group_secret(HaSettings(session_key=str(file))) is None
+    assert read_group_secret(HaSettings(store="etcd")) is None
 
 
 def test_what_has_no_effect_is_told() -> None:

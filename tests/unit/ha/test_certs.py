@@ -12,7 +12,7 @@ from cryptography import x509
 
 from wsproxy.cli.main import main
 from wsproxy.errors import StartError
-from wsproxy.ha.certs import files_of, make_certificates
+from wsproxy.ha.certs import SESSION_KEY, files_of, make_certificates
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -46,6 +46,22 @@ def test_again_makes_what_is_missing(tmp_path: Path) -> None:
     make_certificates(tmp_path, [("a",)], NOW, renews=True)
     assert files_of(tmp_path, "a").key.read_bytes() != before[0]
     assert (tmp_path / "ca.pem").read_bytes() == before[1]
+
+
+def test_session_key_is_made_once(tmp_path: Path) -> None:
+    """All members must have the same: it is never made anew, not even by --renew."""
+    done = CliRunner().invoke(main, ["ha", "certs", str(tmp_path), "a"])
+    assert done.exit_code == 0, done.output
+    file = tmp_path / SESSION_KEY
+    assert str(file) in done.output.splitlines()
+    assert f'session_key = "{file}"' in done.output
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    made = file.read_text()
+    assert len(made) == 65
+    again = CliRunner().invoke(main, ["ha", "certs", str(tmp_path), "a", "b", "--renew"])
+    assert again.exit_code == 0, again.output
+    assert file.read_text() == made
+    assert str(file) not in again.output.splitlines()
 
 
 def test_an_issuer_without_its_key_is_refused(tmp_path: Path) -> None:

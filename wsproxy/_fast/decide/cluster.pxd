@@ -22,6 +22,7 @@ cpdef enum MarkDown:
 
 cdef class Cluster(Balancer):
     cdef TakeoverTable takeovers    # of all clusters
+    cdef uint64_t takeover_id       # of the cluster's name: by which the table tells its sessions from others'
     cdef ClusterSessions sessions   # of this one
     cdef SharedQueue keep_queue
     cdef Queue* queue               # NULL: nobody waits. Requests of another configuration may, where this one has no queue

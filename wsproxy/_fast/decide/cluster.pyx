@@ -7,7 +7,7 @@ another worker. Who is chosen stands in ``balance``.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.string cimport memset, strlen
+from libc.string cimport memcpy, memset, strlen
 from wsproxy._fast.base.atomics cimport ws_count, ws_load32, ws_load64, ws_store32, ws_store64, ws_swap_if32
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.base.lock cimport ws_fence, ws_lock, ws_unlock
@@ -45,6 +45,7 @@ cdef class Cluster(Balancer):
 
     def __cinit__(self, SharedState state not None, *_args, int queue_size=0, **_options):
         self.takeovers = state.takeovers
+        memcpy(&self.takeover_id, self.slot.key, sizeof(uint64_t))
         self.sessions = state.sessions_of(self.slot_index())
         self.queue = NULL
         self.has_queue = queue_size > 0 and any(row[3] > 0 for row in self.rows)

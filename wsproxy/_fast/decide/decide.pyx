@@ -173,7 +173,7 @@ cdef inline void note_affinity(Decider decider, Cluster cluster, int server, int
     if decider.ids.value_len:
         length = find_session_id(decider.ids.value, decider.ids.value_len, cluster.separator, cluster, &session_id)
     note_session(
-        &cluster.servers[server].seen, ws_mix(cluster.takeovers.secret_0, session_id, length) if length else 0, now_ms
+        &cluster.servers[server].seen, ws_mix(cluster.takeovers.own_0, session_id, length) if length else 0, now_ms
     )
 
 
@@ -357,7 +357,7 @@ cdef uint64_t session_key(Decider decider, Cluster cluster) noexcept nogil:
     if decider.ids.value_len == 0:
         return 0
     length = find_session_id(decider.ids.value, decider.ids.value_len, cluster.separator, cluster, &session_id)
-    return cluster.takeovers.key_of(cluster.slot_index(), session_id, length) if length else 0
+    return cluster.takeovers.key_of(cluster.takeover_id, session_id, length) if length else 0
 
 
 cdef bint names(Cluster cluster, CloneIds* ids, int server) noexcept nogil:

@@ -23,6 +23,7 @@ def start_cluster(Cluster cluster not None, uint64_t turns, uint64_t sessions) -
     start_turns(cluster.slot, turns)
     cluster.takeovers.secret_0 = sessions
     cluster.takeovers.secret_1 = ~sessions
+    cluster.takeovers.own_0, cluster.takeovers.own_1 = sessions, ~sessions
     ws_unlock(&cluster.slot.lock)
 
 

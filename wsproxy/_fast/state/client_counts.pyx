@@ -65,13 +65,13 @@ cdef class ClientCounts:
         memcpy(text, at, length)
         text[length] = 0
         if inet_pton(AF_INET, text, address) == 1:
-            client[0] = self.hashes.key_of(CLIENTS, <const char*>address, 4)
+            client[0] = self.hashes.own_key_of(CLIENTS, <const char*>address, 4)
         elif inet_pton(AF_INET6, text, address) != 1:
             return False
         elif memcmp(address, b"\0\0\0\0\0\0\0\0\0\0\xff\xff", 12) == 0:
-            client[0] = self.hashes.key_of(CLIENTS, <const char*>address + 12, 4)
+            client[0] = self.hashes.own_key_of(CLIENTS, <const char*>address + 12, 4)
         else:
-            client[0] = self.hashes.key_of(CLIENTS, <const char*>address, IPV6_BYTES)
+            client[0] = self.hashes.own_key_of(CLIENTS, <const char*>address, IPV6_BYTES)
         return True
 
     cdef Admission enter(self, int worker, uint64_t client, int64_t most) noexcept nogil:

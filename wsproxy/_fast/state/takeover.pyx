@@ -6,8 +6,9 @@ with the old cookie on their way, on other connections and at other workers: wit
 new server. Must not know sockets, configuration or what a server's state is.
 
 Bounded and without locks: a full bucket forgets what would be forgotten first, a lost entry costs one regular choice. Session
-ids are never stored, only SipHash of them under a key that is new at each start (not at an upgrade): who knows no key
-cannot aim at a bucket.
+ids are never stored, only SipHash of them under a key that is new at each start (not at an upgrade), or, where proxies tell
+each other (``share``), the group's: who knows no key cannot aim at a bucket. What is news to others goes into a ring, which
+``ha.board.takeovers`` reads: who writes there waits for nobody, and what is not read in time is overwritten and counted.
 """
 
 import mmap
@@ -63,6 +64,14 @@ cdef enum:
     # monotonic clock: 40 bits are 34 years of uptime.
     SERVER_BITS = 24
     SERVER_MASK = 0xFFFFFF
+    SECRET_BYTES = 16
+    IS_KNOWN_NOW = -1
+    IS_KEPT = -2
+
+
+# What ``TakeoverTable.learn`` says; a slot's index is never below 0.
+NOW_KNOWN = IS_KNOWN_NOW
+KEPT_OURS = IS_KEPT
 
 
 def siphash(bytes key not None, bytes data not None) -> int:
@@ -76,14 +85,15 @@ def siphash(bytes key not None, bytes data not None) -> int:
 
 
 cdef Py_ssize_t takeovers_size(Py_ssize_t buckets) noexcept:
-    return (buckets + 1) * WAYS * sizeof(ws_takeover)
+    return (buckets + 1) * WAYS * sizeof(ws_takeover) + sizeof(ws_newsring)
 
 
 cdef class TakeoverTable:
     """
-    A mapping of ``buckets`` times four entries, a power of two; of ``fd`` at ``offset`` or (-1) anonymous.
+    A mapping of ``buckets`` times four entries, a power of two, and of a ring; of ``fd`` at ``offset`` or (-1) anonymous.
 
-    Its secret stands there, too: a program that takes the memory over finds what its predecessor remembered.
+    Its secret stands there, too: a program that takes the memory over finds what its predecessor remembered. Pages that
+    nothing was written to cost nothing: the ring's are those, where nobody is told.
     """
 
     def __cinit__(self, Py_ssize_t buckets=BUCKETS, int fd=-1, long long offset=0):
@@ -98,14 +108,37 @@ cdef class TakeoverTable:
         self.live_until_ms = header
         self.entries = <ws_takeover*>at + WAYS
         self.bucket_mask = buckets - 1
+        self.ring = <ws_newsring*>(self.entries + buckets * WAYS)
+        self.news = NULL
+        self.awaited = 0
         if header[1] == 0 and header[2] == 0:
             header[1] = int.from_bytes(os.urandom(8), "little")
             header[2] = int.from_bytes(os.urandom(8), "little")
-        self.secret_0 = header[1]
-        self.secret_1 = header[2]
+        self.own_0 = self.secret_0 = header[1]
+        self.own_1 = self.secret_1 = header[2]
+
+    def share(self, bytes secret not None) -> None:
+        """
+        From now on sessions are known by this secret of a group, and others are told of them; before the first fork.
+
+        ``secret``: 16 bytes. What was remembered under another one is found no more.
+        """
+        if len(secret) != SECRET_BYTES:
+            raise ValueError(f"found a secret of {len(secret)} bytes; allowed are {SECRET_BYTES}")
+        self.secret_0 = int.from_bytes(secret[:8], "little")
+        self.secret_1 = int.from_bytes(secret[8:], "little")
+        self.news = self.ring
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other proxies are told."""
+        return self.news != NULL
 
     cdef uint64_t key_of(self, uint64_t cluster, const char* session, Py_ssize_t length) noexcept nogil:
         return ws_siphash(self.secret_0, self.secret_1, cluster, session, length)
+
+    cdef uint64_t own_key_of(self, uint64_t kind, const char* data, Py_ssize_t length) noexcept nogil:
+        return ws_siphash(self.own_0, self.own_1, kind, data, length)
 
     cdef int32_t find(self, uint64_t key, int64_t now_ms, int64_t* until_ms) noexcept nogil:
         cdef ws_takeover* bucket = &self.entries[(key & self.bucket_mask) * WAYS]
@@ -119,36 +152,126 @@ cdef class TakeoverTable:
                     return <int32_t>(value & SERVER_MASK) - 1
         return -1
 
-    cdef bint remember(self, uint64_t key, int32_t server, int64_t now_ms, int64_t until_ms) noexcept nogil:
+    cdef ws_takeover* seat_of(self, uint64_t key, uint64_t* value, bint* is_found) noexcept nogil:
         cdef ws_takeover* bucket = &self.entries[(key & self.bucket_mask) * WAYS]
         cdef ws_takeover* place = bucket
-        cdef uint64_t new = (<uint64_t>until_ms << SERVER_BITS) | <uint64_t>(server + 1)
-        cdef uint64_t value
-        cdef uint64_t first_end = <uint64_t>-1
+        cdef uint64_t each
+        cdef uint64_t first = <uint64_t>-1
         cdef int way
-        cdef bint is_news = True
+        is_found[0] = False
         for way in range(WAYS):
-            value = ws_takeover_load(&bucket[way].value)
-            if ws_takeover_load(&bucket[way].check) ^ value == key and value & SERVER_MASK:
+            each = ws_takeover_load(&bucket[way].value)
+            if ws_takeover_load(&bucket[way].check) ^ each == key and each & SERVER_MASK:
+                value[0] = each
+                is_found[0] = True
+                return &bucket[way]
+            if each >> SERVER_BITS < first >> SERVER_BITS:
+                first = each
                 place = &bucket[way]
-                is_news = value & SERVER_MASK != <uint64_t>(server + 1) or <int64_t>(value >> SERVER_BITS) <= now_ms
-                break
-            if value >> SERVER_BITS < first_end:
-                first_end = value >> SERVER_BITS
-                place = &bucket[way]
-        ws_takeover_store(&place.check, key ^ new)
-        ws_takeover_store(&place.value, new)
-        ws_takeover_raise(self.live_until_ms, <uint64_t>until_ms)
+        value[0] = first
+        return place
+
+    cdef void put(self, ws_takeover* place, uint64_t key, uint64_t value) noexcept nogil:
+        ws_takeover_store(&place.check, key ^ value)
+        ws_takeover_store(&place.value, value)
+        ws_takeover_raise(self.live_until_ms, value >> SERVER_BITS)
+
+    cdef bint remember(self, uint64_t key, int32_t server, int64_t now_ms, int64_t until_ms) noexcept nogil:
+        cdef uint64_t new = (<uint64_t>until_ms << SERVER_BITS) | <uint64_t>(server + 1)
+        cdef uint64_t old = 0
+        cdef uint64_t number
+        cdef ws_news* news
+        cdef int64_t left_ms
+        cdef bint is_found
+        cdef bint is_news
+        cdef ws_takeover* place = self.seat_of(key, &old, &is_found)
+        self.put(place, key, new)
+        left_ms = <int64_t>(old >> SERVER_BITS) - now_ms
+        is_news = not is_found or old & SERVER_MASK != new & SERVER_MASK or left_ms <= 0
+        # That a session stays longer is news, too: others would forget it meanwhile.
+        if self.news != NULL and (is_news or left_ms < (until_ms - now_ms) // 2):
+            number = ws_news_number(self.news)
+            news = &self.news.at[number & (NEWS - 1)]
+            ws_takeover_store(&news.key, key)
+            ws_takeover_store(&news.value, new)
+            ws_takeover_store(&news.check, ws_news_check(key, new, number))
         return is_news
 
     cdef int copy_to(self, TakeoverTable other) except -1:
         if other.bucket_mask != self.bucket_mask:
             raise ValueError("found another number of buckets; allowed is the same")
-        other.secret_0 = self.secret_0
-        other.secret_1 = self.secret_1
+        other.secret_0, other.secret_1 = self.secret_0, self.secret_1
+        other.own_0, other.own_1 = self.own_0, self.own_1
         memcpy(other.entries, self.entries, (self.bucket_mask + 1) * WAYS * sizeof(ws_takeover))
         other.live_until_ms[0] = ws_takeover_load(self.live_until_ms)
         return 0
+
+    # --- for who tells other proxies --------------------------------------------------------------------------------
+
+    def take_news(self, Py_ssize_t most) -> list[tuple[int, int, int]]:
+        """
+        (key, index of the server's slot, until when in ms of the monotonic clock) of what was remembered since the last call.
+
+        Oldest first, at most so many. One process calls this. A worker that is within its writing is waited for until the
+        next call, and then it has died: that news is lost, as are those that were overwritten; they are counted.
+        """
+        cdef ws_newsring* ring = self.ring
+        cdef uint64_t count = ws_takeover_load(&ring.count)
+        cdef uint64_t number = ring.read
+        cdef uint64_t key, value
+        cdef ws_news* news
+        cdef list found = []
+        if number == count:
+            return found
+        if count - number > NEWS:
+            self.count_news(NOT_READ, count - NEWS - number)
+            number = count - NEWS
+        while number < count and len(found) < most:
+            news = &ring.at[(number + 1) & (NEWS - 1)]
+            key = ws_takeover_load(&news.key)
+            value = ws_takeover_load(&news.value)
+            if ws_takeover_load(&news.check) == ws_news_check(key, value, number + 1):
+                found.append((key, <int64_t>(value & SERVER_MASK) - 1, <int64_t>(value >> SERVER_BITS)))
+            elif self.awaited != number + 1:
+                self.awaited = number + 1
+                break
+            else:
+                self.count_news(NOT_READ, 1)
+            number += 1
+        ring.read = number
+        return found
+
+    def learn(self, uint64_t key, int server, int64_t now_ms, int64_t until_ms, *, bint wins_tie=False) -> int:
+        """
+        Remembers what another proxy does, and tells nobody: where nothing newer is known, which ends later.
+
+        ``NOW_KNOWN`` or ``KEPT_OURS``; or, where another server is remembered until the same moment and not ``wins_tie``, its
+        slot. Nothing is forgotten that ends later than this.
+        """
+        cdef uint64_t new = (<uint64_t>until_ms << SERVER_BITS) | <uint64_t>(server + 1)
+        cdef uint64_t old = 0
+        cdef bint is_found
+        cdef ws_takeover* place
+        if not 0 <= server < SERVER_MASK or until_ms <= now_ms:
+            return IS_KEPT
+        place = self.seat_of(key, &old, &is_found)
+        if old >> SERVER_BITS > <uint64_t>until_ms or old == new and is_found:
+            return IS_KEPT
+        if is_found and old >> SERVER_BITS == <uint64_t>until_ms and not wins_tie:
+            return <int>(old & SERVER_MASK) - 1
+        self.put(place, key, new)
+        return IS_KNOWN_NOW
+
+    def count_news(self, int what, uint64_t many) -> None:
+        """So many more of a ``Telling``; only who tells others calls this."""
+        if not 0 <= what < TELLINGS:
+            raise ValueError(f"found {what}; allowed is a Telling")
+        ws_takeover_store(&self.ring.counts[what], self.ring.counts[what] + many)
+
+    def news_counts(self) -> list[int]:
+        """Of each ``Telling``, since the start; an upgrade keeps them."""
+        cdef int what
+        return [ws_takeover_load(&self.ring.counts[what]) for what in range(TELLINGS)]
 
     # --- the same for tests -----------------------------------------------------------------------------------------
 
@@ -158,6 +281,10 @@ cdef class TakeoverTable:
         if not any_lives(self, now_ms):
             return -1
         return self.find(self.key_of(cluster, <const char*>session, len(session)), now_ms, &until_ms)
+
+    def session_key(self, Py_ssize_t cluster, bytes session not None) -> int:
+        """Under which the session is kept."""
+        return self.key_of(cluster, <const char*>session, len(session))
 
     def remember_session(
         self, Py_ssize_t cluster, bytes session not None, int server, int64_t now_ms, int64_t until_ms

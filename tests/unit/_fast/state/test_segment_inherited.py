@@ -55,6 +55,23 @@ def test_sessions_that_moved_and_counts_of_clients_are_found() -> None:
     assert state.client_counts.count(b"192.0.2.1") == 2
 
 
+def test_sessions_of_a_group_are_found_and_news_go_on() -> None:
+    """By the group's secret, which the new program has from its settings; what nobody has told yet it tells."""
+    state = SharedState(8, 4, grows=True)
+    state.takeovers.share(bytes(16))
+    state.takeovers.remember_session(0, b"a", 3, NOW, NOW + 9)
+    assert len(state.takeovers.take_news(9)) == 1
+    state.takeovers.remember_session(0, b"b", 3, NOW, NOW + 9)
+    other = heir(state)
+    assert other.takeovers.find_session(0, b"a", NOW) == -1  # under its own
+    other.takeovers.share(bytes(16))
+    assert other.takeovers.find_session(0, b"a", NOW) == 3
+    assert [key for key, _, _ in other.takeovers.take_news(9)] == [state.takeovers.session_key(0, b"b")]  # fmt: skip
+    state.takeovers.remember_session(0, b"c", 3, NOW, NOW + 9)
+    assert len(other.takeovers.take_news(9)) == 1
+    assert state.takeovers.take_news(9) == []
+
+
 def test_question_reaches_the_workers_of_both_programs() -> None:
     state = SharedState(8, 4, grows=True)
     state.open_board(4)

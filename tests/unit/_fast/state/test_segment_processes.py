@@ -23,6 +23,7 @@ NOW = 1_000_000
 INTERVAL_MS = 60_000
 ALL_FULL = -2
 PROBE = 1
+NEWS_READ = 10_000
 
 
 def make(state: SharedState, weights: list[int], most: int = -1) -> Cluster:
@@ -244,6 +245,38 @@ def test_no_process_ever_sees_another_sessions_server() -> None:
         return found
 
     assert all(found > 0 for found in run_forked(work, WORKERS))
+
+
+def test_all_processes_tell_and_one_reads() -> None:
+    """What is read was told, whole, and once; what was overwritten is counted: none is missing."""
+    table = TakeoverTable(4)
+    table.share(bytes(16))
+    done = fork.RawArray("i", WORKERS)
+    each_tells = 30_000
+
+    def work(worker: int) -> int:
+        if worker == WORKERS:
+            told: list[tuple[int, int, int]] = []
+            # That found nothing after all had told all: the first may wait for half a news.
+            looks = 0
+            while looks < 2:
+                has_ended = sum(done) == WORKERS
+                news = table.take_news(5000)
+                told += news
+                looks = looks + 1 if has_ended and not news else 0
+            assert len({until for _, _, until in told}) == len(told)
+            for key, server, until in told:
+                assert until // 1_000_000 == server + 1
+                assert key == table.session_key(server, b"%d" % until)
+            assert len(told) > NEWS_READ
+            return WORKERS * each_tells - len(told) - table.news_counts()[1]
+        for number in range(each_tells):
+            until = (worker + 1) * 1_000_000 + number
+            table.remember_session(worker, b"%d" % until, worker, 0, until)
+        done[worker] = 1
+        return 0
+
+    assert run_forked(work, WORKERS + 1) == [0] * (WORKERS + 1)
 
 
 @pytest.mark.parametrize("attempt", range(3))
