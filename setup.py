@@ -9,15 +9,19 @@ All three end the process where something borrows from bytes that are gone (``_f
 
 A name that nothing declares fails the build (``scripts/declared_names.py``).
 
+What all modules have in common is read once (docs/decisions/0028).
+
 Where ccache is installed it is used: a second checkout, or a branch that comes back, compiles nothing again.
 """
 
 import gc
-import multiprocessing
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
+import zlib
+from collections import Counter
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -69,7 +73,6 @@ COLD = {
     "decide.match_tables",
     "decide.operate",
     "decide.probes",
-    "decide.sight",
     "decide.view",
     "http.codings",
     "http.trace_context",
@@ -96,11 +99,20 @@ COLD = {
     "state.queue",
     "state.segment",
     "state.takeover",
-    "tell.ended",
     "tell.exposition",
     "tell.trace",
     "tell.witness",
 }
+
+
+# For them Cython's short ways through Python's objects are only more to compile: an eighth.
+NO_SHORT_WAYS = [
+    "-DCYTHON_CLINE_IN_TRACEBACK=0",
+    "-DCYTHON_FAST_THREAD_STATE=0",
+    "-DCYTHON_UNPACK_METHODS=0",
+    "-DCYTHON_USE_DICT_VERSIONS=0",
+    "-DCYTHON_USE_PYLONG_INTERNALS=0",
+]
 
 
 def level_of(module: str) -> list[str]:
@@ -109,9 +121,25 @@ def level_of(module: str) -> list[str]:
         return []
     if module == VECTORS:
         return ["-O3"]
-    return ["-O2" if module in HOT else "-O0" if module in COLD else "-O1"]
+    if module in HOT or module == "shared":  # keywords of calls from Python are read there
+        return ["-O2"]
+    if module in COLD:
+        return ["-O0", *NO_SHORT_WAYS]
+    return ["-O1"]
 
 
+# Modules of one level share what the compiler made of Python's headers: a fifth of its time for a small one. ccache would compile all
+# anew, and who looks for faults sees each file by itself.
+PRECOMPILE = not (ASAN or FUZZ or DEBUG or "ccache" in os.environ.get("CC", ""))
+WORTH_IT = 8  # modules of one level
+HEADERS = """\
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <frameobject.h>
+#include <structmember.h>
+#include <math.h>
+#include <stdatomic.h>
+"""
 # What the compiler warns of takes it a tenth of its time. Who looks for faults hears it: the checked builds, of which CI makes one.
 WARNINGS = ["-Wno-unused-function", "-Wno-unreachable-code"] if ASAN or FUZZ or DEBUG else ["-w"]
 link_args: list[str] = []
@@ -127,19 +155,25 @@ if FUZZ:
 fast = Path("wsproxy/_fast")
 # The load generator of `wsproxy bench`: not of the fast path, and no part of a proxy that runs.
 others = Path("wsproxy/bench")
-extensions = [
-    Extension(
-        ".".join(source.with_suffix("").parts),
-        [source.as_posix()],
-        extra_compile_args=[
-            *compile_args,
-            *level_of(".".join(source.with_suffix("").parts[2:])),
-            *WARNINGS,
-        ],
+# What Cython would put into each module that makes a class or reads arguments: a seventh of the compiler's time.
+SHARED = "wsproxy._fast.shared"
+
+
+def extension(module: str, source: str) -> Extension:
+    """One module."""
+    return Extension(
+        module,
+        [source],
+        extra_compile_args=[*compile_args, *level_of(module.split(".", 2)[2]), *WARNINGS],
         extra_link_args=link_args,
     )
+
+
+extensions = [
+    extension(".".join(source.with_suffix("").parts), source.as_posix())
     for source in sorted([*fast.rglob("*.pyx"), *others.glob("*.pyx")])
 ]
+extensions.append(extension(SHARED, f"{SHARED.replace('.', '/')}.c"))  # Cython writes it, too
 
 DIRECTIVES = {
     "boundscheck": DEBUG,
@@ -171,6 +205,37 @@ class BuildExtensions(build_ext):
             extension.depends = [*made.depends, self.flags_of(extension)]
         super().run()
 
+    def build_extensions(self) -> None:
+        """All modules, whose flags are known by now."""
+        if PRECOMPILE and is_gcc(self.compiler.compiler_so):
+            each_has = Counter(tuple(each.extra_compile_args) for each in self.extensions)
+            for flags, count in each_has.items():
+                if count > WORTH_IT:
+                    self.precompile(list(flags))
+        super().build_extensions()
+
+    def precompile(self, flags: list[str]) -> None:
+        """
+        Reads Python's headers once for all modules with these flags.
+
+        A gcc that cannot do that, or does not like what is there, reads the headers themselves.
+        """
+        header = Path(
+            self.build_temp, "headers", f"{zlib.crc32(repr(flags).encode()):08x}", "python.h"
+        )
+        header.parent.mkdir(parents=True, exist_ok=True)
+        header.write_text(HEADERS)
+        command = [
+            *self.compiler.compiler_so,
+            *(f"-I{each}" for each in self.compiler.include_dirs),
+        ]
+        command += [*flags, "-x", "c-header", header.as_posix(), "-o", f"{header}.gch"]
+        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+        if done.returncode == 0:
+            for each in self.extensions:
+                if each.extra_compile_args == flags:
+                    each.extra_compile_args = [*flags, "-include", header.as_posix()]
+
     def flags_of(self, extension: Extension) -> str:
         """The file with the flags of one module, touched only where they are others."""
         path = Path(self.build_temp, "flags", extension.name)
@@ -179,6 +244,12 @@ class BuildExtensions(build_ext):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(flags)
         return path.as_posix()
+
+
+def is_gcc(command: list[str]) -> bool:
+    """Others have precompiled headers, too, but end where they do not like one."""
+    said = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    return "Free Software Foundation" in said.stdout
 
 
 def says(path: Path, words: str) -> bool:
@@ -190,13 +261,13 @@ def to_c(modules: list[Extension], build_dir: str) -> list[Extension]:
     """The same with the C code of Cython for their sources."""
     sys.path.insert(0, str(HERE / "scripts"))
     import declared_names  # noqa: PLC0415
+    import pxd_once  # noqa: PLC0415
     from Cython.Build import cythonize  # noqa: PLC0415
     from Cython.Compiler import Options  # noqa: PLC0415
 
     Options.warning_errors = True
     declared_names.install()
-    # Those who compile must have it, too: the default of Python 3.14 would start them afresh.
-    multiprocessing.set_start_method("fork", force=True)
+    forks = pxd_once.install([module.name for module in modules])
     # Cython's trees are full of circles that live until a module is done: looking for garbage took a third of its time.
     gc.disable()
     directives = Path(build_dir, "directives")
@@ -204,10 +275,11 @@ def to_c(modules: list[Extension], build_dir: str) -> list[Extension]:
         modules,
         language_level=3,
         build_dir=build_dir,
-        nthreads=os.cpu_count() or 1,
         compiler_directives=DIRECTIVES,
+        shared_utility_qualified_name=SHARED,
         force=not says(directives, repr(DIRECTIVES)),  # Cython looks at the sources only
     )
+    forks.wait()
     directives.write_text(repr(DIRECTIVES))
     gc.enable()
     return made

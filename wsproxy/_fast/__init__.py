@@ -5,8 +5,8 @@ Its floors, from the bottom up; each imports only those below it, and of its own
 (``tests/unit/_fast/test_floors.py`` reads every import). Within a floor the order is the one in which a request meets them:
 
 ==========  =========================================================================================================
-``base``    ``memory`` is where bytes of Python objects begin, ``borrowed`` checks that nobody keeps what was only lent,
-            ``buffer`` grows, ``exact`` has nothing behind it; ``chars``: what single characters are; ``clock``;
+``base``    ``memory`` is where bytes of Python objects are, or copies that end where they end, ``borrowed`` checks that nobody keeps what was only lent,
+            ``buffer`` grows; ``chars``: what single characters are; ``clock``;
             ``atomics`` and ``lock`` for shared memory; ``orphan`` ends a process whose parent is gone
 ``http``    ``head``, ``fields`` (in ``steps`` of sixteen bytes), ``paths`` and ``chunked`` read strictly; ``origin``: who the client is, also by the word
             of a TrustedProxy; ``scratch`` has field lines that go on otherwise than they came, ``forwarded`` some of
@@ -27,9 +27,9 @@ Its floors, from the bottom up; each imports only those below it, and of its own
 ``tell``    ``witness`` (http_plugin.log), ``access_line``, a format of ``access_parts`` written in ``pieces``, and ``ended``: why a request ended; ``mask``: what no
             log may tell, by what ``scan`` sees in it and by names of ``secrets``, ``told``: heads for http_plugin.log, ``readable``: its escapes;
             ``exposition``: metrics as Prometheus reads them; ``trace``: which requests are sampled, and records of these
-``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``endpoint`` what the kernel knows of it, ``pipe`` the way of large bodies, ``records`` what
+``net``     ``poller`` accepts, reads and sends; ``stream`` is one connection, ``endpoint`` what the kernel knows of it and what it asks of our transports, ``pipe`` the way of large bodies, ``records`` what
             arrived of a TLS connection, ``taken`` what its socket has of what was sent, ``libssl`` the library that reads it; ``tls_socket``:
-            TLS of clients without the event loop, ``doors`` lets all clients in, ``tls_terms`` by which they begin, ``carrier`` what a stream asks of our transports; ``sockets`` and ``epoll``: what they ask of
+            TLS of clients without the event loop, ``doors`` lets all clients in, ``tls_terms`` by which they begin; ``sockets`` and ``epoll``: what they ask of
             the kernel; ``ticker`` wakes the worker up for its sweeps; ``datagrams``: lines for syslog, ``appends``:
             for a file, ``below``: files of a folder
 ``proxy``   ``engine`` has what all connections share, ``pool`` warm connections to a server, ``slow`` the questions that

@@ -28,7 +28,6 @@ from wsproxy._fast.proxy.exchange import FailureKind
 from wsproxy._fast.proxy.slow import Slow
 from wsproxy._fast.state.changes import visible_path
 from wsproxy._fast.state.meters import EdgeAnswer, TryFailure
-from wsproxy._fast.tell.ended import Cause
 from wsproxy.config.settings import RetrySettings
 from wsproxy.dataplane import answers
 from wsproxy.dataplane.connect import open_upstream
@@ -548,8 +547,7 @@ class SlowPath(Slow):
         if isinstance(error, TimeoutError):
             number = errno.ETIMEDOUT
         detail = f"{Failure.CONNECT.value}: {str(error) or os.strerror(number)}"
-        cause = Cause.ENDED_sC if isinstance(error, TimeoutError) else Cause.ENDED_SC
-        downstream.note_unreached(Cause.ENDED_RC if number in OWN_LACKS else cause)
+        downstream.note_unreached(not isinstance(error, TimeoutError), number in OWN_LACKS)
         self._note(downstream, detail, is_sent=False)
         if number not in OWN_LACKS:
             self._mark_down(downstream, number, detail)

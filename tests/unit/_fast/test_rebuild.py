@@ -40,12 +40,15 @@ def test_a_change_of_flags_builds_again_what_it_is_about(tmp_path: Path) -> None
     for name in MODULES:
         (fast / f"{name}.pyx").write_text("cdef int answer() noexcept:\n    return 42\n")
     (tmp_path / "scripts").mkdir()
-    shutil.copy(PROJECT / "scripts" / "declared_names.py", tmp_path / "scripts")
+    for script in ("declared_names.py", "pxd_once.py"):
+        shutil.copy(PROJECT / "scripts" / script, tmp_path / "scripts")
     text = (PROJECT / "setup.py").read_text()
     setup = tmp_path / "setup.py"
     setup.write_text(text)
     fresh = build(tmp_path)
-    assert fresh.keys() == {"first.so", "second.so", "first.c", "second.c"}
+    assert fresh.keys() == {
+        f"{name}{what}" for name in (*MODULES, "shared") for what in (".c", ".so")
+    }
 
     setup.write_text(text + "\n# said otherwise\n")
     again = build(tmp_path)

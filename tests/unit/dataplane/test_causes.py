@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.bed import Bed, config_of, server
+from tests.support.causes import letters_of_causes
 from tests.support.wire import DeafOrigin, Origin, Wire
 from wsproxy._fast.proxy.downstream import Downstream
 from wsproxy._fast.proxy.http1 import Http1
 from wsproxy._fast.proxy.running import answer_board, end_tunnels
 from wsproxy._fast.state.board import Board
 from wsproxy._fast.tell.access_line import AccessLog
-from wsproxy._fast.tell.ended import Cause, letters_of
 from wsproxy.config.access_format import parse_format
 from wsproxy.config.settings import QueueSettings, Settings, TimeoutSettings, UpstreamSettings
 
@@ -358,7 +358,7 @@ def scene_of(ending: Ending | None = None, settings: Settings | None = None) -> 
 
 
 def test_each_cause_is_caused() -> None:
-    assert sorted([*ENDINGS, *LAST]) == sorted(map(letters_of, Cause))
+    assert sorted([*ENDINGS, *LAST]) == sorted(letters_of_causes().values())
 
 
 @pytest.mark.parametrize("letters", ENDINGS)

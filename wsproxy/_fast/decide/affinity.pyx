@@ -16,7 +16,7 @@ request head.
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp, memset
 from wsproxy._fast.base.chars cimport is_blank
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.decide.balance cimport Balancer
 from wsproxy._fast.http.fields cimport FIELD_COOKIE, MAX_FIELDS, Fields
 

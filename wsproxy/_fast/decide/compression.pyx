@@ -12,7 +12,7 @@ bytes. The tag of what is compressed is weak: the same page has the same meaning
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t
 from libc.string cimport memchr
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.http.codings cimport GZIP, IDENTITY, ZSTD, Accepted, Coding, begin_accepted, best_coding, note_accepted
 from wsproxy._fast.http.fields cimport FIELD_OTHER, Field, Fields, Limits, equals_ignoring_case, is_named, no_limits
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead, parse_request, parse_response

@@ -11,7 +11,7 @@ Knows no socket; allocates nothing but what it answers with.
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memset
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.decide.compression cimport Compression
 from wsproxy._fast.http.fields cimport Field, Fields, Limits, equals_ignoring_case, no_limits
 from wsproxy._fast.http.head cimport RequestHead, ResponseHead, parse_request

@@ -9,7 +9,7 @@ own.
 from libc.stdio cimport snprintf
 from libc.string cimport memset
 from wsproxy._fast.base.buffer cimport OUT_SIZE
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.decide.cluster cimport Cluster
 from wsproxy._fast.decide.match cimport MatchResult
 from wsproxy._fast.decide.session_cookie cimport (

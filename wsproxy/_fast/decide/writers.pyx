@@ -13,7 +13,7 @@ from collections import namedtuple
 
 from libc.string cimport memchr, memcmp
 from wsproxy._fast.base.atomics cimport ws_load32, ws_set_bit32, ws_store32
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.decide.affinity cimport find_route, find_separator, next_cookie, next_param, separator_length
 from wsproxy._fast.decide.session_cookie cimport TAKE_LISTS, TAKE_NOTHING, TAKE_OURS, SetCookie, read_set_cookie
 from wsproxy._fast.http.fields cimport FIELD_COOKIE, FIELD_SET_COOKIE, MAX_FIELDS, Limits

@@ -6,7 +6,7 @@ both sides read the same); trailers are checked here, and ``trailers`` decides a
 attacked with: signs, blanks, ``0x``, bare LF, sizes over 15 digits, endless extensions or trailers (PEERS.md D 3 and 4).
 """
 
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.http.fields cimport BAD_CHUNK, BAD_TRAILER, is_token_character
 
 cdef enum:

@@ -5,7 +5,7 @@ Asked for answers that wsproxy compresses, and by ``dataplane.files`` for files 
 where the field comes from.
 """
 
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.http.fields cimport equals_ignoring_case
 
 cdef inline bint is_blank(char c) noexcept nogil:

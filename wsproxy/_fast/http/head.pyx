@@ -8,7 +8,7 @@ Borrowed memory: every pointer in ``RequestHead`` and ``ResponseHead`` points in
 """
 
 from libc.string cimport memchr, memcmp
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.http.fields cimport (
     AMBIGUOUS_PATH, BAD_CHUNK, BAD_CONNECTION, BAD_CONTENT_LENGTH, BAD_EXPECT, BAD_FIELD_NAME, BAD_HOST, BAD_MAX_FORWARDS,
     BAD_METHOD, BAD_REQUEST_LINE, BAD_STATUS_LINE, BAD_TARGET, BAD_TRAILER, BAD_TRANSFER_ENCODING, BAD_VERSION, BARE_CR,

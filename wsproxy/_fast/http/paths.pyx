@@ -8,7 +8,7 @@ bytes beyond ASCII, which no target may have, percent-encoded. ``decide.edge`` c
 
 from libc.string cimport memchr, memcpy, memset
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 
 cdef const char* CAPITAL_HEX = "0123456789ABCDEF"
 

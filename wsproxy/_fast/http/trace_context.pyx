@@ -8,7 +8,7 @@ been sent (3.2.2.5): half an id would join traces that have nothing to do with e
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.http.fields cimport Fields, equals_ignoring_case
 
 cdef const char* DIGITS = "0123456789abcdef"

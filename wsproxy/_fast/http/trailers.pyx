@@ -9,7 +9,7 @@ trailers into the header fields; those names end here.
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memmove, memset, strlen
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.http.chunked cimport CHUNK_DONE, CHUNK_TRAILER, ChunkState, begin_chunks, scan_chunks
 from wsproxy._fast.http.fields cimport FIELD_OTHER, Field, looks_like, parse_field
 

@@ -5,7 +5,7 @@ Driven by ``intake`` with requests and by ``upstream`` with 101 answers, so rare
 is not passed here, ``rewrite`` leaves out, and the server sees an ordinary request.
 """
 
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.http.fields cimport (
     FIELD_CONNECTION, FIELD_HOP_BY_HOP, FIELD_OTHER, TCHAR, Field, Fields, Limits, all_of, equals_ignoring_case, parse_fields,
 )

@@ -11,7 +11,7 @@ from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp
 from wsproxy._fast.base.chars cimport is_digit, is_space
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 
 cdef enum:
     # Counters of a process that runs for years have ten.

@@ -10,7 +10,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 from wsproxy._fast.base.chars cimport is_blank, is_digit
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.tell.witness cimport (
     BLANK, DEBUG, DETAIL, ERROR, FOREIGN, NO_LEVEL, OTHER_LEVEL, PLUGIN, STATS, TRACE, WARNING,
 )

@@ -1,12 +1,42 @@
 """
 What a connection knows of its socket, and asks the kernel about it.
 
-``stream`` derives from it. Under the loop's TLS the descriptor is asked for each time: its transport closes it when it likes.
+``stream`` derives from it, and ``poller`` from ``Carrier``, which has what streams ask of a transport of ours beyond what
+asyncio's have; ``tls_socket`` says what each of that does, and streams know no more of both. Under the loop's TLS the
+descriptor is asked for each time: its transport closes it when it likes.
 """
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.net.epoll cimport SHUT_RDWR, c_shutdown
 from wsproxy._fast.net.sockets cimport ws_acknowledged, ws_hung_up, ws_is_quiet, ws_unacknowledged
+
+
+cdef class Carrier:
+    """A transport in the worker's own epoll set; a plain one has nothing to say to these."""
+
+    def __cinit__(self):
+        self.fd = -1
+
+    cdef int name_of(self, bint of_peer, char* text) noexcept:
+        return -1
+
+    cdef Py_ssize_t encrypt(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:
+        raise NotImplementedError
+
+    cdef bint is_settled(self) noexcept:
+        return True
+
+    cdef Py_ssize_t count_held(self) noexcept:
+        return 0
+
+    cdef int watch_on(self) except -1:
+        return 0
+
+    cdef int go_on(self) except -1:
+        return 0
+
+    cdef int end_cipher(self) except -1:
+        return 0
 
 
 cdef class Endpoint:

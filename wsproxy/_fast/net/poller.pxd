@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint32_t
 from wsproxy._fast.base.buffer cimport Buffer
-from wsproxy._fast.net.carrier cimport Carrier
+from wsproxy._fast.net.endpoint cimport Carrier
 from wsproxy._fast.net.epoll cimport ws_address
 from wsproxy._fast.net.stream cimport Hub, Stream, Waker
 

@@ -23,8 +23,7 @@ from wsproxy._fast.base.borrowed cimport WSPROXY_CHECKED, ws_hide, ws_show
 from wsproxy._fast.base.buffer cimport OUT_SIZE
 from wsproxy._fast.base.clock cimport ws_now_ms
 from wsproxy._fast.base.memory cimport address_of
-from wsproxy._fast.net.carrier cimport BROKEN, Carrier
-from wsproxy._fast.net.endpoint cimport Endpoint
+from wsproxy._fast.net.endpoint cimport BROKEN, Carrier, Endpoint
 from wsproxy._fast.net.epoll cimport MSG_DONTWAIT
 from wsproxy._fast.net.records cimport RECORDS_A_TURN
 from wsproxy._fast.net.sockets cimport ws_recv, ws_reset_on_close, ws_send2

@@ -20,7 +20,7 @@ from libc.string cimport memcpy
 from wsproxy._fast.base.borrowed cimport ws_show
 from wsproxy._fast.base.buffer cimport buffer_append, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_ms
-from wsproxy._fast.net.carrier cimport BROKEN
+from wsproxy._fast.net.endpoint cimport BROKEN
 from wsproxy._fast.net.libssl cimport (
     BIO_CTRL_FLUSH, BIO_FLAGS_ALL_RETRY, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_TYPE_SOURCE_SINK, SSL_CTRL_MODE,
     SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_AUTO_RETRY,

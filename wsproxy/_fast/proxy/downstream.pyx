@@ -41,7 +41,7 @@ from wsproxy._fast.state.meters cimport (
     TRY_FAILURES, EdgeAnswer, TryFailure, add_one, observe,
 )
 from wsproxy._fast.state.tried cimport has_tried_none
-from wsproxy._fast.tell.ended cimport ENDED_CQ, ENDED_PQ, ENDED_sQ, Cause
+from wsproxy._fast.tell.ended cimport ENDED_CQ, ENDED_PQ, ENDED_RC, ENDED_SC, ENDED_sC, ENDED_sQ
 from wsproxy._fast.tell.trace cimport CONNECTED, FAILED_STATUS, UNQUEUED, WAITED, WHY
 from wsproxy._fast.tell.witness cimport describe_head
 
@@ -144,9 +144,13 @@ cdef class Downstream(Asked):
             add_one(self.meter(), MARKED_DOWN)
         return <int>mark
 
-    def note_unreached(self, int cause) -> None:
-        """No connection to the server that is taken: why the exchange ends, a ``Cause``, should no other server take it."""
-        self.failed_as = <Cause>cause
+    def note_unreached(self, bint in_time, bint for_want) -> None:
+        """
+        No connection to the server that is taken: why the exchange ends, should no other server take it.
+
+        ``in_time``: refused rather than not answered; ``for_want``: of something of ours (``OWN_LACKS``).
+        """
+        self.failed_as = ENDED_RC if for_want else ENDED_SC if in_time else ENDED_sC
 
     def note_full(self) -> None:
         """All servers are at MaxConnections, and the request does not wait, or has waited long enough."""

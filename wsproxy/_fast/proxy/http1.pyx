@@ -17,7 +17,7 @@ from wsproxy._fast.http.fields cimport BAD_TARGET
 from wsproxy._fast.http.head cimport find_head_end, parse_request
 from wsproxy._fast.http.origin cimport constant_lines
 from wsproxy._fast.http.paths cimport encode_target
-from wsproxy._fast.net.carrier cimport Carrier
+from wsproxy._fast.net.endpoint cimport Carrier
 from wsproxy._fast.net.epoll cimport INET6_ADDRSTRLEN, ws_name
 from wsproxy._fast.net.pipe cimport WORTH_PIPING
 from wsproxy._fast.net.stream cimport MOST_KEPT, NOT_PUMPED, READ_SIZE, Stream

@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset, strlen
 from wsproxy._fast.base.buffer cimport Buffer, buffer_clear
 from wsproxy._fast.base.clock cimport ws_now_us
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.decide.decide cimport BY_NOBODY, word_of_rule
 from wsproxy._fast.http.fields cimport MAX_FIELDS, Limits
 from wsproxy._fast.http.head cimport RequestHead, parse_request

@@ -1,8 +1,11 @@
-# Why an exchange ended, and where its time went: what logs, metrics and traces have in common of that.
+# Why an exchange ended, in two letters, and where its time went: what logs, metrics and traces have in common of that.
+#
+# Noted by `proxy.exchange` and `proxy.account`; written by `access_line`. The letters are HAProxy's, so that who knows its
+# logs reads these (its configuration manual, "Session state at disconnection").
 
 from libc.stdint cimport int64_t
 
-cpdef enum Cause:
+cdef enum Cause:
     # Two letters, as HAProxy's "termination state" has them: who or what ended it, and what it was waiting for. The value is
     # the letters themselves; who << 8 | phase. docs/access-log.md explains each, and a test causes each.
     ENDED_WELL = 0x2D2D     # --

@@ -14,7 +14,7 @@ a field whose name says that it holds a secret; ``name=value`` of such a name in
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memset, strlen
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.http.fields cimport equals_ignoring_case, looks_like
 from wsproxy._fast.tell.scan cimport WS_CODED, WS_EQUALS, WS_ESCAPED, WS_SEMICOLON, ws_choose_way, ws_copy_looking, ws_look
 from wsproxy._fast.tell.secrets cimport ends_with_secret, is_word, names_secret

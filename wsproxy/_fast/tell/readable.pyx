@@ -10,7 +10,7 @@ an escape, and a bracket that would begin a stamp, because readers (``logs.lines
 from libc.string cimport memchr, memset
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.base.chars cimport is_digit
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 
 cdef extern from *:
     """

@@ -6,7 +6,7 @@ Driven by ``witness`` and ``trace``. Pure. Nothing is escaped: who writes the lo
 
 from libc.string cimport memchr, memset
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
-from wsproxy._fast.base.exact cimport ExactCopy
+from wsproxy._fast.base.memory cimport ExactCopy
 from wsproxy._fast.tell.mask cimport (
     FieldRule, SessionNames, Telling, put_address, put_plain, put_request_line, put_session, put_text, put_value, rule_of,
     taken,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.oracles.errors import HeadError
-from wsproxy._fast.base.exact import ExactCopy
+from wsproxy._fast.base.memory import ExactCopy
 from wsproxy._fast.http.head import (
     HEAD_ERRORS,
     has_head_end,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from wsproxy._fast.tell.ended import Cause, letters_of
+from tests.support.causes import letters_of_causes
 
 TABLE = Path(__file__).parents[4] / "docs" / "access-log.md"
 
 
 def test_a_cause_is_its_letters() -> None:
     """The names say the same as the values: ``ENDED_SC`` is ``SC``."""
-    for cause in Cause:
-        letters = letters_of(cause)
-        name = cause.name.removeprefix("ENDED_")
+    causes = letters_of_causes()
+    assert len(causes) == 30
+    for name, letters in causes.items():
         assert letters == {"WELL": "--", "I": "I-"}.get(name, name)
 
 
@@ -23,7 +23,7 @@ def test_the_table_of_causes_has_each_once() -> None:
     text = TABLE.read_text()
     table = text[text.index("<!-- causes -->") : text.index("<!-- end of causes -->")]
     found = re.findall(r"^\| `(..)` \|", table, re.MULTILINE)
-    assert sorted(found) == sorted(map(letters_of, Cause))
+    assert sorted(found) == sorted(letters_of_causes().values())
     for header, at in (("first", 0), ("second", 1)):
         rows = text[text.index(f"| {header} |") : text.index("<!-- causes -->")]
         explained = re.findall(r"^\| `(.)` \|", rows.partition("\n\n")[0], re.MULTILINE)

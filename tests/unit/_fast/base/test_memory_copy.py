@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wsproxy._fast.base.exact import ExactCopy
+from wsproxy._fast.base.memory import ExactCopy
 from wsproxy._fast.http.head import has_head_end, read_request
 
 pytestmark = pytest.mark.asan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsproxy._fast.net.carrier import Carrier
+from wsproxy._fast.net.endpoint import Carrier
 from wsproxy._fast.net.poller import PlainTransport
 from wsproxy._fast.net.tls_socket import TlsTransport
 

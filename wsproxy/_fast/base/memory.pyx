@@ -1,7 +1,7 @@
 """
-Bytes as a parser meets them on the wire: nothing stands behind the last one.
+Where the bytes of Python's objects are: of an mmap or a bytearray in place, of ``bytes`` in a copy of exactly their size.
 
-For tests, explain and replay, which hand Python's bytes to the parsers.
+Copies are for tests, explain and replay, which hand Python's bytes to the parsers.
 """
 
 from libc.stdlib cimport free, malloc
@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 
 cdef class ExactCopy:
-    """Bytes with nothing behind them."""
+    """Bytes as a parser meets them on the wire: nothing stands behind the last one."""
 
     def __cinit__(self, bytes data not None):
         self.length = len(data)
