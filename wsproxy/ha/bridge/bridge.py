@@ -95,6 +95,7 @@ class Bridge:
         self.resource = ResourceSettings(name=resource_of(names, self._there))
         self._seat = names.seat(names.place(self.resource.name, me))
         self.said: Said | None = Said(0, Phase.IDLE, 0, "", False, 0)
+        self.doubt = ""
         self._token = 0
         self._task: asyncio.Task[None] | None = None
         self._ours: dict[str, Kept] = {}
