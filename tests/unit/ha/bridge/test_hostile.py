@@ -15,7 +15,7 @@ from tests.support.sites import Site, site
 from tests.unit.ha.bridge.test_bridge import End, Pair, drain, pair  # noqa: F401  # a fixture
 from wsproxy.config.settings_bridge import MOST_CHOICES, BridgeSettings, check_bridges
 from wsproxy.ha.board.rule import Word
-from wsproxy.ha.bridge import bridge, bounds
+from wsproxy.ha.bridge import bounds, bridge
 from wsproxy.ha.bridge.words import EndSaid, decode_end, lines_of_bridges
 from wsproxy.ha.store.base import Delete, Put
 
@@ -43,7 +43,7 @@ async def test_words_that_no_site_says_are_not_taken(
     east, west = await pair.bridged()
     now_ms = time.time_ns() // 1_000_000
     bad = {
-        "hold/farm/huge": drain(who="x" * 1_000_000),
+        "hold/farm/huge": drain(who="x" * 500_000),
         "hold/farm/ahead": msgspec.structs.replace(drain(), number=now_ms + 2 * DAY_MS),
         "hold/farm/evidence": drain(2**61),
         "hold/farm/forged": msgspec.structs.replace(drain(), knows=(("wsproxy/west", 2**62),)),
@@ -151,14 +151,18 @@ async def test_a_site_that_is_no_etcd(pair: Pair) -> None:  # noqa: F811
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n{"kvs": 7}')
+            writer.write(
+                b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n{"kvs": 7}'
+            )
             asked.set()
             await writer.drain()
             writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    west = End(pair.west, BridgeSettings(core_group="east", endpoints=(f"http://127.0.0.1:{port}",)))
+    west = End(
+        pair.west, BridgeSettings(core_group="east", endpoints=(f"http://127.0.0.1:{port}",))
+    )
     pair.ends.append(west)
     await west.begin()
     await west.until_state("cut")

@@ -21,7 +21,6 @@ async def saying(
     head: bytes, parts: Callable[[], AsyncIterator[bytes]], status: bytes = b"200 OK"
 ) -> AsyncIterator[str]:
     """Whatever is asked."""
-
     ends: list[asyncio.Task[None]] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
