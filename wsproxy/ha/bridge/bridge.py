@@ -28,6 +28,7 @@ from wsproxy.ha.board.rule import Word
 from wsproxy.ha.bridge.bounds import (
     MOST_ANSWER_BYTES,
     MOST_BATCH_BYTES,
+    MOST_BYTES,
     MOST_HEARD_A_SECOND,
     MOST_HEARD_AT_ONCE,
     MOST_KEYS,
@@ -76,6 +77,7 @@ LEAST_TRY_S = 1.5
 REPORT_S = 1.0
 # Between two lines that say that words are not taken.
 REFUSED_AGAIN_S = 60.0
+REFUSED_FIRST_S = 0.5
 SHOWN = 200  # of a subject
 # Between two judgements of all words, because the other end has chosen otherwise.
 JUDGE_S = 1.0
@@ -105,7 +107,8 @@ class Bridge:
         self._token = 0
         self._task: asyncio.Task[None] | None = None
         self._ours: dict[str, Kept] = {}
-        self._came: set[str] = set()  # of those, what came from there
+        self._came: dict[str, int] = {}  # of those, what came from there, and its size
+        self._came_bytes = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -113,9 +116,12 @@ class Bridge:
         self._after = 0  # revision of the other site that was told last; 0: all is to be read
         self._their_end: EndSaid | None = None
         self._pending: dict[str, Word] = {}
-        self._coming: set[str] = set()  # of those, what our store has nothing of
+        self._coming: dict[str, int] = {}  # of those, by how much our store grows
+        self._coming_bytes = 0
         self._refused_count = 0
         self._refused_told = -math.inf
+        self._refused_why = ""
+        self._refused_timer: asyncio.TimerHandle | None = None
         self._judged = (
             -math.inf
         )  # when the other end's choices were judged last, by the loop's clock
@@ -152,7 +158,7 @@ class Bridge:
     async def stop(self) -> None:
         """It is not: nothing is read or written afterwards."""
         self._token = 0
-        for timer in (self._timer, self._judge_timer):
+        for timer in (self._timer, self._judge_timer, self._refused_timer):
             if timer is not None:
                 timer.cancel()
         if self._task is not None:
@@ -194,6 +200,7 @@ class Bridge:
         """All that our group says."""
         self._ours.clear()
         self._came.clear()
+        self._came_bytes = 0
         self.told(Told(0, tuple(entries.items())))
         self._judge_all()
 
@@ -211,13 +218,12 @@ class Bridge:
         """What our own store has of it."""
         if kept.modified:
             self._ours[subject] = kept
-            self._coming.discard(subject)
         else:
             self._ours.pop(subject, None)
+        self._came_bytes -= self._came.pop(subject, 0)
         if kept.word is not None and kept.word.via == self._there.site:
-            self._came.add(subject)
-        else:
-            self._came.discard(subject)
+            size = self._came[subject] = size_of(subject, kept.word)
+            self._came_bytes += size
 
     # --- which words are to be copied --------------------------------------------------------------------------------
 
@@ -229,34 +235,43 @@ class Bridge:
         if not self._token:
             return
         word = self._wanted(subject)
-        if word is not None and self._is_over(subject):
+        self._coming_bytes -= self._coming.pop(subject, 0)
+        if word is not None and self._is_over(subject, word):
             word = None
         if word is None:
             self._pending.pop(subject, None)
-            self._coming.discard(subject)
         else:
             self._pending[subject] = word
-            if subject not in self._ours:
-                self._coming.add(subject)
+            growth = self._coming[subject] = self._growth(subject, word)
+            self._coming_bytes += growth
             self._news.set()
 
-    def _is_over(self, subject: str) -> bool:
-        """Whether it would be one more of theirs than we take: our etcd is not theirs to fill."""
-        if subject in self._ours or subject in self._coming:
+    def _growth(self, subject: str, word: Word) -> int:
+        return max(size_of(subject, word) - self._came.get(subject, 0), 0)
+
+    def _is_over(self, subject: str, word: Word) -> bool:
+        """Whether it would be more of theirs than we take: our etcd is not theirs to fill."""
+        growth = self._growth(subject, word)
+        is_full = subject not in self._ours and len(self._came) + len(self._coming) >= MOST_WORDS
+        if not is_full and (not growth or self._came_bytes + self._coming_bytes + growth <= MOST_BYTES):  # fmt: skip
             return False
-        if len(self._came) + len(self._coming) < MOST_WORDS:
-            return False
-        self._refuse(f"found more than {MOST_WORDS} words from there; allowed are so many (`etcdctl del` those of servers that are gone, at both sites)")  # fmt: skip
+        self._refuse(f"found more than {MOST_WORDS} words or {MOST_BYTES} bytes from there; allowed are so many (`etcdctl del` those of servers that are gone, at both sites)")  # fmt: skip
         return True
 
     def _refuse(self, why: str) -> None:
         """A word of theirs is not taken; the log says so, once a minute."""
         self._refused_count += 1
+        self._refused_why = why
         self._report.set()
-        now = asyncio.get_running_loop().time()
-        if now >= self._refused_told + REFUSED_AGAIN_S:
-            self._refused_told = now
-            log.warning("ha: bridge to %s: %d words from there are not taken; the last: %s", self._there.site, self._refused_count, why)  # fmt: skip
+        if self._refused_timer is None:
+            loop = asyncio.get_running_loop()
+            at = max(self._refused_told + REFUSED_AGAIN_S, loop.time() + REFUSED_FIRST_S)
+            self._refused_timer = loop.call_at(at, self._tell_refused)
+
+    def _tell_refused(self) -> None:
+        self._refused_timer = None
+        self._refused_told = asyncio.get_running_loop().time()
+        log.warning("ha: bridge to %s: %d words from there are not taken; the last: %s", self._there.site, self._refused_count, self._refused_why)  # fmt: skip
 
     def _wanted(self, subject: str) -> Word | None:
         """What is to be written here."""

@@ -80,6 +80,8 @@ def warnings_of(bridges: Mapping[str, Any]) -> Iterator[str]:
             yield f"the bridge to {site} is cut: {each['why']}"
         elif each["state"] == "waiting":
             yield f"the bridge to {site} waits: {each['why']}"
+        if each["refused"]:
+            yield f"the bridge to {site} has refused {each['refused']} words: the log of {each['member']} says why"
 
 
 def lines_of_bridges(bridges: Mapping[str, Any], now_ms: int) -> Iterator[str]:

@@ -16,7 +16,7 @@ from tests.unit.ha.bridge.test_bridge import End, Pair, drain, pair  # noqa: F40
 from wsproxy.config.settings_bridge import MOST_CHOICES, BridgeSettings, check_bridges
 from wsproxy.ha.board.rule import Word
 from wsproxy.ha.bridge import bounds, bridge
-from wsproxy.ha.bridge.words import EndSaid, decode_end, lines_of_bridges
+from wsproxy.ha.bridge.words import EndSaid, decode_end, lines_of_bridges, warnings_of
 from wsproxy.ha.store.base import Delete, Put
 
 pytestmark = needs_etcd
@@ -60,8 +60,13 @@ async def test_words_that_no_site_says_are_not_taken(
     assert end.refused == len(bad)
     found = {"wsproxy/east": {each: getattr(end, each) for each in EndSaid.__struct_fields__}}
     assert any(f"{len(bad)} refused" in line for line in lines_of_bridges(found, now_ms))
+    assert any("has refused" in each for each in warnings_of(found))
+    async with asyncio.timeout(60):
+        while not any("are not taken" in each for each in caplog.messages):  # noqa: ASYNC110  # a log tells nobody
+            await asyncio.sleep(0.02)
     lines = [each for each in caplog.messages if "are not taken" in each]
     assert len(lines) == 1  # and not one for each
+    assert f"{len(bad)} words from there" in lines[0]
     assert "allowed" in lines[0]
     assert len(lines[0]) < 1000
 
@@ -86,6 +91,26 @@ async def test_a_site_brings_so_many_words_and_no_more(
     found = await west.until(lambda words: words["hold/farm/ours"].hold == words["hold/farm/a0"].hold == 2)  # fmt: skip
     assert len(found) == 21
     assert west.bridge.end().refused >= 10
+
+
+async def test_a_site_brings_so_many_bytes_and_no_more(
+    pair: Pair,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """New words, and old ones that grow."""
+    monkeypatch.setattr(bridge, "MOST_BYTES", 12_000)
+    east, west = await pair.bridged()
+    for at in range(20):
+        await put(east, f"hold/farm/a{at}", drain())
+    await west.until(lambda words: len(words) == 20)
+    for at in range(20):
+        await put(east, f"hold/farm/a{at}", drain(2000, who="w" * 2000))
+    for at in range(5):
+        await put(east, f"hold/farm/b{at}", drain(who="w" * 3000))
+    await put(east, "hold/farm/last", drain())
+    found = await west.until(lambda words: "hold/farm/last" in words)
+    assert sum(len(msgspec.json.encode(each)) for each in found.values()) < 12_000
+    assert west.bridge.end().refused >= 20
 
 
 async def test_what_is_not_chosen_here_is_not_kept(pair: Pair) -> None:  # noqa: F811
