@@ -27,6 +27,7 @@ from wsproxy.cli.publish import MOST_COMMENT, WAIT_S, carry_out, tell
 from wsproxy.config.published import PublishedFolder
 from wsproxy.config.settings_ha import HaSettings
 from wsproxy.errors import WsproxyError
+from wsproxy.ha.board.takeovers_told import lines_of_takeovers, tell_takeovers
 from wsproxy.ha.bridge.words import lines_of_bridges, tell_bridges, warnings_of
 from wsproxy.ha.master.library import News, before
 from wsproxy.ha.master.rollout import is_in_use
@@ -137,6 +138,8 @@ async def _asked(ha: HaSettings) -> dict[str, Any]:
         entries = (await group.store.read(group.names.root)).entries
         core_group = tell_group(group.names, entries)
         core_group["bridges"] = tell_bridges(group.names, entries)
+        moved = (await group.store.read(group.names.takeovers)).entries
+        core_group["takeovers"] = tell_takeovers(group.names, moved)
         applied = await group.library.applied()
         prefix, configs = group.names.members, group.names.configs
         members = [key.removeprefix(prefix) for key in (await group.store.read(prefix)).entries]
@@ -191,5 +194,7 @@ def group_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"member      {name}: {words}, configuration {digest}")
     if found["core_group"] is not None:
         lines += lines_of(found["core_group"])
-        lines += lines_of_bridges(found["core_group"]["bridges"], time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        lines += lines_of_bridges(found["core_group"]["bridges"], now_ms)
+        lines += lines_of_takeovers(found["core_group"]["takeovers"], now_ms)
     return lines

@@ -17,6 +17,8 @@ from wsproxy.config.settings_groups import NAME, NAME_ALLOWED
 
 # Of the other sites of one; each is a connection, and a copy of that site's board in memory.
 MOST_BRIDGES = 8
+# In ``out``, and in ``in``: each is looked at for each word.
+MOST_CHOICES = 64
 # What a subject of the board may be, as operators say it, and as its key does.
 BOARDS = {"holds": "hold", "numbers": "numbers", "marks": "mark"}
 
@@ -116,6 +118,8 @@ def check_bridges(
 def _flaws(bridge: BridgeSettings) -> Iterator[tuple[str, str]]:
     yield from _endpoint_flaws(bridge)
     for name, choices in (("out", bridge.out), ("in", bridge.in_)):
+        if len(choices) > MOST_CHOICES:
+            yield name, f"found {len(choices)} choices; allowed are {MOST_CHOICES}: a pattern takes several clusters"  # fmt: skip
         for choice in choices:
             board, colon, pattern = choice.partition(":")
             if board not in BOARDS or bool(colon) != bool(pattern):

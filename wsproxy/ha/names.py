@@ -106,11 +106,12 @@ class Names:
         return f"{self.board}{kind}/{quote(cluster, safe='')}/{quote(server, safe='')}"
 
     def parts_of_subject(self, key: str) -> tuple[str, str, str] | None:
-        """Kind, cluster and server; None: it is none of these."""
+        """Kind, cluster and server; None: it is none of these, or another way to write one: two keys of a server would contradict each other for ever."""
         parts = key.removeprefix(self.board).split("/")
         if not key.startswith(self.board) or len(parts) != 3:
             return None
-        return parts[0], unquote(parts[1]), unquote(parts[2])
+        found = parts[0], unquote(parts[1]), unquote(parts[2])
+        return found if self.subject(*found) == key else None
 
     @property
     def site(self) -> str:

@@ -81,6 +81,15 @@ def unpack(value: bytes, key: str, seal: bytes) -> tuple[int, Iterator[Move]]:
     return batch.posted_ms, _moves_of(batch)
 
 
+def look_at(value: bytes) -> tuple[int, int] | None:
+    """For who has no secret: when it was posted, by its poster's clock, and how many moves it has; None: it is no batch. Believes anybody."""
+    try:
+        batch = msgspec.msgpack.decode(value[_SEAL_BYTES:], type=_Batch)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None
+    return batch.posted_ms, len(batch.moves) // _MOVE.size
+
+
 def _moves_of(batch: _Batch) -> Iterator[Move]:
     for key, place, age_ms in _MOVE.iter_unpack(batch.moves):
         if place < len(batch.servers):

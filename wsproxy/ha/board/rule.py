@@ -16,12 +16,23 @@ hold or numbers are comes from operators only; marks from workers and probes, or
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 Kind = Literal["mark", "hold", "numbers"]
 KINDS: tuple[Kind, ...] = ("mark", "hold", "numbers")
+
+
+# What slots have room for. Whoever can write a key of the board, or has a bridge to us, would end the process of every member with more:
+# a word that does not keep to it is another version's, which says nothing here.
+Time = Annotated[int, Meta(ge=0, le=2**62)]
+Small = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Held = Annotated[int, Meta(ge=0, le=2)]
+# As an operator may say them.
+Weight = Annotated[int, Meta(ge=0, le=100_000)]
+Limit = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
 
 
 class Word(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,22 +44,22 @@ class Word(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     by: str  # the member that posted it
-    at_ms: int
+    at_ms: Time
     is_operator: bool = False
     who: str = ""
     why: str = ""
     is_down: bool = False  # mark
-    error: int = 0
-    hold: int = 0  # hold
-    until_ms: int = 0
-    weight: int | None = None  # numbers
-    limit: int | None = None
-    file_weight: int = 0
-    file_limit: int = 0
+    error: Small = 0
+    hold: Held = 0  # hold
+    until_ms: Time = 0
+    weight: Weight | None = None  # numbers
+    limit: Limit | None = None
+    file_weight: Small = 0
+    file_limit: Small = 0
     # Of words that a bridge copied, or that took the place of such (``ha.bridge.rule``).
     origin: str = ""  # the site that said it; "": this one
-    number: int = 0  # its number there; 0: ``at_ms``
-    knows: tuple[tuple[str, int], ...] = ()  # numbers of other sites' words that it is newer than
+    number: Time = 0  # its number there; 0: ``at_ms``
+    knows: tuple[tuple[str, Time], ...] = ()  # numbers of other sites' words that it is newer than
     via: str = ""  # the site that it was copied from
     is_over: bool = False  # a mark of a site that has not been heard for too long: nothing is known
 

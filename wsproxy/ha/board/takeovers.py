@@ -130,7 +130,9 @@ class Takeovers:
         self._doubted: set[str] = set()
 
     def take_plan(self, plan: Plan) -> None:
-        """Another configuration holds."""
+        """Another configuration holds. What moved before goes by the names that its slots had then: they may be another server's from now on."""
+        if self._by_slot:
+            self.look()
         self._takeover_ms = int(plan.settings.affinity.takeover_s * 1000)
         self._by_slot.clear()
         self._slots.clear()

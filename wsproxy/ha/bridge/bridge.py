@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from itertools import islice
 
 import msgspec
@@ -24,7 +24,19 @@ from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.settings_bridge import BridgeSettings
 from wsproxy.config.settings_groups import ResourceSettings
 from wsproxy.config.settings_tls import group_context
-from wsproxy.ha.board.rule import KINDS, Word
+from wsproxy.ha.board.rule import Word
+from wsproxy.ha.bridge.bounds import (
+    MOST_ANSWER_BYTES,
+    MOST_BATCH_BYTES,
+    MOST_BYTES,
+    MOST_HEARD_A_SECOND,
+    MOST_HEARD_AT_ONCE,
+    MOST_KEYS,
+    MOST_WORDS,
+    flaw_of,
+    size_of,
+)
+from wsproxy.ha.bridge.kept import NOTHING, Kept, kept_of, subject_of
 from wsproxy.ha.bridge.rule import chosen, ended, is_endable, taken
 from wsproxy.ha.bridge.words import EndSaid, State, decode_end, resource_of
 from wsproxy.ha.names import Names
@@ -40,6 +52,7 @@ from wsproxy.ha.store.base import (
     StoreAwayError,
     Swapped,
     Told,
+    TooLargeError,
     Unchanged,
 )
 from wsproxy.ha.store.etcd import EtcdStore
@@ -62,19 +75,14 @@ READ_S = 20.0
 LEAST_TRY_S = 1.5
 # How often an end may say how it goes: a write into etcd each time.
 REPORT_S = 1.0
+# Between two lines that say that words are not taken.
+REFUSED_AGAIN_S = 60.0
+REFUSED_FIRST_S = 0.5
+SHOWN = 200  # of a subject
+# Between two judgements of all words, because the other end has chosen otherwise.
+JUDGE_S = 1.0
 # After a write that our own etcd did not answer.
 LOCAL_AGAIN_S = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What a store has of a subject. ``word`` None: of another version, which is left alone; ``modified`` 0: nothing."""
-
-    word: Word | None
-    modified: int
-
-
-_NOTHING = Kept(None, 0)
 
 
 class Bridge:
@@ -99,6 +107,8 @@ class Bridge:
         self._token = 0
         self._task: asyncio.Task[None] | None = None
         self._ours: dict[str, Kept] = {}
+        self._came: dict[str, int] = {}  # of those, what came from there, and its size
+        self._came_bytes = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -106,6 +116,16 @@ class Bridge:
         self._after = 0  # revision of the other site that was told last; 0: all is to be read
         self._their_end: EndSaid | None = None
         self._pending: dict[str, Word] = {}
+        self._coming: dict[str, int] = {}  # of those, by how much our store grows
+        self._coming_bytes = 0
+        self._refused_count = 0
+        self._refused_told = -math.inf
+        self._refused_why = ""
+        self._refused_timer: asyncio.TimerHandle | None = None
+        self._judged = (
+            -math.inf
+        )  # when the other end's choices were judged last, by the loop's clock
+        self._judge_timer: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
         self._report = asyncio.Event()
         self._state: State = "begun"
@@ -138,8 +158,9 @@ class Bridge:
     async def stop(self) -> None:
         """It is not: nothing is read or written afterwards."""
         self._token = 0
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._judge_timer, self._refused_timer):
+            if timer is not None:
+                timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -178,21 +199,31 @@ class Bridge:
     def read(self, entries: Mapping[str, Entry]) -> None:
         """All that our group says."""
         self._ours.clear()
+        self._came.clear()
+        self._came_bytes = 0
         self.told(Told(0, tuple(entries.items())))
         self._judge_all()
 
     def told(self, told: Told) -> None:
         """Some of it. What we have written ourselves may have been known before."""
         for key, entry in told.changes:
-            if (subject := _subject(self._names, key)) is None:
+            if (subject := subject_of(self._names, key)) is None:
                 continue
-            if told.revision and told.revision < self._ours.get(subject, _NOTHING).modified:
+            if told.revision and told.revision < self._ours.get(subject, NOTHING).modified:
                 continue
-            if entry is None:
-                self._ours.pop(subject, None)
-            else:
-                self._ours[subject] = _kept(entry)
+            self._keep(subject, NOTHING if entry is None else kept_of(entry))
             self._judge(subject)
+
+    def _keep(self, subject: str, kept: Kept) -> None:
+        """What our own store has of it."""
+        if kept.modified:
+            self._ours[subject] = kept
+        else:
+            self._ours.pop(subject, None)
+        self._came_bytes -= self._came.pop(subject, 0)
+        if kept.word is not None and kept.word.via == self._there.site:
+            size = self._came[subject] = size_of(subject, kept.word)
+            self._came_bytes += size
 
     # --- which words are to be copied --------------------------------------------------------------------------------
 
@@ -204,21 +235,53 @@ class Bridge:
         if not self._token:
             return
         word = self._wanted(subject)
+        self._coming_bytes -= self._coming.pop(subject, 0)
+        if word is not None and self._is_over(subject, word):
+            word = None
         if word is None:
             self._pending.pop(subject, None)
         else:
             self._pending[subject] = word
+            growth = self._coming[subject] = self._growth(subject, word)
+            self._coming_bytes += growth
             self._news.set()
+
+    def _growth(self, subject: str, word: Word) -> int:
+        return max(size_of(subject, word) - self._came.get(subject, 0), 0)
+
+    def _is_over(self, subject: str, word: Word) -> bool:
+        """Whether it would be more of theirs than we take: our etcd is not theirs to fill."""
+        growth = self._growth(subject, word)
+        is_full = subject not in self._ours and len(self._came) + len(self._coming) >= MOST_WORDS
+        if not is_full and (not growth or self._came_bytes + self._coming_bytes + growth <= MOST_BYTES):  # fmt: skip
+            return False
+        self._refuse(f"found more than {MOST_WORDS} words or {MOST_BYTES} bytes from there; allowed are so many (`etcdctl del` those of servers that are gone, at both sites)")  # fmt: skip
+        return True
+
+    def _refuse(self, why: str) -> None:
+        """A word of theirs is not taken; the log says so, once a minute."""
+        self._refused_count += 1
+        self._refused_why = why
+        self._report.set()
+        if self._refused_timer is None:
+            loop = asyncio.get_running_loop()
+            at = max(self._refused_told + REFUSED_AGAIN_S, loop.time() + REFUSED_FIRST_S)
+            self._refused_timer = loop.call_at(at, self._tell_refused)
+
+    def _tell_refused(self) -> None:
+        self._refused_timer = None
+        self._refused_told = asyncio.get_running_loop().time()
+        log.warning("ha: bridge to %s: %d words from there are not taken; the last: %s", self._there.site, self._refused_count, self._refused_why)  # fmt: skip
 
     def _wanted(self, subject: str) -> Word | None:
         """What is to be written here."""
-        ours = self._ours.get(subject, _NOTHING)
+        ours = self._ours.get(subject, NOTHING)
         if ours.modified and ours.word is None:
             return None
         if self._is_stale and subject.startswith("mark/"):
             is_due = ours.word is not None and is_endable(subject, ours.word, self._there.site)
             return ended(ours.word) if is_due and ours.word is not None else None
-        theirs = self._theirs.get(subject, _NOTHING).word
+        theirs = self._theirs.get(subject, NOTHING).word
         if theirs is None or self._their_end is None:
             return None
         if not (chosen(self._settings.in_, subject) and chosen(self._their_end.out, subject)):
@@ -244,12 +307,18 @@ class Bridge:
         while True:
             try:
                 await self._follow()
+            except TooLargeError as error:
+                self._after = 0  # what changed is too much at once; what there is now may not be
+                self._cut(str(error))
             except StoreAwayError as error:
                 if self._heard:
                     failed = 0  # it was there
                 self._cut(str(error))
             except KeyFileError as error:
                 self._cut(str(error))
+            except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                self._after = 0
+                self._cut(f"found an answer that is none of etcd's ({type(error).__name__})")
             except CompactedError:
                 self._after = 0
                 log.info("ha: bridge to %s: changes there were missed; all is read again", self._there.site)  # fmt: skip
@@ -262,14 +331,16 @@ class Bridge:
         tls = group_context(self._settings)
         urls = self._settings.endpoints
         try_s = max(self._settings.cut_s / 3 / len(urls), LEAST_TRY_S)
-        store = EtcdStore(Gateway(urls, tls, try_s=try_s))
-        patient = EtcdStore(Gateway(urls, tls, try_s=READ_S))
+        store = EtcdStore(Gateway(urls, tls, try_s=try_s, most_bytes=MOST_ANSWER_BYTES), MOST_KEYS)
+        patient = EtcdStore(
+            Gateway(urls, tls, try_s=READ_S, most_bytes=MOST_ANSWER_BYTES), MOST_KEYS
+        )
         try:
             await self._ask_end(store)
             if not self._after:
                 snapshot = await patient.read(self._there.board)
                 self._theirs = {}
-                self._hear(tuple(snapshot.entries.items()))
+                await self._hear_slowly(tuple(snapshot.entries.items()), math.inf)
                 self._after = snapshot.revision
             self._link()
             await _first_of(self._watch(store), self._poll(store))
@@ -289,8 +360,8 @@ class Bridge:
             async for told in words:
                 if told is not None:
                     self._heard = asyncio.get_running_loop().time()
+                    await self._hear_slowly(told.changes, MOST_HEARD_A_SECOND)
                     self._after = told.revision
-                    self._hear(told.changes)
 
     async def _poll(self, store: Store) -> None:
         """A network that is cut ends no connection: so it is asked."""
@@ -303,26 +374,65 @@ class Bridge:
                 if loop.time() - self._heard >= self._settings.cut_s:
                     raise
 
+    async def _hear_slowly(
+        self, changes: tuple[tuple[str, Entry | None], ...], a_second: float
+    ) -> None:
+        """Others have their turn, above all heartbeats, whatever comes from there."""
+        for first in range(0, len(changes), MOST_HEARD_AT_ONCE):
+            part = changes[first : first + MOST_HEARD_AT_ONCE]
+            self._hear(part)
+            await asyncio.sleep(len(part) / a_second)
+
     def _hear(self, changes: tuple[tuple[str, Entry | None], ...]) -> None:
         end_key = self._there.bridge(self._names.site)
         for key, entry in changes:
             if key == end_key:
                 self._hear_end(None if entry is None else decode_end(entry.value))
-            elif (subject := _subject(self._there, key)) is not None:
-                if entry is None:
+            elif (subject := subject_of(self._there, key)) is not None:
+                if not chosen(self._settings.in_, subject):
+                    continue
+                kept = NOTHING if entry is None else self._kept_of(subject, entry)
+                if kept.word is None:
                     self._theirs.pop(subject, None)
                 else:
-                    self._theirs[subject] = _kept(entry)
+                    self._theirs[subject] = kept
                 self._judge(subject)
+
+    def _kept_of(self, subject: str, entry: Entry) -> Kept:
+        """A word of theirs, if it is one that may come here."""
+        kept = kept_of(entry)
+        if kept.word is None:
+            return kept
+        flaw = flaw_of(entry, kept.word, time.time_ns() // 1_000_000)
+        if not flaw and subject not in self._theirs and len(self._theirs) >= MOST_WORDS:
+            flaw = f"found more than {MOST_WORDS} words there; allowed are so many of what is chosen here (in)"
+        if flaw:
+            self._refuse(f"{subject[:SHOWN]}: {flaw}")
+            return NOTHING
+        return kept
 
     def _hear_end(self, end: EndSaid | None) -> None:
         before, self._their_end = self._their_end, end
         if (before.out if before else None) != (end.out if end else None):
-            self._judge_all()
+            self._judge_later()
         if before != end:
             self._report.set()
         if self._state in ("up", "waiting"):
             self._link()
+
+    def _judge_later(self) -> None:
+        """Once a second at most, however often the other end chooses otherwise."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._judged + JUDGE_S:
+            self._judged = loop.time()
+            self._judge_all()
+        elif self._judge_timer is None:
+            self._judge_timer = loop.call_at(self._judged + JUDGE_S, self._judge_due)
+
+    def _judge_due(self) -> None:
+        self._judge_timer = None
+        self._judged = asyncio.get_running_loop().time()
+        self._judge_all()
 
     # --- how it goes -------------------------------------------------------------------------------------------------
 
@@ -392,7 +502,7 @@ class Bridge:
             if not self._pending:
                 self._news.clear()
                 await self._news.wait()
-            batch = dict(islice(self._pending.items(), MOST_IN_A_BATCH))
+            batch = self._next()
             began = loop.time()
             try:
                 await self._copy(batch)
@@ -400,10 +510,20 @@ class Bridge:
                 await asyncio.sleep(LOCAL_AGAIN_S)
             await asyncio.sleep(max(len(batch) / MOST_A_SECOND - (loop.time() - began), 0.0))
 
+    def _next(self) -> dict[str, Word]:
+        batch: dict[str, Word] = {}
+        size = 0
+        for subject, word in islice(self._pending.items(), MOST_IN_A_BATCH):
+            size += size_of(subject, word)
+            if batch and size > MOST_BATCH_BYTES:
+                break
+            batch[subject] = word
+        return batch
+
     async def _copy(self, batch: Mapping[str, Word]) -> None:
         """All of them, or none, where one is otherwise here by now, or the place is not ours any more."""
         keys = {subject: self._names.board + subject for subject in batch}
-        known = {subject: self._ours.get(subject, _NOTHING).modified for subject in batch}
+        known = {subject: self._ours.get(subject, NOTHING).modified for subject in batch}
         swapped = await self._store.swap(
             [CreatedAt(self._seat, self._token), *(Unchanged(keys[each], known[each]) for each in batch)],
             [Put(keys[subject], msgspec.json.encode(word)) for subject, word in batch.items()],
@@ -415,8 +535,8 @@ class Bridge:
         self._copied_ms = time.time_ns() // 1_000_000
         self._report.set()
         for subject, word in batch.items():
-            if self._ours.get(subject, _NOTHING).modified < swapped.revision:
-                self._ours[subject] = Kept(word, swapped.revision)
+            if self._ours.get(subject, NOTHING).modified < swapped.revision:
+                self._keep(subject, Kept(word, swapped.revision))
             self._judge(subject)
 
     async def _look_again(self, keys: Mapping[str, str], swapped: Swapped) -> None:
@@ -427,9 +547,9 @@ class Bridge:
         for subject, key in keys.items():
             entry = swapped.found.get(key)
             if entry is None:
-                self._ours.pop(subject, None)
-            elif entry.modified > self._ours.get(subject, _NOTHING).modified:
-                self._ours[subject] = _kept(entry)
+                self._keep(subject, NOTHING)
+            elif entry.modified > self._ours.get(subject, NOTHING).modified:
+                self._keep(subject, kept_of(entry))
             self._judge(subject)
 
     async def _report_always(self) -> None:
@@ -458,7 +578,7 @@ class Bridge:
         return EndSaid(
             self._me, self._state, self._since, self._settings.out, self._why, self.words, self._copied_ms,
             len(self._pending), their.state if their else "", their.words if their else 0,
-            their.copied_ms if their else 0,
+            their.copied_ms if their else 0, self._refused_count,
         )  # fmt: skip
 
 
@@ -478,16 +598,3 @@ async def _first_of(*works: Coroutine[None, None, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     for each in done:
         each.result()
-
-
-def _subject(names: Names, key: str) -> str | None:
-    """The part of a key that is the same at all sites; None: it is none of the board."""
-    parts = names.parts_of_subject(key)
-    return key.removeprefix(names.board) if parts is not None and parts[0] in KINDS else None
-
-
-def _kept(entry: Entry) -> Kept:
-    try:
-        return Kept(msgspec.json.decode(entry.value, type=Word), entry.modified)
-    except (msgspec.DecodeError, msgspec.ValidationError):
-        return Kept(None, entry.modified)

@@ -7,10 +7,11 @@ Written by ``bridge``, read by the other site's, and by ``cli.ha_published``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from wsproxy.config.settings_bridge import MOST_CHOICES
 from wsproxy.config.settings_groups import OWN
 from wsproxy.ha.names import Names
 from wsproxy.ha.store.base import Entry
@@ -19,24 +20,30 @@ from wsproxy.ha.store.base import Entry
 State = Literal["begun", "up", "waiting", "cut"]
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+# Of a value: so many choices, by cluster.
+MOST_END_BYTES = 32 << 10
+
+
 class EndSaid(msgspec.Struct, frozen=True, omit_defaults=True):
     """
     ``out``: what may be taken from here; ``words``: so many were copied to here by this member, the last at ``copied_ms``.
 
-    ``behind``: words that are known and not yet copied. ``out_*``: what the other end last said of words that it took from here.
+    ``behind``: words that are known and not yet copied; ``refused``: words that were over a bound of ``bounds``. ``out_*``: what the other end last said of words that it took from here.
     """
 
     member: str
     state: State
-    since_ms: int
-    out: tuple[str, ...]
+    since_ms: Count
+    out: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_CHOICES)]
     why: str = ""
-    words: int = 0
-    copied_ms: int = 0
-    behind: int = 0
+    words: Count = 0
+    copied_ms: Count = 0
+    behind: Count = 0
     out_state: str = ""
-    out_words: int = 0
-    out_copied_ms: int = 0
+    out_words: Count = 0
+    out_copied_ms: Count = 0
+    refused: Count = 0
 
 
 def resource_of(names: Names, there: Names) -> str:
@@ -46,7 +53,9 @@ def resource_of(names: Names, there: Names) -> str:
 
 
 def decode_end(value: bytes) -> EndSaid | None:
-    """None: another version's."""
+    """None: another version's, or larger than any."""
+    if len(value) > MOST_END_BYTES:
+        return None
     try:
         return msgspec.json.decode(value, type=EndSaid)
     except (msgspec.DecodeError, msgspec.ValidationError):
@@ -71,6 +80,8 @@ def warnings_of(bridges: Mapping[str, Any]) -> Iterator[str]:
             yield f"the bridge to {site} is cut: {each['why']}"
         elif each["state"] == "waiting":
             yield f"the bridge to {site} waits: {each['why']}"
+        if each["refused"]:
+            yield f"the bridge to {site} has refused {each['refused']} words: the log of {each['member']} says why"
 
 
 def lines_of_bridges(bridges: Mapping[str, Any], now_ms: int) -> Iterator[str]:
@@ -79,7 +90,8 @@ def lines_of_bridges(bridges: Mapping[str, Any], now_ms: int) -> Iterator[str]:
         behind = f", {each['behind']} behind" if each["behind"] else ""
         yield f"bridge      to {site}: {each['state']} for {_age(now_ms - each['since_ms'])}, at {each['member']}{behind}"
         last = f", the last {_age(now_ms - each['copied_ms'])} ago" if each["copied_ms"] else ""
-        yield f"            in: {each['words']} words{last}"
+        refused = f"; {each['refused']} refused: the log says why" if each["refused"] else ""
+        yield f"            in: {each['words']} words{last}{refused}"
         last = f", the last {_age(now_ms - each['out_copied_ms'])} ago" if each["out_copied_ms"] else ""  # fmt: skip
         state = f"; that end is {each['out_state']}" if each["out_state"] else ""
         yield f"            out ({', '.join(each['out']) or 'nothing'}): {each['out_words']} words{last}{state}"

@@ -23,6 +23,10 @@ class StoreAwayError(Exception):
     """The store has not answered, or has no majority: whether the write was done is not known. The text says who said what."""
 
 
+class TooLargeError(StoreAwayError):
+    """It answers with more than is taken from it."""
+
+
 class LeaseGoneError(Exception):
     """The lease has ended, and all its keys with it."""
 

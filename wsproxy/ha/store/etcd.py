@@ -7,6 +7,7 @@ Driven by ``agent``. Texts of the gateway: 64-bit numbers are strings, keys and 
 from __future__ import annotations
 
 import contextlib
+import sys
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from wsproxy.ha.store.base import (
     StoreAwayError,
     Swapped,
     Told,
+    TooLargeError,
     Unchanged,
     Write,
 )
@@ -42,9 +44,10 @@ class _Seen:
 class EtcdStore:
     """See ``base.Store``."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        """``close`` closes ``gateway``, too."""
+    def __init__(self, gateway: Gateway, most_keys: int = sys.maxsize) -> None:
+        """``close`` closes ``gateway``, too. ``most_keys``: that an answer, or a line of a watch, may have."""
         self._gateway = gateway
+        self._most_keys = most_keys
         self._last: dict[str, _Seen] = {}  # of a prefix, whatever was read or told of it last
 
     async def close(self) -> None:
@@ -71,11 +74,18 @@ class EtcdStore:
         """All keys with the prefix."""
         question = _range(prefix) | ({"revision": str(at)} if at else {})
         answer = await self._gateway.ask("/v3/kv/range", question)
-        entries = [_entry(each) for each in answer.get("kvs", ())]
+        entries = [_entry(each) for each in self._bounded(answer.get("kvs", ()))]
         if entries:
             newest = max(entries, key=lambda each: each.modified)
             self._last[prefix] = _Seen(newest.modified, newest.key, newest)
         return Snapshot(at or _revision(answer), {each.key: each for each in entries})
+
+    def _bounded(self, found: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        if len(found) > self._most_keys:
+            raise TooLargeError(
+                f"{self._gateway.endpoint}: found {len(found)} keys at once; allowed are {self._most_keys}"
+            )
+        return found
 
     async def put(self, write: Put) -> int:
         """Overwrites; its revision."""
@@ -119,7 +129,7 @@ class EtcdStore:
                             raise CompactedError(f"etcd is at an earlier revision than {after}")
                         has_begun, failed = True, 0
                         yield None
-                    for told in _told(result.get("events", ())):
+                    for told in _told(self._bounded(result.get("events", ()))):
                         after = told.revision
                         self._last[prefix] = _Seen(after, *told.changes[-1])
                         yield told

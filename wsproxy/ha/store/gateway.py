@@ -19,7 +19,8 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from wsproxy.ha.store.base import CompactedError, LeaseGoneError, StoreAwayError
+from wsproxy.config.problems import printable
+from wsproxy.ha.store.base import CompactedError, LeaseGoneError, StoreAwayError, TooLargeError
 
 log = logging.getLogger("wsproxy.ha")
 
@@ -29,8 +30,11 @@ TRY_S = 0.4
 STREAM_S = 30.0
 # etcd's own limit of a request is 1.5 MB; base64 and many events make more of it, endless lines are no etcd's.
 MOST_LINE_BYTES = 64 << 20
+# Of what an endpoint says is wrong: it goes into logs, status and, of a bridge, into our own etcd.
+MOST_REASON = 300
 
-_HEADERS = {"Grpc-Metadata-hasleader": "true"}
+# Compressed, a small answer may be any size.
+_HEADERS = {"Grpc-Metadata-hasleader": "true", "Accept-Encoding": "identity"}
 
 # How the other side of TLS says it, in OpenSSL's words; with TLS 1.3 only after the handshake, so in place of an answer.
 _OUR_CERTIFICATE = re.compile(r"ALERT.*(CERTIFICATE|UNKNOWN_CA)")
@@ -49,18 +53,21 @@ class Gateway:
         *,
         try_s: float = TRY_S,
         stream_s: float = STREAM_S,
+        most_bytes: int = MOST_LINE_BYTES,
     ) -> None:
-        """``endpoints``: URLs; the first is asked first, as long as it answers."""
+        """``endpoints``: URLs; the first is asked first, as long as it answers. ``most_bytes``: of an answer, or of a stream's line."""
         self._endpoints = [each.rstrip("/") for each in endpoints]
         self._current = 0
         self._try_s = try_s
         self._stream_s = stream_s
+        self._most_bytes = most_bytes
         self._streams: dict[aiohttp.ClientResponse, int] = {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True),
             headers=_HEADERS,
             timeout=aiohttp.ClientTimeout(total=None),
             trust_env=False,  # a proxy for the web is none for etcd
+            auto_decompress=False,
         )
 
     @property
@@ -92,6 +99,8 @@ class Gateway:
         for index in self._order(first):
             try:
                 answer = await self._ask_one(index, path, body)
+            except TooLargeError:
+                raise  # the others would say the same
             except StoreAwayError as error:
                 doubts.append(str(error))
                 continue
@@ -120,7 +129,7 @@ class Gateway:
                 asyncio.timeout(self._try_s),
                 self._session.post(url + path, data=msgspec.json.encode(body)) as response,
             ):
-                text = await response.read()
+                text = await _whole(response, url, self._most_bytes)
         except TimeoutError:
             raise StoreAwayError(f"{url}: no answer within {self._try_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -148,13 +157,19 @@ class Gateway:
         except (aiohttp.ClientError, OSError) as error:
             raise StoreAwayError(f"{url}: {_reason(error)}") from error
         self._streams[response] = at
+        ends = asyncio.get_running_loop().time() + self._stream_s
         try:
-            async with asyncio.timeout(self._stream_s):
-                async for line in _lines(response, url):
-                    answer = _decoded(line, url)
-                    if response.status != 200 or "error" in answer:
-                        raise _failure(answer, response.status, url)
-                    yield answer
+            lines = _lines(response, url, self._most_bytes)
+            while True:
+                # Not around what whoever reads does with a line: it would be cancelled in our place.
+                async with asyncio.timeout_at(ends):
+                    line = await anext(lines, None)
+                if line is None:
+                    return
+                answer = _decoded(line, url)
+                if response.status != 200 or "error" in answer:
+                    raise _failure(answer, response.status, url)
+                yield answer
         except (TimeoutError, aiohttp.ClientError, OSError):
             return  # it had begun: whoever reads goes on behind what has come
         finally:
@@ -175,19 +190,32 @@ def _drop(response: aiohttp.ClientResponse) -> None:
     response.close()
 
 
-async def _lines(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:
+async def _whole(response: aiohttp.ClientResponse, url: str, most: int) -> bytes:
+    found = bytearray()
+    async for part in response.content.iter_any():
+        found += part
+        if len(found) > most:
+            _drop(response)
+            raise TooLargeError(
+                f"{url}: found an answer of more than {most} bytes; allowed is etcd's"
+            )
+    return bytes(found)
+
+
+async def _lines(response: aiohttp.ClientResponse, url: str, most: int) -> AsyncIterator[bytes]:
     kept = bytearray()
     async for part in response.content.iter_any():
         kept += part
-        if len(kept) > MOST_LINE_BYTES:
-            raise StoreAwayError(
-                f"{url}: found a line of more than {MOST_LINE_BYTES} bytes; allowed is etcd's answer"
+        if b"\n" in part:
+            *whole, rest = bytes(kept).split(b"\n")
+            kept = bytearray(rest)
+            for line in whole:
+                if line:
+                    yield line
+        if len(kept) > most:
+            raise TooLargeError(
+                f"{url}: found a line of more than {most} bytes; allowed is etcd's answer"
             )
-        *whole, rest = bytes(kept).split(b"\n") if b"\n" in part else (bytes(kept),)
-        kept = bytearray(rest)
-        for line in whole:
-            if line:
-                yield line
     if kept:
         yield bytes(kept)
 
@@ -210,7 +238,7 @@ def _failure(answer: dict[str, Any], status: int, url: str) -> Exception:
     error = answer.get("error")
     fields = error if isinstance(error, dict) else answer
     code = fields.get("grpc_code", fields.get("code", 0))
-    message = str(fields.get("message") or error or f"HTTP {status}")
+    message = printable(str(fields.get("message") or error or f"HTTP {status}")[:MOST_REASON])
     if code == _NOT_FOUND and "lease" in message:
         return LeaseGoneError(message)
     if code == _OUT_OF_RANGE and ("compacted" in message or "future revision" in message):
@@ -226,7 +254,7 @@ def _reason(error: Exception) -> str:
         return f"its certificate is not believed: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error.strerror or str(error.os_error)
-    text = str(error) or type(error).__name__
+    text = printable(str(error)[:MOST_REASON]) or type(error).__name__
     if _OUR_CERTIFICATE.search(text):
         return f"it does not believe our certificate ({text}); allowed is one by the issuer that it trusts (--trusted-ca-file)"
     return text

@@ -165,6 +165,34 @@ async def test_a_drain_on_one_drains_on_all(group: Group) -> None:
     assert (a.board.posted, b.board.posted) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("subject", "value"),
+    [
+        ("hold/farm/s1", {"hold": 99}),
+        ("hold/farm/s1", {"hold": 1, "until_ms": 2**64}),
+        ("hold/farm/s1", {"hold": 1, "at_ms": 2**70}),
+        ("mark/farm/s1", {"is_down": True, "error": 2**40}),
+        ("numbers/farm/s1", {"weight": 2**40}),
+        ("numbers/farm/s1", {"weight": -1}),
+        ("numbers/farm/s1", {"weight": 1, "limit": 2**31}),
+        ("hold/farm/s1", {"number": 2**70, "origin": "x/y"}),
+        ("hold/farm/s1", {"knows": [["x/y", 2**63]]}),
+    ],
+)
+async def test_a_word_that_no_slot_has_room_for_says_nothing(
+    group: Group, subject: str, value: dict[str, object]
+) -> None:
+    """It would end the process of every member, again and again; what is said after it is heard."""
+    a, b = group.a, group.b
+    word = msgspec.json.encode({"by": "evil", "at_ms": 1, "is_operator": True, **value})
+    await a.store.put(Put(a.names.board + subject, word))
+    hold_server(a.cluster, 0, Hold.DRAIN, who=b"op")
+    set_numbers(a.cluster, 0, weight=5, who=b"op")
+    await group.until(lambda: b.hold() == Hold.DRAIN and said_of(b.cluster, 0).weight == 5)
+    await group.settle()
+    assert not any(task.done() for each in (a, b) for task in each._tasks)
+
+
 async def test_numbers_are_everybodys(group: Group) -> None:
     """A weight, and the file's again."""
     a, b = group.a, group.b

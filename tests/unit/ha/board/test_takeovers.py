@@ -220,6 +220,15 @@ async def test_another_configuration(group: Group, tmp_path: Path) -> None:
     await until(lambda: b.has("two") == "s4")
 
 
+async def test_what_moved_before_a_reload_is_told_by_the_names_of_then(group: Group, tmp_path: Path) -> None:  # fmt: skip
+    """Its server is gone here, and another one may have its slot; others have it still."""
+    a, b = group.a, group.b
+    a.moves("one", "s2")
+    a.plan = plan_of(tmp_path, "s1", "s4", state=a.plan.state)
+    a.takeovers.take_plan(a.plan)
+    await until(lambda: b.has("one") == "s2")
+
+
 async def test_another_secret_is_not_believed(group: Group, caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
     """The log says so once, with the setting's name; nothing of it holds."""
     odd = group.add("odd", "s1", "s2", "s3", secret=OTHER)
