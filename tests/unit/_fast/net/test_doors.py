@@ -110,6 +110,35 @@ async def test_handshakes_of_a_flood_do_not_stop_the_others(tmp_path: Path) -> N
         door.close()
 
 
+async def test_who_has_begun_a_handshake_does_not_wait_for_all_who_come(tmp_path: Path) -> None:
+    """As long as a flood fills the listen queue the door is told of in each turn, and who comes would take all of its steps."""
+    ca = Authority()
+    trust = ca.write_pem(tmp_path)
+    context = server_context(ca.issue("h").write_pem(tmp_path, "server"))
+    async with Bed(config_of(server("s", 1)), tls=context) as bed:
+        poller = bed.engine.poller
+
+        def knock() -> TlsPipe:
+            """Sends a ClientHello without a turn of the loop: who comes so is in the listen queue."""
+            wire = Wire(socket.create_connection(("127.0.0.1", bed.port)))
+            pipe = TlsPipe(wire.sock, client_context(trust), server_name="h")
+            pipe.begin()
+            return pipe
+
+        begun = [knock() for _ in range(4)]
+        for pipe in begun:
+            await pipe.answered()
+        flood = [knock() for _ in range(400)]
+        await bed.until(lambda: bed.accepted > 60)  # rows are long now
+        for pipe in begun:
+            await pipe.handshake()
+        await bed.until(lambda: bed.streams(Http1Protocol) >= len(begun))
+        assert bed.accepted < len(flood) / 2
+        for pipe in flood:
+            await pipe.handshake()
+        await bed.until(lambda: not poller.arriving)
+
+
 async def test_adopted_socket_is_ours_in_any_case(terms: Terms) -> None:
     """Its time may be shorter than the stream's own; then it is closed."""
     async with Bed(config_of(server("s", 1))) as bed:
