@@ -275,13 +275,15 @@ def any_address(family: socket.AddressFamily, address: str) -> socket.socket:
 @pytest.mark.parametrize(
     ("family", "address"),
     [
-        (socket.AF_INET, "0.0.0.0"),  # noqa: S104
+        (socket.AF_INET, "0.0.0.0"),
         (socket.AF_INET6, "::"),
         (socket.AF_INET6, "::ffff:0.0.0.0"),
         (socket.AF_INET6, "::ffff:127.0.0.2"),
     ],
 )
-async def test_address_that_a_client_came_to_is_told_and_not_any(family: socket.AddressFamily, address: str) -> None:
+async def test_address_that_a_client_came_to_is_told_and_not_any(
+    family: socket.AddressFamily, address: str
+) -> None:
     """Where the listening socket is bound to all of them, in each of the ways to say so."""
     async with Bed(config_of(server("s", 1))) as bed:
         sock = any_address(family, address)
