@@ -116,7 +116,9 @@ async def test_who_has_begun_a_handshake_does_not_wait_for_all_who_come(tmp_path
     trust = ca.write_pem(tmp_path)
     context = server_context(ca.issue("h").write_pem(tmp_path, "server"))
     client = client_context(trust)
-    settings = Settings(timeouts=TimeoutSettings(head_s=300))  # two hundred clients take a busy machine their time
+    settings = Settings(
+        timeouts=TimeoutSettings(head_s=300)
+    )  # two hundred clients take a busy machine their time
     async with Bed(config_of(server("s", 1)), settings, context) as bed:
 
         def knock() -> TlsPipe:
