@@ -1,7 +1,7 @@
 """
 In a network namespace of its own: a door whose clients meant another address, and what is told of one.
 
-Driven by ``tests/unit/_fast/net/test_transparent.py``, as a program under unshare(1); prints both ends as the connection and as
+Driven by ``tests/unit/_fast/net/test_doors.py``, as a program under unshare(1); prints both ends as the connection and as
 its client say them.
 """
 

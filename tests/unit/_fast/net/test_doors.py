@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from select import select
@@ -12,7 +15,9 @@ import pytest
 
 from tests.support.bed import Bed, config_of, server
 from tests.support.certificates import Authority
+from tests.support.process import WAIT_S
 from tests.support.tls_pipe import TlsPipe, client_context, server_context
+from tests.support.transparent import COMMANDS, MEANT
 from tests.support.wire import Wire, listening_socket, soon
 from wsproxy._fast.net import doors, libssl
 from wsproxy._fast.net.tls_terms import Terms
@@ -25,6 +30,9 @@ pytestmark = [
         not libssl.owns(), reason="this Python's ssl module is not known from inside"
     ),
 ]
+
+
+PROJECT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -157,3 +165,26 @@ async def test_adopted_socket_is_ours_in_any_case(terms: Terms) -> None:
             assert theirs.recv(10) == b""
         with pytest.raises(OSError, match="Bad file"):
             os.fstat(number)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "ip", "nft"))),
+    reason="needs root, unshare, ip and nft",
+)
+def test_address_that_a_client_meant_is_told_and_not_that_of_the_socket() -> None:
+    """The kernel gives it connections of others: the service manager may have opened it so (systemd's Transparent=)."""
+    prefix = ("unshare", "--net", "sh", "-ec", f'{COMMANDS}\nexec "$@"', "sh")
+    tried = subprocess.run([*prefix, "true"], capture_output=True, check=False, timeout=WAIT_S)
+    if tried.returncode:
+        pytest.skip(f"no such namespace here: {tried.stderr.decode().strip()}")
+    done = subprocess.run(
+        [*prefix, sys.executable, "-m", "tests.support.transparent"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_S,
+    )
+    told, meant = done.stdout.splitlines() or [done.stderr, ""]
+    assert told == meant
+    assert str(MEANT) in meant
