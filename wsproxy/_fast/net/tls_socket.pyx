@@ -270,12 +270,14 @@ cdef class TlsTransport(PlainTransport):
 
     cdef int meet_later(self) except -1:
         """In another turn, behind those who wait already; until then the set does not tell of its bytes."""
-        if not self.is_late:
-            try:
-                self.poller.unmet.append(self)
-            except MemoryError:
-                return 0  # the set tells of them again
+        if self.is_late:
+            return 0
+        try:
+            self.poller.unmet.append(self)
             self.is_late = True
+        except MemoryError:
+            pass  # the set tells of them again
+        if self.is_late:
             self.settle()
             self.poller.wake()
         return 0
