@@ -23,7 +23,7 @@ import pytest
 from tests.support.admin import ask_admin
 from tests.support.client import ask, get
 from tests.support.clock import Clock
-from tests.support.descriptors import no_descriptor_for
+from tests.support.descriptors import no_descriptor_for, until_settled
 from tests.support.origin import answering
 from tests.support.process import WAIT_S
 from tests.support.proxy import Lane, Proxy, lane, processes_of, running_proxy
@@ -249,6 +249,7 @@ async def test_changed_file_that_could_not_be_opened_is_read_later(tmp_path: Pat
     """It is not the file's fault, so it is not refused; nobody has to save it again."""
     async with running(tmp_path, settings="") as bed:
         await bed.ask("GET", "/v1/history")  # it has begun
+        await until_settled(bed.child("wsproxy-loader"))
         with no_descriptor_for(bed.child("wsproxy-loader")):
             bed.change()
             await bed.proxy.line("changed file: cannot be read: Too many open files; tried again")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+from tests.support.process import WAIT_S
+
+SETTLED_LOOKS = 10  # in a row, of 50 ms
 
 
 @contextmanager
@@ -26,3 +31,13 @@ def no_descriptor_for(*pids: int) -> Iterator[None]:
         for pid, limits in before.items():
             with suppress(ProcessLookupError):
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+
+async def until_settled(pid: int) -> None:
+    """What it was just asked for is closed: a descriptor that it gives back later would be one that it has left."""
+    async with asyncio.timeout(WAIT_S):
+        same, before = 0, set[str]()
+        while same < SETTLED_LOOKS:
+            now = set(os.listdir(f"/proc/{pid}/fd"))
+            same, before = (same + 1 if now == before else 0), now
+            await asyncio.sleep(0.05)

@@ -25,7 +25,7 @@ from wsproxy._fast.net.taken cimport taken_of
 from wsproxy._fast.proxy.answer cimport http1_answer
 from wsproxy._fast.proxy.downstream cimport Downstream
 from wsproxy._fast.proxy.engine cimport Engine
-from wsproxy._fast.proxy.exchange cimport ANSWERING, CLOSED, CONNECTING, IDLE, LINGERING, RELAYING, TUNNELLING
+from wsproxy._fast.proxy.exchange cimport ANSWERING, CLOSED, IDLE, LINGERING, RELAYING, TUNNELLING
 from wsproxy._fast.proxy.linger cimport Lingering
 from wsproxy._fast.proxy.sink cimport LENGTH_BODY, no_sink
 from wsproxy._fast.state.client_counts cimport COUNTED, NOT_ASKED, REFUSED, UNCOUNTED
@@ -184,10 +184,8 @@ cdef class Http1(Lingering):
         return True
 
     cdef bint awaits_answer(self) noexcept:
-        cdef Downstream exchange = self.exchange
-        if not exchange.request_done or self.pending.length:
-            return False
-        return exchange.phase == RELAYING or exchange.phase == CONNECTING
+        # Whoever waits for a server, or for a connection to one, is looked after: who has left meanwhile needs none.
+        return self.exchange.phase == RELAYING and self.exchange.request_done and not self.pending.length
 
     cdef bint is_idle(self) noexcept:
         return self.exchange.phase == IDLE and self.pending.length == 0 and self.was_used

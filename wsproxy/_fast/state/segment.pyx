@@ -283,6 +283,8 @@ cdef class SharedState:
         """Another state with the same slots for the same names, and nothing in them yet: for ``copy_to``."""
         cdef SharedState other = SharedState(self.server_capacity, self.cluster_capacity)
         other.take_index(self.index())
+        for key, at in other.cluster_index.items():
+            memcpy(other.clusters[<int>at].key, <const char*><bytes>key, KEY_BYTES)
         return other
 
     def copy_to(self, SharedState other not None) -> None:
