@@ -44,6 +44,7 @@ OBJECTS: dict[str, object] = {
     "transport": asyncio.sslproto._SSLProtocolTransport,
     "turns": collections.deque,
     "late": collections.deque,
+    "unmet": collections.deque,
     "views": weakref.WeakSet,
     "tls": _ssl._SSLSocket,
     "arrived": ssl.MemoryBIO,

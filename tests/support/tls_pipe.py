@@ -65,6 +65,10 @@ class TlsPipe:
             self.ssl.do_handshake()
         self.sock.sendall(self._out.read())
 
+    async def answered(self) -> None:
+        """The peer's first flight is here; what answers it is not sent before ``handshake``."""
+        await self._fill()
+
     async def handshake(self) -> None:
         while True:
             try:

@@ -66,13 +66,19 @@ cdef extern from *:
         return ws_text(&name, text);
     }
 
-    /* Whether all connections of a listening socket have its own address: it is bound to one, not to any. */
+    /* Whether all connections of a listening socket have its own address: it is bound to one, not to any, in either way to
+       write that, and the kernel gives it none that were for somebody else (systemd's Transparent=, TPROXY). */
     static inline int ws_is_bound_to_one(int fd) {
         ws_address name;
+        struct in6_addr *in6 = &((struct sockaddr_in6 *)&name)->sin6_addr;
         socklen_t size = sizeof(name);
+        int is_transparent = 0;
+        socklen_t flag_size = sizeof(is_transparent);
+        if (getsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &is_transparent, &flag_size) != 0 || is_transparent) return 0;
         if (getsockname(fd, (struct sockaddr *)&name, &size) != 0) return 0;
         if (name.ss_family == AF_INET) return ((struct sockaddr_in *)&name)->sin_addr.s_addr != INADDR_ANY;
-        return name.ss_family == AF_INET6 && !IN6_IS_ADDR_UNSPECIFIED(&((struct sockaddr_in6 *)&name)->sin6_addr);
+        if (name.ss_family != AF_INET6 || IN6_IS_ADDR_UNSPECIFIED(in6)) return 0;
+        return !IN6_IS_ADDR_V4MAPPED(in6) || in6->s6_addr32[3] != INADDR_ANY;
     }
     """
     ctypedef union epoll_data_t:

@@ -26,6 +26,7 @@ cdef class Poller(Waker):
     cdef bint awaits_burial         # `bury` is on the loop's list
     cdef bint awaits_turns          # `give_turns` is
     cdef object late                # deque of connections whose bytes are thrown away in another turn
+    cdef object unmet               # deque of connections whose TLS handshake goes on in another turn
     cdef PlainTransport corked      # what is encrypted for it is sent once this event is over; None: nothing is
     cdef readonly set arriving      # connections in their TLS handshake: see `tls_socket`
     # The connection that a door has just accepted, as long as it is taken up: what the kernel need not be asked for.
@@ -43,6 +44,7 @@ cdef class Poller(Waker):
     cdef int bury_all(self) except -1
     cpdef inherit(self, int fd, Stream stream)
     cdef int discard_late(self) except -1
+    cdef int meet_late(self) except -1
 
 
 cdef class Channel(Carrier):
@@ -66,7 +68,7 @@ cdef class PlainTransport(Channel):
     cdef int send_error             # errno with which sending failed; 0: it did not
     cdef bint is_new                # nothing is asked of the set before the first read
     cdef bint reads                 # nobody paused it, and the peer has not ended
-    cdef bint is_late               # it stands in Poller.late and is not watched for bytes
+    cdef bint is_late               # it stands in Poller.late or Poller.unmet and is not watched for bytes
     cdef bint is_over               # the peer has ended
     cdef bint write_paused          # the stream was told to stop writing
     cdef bint ends                  # after `out` the peer is told that no more comes

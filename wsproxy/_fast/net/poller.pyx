@@ -34,7 +34,8 @@ log = logging.getLogger("wsproxy.connection")
 cdef enum:
     MOST_EVENTS = 256
     # Steps of TLS handshakes in one turn, a millisecond each: a flood of them must not stop everybody else for a quarter of a
-    # second. Who has to wait is told of again.
+    # second. Who has to wait stands in a row of its own: in the set it would be told of in each turn, before who was there
+    # already, and before everybody else.
     MOST_HANDSHAKES = 8
     # Reads that throw away what clients send behind their end, in one turn for all of them, and the bytes of each. A client
     # can keep hundreds of such connections full: all of these read in each turn made it 0.6 ms long, these few take 0.25, and
@@ -53,7 +54,7 @@ cdef class Poller(Waker):
     def __cinit__(self, Hub hub not None):
         self.epoll_fd = self.newcomer = -1
         self.hub = hub
-        self.doors, self.late = [], deque()
+        self.doors, self.late, self.unmet = [], deque(), deque()
         self.arriving = set()
         self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll_fd < 0:
@@ -71,6 +72,7 @@ cdef class Poller(Waker):
         """The loop watches it no more; connections that are still open stay as they are, but for those in their handshake."""
         for transport in list(self.arriving):
             (<PlainTransport>transport).kill(None)
+        self.unmet.clear()
         self.bury_all()
         if self.epoll_fd >= 0:
             self.loop.remove_reader(self.epoll_fd)
@@ -85,7 +87,7 @@ cdef class Poller(Waker):
         cdef int count = epoll_wait(self.epoll_fd, events, MOST_EVENTS, 0)
         self.hub.spare = MOST_TAKEN
         self.discards = MOST_DISCARDS
-        self.handshakes = MOST_HANDSHAKES
+        self.handshakes = 0 if self.unmet else MOST_HANDSHAKES  # nobody goes before who waits: see `give_turns`
         self.running = True
         try:
             for i in range(count):
@@ -96,6 +98,7 @@ cdef class Poller(Waker):
                     self.corked.uncork()
         finally:
             self.running = False
+            self.newcomer = -1  # also where a door was left by an error: its number will be another's
             self.bury_all()
 
     cdef int wake(self) except -1:
@@ -114,7 +117,9 @@ cdef class Poller(Waker):
         cdef bint is_more = self.hub.take_turns()
         if self.late:
             self.discard_late()
-        if is_more or self.late:
+        if self.unmet:
+            self.meet_late()
+        if is_more or self.late or self.unmet:
             self.wake()
 
     cdef int discard_late(self) except -1:
@@ -128,6 +133,21 @@ cdef class Poller(Waker):
             transport.is_late = False
             try:
                 transport.discard()
+                transport.settle()
+            except Exception:
+                transport.kill(OUR_FAULT)
+                complain("internal error with a connection; it is dropped", ())
+        return 0
+
+    cdef int meet_late(self) except -1:
+        """A step of their handshakes each, in the order in which they came."""
+        cdef PlainTransport transport
+        self.handshakes = MOST_HANDSHAKES
+        while self.handshakes > 0 and self.unmet:
+            transport = self.unmet.popleft()
+            transport.is_late = False
+            try:
+                transport.read()
                 transport.settle()
             except Exception:
                 transport.kill(OUR_FAULT)

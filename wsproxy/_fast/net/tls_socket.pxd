@@ -36,6 +36,7 @@ cdef class TlsTransport(PlainTransport):
     cdef int put(self, const char* data, int length) except -1
     cdef Py_ssize_t push_out(self) except -1
     cdef int note_held(self, int64_t begin, int64_t before) except -1
+    cdef int meet_later(self) except -1
     cdef int shake(self) except -1
     cdef int meet(self, const char* data, Py_ssize_t length) except -1
     cdef int arrive(self) except -1

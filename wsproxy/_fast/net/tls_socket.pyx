@@ -252,7 +252,8 @@ cdef class TlsTransport(PlainTransport):
             return True
         if self.arriving:
             if self.poller.handshakes <= 0:
-                return False  # the set says again that something is here
+                self.meet_later()
+                return False
             self.poller.handshakes -= 1
             length = ws_recv(self.fd, arrived, SHAKE_SIZE, 0)
         else:
@@ -266,6 +267,20 @@ cdef class TlsTransport(PlainTransport):
         else:
             self.take(arrived, length)
         return True
+
+    cdef int meet_later(self) except -1:
+        """In another turn, behind those who wait already; until then the set does not tell of its bytes."""
+        if self.is_late:
+            return 0
+        try:
+            self.poller.unmet.append(self)
+            self.is_late = True
+        except MemoryError:
+            pass  # the set tells of them again
+        if self.is_late:
+            self.settle()
+            self.poller.wake()
+        return 0
 
     cdef int take_end(self, Py_ssize_t length) except -1:
         if length == 0 and self.arriving:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from select import select
@@ -12,12 +15,14 @@ import pytest
 
 from tests.support.bed import Bed, config_of, server
 from tests.support.certificates import Authority
+from tests.support.process import WAIT_S
 from tests.support.tls_pipe import TlsPipe, client_context, server_context
+from tests.support.transparent import COMMANDS, MEANT
 from tests.support.wire import Wire, listening_socket, soon
 from wsproxy._fast.net import doors, libssl
 from wsproxy._fast.net.tls_terms import Terms
 from wsproxy._fast.proxy.http1 import Http1Protocol
-from wsproxy.config.settings import LimitSettings, Settings
+from wsproxy.config.settings import LimitSettings, Settings, TimeoutSettings
 
 pytestmark = [
     pytest.mark.asan,
@@ -25,6 +30,9 @@ pytestmark = [
         not libssl.owns(), reason="this Python's ssl module is not known from inside"
     ),
 ]
+
+
+PROJECT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -110,6 +118,38 @@ async def test_handshakes_of_a_flood_do_not_stop_the_others(tmp_path: Path) -> N
         door.close()
 
 
+async def test_who_has_begun_a_handshake_does_not_wait_for_all_who_come(tmp_path: Path) -> None:
+    """As long as a flood fills the listen queue the door is told of in each turn, and who comes would take all of its steps."""
+    ca = Authority()
+    trust = ca.write_pem(tmp_path)
+    context = server_context(ca.issue("h").write_pem(tmp_path, "server"))
+    client = client_context(trust)
+    settings = Settings(
+        timeouts=TimeoutSettings(head_s=300)
+    )  # two hundred clients take a busy machine their time
+    async with Bed(config_of(server("s", 1)), settings, context) as bed:
+
+        def knock() -> TlsPipe:
+            """Sends a ClientHello without a turn of the loop: who comes so is in the listen queue."""
+            wire = Wire(socket.create_connection(("127.0.0.1", bed.port)))
+            pipe = TlsPipe(wire.sock, client, server_name="h")
+            pipe.begin()
+            return pipe
+
+        begun = [knock() for _ in range(4)]
+        for pipe in begun:
+            await pipe.answered()
+        flood = [knock() for _ in range(200)]
+        await bed.until(lambda: bed.accepted > 40)  # rows are long now
+        for pipe in begun:
+            await pipe.handshake()
+        await bed.until(lambda: bed.streams(Http1Protocol) >= len(begun))
+        assert bed.accepted < len(flood) * 3 / 4
+        for pipe in flood:
+            await pipe.handshake()
+        await bed.until(lambda: not bed.engine.poller.arriving)
+
+
 async def test_adopted_socket_is_ours_in_any_case(terms: Terms) -> None:
     """Its time may be shorter than the stream's own; then it is closed."""
     async with Bed(config_of(server("s", 1))) as bed:
@@ -125,3 +165,26 @@ async def test_adopted_socket_is_ours_in_any_case(terms: Terms) -> None:
             assert theirs.recv(10) == b""
         with pytest.raises(OSError, match="Bad file"):
             os.fstat(number)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "ip", "nft"))),
+    reason="needs root, unshare, ip and nft",
+)
+def test_address_that_a_client_meant_is_told_and_not_that_of_the_socket() -> None:
+    """The kernel gives it connections of others: the service manager may have opened it so (systemd's Transparent=)."""
+    prefix = ("unshare", "--net", "sh", "-ec", f'{COMMANDS}\nexec "$@"', "sh")
+    tried = subprocess.run([*prefix, "true"], capture_output=True, check=False, timeout=WAIT_S)
+    if tried.returncode:
+        pytest.skip(f"no such namespace here: {tried.stderr.decode().strip()}")
+    done = subprocess.run(
+        [*prefix, sys.executable, "-m", "tests.support.transparent"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_S,
+    )
+    told, meant = done.stdout.splitlines() or [done.stderr, ""]
+    assert told == meant
+    assert str(MEANT) in meant

@@ -262,6 +262,45 @@ async def test_addresses_of_both_ends() -> None:
         assert notes.transport.get_extra_info("cipher", "none") == "none"
 
 
+def any_address(family: socket.AddressFamily, address: str) -> socket.socket:
+    sock = socket.socket(family)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    sock.bind((address, 0))
+    sock.listen()
+    sock.setblocking(False)
+    return sock
+
+
+@pytest.mark.parametrize(
+    ("family", "address"),
+    [
+        (socket.AF_INET, "0.0.0.0"),
+        (socket.AF_INET6, "::"),
+        (socket.AF_INET6, "::ffff:0.0.0.0"),
+        (socket.AF_INET6, "::ffff:127.0.0.2"),
+    ],
+)
+async def test_address_that_a_client_came_to_is_told_and_not_any(
+    family: socket.AddressFamily, address: str
+) -> None:
+    """Where the listening socket is bound to all of them, in each of the ways to say so."""
+    async with Bed(config_of(server("s", 1))) as bed:
+        sock = any_address(family, address)
+        told: list[tuple[str, int]] = []
+
+        class Greeter(Http1Protocol):
+            def connection_made(self, transport: Any) -> None:
+                told.extend(transport.get_extra_info(name) for name in ("peername", "sockname"))
+                super().connection_made(transport)
+
+        door = doors.listen(bed.engine.poller, sock, partial(Greeter, bed.engine))
+        with socket.create_connection(("127.0.0.2", sock.getsockname()[1])) as peer:
+            await bed.until(lambda: bool(told))
+            assert told == [peer.getsockname(), peer.getpeername()]
+        door.close()
+
+
 # --- a peer that is gone ------------------------------------------------------------------------------------------
 
 
