@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,47 @@ async def test_a_keeper_that_hangs_with_nothing_to_keep(place: Shared) -> None:
         it.runner.right(boot_clock() + FAR_S)
         await runs(it)
         assert it.keeper != keeper
+
+
+def given_back_at(place: Shared) -> float:
+    """By the boot clock."""
+    (found,) = place.folder.glob("given-back-by-a-*")
+    since_s = time.monotonic() - int(found.name.rpartition("-")[2]) / 1e9
+    return boot_clock() - since_s
+
+
+async def test_a_guard_releases_before_the_right_ends(place: Shared) -> None:
+    """A keeper is killed and heartbeats are not answered: its guard waits for no `status` that hangs longer than there is time."""
+    async with bench(place, place.settings("daemon", "take", "status", status_s=30.0)) as it:
+        await runs(it)
+        place.mode("a", "hang")
+        until = boot_clock() + 3.0
+        it.runner.right(until)
+        await asyncio.sleep(0.1)  # the keeper has heard; it says nothing to that
+        os.kill(it.keeper, signal.SIGKILL)
+        await it.until(lambda: it.runner.said is None)
+        await it.until(lambda: it.runner.said is not None)
+        assert given_back_at(place) < until + HEARD_S
+
+
+async def test_a_kill_that_waits_for_status_releases_before_the_right_ends(place: Shared) -> None:
+    """All is killed, and `status` hangs: the last moment is for `release`."""
+    async with bench(place, place.settings("daemon", "take", "status", status_s=30.0)) as it:
+        await runs(it)
+        place.mode("a", "deaf", "hang")
+        until = boot_clock() + 3.0
+        it.runner.right(until)
+        await it.until_phase(Phase.IDLE)
+        assert given_back_at(place) < until + HEARD_S
+
+
+async def test_that_it_kills_is_said_before_it_is_done(place: Shared) -> None:
+    """Else who watches the keeper takes it for one that hangs where that takes long, and kills it in the midst of it."""
+    async with bench(place, place.settings("daemon", stop_s=0.5)) as it:
+        await runs(it)
+        place.mode("a", "deaf")
+        await it.runner.stop()
+        assert Phase.KILLING in [phase for phase, *_ in it.said]
 
 
 async def test_a_program_without_the_mark_and_a_keeper_that_was_killed(place: Shared) -> None:
