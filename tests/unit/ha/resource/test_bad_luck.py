@@ -34,6 +34,14 @@ async def runs(it: Bench) -> None:
     await it.until_phase(Phase.RUNNING)
 
 
+async def heard(it: Bench) -> None:
+    """The keeper has heard all that it was told, and has promised by it: it says nothing to the end of a right, but to a word with another number."""
+    it.runner._number += 1
+    it.runner._tell()
+    number = it.runner._number
+    await it.until(lambda: it.runner.said is not None and it.runner.said.number == number)
+
+
 async def test_a_keeper_that_hangs_unseen(place: Shared) -> None:
     """SIGSTOP of it, and its member is gone or hangs, too: the guard ends both before the lease can."""
     async with bench(place, place.settings("daemon")) as it:
@@ -41,7 +49,7 @@ async def test_a_keeper_that_hangs_unseen(place: Shared) -> None:
         pid = place.pid("a")
         until = boot_clock() + 2.0
         it.runner.right(until)
-        await asyncio.sleep(0.1)  # the keeper has heard; it says nothing to that
+        await heard(it)
         assert it.runner._watchdog is not None
         it.runner._watchdog.cancel()
         os.kill(it.keeper, signal.SIGSTOP)
@@ -56,7 +64,7 @@ async def test_a_keeper_that_hangs_does_not_hold_up_a_stop(place: Shared) -> Non
         await runs(it)
         pid = place.pid("a")
         it.runner.right(boot_clock() + 2.0)
-        await asyncio.sleep(0.1)
+        await heard(it)
         os.kill(it.keeper, signal.SIGSTOP)
         it.runner.right(boot_clock() + FAR_S)
         async with asyncio.timeout(LONG_S):
@@ -74,7 +82,7 @@ async def test_a_keeper_that_hangs_with_nothing_to_keep(place: Shared) -> None:
         assert it.keeper == keeper
         assert lives(keeper)
         it.runner.right(boot_clock() + 2.0)
-        await asyncio.sleep(0.1)
+        await heard(it)
         os.kill(keeper, signal.SIGSTOP)
         it.runner.right(boot_clock() + FAR_S)
         await runs(it)
@@ -95,7 +103,7 @@ async def test_a_guard_releases_before_the_right_ends(place: Shared) -> None:
         place.mode("a", "hang")
         until = boot_clock() + 3.0
         it.runner.right(until)
-        await asyncio.sleep(0.1)  # the keeper has heard; it says nothing to that
+        await heard(it)
         os.kill(it.keeper, signal.SIGKILL)
         await it.until(lambda: it.runner.said is None)
         await it.until(lambda: it.runner.said is not None)
