@@ -17,6 +17,9 @@ from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.resource.command import KEPT_BYTES, Command
 from wsproxy.ha.resource.order import Phase
 
+# Of a `status`: far longer than a busy machine needs for all that a test does.
+HANGS_S = 40.0
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Shared:
@@ -98,7 +101,7 @@ def given_back_at(place: Shared) -> float:
 
 async def test_a_guard_releases_before_the_right_ends(place: Shared) -> None:
     """A keeper is killed and heartbeats are not answered: its guard waits for no `status` that hangs longer than there is time."""
-    async with bench(place, place.settings("daemon", "take", "status", status_s=30.0)) as it:
+    async with bench(place, place.settings("daemon", "take", "status", status_s=HANGS_S)) as it:
         await runs(it)
         place.mode("a", "hang")
         until = boot_clock() + 3.0
@@ -107,18 +110,18 @@ async def test_a_guard_releases_before_the_right_ends(place: Shared) -> None:
         os.kill(it.keeper, signal.SIGKILL)
         await it.until(lambda: it.runner.said is None)
         await it.until(lambda: it.runner.said is not None)
-        assert given_back_at(place) < until + HEARD_S
+        assert given_back_at(place) < until + HANGS_S / 2
 
 
 async def test_a_kill_that_waits_for_status_releases_before_the_right_ends(place: Shared) -> None:
     """All is killed, and `status` hangs: the last moment is for `release`."""
-    async with bench(place, place.settings("daemon", "take", "status", status_s=30.0)) as it:
+    async with bench(place, place.settings("daemon", "take", "status", status_s=HANGS_S)) as it:
         await runs(it)
         place.mode("a", "deaf", "hang")
         until = boot_clock() + 3.0
         it.runner.right(until)
         await it.until_phase(Phase.IDLE)
-        assert given_back_at(place) < until + HEARD_S
+        assert given_back_at(place) < until + HANGS_S / 2
 
 
 async def test_that_it_kills_is_said_before_it_is_done(place: Shared) -> None:
