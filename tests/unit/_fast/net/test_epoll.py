@@ -30,6 +30,13 @@ class Named(Http1Protocol):
         super().connection_made(transport)
 
 
+def named(bed: Bed, found: list[Any]) -> Named:
+    """What it is told goes into ``found``."""
+    made = Named(bed.engine)
+    made.found = found
+    return made
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.10.255", "127.100.205.64", "::1"])
 async def test_accepted_socket_has_both_names_and_neither_blocks_nor_is_inherited(
     host: str,
@@ -37,13 +44,7 @@ async def test_accepted_socket_has_both_names_and_neither_blocks_nor_is_inherite
     async with Bed(config_of(server("s", 1))) as bed:
         sock = listening_socket(host)
         found: list[Any] = []
-
-        def make() -> Named:
-            made = Named(bed.engine)
-            made.found = found
-            return made
-
-        door = doors.listen(bed.engine.poller, sock, make)
+        door = doors.listen(bed.engine.poller, sock, partial(named, bed, found))
         peer = Wire(socket.create_connection(sock.getsockname()[:2]))
         await bed.until(lambda: len(found) == 4)
         assert found == [peer.sock.getsockname()[:2], sock.getsockname()[:2], False, False]
@@ -61,13 +62,7 @@ async def test_names_where_a_socket_takes_any_address(bound: str, reached: str) 
         sock.bind((bound, 0))
         sock.listen()
         found: list[Any] = []
-
-        def make() -> Named:
-            made = Named(bed.engine)
-            made.found = found
-            return made
-
-        door = doors.listen(bed.engine.poller, sock, make)
+        door = doors.listen(bed.engine.poller, sock, partial(named, bed, found))
         port = sock.getsockname()[1]
         peers = [Wire(socket.create_connection((reached, port))) for _ in range(2)]
         await bed.until(lambda: len(found) == 8)
