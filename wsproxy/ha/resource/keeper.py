@@ -376,8 +376,9 @@ class Keeper:
             self._tell(before, event)
             self._enter()
             # Before what this phase does: to look through all processes takes its time on a busy machine, and who does not say that it kills is killed itself.
-            self._promise()
-            self._say()
+            if self._phase is Phase.KILLING:
+                self._promise()
+                self._say()
 
     def _event(self) -> Event | None:  # noqa: C901, PLR0912  # one look at a phase each
         """What has happened that means something in this phase; None: nothing."""
