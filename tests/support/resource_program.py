@@ -4,7 +4,7 @@ What a resource may be: a program that holds a port and a lock, and writes down 
     start FOLDER PORT [daemon]   begins: the lock of FOLDER, then the port; whoever has one of them already is a CLASH
     stop FOLDER                  tells it to end, and returns at once, as stopManager.sh does
     status FOLDER PORT           0: it answers
-    take FOLDER | release FOLDER a folder that only one may have
+    take FOLDER | release FOLDER a folder that only one may have: who finds it taken is a CLASH; or is REFUSED, where nothing of the other one runs, and only its release is late
 
 A file FOLDER/MEMBER.mode has words for the member: fail (start), fail-release, slow-release (1 s), deaf (to SIGTERM), hang (status), slow (stop takes 1 s), silent (it stops to listen).
 """
@@ -31,13 +31,32 @@ def main() -> int:
 
 
 def take(folder: Path, member: str, _mode: list[str]) -> int:
+    mine = folder / f"{member}.{os.getpid()}"
+    (mine / member).mkdir(parents=True)
     try:
-        (folder / "taken").mkdir()
-    except FileExistsError:
-        note(folder, "CLASH", member)
+        mine.rename(folder / "taken")  # at once, with its owner: this may be killed at any moment
+    except OSError:
+        owners = [each.name for each in (folder / "taken").glob("*")]
+        note(folder, "CLASH" if any(runs(folder, each) for each in owners) else "REFUSED", member)
         return 1
-    (folder / "taken" / member).touch()
     return 0
+
+
+def runs(folder: Path, member: str) -> bool:
+    """A `take`, a `start` or the program of that member."""
+    for each in Path("/proc").iterdir():
+        try:
+            words = (each / "environ").read_bytes().split(b"\0")
+            line = (each / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if (
+            str(folder).encode() in line
+            and f"WSPROXY_HA_MEMBER={member}".encode() in words
+            and {b"WSPROXY_HA_ACTION=take", b"WSPROXY_HA_ACTION=start"} & {*words}
+        ):
+            return True
+    return False
 
 
 def release(folder: Path, member: str, mode: list[str]) -> int:

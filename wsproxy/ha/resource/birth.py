@@ -61,7 +61,7 @@ def fork_guard(
         how = "did not act in time and is killed" if hung is not _ENDED else "has ended"
         log.error("ha: resource %s: its keeper (pid %d) %s; it is killed", resource.name, parent, how)  # fmt: skip
         again = partial(fork_guard, resource, identity)
-        Keeper(resource, identity, None, again, lock, left=left).run()
+        Keeper(resource, identity, None, again, lock, left=left, ends_at=page.ends_at).run()
     except BaseException:
         log.exception("ha: the guard of resource %s failed", resource.name)
     finally:

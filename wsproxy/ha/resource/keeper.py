@@ -54,12 +54,13 @@ class Keeper:
     def __init__(
         self, resource: ResourceSettings, identity: Identity, channel: socket.socket | None,
         make_guard: MakeGuard, lock: socket.socket | None = None, clock: Callable[[], float] = boot_clock,
-        left: Sequence[processes.Known] = (),
+        left: Sequence[processes.Known] = (), ends_at: float = 0.0,
     ) -> None:  # fmt: skip
         """
         ``channel``: SOCK_SEQPACKET, to the member's process; None: there is none any more. ``lock``: that of the one before, where it was handed on.
 
         ``make_guard``: forks one, given a descriptor of this process, the lock and what both share; its pid. ``left``: what the one before had, whatever became of its mark.
+        ``ends_at``: the end of the right, as the one before knew it.
         """
         self._make_guard = make_guard
         self._page = Page()
@@ -88,6 +89,7 @@ class Keeper:
         self._runs = False
         self._token = 0
         self._until = 0.0
+        self._ends_at = ends_at  # of the right; known also where it is another process's
         self._every_s = resource.is_alive_s
         self._code = 0
         self._why = _BEGAN
@@ -155,7 +157,7 @@ class Keeper:
             told = msgspec.json.decode(data, type=Told)
             self._number = told.number
             if told.until is not None:
-                self._until = told.until
+                self._until = self._ends_at = told.until
             if told.every_s is not None:
                 self._every_s = told.every_s
             if told.token is not None:
@@ -258,7 +260,7 @@ class Keeper:
         is_due = self._phase in (Phase.TAKING, Phase.STARTING, Phase.RUNNING, Phase.STOPPING)
         # One that has nothing to keep would still keep its successors waiting, for its lock.
         is_due |= self._phase is Phase.IDLE and self._until - KILL_S > self._clock()
-        self._page.promise(self._until - KILL_S / 2 if is_due else float("inf"))
+        self._page.promise(self._until - KILL_S / 2 if is_due else float("inf"), self._ends_at)
 
     def _is_gone(self) -> bool:
         """No process, no port, no lock; and where a `status` is believed, it says so, too."""
@@ -267,7 +269,7 @@ class Keeper:
             return False
         if not self._has_begun:
             return True  # ports and locks are not ours
-        if self._taken():
+        if processes.taken(self._ports, self._resource.lock_files):
             return False
         if not self._resource.status:
             return True
@@ -275,7 +277,15 @@ class Keeper:
         if not is_killing and self._clock() >= self._until - KILL_S:
             return True  # no time to ask
         code = self._ask_status()
-        return code is not None and (code > 0 or (is_killing and code < 0))
+        if code is None:
+            return is_killing and self._is_last_moment
+        return code > 0 or (is_killing and code < 0)
+
+    @property
+    def _is_last_moment(self) -> bool:
+        """What is released now is, before another member takes it: no answer of a `status` is waited for. Once that is past, nothing is gained by hurry."""
+        release_s = self._resource.fence_s if self._resource.release else 0.0
+        return self._entered < self._ends_at <= self._clock() + release_s + KILL_S / 2
 
     @property
     def _not_of_it(self) -> set[int]:
@@ -283,14 +293,6 @@ class Keeper:
         # Only while the look itself is there: what it has started and left is the resource's.
         looks = {each for each in self._status_sessions if os.path.exists(f"/proc/{each}")}
         return {*looks, self._guard}
-
-    def _taken(self) -> str:
-        """A port or a lock of which it is not proved that nobody has it, and why; empty: none."""
-        for port in self._ports:
-            if processes.is_open(port, doubt=True):
-                return f"{port} is taken"
-        found = ((each, processes.no_proof_of_free(each)) for each in self._resource.lock_files)
-        return next((f"{path} {why}" for path, why in found if why), "")
 
     def _ask_status(self) -> int | None:
         """What the last `status` of this phase said; None: none has ended yet, one is under way. A negative one was killed: it hung."""
@@ -373,6 +375,10 @@ class Keeper:
             self._phase, self._entered = moved.phase, self._clock()
             self._tell(before, event)
             self._enter()
+            # Before what this phase does: to look through all processes takes its time on a busy machine, and who does not say that it kills is killed itself.
+            if self._phase is Phase.KILLING:
+                self._promise()
+                self._say()
 
     def _event(self) -> Event | None:  # noqa: C901, PLR0912  # one look at a phase each
         """What has happened that means something in this phase; None: nothing."""
@@ -450,7 +456,7 @@ class Keeper:
         if self._resource.status:
             code = self._ask_status()
             if code is None:
-                return None
+                return Event.GONE if self._is_last_moment else None
             if code == 0:
                 self._has_begun = True
                 self._why = "found running by its status"
@@ -508,7 +514,7 @@ class Keeper:
                 self._current = self._begin("take") if self._resource.take else None
             case Phase.STARTING:
                 self._start = self._current = None
-                if taken := self._taken():
+                if taken := processes.taken(self._ports, self._resource.lock_files):
                     # A foreign program's, or another member's where two are wrong about each other: not ours to end.
                     self._why = f"before its start {taken}: not by this resource"
                     return

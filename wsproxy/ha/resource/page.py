@@ -1,5 +1,5 @@
 """
-What a keeper leaves to its guard in memory that both have: by when it will have acted, and which processes it keeps.
+What a keeper leaves to its guard in memory that both have: by when it will have acted, when the right ends, and which processes it keeps.
 
 Written by ``keeper``, read by ``birth``'s guard, which must not ask one that may hang. One descriptor, by which the guard hears of a moment that is sooner than the one it waits for.
 """
@@ -18,7 +18,8 @@ _DUE = struct.Struct("=d")
 _COUNT = struct.Struct("=I")
 _ONE = struct.Struct("=IQ")
 _BYTES = 16384
-_FIRST = 16
+_ENDS_AT = 16
+_FIRST = 24
 # More than that are found by their ancestor and their mark alone.
 MOST_KNOWN = (_BYTES - _FIRST) // _ONE.size
 _NEVER = float("inf")
@@ -38,9 +39,10 @@ class Page:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.sooner)
 
-    def promise(self, due: float) -> None:
-        """By ``due`` (boot clock) the keeper has changed this, or it hangs."""
+    def promise(self, due: float, ends_at: float) -> None:
+        """By ``due`` (boot clock) the keeper has changed this, or it hangs. ``ends_at``: until when it may keep anything."""
         is_sooner = due < self.due
+        _DUE.pack_into(self._memory, _ENDS_AT, ends_at)
         _DUE.pack_into(self._memory, 0, due)
         if is_sooner:
             os.eventfd_write(self.sooner, 1)
@@ -49,6 +51,11 @@ class Page:
     def due(self) -> float:
         """See ``promise``; infinite: nothing can be late."""
         return float(_DUE.unpack_from(self._memory, 0)[0])
+
+    @property
+    def ends_at(self) -> float:
+        """See ``promise``; 0: there is no right, or none any more."""
+        return float(_DUE.unpack_from(self._memory, _ENDS_AT)[0])
 
     def note(self, known: Sequence[Known]) -> None:
         """These are what it keeps. Whoever reads half of it finds fewer."""

@@ -225,3 +225,12 @@ def no_proof_of_free(path: str) -> str:
     finally:
         os.close(fd)
     return ""
+
+
+def taken(ports: Iterable[Address], lock_files: Iterable[str]) -> str:
+    """A port or a lock of which it is not proved that nobody has it, and why; empty: none."""
+    for port in ports:
+        if is_open(port, doubt=True):
+            return f"{port} is taken"
+    found = ((each, no_proof_of_free(each)) for each in lock_files)
+    return next((f"{path} {why}" for path, why in found if why), "")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from tests.unit.ha.resource.test_runner import FAR_S, HEARD_S, LONG_S, Bench, be
 from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.resource.command import KEPT_BYTES, Command
 from wsproxy.ha.resource.order import Phase
+
+# Of a `status`: far longer than a busy machine needs for all that a test does.
+HANGS_S = 40.0
 
 
 @pytest.fixture
@@ -33,6 +37,14 @@ async def runs(it: Bench) -> None:
     await it.until_phase(Phase.RUNNING)
 
 
+async def heard(it: Bench) -> None:
+    """The keeper has heard all that it was told, and has promised by it: it says nothing to the end of a right, but to a word with another number."""
+    it.runner._number += 1
+    it.runner._tell()
+    number = it.runner._number
+    await it.until(lambda: it.runner.said is not None and it.runner.said.number == number)
+
+
 async def test_a_keeper_that_hangs_unseen(place: Shared) -> None:
     """SIGSTOP of it, and its member is gone or hangs, too: the guard ends both before the lease can."""
     async with bench(place, place.settings("daemon")) as it:
@@ -40,7 +52,7 @@ async def test_a_keeper_that_hangs_unseen(place: Shared) -> None:
         pid = place.pid("a")
         until = boot_clock() + 2.0
         it.runner.right(until)
-        await asyncio.sleep(0.1)  # the keeper has heard; it says nothing to that
+        await heard(it)
         assert it.runner._watchdog is not None
         it.runner._watchdog.cancel()
         os.kill(it.keeper, signal.SIGSTOP)
@@ -55,7 +67,7 @@ async def test_a_keeper_that_hangs_does_not_hold_up_a_stop(place: Shared) -> Non
         await runs(it)
         pid = place.pid("a")
         it.runner.right(boot_clock() + 2.0)
-        await asyncio.sleep(0.1)
+        await heard(it)
         os.kill(it.keeper, signal.SIGSTOP)
         it.runner.right(boot_clock() + FAR_S)
         async with asyncio.timeout(LONG_S):
@@ -73,11 +85,52 @@ async def test_a_keeper_that_hangs_with_nothing_to_keep(place: Shared) -> None:
         assert it.keeper == keeper
         assert lives(keeper)
         it.runner.right(boot_clock() + 2.0)
-        await asyncio.sleep(0.1)
+        await heard(it)
         os.kill(keeper, signal.SIGSTOP)
         it.runner.right(boot_clock() + FAR_S)
         await runs(it)
         assert it.keeper != keeper
+
+
+def given_back_at(place: Shared) -> float:
+    """By the boot clock."""
+    (found,) = place.folder.glob("given-back-by-a-*")
+    since_s = time.monotonic() - int(found.name.rpartition("-")[2]) / 1e9
+    return boot_clock() - since_s
+
+
+async def test_a_guard_releases_before_the_right_ends(place: Shared) -> None:
+    """A keeper is killed and heartbeats are not answered: its guard waits for no `status` that hangs longer than there is time."""
+    async with bench(place, place.settings("daemon", "take", "status", status_s=HANGS_S)) as it:
+        await runs(it)
+        place.mode("a", "hang")
+        until = boot_clock() + 3.0
+        it.runner.right(until)
+        await heard(it)
+        os.kill(it.keeper, signal.SIGKILL)
+        await it.until(lambda: it.runner.said is None)
+        await it.until(lambda: it.runner.said is not None)
+        assert given_back_at(place) < until + HANGS_S / 2
+
+
+async def test_a_kill_that_waits_for_status_releases_before_the_right_ends(place: Shared) -> None:
+    """All is killed, and `status` hangs: the last moment is for `release`."""
+    async with bench(place, place.settings("daemon", "take", "status", status_s=HANGS_S)) as it:
+        await runs(it)
+        place.mode("a", "deaf", "hang")
+        until = boot_clock() + 3.0
+        it.runner.right(until)
+        await it.until_phase(Phase.IDLE)
+        assert given_back_at(place) < until + HANGS_S / 2
+
+
+async def test_that_it_kills_is_said_before_it_is_done(place: Shared) -> None:
+    """Else who watches the keeper takes it for one that hangs where that takes long, and kills it in the midst of it."""
+    async with bench(place, place.settings("daemon", stop_s=0.5)) as it:
+        await runs(it)
+        place.mode("a", "deaf")
+        await it.runner.stop()
+        assert Phase.KILLING in [phase for phase, *_ in it.said]
 
 
 async def test_a_program_without_the_mark_and_a_keeper_that_was_killed(place: Shared) -> None:
