@@ -107,12 +107,10 @@ def marked(mark: str, but_sessions: Collection[int] = ()) -> list[int]:
 
 
 def _await_program(process: Process, until: float) -> None:
-    """One of this user's, which the kernel's own are not: they have no program and never will."""
-    with contextlib.suppress(OSError):  # it has ended, or is another user's
-        if (
-            _KTHREADD in (process.pid, process.parent)
-            or os.stat(f"/proc/{process.pid}").st_uid != os.geteuid()
-        ):
+    """One of this user's that has a program: the kernel's own, and who is about to end, have none and never will."""
+    with contextlib.suppress(OSError):  # it has none, has ended, or is another user's
+        os.readlink(f"/proc/{process.pid}/exe")
+        if os.stat(f"/proc/{process.pid}").st_uid != os.geteuid():
             return
         while (
             time.monotonic() < until
@@ -121,6 +119,7 @@ def _await_program(process: Process, until: float) -> None:
             and not now.is_dead
         ):
             time.sleep(0.001)
+            os.readlink(f"/proc/{process.pid}/exe")
 
 
 def named_by(path: str, since: float) -> Known | None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,16 @@ def test_marked_while_it_becomes_another_program(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
+
+
+def test_nobody_is_waited_for_who_never_has_an_environment() -> None:
+    """The kernel's own, an init without memory of its own, and who ends in this moment: a kill must not be late for them."""
+    never = [each for each in processes.all_processes() if each.is_becoming]
+    assert never, "kthreadd at least"
+    began = time.monotonic()
+    for each in never:
+        processes._await_program(each, began + 60)
+    assert time.monotonic() < began + 60
 
 
 def test_kill_all_but_one() -> None:
