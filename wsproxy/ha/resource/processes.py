@@ -98,28 +98,34 @@ def marked(mark: str, but_sessions: Collection[int] = ()) -> list[int]:
     for each in all_processes():
         if each.is_dead or each.pid == os.getpid() or each.session in but_sessions:
             continue
-        if each.is_becoming:
-            _await_program(each, until)
         with contextlib.suppress(OSError):  # it has ended, or is another user's
-            if wanted in Path(f"/proc/{each.pid}/environ").read_bytes().split(b"\0"):
+            if wanted in _environment(each.pid, until).split(b"\0"):
                 found.append(each.pid)
     return found
 
 
-def _await_program(process: Process, until: float) -> None:
-    """One of this user's that has a program: the kernel's own, and who is about to end, have none and never will."""
-    with contextlib.suppress(OSError):  # it has none, has ended, or is another user's
-        os.readlink(f"/proc/{process.pid}/exe")
-        if os.stat(f"/proc/{process.pid}").st_uid != os.geteuid():
-            return
-        while (
-            time.monotonic() < until
-            and (now := _read(process.pid)) is not None
-            and now.is_becoming
-            and not now.is_dead
+def _environment(pid: int, until: float) -> bytes:
+    """
+    As it is, or will be once it has become the program that it is about to be.
+
+    Nobody is waited for who has no program: the kernel's own, an init that is none of this machine's, who is about to end.
+    """
+    file = Path(f"/proc/{pid}/environ")
+    text = file.read_bytes()
+    while not text and time.monotonic() < until:
+        os.readlink(f"/proc/{pid}/exe")  # raises: it has none
+        before = _read(pid)
+        text = file.read_bytes()
+        now = _read(pid)
+        if (
+            before is None
+            or now is None
+            or now.is_dead
+            or not (before.is_becoming or now.is_becoming)
         ):
-            time.sleep(0.001)
-            os.readlink(f"/proc/{process.pid}/exe")
+            break
+        time.sleep(0.001)
+    return text
 
 
 def named_by(path: str, since: float) -> Known | None:

@@ -60,7 +60,8 @@ def test_nobody_is_waited_for_who_never_has_an_environment() -> None:
     assert never, "kthreadd at least"
     began = time.monotonic()
     for each in never:
-        processes._await_program(each, began + 60)
+        with contextlib.suppress(OSError):
+            processes._environment(each.pid, began + 60)
     assert time.monotonic() < began + 60
 
 
