@@ -7,12 +7,12 @@ Driven by ``cli.ha`` and ``cli.ha_pair``. Prints; ``ha.master`` does it.
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from wsproxy.admin.wall_clock import wall_ms
 from wsproxy.cli.asking import EXIT_REFUSED, fail, say, say_json
 from wsproxy.cli.grouped import (
     EXIT_CODES,
@@ -194,7 +194,7 @@ def group_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"member      {name}: {words}, configuration {digest}")
     if found["core_group"] is not None:
         lines += lines_of(found["core_group"])
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = wall_ms()
         lines += lines_of_bridges(found["core_group"]["bridges"], now_ms)
         lines += lines_of_takeovers(found["core_group"]["takeovers"], now_ms)
     return lines

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from wsproxy._fast.state.segment import SharedState
+from wsproxy.admin.wall_clock import wall_ms
 from wsproxy.dataplane.plan import Plan
 from wsproxy.ha.board.rule import KINDS, Kind, Verdict, Word, decide, said_after
 from wsproxy.ha.board.words import Slots, Subject
@@ -166,7 +166,7 @@ class Board:
         known.is_new = False
         if verdict is Verdict.TAKE:
             assert known.theirs is not None
-            if self._slots.say(subject, known.theirs, time.time_ns() // 1_000_000):
+            if self._slots.say(subject, known.theirs, wall_ms()):
                 self.taken += 1
                 _tell(subject, known.theirs)
             known.seen = self._slots.read(subject) or known.theirs

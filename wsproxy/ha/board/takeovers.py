@@ -14,12 +14,12 @@ import asyncio
 import contextlib
 import logging
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wsproxy._fast.state.segment import SharedState, now_ms
 from wsproxy._fast.state.takeover import NOW_KNOWN, Telling
+from wsproxy.admin import wall_clock
 from wsproxy.config.group_secret import GroupSecret
 from wsproxy.config.problems import printable
 from wsproxy.dataplane.plan import Plan
@@ -110,7 +110,7 @@ class Takeovers:
         self._me = me
         self._seal = secret.seal
         self._bounds = bounds
-        self._clock = WallClock(_wall_ms(), now_ms())
+        self._clock = WallClock(wall_clock.wall_ms(), now_ms())
         self._by_slot: dict[int, _Server] = {}
         self._slots: dict[tuple[str, str], int] = {}
         self._takeover_ms = 0
@@ -213,7 +213,7 @@ class Takeovers:
     async def _post(self, batch: Mapping[int, tuple[int, _Server]]) -> None:
         if not self._lease or asyncio.get_running_loop().time() >= self._lease_till:
             await self._begin_lease()
-        wall_ms = self._clock.look(_wall_ms(), now_ms())
+        wall_ms = self._clock.look(wall_clock.wall_ms(), now_ms())
         moves = [
             Move(key, server.cluster, server.server, self._at_ms(until_ms))
             for key, (until_ms, server) in batch.items()
@@ -317,7 +317,7 @@ class Takeovers:
             self._doubt(entry.key, f"its takeovers of sessions are not taken: {error}")
             return
         now = now_ms()
-        wall_ms = self._clock.look(_wall_ms(), now)
+        wall_ms = self._clock.look(wall_clock.wall_ms(), now)
         if is_news:
             self._compare_clocks(entry.key, posted_ms - wall_ms)
         counts = {Telling.LEARNT: 0, Telling.KNEW_BETTER: 0, Telling.UNKNOWN_HERE: 0}
@@ -353,7 +353,3 @@ class Takeovers:
         if member not in self._doubted and len(self._doubted) < MOST_DOUBTED:
             self._doubted.add(member)
             log.warning("ha: member %s: %s", printable(member), why)
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

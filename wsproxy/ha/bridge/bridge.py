@@ -14,12 +14,12 @@ import contextlib
 import logging
 import math
 import random
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from itertools import islice
 
 import msgspec
 
+from wsproxy.admin.wall_clock import wall_ms
 from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.settings_bridge import BridgeSettings
 from wsproxy.config.settings_groups import ResourceSettings
@@ -129,7 +129,7 @@ class Bridge:
         self._news = asyncio.Event()
         self._report = asyncio.Event()
         self._state: State = "begun"
-        self._since = time.time_ns() // 1_000_000
+        self._since = wall_ms()
         self._why = ""
         self._heard = 0.0  # when the other site answered last, by the loop's clock
         self._is_stale = False
@@ -403,7 +403,7 @@ class Bridge:
         kept = kept_of(entry)
         if kept.word is None:
             return kept
-        flaw = flaw_of(entry, kept.word, time.time_ns() // 1_000_000)
+        flaw = flaw_of(entry, kept.word, wall_ms())
         if not flaw and subject not in self._theirs and len(self._theirs) >= MOST_WORDS:
             flaw = f"found more than {MOST_WORDS} words there; allowed are so many of what is chosen here (in)"
         if flaw:
@@ -445,7 +445,7 @@ class Bridge:
             self._is_stale = False
             self._judge_all()
         site = self._there.site
-        was_for_s = (time.time_ns() // 1_000_000 - self._since) / 1000
+        was_for_s = (wall_ms() - self._since) / 1000
         if self._their_end is None:
             why = (
                 f"{site} has no bridge to {self._names.site} that runs; allowed is [[ha.bridge]] there with our core_group"
@@ -477,7 +477,7 @@ class Bridge:
         if self._state == state:
             return False
         self._state, self._why = state, why
-        self._since = time.time_ns() // 1_000_000
+        self._since = wall_ms()
         self._report.set()
         return True
 
@@ -532,7 +532,7 @@ class Bridge:
             await self._look_again(keys, swapped)
             return
         self.words += len(batch)
-        self._copied_ms = time.time_ns() // 1_000_000
+        self._copied_ms = wall_ms()
         self._report.set()
         for subject, word in batch.items():
             if self._ours.get(subject, NOTHING).modified < swapped.revision:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
+from wsproxy.admin.wall_clock import wall_ms
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.group.fence import Fence
@@ -353,7 +353,7 @@ class Membership:
 
     def _word(self) -> bytes:
         me = self._me
-        said_ms = time.time_ns() // 1_000_000
+        said_ms = wall_ms()
         return msgspec.json.encode(Word(self.id, me.instance, me.host, me.pid, me.version, said_ms))
 
     # --- views, and all else that is said ----------------------------------------------------------------------------

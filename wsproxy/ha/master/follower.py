@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 
+from wsproxy.admin.wall_clock import wall_ms
 from wsproxy.config.problems import printable
 from wsproxy.config.published import PublishedFolder, Standing, Tried, Version
 from wsproxy.config.stamps import Stamp, stamp_of
@@ -182,7 +182,7 @@ class Follower:
             return
         self._seen = tried
         # Both by the clock of this machine; one that was set between them neither ends the guard's time nor makes it longer than it is.
-        since_s = (time.time_ns() // 1_000_000 - tried.at_ms) / 1000
+        since_s = (wall_ms() - tried.at_ms) / 1000
         self._guarded_until = boot_clock() + tried.guard_s - min(max(since_s, 0.0), tried.guard_s)
 
     def _word(self) -> Applied:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
 import uuid
 import zlib
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from wsproxy.admin.wall_clock import wall_ms
 from wsproxy.config.published import MOST_VERSIONS, Version
 from wsproxy.errors import WsproxyError
 from wsproxy.ha.master.words import (
@@ -99,7 +99,7 @@ class Library:
         self,
         store: Store,
         names: Names,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_ms: Callable[[], int] = wall_ms,
     ) -> None:
         """Every call raises ``StoreAwayError``."""
         self._store = store

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from wsproxy.admin.wall_clock import wall_ms
 from wsproxy.config.address import Address, parse_address
 from wsproxy.config.settings_groups import KILL_S, ResourceSettings, fence_lead_s
 from wsproxy.ha.group.clock import boot_clock
@@ -189,7 +190,7 @@ class Keeper:
         if is_same or self._is_alone or is_silent or self._channel is None:
             return
         is_moved = last is None or last.phase is not self._phase
-        since_ms = time.time_ns() // 1_000_000 if is_moved or last is None else last.since_ms
+        since_ms = wall_ms() if is_moved or last is None else last.since_ms
         said = Said(self._number, self._phase, self._code, self._why, given_up, since_ms)
         with contextlib.suppress(OSError):  # its end is heard next
             self._channel.send(msgspec.json.encode(said))
