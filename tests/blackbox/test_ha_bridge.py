@@ -227,7 +227,12 @@ async def test_the_member_that_has_the_bridge_is_killed(sites: Sites) -> None:
     with pytest.raises(AssertionError, match="exit code -9"):  # noqa: PT012
         async with one("c", [lane("farm"), lane("weak")], text, expected=EXPECTED) as c:
             await c.proxy.line(r"view size is 3")
-            said = await sites.east.command("move", "wsproxy.bridge.west", "c")
+            async with asyncio.timeout(WAIT_S):
+                # It is in the view a moment before it has said what it offers.
+                while "does not have resource" in (
+                    said := await sites.east.command("move", "wsproxy.bridge.west", "c")
+                ):
+                    pass
             assert "runs at c" in said, said
             await c.proxy.line("ha: bridge to wsproxy/west: up")
             os.kill(c.proxy.pid, signal.SIGKILL)
