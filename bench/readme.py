@@ -29,6 +29,7 @@ NAMES = {
     "haproxy": "HAProxy",
     "httpd": "httpd",
     "caddy": "Caddy",
+    "envoy": "Envoy",
     "floor": "the floor",
 }
 

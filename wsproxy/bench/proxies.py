@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wsproxy.bench import programs, render
 from wsproxy.bench.floor import FLOOR as FLOOR_PROGRAM
-from wsproxy.bench.peers import caddy, haproxy, httpd, nginx, ourselves
+from wsproxy.bench.peers import caddy, envoy, haproxy, httpd, nginx, ourselves
 from wsproxy.bench.peers.common import Say
 from wsproxy.bench.programs import Program
 
@@ -53,6 +53,19 @@ def _haproxy_master(program: Path, config: Path) -> list[str]:
 
 def _caddy(program: Path, config: Path) -> list[str]:
     return [str(program), "run", "--config", str(config), "--adapter", "caddyfile"]
+
+
+def _envoy(program: Path, config: Path) -> list[str]:
+    """One thread for each core that it may use, as it is pinned."""
+    return [
+        str(program),
+        "-c",
+        str(config),
+        "--cpuset-threads",
+        "--disable-hot-restart",
+        "-l",
+        "error",
+    ]
 
 
 def _httpd(program: Path, config: Path) -> list[str]:
@@ -190,6 +203,18 @@ CADDY = Proxy(
     # it has no word for $WSSI, the id of a TLS session; 10,000 rules take it more than a quarter of a minute to start
     never_in=(*WITH_TLS, "routes-10000"),
 )
+ENVOY = Proxy(
+    "envoy",
+    programs.ENVOY,
+    "envoy.yaml",
+    _envoy,
+    "one worker thread; sends header names in lower case; settings at their defaults but for its bounds, which are lifted",
+    say=envoy.say,
+    reload_signal=None,  # files of its own are watched, each in a format of its own
+    only_in=ONLY_ASKED,
+    # With TLS 1.3 it takes AES-128, and cannot be told otherwise: it would do less work than the others. Routes are a list for it.
+    never_in=(*WITH_TLS, "routes-10000", "reload"),
+)
 
 # What there is to compare with: no proxy at all, and the least that one can do.
 DIRECT = Proxy(
@@ -282,7 +307,18 @@ VARIANTS = (
 
 PROXIES = {
     proxy.name: proxy
-    for proxy in (DIRECT, FLOOR, WSPROXY, NGINX, HAPROXY, HTTPD, CADDY, *OWN_VARIANTS, *VARIANTS)
+    for proxy in (
+        DIRECT,
+        FLOOR,
+        WSPROXY,
+        NGINX,
+        HAPROXY,
+        HTTPD,
+        CADDY,
+        ENVOY,
+        *OWN_VARIANTS,
+        *VARIANTS,
+    )
 }
 
 

@@ -13,7 +13,7 @@ from tests.support.process import COMMAND_S
 from wsproxy.bench import tls, traffic
 from wsproxy.bench.bed import own_config, write_configuration
 from wsproxy.bench.peers.common import Place, Said
-from wsproxy.bench.programs import CADDY, HAPROXY, HTTPD, NGINX, OPENSSL, Program
+from wsproxy.bench.programs import CADDY, ENVOY, HAPROXY, HTTPD, NGINX, OPENSSL, Program
 from wsproxy.bench.proxies import PROXIES
 from wsproxy.bench.scenarios import SCENARIOS
 from wsproxy.bench.site import MOST_SAMPLES, Site, count_servers, read_site
@@ -29,6 +29,7 @@ CHECKS: dict[str, tuple[Program, list[str]]] = {
     "haproxy": (HAPROXY, ["-c", "-q", "-f", "@file"]),
     "httpd": (HTTPD, ["-t", "-f", "@file"]),
     "caddy": (CADDY, ["validate", "--adapter", "caddyfile", "--config", "@file"]),
+    "envoy": (ENVOY, ["--mode", "validate", "-l", "error", "-c", "@file"]),
 }
 
 
