@@ -13,6 +13,7 @@ run: build       ## wsproxy in front of an embedded demo cluster of three app se
 
 # Three at a time keep two cores busy: many tests wait for a process or for a limit of time.
 test: build      ## all tests (lint and AddressSanitizer runs: make ci)
+	@scripts/test-programs >&2 || echo "tests that need one of these are skipped, and say so" >&2
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 build: $(VENV)/.built ## .venv/ with .venv/bin/wsproxy in it
