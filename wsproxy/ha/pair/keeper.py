@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import NoReturn
 
@@ -29,7 +29,7 @@ def keep(run: Callable[[], int]) -> int:
     with contextlib.suppress(OSError):  # then what a dead agent leaves is reaped by somebody else
         become_reaper()
     delay_s = FIRST_S
-    pid = 0
+    pid = code = 0
     is_told = False
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -43,9 +43,14 @@ def keep(run: Callable[[], int]) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # of a terminal that is closed
     while True:
         began = time.monotonic()
+        # It waits meanwhile: one that came before the pid is known would be passed on to nobody, and one in the child be this handler's.
+        old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        if is_told:  # in the pause behind the last one
+            return code
         pid = os.fork()
         if not pid:
-            _be_agent(run)
+            _be_agent(run, old)
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
         code = _await(pid)
         pid = 0
         if code in (0, NOT_NEEDED) or is_told:
@@ -56,11 +61,12 @@ def keep(run: Callable[[], int]) -> int:
         delay_s = min(2 * delay_s, LAST_S)
 
 
-def _be_agent(run: Callable[[], int]) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    call_process("wsproxy-pair")
+def _be_agent(run: Callable[[], int], signal_mask: Iterable[int]) -> NoReturn:
     code = 1
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
+        call_process("wsproxy-pair")
         code = run()
     finally:
         os._exit(code)
