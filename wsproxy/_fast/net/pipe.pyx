@@ -9,6 +9,8 @@ Measured in docs/decisions/0004.
 import os
 
 from libc.errno cimport EAGAIN, ENOBUFS, ENOMEM, EPIPE, errno
+from libc.stdint cimport int64_t
+from wsproxy._fast.net.sockets cimport ws_send_room
 
 cdef extern from *:
     """
@@ -40,6 +42,8 @@ cdef extern from *:
 cdef enum:
     # Room is counted in pages, also where a page has a packet's 1,448 bytes: this is all that an unprivileged process gets.
     WANTED_BYTES = 1048576
+    # So much of one connection at once, whatever becomes of it: what the other one does not take has to be kept.
+    SHARE_BYTES = 262144
     # A user with too many pipes gets one page: worse than copying.
     LEAST_BYTES = 65536
 
@@ -60,14 +64,22 @@ cdef class Pipe:
             c_close(self.entry)
             c_close(self.exit)
 
-    cdef Py_ssize_t fill(self, int fd, Py_ssize_t most) noexcept:
-        cdef Py_ssize_t count
+    cdef Py_ssize_t fill(self, int fd, int64_t most, int target) noexcept:
+        cdef Py_ssize_t count, room
         if self.length:
             self.discard()  # an error came between
-        count = ws_splice(fd, self.entry, most, &self.is_refused)
-        if count > 0:
-            self.length = count
-        return count
+        count = ws_splice(fd, self.entry, <size_t>min(most, <int64_t>SHARE_BYTES), &self.is_refused)
+        if count <= 0:
+            return count
+        self.length = count
+        if count == SHARE_BYTES and most > SHARE_BYTES and self.spare > 0:  # there is more as a rule
+            room = <Py_ssize_t>min(most, <int64_t>min(ws_send_room(target), <Py_ssize_t>WANTED_BYTES)) - count
+            if room > 0:
+                count = ws_splice(fd, self.entry, room, &self.is_refused)
+                if count > 0:
+                    self.length += count
+                    self.spare -= count
+        return self.length
 
     cdef Py_ssize_t drain(self, int fd) noexcept:
         cdef Py_ssize_t whole = self.length

@@ -27,6 +27,7 @@ from wsproxy._fast.net.epoll cimport (
     ws_epoll_ctl, ws_name, ws_text,
 )
 from wsproxy._fast.net.sockets cimport ws_recv, ws_send
+from wsproxy._fast.net.pipe cimport SPARE_A_TURN
 from wsproxy._fast.net.stream cimport MOST_TAKEN, NOT_PUMPED, READ_SIZE, Hub, Stream, Waker, complain
 
 log = logging.getLogger("wsproxy.connection")
@@ -86,6 +87,8 @@ cdef class Poller(Waker):
         cdef int i
         cdef int count = epoll_wait(self.epoll_fd, events, MOST_EVENTS, 0)
         self.hub.spare = MOST_TAKEN
+        if self.hub.pipe is not None:
+            self.hub.pipe.spare = SPARE_A_TURN
         self.discards = MOST_DISCARDS
         self.handshakes = 0 if self.unmet else MOST_HANDSHAKES  # nobody goes before who waits: see `give_turns`
         self.running = True

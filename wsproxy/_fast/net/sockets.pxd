@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t
 cdef extern from *:
     """
     #include <errno.h>
+    #include <linux/sock_diag.h>
     #include <linux/sockios.h>
     #include <linux/tcp.h>
     #include <netinet/in.h>
@@ -79,6 +80,14 @@ cdef extern from *:
         return ioctl(fd, SIOCOUTQ, &count) == 0 ? count : 0;
     }
 
+    /* Bytes that the kernel takes of what is sent now; 0 where it does not say. */
+    static inline ssize_t ws_send_room(int fd) {
+        uint32_t memory[SK_MEMINFO_VARS];
+        socklen_t size = sizeof(memory);
+        if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) != 0 || size < sizeof(uint32_t) * (SK_MEMINFO_WMEM_QUEUED + 1)) return 0;
+        return (ssize_t)memory[SK_MEMINFO_SNDBUF] - (ssize_t)memory[SK_MEMINFO_WMEM_QUEUED];
+    }
+
     /* Bytes that the peer has confirmed so far, and that came from it; 0 where the kernel does not say. */
     static inline int64_t ws_acknowledged(int fd, int64_t *received) {
         struct tcp_info info;
@@ -116,6 +125,7 @@ cdef extern from *:
     bint ws_is_quiet(int fd) noexcept nogil
     bint ws_hung_up(int fd) noexcept nogil
     Py_ssize_t ws_unacknowledged(int fd) noexcept nogil
+    Py_ssize_t ws_send_room(int fd) noexcept nogil
     int64_t ws_acknowledged(int fd, int64_t* received) noexcept nogil
     int64_t ws_accepted(int fd) noexcept nogil
     void ws_reset_on_close(int fd) noexcept nogil

@@ -81,12 +81,12 @@ cdef class Stream(Endpoint):
     cdef int send_piped(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
     cdef int push(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len, bint more) except -1
     cdef bint takes_directly(self) except -1
-    # Whether bytes of this connection can go into the hub's pipe; whether what is in it can be sent here.
+    # Whether bytes of this connection can go into the hub's pipe; the socket that takes what is in it, less than 0: none does now.
     cdef bint fills_pipe(self) noexcept
-    cdef bint takes_pipe(self) except -1
+    cdef int pipe_end(self) except? -1
     cdef int note_broken(self, bint by_reset) except -1
     cdef Py_ssize_t read_on(self, Py_ssize_t at) except -1
-    cdef Py_ssize_t fill_pipe(self, int64_t most) except -3
+    cdef Py_ssize_t fill_pipe(self, int64_t most, int target) except -3
     cdef int send_encrypted(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
     cpdef read_later(self)
     cpdef connection_made(self, object transport)

@@ -475,15 +475,15 @@ cdef class Stream(Endpoint):
     cdef bint fills_pipe(self) noexcept:
         return self.fd >= 0 and not self.secure and self.hub.pipe is not None and not self.hub.pipe.is_refused
 
-    cdef bint takes_pipe(self) except -1:
-        return not self.closing and not self.write_broken and self.takes_directly()
+    cdef int pipe_end(self) except? -1:
+        return self.fd if not self.closing and not self.write_broken and self.takes_directly() else -1
 
     cdef int send_piped(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1:
         """Sends both parts, and behind them what is in the hub's pipe, which is empty afterwards."""
         cdef Pipe pipe = self.hub.pipe
         cdef Py_ssize_t count
         self.push(a, a_len, b, b_len, True)
-        if self.takes_pipe():
+        if self.pipe_end() >= 0:
             self.given += pipe.length
             count = pipe.drain(self.fd)  # I/O
             if count < 0:
@@ -506,9 +506,9 @@ cdef class Stream(Endpoint):
             self.was_reset = True  # an error is told once
         return 0
 
-    cdef Py_ssize_t fill_pipe(self, int64_t most) except -3:
-        """The same into the hub's pipe; NOT_PUMPED where nothing came, -1: see errno."""
-        cdef Py_ssize_t count = self.hub.pipe.fill(self.fd, min(most, <int64_t>READ_SIZE))
+    cdef Py_ssize_t fill_pipe(self, int64_t most, int target) except -3:
+        """The same into the hub's pipe, for this socket; NOT_PUMPED where nothing came, -1: see errno."""
+        cdef Py_ssize_t count = self.hub.pipe.fill(self.fd, most, target)
         if count > 0:
             return count
         if count == 0 or errno == EAGAIN:

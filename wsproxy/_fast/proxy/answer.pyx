@@ -96,8 +96,8 @@ cdef class Http1Answer(Sink):
         self.head_len = 0
         return self.client.push(self.client.hub.out, head_len, data, length, more)
 
-    cdef bint takes_pipe(self) except -1:
-        return self.client.takes_pipe()
+    cdef int pipe_end(self) except? -1:
+        return self.client.pipe_end()
 
     cdef int piped(self, const char* data, Py_ssize_t length) except -1:
         cdef Py_ssize_t head_len = self.head_len

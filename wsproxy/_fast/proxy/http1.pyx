@@ -207,9 +207,13 @@ cdef class Http1(Lingering):
         """Bytes of a request's body, from socket to socket."""
         cdef Py_ssize_t count
         cdef int64_t left = self.exchange.pipeable()
-        if left < WORTH_PIPING or not self.fills_pipe() or not self.exchange.upstream.takes_pipe():
+        cdef int target
+        if left < WORTH_PIPING or not self.fills_pipe():
             return NOT_PUMPED
-        count = self.fill_pipe(left)
+        target = self.exchange.upstream.pipe_end()
+        if target < 0:
+            return NOT_PUMPED
+        count = self.fill_pipe(left, target)
         if count > 0:
             self.exchange.piped(count)
         return count

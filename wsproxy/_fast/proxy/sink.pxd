@@ -35,8 +35,8 @@ cdef class Sink:
     cdef int interim(self, ResponseHead* head) except? -1
     # The next bytes, as they are; `more`: others follow at once.
     cdef int body(self, const char* data, Py_ssize_t length, bint more) except -1
-    # The same, and behind them what is in the hub's pipe; only where it `takes_pipe`.
-    cdef bint takes_pipe(self) except -1
+    # The same, and behind them what is in the hub's pipe; only where it has a `pipe_end`, a socket: else less than 0.
+    cdef int pipe_end(self) except? -1
     cdef int piped(self, const char* data, Py_ssize_t length) except -1
     # A piece of the body is over, or all of it: what is held back of it goes out. Only where the sink is `Exchange.squeezed`.
     cdef int flush(self, bint is_last) except -1

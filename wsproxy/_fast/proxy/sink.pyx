@@ -45,8 +45,8 @@ cdef class Sink:
     cdef int body(self, const char* data, Py_ssize_t length, bint more) except -1:
         return 0
 
-    cdef bint takes_pipe(self) except -1:
-        return False
+    cdef int pipe_end(self) except? -1:
+        return -1
 
     cdef int piped(self, const char* data, Py_ssize_t length) except -1:
         return 0

@@ -206,8 +206,8 @@ cdef class Squeezed(Sink):
     cdef int interim(self, ResponseHead* head) except? -1:
         return self.inner.interim(head)
 
-    cdef bint takes_pipe(self) except -1:
-        return False
+    cdef int pipe_end(self) except? -1:
+        return -1
 
     cdef int own(self, const char* data, Py_ssize_t length) except -1:
         return self.inner.own(data, length)

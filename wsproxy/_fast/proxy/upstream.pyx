@@ -136,18 +136,19 @@ cdef class Upstream(TunnelEnd):
             return FINE_READ
         return SQUEEZED_READ if self.exchange is not None and self.exchange.squeezed else READ_SIZE
 
-    cdef bint can_pipe(self, int64_t left) except -1:
-        return (
-            self.body.kind == LENGTH_BODY and left >= WORTH_PIPING and self.fills_pipe() and self.exchange.sink.takes_pipe()
-        )
+    cdef int pipe_end_for(self, int64_t left) except? -1:
+        if self.body.kind == LENGTH_BODY and left >= WORTH_PIPING and self.fills_pipe():
+            return self.exchange.sink.pipe_end()
+        return -1
 
     cdef Py_ssize_t pump(self) except -3:
         """Bytes of an answer's body, from socket to socket."""
         cdef Exchange exchange = self.exchange
         cdef Py_ssize_t count
-        if self.awaits_head or exchange is None or not self.can_pipe(self.body.left):
+        cdef int target = -1 if self.awaits_head or exchange is None else self.pipe_end_for(self.body.left)
+        if target < 0:
             return NOT_PUMPED
-        count = self.fill_pipe(self.body.left)
+        count = self.fill_pipe(self.body.left, target)
         if count <= 0:
             return count
         self.body.left -= count
@@ -181,7 +182,7 @@ cdef class Upstream(TunnelEnd):
             data += size
             length -= size
             if not self.awaits_head:
-                if self.is_cut and self.exchange.compression is None and not self.can_pipe(self.body.left - length):
+                if self.is_cut and self.exchange.compression is None and self.pipe_end_for(self.body.left - length) < 0:
                     length += self.read_on(data - self.engine.read_data + length)
                 if self.engine.response.status >= 500 and self.exchange.view.is_failure(self.engine.response.status):
                     self.is_read = self.is_whole(data, length)
@@ -305,6 +306,7 @@ cdef class Upstream(TunnelEnd):
         cdef Sink sink = exchange.sink
         cdef Py_ssize_t used = length
         cdef Py_ssize_t piped = 0
+        cdef int target
         cdef bint done = False
         if self.body.kind == NO_BODY:
             sink.body(NULL, 0, False)
@@ -314,8 +316,10 @@ cdef class Upstream(TunnelEnd):
             if used > self.body.left:
                 used = <Py_ssize_t>self.body.left
             self.body.left -= used
-            if begins and self.is_cut and self.can_pipe(self.body.left):
-                piped = self.fill_pipe(self.body.left)
+            if begins and self.is_cut:
+                target = self.pipe_end_for(self.body.left)
+                if target >= 0:
+                    piped = self.fill_pipe(self.body.left, target)
             if piped > 0:
                 self.body.left -= piped
                 self.mark_by(piped)

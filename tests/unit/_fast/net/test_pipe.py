@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import gc
 import os
 import platform
 import resource
@@ -18,6 +19,7 @@ from tests.support import wire
 from tests.support.bed import Bed, config_of, server
 from tests.support.wire import Origin
 from wsproxy._fast.net.pipe import Pipe
+from wsproxy._fast.net.poller import PlainTransport
 from wsproxy.config.settings import Settings, UpstreamSettings
 
 pytestmark = pytest.mark.asan
@@ -89,6 +91,27 @@ async def test_no_more_of_an_upload_is_copied_than_makes_it_too_large_to_keep() 
         assert passed(bed) >= MIB - kept - LEAST_READ
         await upstream.send(OK % 2 + b"ok")
         assert await client.read_answer() == (200, b"ok")
+
+
+@pytest.mark.parametrize("ahead", range(0, MIB, MIB // 4))
+async def test_for_who_does_not_read_no_more_than_a_share_is_kept(ahead: int) -> None:
+    """What is in the pipe and is not taken has to be kept; a MiB goes into it, but only where the socket has room for it."""
+    origin = Origin()
+    data = bytes(4 * MIB)
+
+    def kept() -> int:
+        transports = [each for each in gc.get_objects() if isinstance(each, PlainTransport)]
+        return max(each.get_write_buffer_size() for each in transports)
+
+    async with Bed(config_of(server("s", origin.port), post_buffer_size_kb=0)) as bed:
+        client = await bed.client()
+        await client.send(POST % (1024 * MIB))
+        await origin.accept_request()
+        await client.send(data[:ahead])  # where the room ends is another place of the MiB each time
+        await bed.until(lambda: passed(bed) >= ahead - 2 * FIRST_READ)
+        await bed.until(lambda: client.send_now(data) == 0 and kept() > 0)
+        assert passed(bed) > MIB
+        assert kept() <= READ_SIZE
 
 
 async def test_chunked_answers_do_not() -> None:
