@@ -157,6 +157,8 @@ fast = Path("wsproxy/_fast")
 others = Path("wsproxy/bench")
 # What Cython would put into each module that makes a class or reads arguments: a seventh of the compiler's time.
 SHARED = "wsproxy._fast.shared"
+# Of that no module uses these: two thirds of the compiler's time for it. A module that did would not be imported.
+NOT_SHARED = ["AutoPickle", "MemoryView"]
 
 
 def extension(module: str, source: str) -> Extension:
@@ -271,16 +273,18 @@ def to_c(modules: list[Extension], build_dir: str) -> list[Extension]:
     # Cython's trees are full of circles that live until a module is done: looking for garbage took a third of its time.
     gc.disable()
     directives = Path(build_dir, "directives")
+    said = repr((DIRECTIVES, NOT_SHARED))
     made: list[Extension] = cythonize(
         modules,
         language_level=3,
         build_dir=build_dir,
         compiler_directives=DIRECTIVES,
         shared_utility_qualified_name=SHARED,
-        force=not says(directives, repr(DIRECTIVES)),  # Cython looks at the sources only
+        shared_utility_features_disabled=NOT_SHARED,
+        force=not says(directives, said),  # Cython looks at the sources only
     )
     forks.wait()
-    directives.write_text(repr(DIRECTIVES))
+    directives.write_text(said)
     gc.enable()
     return made
 

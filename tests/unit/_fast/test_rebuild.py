@@ -61,3 +61,8 @@ def test_a_change_of_flags_builds_again_what_it_is_about(tmp_path: Path) -> None
     setup.write_text(setup.read_text().replace('"cdivision": True', '"cdivision": False', 1))
     told = build(tmp_path)
     assert newer(hotter, told) == set(told)
+
+    assert 'NOT_SHARED = ["AutoPickle", "MemoryView"]' in text
+    setup.write_text(setup.read_text().replace('["AutoPickle", "MemoryView"]', '["AutoPickle"]', 1))
+    shared = build(tmp_path)
+    assert newer(told, shared) == set(shared)
