@@ -157,7 +157,7 @@ fast = Path("wsproxy/_fast")
 others = Path("wsproxy/bench")
 # What Cython would put into each module that makes a class or reads arguments: a seventh of the compiler's time.
 SHARED = "wsproxy._fast.shared"
-# Of that no module uses these: two thirds of the compiler's time for it. A module that did would not be imported.
+# Of that no module uses these: three quarters of the compiler's time for it. One that did could not be imported.
 NOT_SHARED = ["AutoPickle", "MemoryView"]
 
 
