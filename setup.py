@@ -53,6 +53,7 @@ HOT = {
     "http.head",
     "net.poller",
     "net.stream",
+    "proxy.account",
     "proxy.intake",
     "proxy.upstream",
     "tell.access_line",

@@ -46,6 +46,28 @@ cdef Py_ssize_t find_session_id(
     const char* value, Py_ssize_t length, char separator, Balancer cluster, const char** session_id
 ) noexcept nogil
 
+cdef struct KnownCookie:
+    # The first cookie of a name in a Cookie field, found by who came first: the access log and the decision want the same.
+    const char* field           # the field's value; NULL: none is known. It borrows, as all of this does
+    const char* name
+    Py_ssize_t name_len
+    const char* value           # ... and the rest as `next_cookie` says it
+    const char* value_end
+    const char* behind
+
+
+cdef inline void note_cookie(
+    KnownCookie* known, const char* field, const char* name, Py_ssize_t name_len, const char* value, const char* value_end,
+    const char* behind,
+) noexcept nogil:
+    known.field = field
+    known.name = name
+    known.name_len = name_len
+    known.value = value
+    known.value_end = value_end
+    known.behind = behind
+
+
 # From now on there are none.
 cdef inline void clear_clone_ids(CloneIds* ids) noexcept nogil:
     ids.count = 0
@@ -57,11 +79,12 @@ cdef inline void clear_clone_ids(CloneIds* ids) noexcept nogil:
 cdef void read_value(
     const char* value, Py_ssize_t length, char separator, Balancer cluster, bint in_cookie, CloneIds* out
 ) noexcept nogil
-# The clone ids of every cookie called `name` (all of them, in order), then of `;url_id=` in the path.
+# The clone ids of every cookie called `name` (all of them, in order), then of `;url_id=` in the path. `known`: a cookie of
+# this head that need not be looked for; NULL: there is none.
 cdef void collect_clone_ids(
     Fields* fields, const char* target, Py_ssize_t path_len, bint has_params,
     const char* name, Py_ssize_t name_len, const char* url_id, Py_ssize_t url_id_len,
-    char separator, Balancer cluster, CloneIds* out,
+    char separator, Balancer cluster, KnownCookie* known, CloneIds* out,
 ) noexcept nogil
 # The values that ``collect_clone_ids`` looks at, in the same order: for whoever wants to see them.
 cdef list list_values(

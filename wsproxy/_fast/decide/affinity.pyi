@@ -7,6 +7,8 @@ def read_clone_ids(
     url_id: bytes = b"jsessionid",
     separator: bytes = b":",
     cluster: Balancer | None = None,
+    *,
+    is_known: bool = False,
 ) -> list[bytes]: ...
 def read_session_id(
     value: bytes, separator: bytes = b":", cluster: Balancer | None = None

@@ -185,19 +185,35 @@ cdef bint next_cookie(
     return True
 
 
+cdef inline bint first_cookie(
+    const char** at, const char* end, const char* name, Py_ssize_t name_len, KnownCookie* known, const char** value,
+    const char** value_end,
+) noexcept nogil:
+    """As ``next_cookie`` for the first one of a field, which somebody may have found already."""
+    if known == NULL or known.field != at[0] or known.name_len != name_len or memcmp(known.name, name, name_len) != 0:
+        return next_cookie(at, end, name, name_len, value, value_end)
+    at[0] = known.behind
+    value[0] = known.value
+    value_end[0] = known.value_end
+    return True
+
+
 cdef void read_cookies(
-    const char* p, const char* end, const char* name, Py_ssize_t name_len, char separator, Balancer cluster, CloneIds* out
+    const char* p, const char* end, const char* name, Py_ssize_t name_len, char separator, Balancer cluster,
+    KnownCookie* known, CloneIds* out,
 ) noexcept nogil:
     """Every cookie of this name in one Cookie field."""
     cdef const char* value
     cdef const char* value_end
-    while next_cookie(&p, end, name, name_len, &value, &value_end):
+    cdef bint is_found = first_cookie(&p, end, name, name_len, known, &value, &value_end)
+    while is_found:
         if name != SSL_COOKIE:
             read_value(value, value_end - value, separator, cluster, True, out)
         else:  # every session tracked by SSL id has the same text before its clone ids
             value = find_separator(value, value_end, separator)
             out.has_list = out.has_list or value < value_end
             split_list(value, value_end, separator, out)
+        is_found = next_cookie(&p, end, name, name_len, &value, &value_end)
 
 
 cdef bint next_param(
@@ -249,7 +265,7 @@ cdef Py_ssize_t find_session_id(
 cdef void collect_clone_ids(
     Fields* fields, const char* target, Py_ssize_t path_len, bint has_params,
     const char* name, Py_ssize_t name_len, const char* url_id, Py_ssize_t url_id_len,
-    char separator, Balancer cluster, CloneIds* out,
+    char separator, Balancer cluster, KnownCookie* known, CloneIds* out,
 ) noexcept nogil:
     cdef int i, _round
     cdef const char* cookie_name = SSL_COOKIE
@@ -264,7 +280,7 @@ cdef void collect_clone_ids(
                 if fields.at[i].kind == FIELD_COOKIE:
                     read_cookies(
                         fields.at[i].value, fields.at[i].value + fields.at[i].value_len,
-                        cookie_name, cookie_name_len, separator, cluster, out,
+                        cookie_name, cookie_name_len, separator, cluster, known, out,
                     )
             cookie_name = name
             cookie_name_len = name_len
@@ -303,12 +319,20 @@ cdef list list_values(
 
 def read_clone_ids(
     list cookies, bytes path, bytes name=b"JSESSIONID", bytes url_id=b"jsessionid", bytes separator=b":",
-    Balancer cluster=None,
+    Balancer cluster=None, *, bint is_known=False,
 ):
-    """The clone ids of these Cookie field values and this path, in order; routes that ``cluster`` knows, too. For tests."""
+    """
+    The clone ids of these Cookie field values and this path, in order; routes that ``cluster`` knows, too. For tests.
+
+    ``is_known``: somebody has looked for the first cookie of the name before, as the access log does.
+    """
     cdef CloneIds ids
+    cdef KnownCookie known
     cdef Fields fields
     cdef int i
+    cdef const char* p
+    cdef const char* value_at
+    cdef const char* value_end
     cdef ExactCopy copy
     cdef ExactCopy path_copy = ExactCopy(path)
     cdef list keep = []
@@ -325,9 +349,15 @@ def read_clone_ids(
         fields.at[fields.count].value_len = <uint32_t>copy.length
         fields.count += 1
         fields.has_cookie = True
+    known.field = NULL
+    for i in range(fields.count if is_known else 0):
+        p = fields.at[i].value
+        if next_cookie(&p, p + fields.at[i].value_len, <const char*>name, len(name), &value_at, &value_end):
+            note_cookie(&known, fields.at[i].value, <const char*>name, len(name), value_at, value_end, p)
+            break
     collect_clone_ids(
         &fields, path_copy.at, path_copy.length, b";" in path,
-        <const char*>name, len(name), <const char*>url_id, len(url_id), separator[0], cluster, &ids,
+        <const char*>name, len(name), <const char*>url_id, len(url_id), separator[0], cluster, &known, &ids,
     )
     return [ids.at[i].start[: ids.at[i].length] for i in range(ids.count)]
 

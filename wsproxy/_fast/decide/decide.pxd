@@ -1,7 +1,7 @@
 # The decision for one request: which cluster, which server. Live traffic, explain, replay and admin all come here.
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from wsproxy._fast.decide.affinity cimport CloneIds, clear_clone_ids
+from wsproxy._fast.decide.affinity cimport CloneIds, KnownCookie, clear_clone_ids
 from wsproxy._fast.decide.cluster cimport Cluster, Tried
 from wsproxy._fast.decide.match cimport MatchResult
 from wsproxy._fast.decide.view cimport Service, View
@@ -47,6 +47,7 @@ cdef class Decider:
     # Scratch that borrows; see the rule in decide.pyx.
     cdef RequestHead request
     cdef CloneIds ids
+    cdef KnownCookie known          # of `request`
     cdef char* path_scratch         # a path with its ;params taken out
     cdef Py_ssize_t path_room
 
@@ -57,6 +58,7 @@ cdef class Decider:
     cdef void check_let_go(self) noexcept
     cdef inline void forget_ids(self) noexcept:
         clear_clone_ids(&self.ids)
+        self.known.field = NULL
 
 
 # The cluster that takes the request; None: no route matches and nothing stands in for one. `local_host` and `local_port`

@@ -11,12 +11,13 @@ up clone ids would fill the memory (docs/decisions/0005).
 
 Knows no sockets: a View (whose Routes and servers), a Decider (whose requests, and scratch) and a head are all that it needs.
 
-Scratch that borrows: ``Decider.request`` and ``Decider.ids`` point into bytes that somebody else owns and that do not live as
-long: what was read from a socket, what a connection keeps, a Python object. Therefore
+Scratch that borrows: ``Decider.request``, ``ids`` and ``known`` point into bytes that somebody else owns and that do not live
+as long: what was read from a socket, what a connection keeps, a Python object. Therefore
 
 1. they are good only until whoever filled them returns; nobody reads what another call has left there, and who is not sure
    whether there is something reads what is empty;
-2. a request begins with them empty of the one before (``forget_ids``; the head is written over);
+2. a request begins with them empty of the one before (``forget_ids``; the head is written over), and its line in the access
+   log is begun then: the session's cookie that it finds is ``known`` to the decision;
 3. they are emptied wherever their bytes go: ``Decider.let_go``. Who that is in live traffic says ``engine``.
 
 Builds with WSPROXY_CHECKED (``borrowed``) end the process where something borrows between two events, spoil what was
@@ -29,7 +30,7 @@ from libc.string cimport memcmp, memset
 from wsproxy._fast.base.atomics cimport ws_load64
 from wsproxy._fast.base.borrowed cimport ws_assert_let_go, ws_spoil
 from wsproxy._fast.base.clock cimport ws_now_ms
-from wsproxy._fast.decide.affinity cimport CloneIds, clear_clone_ids, collect_clone_ids, find_session_id
+from wsproxy._fast.decide.affinity cimport CloneIds, KnownCookie, clear_clone_ids, collect_clone_ids, find_session_id
 from wsproxy._fast.decide.cluster cimport ALL_FULL, FULL, PROBE, TRIED, Cluster, Verdict
 from wsproxy._fast.decide.match cimport MatchResult
 from wsproxy._fast.decide.view cimport Service, View
@@ -86,10 +87,12 @@ cdef class Decider:
         ws_spoil(&self.request, sizeof(RequestHead))
         self.request.start = NULL
         ws_spoil(&self.ids, sizeof(CloneIds))
+        ws_spoil(&self.known, sizeof(KnownCookie))
         self.forget_ids()
 
     cdef void check_let_go(self) noexcept:
         ws_assert_let_go(self.request.start == NULL, "decider.request")
+        ws_assert_let_go(self.known.field == NULL, "decider.known")
         ws_assert_let_go(self.ids.count == 0 and self.ids.value_len == 0, "decider.ids")
 
 
@@ -145,7 +148,8 @@ cdef void choose_first(
     if cluster.has_clone_ids and found.cookie_len and (head.fields.has_cookie or head.has_params):
         collect_clone_ids(
             &head.fields, head.target, head.path_len, head.has_params,
-            found.cookie, found.cookie_len, found.url_id, found.url_id_len, cluster.separator, cluster, &decider.ids,
+            found.cookie, found.cookie_len, found.url_id, found.url_id_len, cluster.separator, cluster,
+            &decider.known, &decider.ids,
         )
         if decider.ids.count:
             if take_named(decider, cluster, now_ms, choice):

@@ -11,6 +11,7 @@ cdef struct Origin:
     int port                    # for $WSSP
     const char* peer            # the client's address
     Py_ssize_t peer_len
+    bint peer_is_plain          # the access log has it as it stands, and it is short
     bint trusted                # it is a TrustedProxy
     bint secure                 # it came over https
     bint keep_private           # private fields of this client go on and only missing ones are added

@@ -112,7 +112,8 @@ cdef class ReplayedRequest:
         head = self.fill_head()
         collect_clone_ids(
             &head.fields, head.target, head.path_len, head.has_params, self.found.cookie, self.found.cookie_len,
-            self.found.url_id, self.found.url_id_len, self.service.cluster.separator, self.service.cluster, &self.decider.ids,
+            self.found.url_id, self.found.url_id_len, self.service.cluster.separator, self.service.cluster, NULL,
+            &self.decider.ids,
         )
         return True
 

@@ -5,6 +5,7 @@ Driven by ``course`` and its heirs as they come to each step; must not decide an
 tell: metrics and the access log have the same times.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 from wsproxy._fast.base.buffer cimport buffer_clear
@@ -14,12 +15,13 @@ from wsproxy._fast.http.head cimport RequestHead
 from wsproxy._fast.net.stream cimport complain
 from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport ANSWERING, CONNECTING, RELAYING, TUNNELLING, Exchange
-from wsproxy._fast.proxy.pool cimport pool_of
+from wsproxy._fast.proxy.pool cimport Pool, pool_of
 from wsproxy._fast.state.meters cimport (
     ANSWERED, ANSWER_BYTES, BODY_BYTES, CLUSTER_EDGE, CLUSTER_OWN, CUT_FAILED, FIRST_BYTE, HISTOGRAM, LEFT_BEFORE,
     LEFT_WITHIN, QUEUE, REQUEST, REQUESTS, REUSED, TOTAL, add_more, add_one, code_index, observe,
 )
-from wsproxy._fast.tell.access_line cimport Ending, Entry
+from wsproxy._fast.tell.access_line cimport AccessLog, Ending, Entry
+from wsproxy._fast.tell.access_parts cimport Asked
 from wsproxy._fast.tell.ended cimport (
     FOR_CONNECTION, FOR_DATA, FOR_HEAD, FOR_REQUEST, IN_QUEUE, Waited, forget_spent,
 )
@@ -168,11 +170,18 @@ cdef class Account(Exchange):
     # --- the access log ----------------------------------------------------------------------------------------------
 
     cdef int begin_entry(self, RequestHead* head, const char* data, Py_ssize_t length) except -1:
-        cdef Engine engine = self.engine
-        cdef int port = self.local_port if head == NULL else port_of(self.view, head, self.local_port, self.default_port)
-        self.entry = engine.access.begin(
-            head, data, length, &self.origin, port, self.number, <SessionNames>self.view.session_names
-        )
+        cdef AccessLog access = self.engine.access
+        cdef Asked asked
+        asked.head = head
+        asked.data = data
+        asked.length = length
+        asked.origin = &self.origin
+        asked.number = self.number
+        asked.known = &self.engine.decider.known
+        asked.port = self.local_port
+        if access.asks_port and head != NULL:
+            asked.port = port_of(self.view, head, self.local_port, self.default_port)
+        self.entry = access.begin(&asked, <SessionNames>self.view.session_names)
         self.entry.began_us = self.began_us
         self.entry.given = self.given_from
         return 0
@@ -189,11 +198,12 @@ cdef class Account(Exchange):
         return 0
 
     cdef int enter_server(self, Entry* entry) except -1:
-        cdef bytes address
+        cdef Pool pool
         if self.choice.server >= 0:
-            address = pool_of(self.service, self.choice.server, self.secure).address
-            entry.server = <const char*>address
-            entry.server_len = len(address)
+            pool = pool_of(self.service, self.choice.server, self.secure)
+            entry.server = PyBytes_AS_STRING(pool.address)
+            entry.server_len = PyBytes_GET_SIZE(pool.address)
+            entry.server_is_plain = pool.is_plain
             entry.server_name = self.service.cluster.names[self.choice.server + 1]
             entry.ending.by = self.choice.by
             entry.ending.unmet = self.choice.unmet
@@ -203,6 +213,8 @@ cdef class Account(Exchange):
         """The request's line is written; ``status_of_none``: where no answer began."""
         cdef Entry* entry = self.entry
         cdef Ending* ending = &entry.ending
+        cdef AccessLog access = self.engine.access
+        cdef int64_t held = self.sink.held()
         self.entry = NULL
         ending.connection = c"X" if not whole else c"+" if self.keep_alive and self.request_done else c"-"
         ending.status = entry.status
@@ -212,23 +224,25 @@ cdef class Account(Exchange):
             self.enter_server(entry)  # who had the request then
         ending.over_us = self.over_us or ws_now_us()
         self.over_us = 0
-        ending.spent = self.spent
-        if self.queued_us:
-            ending.spent.queue_us = max(self.spent.queue_us, <int64_t>0) + ending.over_us - self.queued_us
-        if self.handed_us:
-            ending.spent.send_us = self.asked_us - self.handed_us
-        if self.answered_us:
-            ending.spent.answer_us = ending.over_us - self.answered_us
+        if access.asks_times:
+            ending.spent = self.spent
+            if self.queued_us:
+                ending.spent.queue_us = max(self.spent.queue_us, <int64_t>0) + ending.over_us - self.queued_us
+            if self.handed_us:
+                ending.spent.send_us = self.asked_us - self.handed_us
+            if self.answered_us:
+                ending.spent.answer_us = ending.over_us - self.answered_us
         ending.cause = self.cause
         ending.tried = self.tried
         ending.route = self.route
         if self.service is not None:
             entry.cluster_name = self.service.cluster.names[0]
         ending.given = self.sink.given()
+        if held and whole and self.sink.keep_line(entry):
+            return 0
+        ending.given -= held
         try:
-            if not (whole and self.sink.keep_line(entry)):
-                ending.given -= self.sink.held()
-                self.engine.access.end(entry)
+            access.end(entry)
         except Exception:  # an exchange must end, whatever becomes of its line
             complain("internal error: a line of the access log is lost", ())
         return 0

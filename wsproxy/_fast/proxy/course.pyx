@@ -33,6 +33,7 @@ from wsproxy._fast.tell.ended cimport (
     CLIENT_LATE, CLIENT_LEFT, ENDED_CD, ENDED_cR, ENDED_I, ENDED_PD, ENDED_PH, ENDED_SD, ENDED_sD, ENDED_SH, ENDED_sH,
     FOR_DATA, Cause, cause_of,
 )
+from wsproxy._fast.tell.scan cimport is_short_and_plain
 from wsproxy._fast.tell.witness cimport DETAIL, describe_head
 
 log = logging.getLogger("wsproxy.connection")
@@ -108,6 +109,7 @@ cdef class Course(Account):
         self.origin.local_host_len = len(self.local_host)
         self.origin.peer = <const char*>self.peer
         self.origin.peer_len = len(self.peer)
+        self.origin.peer_is_plain = is_short_and_plain(self.origin.peer, self.origin.peer_len)
         return self.take_view()
 
     cdef int take_view(self) except -1:
@@ -295,11 +297,12 @@ cdef class Course(Account):
 
     cdef int finish(self) except -1:
         """The answer is handed over; the client's side may go on to the next request."""
+        cdef bint is_broken = self.sink.is_broken()
         self.meter_finish()
-        if self.sink.is_broken():
+        if is_broken:
             self.ended_by(ENDED_CD)
         if self.entry != NULL:
-            self.end_entry(LEFT_STATUS, not self.sink.is_broken())
+            self.end_entry(LEFT_STATUS, not is_broken)
         self.release()
         buffer_clear(&self.sent)
         if self.asked.length:

@@ -408,7 +408,7 @@ cdef class Downstream(Asked):
         collect_clone_ids(
             &head.fields, head.target, head.path_len, head.has_params,
             self.cookie, self.cookie_len, self.url_id, self.url_id_len, self.service.cluster.separator,
-            self.service.cluster, &engine.decider.ids,
+            self.service.cluster, NULL, &engine.decider.ids,
         )
         return 0
 

@@ -10,6 +10,7 @@ cdef class Pool:
     cdef readonly str host
     cdef readonly int port
     cdef bytes address              # host:port
+    cdef bint is_plain              # the access log has it as it stands, and it is short
     cdef readonly object tls        # how connections are secured: see dataplane.upstream_tls; None: they are not
     cdef readonly double connect_timeout_s
     cdef readonly int64_t io_timeout_ms

@@ -6,6 +6,7 @@ Made by ``dataplane.view`` after the fork: each worker has its own. Must not ope
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.net.stream cimport Stream
+from wsproxy._fast.tell.scan cimport is_short_and_plain
 
 
 cdef class Pool:
@@ -27,6 +28,7 @@ cdef class Pool:
         self.port = port
         self.address = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
         self.tls = tls
+        self.is_plain = is_short_and_plain(<const char*>self.address, len(self.address))
         self.connect_timeout_s = connect_timeout_s
         self.io_timeout_ms = <int64_t>(io_timeout_s * 1000)
         self.io_timeout_marks_down = io_timeout_marks_down

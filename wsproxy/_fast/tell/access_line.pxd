@@ -2,9 +2,7 @@
 
 from libc.stdint cimport int64_t
 from wsproxy._fast.base.buffer cimport Buffer
-from wsproxy._fast.http.head cimport RequestHead
-from wsproxy._fast.http.origin cimport Origin
-from wsproxy._fast.tell.access_parts cimport AccessParts
+from wsproxy._fast.tell.access_parts cimport AccessParts, Asked
 from wsproxy._fast.tell.ended cimport Spent
 from wsproxy._fast.tell.mask cimport SessionNames
 
@@ -36,10 +34,11 @@ cdef struct Entry:
     int status              # of the answer; 0: none has begun
     const char* server          # host:port, lent by the service's pool; NULL: none
     Py_ssize_t server_len
+    bint server_is_plain        # it is short, and nothing in it is escaped
     const char* server_name     # lent by the cluster; NULL: none
     const char* cluster_name
     Ending ending
-    Py_ssize_t ends[32]     # where in `text` each late item belongs
+    Py_ssize_t cuts[32]     # where in `text` late items belong, those that stand together once
     Buffer text             # the line without its late items
 
 
@@ -52,17 +51,13 @@ cdef class AccessLog(AccessParts):
     cdef int only               # Only
     cdef int64_t slow_us
 
-    # `head` NULL: the request could not be read; of what came of it (`data`) the first line is logged. `names`: what sessions
-    # are called in the configuration that the request goes by.
-    cdef Entry* begin(
-        self, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port, int64_t number,
-        SessionNames names,
-    ) except NULL
+    # `names`: what sessions are called in the configuration that the request goes by.
+    cdef Entry* begin(self, Asked* asked, SessionNames names) except NULL
     # The line is whole, with what `ending` has; the entry is not the caller's any more.
     cdef int end(self, Entry* entry) except -1
     cdef bint is_wanted(self, Entry* entry) noexcept
     cdef char* put_late(self, Buffer* out, Entry* entry) except NULL
     cdef char* put_name(self, Buffer* out, char* at, const char* name, Py_ssize_t size, Py_ssize_t needed) except NULL
     cdef char* put_word(self, char* at, int kind, Ending* ending) noexcept
-    cdef Entry* next_spare(self) except NULL
+    cdef Entry* make_spare(self) except NULL
     cdef void forget(self, Entry* entry) noexcept

@@ -22,4 +22,12 @@ class AccessLog(AccessParts):
         slow_us: int = 0,
     ) -> None: ...
     def flush(self) -> None: ...
-    def line_of(self, data: bytes, peer: bytes = ..., *, given: int = 0) -> bytes: ...
+    def line_of(
+        self,
+        data: bytes,
+        peer: bytes = ...,
+        *,
+        given: int = 0,
+        server: bytes = ...,
+        knows_plain: bool = False,
+    ) -> bytes: ...

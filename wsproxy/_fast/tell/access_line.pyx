@@ -19,13 +19,13 @@ from wsproxy._fast.http.fields cimport MAX_FIELDS, Limits
 from wsproxy._fast.http.head cimport RequestHead, parse_request
 from wsproxy._fast.http.origin cimport Origin
 from wsproxy._fast.tell.access_parts cimport (
-    ALL_BYTES, BODY_BYTES, CAUSE, CLUSTER, CONNECTION, FIXED, MICROSECONDS, MILLISECONDS, RECEIVE_TIME, ROUTE, RULE, SECONDS,
-    SERVER, SERVER_NAME, STATUS, TRIES, Part, to_json,
+    ALL_BYTES, BODY_BYTES, CAUSE, CLUSTER, CONNECTION, MICROSECONDS, MILLISECONDS, RECEIVE_TIME, ROUTE, RULE, SECONDS,
+    SERVER, SERVER_NAME, STATUS, TRIES, Asked, Part, to_json,
 )
 from wsproxy._fast.tell.ended cimport ENDED_LR, ENDED_WELL, forget_spent
 from wsproxy._fast.tell.mask cimport SessionNames, put_escaped
-from wsproxy._fast.tell.pieces cimport end_string, put_absent, room, ws_put_number, ws_put_text
-from wsproxy._fast.tell.scan cimport WS_ESCAPED, ws_choose_way, ws_copy_looking
+from wsproxy._fast.tell.pieces cimport end_string, put_absent, room, ws_put_long, ws_put_number, ws_put_short, ws_put_text
+from wsproxy._fast.tell.scan cimport WS_ESCAPED, is_short_and_plain, ws_choose_way, ws_copy_looking
 
 log = logging.getLogger("wsproxy.access")
 
@@ -34,22 +34,22 @@ cdef enum:
     BLOCK = 1 << 18
     # Entries that are kept for the next requests, as many as one worker often has at once ...
     MOST_SPARES = 256
-    # ... each with so much memory: long lines are rare.
+    # ... each with so much memory for values: long lines are rare.
     MOST_SPARE_TEXT = 4096
     # A copy that is longer is worth a call.
-    SHORT = 64
+    SHORT = 512
 
 ws_choose_way(True)
 
 
 cdef inline char* put_part(char* at, Buffer* text, Py_ssize_t begin, Py_ssize_t end) noexcept:
-    """What of the line was written when the request began; PIECE bytes can be read behind it."""
+    """What of the line was written when the request began; PIECES bytes can be read behind it."""
     if end == begin:
         return at
     if end - begin > SHORT:
         memcpy(at, text.data + begin, end - begin)
         return at + (end - begin)
-    return ws_put_text(at, text.data + begin, end - begin)
+    return ws_put_long(at, text.data + begin, end - begin)
 
 
 cdef class AccessLog(AccessParts):
@@ -90,20 +90,39 @@ cdef class AccessLog(AccessParts):
         except Exception:
             log.exception("internal error: %d lines of the access log are lost", lines)
 
-    def line_of(self, bytes data not None, bytes peer not None=b"192.0.2.1", *, int64_t given=0) -> bytes:
-        """The line of this request, or of what is none, answered by nobody with 200 and so many bytes; for tests."""
+    def line_of(
+        self, bytes data not None, bytes peer not None=b"192.0.2.1", *, int64_t given=0, bytes server not None=b"",
+        bint knows_plain=False,
+    ) -> bytes:
+        """
+        The line of this request, or of what is none, answered with 200 and so many bytes; for tests.
+
+        ``knows_plain``: as a connection does it, which looks once whether the client's and the server's address are plain.
+        """
         cdef ExactCopy copy = ExactCopy(data)
+        cdef ExactCopy client = ExactCopy(peer)
+        cdef ExactCopy host = ExactCopy(server)
         cdef Limits limits = Limits(1 << 20, 65536, MAX_FIELDS, True, False)
         cdef RequestHead head
         cdef Origin origin
+        cdef Asked asked
         cdef Entry* entry
         cdef bint is_whole = parse_request(copy.at, copy.length, &limits, &head) > 0
         memset(&origin, 0, sizeof(origin))
-        origin.peer = <const char*>peer
-        origin.peer_len = len(peer)
-        origin.local_host = <const char*>peer
-        origin.local_host_len = len(peer)
-        entry = self.begin(&head if is_whole else NULL, copy.at, copy.length, &origin, 80, self.lines, self.names)
+        origin.peer = origin.local_host = client.at
+        origin.peer_len = origin.local_host_len = client.length
+        origin.peer_is_plain = knows_plain and is_short_and_plain(client.at, client.length)
+        asked.head = &head if is_whole else NULL
+        asked.data = copy.at
+        asked.length = copy.length
+        asked.origin = &origin
+        asked.port = 80
+        asked.number = self.lines
+        asked.known = NULL
+        entry = self.begin(&asked, self.names)
+        entry.server = host.at
+        entry.server_len = host.length
+        entry.server_is_plain = knows_plain and is_short_and_plain(host.at, host.length)
         entry.given = entry.body_from = 0
         entry.ending.tried = entry.ending.route = 0
         entry.began_us = entry.ending.over_us = ws_now_us()
@@ -119,25 +138,19 @@ cdef class AccessLog(AccessParts):
 
     # --- entries ------------------------------------------------------------------------------------------------------
 
-    cdef Entry* next_spare(self) except NULL:
-        """An entry for a request that begins; it stays a spare one until its line is begun."""
-        cdef Entry* entry = self.spare
+    cdef Entry* make_spare(self) except NULL:
+        """There is one more."""
+        cdef Entry* entry = <Entry*>calloc(1, sizeof(Entry))
         if entry == NULL:
-            entry = <Entry*>calloc(1, sizeof(Entry))
-            if entry == NULL:
-                raise MemoryError
-            self.spare = entry
-            self.spares += 1
-        entry.status = 0
-        entry.server_len = 0
-        entry.server = entry.server_name = entry.cluster_name = NULL
-        entry.ending.by = BY_NOBODY
-        entry.ending.unmet = False
+            raise MemoryError
+        entry.next = self.spare
+        self.spare = entry
+        self.spares += 1
         return entry
 
     cdef void forget(self, Entry* entry) noexcept:
         """The entry is not used any more, and leaves no line unless it was ended."""
-        if entry.text.capacity > MOST_SPARE_TEXT:
+        if entry.text.capacity > MOST_SPARE_TEXT + self.early_room:
             buffer_clear(&entry.text)
         if self.spares >= MOST_SPARES:
             buffer_clear(&entry.text)
@@ -147,23 +160,23 @@ cdef class AccessLog(AccessParts):
         self.spare = entry
         self.spares += 1
 
-    cdef Entry* begin(
-        self, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin, int port, int64_t number,
-        SessionNames names,
-    ) except NULL:
-        cdef Entry* entry
-        cdef Buffer* out
-        cdef char* at
+    cdef Entry* begin(self, Asked* asked, SessionNames names) except NULL:
+        cdef Entry* entry = self.spare
         if names is not self.names:
             self.take_names(names)
-        if head != NULL and self.asks_head:
-            self.find_fields(&head.fields)
-        entry = self.next_spare()
-        out = &entry.text
-        at = self.put_early(out, entry.ends, room(out, out.data, FIXED), head, data, length, origin, port, number)
-        out.length = at - out.data
-        self.spare = entry.next  # nothing has failed
+        if entry == NULL:
+            entry = self.make_spare()
+        if self.asks_head:
+            self.find_fields(asked.head)
+        entry.text.length = self.put_early(&entry.text, entry.cuts, asked)
+        # It stays a spare one until nothing can fail.
+        self.spare = entry.next
         self.spares -= 1
+        entry.status = 0
+        entry.server_len = 0
+        entry.server = entry.server_name = entry.cluster_name = NULL
+        entry.ending.by = BY_NOBODY
+        entry.ending.unmet = False
         return entry
 
     cdef bint is_wanted(self, Entry* entry) noexcept:
@@ -201,15 +214,17 @@ cdef class AccessLog(AccessParts):
         # The first one makes room for all that are handed on at once.
         cdef char* at = room(out, out.data + out.length, needed if out.data != NULL else needed + BLOCK)
         cdef Py_ssize_t done = 0
+        cdef Py_ssize_t* cut = entry.cuts
         cdef Part* part
-        cdef int i
-        cdef int kind
+        cdef int i, kind
         cdef int64_t number
         for i in range(self.late_count):
-            part = &self.parts[self.late[i]]
+            part = self.late[i]
             kind = part.kind
-            at = put_part(at, text, done, entry.ends[i])
-            done = entry.ends[i]
+            if part.is_cut:
+                at = put_part(at, text, done, cut[0])
+                done = cut[0]
+                cut += 1
             at = ws_put_text(at, part.before, part.before_len)
             if kind == STATUS:
                 number = ending.status
@@ -222,15 +237,11 @@ cdef class AccessLog(AccessParts):
             elif kind == MICROSECONDS:
                 number = ending.over_us - entry.began_us
             elif kind == SERVER:
-                at = self.put_name(out, at, entry.server, entry.server_len, needed)
+                if entry.server_is_plain and entry.server_len and not self.json:
+                    at = ws_put_short(at, entry.server, entry.server_len)
+                else:
+                    at = self.put_name(out, at, entry.server, entry.server_len, needed)
                 continue
-            elif kind >= RECEIVE_TIME:
-                number = (&ending.spent.receive_us)[kind - <int>RECEIVE_TIME]
-                if number < 0:
-                    at = put_absent(at, self.json)
-                    continue
-                if part.in_ms:
-                    number //= 1000
             elif kind == TRIES:
                 number = ending.tried
             elif kind == ROUTE:
@@ -240,8 +251,10 @@ cdef class AccessLog(AccessParts):
                     continue
             elif kind == ALL_BYTES:
                 number = ending.given - entry.given
-            elif kind == MILLISECONDS or kind == SECONDS:
-                number = (ending.over_us - entry.began_us) // (1000 if kind == MILLISECONDS else 1000000)
+            elif kind == MILLISECONDS:
+                number = (ending.over_us - entry.began_us) // 1000
+            elif kind == SECONDS:
+                number = (ending.over_us - entry.began_us) // 1000000
             elif kind == SERVER_NAME:
                 at = self.put_name(
                     out, at, entry.server_name, strlen(entry.server_name) if entry.server_name != NULL else 0, needed
@@ -252,9 +265,16 @@ cdef class AccessLog(AccessParts):
                     out, at, entry.cluster_name, strlen(entry.cluster_name) if entry.cluster_name != NULL else 0, needed
                 )
                 continue
-            else:
+            elif kind == CONNECTION or kind == RULE or kind == CAUSE:
                 at = self.put_word(at, kind, ending)
                 continue
+            else:  # a time of `spent`
+                number = (&ending.spent.receive_us)[kind - <int>RECEIVE_TIME]
+                if number < 0:
+                    at = put_absent(at, self.json)
+                    continue
+                if part.in_ms:
+                    number //= 1000
             at = ws_put_number(at, number)
         at = put_part(at, text, done, text.length)
         return ws_put_text(at, self.after, self.after_len)

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 from wsproxy._fast.base.buffer cimport Buffer
+from wsproxy._fast.decide.affinity cimport KnownCookie
 from wsproxy._fast.http.fields cimport Field, Fields
 from wsproxy._fast.http.head cimport RequestHead
 from wsproxy._fast.http.origin cimport Origin
@@ -56,10 +57,21 @@ cdef enum:
     # What a part takes beside its value and the text before it: a time, a number, a word, an id, quotation marks.
     FIXED = 64
 
+cdef struct Asked:
+    # A request whose line is begun.
+    RequestHead* head       # NULL: it could not be read; of what came of it (`data`) the first line is logged
+    const char* data
+    Py_ssize_t length
+    Origin* origin
+    int port                # that Routes are matched with; only for who `asks_port`
+    int64_t number
+    KnownCookie* known      # gets the session's cookie that was found: it is looked for again; NULL: by nobody
+
 cdef struct Part
 
 cdef struct Part:
     int kind                # Item, but TEXT
+    bint is_cut             # the first of those late ones that stand together
     const char* before      # what the format has between the item before and this one; PIECE bytes and more can be read
     Py_ssize_t before_len
     const char* name        # FIELD and COOKIE; owned by the log, as `before` is
@@ -71,10 +83,12 @@ cdef struct Part:
     bint dash               # BODY_BYTES: 0 is written as -
     bint in_ms              # a time: milliseconds
     Py_ssize_t room         # that it takes with the text before it, but for a value of the request
+    Py_ssize_t rest         # the same of it and all early ones behind it
     int careful             # what must not be in its value where that is written as it is: flags of ``scan``
     Part* following         # FIELD: another one whose name has the same length
     const Field* found      # FIELD: of the request whose line is begun; NULL: it has none
     bint is_found_again     # ... several of them
+    bint is_special         # HOST, and a FIELD that is masked: its value is not told as it stands, or has brackets
 
 
 # Makes JSON's escapes of what stands behind `begin`.
@@ -84,14 +98,17 @@ cdef int to_json(Buffer* out, Py_ssize_t begin) except -1
 cdef class AccessParts:
     cdef Part parts[104]        # MOST_PARTS
     cdef int count
-    cdef int late[32]           # MOST_LATE: those of `parts` that only the end knows
+    cdef Part* late[32]         # MOST_LATE: those of `parts` that only the end knows
     cdef int late_count
-    cdef Part* of_length[64]    # LENGTHS: the first of those FIELDs whose names have this length
+    cdef Part* of_length[64]    # LENGTHS: the first of those FIELDs whose names have this length, or so many more
     cdef uint64_t lengths       # bits: of names that are asked for, and of Cookie where one is
-    cdef int of_fields[104]     # MOST_PARTS: those of `parts` that are FIELDs
+    cdef Part* of_fields[104]   # MOST_PARTS: those of `parts` that are FIELDs
     cdef int field_count
     cdef bint asks_head         # for fields or cookies
+    cdef bint asks_port
+    cdef bint asks_times        # of ended.Spent
     cdef int cookie             # of the request whose line is begun: its first Cookie field; -1: it has none
+    cdef Py_ssize_t early_room  # that all early parts take, but for values of the request
     cdef Py_ssize_t late_room   # that all late parts take, and what is behind them
     cdef const char* after      # what stands behind the last part, with the end of the line
     cdef Py_ssize_t after_len
@@ -109,19 +126,17 @@ cdef class AccessParts:
     cdef int take_names(self, SessionNames names) except -1
     cdef int note_field(self, Part* part) except -1
     cdef int careful_of(self, Part* part) noexcept
-    cdef void find_fields(self, Fields* fields) noexcept
-    # Each writes at `at`, where it has found room for what it writes at most, and returns where the line goes on.
-    # `ends` gets where each late part belongs.
-    cdef char* put_early(
-        self, Buffer* out, Py_ssize_t* ends, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin,
-        int port, int64_t number,
-    ) except NULL
-    cdef char* put_fixed(self, Buffer* out, char* at, Part* part, RequestHead* head, int port) except NULL
-    cdef char* put_time(self, char* at, bint quoted) noexcept
+    # `head` NULL: none of them has one.
+    cdef void find_fields(self, RequestHead* head) noexcept
+    # What the head has, from the begin of `out` on: so many bytes. `cuts` gets where late parts belong, those together once.
+    cdef Py_ssize_t put_early(self, Buffer* out, Py_ssize_t* cuts, Asked* asked) except -1
+    # Each writes at `at`, where there is room for `rest`, finds more where a value needs it, and returns where the line goes
+    # on, with room for the rest of what follows.
+    cdef char* put_fixed(self, char* at, Part* part, Asked* asked) noexcept
     cdef char* put_slowly(
         self, Buffer* out, char* at, Part* part, RequestHead* head, const char* value, Py_ssize_t size
     ) except NULL
     cdef char* end_value(self, Buffer* out, Part* part, Py_ssize_t before) except NULL
     cdef int put_field(self, Buffer* out, Part* part, Fields* fields) except -1
-    cdef char* put_cookie(self, Buffer* out, char* at, Part* part, Fields* fields) except NULL
+    cdef char* put_cookie(self, Buffer* out, char* at, Part* part, Asked* asked) except NULL
     cdef char* put_session(self, Buffer* out, char* at, Part* part, const char* value, Py_ssize_t size) except NULL

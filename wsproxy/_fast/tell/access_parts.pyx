@@ -10,16 +10,17 @@ import os
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
-from wsproxy._fast.decide.affinity cimport next_cookie
+from wsproxy._fast.decide.affinity cimport next_cookie, note_cookie
 from wsproxy._fast.http.fields cimport FIELD_COOKIE, Field, Fields
 from wsproxy._fast.http.head cimport RequestHead
-from wsproxy._fast.http.origin cimport Origin, client_of
+from wsproxy._fast.http.origin cimport client_of
 from wsproxy._fast.tell.mask cimport (
     AS_TEXT, CACHE_ID_LEN, IS_ADDRESS, IS_HIDDEN, IS_SESSION, MOST_VALUE, SessionNames, Telling, find_clones, has_cache_id,
     names_nothing, put_address, put_escaped, put_query, put_request_line, put_value, rule_of,
 )
 from wsproxy._fast.tell.pieces cimport (
-    PIECE, end_string, put_absent, room, ws_put_hex, ws_put_number, ws_put_stamp, ws_put_text, ws_put_utc, ws_wall_seconds,
+    PIECE, PIECES, end_string, put_absent, room, ws_put_hex, ws_put_number, ws_put_short, ws_put_stamp, ws_put_text,
+    ws_put_utc, ws_wall_seconds,
 )
 from wsproxy._fast.tell.scan cimport (
     WS_CODED, WS_EQUALS, WS_ESCAPED, WS_SEMICOLON, ws_choose_way, ws_copy_looking,
@@ -44,15 +45,16 @@ cdef extern from *:
                 if (i == length - 8) return 1;
             }
         }
-        i = 0;
         if (length >= 4) {
-            memcpy(&found_half, data, 4);
-            memcpy(&sought_half, lower, 4);
-            memcpy(&mask_half, letters, 4);
-            if ((found_half | mask_half) != sought_half) return 0;
-            i = 4;
+            for (i = 0;; i = length - 4) {
+                memcpy(&found_half, data + i, 4);
+                memcpy(&sought_half, lower + i, 4);
+                memcpy(&mask_half, letters + i, 4);
+                if ((found_half | mask_half) != sought_half) return 0;
+                if (i == length - 4) return 1;
+            }
         }
-        for (; i < length; i++) {
+        for (i = 0; i < length; i++) {
             if ((data[i] | letters[i]) != lower[i]) return 0;
         }
         return 1;
@@ -61,7 +63,7 @@ cdef extern from *:
     bint ws_is_named(const char* data, const char* lower, const char* letters, size_t length) noexcept nogil
 
 cdef enum:
-    # Names of fields are told apart by their length first; those of this and above are one.
+    # Names of fields are told apart by their length first; those of this and above share the bits of shorter ones.
     LENGTHS = 64
     COOKIE_LEN = 6
     VERSION_LEN = 9  # with the blank before it
@@ -85,6 +87,49 @@ cdef inline Py_ssize_t line_length(RequestHead* head, const char* data, Py_ssize
     if end == NULL:
         return length
     return end - data - 1 if end > data and (end - 1)[0] == c"\r" else end - data
+
+
+cdef char* put_utc(char* at, bint quoted) noexcept:
+    at += ws_put_utc(at, FIXED)
+    if quoted:
+        at[0] = c'"'
+        at += 1
+    return at
+
+
+cdef inline int stamp_of_now(AccessParts log) noexcept:
+    """Length of ``stamp``, which is made once a second."""
+    cdef int64_t now = ws_wall_seconds()
+    if now != log.second:
+        log.second = now
+        log.stamp_len = ws_put_stamp(log.stamp, sizeof(log.stamp) - PIECE, now)
+    return log.stamp_len
+
+
+cdef const char* value_of(int kind, Asked* asked, Py_ssize_t* size) noexcept nogil:
+    """What the request has for a part that few formats have; NULL: nothing."""
+    cdef RequestHead* head = asked.head
+    size[0] = 0
+    if kind == ADDRESS:
+        return client_of(asked.origin, size)
+    if kind == LOCAL_ADDRESS or kind == HOST and (head == NULL or head.host == NULL):
+        size[0] = asked.origin.local_host_len
+        return asked.origin.local_host
+    if head == NULL:
+        return NULL
+    if kind == HOST:
+        size[0] = head.host_len
+        return head.host
+    if kind == METHOD:
+        size[0] = head.method_len
+        return head.method
+    if kind == PATH:
+        size[0] = head.path_len
+        return head.target
+    if kind == QUERY:
+        size[0] = head.target_len - head.path_len
+        return head.target + head.path_len
+    return NULL
 
 
 cdef bint find_cookie(
@@ -157,6 +202,7 @@ cdef class AccessParts:
         cdef Part* part
         cdef bytes name
         cdef bytes between = b""
+        cdef int i
         if len(items) > MOST_PARTS:
             raise ValueError(f"found {len(items)} parts in an access log's format; allowed are {MOST_PARTS}")
         late = sum(kind >= STATUS for kind, _ in items)
@@ -167,7 +213,7 @@ cdef class AccessParts:
         self.masks = masks
         self.json = json
         self.second = -1
-        self.late_room = PIECE
+        self.late_room = PIECES
         for kind, name in items:
             if kind == TEXT or kind == PID:  # the same in all lines
                 between += name if kind == TEXT else str(os.getpid()).encode()
@@ -194,34 +240,44 @@ cdef class AccessParts:
             if kind >= STATUS:
                 self.late_room += part.room
             self.asks_head = self.asks_head or kind == FIELD or kind == COOKIE
+            self.asks_port = self.asks_port or kind == PORT
             if kind == FIELD:
                 self.note_field(part)
             elif kind == COOKIE:
                 self.lengths |= <uint64_t>1 << COOKIE_LEN
             part.careful = self.careful_of(part)
+            part.is_special = kind == HOST or kind == FIELD and part.rule > IS_ADDRESS
+            self.asks_times = self.asks_times or kind >= RECEIVE_TIME
             between = b""
             if kind == REQUEST_ID and part.quoted:  # nothing in it is escaped
                 part.quoted = False
                 between = b'"'
             self.cookies.append(name if kind == COOKIE else None)
             if kind >= STATUS:
-                self.late[self.late_count] = self.count
+                part.is_cut = self.count == 0 or self.parts[self.count - 1].kind < STATUS
+                self.late[self.late_count] = part
                 self.late_count += 1
             self.count += 1
         between += b"\n"
         self.after = self.keep(between)
         self.after_len = len(between)
         self.late_room += len(between) + PIECE
+        self.early_room = FIXED
+        for i in range(self.count - 1, -1, -1):
+            part = &self.parts[i]
+            if part.kind < STATUS:
+                self.early_room += part.room
+                part.rest = self.early_room
         self.take_names(names)
 
     cdef int note_field(self, Part* part) except -1:
         """Where the fields of a head are gone through, this part asks for one."""
-        cdef Part** following = &self.of_length[min(part.name_len, <Py_ssize_t>LENGTHS - 1)]
+        cdef Part** following = &self.of_length[part.name_len % LENGTHS]
         while following[0] != NULL:
             following = &following[0].following
         following[0] = part
-        self.lengths |= <uint64_t>1 << min(part.name_len, <Py_ssize_t>LENGTHS - 1)
-        self.of_fields[self.field_count] = self.count
+        self.lengths |= <uint64_t>1 << (part.name_len % LENGTHS)
+        self.of_fields[self.field_count] = part
         self.field_count += 1
         return 0
 
@@ -251,133 +307,113 @@ cdef class AccessParts:
                 part.rule = IS_SESSION if not self.masks or part.has_session else IS_HIDDEN
         return 0
 
-    cdef void find_fields(self, Fields* fields) noexcept:
+    cdef void find_fields(self, RequestHead* head) noexcept:
         """One walk over the head for all parts that have fields of it."""
         cdef Field* field
+        cdef Field* behind
         cdef Part* part
-        cdef uint32_t length
+        cdef uint64_t lengths = self.lengths
         cdef int i
         for i in range(self.field_count):
-            part = &self.parts[self.of_fields[i]]
-            part.found = NULL
-            part.is_found_again = False
+            self.of_fields[i].found = NULL
+            self.of_fields[i].is_found_again = False
         self.cookie = -1
-        for i in range(fields.count):
-            field = &fields.at[i]
-            length = field.name_len if field.name_len < LENGTHS else LENGTHS - 1
-            if not self.lengths >> length & 1:
-                continue
-            part = self.of_length[length]
-            while part != NULL:
-                if field.name_len == part.name_len and ws_is_named(field.line, part.name, part.letters, part.name_len):
-                    if part.found == NULL:
-                        part.found = field
-                    else:
-                        part.is_found_again = True
-                part = part.following
-            if field.kind == FIELD_COOKIE and self.cookie < 0:
-                self.cookie = i
+        if head == NULL:
+            return
+        field = &head.fields.at[0]
+        behind = field + head.fields.count
+        while field < behind:
+            # Longer ones share the bit of a shorter name, which is compared.
+            if lengths >> (field.name_len % LENGTHS) & 1:
+                part = self.of_length[field.name_len % LENGTHS]
+                while part != NULL:
+                    if field.name_len == part.name_len and ws_is_named(field.line, part.name, part.letters, part.name_len):
+                        if part.found == NULL:
+                            part.found = field
+                        else:
+                            part.is_found_again = True
+                    part = part.following
+                if field.kind == FIELD_COOKIE and self.cookie < 0:
+                    self.cookie = field - &head.fields.at[0]
+            field += 1
 
-    cdef char* put_early(
-        self, Buffer* out, Py_ssize_t* ends, char* at, RequestHead* head, const char* data, Py_ssize_t length, Origin* origin,
-        int port, int64_t number,
-    ) except NULL:
-        """All parts that the head has something for, and where those belong that only the end has."""
+    cdef Py_ssize_t put_early(self, Buffer* out, Py_ssize_t* cuts, Asked* asked) except -1:
+        """Room for all that has a limit is made first; a value makes what it needs itself."""
+        cdef char* at = room(out, out.data, self.early_room)
         cdef Part* part
         cdef const char* value
         cdef Py_ssize_t size
-        cdef int i
-        cdef int kind
-        cdef int late = 0
-        cdef int seen
+        cdef int i, kind, seen
+        cdef int cut = 0
         for i in range(self.count):
             part = &self.parts[i]
             kind = part.kind
             if kind >= STATUS:
-                ends[late] = at - out.data
-                late += 1
+                if part.is_cut:
+                    cuts[cut] = at - out.data
+                    cut += 1
                 continue
-            if kind == REQUEST_ID:
-                at = room(out, at, part.room)
-                at = ws_put_hex(ws_put_text(at, part.before, part.before_len), <uint32_t>(number & 0xFFFFFFFF))
-                continue
-            if kind == TIME:
-                at = room(out, at, part.room)
-                at = self.put_time(ws_put_text(at, part.before, part.before_len), part.quoted)
-                continue
-            value = NULL
-            size = 0
-            if kind == FIELD:
-                if head != NULL and part.found != NULL:
-                    value = part.found.value
-                    size = part.found.value_len
-            elif kind == ADDRESS:
-                value = client_of(origin, &size)
-            elif kind == REQUEST_LINE:
-                value = data
-                size = line_length(head, data, length)
-            elif kind == LOCAL_ADDRESS:
-                value = origin.local_host
-                size = origin.local_host_len
-            elif kind == HOST:
-                value = head.host if head != NULL and head.host != NULL else origin.local_host
-                size = head.host_len if head != NULL and head.host != NULL else origin.local_host_len
-            elif kind >= METHOD and kind <= QUERY and head != NULL:
-                value = head.method if kind == METHOD else head.target + (head.path_len if kind == QUERY else 0)
-                size = (
-                    head.method_len if kind == METHOD else head.path_len if kind == PATH else head.target_len - head.path_len
-                )
-            size = min(size, <Py_ssize_t>MOST_VALUE)
-            at = room(out, at, part.room + size)
             at = ws_put_text(at, part.before, part.before_len)
-            if value == NULL:
-                at = self.put_fixed(out, at, part, head, port)
+            if kind == FIELD:
+                if part.found == NULL:
+                    at = put_nothing(at, part)
+                    continue
+                value = part.found.value
+                size = part.found.value_len
+            elif kind == REQUEST_LINE:
+                value = asked.data
+                size = line_length(asked.head, value, asked.length)
+            elif kind == REQUEST_ID:
+                at = ws_put_hex(at, <uint32_t>asked.number)
                 continue
-            if kind == FIELD and (part.is_found_again or part.rule > IS_ADDRESS):
-                at = self.put_slowly(out, at, part, head, value, size)
+            elif kind == TIME:
+                if self.json:
+                    at = put_utc(at, part.quoted)
+                else:
+                    at = ws_put_text(at, self.stamp, stamp_of_now(self))
+                continue
+            elif kind == COOKIE:
+                at = self.put_cookie(out, at, part, asked)
+                continue
+            elif kind == ADDRESS and asked.origin.peer_is_plain and asked.origin.client_len == 0:
+                size = asked.origin.peer_len
+                at = ws_put_short(at, asked.origin.peer, size)
+                if part.quoted:
+                    at = end_string(at, at - size)
+                continue
+            else:
+                value = value_of(kind, asked, &size)
+                if value == NULL:
+                    at = self.put_fixed(at, part, asked)
+                    continue
+            size = min(size, <Py_ssize_t>MOST_VALUE)
+            at = room(out, at, part.rest + size)
+            if part.is_found_again or part.is_special and (kind != HOST or size and memchr(value, c":", size) != NULL):
+                at = self.put_slowly(out, at, part, asked.head, value, size)
                 continue
             if size == 0:
                 at = put_nothing(at, part) if kind != QUERY else end_string(at, at) if part.quoted else at
                 continue
-            if kind == HOST and memchr(value, c":", size) != NULL:
-                at = self.put_slowly(out, at, part, head, value, size)
-                continue
             seen = ws_copy_looking(at, value, size) & part.careful
             # Nearly always: nothing that is escaped or masked, and no name of sessions before a "=".
             if seen and (seen != WS_EQUALS or not names_nothing(value, size, self.names)):
-                at = self.put_slowly(out, at, part, head, value, size)
+                at = self.put_slowly(out, at, part, asked.head, value, size)
                 continue
             at += size
             if part.quoted:
                 at = end_string(at, at - size)
-        return at
+        return at - out.data
 
-    cdef char* put_fixed(self, Buffer* out, char* at, Part* part, RequestHead* head, int port) except NULL:
-        """A part that is no value of the head, or that has none there."""
-        if part.kind == COOKIE and head != NULL and self.cookie >= 0:
-            return self.put_cookie(out, at, part, &head.fields)
+    cdef char* put_fixed(self, char* at, Part* part, Asked* asked) noexcept:
+        """A part that is no value of the request, or that has none there."""
         if part.kind == PORT:
-            return ws_put_number(at, port)
+            return ws_put_number(at, asked.port)
         if part.kind == STAMP:
             return at + ws_put_utc(at, FIXED)
-        if part.kind == PROTOCOL and head != NULL:
-            memcpy(at, "HTTP/1.1" if head.minor else "HTTP/1.0", 8)
+        if part.kind == PROTOCOL and asked.head != NULL:
+            memcpy(at, "HTTP/1.1" if asked.head.minor else "HTTP/1.0", 8)
             return end_string(at + 8, at) if part.quoted else at + 8
         return put_nothing(at, part)
-
-    cdef char* put_time(self, char* at, bint quoted) noexcept:
-        cdef int64_t now
-        if self.json:
-            at += ws_put_utc(at, FIXED)
-            if quoted:
-                at[0] = c'"'
-                at += 1
-            return at
-        now = ws_wall_seconds()
-        if now != self.second:
-            self.second = now
-            self.stamp_len = ws_put_stamp(self.stamp, sizeof(self.stamp) - PIECE, now)
-        return ws_put_text(at, self.stamp, self.stamp_len)
 
     cdef char* put_slowly(
         self, Buffer* out, char* at, Part* part, RequestHead* head, const char* value, Py_ssize_t size
@@ -406,10 +442,10 @@ cdef class AccessParts:
     cdef char* end_value(self, Buffer* out, Part* part, Py_ssize_t before) except NULL:
         cdef char* at
         if out.length == before:
-            return put_nothing(room(out, out.data + before, FIXED), part)
+            return put_nothing(room(out, out.data + before, part.rest), part)
         if part.quoted:
             to_json(out, before)
-        at = room(out, out.data + out.length, FIXED)
+        at = room(out, out.data + out.length, part.rest)
         return end_string(at, out.data + before) if part.quoted else at
 
     cdef int put_field(self, Buffer* out, Part* part, Fields* fields) except -1:
@@ -429,22 +465,28 @@ cdef class AccessParts:
             put_value(out, field.value, length, part.rule, self.names, &self.telling)
         return 0
 
-    cdef char* put_cookie(self, Buffer* out, char* at, Part* part, Fields* fields) except NULL:
+    cdef char* put_cookie(self, Buffer* out, char* at, Part* part, Asked* asked) except NULL:
         """The first cookie of the name; a session's as ``affinity`` reads it, another one as httpd does."""
+        cdef Fields* fields
         cdef const char* p
         cdef const char* end
         cdef const char* value
         cdef const char* last
         cdef int i
+        if self.cookie < 0:
+            return put_nothing(at, part)
+        fields = &asked.head.fields
         for i in range(self.cookie, fields.count):
             if fields.at[i].kind != FIELD_COOKIE:
                 continue
             p = fields.at[i].value
             end = p + fields.at[i].value_len
-            if not (
-                next_cookie(&p, end, part.name, part.name_len, &value, &last) if part.has_session
-                else find_cookie(p, end, part.name, part.name_len, &value, &last)
-            ):
+            if part.has_session:
+                if not next_cookie(&p, end, part.name, part.name_len, &value, &last):
+                    continue
+                if asked.known != NULL:
+                    note_cookie(asked.known, fields.at[i].value, part.name, part.name_len, value, last, p)
+            elif not find_cookie(p, end, part.name, part.name_len, &value, &last):
                 continue
             if value == last:
                 break
@@ -455,7 +497,7 @@ cdef class AccessParts:
         """As ``mask.put_session``, for the value of nearly all: an id and clone ids of which nothing is escaped."""
         cdef const char* clones
         cdef char* begin
-        at = room(out, at, FIXED + size)
+        at = room(out, at, part.rest + size)
         begin = at
         if part.rule != IS_SESSION or self.telling.shows_sessions or value[0] == c'"':
             return self.put_slowly(out, at, part, NULL, value, size)

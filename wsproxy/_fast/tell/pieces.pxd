@@ -1,6 +1,6 @@
 # Short pieces of a line, written where it goes on: what most of a line is. None of them is worth a call of memcpy.
 #
-# Whoever writes has seen to it that there is room: for a number 19 bytes, for a text its length and PIECE more.
+# Whoever writes has seen to it that there is room: for a number 19 bytes, for a text its length and PIECE more, or PIECES.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -25,6 +25,22 @@ cdef extern from *:
         10000000000000, 100000000000000, 1000000000000000, 10000000000000000, 100000000000000000, 1000000000000000000
     };
 
+    /* 000 to 999, each with three digits. */
+    #define WS_TEN(p) p "0" p "1" p "2" p "3" p "4" p "5" p "6" p "7" p "8" p "9"
+    #define WS_HUNDRED(p)                                                                                              \\
+        WS_TEN(p "0") WS_TEN(p "1") WS_TEN(p "2") WS_TEN(p "3") WS_TEN(p "4")                                          \\
+        WS_TEN(p "5") WS_TEN(p "6") WS_TEN(p "7") WS_TEN(p "8") WS_TEN(p "9")
+    static const char ws_three_digits[] =
+        WS_HUNDRED("0") WS_HUNDRED("1") WS_HUNDRED("2") WS_HUNDRED("3") WS_HUNDRED("4")
+        WS_HUNDRED("5") WS_HUNDRED("6") WS_HUNDRED("7") WS_HUNDRED("8") WS_HUNDRED("9");
+
+    /* Below 1000; four bytes are written. Where it ends. */
+    static inline char *ws_put_below_1000(char *out, size_t number) {
+        size_t zeros = (number < 100) + (number < 10);
+        memcpy(out, ws_three_digits + 3 * number + zeros, 4);
+        return out + 3 - zeros;
+    }
+
     /* Written before `end`; where it begins. */
     static inline char *ws_put_digits(char *end, uint64_t number) {
         while (number >= 100) {
@@ -45,8 +61,16 @@ cdef extern from *:
     /* Decimal; 0 for what is below. Where it ends. */
     static inline char *ws_put_number(char *out, int64_t signed_number) {
         uint64_t number = signed_number > 0 ? (uint64_t)signed_number : 0;
-        size_t guess = (size_t)(64 - __builtin_clzll(number | 1)) * 1233 >> 12;  /* log10(2) is 1233 / 4096 */
-        char *end = out + guess + (number >= ws_powers_of_ten[guess]);
+        size_t guess;
+        char *end;
+        if (number < 1000) return ws_put_below_1000(out, number);  /* a status, most sizes */
+        if (number < 1000000) {                                    /* most times */
+            end = ws_put_below_1000(out, number / 1000);
+            memcpy(end, ws_three_digits + 3 * (number % 1000), 4);
+            return end + 3;
+        }
+        guess = (size_t)(64 - __builtin_clzll(number)) * 1233 >> 12;  /* log10(2) is 1233 / 4096 */
+        end = out + guess + (number >= ws_powers_of_ten[guess]);
         ws_put_digits(end, number);
         return end;
     }
@@ -70,6 +94,35 @@ cdef extern from *:
             memcpy(out + i, text + i, 16);
             i += 16;
         } while (i < length);
+        return out + length;
+    }
+
+    /* The same for longer ones: up to the next 32 bytes. */
+    static inline char *ws_put_long(char *out, const char *text, size_t length) {
+        size_t i = 0;
+        do {
+            memcpy(out + i, text + i, 32);
+            i += 32;
+        } while (i < length);
+        return out + length;
+    }
+
+    /* WS_SHORT bytes at most, and no more of them are touched: some in the middle twice. */
+    #define WS_SHORT 32
+    static inline char *ws_put_short(char *out, const char *text, size_t length) {
+        size_t i;
+        if (length >= 16) {
+            memcpy(out, text, 16);
+            memcpy(out + length - 16, text + length - 16, 16);
+        } else if (length >= 8) {
+            memcpy(out, text, 8);
+            memcpy(out + length - 8, text + length - 8, 8);
+        } else if (length >= 4) {
+            memcpy(out, text, 4);
+            memcpy(out + length - 4, text + length - 4, 4);
+        } else {
+            for (i = 0; i < length; i++) out[i] = text[i];
+        }
         return out + length;
     }
 
@@ -107,12 +160,19 @@ cdef extern from *:
     char* ws_put_hex(char* out, uint32_t number) noexcept nogil
     # PIECE bytes can be read behind `text`.
     char* ws_put_text(char* out, const char* text, size_t length) noexcept nogil
+    # PIECES bytes.
+    char* ws_put_long(char* out, const char* text, size_t length) noexcept nogil
+    # Nothing can be read behind `text`, which is short.
+    char* ws_put_short(char* out, const char* text, size_t length) noexcept nogil
+    enum:
+        WS_SHORT
     int64_t ws_wall_seconds() noexcept nogil
     int ws_put_stamp(char* out, size_t size, int64_t seconds) noexcept nogil
     int ws_put_utc(char* out, size_t size) noexcept nogil
 
 cdef enum:
     PIECE = 16              # bytes that are copied at once, however many of the last ones belong to the text
+    PIECES = 32             # the same of a longer one
 
 
 cdef inline char* grow(Buffer* out, char* at, Py_ssize_t needed) except NULL:

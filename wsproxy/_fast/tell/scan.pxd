@@ -1,5 +1,7 @@
 # One look at a text: whether it can be told as it stands; with or without a copy of it, which is then whole.
 
+from wsproxy._fast.tell.pieces cimport WS_SHORT
+
 cdef extern from *:
     """
     #include <stddef.h>
@@ -184,3 +186,8 @@ cdef extern from *:
     int ws_copy_looking(char* to, const char* p, size_t length) noexcept nogil
     # For each module that includes this once, when it is loaded; tests go both ways.
     bint ws_choose_way(bint may_be_wide) noexcept nogil
+
+
+# Whether `pieces.ws_put_short` writes it as it is told.
+cdef inline bint is_short_and_plain(const char* text, Py_ssize_t length) noexcept nogil:
+    return 0 < length <= <Py_ssize_t>WS_SHORT and not ws_look(text, length) & WS_ESCAPED

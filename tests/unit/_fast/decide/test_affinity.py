@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from wsproxy._fast.decide.affinity import read_clone_ids
 
@@ -113,3 +115,19 @@ def test_wrong_arguments_are_refused() -> None:
         read_clone_ids([], b"/", separator=b"")
     with pytest.raises(TypeError):
         read_clone_ids(["JSESSIONID=x:c1"], b"/")  # type: ignore[list-item]
+
+
+COOKIES = st.lists(
+    st.sampled_from(
+        [b"JSESSIONID", b"SSLJSESSION", b"JSESSIONIDX", b"=", b"; ", b",", b" ", b'"', b"0000x", b":c1", b":c2", b"a"]
+    ),
+    max_size=14,
+).map(b"".join)  # fmt: skip
+
+
+@given(st.lists(COOKIES, max_size=3), st.sampled_from([b"JSESSIONID", b"SSLJSESSION", b"a"]))
+@example([b"a=b", b"JSESSIONID=x:c1; JSESSIONID=x:c2"], b"JSESSIONID")
+@example([b'JSESSIONID="x:c1", JSESSIONID=x:c2'], b"JSESSIONID")
+def test_a_cookie_that_was_found_before_is_the_same(fields: list[bytes], name: bytes) -> None:
+    """The access log looks for a session's cookie first; what it found is not looked for again."""
+    assert read_clone_ids(fields, b"/", name, is_known=True) == read_clone_ids(fields, b"/", name)

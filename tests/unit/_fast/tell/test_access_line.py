@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.oracles.clone_ids import cookie_values
-from tests.support.oracles.mask import Masker
+from tests.support.oracles.mask import Masker, escape
 from wsproxy._fast.tell.access_line import AccessLog
 from wsproxy._fast.tell.mask import SessionNames
 from wsproxy.config.access_format import JSON_FIELDS, parse_format
@@ -92,6 +92,61 @@ def test_lines_are_the_oracles(target: bytes, fields: list[tuple[bytes, bytes]])
     head = b"GET " + target + b" HTTP/1.1\r\nHost: h.example\r\n" + lines + b"\r\n"
     for _ in range(2):  # the second one in the memory of the first
         assert log.line_of(head) == expected(target, fields)
+
+
+LENGTHS = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 60]
+ADDRESSES = st.sampled_from(LENGTHS).flatmap(
+    lambda length: st.lists(st.one_of(st.just(b"7"), BYTES), min_size=length, max_size=length)
+)  # fmt: skip
+
+
+@given(ADDRESSES.map(b"".join), ADDRESSES.map(b"".join), st.booleans())
+@example(b"192.0.2.1", b"192.0.2.7:9080", False)
+@example(b"-", b"-", True)
+@example(b'fe80::1%"', b"\xff" * 32, False)
+def test_an_address_that_is_known_to_be_plain_is_written_the_same(
+    peer: bytes, server: bytes, json: bool
+) -> None:
+    """The quick way, with what a connection knows of its addresses, and the one that looks at them."""
+    form = '{"a":%a,"h":%h,"s":%{WAS}e,"m":%m,"w":%{WAS}e}' if json else "%h|%{WAS}e%a|%m %{WAS}e"
+    log = AccessLog(parse_format(form), lambda lines, count: None, json=json)
+    head = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    quick = log.line_of(head, peer, server=server, knows_plain=True)
+    assert quick == log.line_of(head, peer, server=server)
+    assert json or quick.startswith((escape(peer) or b"-") + b"|")
+
+
+OTHERS = ["%A", "%p", "%{cause}x", "%{rule}x", "%{route}x", "%{tries}x", "%{connect_us}x", "%{TPSB}e", "%{cluster}x"]  # fmt: skip
+DIRECTIVES = [*FORMAT.split("|")[:-1], *OTHERS]
+
+
+@given(
+    st.lists(st.sampled_from(DIRECTIVES), min_size=1, max_size=30),
+    st.sampled_from(["", "|", '"' * 40]),
+    TARGETS,
+    FIELDS,
+    st.sampled_from([0, 60, 700, 5000]),
+)
+def test_parts_in_any_order_are_each_as_alone(
+    directives: list[str],
+    between: str,
+    target: bytes,
+    fields: list[tuple[bytes, bytes]],
+    more: int,
+) -> None:
+    """Early and late ones, however they are mixed, and however long values are."""
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
+    referer = b"Referer: " + b"r" * more + b"\r\n" if more else b""
+    head = b"GET " + target + b" HTTP/1.1\r\nHost: h.example\r\n" + lines + referer + b"\r\n"
+
+    def told(text: str) -> bytes:
+        log = AccessLog(parse_format(text), lambda lines, count: None, SessionNames(NAMES))
+        return log.line_of(head, server=b"192.0.2.7:9080", knows_plain=True)[:-1]
+
+    alone = {each: told(each) for each in set(directives)}
+    assert told(between.join(directives)) == between.encode().join(
+        alone[each] for each in directives
+    )
 
 
 @given(st.binary(max_size=60))
