@@ -68,8 +68,8 @@ def answer_with(plan: Plan, kind: int) -> None:
                 0, BlockKind.CLUSTER_BLOCK, cluster, word + kind * HISTOGRAM, 123_456
             )
         if kind in range(1, 5):
-            word = ClusterWord.CLUSTER_TIME + (kind - 1) * HISTOGRAM
-            meters.observe_time(0, BlockKind.CLUSTER_BLOCK, cluster, word, 123_456)
+            own = ClusterWord.CLUSTER_TIME + (kind - 1) * HISTOGRAM
+            meters.observe_time(0, BlockKind.CLUSTER_BLOCK, cluster, own, 123_456)
         for slot in servers:
             words = [ServerWord.CONNECT + kind * HISTOGRAM]
             if kind < CLASSES - 1:

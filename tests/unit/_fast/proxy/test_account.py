@@ -302,6 +302,7 @@ def test_refusal_in_the_end_is_the_class_of_all_its_parts(stage: Stage) -> None:
         told = Told(stage, server)
         assert told.connected() == {NO_CLASS: 1}
         assert told.answers() == [0] * 5
+    told = Told(stage)
     assert told.received(cluster=True) == told.own_times(cluster=True) == {4: 1}
 
 
