@@ -10,7 +10,7 @@ cpdef enum:
     BUCKETS = 16
     HISTOGRAM = 17          # words of it
     OWN_CODES = 25          # words for answers by wsproxy itself: see `code_index`
-    # Of answers: 1xx (a changed protocol) to 5xx, and where none came. A time by class has a histogram for each, in this order.
+    # Of answers: 1xx (a changed protocol) to 5xx, and where none came. A time by class has a histogram for each.
     CLASSES = 6
     NO_CLASS = 5
 
@@ -28,7 +28,7 @@ cpdef enum ServerWord:
     REUSED = 10             # requests that went over a warm connection
     IDLE = 11               # warm connections now: no counter
     CONNECT = 12            # six histograms: time until a connection was there, by class of the answer that came over it
-    FIRST_BYTE = 114        # five, 1xx to 5xx: from the request's going there to the head of the answer; they count the answers
+    FIRST_BYTE = 114        # five, 1xx to 5xx: from the request's going there to the answer's head; they count the answers
     TOTAL = 199             # four, 2xx to 5xx: from the request's first byte to its answer's last one
     ANSWER_BYTES = 267      # heads and bodies, to clients
     BODY_BYTES = 268        # of requests

@@ -33,7 +33,7 @@ def label_pair(name: str, value: str) -> bytes:
 
 
 cdef tuple bounds_as_text():
-    """``le`` of each bucket, in seconds, as Prometheus' own libraries write it, and what is left of the line before its number."""
+    """``le`` of each bucket, in seconds, as Prometheus' own libraries write it, and the rest before its number."""
     return tuple([f'le="{each / MILLION}"}} '.encode() for each in BOUNDS_US] + [b'le="+Inf"} '])
 
 
