@@ -9,6 +9,7 @@ click's own (bash, zsh, fish): it asks ``wsproxy`` for commands and options. The
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -51,6 +52,8 @@ def text(words: str) -> str:
     """Words that groff prints as they are."""
     escaped = words.replace("\\", "\\e").replace("-", "\\-").replace("`", "\\(ga")
     escaped = escaped.replace("~", "\\(ti").replace("^", "\\(ha").replace("'", "\\(aq")
+    # A list of ciphers is longer than a line: it may break behind each of them.
+    escaped = re.sub(r"(?<=\S):(?=\S)", r":\\:", escaped)
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
@@ -58,7 +61,8 @@ def head(name: str, section: int, summary: str) -> Iterator[str]:
     """The first lines of a page."""
     built = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", "0")), UTC)
     yield f'.TH {name.upper()} {section} "{built:%Y-%m-%d}" "wsproxy {version("wsproxy")}" "wsproxy"'
-    yield from (".SH NAME", f"{text(name)} \\- {text(summary)}")
+    # Ragged: to the right of a word that is as long as a line there is nothing to adjust.
+    yield from (".ad l", ".SH NAME", f"{text(name)} \\- {text(summary)}")
 
 
 def listed(rows: Iterable[tuple[str, str]]) -> Iterator[str]:

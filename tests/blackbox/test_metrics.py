@@ -407,6 +407,12 @@ async def test_answers_of_the_edge_are_told_by_kind(tmp_path: Path) -> None:
         assert farm == 1
         for code in (200, 301, 308, 403, 404, 503):
             assert await bed.total("wsproxy_own_answers_total", code=str(code)) == 1
+        times = {
+            code: await bed.total("wsproxy_own_answer_duration_seconds_count", code=code)
+            for code in ("2xx", "3xx", "4xx", "5xx")
+        }
+        assert times == {"2xx": 1, "3xx": 2, "4xx": 2, "5xx": 1}
+        assert await bed.total("wsproxy_request_receive_seconds_count") == 7
         assert await bed.total("wsproxy_server_answers_total") == 1
         page = await bed.page()
     assert promtool("check", "metrics", data=page) == ""

@@ -82,3 +82,22 @@ def test_debian_has_this_version() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         version = tomllib.load(file)["project"]["version"]
     assert (PACKAGING / "debian" / "changelog").read_text().startswith(f"wsproxy ({version}) ")
+
+
+def test_documents_that_the_package_names_are_there_by_that_name() -> None:
+    """As they are: a link to a file that Debian compresses leads nowhere."""
+    patterns = (PACKAGING / "debian" / "wsproxy.docs").read_text().split()
+    shipped = {file.name for pattern in patterns for file in ROOT.glob(pattern)}
+    kept = re.search(r"^\tdh_compress (.*)$", (PACKAGING / "debian" / "rules").read_text(), re.MULTILINE)  # fmt: skip
+    assert kept is not None
+    endings = [each.removeprefix("-X") for each in kept[1].split()]
+    files = [file for file in PACKAGING.rglob("*") if file.is_file()]
+    named = {
+        name.rstrip(".")
+        for file in (*files, ROOT / "scripts" / "shipped.py")
+        for name in re.findall(r"/usr/share/doc/wsproxy/([\w.-]+)", file.read_text())
+    }
+    assert named >= {"running.md", "upgrade.md", "settings.md", "wsproxy.toml"}
+    assert named <= shipped
+    for name in named:
+        assert any(f"doc/wsproxy/{name}".endswith(ending) for ending in endings), name

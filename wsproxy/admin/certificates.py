@@ -1,7 +1,7 @@
 """
-When certificates end, as their files say now: those that clients are shown, and those in keyrings for servers.
+When certificates end, as their files say now: those that clients and who asks by TCP are shown, and those in keyrings for servers.
 
-Driven by ``admin.metrics``. Workers take changed files over by themselves (``dataplane.listener_tls``); this one only looks.
+Driven by ``admin.metrics``. Who shows them takes changed files over by himself (``dataplane.listener_tls``, ``admin.tls``); this one only looks.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wsproxy.config.keystore import KeyFileError
-from wsproxy.config.settings import ListenerSettings
+from wsproxy.config.settings import CertificateSettings, ListenerSettings
 from wsproxy.config.settings_tls import read_certificate
+from wsproxy.config.settings_told import AdminSettings
 from wsproxy.dataplane.plan import Plan
 from wsproxy.dataplane.steps import at_once
 
@@ -22,7 +23,7 @@ LOOK_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A certificate of a listener; ``ends_at`` in seconds since 1970, None: nobody knows."""
+    """A certificate of a listener, or of ``admin.listen``; ``ends_at`` in seconds since 1970, None: nobody knows."""
 
     listener: str
     file: str
@@ -40,11 +41,21 @@ class Ring:
 
 
 class Certificates:
-    """Those of ``listeners``, and of the keyrings of the plan that holds."""
+    """Those of ``listeners`` and of ``admin``, and of the keyrings of the plan that holds."""
 
-    def __init__(self, listeners: tuple[ListenerSettings, ...], plan: Plan | None = None) -> None:
+    def __init__(
+        self,
+        listeners: tuple[ListenerSettings, ...],
+        plan: Plan | None = None,
+        admin: AdminSettings | None = None,
+    ) -> None:
         """Nothing is read yet."""
-        self._listeners = listeners
+        self._shown = [
+            (listener.address, each) for listener in listeners for each in listener.certificates
+        ]
+        if admin is not None and admin.certificate:
+            pair = CertificateSettings(chain=admin.certificate, key=admin.key)
+            self._shown.append((admin.listen, pair))
         self._found: list[Shown] = []
         self._looked_s = -LOOK_S
         self._rings: list[Ring] = []
@@ -67,14 +78,12 @@ class Certificates:
         """As they are now. # I/O."""
         before = {(each.listener, each.file): each.ends_at for each in self._found}
         found: dict[tuple[str, str], Shown] = {}
-        for listener in self._listeners:
-            for each in listener.certificates:
-                file = each.p12 or each.chain
-                key = (listener.address, file)
-                try:
-                    found[key] = Shown(*key, read_certificate(each).ends.timestamp())
-                except KeyFileError as error:
-                    found[key] = Shown(*key, before.get(key), str(error))
+        for address, each in self._shown:
+            key = (address, each.p12 or each.chain)
+            try:
+                found[key] = Shown(*key, read_certificate(each).ends.timestamp())
+            except KeyFileError as error:
+                found[key] = Shown(*key, before.get(key), str(error))
         return list(found.values())
 
     def look_at_rings(self) -> list[Ring]:

@@ -62,7 +62,9 @@ class LiveProxy:
     def __init__(self, facts: ProxyFacts) -> None:
         """Builds what decides; the state itself is copied anew for each question."""
         self._facts = facts
-        self._certificates = Certificates(facts.plan.settings.listeners)
+        self._certificates = Certificates(
+            facts.plan.settings.listeners, admin=facts.plan.settings.admin
+        )
         self.take_plan(facts.plan)
 
     @property

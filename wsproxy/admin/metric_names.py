@@ -52,11 +52,10 @@ PROXY = _all(
     ("trace_spans_total", "counter", ("result",), "Spans that the collector of trace.endpoint took (exported), or that were lost on the way to it."),
     ("takeovers_told_total", "counter", ("result",), "Takeovers of sessions that were news to other proxies (ha.session_key): told, not_read (they came faster than they were read), or not_posted (over a bound, or etcd did not take them in time)."),
     ("takeovers_heard_total", "counter", ("result",), "Takeovers that other proxies told: learnt, known (what is known here is newer, or the same), unknown (no such server here, or its time is over); not_believed counts batches (another secret or version)."),
-    ("certificate_expiry_timestamp_seconds", "gauge", ("listener", "certificate"), "When a certificate that clients are shown ends, in seconds since 1970."),
+    ("certificate_expiry_timestamp_seconds", "gauge", ("listener", "certificate"), "When a certificate that clients are shown ends, in seconds since 1970; also admin.certificate, with admin.listen as its listener."),
     ("certificate_unreadable", "gauge", ("listener", "certificate"), "1: its files cannot be read or used now; the one that was read before is shown."),
     ("keyring_expiry_timestamp_seconds", "gauge", ("file",), "When the first certificate of a keyring for servers ends (a Transport's, or upstream.tls.trust), in seconds since 1970."),
     ("keyring_unreadable", "gauge", ("file",), "1: the keyring cannot be read now; what was read before is in use."),
-    ("request_receive_seconds", "histogram", (), "From a request's first byte to its last one: slow clients and uploads."),
 )  # fmt: skip
 
 # The configuration.
@@ -75,11 +74,13 @@ CLUSTERS = _all(
         "own_answers_total", "counter", ("cluster", "code"),
         "Answers that wsproxy gave by itself, by status; cluster is empty where no Route took the request. Statuses that were never given are left out, but 500, 502, 503 and 504.",
     ),
+    ("own_answer_duration_seconds", "histogram", ("cluster", "code"), "From a request's first byte to the last one of an answer that wsproxy gave by itself, by class of status; cluster is empty where no Route took the request. Classes that were never given are left out."),
+    ("request_receive_seconds", "histogram", ("cluster", "code"), "From a request's first byte to its last one: slow clients and uploads; of requests that were read whole, by class of the answer (1xx to 5xx), whoever gave it, none where their client left before it began. cluster is empty where no Route took the request; classes that were never given are left out."),
     ("edge_answers_total", "counter", ("cluster", "kind"), "What answered instead of a server: denied, redirected, no_host (a redirect, of a request without Host), maintenance, file (also of [fallback] directory), error_page (an operator's page instead of a server's error, edge.intercept). cluster is empty where no Route was looked for or took the request."),
     ("clients_left_total", "counter", ("cluster", "when"), "Clients that left before their answer began (before_answer), or was whole (within_answer)."),
     ("queue_length", "gauge", CLUSTER, "Requests that wait for a place at a server now."),
     ("queue_requests_total", "counter", ("cluster", "result"), "Requests that waited, by how that ended: served, in_vain, left (by their client); and full: those for whom there was no room."),
-    ("queue_wait_seconds", "histogram", CLUSTER, "How long requests waited for a place."),
+    ("queue_wait_seconds", "histogram", ("cluster", "code"), "How long requests waited for a place, each once, by class of the answer that their client got in the end (1xx to 5xx), none where it left before. Classes that were never given are left out, but 2xx."),
     ("sessions_moved_total", "counter", CLUSTER, "Sessions that went to another server than the one that has them."),
     ("affinity_remembered_total", "counter", CLUSTER, "Requests that went where their session had moved to, though their cookie still names another server."),
     ("affinity_broken_total", "counter", ("cluster", "reason"), "Requests that no server of their clone ids took: unknown_clone, down, full, tried (it failed in this request), out (an operator has taken it down)."),
@@ -103,8 +104,8 @@ SERVERS = _all(
     ("server_probes_total", "counter", (*SERVER, "result"), "Active probes: ok or failed."),
     ("server_answer_bytes_total", "counter", SERVER, "Bytes of its answers that clients were sent, heads too."),
     ("server_request_body_bytes_total", "counter", SERVER, "Bytes of request bodies for it."),
-    ("server_connect_seconds", "histogram", SERVER, "How long new connections took, TLS too."),
-    ("server_first_byte_seconds", "histogram", SERVER, "From the request's going to the server to the head of its answer."),
+    ("server_connect_seconds", "histogram", (*SERVER, "code"), "How long new connections took, TLS too, by class of the first answer that came over them (1xx to 5xx), none where none came for a client. Classes that never came are left out, but 2xx."),
+    ("server_first_byte_seconds", "histogram", (*SERVER, "code"), "From the request's going to the server to the head of its answer, by class of status: 1xx (a changed protocol) to 5xx. Classes that a server never answered are left out, but 2xx."),
     ("request_duration_seconds", "histogram", (*SERVER, "code"), "From a request's first byte to its answer's last one, of answers of the server that were whole, by class of status: 2xx to 5xx; without tunnels. Classes that a server never answered are left out, but 2xx."),
 )  # fmt: skip
 

@@ -40,6 +40,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MS = 1000
 # Told also where they are 0: what alerts ask for must be there before the first one.
 _ALERTED_CODES = frozenset((500, 502, 503, 504))
+# By class of status: what began an answer, which of these end (a changed protocol has no end of that kind), and also nothing.
+_ANSWERED = ("1xx", "2xx", "3xx", "4xx", "5xx")
+_TOLD_WHOLE = _ANSWERED[1:]
+_ANY_CLASS = (*_ANSWERED, "none")
+_ALWAYS_TOLD = "2xx"
 _STATES = ("up", "drained", "down")
 _FAILURES = {
     "connect": TryFailure.CONNECT_FAILED,
@@ -119,7 +124,6 @@ class MetricsPage:
     def _put_proxy(self, out: Exposition) -> None:
         status = self._status()
         state = self._plan.state
-        own = Blocks(self._meters, BlockKind.WORKER_BLOCK, [[0]])
         words = self._meters.sums(BlockKind.WORKER_BLOCK)
         started = datetime.fromisoformat(status.started_at).timestamp()
         version = b",".join(
@@ -155,8 +159,6 @@ class MetricsPage:
             _by_label(out, name, "result", {result: news[at] for result, at in results.items()})
         self._put_certificates(out)
         self._put_keyrings(out)
-        _begin(out, "request_receive_seconds")
-        out.histogram(b"wsproxy_request_receive_seconds", [b""], own, WorkerWord.REQUEST)
 
     def _put_certificates(self, out: Exposition) -> None:
         found = [
@@ -208,6 +210,7 @@ class MetricsPage:
         )
         labels = self._cluster_labels
         self._put_own_answers(out, blocks)
+        self._put_own_times(out, blocks)
         self._put_edge_answers(out, blocks)
         _begin(out, "clients_left_total")
         for when, word in (
@@ -233,8 +236,7 @@ class MetricsPage:
             out.words(
                 b"wsproxy_queue_requests_total", names, waiting, word, label_pair("result", result)
             )
-        _begin(out, "queue_wait_seconds")
-        out.histogram(b"wsproxy_queue_wait_seconds", names, waiting, ClusterWord.QUEUE)
+        _put_times(out, "queue_wait_seconds", names, waiting, ClusterWord.QUEUE, _ANY_CLASS)
         self._put_sessions(out)
 
     def _put_own_answers(self, out: Exposition, blocks: Blocks) -> None:
@@ -248,6 +250,17 @@ class MetricsPage:
             out.words(
                 name, self._cluster_labels, blocks, ClusterWord.CLUSTER_OWN + at, label, is_alerted
             )
+
+    def _put_own_times(self, out: Exposition, blocks: Blocks) -> None:
+        """Cluster is empty where the request is no cluster's."""
+        nobodys = Blocks(self._meters, BlockKind.WORKER_BLOCK, [[0]])
+        for name, of_none, word, classes in (
+            ("own_answer_duration_seconds", WorkerWord.WORKER_TIME, ClusterWord.CLUSTER_TIME, _TOLD_WHOLE),
+            ("request_receive_seconds", WorkerWord.WORKER_RECEIVE, ClusterWord.CLUSTER_RECEIVE, _ANY_CLASS),
+        ):  # fmt: skip
+            _begin(out, name)
+            _put_classes(out, name, [b'cluster=""'], nobodys, of_none, classes)
+            _put_classes(out, name, self._cluster_labels, blocks, word, classes)
 
     def _put_edge_answers(self, out: Exposition, blocks: Blocks) -> None:
         nobodys = Blocks(self._meters, BlockKind.WORKER_BLOCK, [[0]])
@@ -278,9 +291,10 @@ class MetricsPage:
         blocks = Blocks(self._meters, BlockKind.SERVER_BLOCK, self._server_slots)
         self._put_words(out, blocks, "server_idle_connections", ServerWord.IDLE)
         self._put_words(out, blocks, "server_reused_connections_total", ServerWord.REUSED)
-        self._put_labelled(out, blocks, "server_answers_total", "code", {
-            f"{kind + 1}xx": ServerWord.ANSWERED + kind for kind in range(5)
-        })  # fmt: skip
+        _begin(out, "server_answers_total")
+        for at, kind in enumerate(_ANSWERED):
+            word, label = ServerWord.FIRST_BYTE + at * HISTOGRAM, label_pair("code", kind)
+            out.counts(b"wsproxy_server_answers_total", self._server_labels, blocks, word, label)
         self._put_labelled(out, blocks, "server_failures_total", "reason", {
             reason: ServerWord.FAILED + at for reason, at in _FAILURES.items()
         })  # fmt: skip
@@ -295,21 +309,12 @@ class MetricsPage:
         self._put_words(out, blocks, "server_answer_bytes_total", ServerWord.ANSWER_BYTES)
         self._put_words(out, blocks, "server_request_body_bytes_total", ServerWord.BODY_BYTES)
         if self._settings.histograms:
-            for name, word in (
-                ("server_connect_seconds", ServerWord.CONNECT),
-                ("server_first_byte_seconds", ServerWord.FIRST_BYTE),
+            for name, word, classes in (
+                ("server_connect_seconds", ServerWord.CONNECT, _ANY_CLASS),
+                ("server_first_byte_seconds", ServerWord.FIRST_BYTE, _ANSWERED),
+                ("request_duration_seconds", ServerWord.TOTAL, _TOLD_WHOLE),
             ):
-                _begin(out, name)
-                out.histogram(f"wsproxy_{name}".encode(), self._server_labels, blocks, word)
-            self._put_durations(out, blocks)
-
-    def _put_durations(self, out: Exposition, blocks: Blocks) -> None:
-        """Most servers answer with 2xx and one class more: the others would be half of the page."""
-        _begin(out, "request_duration_seconds")
-        for at, kind in enumerate(("2xx", "3xx", "4xx", "5xx")):
-            word, label = ServerWord.TOTAL + at * HISTOGRAM, label_pair("code", kind)
-            name = b"wsproxy_request_duration_seconds"
-            out.histogram(name, self._server_labels, blocks, word, label, kind == "2xx")
+                _put_times(out, name, self._server_labels, blocks, word, classes)
 
     def _put_words(self, out: Exposition, blocks: Blocks, name: str, word: int) -> None:
         _begin(out, name)
@@ -408,6 +413,34 @@ def _groups_of(live: Cluster, label: bytes, *, by_server: bool) -> list[_Group]:
 def _begin(out: Exposition, name: str) -> None:
     metric = METRICS[name]
     out.family(metric.name, metric.kind, metric.meaning)
+
+
+def _put_times(
+    out: Exposition, name: str, labels: list[bytes], blocks: Blocks, word: int, classes: tuple[str, ...]
+) -> None:  # fmt: skip
+    _begin(out, name)
+    _put_classes(out, name, labels, blocks, word, classes, always=_ALWAYS_TOLD)
+
+
+def _put_classes(
+    out: Exposition, name: str, labels: list[bytes], blocks: Blocks, word: int, classes: tuple[str, ...],
+    *, always: str = "",
+) -> None:  # fmt: skip
+    """
+    Histograms one behind the other from ``word`` on, each with its label ``code``; those that have nothing are left out.
+
+    All but ``always``: most servers answer with 2xx and one class more, and the others would be most of the page.
+    """
+    for at, kind in enumerate(classes):
+        label = label_pair("code", kind)
+        out.histogram(
+            METRICS[name].name.encode(),
+            labels,
+            blocks,
+            word + at * HISTOGRAM,
+            label,
+            kind == always,
+        )
 
 
 def _gauge(out: Exposition, name: str, value: float, labels: bytes = b"") -> None:

@@ -55,6 +55,7 @@ from wsproxy.admin.messages import (
 from wsproxy.admin.reloads import HISTORY_PATH, RELOAD_PATH, ROLLBACK_PATH
 from wsproxy.admin.standing import add_standing
 from wsproxy.admin.tcp import Token, comes_from_elsewhere, is_open, may_ask
+from wsproxy.admin.tls import AdminTls, shake_hands
 from wsproxy.admin.upgrade_desk import ANSWER_S, UpgradeDesk
 from wsproxy.admin.upgrades import UPGRADE_PATH
 from wsproxy.dataplane.inbox import Inbox
@@ -92,15 +93,23 @@ class _Refusal(asyncio.Protocol):
 class _Door(asyncio.Protocol):
     """One of the connections of a listener, which is told to ``handler``; ``on_lost`` hears of its end."""
 
-    def __init__(self, handler: web.RequestHandler, on_lost: Callable[[], None]) -> None:
-        self._handler, self._on_lost = handler, on_lost
+    def __init__(
+        self, handler: web.RequestHandler, tls: AdminTls | None, times: _Times, on_lost: Callable[[], None]
+    ) -> None:  # fmt: skip
+        self._handler, self._tls, self._times, self._on_lost = handler, tls, times, on_lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._handler.connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        self._times.begin(self._handler, transport)
+        if self._tls is None:
+            self._handler.connection_made(transport)
+        else:
+            shake_hands(transport, self, self._handler, self._tls)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._on_lost()
-        self._handler.connection_lost(exc)
+        if self._handler.transport is not None:  # its handshake was done
+            self._handler.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._handler.data_received(data)
@@ -140,9 +149,10 @@ def run_admin(
     tcp: socket.socket | None = None,
     token: Token | None = None,
     supervisor: socket.socket | None = None,
+    tls: AdminTls | None = None,
 ) -> int:
     """
-    Answers on ``sock`` and ``tcp``, which listen, until SIGTERM; the exit code. Who asks by ``tcp`` must show ``token``.
+    Answers on ``sock`` and ``tcp``, which listen, until SIGTERM; the exit code. Who asks by ``tcp`` must show ``token``, and speak ``tls``.
 
     ``on_turn`` is called once a second. Later configurations come at ``box``; ``parcel`` is the one that holds already (-1: that of
     the start does). At ``loader`` that process is asked, at ``supervisor`` for another program.
@@ -160,6 +170,7 @@ def run_admin(
             tcp=tcp,
             token=token,
             supervisor=supervisor,
+            tls=tls,
         )
     )
     return 0
@@ -175,6 +186,7 @@ async def serve(
     tcp: socket.socket | None = None,
     token: Token | None = None,
     supervisor: socket.socket | None = None,
+    tls: AdminTls | None = None,
 ) -> None:
     """Answers until SIGTERM, which ends it at once: nothing here is worth waiting for."""
     loop = asyncio.get_running_loop()
@@ -207,10 +219,12 @@ async def serve(
     if box is not None:
         Inbox(box, take)
     keep_turning(on_turn)
+    if tls is not None:
+        keep_turning(tls.follow)
     listeners = [
         # Counted for each: strangers, who may come by TCP, must not keep operators out of the Unix socket.
-        await loop.create_server(partial(_accept, server, times, connection_s, {}), sock=each)
-        for each in (sock, tcp)
+        await loop.create_server(partial(_accept, server, times, connection_s, {}, way), sock=each)
+        for each, way in ((sock, None), (tcp, tls))
         if each is not None
     ]
     if desk is not None:
@@ -220,8 +234,7 @@ async def serve(
     finally:
         for listener in listeners:
             listener.close()
-        for handler in server.connections:
-            _cut(handler)
+        times.cut_all()
         await runner.cleanup()
 
 
@@ -231,6 +244,12 @@ class _Times:
     def __init__(self) -> None:
         self._at: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self._known: set[web.RequestHandler] = set()
+        # By which they come: below TLS, where they may not be through.
+        self._transports: dict[web.RequestHandler, asyncio.Transport] = {}
+
+    def begin(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Its connection is there."""
+        self._transports[handler] = transport
 
     def know(self, handler: web.RequestHandler) -> None:
         """It has asked what not everybody may."""
@@ -241,7 +260,7 @@ class _Times:
         for handler in opened:
             if handler not in self._known:
                 del opened[handler]
-                _cut(handler)
+                self._cut(handler)
                 return True
         return False
 
@@ -258,15 +277,29 @@ class _Times:
     def lose(self, handler: web.RequestHandler) -> None:
         """It has ended."""
         self._known.discard(handler)
+        self._transports.pop(handler, None)
         self.forget(handler)
+
+    def cut_all(self) -> None:
+        """Nobody gets an answer any more."""
+        for handler in self._transports:
+            self._cut(handler)
 
     def _end(self, handler: web.RequestHandler) -> None:
         del self._at[handler]
-        _cut(handler)
+        self._cut(handler)
+
+    def _cut(self, handler: web.RequestHandler) -> None:
+        if (transport := self._transports.get(handler)) is not None:
+            transport.abort()
 
 
 def _accept(
-    server: web.Server, times: _Times, connection_s: float, opened: dict[web.RequestHandler, None]
+    server: web.Server,
+    times: _Times,
+    connection_s: float,
+    opened: dict[web.RequestHandler, None],
+    tls: AdminTls | None,
 ) -> asyncio.Protocol:
     """
     For a connection to a listener that has those of ``opened``, the oldest first.
@@ -284,7 +317,7 @@ def _accept(
         opened.pop(handler, None)
         times.lose(handler)
 
-    return _Door(handler, lost)
+    return _Door(handler, tls, times, lost)
 
 
 def _leave(
@@ -305,12 +338,6 @@ def _leave(
         stop.set()
 
     spawn(wait(), "another program")
-
-
-def _cut(handler: web.RequestHandler) -> None:
-    transport = handler.transport
-    if isinstance(transport, asyncio.Transport):
-        transport.abort()
 
 
 Answer = Callable[[web.Request], Awaitable[msgspec.Struct | list[msgspec.Struct]]]

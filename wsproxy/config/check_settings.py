@@ -23,7 +23,7 @@ from wsproxy.config.address import MAX_PORT, is_loopback, parse_address
 from wsproxy.config.check_content import file_flaws
 from wsproxy.config.codes import code_flaw
 from wsproxy.config.group_secret import SETTING, read_group_secret
-from wsproxy.config.keystore import KeyFileError
+from wsproxy.config.keystore import KeyFileError, read_pem_pair
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import (
     PLUGIN_OFF,
@@ -114,10 +114,10 @@ def _check_admin(admin: AdminSettings, say: Say) -> None:
         if admin.token_file:
             text = "found a file; allowed is none without admin.listen: the Unix socket asks for no token"
             _refuse(("admin", "token_file"), text, say)
-        _warn_idle(
-            ("admin", "unencrypted"), admin, "without admin.listen", "with admin.listen", say
-        )
+        for name in ("certificate", "key", "unencrypted"):
+            _warn_idle(("admin", name), admin, "without admin.listen", "with admin.listen", say)
         return
+    _check_admin_tls(admin, say)
     try:
         address = parse_address(admin.listen, is_listener=True)
     except ValueError as error:
@@ -125,11 +125,11 @@ def _check_admin(admin: AdminSettings, say: Say) -> None:
         return
     if is_loopback(address):
         return
-    if not admin.unencrypted:
+    if not (admin.unencrypted or admin.certificate or admin.key):
         text = (
             f'found "{admin.listen}", which others reach, and what goes there is not encrypted: who reads the token on its way can '
-            f'do what an operator can; allowed is "127.0.0.1:{address.port}", to be reached by ssh -L or by a proxy with TLS '
-            f"before it, or admin.unencrypted = true where everybody on that network may know the token"
+            f'do what an operator can; allowed is admin.certificate = "FILE" with admin.key = "FILE", "127.0.0.1:{address.port}", '
+            f"to be reached by ssh -L, or admin.unencrypted = true where everybody on that network may know the token"
         )
         _refuse(at, text, say)
     if not admin.token_file:
@@ -138,6 +138,21 @@ def _check_admin(admin: AdminSettings, say: Say) -> None:
             f'machine alone ("127.0.0.1:{address.port}"), where metrics and health need none'
         )
         _refuse(at, text, say)
+
+
+def _check_admin_tls(admin: AdminSettings, say: Say) -> None:
+    if not (admin.certificate or admin.key):
+        return
+    for name, other in (("certificate", "key"), ("key", "certificate")):
+        if not getattr(admin, name):
+            _refuse(("admin", other), f'found a file, but no admin.{name}; allowed is admin.{name} = "FILE" with it', say)  # fmt: skip
+            return
+    if admin.unencrypted:
+        _refuse(("admin", "unencrypted"), "found true with admin.certificate; allowed is false: what goes there is encrypted", say)  # fmt: skip
+    try:
+        read_pem_pair(admin.certificate, admin.key)
+    except KeyFileError as error:
+        _refuse(("admin", "certificate"), str(error), say)
 
 
 def _check_health(health: HealthSettings, say: Say) -> None:

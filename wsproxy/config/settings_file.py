@@ -362,10 +362,13 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
             settings.admin, socket=absolute(settings.admin.socket, path.parent)
         )
         settings = msgspec.structs.replace(settings, admin=admin)
-    if settings.admin.token_file:
-        admin = msgspec.structs.replace(
-            settings.admin, token_file=absolute(settings.admin.token_file, path.parent)
-        )
+    of_admin = {
+        name: absolute(file, path.parent)
+        for name in ("token_file", "state_file", "certificate", "key")
+        if (file := getattr(settings.admin, name))
+    }
+    if of_admin:
+        admin = msgspec.structs.replace(settings.admin, **of_admin)
         settings = msgspec.structs.replace(settings, admin=admin)
     ha = settings.ha
     files = {
@@ -380,11 +383,6 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
         settings = msgspec.structs.replace(
             settings, ha=msgspec.structs.replace(settings.ha, bridges=bridges)
         )
-    if settings.admin.state_file:
-        admin = msgspec.structs.replace(
-            settings.admin, state_file=absolute(settings.admin.state_file, path.parent)
-        )
-        settings = msgspec.structs.replace(settings, admin=admin)
     if settings.trace.headers_file:
         trace = msgspec.structs.replace(
             settings.trace, headers_file=absolute(settings.trace.headers_file, path.parent)

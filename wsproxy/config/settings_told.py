@@ -110,10 +110,22 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="HOST:PORT where it answers by TCP, too: /health, /ready and /metrics, with a token all else; empty: nowhere"
         ),
     ] = ""
+    certificate: Annotated[
+        str,
+        Meta(
+            description="PEM file with the certificate that admin.listen shows and its chain: TLS 1.2 or later, and nothing else; read again when it changes; relative to the folder of wsproxy.toml"
+        ),
+    ] = ""
+    key: Annotated[
+        str,
+        Meta(
+            description="PEM file with its key, without a password; relative to the folder of wsproxy.toml"
+        ),
+    ] = ""
     unencrypted: Annotated[
         bool,
         Meta(
-            description="true: admin.listen may be an address that others reach; the token and all answers go there as they are, and who reads them on their way can do what an operator can"
+            description="true: admin.listen may be an address that others reach, without a certificate; the token and all answers go there as they are, and who reads them on their way can do what an operator can"
         ),
     ] = False
     token_file: Annotated[

@@ -206,7 +206,10 @@ def _plan_from_virtual_hosts(config: Config) -> ListenPlan:
         else:
             wanted.append(WantedListener(Address("", port), source))
     if not wanted:
-        text = "no VirtualHost of a Route names a port that wsproxy can listen on"
+        text = (
+            "found that no VirtualHost of a Route names a port that wsproxy can listen on; allowed is one that does, "
+            "[[listener]] in wsproxy.toml, or --listen HOST:PORT"
+        )
         none = _problem("error", Source("", config.path, config.line), text)
         raise ListenError((none, *notes))
     return ListenPlan(tuple(wanted), is_explicit=False, notes=tuple(notes))

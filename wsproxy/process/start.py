@@ -24,6 +24,7 @@ from wsproxy.admin.live import ProxyFacts
 from wsproxy.admin.sockets import AdminSocket, open_own_socket, open_socket, own_path, try_socket
 from wsproxy.admin.state_file import restore_state
 from wsproxy.admin.tcp import open_tcp, token_of
+from wsproxy.admin.tls import tls_of
 from wsproxy.config.address import Address
 from wsproxy.config.group_secret import read_group_secret
 from wsproxy.config.model import Config
@@ -440,9 +441,10 @@ def make_admin(
     ``row``: of its turns, of which it tells ``on_turn``.
 
     Raises:
-        StartError: the socket that ``admin.socket`` or ``admin.listen`` names cannot be made, or the token cannot be used.
+        StartError: the socket that ``admin.socket`` or ``admin.listen`` names cannot be made, or the token or the certificate cannot be used.
     """
     token = token_of(settings.admin)
+    tls = tls_of(settings.admin)
     unix = None
     try:
         unix = open_admin_socket(settings, handed)
@@ -461,7 +463,8 @@ def make_admin(
                 unix.close()
             raise
         logger.info(
-            "admin, metrics and health on http://%s, %s",
+            "admin, metrics and health on %s://%s, %s",
+            "https" if tls else "http",
             tcp.address,
             "with a token" if token else "without a token: metrics and health alone",
         )
@@ -481,6 +484,7 @@ def make_admin(
             None if tcp is None else tcp.sock,
             token,
             upgrade.asks,
+            tls,
         )
         return exit_code
 

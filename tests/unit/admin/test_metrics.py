@@ -126,7 +126,7 @@ def test_numbers_of_a_server_are_sums_over_workers(plan: Plan) -> None:
     assert cluster is not None
     slot = cluster.slots()[1][1]
     for worker in range(2):
-        meters.count(worker, BlockKind.SERVER_BLOCK, slot, ServerWord.ANSWERED + 4, 3)
+        meters.count(worker, BlockKind.SERVER_BLOCK, slot, ServerWord.FIRST_BYTE + 4 * HISTOGRAM, 3)
         meters.observe_time(worker, BlockKind.SERVER_BLOCK, slot, ServerWord.TOTAL, 1500)
     page = page_of(plan)
     where = {"cluster": "c1", "server": "s1"}
@@ -159,6 +159,36 @@ def test_times_stand_by_class_of_status(plan: Plan) -> None:
         if each.name.endswith("_sum") and each.labels["cluster"] == "c0"
     }
     assert sums == {("s0", "2xx"): 0.001, ("s0", "4xx"): 0.3, ("s0", "5xx"): 4, ("s1", "2xx"): 0}
+
+
+def test_parts_stand_by_the_class_of_the_answer_too(plan: Plan) -> None:
+    """Of a request that no server answered, none; classes that were never given are left out, but 2xx of servers."""
+    meters, cluster = plan.state.meters, plan.clusters[0]
+    assert meters is not None
+    assert cluster is not None
+    slot, servers = cluster.slots()
+    for kind, block, at, word in (
+        (5, BlockKind.SERVER_BLOCK, servers[0], ServerWord.CONNECT),
+        (3, BlockKind.SERVER_BLOCK, servers[0], ServerWord.FIRST_BYTE),
+        (4, BlockKind.CLUSTER_BLOCK, slot, ClusterWord.CLUSTER_RECEIVE),
+        (5, BlockKind.WORKER_BLOCK, 0, WorkerWord.WORKER_RECEIVE),
+        (3, BlockKind.CLUSTER_BLOCK, slot, ClusterWord.CLUSTER_TIME),
+        (1, BlockKind.WORKER_BLOCK, 0, WorkerWord.WORKER_TIME),
+    ):
+        meters.observe_time(1, block, at, word + kind * HISTOGRAM, 2_000)
+    told = families(page_of(plan))
+
+    def counts(name: str) -> dict[tuple[str, ...], float]:
+        return {
+            tuple(each.labels[label] for label in METRICS[name].labels): each.value
+            for each in told[f"wsproxy_{name}"].samples
+            if each.name.endswith("_count") and (each.value or each.labels["cluster"] == "c1")
+        }
+
+    for name, code in (("server_connect_seconds", "none"), ("server_first_byte_seconds", "4xx")):
+        assert counts(name) == {("c0", "s0", code): 1, ("c1", "s0", "2xx"): 0, ("c1", "s1", "2xx"): 0}  # fmt: skip
+    assert counts("request_receive_seconds") == {("c0", "5xx"): 1, ("", "none"): 1}
+    assert counts("own_answer_duration_seconds") == {("c0", "5xx"): 1, ("", "3xx"): 1}
 
 
 def test_answers_of_the_edge_stand_by_kind(plan: Plan) -> None:

@@ -146,8 +146,16 @@ last_chance = 1
         (
             "[admin]\nlisten = '0.0.0.0:9180'\ntoken_file = 'token'",
             '2: admin.listen: found "0.0.0.0:9180", which others reach, and what goes there is not encrypted: who reads the token on its way '
-            'can do what an operator can; allowed is "127.0.0.1:9180", to be reached by ssh -L or by a proxy with TLS before it, '
+            'can do what an operator can; allowed is admin.certificate = "FILE" with admin.key = "FILE", "127.0.0.1:9180", to be reached by ssh -L, '
             "or admin.unencrypted = true where everybody on that network may know the token",
+        ),
+        (
+            "[admin]\nlisten = '127.0.0.1:9180'\ncertificate = 'a.pem'",
+            '3: admin.certificate: found a file, but no admin.key; allowed is admin.key = "FILE" with it',
+        ),
+        (
+            "[admin]\nlisten = '127.0.0.1:9180'\nkey = 'a.key'",
+            '3: admin.key: found a file, but no admin.certificate; allowed is admin.certificate = "FILE" with it',
         ),
         (
             "[admin]\nlisten = '0.0.0.0:9180'\nunencrypted = true",
@@ -157,7 +165,7 @@ last_chance = 1
         (
             "[admin]\nlisten = ':9180'\ntoken_file = 'token'",
             '2: admin.listen: found ":9180", which others reach, and what goes there is not encrypted: who reads the token on its way '
-            'can do what an operator can; allowed is "127.0.0.1:9180", to be reached by ssh -L or by a proxy with TLS before it, '
+            'can do what an operator can; allowed is admin.certificate = "FILE" with admin.key = "FILE", "127.0.0.1:9180", to be reached by ssh -L, '
             "or admin.unencrypted = true where everybody on that network may know the token",
         ),
         (

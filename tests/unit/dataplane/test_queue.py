@@ -13,7 +13,7 @@ from tests.support.bed import Bed, config_of, server
 from tests.support.wire import Origin, Wire
 from wsproxy._fast.proxy.downstream import Downstream
 from wsproxy._fast.proxy.http1 import Http1
-from wsproxy._fast.state.meters import BlockKind, ClusterWord
+from wsproxy._fast.state.meters import BUCKETS, CLASSES, HISTOGRAM, BlockKind, ClusterWord
 from wsproxy._fast.state.segment import now_ms
 from wsproxy.config.settings import QueueSettings, Settings
 
@@ -105,6 +105,10 @@ async def test_each_end_of_a_wait_is_metered() -> None:
         del told["QUEUE"]  # times
         assert told == {"QUEUED": 2, "QUEUE_SERVED": 1, "QUEUE_VAIN": 0, "QUEUE_LEFT": 1, "QUEUE_FULL": 1}  # fmt: skip
         assert words[ClusterWord.LEFT_BEFORE] == 1
+        times = [
+            sum(words[ClusterWord.QUEUE + at * HISTOGRAM :][:BUCKETS]) for at in range(CLASSES)
+        ]
+        assert times == [0, 1, 0, 0, 0, 1]  # 2xx and none: by what its client got in the end
 
 
 async def test_client_that_leaves_gives_its_place_up() -> None:

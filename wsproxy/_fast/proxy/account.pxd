@@ -35,6 +35,9 @@ cdef class Account(Exchange):
     cdef int64_t given_from         # what its connection had been given before
     cdef int answered_with          # status of the answer that has begun; 0: none; -1: it is counted how it ended
     cdef Spent spent
+    # What metrics have not been told yet, since its class is that of an answer that is still to come.
+    cdef int untold                 # bits: IS_RECEIVED, HAS_WAITED
+    cdef int64_t connected_us       # how long the connection took that was made for it; -1: none was, or it is told
     cdef Trace trace                # the record of a request that is sampled; None: it is not
 
     # What it waits for now: the second letter of why it ends here.
@@ -62,6 +65,12 @@ cdef class Account(Exchange):
     cdef uint64_t* cluster_meter(self) noexcept
     cdef void meter_request(self) noexcept
     cdef void meter_whole(self) noexcept
+    # How long the parts took that no server is asked for, by the class of the answer: `kind`, or NO_CLASS.
+    cdef void meter_parts(self, int kind) noexcept
+    # The same at an end that is none of an answer that is whole.
+    cdef void meter_rest(self) noexcept
+    # No answer came over the connection that was made for it.
+    cdef void meter_unused(self) noexcept
     cdef void meter_sent(self, bint reused) noexcept
     cdef void meter_answer(self) noexcept
     cdef void meter_first(self, uint64_t* block, int kind) noexcept

@@ -17,8 +17,9 @@ from wsproxy._fast.proxy.engine cimport Engine
 from wsproxy._fast.proxy.exchange cimport ANSWERING, CONNECTING, RELAYING, TUNNELLING, Exchange
 from wsproxy._fast.proxy.pool cimport Pool, pool_of
 from wsproxy._fast.state.meters cimport (
-    ANSWERED, ANSWER_BYTES, BODY_BYTES, CLUSTER_EDGE, CLUSTER_OWN, CUT_FAILED, FIRST_BYTE, HISTOGRAM, LEFT_BEFORE,
-    LEFT_WITHIN, QUEUE, REQUEST, REQUESTS, REUSED, TOTAL, add_more, add_one, code_index, observe,
+    ANSWER_BYTES, BODY_BYTES, CLUSTER_EDGE, CLUSTER_OWN, CLUSTER_RECEIVE, CLUSTER_TIME, CONNECT, CUT_FAILED, FIRST_BYTE,
+    HISTOGRAM, LEFT_BEFORE, LEFT_WITHIN, NO_CLASS, QUEUE, QUEUE_LEFT, REQUESTS, REUSED, TOTAL, add_more, add_one,
+    code_index, observe,
 )
 from wsproxy._fast.tell.access_line cimport AccessLog, Ending, Entry
 from wsproxy._fast.tell.access_parts cimport Asked
@@ -27,6 +28,11 @@ from wsproxy._fast.tell.ended cimport (
 )
 from wsproxy._fast.tell.mask cimport SessionNames
 from wsproxy._fast.tell.trace cimport ANSWER, ANSWER_AT, FAILED_AT, FAILURE, OWN, OWN_AT, Trace, TraceEvent
+
+cdef enum:
+    # Of `untold`.
+    IS_RECEIVED = 1
+    HAS_WAITED = 2
 
 
 cdef inline int class_of(int status) noexcept nogil:
@@ -61,6 +67,8 @@ cdef class Account(Exchange):
         forget_spent(&self.spent)
         self.route = self.tried = 0
         self.handed_us = self.answered_us = self.first_us = self.queued_us = 0
+        self.untold = 0
+        self.connected_us = -1
         if engine.row == NULL and engine.access is None:
             return 0
         self.dripped = self.head_began_us != 0
@@ -90,8 +98,7 @@ cdef class Account(Exchange):
     cdef void meter_whole(self) noexcept:
         """All of the request is here. One that came in one piece takes no look at the clock."""
         self.spent.receive_us = ws_now_us() - self.began_us if self.dripped or self.body.seen else 0
-        if self.engine.row != NULL:
-            observe(self.engine.row, REQUEST, self.spent.receive_us)
+        self.untold |= IS_RECEIVED
 
     cdef void meter_sent(self, bint reused) noexcept:
         """The request goes to the server that is taken."""
@@ -100,13 +107,37 @@ cdef class Account(Exchange):
 
     cdef void meter_answer(self) noexcept:
         """The server's answer has begun, and is one: its first bytes were good."""
+        cdef int kind = class_of(self.answered_with)
         if self.first_us and self.choice.server >= 0 and self.engine.row != NULL:
-            self.meter_first(self.meter(), class_of(self.answered_with))
+            self.meter_first(self.meter(), kind)
+            if self.request_done:
+                self.meter_parts(kind)  # now: it may go on for days
         self.first_us = 0
 
     cdef void meter_first(self, uint64_t* block, int kind) noexcept:
-        observe(block, FIRST_BYTE, self.first_us - self.asked_us)
-        add_one(block, ANSWERED + kind)
+        observe(block, FIRST_BYTE + HISTOGRAM * kind, self.first_us - self.asked_us)
+        if self.connected_us >= 0:
+            observe(block, CONNECT + HISTOGRAM * kind, self.connected_us)
+            self.connected_us = -1
+
+    cdef void meter_unused(self) noexcept:
+        if self.connected_us >= 0 and self.choice.server >= 0 and self.engine.row != NULL:
+            observe(self.meter(), CONNECT + HISTOGRAM * NO_CLASS, self.connected_us)
+        self.connected_us = -1
+
+    cdef void meter_parts(self, int kind) noexcept:
+        cdef uint64_t* block
+        if self.untold == 0 or self.engine.row == NULL:
+            return
+        block = self.cluster_meter()
+        if self.untold & IS_RECEIVED:
+            observe(block, CLUSTER_RECEIVE + HISTOGRAM * kind, self.spent.receive_us)
+        if self.untold & HAS_WAITED:
+            observe(block, QUEUE + HISTOGRAM * kind, self.spent.queue_us)
+        self.untold = 0
+
+    cdef void meter_rest(self) noexcept:
+        self.meter_parts(class_of(self.answered_with) if self.answered_with > 0 else NO_CLASS)
 
     cdef void meter_bytes(self) noexcept:
         if self.choice.server >= 0:
@@ -122,16 +153,21 @@ cdef class Account(Exchange):
         cdef uint64_t* block
         cdef int kind
         self.over_us = self.first_us
-        if self.engine.row != NULL and self.choice.server >= 0 and self.answered_with > 0:
-            if self.over_us == 0:
-                self.over_us = ws_now_us()
+        if self.engine.row == NULL or self.answered_with <= 0:
+            return
+        if self.over_us == 0:
+            self.over_us = ws_now_us()
+        kind = class_of(self.answered_with)
+        if self.choice.server >= 0:
             block = self.meter()
-            kind = class_of(self.answered_with)
             if self.first_us:
                 self.meter_first(block, kind)
                 self.first_us = 0
             observe(block, TOTAL + HISTOGRAM * (kind - 1 if kind else 0), self.over_us - self.began_us)
             self.meter_bytes_in(block)
+        else:
+            observe(self.cluster_meter(), CLUSTER_TIME + HISTOGRAM * (kind - 1 if kind else 0), self.over_us - self.began_us)
+        self.meter_parts(kind)
 
     cdef void meter_own(self, int status) noexcept:
         """wsproxy answers by itself; counted once a request."""
@@ -146,26 +182,26 @@ cdef class Account(Exchange):
 
     cdef void meter_left(self) noexcept:
         """The client is gone before its answer was whole, unless it was us who cut it off."""
-        if self.engine.row == NULL or self.answered_with < 0 or self.service is None:
+        if self.engine.row == NULL or self.answered_with < 0:
             return
+        self.meter_wait(QUEUE_LEFT)
         self.meter_answer()
+        self.meter_rest()
+        if self.service is None:
+            return
         add_one(self.cluster_meter(), LEFT_WITHIN if self.answered_with else LEFT_BEFORE)
         self.meter_bytes()
         self.answered_with = -1
 
     cdef void meter_wait(self, int word) noexcept:
         """The wait in the queue is over."""
-        cdef uint64_t* block
-        cdef int64_t us
         if self.queued_us == 0:
             return
-        us = ws_now_us() - self.queued_us
-        self.spent.queue_us = max(self.spent.queue_us, <int64_t>0) + us
+        self.spent.queue_us = max(self.spent.queue_us, <int64_t>0) + ws_now_us() - self.queued_us
         self.queued_us = 0
+        self.untold |= HAS_WAITED
         if self.engine.row != NULL:
-            block = self.cluster_meter()
-            add_one(block, word)
-            observe(block, QUEUE, us)
+            add_one(self.cluster_meter(), word)
 
     # --- the access log ----------------------------------------------------------------------------------------------
 

@@ -189,6 +189,8 @@ cdef class Course(Account):
         place is somebody's in this moment, of another worker too, and the connection is closed at the end of the turn only.
         """
         cdef int server = self.choice.server
+        if self.connected_us >= 0:
+            self.meter_unused()
         if self.choice.server >= 0:
             self.service.cluster.release(self.choice.server, self.engine.worker_id, self.choice.probe)
             self.choice.server = -1
@@ -376,6 +378,7 @@ cdef class Course(Account):
             self.ended_by(failure_of(kind, True))
             if self.engine.row != NULL:
                 self.meter_answer()
+                self.meter_rest()
                 self.meter_bytes()
                 self.answered_with = -1
                 add_one(self.meter(), FAILED + CUT_FAILED)
@@ -481,6 +484,8 @@ cdef class Course(Account):
     cdef int drop(self) except -1:
         """Ends the exchange and the connection without an answer."""
         self.ended_by(ENDED_I)
+        self.meter_wait(QUEUE_LEFT)
+        self.meter_rest()
         self.answered_with = -1
         if self.entry != NULL:
             self.end_entry(DROPPED_STATUS, False)

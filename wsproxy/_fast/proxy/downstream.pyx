@@ -37,8 +37,8 @@ from wsproxy._fast.proxy.squeeze cimport begin_squeezing
 from wsproxy._fast.proxy.upstream cimport Upstream
 from wsproxy._fast.state.changes cimport Evidence
 from wsproxy._fast.state.meters cimport (
-    CONNECT, EDGE_ANSWERS, FAILED, MARKED_DOWN, QUEUE_FULL, QUEUE_SERVED, QUEUE_VAIN, QUEUED, RETRIED_OTHER, RETRIED_SAME,
-    TRY_FAILURES, EdgeAnswer, TryFailure, add_one, observe,
+    EDGE_ANSWERS, FAILED, MARKED_DOWN, QUEUE_FULL, QUEUE_SERVED, QUEUE_VAIN, QUEUED, RETRIED_OTHER, RETRIED_SAME,
+    TRY_FAILURES, EdgeAnswer, TryFailure, add_one,
 )
 from wsproxy._fast.state.tried cimport has_tried_none
 from wsproxy._fast.tell.ended cimport ENDED_CQ, ENDED_PQ, ENDED_RC, ENDED_SC, ENDED_sC, ENDED_sQ
@@ -191,11 +191,11 @@ cdef class Downstream(Asked):
     def meter_connect(self, int64_t us) -> None:
         """A connection to the server that is taken was there after so many microseconds."""
         self.spent.connect_us = us
+        self.meter_unused()  # another one, of a try before at the same server
+        self.connected_us = us
         if self.choice.server >= 0:
             self.trace_try(self.choice.server)
             self.trace_number(CONNECTED, us)
-        if self.engine.row != NULL and self.choice.server >= 0:
-            observe(self.meter(), CONNECT, us)
 
     def join_queue(self) -> int:
         """
@@ -304,10 +304,11 @@ cdef class Downstream(Asked):
         if self.upstream is not None and not self.upstream.is_read:
             self.upstream.sever()  # what it still sends of its answer it would count as a request that runs
         self.service.cluster.release(before.server, self.engine.worker_id, before.probe)
+        self.choice.server = before.server
+        self.meter_unused()
         if chosen >= 0 and self.engine.row != NULL:
-            self.choice.server = before.server
             add_one(self.meter(), RETRIED_OTHER)
-            self.choice.server = chosen
+        self.choice.server = chosen
         self.follow_session()
         self.engine.decider.let_go()
         if chosen >= 0:

@@ -4,12 +4,15 @@ from libc.stdint cimport int64_t, uint64_t
 from wsproxy._fast.base.atomics cimport ws_add_own
 
 cpdef enum:
-    # Of a block: 16 cache lines. One size for all kinds, so that whoever adds up need not know what is in it.
-    BLOCK_WORDS = 128
+    # Of a block: 40 cache lines. One size for all kinds, so that whoever adds up need not know what is in it.
+    BLOCK_WORDS = 320
     # Of a histogram; behind them a word with the sum. The last one has no upper bound.
     BUCKETS = 16
     HISTOGRAM = 17          # words of it
     OWN_CODES = 25          # words for answers by wsproxy itself: see `code_index`
+    # Of answers: 1xx (a changed protocol) to 5xx, and where none came. A time by class has a histogram for each.
+    CLASSES = 6
+    NO_CLASS = 5
 
 cpdef enum BlockKind:
     # A row has one block of itself, then one for each slot of a cluster, then one for each slot of a server.
@@ -18,21 +21,20 @@ cpdef enum BlockKind:
     SERVER_BLOCK = 2
 
 cpdef enum ServerWord:
-    ANSWERED = 0            # five: answers with 1xx (a changed protocol) to 5xx
-    FAILED = 5              # seven: tries that failed, by TryFailure
-    RETRIED_SAME = 12       # ... and went on to the same server, on a new connection
-    RETRIED_OTHER = 13      # ... or to another one
-    MARKED_DOWN = 14        # requests failed there, and it was up
-    REUSED = 15             # requests that went over a warm connection
-    IDLE = 16               # warm connections now: no counter
-    CONNECT = 17            # histogram: time until a connection was there
-    FIRST_BYTE = 34         # histogram: from the request's going there to the head of the answer
-    TOTAL = 51              # four histograms: from the request's first byte to its answer's last one, by class: 2xx to 5xx
-    ANSWER_BYTES = 119       # heads and bodies, to clients
-    BODY_BYTES = 120         # of requests
+    FAILED = 0              # seven: tries that failed, by TryFailure
+    RETRIED_SAME = 7        # ... and went on to the same server, on a new connection
+    RETRIED_OTHER = 8       # ... or to another one
+    MARKED_DOWN = 9         # requests failed there, and it was up
+    REUSED = 10             # requests that went over a warm connection
+    IDLE = 11               # warm connections now: no counter
+    CONNECT = 12            # six histograms: time until a connection was there, by class of the answer that came over it
+    FIRST_BYTE = 114        # five, 1xx to 5xx: from the request's going there to the answer's head; they count the answers
+    TOTAL = 199             # four, 2xx to 5xx: from the request's first byte to its answer's last one
+    ANSWER_BYTES = 267      # heads and bodies, to clients
+    BODY_BYTES = 268        # of requests
     # Of the row behind the workers': the prober's.
-    PROBES_OK = 121
-    PROBES_FAILED = 122
+    PROBES_OK = 269
+    PROBES_FAILED = 270
 
 cpdef enum TryFailure:
     # In the order of `routing.retry.Failure`, and what that does not judge: an answer that broke off.
@@ -65,7 +67,9 @@ cpdef enum ClusterWord:
     QUEUE_VAIN = 35         # ... whose time was over, or there was nothing left to wait for
     QUEUE_LEFT = 36         # ... whose client left
     QUEUE_FULL = 37         # requests that could not even wait
-    QUEUE = 38              # histogram: of those that waited
+    QUEUE = 38              # six histograms: how long a request waited, by class of the answer that its client got
+    CLUSTER_TIME = 140      # four, 2xx to 5xx: answers by wsproxy itself, from the request's first byte to the last one
+    CLUSTER_RECEIVE = 208   # six: from a request's first byte to its last one
 
 cpdef enum WorkerWord:
     WORKER_OWN = 0          # as a cluster's: answers to requests of no cluster
@@ -80,13 +84,14 @@ cpdef enum WorkerWord:
     ACCESS_LOST = 38        # lines of the access log that were not written
     PLUGIN_LOST = 39        # ... of http_plugin.log
     TRACED = 40             # requests that were sampled for a trace
-    REQUEST = 41            # histogram: from a request's first byte to its last one
-    TRACES_LOST = 58        # ... of which nothing is told: there was no room for the record
+    TRACES_LOST = 41        # ... of which nothing is told: there was no room for the record
     # Of the row behind the workers': what other processes count.
-    STARTS = 59             # of workers; the supervisor
-    DEATHS = 60             # ... that ended while the proxy ran
-    SPANS_SENT = 61         # that a collector took; the tracer
-    SPANS_LOST = 62
+    STARTS = 42             # of workers; the supervisor
+    DEATHS = 43             # ... that ended while the proxy ran
+    SPANS_SENT = 44         # that a collector took; the tracer
+    SPANS_LOST = 45
+    WORKER_TIME = 140       # as a cluster's, and in the same places
+    WORKER_RECEIVE = 208
 
 cdef extern from *:
     """

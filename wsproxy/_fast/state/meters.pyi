@@ -6,6 +6,8 @@ BLOCK_WORDS: int
 BUCKETS: int
 HISTOGRAM: int
 OWN_CODES: int
+CLASSES: int
+NO_CLASS: int
 CODES: tuple[int, ...]
 BOUNDS_US: tuple[int, ...]
 
@@ -15,20 +17,19 @@ class BlockKind(IntEnum):
     SERVER_BLOCK = 2
 
 class ServerWord(IntEnum):
-    ANSWERED = 0
-    FAILED = 5
-    RETRIED_SAME = 12
-    RETRIED_OTHER = 13
-    MARKED_DOWN = 14
-    REUSED = 15
-    IDLE = 16
-    CONNECT = 17
-    FIRST_BYTE = 34
-    TOTAL = 51
-    ANSWER_BYTES = 119
-    BODY_BYTES = 120
-    PROBES_OK = 121
-    PROBES_FAILED = 122
+    FAILED = 0
+    RETRIED_SAME = 7
+    RETRIED_OTHER = 8
+    MARKED_DOWN = 9
+    REUSED = 10
+    IDLE = 11
+    CONNECT = 12
+    FIRST_BYTE = 114
+    TOTAL = 199
+    ANSWER_BYTES = 267
+    BODY_BYTES = 268
+    PROBES_OK = 269
+    PROBES_FAILED = 270
 
 class TryFailure(IntEnum):
     CONNECT_FAILED = 0
@@ -60,6 +61,8 @@ class ClusterWord(IntEnum):
     QUEUE_LEFT = 36
     QUEUE_FULL = 37
     QUEUE = 38
+    CLUSTER_TIME = 140
+    CLUSTER_RECEIVE = 208
 
 class WorkerWord(IntEnum):
     WORKER_OWN = 0
@@ -74,12 +77,13 @@ class WorkerWord(IntEnum):
     ACCESS_LOST = 38
     PLUGIN_LOST = 39
     TRACED = 40
-    REQUEST = 41
-    TRACES_LOST = 58
-    STARTS = 59
-    DEATHS = 60
-    SPANS_SENT = 61
-    SPANS_LOST = 62
+    TRACES_LOST = 41
+    STARTS = 42
+    DEATHS = 43
+    SPANS_SENT = 44
+    SPANS_LOST = 45
+    WORKER_TIME = 140
+    WORKER_RECEIVE = 208
 
 @disjoint_base
 class Meters:

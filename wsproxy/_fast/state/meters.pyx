@@ -138,6 +138,6 @@ cdef class Meters:
 
     def sums(self, int kind, Py_ssize_t slot=0) -> list[int]:
         """The words of a block, added up over all rows."""
-        cdef uint64_t found[128]
+        cdef uint64_t found[BLOCK_WORDS]
         self.add_up(kind, slot, found)
         return [found[word] for word in range(BLOCK_WORDS)]

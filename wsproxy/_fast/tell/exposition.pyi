@@ -23,6 +23,9 @@ class Exposition:
         more: bytes = b"",
         zeroes: bool = True,
     ) -> None: ...
+    def counts(
+        self, name: bytes, labels: list[bytes], blocks: Blocks, word: int, more: bytes = b""
+    ) -> None: ...
     def histogram(
         self,
         name: bytes,

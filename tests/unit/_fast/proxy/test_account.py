@@ -10,8 +10,10 @@ from tests.support.fake_transport import FakeTransport
 from tests.support.stage import Stage
 from wsproxy._fast.state.meters import (
     BUCKETS,
+    CLASSES,
     CODES,
     HISTOGRAM,
+    NO_CLASS,
     BlockKind,
     ClusterWord,
     ServerWord,
@@ -33,6 +35,17 @@ def stage() -> Iterator[Stage]:
     made.end()
 
 
+def by_class(words: list[int], first: int, classes: int) -> list[int]:
+    """How many times there are of each class, from the histogram that begins with word ``first`` on."""
+    return [
+        sum(words[first + at * HISTOGRAM :][:BUCKETS]) for at in range(classes)
+    ]  # fmt: skip
+
+
+def some(counts: list[int]) -> dict[int, int]:
+    return {kind: count for kind, count in enumerate(counts) if count}
+
+
 class Told:
     """The sums of one server, of its cluster and of the worker, by name."""
 
@@ -47,11 +60,27 @@ class Told:
         self.worker = meters.sums(BlockKind.WORKER_BLOCK)
 
     def answers(self) -> list[int]:
-        return self.server[ServerWord.ANSWERED : ServerWord.ANSWERED + 5]
+        return by_class(self.server, ServerWord.FIRST_BYTE, 5)
 
     def times(self, word: int) -> int:
         """How many a histogram of the server has."""
         return sum(self.server[word : word + BUCKETS])
+
+    def connected(self) -> dict[int, int]:
+        return some(by_class(self.server, ServerWord.CONNECT, CLASSES))
+
+    def received(self, *, cluster: bool) -> dict[int, int]:
+        words = self.cluster if cluster else self.worker
+        return some(by_class(words, ClusterWord.CLUSTER_RECEIVE, CLASSES))
+
+    def waited(self) -> dict[int, int]:
+        return some(by_class(self.cluster, ClusterWord.QUEUE, CLASSES))
+
+    def own_times(self, *, cluster: bool) -> dict[int, int]:
+        """From 2xx on."""
+        words = self.cluster if cluster else self.worker
+        found = by_class(words, ClusterWord.CLUSTER_TIME, 4)
+        return {kind + 1: count for kind, count in some(found).items()}
 
     def failures(self) -> dict[str, int]:
         return {each.name: self.server[ServerWord.FAILED + each] for each in list(TryFailure)[:-1] if self.server[ServerWord.FAILED + each]}  # fmt: skip
@@ -72,12 +101,12 @@ def test_answer_is_told_once_with_all_its_times(stage: Stage) -> None:
     answer = client.drain()
     told = Told(stage)
     assert told.answers() == [0, 1, 0, 0, 0]
-    assert [told.times(word) for word in (ServerWord.FIRST_BYTE, ServerWord.TOTAL)] == [1, 1]
+    assert told.times(ServerWord.TOTAL) == 1
     assert told.server[ServerWord.ANSWER_BYTES] == len(answer)
     assert told.server[ServerWord.REUSED] == 0
     assert told.worker[WorkerWord.REQUESTS] == told.worker[WorkerWord.OPENED] == 1
     assert told.worker[WorkerWord.CLOSED_CLIENTS] == 0
-    assert sum(told.worker[WorkerWord.REQUEST : WorkerWord.REQUEST + BUCKETS]) == 1
+    assert told.received(cluster=True) == {1: 1}
     client.deliver(GET)  # on the warm connection
     server.deliver(OK + b"body")
     client.drain()
@@ -97,7 +126,8 @@ def test_answer_in_pieces_is_told_once(stage: Stage) -> None:
     server.deliver(OK[20:] + b"bo")
     told = Told(stage)
     assert told.answers() == [0, 1, 0, 0, 0]
-    assert [told.times(word) for word in (ServerWord.FIRST_BYTE, ServerWord.TOTAL)] == [1, 0]
+    assert told.times(ServerWord.TOTAL) == 0
+    assert told.received(cluster=True) == {1: 1}  # it may go on for days
     server.deliver(b"dy")
     client.drain()
     told = Told(stage)
@@ -121,22 +151,32 @@ def test_class_of_status(stage: Stage, status: int, kind: int) -> None:
         told = Told(stage)
         assert told.answers()[kind] == 1
         assert sum(told.answers()) == 1
-    by_class = [told.times(ServerWord.TOTAL + at * HISTOGRAM) for at in range(4)]
-    assert by_class == [int(at == kind - 1) for at in range(4)]
+    totals = by_class(told.server, ServerWord.TOTAL, 4)
+    assert totals == [int(at == kind - 1) for at in range(4)]
+    assert told.received(cluster=True) == {kind: 1}
 
 
-def test_body_is_told_when_it_is_here(stage: Stage) -> None:
+def test_body_is_told_with_its_answer(stage: Stage) -> None:
+    """Until then its class is not known."""
     client = stage.client()
     client.deliver(POST + b"ab")
-    whole = Told(stage).worker[WorkerWord.REQUEST : WorkerWord.REQUEST + BUCKETS]
-    assert sum(whole) == 0
     server = stage.server()
     client.deliver(b"cd")
-    whole = Told(stage).worker[WorkerWord.REQUEST : WorkerWord.REQUEST + BUCKETS]
-    assert sum(whole) == 1
+    assert Told(stage).received(cluster=True) == {}
     server.deliver(OK + b"body")
     client.drain()
-    assert Told(stage).server[ServerWord.BODY_BYTES] == 4
+    told = Told(stage)
+    assert told.received(cluster=True) == {1: 1}
+    assert told.server[ServerWord.BODY_BYTES] == 4
+
+
+def test_request_that_is_answered_before_its_end_was_never_received(stage: Stage) -> None:
+    client = stage.client()
+    client.deliver(POST + b"ab")
+    stage.server().deliver(b"HTTP/1.1 403 X\r\nDate: now\r\nContent-Length: 0\r\n\r\n")
+    told = Told(stage)
+    assert told.answers() == [0, 0, 0, 1, 0]
+    assert told.received(cluster=True) == {}
 
 
 def test_client_that_leaves_before_the_answer(stage: Stage) -> None:
@@ -146,6 +186,7 @@ def test_client_that_leaves_before_the_answer(stage: Stage) -> None:
     client.lose()
     assert Told(stage).left() == (1, 0)
     assert Told(stage).answers() == [0] * 5
+    assert Told(stage).received(cluster=True) == {NO_CLASS: 1}
 
 
 def test_client_that_leaves_within_the_answer(stage: Stage) -> None:
@@ -181,6 +222,7 @@ def test_server_that_breaks_off_is_told_and_its_client_has_not_left(stage: Stage
     assert told.failures() == {"CUT_FAILED": 1}
     assert told.left() == (0, 0)
     assert told.answers() == [0, 1, 0, 0, 0]
+    assert told.received(cluster=True) == {1: 1}
 
 
 def test_failure_and_retry_are_told_at_the_server_that_failed(stage: Stage) -> None:
@@ -240,8 +282,47 @@ def test_answer_of_our_own(stage: Stage, request_: bytes, code: int, by_cluster:
     client = stage.client()
     client.deliver(request_)
     client.drain()
-    assert Told(stage).own(cluster=by_cluster) == {code: 1}
-    assert Told(stage).own(cluster=not by_cluster) == {}
+    told = Told(stage)
+    assert told.own(cluster=by_cluster) == {code: 1}
+    assert told.own(cluster=not by_cluster) == {}
+    assert told.own_times(cluster=by_cluster) == {code // 100 - 1: 1}
+    assert told.own_times(cluster=not by_cluster) == {}
+
+
+def test_refusal_in_the_end_is_the_class_of_all_its_parts(stage: Stage) -> None:
+    """Of the cluster's; at the servers nothing came over the connections."""
+    client = stage.client()
+    client.deliver(GET)
+    for _ in range(2):
+        [waiting] = stage.slow.waiting
+        waiting.meter_connect(700)
+        stage.server().lose(ConnectionResetError(104, "reset"))
+    assert b"HTTP/1.1 502 " in client.drain() or b"HTTP/1.1 503 " in client.drain()
+    for server in range(2):
+        told = Told(stage, server)
+        assert told.connected() == {NO_CLASS: 1}
+        assert told.answers() == [0] * 5
+    told = Told(stage)
+    assert told.received(cluster=True) == told.own_times(cluster=True) == {4: 1}
+
+
+def test_new_connection_is_told_with_the_first_answer_that_came_over_it(stage: Stage) -> None:
+    client = stage.client()
+    client.deliver(GET)
+    [waiting] = stage.slow.waiting
+    waiting.meter_connect(700)
+    server = stage.server()
+    assert Told(stage).connected() == {}
+    server.deliver(b"HTTP/1.1 404 X\r\nDate: now\r\nContent-Length: 0\r\n\r\n")
+    client.drain()
+    assert Told(stage).connected() == {3: 1}
+    client.deliver(GET)  # on the warm connection
+    server.deliver(OK + b"body")
+    client.drain()
+    assert Told(stage).connected() == {3: 1}
+    client.deliver(GET)
+    client.lose()
+    assert Told(stage).connected() == {3: 1}
 
 
 def test_warm_connections_are_counted(stage: Stage) -> None:

@@ -11,6 +11,7 @@ from wsproxy._fast.state.meters import (
     BLOCK_WORDS,
     BOUNDS_US,
     BUCKETS,
+    CLASSES,
     CODES,
     HISTOGRAM,
     OWN_CODES,
@@ -32,14 +33,16 @@ SERVER, CLUSTER, WORKER = BlockKind.SERVER_BLOCK, BlockKind.CLUSTER_BLOCK, Block
 def test_words_of_a_block_do_not_overlap() -> None:
     """Each name has its words to itself, and all are in the block."""
     widths: dict[str, int] = {
-        "ANSWERED": 5,
         "FAILED": TryFailure.TRY_FAILURES,
         "CLUSTER_OWN": OWN_CODES,
         "WORKER_OWN": OWN_CODES,
         "CLUSTER_EDGE": EdgeAnswer.EDGE_ANSWERS,
         "WORKER_EDGE": EdgeAnswer.EDGE_ANSWERS,
-        "TOTAL": 4 * HISTOGRAM,
-        **dict.fromkeys(("CONNECT", "FIRST_BYTE", "QUEUE", "REQUEST"), HISTOGRAM),
+        "FIRST_BYTE": 5 * HISTOGRAM,
+        **dict.fromkeys(("TOTAL", "CLUSTER_TIME", "WORKER_TIME"), 4 * HISTOGRAM),
+        **dict.fromkeys(
+            ("CONNECT", "QUEUE", "CLUSTER_RECEIVE", "WORKER_RECEIVE"), CLASSES * HISTOGRAM
+        ),
     }
     for words in (ServerWord, ClusterWord, WorkerWord):
         taken = [word + at for word in words for at in range(widths.get(word.name, 1))]
@@ -48,7 +51,8 @@ def test_words_of_a_block_do_not_overlap() -> None:
     assert len(CODES) == OWN_CODES
     assert HISTOGRAM == BUCKETS + 1
     assert int(ClusterWord.CLUSTER_OWN) == int(WorkerWord.WORKER_OWN)
-    assert int(ClusterWord.CLUSTER_EDGE) == int(WorkerWord.WORKER_EDGE)
+    for name in ("EDGE", "TIME", "RECEIVE"):
+        assert int(ClusterWord[f"CLUSTER_{name}"]) == int(WorkerWord[f"WORKER_{name}"])
 
 
 def test_rows_are_added_up() -> None:

@@ -108,6 +108,32 @@ def test_histogram_is_what_the_library_writes() -> None:
     assert found == pytest.approx(wanted)
 
 
+def test_count_of_a_histogram_is_a_number_of_its_own() -> None:
+    meters = Meters(1, 2, 1)
+    for us in (1, 40_000_000):
+        meters.observe_time(0, SERVER, 1, ServerWord.TOTAL, us)
+    page = Exposition()
+    labels = [b'c="a"', b'c="b"']
+    blocks = Blocks(meters, SERVER, [[0], [1]])
+    page.counts(b"x", labels, blocks, ServerWord.TOTAL, b'd="e"')
+    assert page.text() == b'x{c="a",d="e"} 0\nx{c="b",d="e"} 2\n'
+    with pytest.raises(ValueError, match="allowed is one a block"):
+        page.counts(b"x", labels, blocks, BLOCK_WORDS - 1)
+
+
+@pytest.mark.parametrize("length", [1, 10, 30_000, 65_533, 65_534, 70_000, 300_000])
+def test_page_of_any_length_is_handed_out_once(length: int) -> None:
+    """However often it had to grow; what comes after is another page, and leaves that one as it is."""
+    page = Exposition()
+    for _ in range(3):
+        page.number(b"n" * length, b"", 1)
+    found = page.text()
+    assert page.text() == b""
+    page.number(b"other", b"", 2)
+    assert page.text() == b"other 2\n"
+    assert found == 3 * (b"n" * length + b" 1\n")
+
+
 def test_groups_of_slots_are_one_series() -> None:
     meters = Meters(1, 3, 1)
     for slot in range(3):
