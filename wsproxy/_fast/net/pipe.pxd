@@ -17,8 +17,8 @@ cdef class Pipe:
     cdef bint is_refused            # splice(2) is not there, or forbidden: it is not tried again
     cdef readonly long long passed  # bytes that went from socket to socket, since the worker began
 
-    # What has arrived on the socket, into the pipe; > 0, 0: the peer has ended, -1: see errno, as of `recv`. No more than a share of the
-    # pipe, unless the target has room for it.
+    # What has arrived on the socket, into the pipe; > 0, 0: the peer has ended, -1: see errno, as of `recv`. No more than a
+    # share of the pipe, unless the target has room for it.
     cdef Py_ssize_t fill(self, int fd, int64_t most, int target) noexcept
     # As much as the socket takes now; bytes, or -2: it is broken, -3: by what is told once, as a reset.
     cdef Py_ssize_t drain(self, int fd) noexcept

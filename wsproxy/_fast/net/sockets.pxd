@@ -84,7 +84,8 @@ cdef extern from *:
     static inline ssize_t ws_send_room(int fd) {
         uint32_t memory[SK_MEMINFO_VARS];
         socklen_t size = sizeof(memory);
-        if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) != 0 || size < sizeof(uint32_t) * (SK_MEMINFO_WMEM_QUEUED + 1)) return 0;
+        socklen_t needed = sizeof(memory[0]) * (SK_MEMINFO_WMEM_QUEUED + 1);
+        if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) != 0 || size < needed) return 0;
         return (ssize_t)memory[SK_MEMINFO_SNDBUF] - (ssize_t)memory[SK_MEMINFO_WMEM_QUEUED];
     }
 

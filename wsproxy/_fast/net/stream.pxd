@@ -81,7 +81,8 @@ cdef class Stream(Endpoint):
     cdef int send_piped(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len) except -1
     cdef int push(self, const char* a, Py_ssize_t a_len, const char* b, Py_ssize_t b_len, bint more) except -1
     cdef bint takes_directly(self) except -1
-    # Whether bytes of this connection can go into the hub's pipe; the socket that takes what is in it, less than 0: none does now.
+    # Whether bytes of this connection can go into the hub's pipe; the socket that takes what is in it, less than 0: none does
+    # now.
     cdef bint fills_pipe(self) noexcept
     cdef int pipe_end(self) except? -1
     cdef int note_broken(self, bint by_reset) except -1
