@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from wsproxy.admin.bridge_counts import BridgeCounts, site_of
 from wsproxy.admin.messages import digest_of
 from wsproxy.config.group_secret import GroupSecret
 from wsproxy.config.published import Place, PublishedFolder
@@ -124,6 +125,7 @@ class HaNeeds:
     on_turn: Callable[[], None]
     probe: Callable[[bool], None]  # switches this proxy's prober
     secret: GroupSecret | None  # by which members tell each other of sessions; None: they do not
+    bridges: BridgeCounts  # what its ends of them count
 
 
 class Agent:
@@ -133,8 +135,10 @@ class Agent:
         self, plan: Plan, settings: HaSettings, instance: str, pid: int,
         probe: Callable[[bool], None] = lambda _is_on: None,
         secret: GroupSecret | None = None,
+        bridges: BridgeCounts | None = None,
     ) -> None:  # fmt: skip
         """Nothing is asked yet."""
+        self._counts = bridges or BridgeCounts(settings)
         self._secret = secret
         self._takeovers: Takeovers | None = None
         self._probe = probe if settings.one_prober else None
@@ -226,7 +230,7 @@ class Agent:
 
         def maker(bridge: BridgeSettings) -> Callable[[Callable[[], None]], Work]:
             def make(note: Callable[[], None]) -> Work:
-                made = Bridge(bridge, self._names, self._myself.name, store, lease, note)
+                made = Bridge(bridge, self._names, self._myself.name, store, lease, note, self._counts.rows[site_of(bridge, self._names.cell)])  # fmt: skip
                 self._bridges.append(made)
                 return made
 
@@ -379,7 +383,9 @@ async def serve(plan: Plan, settings: HaSettings, needs: HaNeeds) -> None:
     """See ``run_ha``."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
-    agent = Agent(plan, settings, needs.instance, needs.pid, needs.probe, needs.secret)
+    agent = Agent(
+        plan, settings, needs.instance, needs.pid, needs.probe, needs.secret, needs.bridges
+    )
     loop.add_signal_handler(signal.SIGTERM, agent.ended.set)
     agent.listen(needs.box)
     keep_turning(needs.on_turn)
