@@ -22,6 +22,7 @@ import msgspec
 from wsproxy.admin.bridge_counts import BridgeRow
 from wsproxy.admin.bridge_counts import Word as Counted
 from wsproxy.admin.wall_clock import wall_ms
+from wsproxy.config.etcd_user import etcd_user
 from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.settings_bridge import BridgeSettings
 from wsproxy.config.settings_groups import ResourceSettings
@@ -61,6 +62,7 @@ from wsproxy.ha.store.base import (
 )
 from wsproxy.ha.store.etcd import EtcdStore
 from wsproxy.ha.store.gateway import Gateway
+from wsproxy.ha.store.token import Token
 
 log = logging.getLogger("wsproxy.ha")
 
@@ -102,6 +104,7 @@ class Bridge:
         self.said: Said | None = Said(0, Phase.IDLE, 0, "", False, 0)
         self.doubt = ""
         self._token = 0
+        self._token_there = Token(etcd_user(settings))
         self._task: asyncio.Task[None] | None = None
         self._ours: dict[str, Kept] = {}
         self._came: dict[str, int] = {}  # of those, what came from there, and its size
@@ -322,10 +325,12 @@ class Bridge:
         tls = group_context(self._settings)
         urls = self._settings.endpoints
         try_s = max(self._settings.cut_s / 3 / len(urls), LEAST_TRY_S)
-        store = EtcdStore(Gateway(urls, tls, try_s=try_s, most_bytes=MOST_ANSWER_BYTES), MOST_KEYS)
-        patient = EtcdStore(
-            Gateway(urls, tls, try_s=READ_S, most_bytes=MOST_ANSWER_BYTES), MOST_KEYS
-        )
+
+        def store_of(try_s: float) -> EtcdStore:
+            gateway = Gateway(urls, tls, try_s=try_s, most_bytes=MOST_ANSWER_BYTES, token=self._token_there)  # fmt: skip
+            return EtcdStore(gateway, MOST_KEYS)
+
+        store, patient = store_of(try_s), store_of(READ_S)
         try:
             await self._ask_end(store)
             if not self._after:

@@ -131,6 +131,11 @@ class Pair:
         self.east, self.west = east, west
         self.ends: list[End] = []
 
+    def end_of(self, here: Site, settings: BridgeSettings) -> End:
+        made = End(here, settings)
+        self.ends.append(made)
+        return made
+
     async def bridged(self, **more: object) -> tuple[End, End]:
         made = End(self.east, self.west.as_seen(**more)), End(self.west, self.east.as_seen(**more))
         self.ends += made
