@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.etcd import EtcdProcess, Relay, running_etcd
+from wsproxy.config.etcd_user import EtcdUser
 from wsproxy.config.settings_bridge import BridgeSettings
 from wsproxy.config.settings_ha import HaSettings
 from wsproxy.config.settings_tls import group_context
@@ -16,6 +17,7 @@ from wsproxy.ha.certs import Files, files_of, make_certificates
 from wsproxy.ha.names import Names
 from wsproxy.ha.store.etcd import EtcdStore
 from wsproxy.ha.store.gateway import Gateway
+from wsproxy.ha.store.token import Token
 
 # A busy machine answers late.
 PATIENT_S = 10.0
@@ -31,6 +33,8 @@ class Site:
     keys: Files
     guest: Files
     port: int
+    user: EtcdUser | None = None  # that its members are, where its etcd has users
+    guest_user: tuple[str, str] = ("", "")  # that the other site is, and the file of its password
 
     @property
     def names(self) -> Names:
@@ -47,13 +51,14 @@ class Site:
             endpoints=(self.etcd.url,), ca=str(self.keys.ca), certificate=str(self.keys.certificate),
             key=str(self.keys.key),
         )  # fmt: skip
-        return EtcdStore(Gateway([self.etcd.url], group_context(settings), try_s=PATIENT_S))
+        return EtcdStore(Gateway([self.etcd.url], group_context(settings), try_s=PATIENT_S, token=Token(self.user)))  # fmt: skip
 
     def as_seen(self, **more: object) -> BridgeSettings:
         """The other site's ``[[ha.bridge]]`` to this one."""
         found: dict[str, object] = {
             "core_group": self.name, "endpoints": (self.link,), "ca": str(self.guest.ca),
             "certificate": str(self.guest.certificate), "key": str(self.guest.key), "cut_s": 2.0,
+            "user": self.guest_user[0], "password_file": self.guest_user[1],
         }  # fmt: skip
         return BridgeSettings(**{**found, **more})  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ weight, no count, no probe, no session's place. So each question is decided on a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from wsproxy._fast.decide.decide import Decider
 from wsproxy._fast.net import libssl
 from wsproxy._fast.state.changes import Change
 from wsproxy._fast.state.segment import Reloads, SharedState
+from wsproxy.admin.bridge_counts import BridgeCounts
 from wsproxy.admin.certificates import Certificates
 from wsproxy.admin.control import Control
 from wsproxy.admin.control_messages import ConfigStatus, ServersAnswer
@@ -30,6 +31,7 @@ from wsproxy.admin.messages import (
 )
 from wsproxy.admin.metrics import MetricsPage
 from wsproxy.admin.wall_clock import iso_of
+from wsproxy.config.settings_ha import HaSettings
 from wsproxy.dataplane.explained import request_id
 from wsproxy.dataplane.plan import Plan, plan_again
 from wsproxy.dataplane.view import make_view
@@ -54,6 +56,7 @@ class ProxyFacts:
         int, ...
     ] = ()  # supervisors that this one has replaced; their workers may still run
     heat: int = -1  # descriptor of how servers were over the last hours
+    bridges: BridgeCounts = field(default_factory=lambda: BridgeCounts(HaSettings()))
 
 
 class LiveProxy:
@@ -175,7 +178,9 @@ class LiveProxy:
         if self._plan.state.meters is None:
             raise StartError("found a proxy without meters; allowed is one that serves")
         if self._page is None:
-            self._page = MetricsPage(self.status, self._plan, self._certificates)
+            self._page = MetricsPage(
+                self.status, self._plan, self._certificates, self._facts.bridges
+            )
         return self._page.text()
 
     def explain(self, question: ExplainQuestion) -> ExplainAnswer:

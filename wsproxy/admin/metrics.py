@@ -29,6 +29,9 @@ from wsproxy._fast.state.meters import (
 from wsproxy._fast.state.operator import Hold
 from wsproxy._fast.state.takeover import Telling
 from wsproxy._fast.tell.exposition import Blocks, Exposition, label_pair
+from wsproxy.admin.bridge_counts import STATES as BRIDGE_STATES
+from wsproxy.admin.bridge_counts import BridgeCounts
+from wsproxy.admin.bridge_counts import Word as BridgeWord
 from wsproxy.admin.certificates import Certificates
 from wsproxy.admin.messages import Status
 from wsproxy.admin.metric_names import METRICS
@@ -72,6 +75,11 @@ _TELLINGS = {
         "not_believed": Telling.NOT_BELIEVED,
     },
 }  # fmt: skip
+_BRIDGE_WAYS = {"in": BridgeWord.COPIED_IN, "out": BridgeWord.COPIED_OUT}
+_BRIDGE_BOUNDS = {
+    "word": BridgeWord.OVER_WORD, "there": BridgeWord.OVER_THERE, "here": BridgeWord.OVER_HERE,
+    "answer": BridgeWord.OVER_ANSWER,
+}  # fmt: skip
 _BROKEN = ("unknown_clone", "down", "full", "tried", "out")
 
 
@@ -91,13 +99,14 @@ class MetricsPage:
     """The page for one configuration: whose labels are written once."""
 
     def __init__(
-        self, status: Callable[[], Status], plan: Plan, certificates: Certificates
-    ) -> None:
-        """``plan``: what holds; its state has meters."""
+        self, status: Callable[[], Status], plan: Plan, certificates: Certificates, bridges: BridgeCounts,
+    ) -> None:  # fmt: skip
+        """``plan``: what holds; its state has meters. ``bridges``: of the start."""
         assert plan.state.meters is not None
         self._status = status
         self._plan = plan
         self._certificates = certificates
+        self._bridges = bridges
         self._meters: Meters = plan.state.meters
         self._settings = plan.settings.metrics
         self._clusters: list[tuple[str, bytes, Cluster]] = []
@@ -157,8 +166,31 @@ class MetricsPage:
         news = state.takeovers.news_counts()
         for name, results in _TELLINGS.items():
             _by_label(out, name, "result", {result: news[at] for result, at in results.items()})
+        self._put_bridges(out)
         self._put_certificates(out)
         self._put_keyrings(out)
+
+    def _put_bridges(self, out: Exposition) -> None:
+        rows = [(label_pair("site", site), row) for site, row in self._bridges.rows.items()]
+        _begin(out, "bridge_state")
+        for label, row in rows:
+            for at, state in enumerate(BRIDGE_STATES):
+                more = b"," + label_pair("state", state)
+                out.number(b"wsproxy_bridge_state", label + more, int(row[BridgeWord.STATE] == at))
+        _begin(out, "bridge_heard_timestamp_seconds")
+        for label, row in rows:
+            out.number(b"wsproxy_bridge_heard_timestamp_seconds", label, row[BridgeWord.HEARD_MS] / MS)  # fmt: skip
+        _begin(out, "bridge_waiting_words")
+        for label, row in rows:
+            out.number(b"wsproxy_bridge_waiting_words", label, row[BridgeWord.BEHIND])
+        for name, key, words in (
+            ("bridge_words_total", "way", _BRIDGE_WAYS),
+            ("bridge_refused_total", "bound", _BRIDGE_BOUNDS),
+        ):
+            _begin(out, name)
+            for label, row in rows:
+                for value, word in words.items():
+                    out.number(f"wsproxy_{name}".encode(), label + b"," + label_pair(key, value), row[word])  # fmt: skip
 
     def _put_certificates(self, out: Exposition) -> None:
         found = [

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import click
 
 from wsproxy.cli.asking import EXIT_NOBODY, EXIT_REFUSED, fail
+from wsproxy.config.etcd_user import etcd_user
 from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.published import MOST_WORDS, PublishedFolder
 from wsproxy.config.settings_file import load_settings
@@ -31,6 +32,7 @@ from wsproxy.ha.names import Names
 from wsproxy.ha.store.base import Store, StoreAwayError
 from wsproxy.ha.store.etcd import EtcdStore
 from wsproxy.ha.store.gateway import Gateway
+from wsproxy.ha.store.token import Token
 
 # Where the packages have it.
 SETTINGS = Path("/etc/wsproxy/wsproxy.toml")
@@ -85,7 +87,7 @@ async def group_of(ha: HaSettings) -> AsyncIterator[Group]:
     """Raises ``WsproxyError`` where it cannot be reached from here."""
     folder = PublishedFolder(ha.config_folder) if ha.config_folder else None
     names = Names(ha.cell, ha.core_group)
-    store = EtcdStore(Gateway(*_place(ha, folder), try_s=TRY_S))
+    store = EtcdStore(Gateway(*_place(ha, folder), try_s=TRY_S, token=Token(etcd_user(ha))))
     try:
         yield Group(ha, store, names, Library(store, names), folder)
     finally:

@@ -22,6 +22,7 @@ from wsproxy.config.access_target import ACCESS_OFF, SYSLOG, parse_target
 from wsproxy.config.address import MAX_PORT, is_loopback, parse_address
 from wsproxy.config.check_content import file_flaws
 from wsproxy.config.codes import code_flaw
+from wsproxy.config.etcd_user import etcd_user
 from wsproxy.config.group_secret import SETTING, read_group_secret
 from wsproxy.config.keystore import KeyFileError, read_pem_pair
 from wsproxy.config.problems import printable
@@ -32,6 +33,7 @@ from wsproxy.config.settings import (
     Settings,
     fallback_files,
 )
+from wsproxy.config.settings_bridge import BridgeSettings
 from wsproxy.config.settings_ha import HaSettings, check_groups, check_ha, no_etcd
 from wsproxy.config.settings_probe import (
     ProbeClusterSettings,
@@ -209,6 +211,7 @@ def _check_ha(settings: Settings, say: Say) -> None:
             group_context(ha)
         except KeyFileError as error:
             _refuse(("ha", "certificate"), str(error), say)
+        _check_user(("ha",), ha, say)
     try:
         read_group_secret(ha)
     except StartError as error:
@@ -242,6 +245,17 @@ def _check_parts_of_ha(ha: HaSettings, say: Say) -> None:
             group_context(bridge)
         except KeyFileError as error:
             _refuse(("ha", "bridge", index, "certificate"), str(error), say)
+        _check_user(("ha", "bridge", index), bridge, say)
+
+
+def _check_user(at: KeyPath, settings: HaSettings | BridgeSettings, say: Say) -> None:
+    """Whether its password can be read."""
+    if (user := etcd_user(settings)) is not None:
+        at = (*at, "password_file")
+        try:
+            user.password()
+        except StartError as error:
+            _refuse(at, str(error).removeprefix(f"{dotted(at)}: "), say)
 
 
 def dotted(at: KeyPath) -> str:

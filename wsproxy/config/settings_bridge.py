@@ -19,6 +19,8 @@ from wsproxy.config.settings_groups import NAME, NAME_ALLOWED
 MOST_BRIDGES = 8
 # In ``out``, and in ``in``: each is looked at for each word.
 MOST_CHOICES = 64
+# Of a user's name.
+MOST_USER = 256
 # What a subject of the board may be, as operators say it, and as its key does.
 BOARDS = {"holds": "hold", "numbers": "numbers", "marks": "mark"}
 
@@ -55,6 +57,18 @@ class BridgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     key: Annotated[str, Meta(description="PEM file: its private key, mode 0600 or stricter")] = ""
+    user: Annotated[
+        str,
+        Meta(
+            description="user of the other site's etcd, where that has users (`etcdctl auth enable`); empty: none"
+        ),
+    ] = ""
+    password_file: Annotated[
+        str,
+        Meta(
+            description="file with that user's password in its first line, mode 0600 or stricter; read anew whenever a token is asked for; relative to the folder of wsproxy.toml"
+        ),
+    ] = ""
     out: Annotated[
         tuple[str, ...],
         Meta(
@@ -117,6 +131,7 @@ def check_bridges(
 
 def _flaws(bridge: BridgeSettings) -> Iterator[tuple[str, str]]:
     yield from _endpoint_flaws(bridge)
+    yield from user_flaws(bridge.user, bridge.password_file)
     for name, choices in (("out", bridge.out), ("in", bridge.in_)):
         if len(choices) > MOST_CHOICES:
             yield name, f"found {len(choices)} choices; allowed are {MOST_CHOICES}: a pattern takes several clusters"  # fmt: skip
@@ -153,6 +168,18 @@ def _endpoint_flaws(bridge: BridgeSettings) -> Iterator[tuple[str, str]]:
         for name in ("ca", "certificate", "key"):
             if not getattr(bridge, name):
                 yield name, "found none with https endpoints; allowed is a PEM file (`wsproxy ha certs`, run where the other site keeps its ca.key, makes all three)"  # fmt: skip
+
+
+def user_flaws(user: str, password_file: str) -> Iterator[tuple[str, str]]:
+    """What keeps them from being a user of etcd and its password."""
+    if bool(user) != bool(password_file):
+        name = "password_file" if user else "user"
+        yield name, "found one of user and password_file; allowed are both, or none"
+    elif user and not (user.isprintable() and len(user) <= MOST_USER):
+        yield (
+            "user",
+            f"found {len(user)} characters; allowed are 1 to {MOST_USER} that can be printed",
+        )
 
 
 def url_flaw(url: str) -> str:

@@ -74,6 +74,10 @@ class LoadedSettings:
         return Problem(severity, code, file, self.line_of(at), found, allowed, sentence)
 
 
+# Of [ha]: seen from the folder of wsproxy.toml.
+_FILES_OF_HA = ("ca", "certificate", "key", "password_file", "session_key", "data_dir", "config_folder")  # fmt: skip
+
+
 def read_settings(path: Path) -> Settings:
     """
     The settings that the file at ``path`` holds, defaults where it says nothing; does I/O.
@@ -371,10 +375,7 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
         admin = msgspec.structs.replace(settings.admin, **of_admin)
         settings = msgspec.structs.replace(settings, admin=admin)
     ha = settings.ha
-    files = {
-        name: getattr(ha, name)
-        for name in ("ca", "certificate", "key", "session_key", "data_dir", "config_folder")
-    }
+    files = {name: getattr(ha, name) for name in _FILES_OF_HA}
     if any(files.values()):
         found = {name: absolute(file, path.parent) for name, file in files.items()}
         settings = msgspec.structs.replace(settings, ha=msgspec.structs.replace(ha, **found))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct, field
 
 from wsproxy.config.address import Address, is_loopback
-from wsproxy.config.settings_bridge import BridgeSettings, check_bridges, url_flaw
+from wsproxy.config.settings_bridge import BridgeSettings, check_bridges, url_flaw, user_flaws
 from wsproxy.config.settings_groups import (
     NAME,
     NAME_ALLOWED,
@@ -107,6 +107,16 @@ class HaSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str, Meta(description="PEM file: the certificate that this member shows to etcd")
     ] = ""
     key: Annotated[str, Meta(description="PEM file: its private key, mode 0600 or stricter")] = ""
+    user: Annotated[
+        str,
+        Meta(description="user of etcd, where that has users (`etcdctl auth enable`); empty: none"),
+    ] = ""
+    password_file: Annotated[
+        str,
+        Meta(
+            description="file with that user's password in its first line, mode 0600 or stricter; read anew whenever a token is asked for; relative to the folder of wsproxy.toml"
+        ),
+    ] = ""
     session_key: Annotated[
         str,
         Meta(
@@ -180,6 +190,7 @@ def check_ha(ha: HaSettings) -> Iterator[tuple[str, str]]:
     for each in ha.preferred_coordinators:
         if not NAME.fullmatch(each):
             yield "preferred_coordinators", f'found "{each}"; {NAME_ALLOWED}'
+    yield from _check_user(ha)
     if ha.ttl_s < least_ttl_s(ha):
         yield (
             "missed",
@@ -205,6 +216,20 @@ def check_groups(ha: HaSettings) -> Iterator[tuple[tuple[str | int, ...], str]]:
         yield ("policy", index, name), text
     for (index, name), text in check_bridges(ha.bridges, ha.cell, ha.core_group):
         yield ("bridge", index, name), text
+
+
+def _check_user(ha: HaSettings) -> Iterator[tuple[str, str]]:
+    yield from user_flaws(ha.user, ha.password_file)
+    if ha.user and ha.store == "embedded":
+        yield (
+            "user",
+            'found one with store = "embedded", whose etcd only this proxy can use; allowed with store = "etcd"',
+        )
+    if ha.user and ha.tls == "off":
+        yield (
+            "user",
+            'found one with tls = "off": its password could be read on the way; allowed with "auto"',
+        )
 
 
 def _check_endpoints(ha: HaSettings) -> Iterator[tuple[str, str]]:

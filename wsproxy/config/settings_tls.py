@@ -137,7 +137,7 @@ def with_absolute_files(listener: ListenerSettings, folder: Path) -> ListenerSet
 
 def with_absolute_keys(bridge: BridgeSettings, folder: Path) -> BridgeSettings:
     """The same bridge; its files no longer depend on where wsproxy was started."""
-    found = {name: absolute(getattr(bridge, name), folder) for name in ("ca", "certificate", "key")}
+    found = {name: absolute(getattr(bridge, name), folder) for name in ("ca", "certificate", "key", "password_file")}  # fmt: skip
     return msgspec.structs.replace(bridge, **found)
 
 

@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from wsproxy.admin.bridge_counts import BridgeCounts, site_of
 from wsproxy.admin.messages import digest_of
+from wsproxy.config.etcd_user import etcd_user
 from wsproxy.config.group_secret import GroupSecret
 from wsproxy.config.published import Place, PublishedFolder
 from wsproxy.config.settings_bridge import BridgeSettings
@@ -41,13 +43,15 @@ from wsproxy.ha.bridge.words import resource_of
 from wsproxy.ha.group.coordinator import add_coordinator
 from wsproxy.ha.group.membership import Listener, Membership, Myself
 from wsproxy.ha.master.follower import Follower
-from wsproxy.ha.master.library import TRY_S, Library
+from wsproxy.ha.master.library import TRY_S as LIBRARY_TRY_S
+from wsproxy.ha.master.library import Library
 from wsproxy.ha.names import Names
 from wsproxy.ha.resource.groups import Groups, Work
 from wsproxy.ha.store.base import Entry, LeaseGoneError, Put, StoreAwayError, Told
 from wsproxy.ha.store.embedded import EmbeddedEtcd
 from wsproxy.ha.store.etcd import EtcdStore
-from wsproxy.ha.store.gateway import Gateway
+from wsproxy.ha.store.gateway import TRY_S, Gateway
+from wsproxy.ha.store.token import Token
 
 log = logging.getLogger("wsproxy.ha")
 
@@ -124,6 +128,7 @@ class HaNeeds:
     on_turn: Callable[[], None]
     probe: Callable[[bool], None]  # switches this proxy's prober
     secret: GroupSecret | None  # by which members tell each other of sessions; None: they do not
+    bridges: BridgeCounts  # what its ends of them count
 
 
 class Agent:
@@ -133,8 +138,11 @@ class Agent:
         self, plan: Plan, settings: HaSettings, instance: str, pid: int,
         probe: Callable[[bool], None] = lambda _is_on: None,
         secret: GroupSecret | None = None,
+        bridges: BridgeCounts | None = None,
     ) -> None:  # fmt: skip
         """Nothing is asked yet."""
+        self._token = Token(etcd_user(settings))
+        self._counts = bridges or BridgeCounts(settings)
         self._secret = secret
         self._takeovers: Takeovers | None = None
         self._probe = probe if settings.one_prober else None
@@ -159,7 +167,7 @@ class Agent:
             if not await self._start_etcd(self._embedded):
                 return
             spawn(self._keep_etcd(self._embedded), "ha etcd")
-        store = EtcdStore(Gateway(*self._place()))
+        store = self._store(TRY_S)
         board = self._board = Board(
             self._plan.state, self._plan, store, self._names, self._myself.name
         )
@@ -174,8 +182,8 @@ class Agent:
             listener=Listener(self._read, self._told, lambda _view: None, self._away, board.back, groups.right),
         )  # fmt: skip
         groups.join(membership)
-        contents = EtcdStore(Gateway(*self._place(), try_s=TRY_S))
-        moves = EtcdStore(Gateway(*self._place(), try_s=TAKEOVERS_TRY_S))
+        contents = self._store(LIBRARY_TRY_S)
+        moves = self._store(TAKEOVERS_TRY_S)
         if self._secret is not None:
             self._takeovers = Takeovers(
                 self._plan.state, self._plan, moves, self._names, self._myself.name, self._secret
@@ -226,7 +234,7 @@ class Agent:
 
         def maker(bridge: BridgeSettings) -> Callable[[Callable[[], None]], Work]:
             def make(note: Callable[[], None]) -> Work:
-                made = Bridge(bridge, self._names, self._myself.name, store, lease, note)
+                made = Bridge(bridge, self._names, self._myself.name, store, lease, note, self._counts.rows[site_of(bridge, self._names.cell)])  # fmt: skip
                 self._bridges.append(made)
                 return made
 
@@ -247,6 +255,10 @@ class Agent:
             each.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await doing
+
+    def _store(self, try_s: float) -> EtcdStore:
+        """With connections of its own."""
+        return EtcdStore(Gateway(*self._place(), try_s=try_s, token=self._token))
 
     def _place(self) -> tuple[tuple[str, ...], ssl.SSLContext | None]:
         if self._embedded is not None:
@@ -379,7 +391,9 @@ async def serve(plan: Plan, settings: HaSettings, needs: HaNeeds) -> None:
     """See ``run_ha``."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
-    agent = Agent(plan, settings, needs.instance, needs.pid, needs.probe, needs.secret)
+    agent = Agent(
+        plan, settings, needs.instance, needs.pid, needs.probe, needs.secret, needs.bridges
+    )
     loop.add_signal_handler(signal.SIGTERM, agent.ended.set)
     agent.listen(needs.box)
     keep_turning(needs.on_turn)

@@ -161,7 +161,8 @@ def _make_pair(
 ) -> None:
     issuer_key, issuer_name = issuer
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    # No common name: etcd with users refuses one at its JSON gateway, where it could be taken for a user (etcd pull request 10392).
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, names[0])])
     builder = _begin(subject, issuer_name, key, now, MEMBER_DAYS)
     builder = builder.add_extension(
         x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False

@@ -189,7 +189,7 @@ def _doubt_reading(
     if identity is None:
         return
     ha = loaded.settings.ha
-    keys = (ha.ca, ha.certificate, ha.key, ha.session_key) if ha.is_on else ()
+    keys = (ha.ca, ha.certificate, ha.key, ha.session_key, ha.password_file) if ha.is_on else ()
     for file in (config.path, loaded.file, __file__, os.__file__, *keys):
         if file and not os.access(file, os.R_OK, effective_ids=True):
             found = f"a file that user {identity.name} cannot read (process.user)"

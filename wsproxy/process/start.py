@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from wsproxy._fast.state.segment import SharedState
+from wsproxy.admin.bridge_counts import BridgeCounts
 from wsproxy.admin.control import outvoted
 from wsproxy.admin.live import ProxyFacts
 from wsproxy.admin.sockets import AdminSocket, open_own_socket, open_socket, own_path, try_socket
@@ -232,13 +233,14 @@ def run_supervisor(
     ]
     if way.is_open:
         others.append(make_tracer(settings, way, state, tracer_row, turn_of(tracer_row)))
+    bridges = BridgeCounts(settings.ha)
     if settings.ha.is_on:
-        others.append(make_ha(plan, parcels, ha_row, turn_of(ha_row), probe_switch))
+        others.append(make_ha(plan, parcels, ha_row, turn_of(ha_row), probe_switch, bridges))
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     older = tuple(each.pid for each in handed.kin)
     facts = ProxyFacts(
-        os.getpid(), started_at, worker_count, plan, log_plan, rows.start, older, upgrade.heat
-    )
+        os.getpid(), started_at, worker_count, plan, log_plan, rows.start, older, upgrade.heat, bridges,
+    )  # fmt: skip
 
     admin = make_admin(settings, facts, admin_row, turn_of(admin_row), parcels, upgrade, handed)
     return Supervisor(
@@ -285,8 +287,9 @@ def make_tracer(
 
 
 def make_ha(
-    plan: Plan, parcels: Parcels, row: int, on_turn: Callable[[], None], probe_switch: mmap.mmap
-) -> Resident:
+    plan: Plan, parcels: Parcels, row: int, on_turn: Callable[[], None], probe_switch: mmap.mmap,
+    bridges: BridgeCounts,
+) -> Resident:  # fmt: skip
     """The process that is this proxy's member of a group; all that are started for this proxy are known as one by the instance."""
     agent = _load("wsproxy.ha.agent")
     secret = read_group_secret(plan.settings.ha)
@@ -298,7 +301,9 @@ def make_ha(
         probe_switch[0] = is_on
 
     def run_the_ha(box: socket.socket) -> int:
-        needs = agent.HaNeeds(plan, instance, pid, box, parcels.newest_fd, on_turn, switch, secret)
+        needs = agent.HaNeeds(
+            plan, instance, pid, box, parcels.newest_fd, on_turn, switch, secret, bridges
+        )
         exit_code: int = agent.run_ha(needs)
         return exit_code
 

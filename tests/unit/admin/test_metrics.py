@@ -23,6 +23,8 @@ from wsproxy._fast.state.meters import (
     WorkerWord,
 )
 from wsproxy._fast.state.segment import SharedState, now_ms
+from wsproxy.admin.bridge_counts import BridgeCounts
+from wsproxy.admin.bridge_counts import Word as BridgeWord
 from wsproxy.admin.certificates import Certificates
 from wsproxy.admin.live import LiveProxy, ProxyFacts
 from wsproxy.admin.messages import Status, WorkerStatus
@@ -34,6 +36,8 @@ from wsproxy.config.settings import (
     ListenerSettings,
     Settings,
 )
+from wsproxy.config.settings_bridge import BridgeSettings
+from wsproxy.config.settings_ha import HaSettings
 from wsproxy.config.settings_told import MetricsSettings
 from wsproxy.config.xml import load_config
 from wsproxy.dataplane.plan import Plan, build_plan
@@ -72,7 +76,7 @@ def plan_of(folder: Path, text: str, settings: Settings | None = None) -> Plan:
 
 def page_of(plan: Plan) -> bytes:
     certificates = Certificates(plan.settings.listeners)
-    return MetricsPage(lambda: STATUS, plan, certificates).text()
+    return MetricsPage(lambda: STATUS, plan, certificates, BridgeCounts(plan.settings.ha)).text()
 
 
 def families(page: bytes) -> dict[str, Family]:
@@ -97,7 +101,8 @@ def full_page(tmp_path: Path) -> bytes:
     chain, key = Authority().issue("shop.example").write_pem(tmp_path, "shop")
     good = CertificateSettings(chain=str(chain), key=str(key))
     listener = ListenerSettings("127.0.0.1:0", certificates=(good,))
-    settings = Settings(listeners=(listener,))
+    ha = HaSettings("etcd", bridges=(BridgeSettings("west"),))
+    settings = Settings(listeners=(listener,), ha=ha)
     plan = plan_of(tmp_path, xml(1, 1, limit=3), settings)
     plan.state.wants_prober = True
     return page_of(plan)
@@ -332,7 +337,7 @@ def test_keyring_ends_when_its_first_certificate_does(tmp_path: Path) -> None:
     [good] = certificates.look_at_rings()
     ends = min(each.not_valid_after_utc for each in load_pem_x509_certificates(chain.read_bytes()))
     assert (good.file, good.ends_at, good.problem) == (str(chain), ends.timestamp(), "")
-    page = MetricsPage(lambda: STATUS, plan, certificates).text()
+    page = MetricsPage(lambda: STATUS, plan, certificates, BridgeCounts(plan.settings.ha)).text()
     name = "wsproxy_keyring_expiry_timestamp_seconds"
     assert value(page, name, file=str(chain)) == good.ends_at
     chain.write_text("nonsense")
@@ -370,3 +375,36 @@ def test_proxy_is_ready_when_workers_serve(plan: Plan) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_a_bridge_is_told_by_its_site(plan: Plan) -> None:
+    """Of each that is configured, before anything has happened, and as the ha process writes it."""
+    bridges = (BridgeSettings("west"), BridgeSettings("main", cell="other"))
+    counts = BridgeCounts(HaSettings("etcd", cell="shop", bridges=bridges))
+    assert list(counts.rows) == ["shop/west", "other/main"]
+    certificates = Certificates(plan.settings.listeners)
+    page = MetricsPage(lambda: STATUS, plan, certificates, counts)
+    for site in counts.rows:
+        assert value(page.text(), "wsproxy_bridge_state", site=site, state="elsewhere") == 1
+        assert value(page.text(), "wsproxy_bridge_refused_total", site=site, bound="here") == 0
+    row = counts.rows["other/main"]
+    row.put(BridgeWord.STATE, 2)
+    row.put(BridgeWord.HEARD_MS, 1_796_100_000_500)
+    row.put(BridgeWord.BEHIND, 7)
+    row.add(BridgeWord.COPIED_OUT, 5)
+    row.add(BridgeWord.OVER_THERE)
+    text = page.text()
+    assert value(text, "wsproxy_bridge_state", site="other/main", state="up") == 1
+    assert value(text, "wsproxy_bridge_state", site="shop/west", state="up") == 0
+    assert (
+        value(text, "wsproxy_bridge_heard_timestamp_seconds", site="other/main") == 1_796_100_000.5
+    )
+    assert value(text, "wsproxy_bridge_waiting_words", site="other/main") == 7
+    assert value(text, "wsproxy_bridge_words_total", site="other/main", way="out") == 5
+    assert value(text, "wsproxy_bridge_words_total", site="shop/west", way="out") == 0
+    assert value(text, "wsproxy_bridge_refused_total", site="other/main", bound="there") == 1
+
+
+def test_a_proxy_alone_has_no_bridge() -> None:
+    """Nor memory for one."""
+    assert BridgeCounts(HaSettings(bridges=(BridgeSettings("west"),))).rows == {}

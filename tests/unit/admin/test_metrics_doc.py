@@ -125,6 +125,7 @@ def test_dashboard_shows_most_of_the_metrics() -> None:
     assert unseen == {
         "build_info", "start_time_seconds", "workers", "workers_configured", "drained", "certificate_unreadable",
         "keyring_unreadable", "traced_requests_total", "trace_spans_total", "takeovers_told_total", "takeovers_heard_total",
+        "bridge_state", "bridge_heard_timestamp_seconds", "bridge_words_total", "bridge_waiting_words", "bridge_refused_total",
         "config_info", "reload_last_successful", "reload_last_attempt_timestamp_seconds",
         "reload_last_success_timestamp_seconds", "sessions_moved_total", "affinity_remembered_total", "server_max_connections",
         "server_weight", "server_reused_connections_total", "server_probes_total",

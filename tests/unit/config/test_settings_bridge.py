@@ -57,6 +57,7 @@ def test_in_is_a_setting() -> None:
         (bridge('out = ["marks:"]\n'), 'ha.bridge.out: found "marks:"'),
         (bridge("in = []\nout = []\n"), "nothing would ever be copied"),
         (bridge("marks_s = 0.0\n"), "ha.bridge.marks_s"),
+        (bridge('user = "east"\n'), "ha.bridge.password_file: found one of user and password_file"),
         (bridge("cut_s = 1e9\n"), "ha.bridge.cut_s"),
         ("".join(bridge(name=f"w{number}") for number in range(9)), "found 9 bridges; allowed are 8"),
     ],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from wsproxy.config.etcd_user import etcd_user
 from wsproxy.config.group_secret import read_group_secret
 from wsproxy.config.settings_file import load_text, parse_settings
 from wsproxy.config.settings_ha import HaSettings, least_ttl_s
@@ -78,6 +79,11 @@ def test_a_bad_value_by_the_other_name_has_its_line() -> None:
             "one etcd",
         ),
         ('store = "embedded"\nname = "a b"\n', 'found "a b"'),
+        (f'{ETCD}user = "proxy"\n', "ha.password_file: found one of user and password_file"),
+        (f'{ETCD}password_file = "p"\n', "ha.user: found one of user and password_file"),
+        (f'{ETCD}user = "{"u" * 300}"\npassword_file = "p"\n', "ha.user: found 300 characters"),
+        (f'{ETCD}tls = "off"\nuser = "proxy"\npassword_file = "p"\n', "could be read on the way"),
+        ('store = "embedded"\nuser = "proxy"\npassword_file = "p"\n', "only this proxy can use"),
         ('store = "embedded"\ncell = "a/b"\n', "ha.cell"),
         ('store = "embedded"\npreferred_coordinators = ["ä"]\n', "ha.preferred_coordinators"),
         ('store = "etcd"\nendpoints = ["http://127.0.0.1:1"]\nmissed = 2\n', "out after 2 s"),
@@ -179,3 +185,45 @@ def test_files_are_seen_from_the_folder_of_the_settings(tmp_path: Path) -> None:
     """As all files of wsproxy.toml."""
     ha = parse_settings(f"[ha]\n{FILES}", tmp_path / "wsproxy.toml").ha
     assert ha.ca == str(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "says"),
+    [
+        (b"secret\n", 0o640, "mode 0640; allowed is 0600"),
+        (b"\nsecret\n", 0o600, "without a password in its first line"),
+        (b"\xff\n", 0o600, "without a password in its first line"),
+        (b"x" * 100, 0o600, "with more than 74 bytes"),
+        (None, 0, "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("table", ["ha", "ha.bridge"])
+def test_password_that_cannot_be_used_is_told(
+    tmp_path: Path, table: str, content: bytes | None, mode: int, says: str
+) -> None:
+    """At the line of its setting; of our own etcd and of another site's."""
+    if content is not None:
+        file = tmp_path / "etcd.password"
+        file.write_bytes(content)
+        file.chmod(mode)
+    user = "user = 'proxy'\npassword_file = 'etcd.password'\n"
+    west = "[[ha.bridge]]\ncore_group = 'west'\nendpoints = ['http://127.0.0.1:2']\n"
+    text = f"[ha]\n{ETCD}{user if table == 'ha' else west + user}"
+    line = text.splitlines().index("password_file = 'etcd.password'") + 1
+    with pytest.raises(ConfigRefusedError, match=rf"wsproxy\.toml:{line}: {table}\.password_file: found.*{says}") as refused:  # fmt: skip
+        parse_settings(text, tmp_path / "wsproxy.toml")
+    assert "secret" not in str(refused.value)
+
+
+def test_password_is_the_first_line_of_now(tmp_path: Path) -> None:
+    """A file that changes holds at once; nobody who prints the settings sees it."""
+    file = tmp_path / "etcd.password"
+    file.write_text("one\r\nnot this\n")
+    file.chmod(0o600)
+    user = etcd_user(HaSettings(store="etcd", user="proxy", password_file=str(file)))
+    assert user is not None
+    assert user.password() == "one"
+    file.write_text("another\n")
+    assert user.password() == "another"
+    assert "another" not in repr(user)
+    assert etcd_user(HaSettings(store="etcd")) is None

@@ -19,7 +19,10 @@ from itertools import islice
 
 import msgspec
 
+from wsproxy.admin.bridge_counts import BridgeRow
+from wsproxy.admin.bridge_counts import Word as Counted
 from wsproxy.admin.wall_clock import wall_ms
+from wsproxy.config.etcd_user import etcd_user
 from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.settings_bridge import BridgeSettings
 from wsproxy.config.settings_groups import ResourceSettings
@@ -37,7 +40,9 @@ from wsproxy.ha.bridge.bounds import (
     size_of,
 )
 from wsproxy.ha.bridge.kept import NOTHING, Kept, kept_of, subject_of
+from wsproxy.ha.bridge.pause import pause_s
 from wsproxy.ha.bridge.rule import chosen, ended, is_endable, taken
+from wsproxy.ha.bridge.tally import Tally
 from wsproxy.ha.bridge.words import EndSaid, State, decode_end, resource_of
 from wsproxy.ha.names import Names
 from wsproxy.ha.resource.messages import Said
@@ -57,6 +62,7 @@ from wsproxy.ha.store.base import (
 )
 from wsproxy.ha.store.etcd import EtcdStore
 from wsproxy.ha.store.gateway import Gateway
+from wsproxy.ha.store.token import Token
 
 log = logging.getLogger("wsproxy.ha")
 
@@ -64,20 +70,12 @@ log = logging.getLogger("wsproxy.ha")
 MOST_IN_A_BATCH = 64
 # Words that are copied in a second: half of what all proxies of a group may post, which etcd takes beside its heartbeats.
 MOST_A_SECOND = 500
-# Between two attempts at another site that does not answer: twice as long each time, less up to a half by chance, so that sites do not
-# come back in step; and no longer than this.
-AGAIN_S = 1.0
-MOST_AGAIN_S = 30.0
-_DOUBLINGS = 5
 # All words of a site at once: some megabytes over a slow line.
 READ_S = 20.0
 # A small question at one endpoint, which may need a connection first: three round trips, 0.2 s each over a long line, and some lost.
 LEAST_TRY_S = 1.5
 # How often an end may say how it goes: a write into etcd each time.
 REPORT_S = 1.0
-# Between two lines that say that words are not taken.
-REFUSED_AGAIN_S = 60.0
-REFUSED_FIRST_S = 0.5
 SHOWN = 200  # of a subject
 # Between two judgements of all words, because the other end has chosen otherwise.
 JUDGE_S = 1.0
@@ -90,9 +88,9 @@ class Bridge:
 
     def __init__(
         self, settings: BridgeSettings, names: Names, me: str, store: Store,
-        lease: Callable[[], int], on_change: Callable[[], None] = lambda: None,
+        lease: Callable[[], int], on_change: Callable[[], None], row: BridgeRow,
     ) -> None:  # fmt: skip
-        """Nothing is asked before ``begin``. ``store``: of our own site; ``lease``: the member's, of now."""
+        """Nothing is asked before ``begin``. ``store``: of our own site; ``lease``: the member's, of now; ``row``: what is counted goes there."""
         self._settings = settings
         self._names = names
         self._there = Names(settings.cell_or(names.cell), settings.core_group)
@@ -100,11 +98,13 @@ class Bridge:
         self._store = store
         self._lease = lease
         self._on_change = on_change
+        self._row = row
         self.resource = ResourceSettings(name=resource_of(names, self._there))
         self._seat = names.seat(names.place(self.resource.name, me))
         self.said: Said | None = Said(0, Phase.IDLE, 0, "", False, 0)
         self.doubt = ""
         self._token = 0
+        self._token_there = Token(etcd_user(settings))
         self._task: asyncio.Task[None] | None = None
         self._ours: dict[str, Kept] = {}
         self._came: dict[str, int] = {}  # of those, what came from there, and its size
@@ -118,10 +118,7 @@ class Bridge:
         self._pending: dict[str, Word] = {}
         self._coming: dict[str, int] = {}  # of those, by how much our store grows
         self._coming_bytes = 0
-        self._refused_count = 0
-        self._refused_told = -math.inf
-        self._refused_why = ""
-        self._refused_timer: asyncio.TimerHandle | None = None
+        self._tally = Tally(self._there.site, self._row)
         self._judged = (
             -math.inf
         )  # when the other end's choices were judged last, by the loop's clock
@@ -134,8 +131,11 @@ class Bridge:
         self._heard = 0.0  # when the other site answered last, by the loop's clock
         self._is_stale = False
         self._timer: asyncio.TimerHandle | None = None
-        self.words = 0
-        self._copied_ms = 0
+
+    @property
+    def words(self) -> int:
+        """That this member has copied to here."""
+        return self._tally.words
 
     @property
     def state(self) -> State:
@@ -151,6 +151,7 @@ class Bridge:
         """It is ours; ``token`` is compared by each write."""
         self._forget()
         self._token = token
+        self._tally.be(self._state)
         self._set_timer()
         self._task = asyncio.ensure_future(self._run())
         self._be(Phase.RUNNING)
@@ -158,13 +159,14 @@ class Bridge:
     async def stop(self) -> None:
         """It is not: nothing is read or written afterwards."""
         self._token = 0
-        for timer in (self._timer, self._judge_timer, self._refused_timer):
+        for timer in (self._timer, self._judge_timer):
             if timer is not None:
                 timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        self._tally.close()
         self._be(Phase.IDLE)
 
     def _be(self, phase: Phase) -> None:
@@ -245,6 +247,7 @@ class Bridge:
             growth = self._coming[subject] = self._growth(subject, word)
             self._coming_bytes += growth
             self._news.set()
+        self._tally.wait(len(self._pending))
 
     def _growth(self, subject: str, word: Word) -> int:
         return max(size_of(subject, word) - self._came.get(subject, 0), 0)
@@ -255,23 +258,13 @@ class Bridge:
         is_full = subject not in self._ours and len(self._came) + len(self._coming) >= MOST_WORDS
         if not is_full and (not growth or self._came_bytes + self._coming_bytes + growth <= MOST_BYTES):  # fmt: skip
             return False
-        self._refuse(f"found more than {MOST_WORDS} words or {MOST_BYTES} bytes from there; allowed are so many (`etcdctl del` those of servers that are gone, at both sites)")  # fmt: skip
+        self._refuse(Counted.OVER_HERE, f"found more than {MOST_WORDS} words or {MOST_BYTES} bytes from there; allowed are so many (`etcdctl del` those of servers that are gone, at both sites)")  # fmt: skip
         return True
 
-    def _refuse(self, why: str) -> None:
-        """A word of theirs is not taken; the log says so, once a minute."""
-        self._refused_count += 1
-        self._refused_why = why
+    def _refuse(self, bound: Counted, why: str) -> None:
+        """A word of theirs is not taken."""
+        self._tally.refuse(bound, why)
         self._report.set()
-        if self._refused_timer is None:
-            loop = asyncio.get_running_loop()
-            at = max(self._refused_told + REFUSED_AGAIN_S, loop.time() + REFUSED_FIRST_S)
-            self._refused_timer = loop.call_at(at, self._tell_refused)
-
-    def _tell_refused(self) -> None:
-        self._refused_timer = None
-        self._refused_told = asyncio.get_running_loop().time()
-        log.warning("ha: bridge to %s: %d words from there are not taken; the last: %s", self._there.site, self._refused_count, self._refused_why)  # fmt: skip
 
     def _wanted(self, subject: str) -> Word | None:
         """What is to be written here."""
@@ -308,6 +301,7 @@ class Bridge:
             try:
                 await self._follow()
             except TooLargeError as error:
+                self._tally.refuse_answer()
                 self._after = 0  # what changed is too much at once; what there is now may not be
                 self._cut(str(error))
             except StoreAwayError as error:
@@ -331,10 +325,12 @@ class Bridge:
         tls = group_context(self._settings)
         urls = self._settings.endpoints
         try_s = max(self._settings.cut_s / 3 / len(urls), LEAST_TRY_S)
-        store = EtcdStore(Gateway(urls, tls, try_s=try_s, most_bytes=MOST_ANSWER_BYTES), MOST_KEYS)
-        patient = EtcdStore(
-            Gateway(urls, tls, try_s=READ_S, most_bytes=MOST_ANSWER_BYTES), MOST_KEYS
-        )
+
+        def store_of(try_s: float) -> EtcdStore:
+            gateway = Gateway(urls, tls, try_s=try_s, most_bytes=MOST_ANSWER_BYTES, token=self._token_there)  # fmt: skip
+            return EtcdStore(gateway, MOST_KEYS)
+
+        store, patient = store_of(try_s), store_of(READ_S)
         try:
             await self._ask_end(store)
             if not self._after:
@@ -350,7 +346,7 @@ class Bridge:
 
     async def _ask_end(self, store: Store) -> None:
         snapshot = await store.read(self._there.bridges)
-        self._heard = asyncio.get_running_loop().time()
+        self._hear_now()
         key = self._there.bridge(self._names.site)
         entry = snapshot.entries.get(key)
         self._hear_end(None if entry is None else decode_end(entry.value))
@@ -359,7 +355,7 @@ class Bridge:
         async with contextlib.aclosing(store.watch(self._there.board, self._after)) as words:
             async for told in words:
                 if told is not None:
-                    self._heard = asyncio.get_running_loop().time()
+                    self._hear_now()
                     await self._hear_slowly(told.changes, MOST_HEARD_A_SECOND)
                     self._after = told.revision
 
@@ -373,6 +369,10 @@ class Bridge:
             except StoreAwayError:
                 if loop.time() - self._heard >= self._settings.cut_s:
                     raise
+
+    def _hear_now(self) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        self._tally.hear()
 
     async def _hear_slowly(
         self, changes: tuple[tuple[str, Entry | None], ...], a_second: float
@@ -403,16 +403,18 @@ class Bridge:
         kept = kept_of(entry)
         if kept.word is None:
             return kept
-        flaw = flaw_of(entry, kept.word, wall_ms())
+        flaw, bound = flaw_of(entry, kept.word, wall_ms()), Counted.OVER_WORD
         if not flaw and subject not in self._theirs and len(self._theirs) >= MOST_WORDS:
+            bound = Counted.OVER_THERE
             flaw = f"found more than {MOST_WORDS} words there; allowed are so many of what is chosen here (in)"
         if flaw:
-            self._refuse(f"{subject[:SHOWN]}: {flaw}")
+            self._refuse(bound, f"{subject[:SHOWN]}: {flaw}")
             return NOTHING
         return kept
 
     def _hear_end(self, end: EndSaid | None) -> None:
         before, self._their_end = self._their_end, end
+        self._tally.hear_end(end)
         if (before.out if before else None) != (end.out if end else None):
             self._judge_later()
         if before != end:
@@ -478,6 +480,7 @@ class Bridge:
             return False
         self._state, self._why = state, why
         self._since = wall_ms()
+        self._tally.be(state)
         self._report.set()
         return True
 
@@ -531,8 +534,7 @@ class Bridge:
         if not swapped.done:
             await self._look_again(keys, swapped)
             return
-        self.words += len(batch)
-        self._copied_ms = wall_ms()
+        self._tally.copy(len(batch))
         self._report.set()
         for subject, word in batch.items():
             if self._ours.get(subject, NOTHING).modified < swapped.revision:
@@ -576,15 +578,10 @@ class Bridge:
         """As it is now."""
         their = self._their_end
         return EndSaid(
-            self._me, self._state, self._since, self._settings.out, self._why, self.words, self._copied_ms,
+            self._me, self._state, self._since, self._settings.out, self._why, self.words, self._tally.copied_ms,
             len(self._pending), their.state if their else "", their.words if their else 0,
-            their.copied_ms if their else 0, self._refused_count,
+            their.copied_ms if their else 0, self._tally.refused,
         )  # fmt: skip
-
-
-def pause_s(failed: int, chance: float) -> float:
-    """Before the next attempt, after so many that failed before; ``chance``: 0 to 1."""
-    return min(AGAIN_S * 2.0 ** min(failed, _DOUBLINGS), MOST_AGAIN_S) * (1 + chance) / 2
 
 
 async def _first_of(*works: Coroutine[None, None, None]) -> None:

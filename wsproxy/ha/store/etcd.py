@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from wsproxy.config.problems import printable
 from wsproxy.ha.store.base import (
     CompactedError,
     Condition,
@@ -29,7 +30,7 @@ from wsproxy.ha.store.base import (
     Unchanged,
     Write,
 )
-from wsproxy.ha.store.gateway import Gateway
+from wsproxy.ha.store.gateway import MOST_REASON, Gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,9 @@ class EtcdStore:
                     if int(result.get("compact_revision", 0)):
                         raise CompactedError(f"changes since revision {after} are not kept")
                     if result.get("canceled", False):
-                        raise StoreAwayError(f"{self._gateway.endpoint}: the watch was ended: {result.get('cancel_reason', '')}")  # fmt: skip
+                        why = printable(str(result.get("cancel_reason", ""))[:MOST_REASON])
+                        self._gateway.doubt(why)
+                        raise StoreAwayError(f"{self._gateway.endpoint}: the watch was ended: {why}")  # fmt: skip
                     if not has_begun:
                         if _revision(result) < after:
                             # Restored from a backup: it would tell nothing until it has counted up to there again. A server that is behind says

@@ -21,6 +21,8 @@ import msgspec
 
 from wsproxy.config.problems import printable
 from wsproxy.ha.store.base import CompactedError, LeaseGoneError, StoreAwayError, TooLargeError
+from wsproxy.ha.store.token import AUTHENTICATE_S, Token, TokenError, is_about_token
+from wsproxy.ha.store.token import PATH as TOKEN_PATH
 
 log = logging.getLogger("wsproxy.ha")
 
@@ -39,6 +41,9 @@ _HEADERS = {"Grpc-Metadata-hasleader": "true", "Accept-Encoding": "identity"}
 # How the other side of TLS says it, in OpenSSL's words; with TLS 1.3 only after the handshake, so in place of an answer.
 _OUR_CERTIFICATE = re.compile(r"ALERT.*(CERTIFICATE|UNKNOWN_CA)")
 
+# What etcd with users says to a certificate that could be one, in HTTP 400.
+_COMMON_NAME = b"CommonName of client"
+
 # gRPC's numbers.
 _CANCELLED, _UNKNOWN, _DEADLINE, _NOT_FOUND, _OUT_OF_RANGE = 1, 2, 4, 5, 11
 
@@ -54,13 +59,15 @@ class Gateway:
         try_s: float = TRY_S,
         stream_s: float = STREAM_S,
         most_bytes: int = MOST_LINE_BYTES,
+        token: Token | None = None,
     ) -> None:
-        """``endpoints``: URLs; the first is asked first, as long as it answers. ``most_bytes``: of an answer, or of a stream's line."""
+        """``endpoints``: URLs; the first is asked first, as long as it answers. ``most_bytes``: of an answer, or of a stream's line. ``token``: of etcd's user; several gateways of one etcd may share it; None: there is no user."""
         self._endpoints = [each.rstrip("/") for each in endpoints]
         self._current = 0
         self._try_s = try_s
         self._stream_s = stream_s
         self._most_bytes = most_bytes
+        self._token = token or Token(None)
         self._streams: dict[aiohttp.ClientResponse, int] = {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True),
@@ -124,20 +131,51 @@ class Gateway:
 
     async def _ask_one(self, index: int, path: str, body: dict[str, Any]) -> dict[str, Any]:
         url = self._endpoints[index]
+        token = await self._token_at(url)
+        try:
+            return await self._post(url, path, body, token)
+        except TokenError:
+            self._token.drop(token)
+            if not self._token.has_user:
+                raise
+        return await self._post(url, path, body, await self._token_at(url))
+
+    async def _token_at(self, url: str) -> str:
+        async def ask(question: dict[str, Any]) -> dict[str, Any]:
+            return await self._post(url, TOKEN_PATH, question, "", max(AUTHENTICATE_S, self._try_s))
+
+        return await self._token.get(ask)
+
+    def doubt(self, message: str) -> None:
+        """A stream says that it was ended, and why: the next question has another token where that was the reason."""
+        if is_about_token(message):
+            self._token.drop(self._token.now)
+
+    async def _post(
+        self, url: str, path: str, body: dict[str, Any], token: str, try_s: float = 0.0
+    ) -> dict[str, Any]:
+        try_s = try_s or self._try_s
         try:
             async with (
-                asyncio.timeout(self._try_s),
-                self._session.post(url + path, data=msgspec.json.encode(body)) as response,
+                asyncio.timeout(try_s),
+                self._session.post(
+                    url + path, data=msgspec.json.encode(body), headers=_headers_of(token)
+                ) as response,
             ):
                 text = await _whole(response, url, self._most_bytes)
         except TimeoutError:
-            raise StoreAwayError(f"{url}: no answer within {self._try_s:g} s") from None
+            raise StoreAwayError(f"{url}: no answer within {try_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise StoreAwayError(f"{url}: {_reason(error)}") from error
+            raise self._no_answer(url, error, token) from error
         answer = _decoded(text, url)
         if response.status != 200 or "error" in answer:
             raise _failure(answer, response.status, url)
         return answer
+
+    def _no_answer(self, url: str, error: Exception, token: str) -> StoreAwayError:
+        """Etcd 3.4.23 (Debian 12) and some later ones end the connection where they do not know the token (etcd issue 15256)."""
+        kind = TokenError if token and isinstance(error, aiohttp.ServerDisconnectedError) else StoreAwayError  # fmt: skip
+        return kind(f"{url}: {_reason(error)}")
 
     async def stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """
@@ -149,13 +187,17 @@ class Gateway:
         """
         at = self._current
         url = self._endpoints[at]
+        token = await self._token_at(url)
         try:
             async with asyncio.timeout(self._try_s):
-                response = await self._session.post(url + path, data=msgspec.json.encode(body))
+                response = await self._session.post(
+                    url + path, data=msgspec.json.encode(body), headers=_headers_of(token)
+                )
         except TimeoutError:
             raise StoreAwayError(f"{url}: no answer within {self._try_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise StoreAwayError(f"{url}: {_reason(error)}") from error
+            self._token.drop(token)
+            raise self._no_answer(url, error, token) from error
         self._streams[response] = at
         ends = asyncio.get_running_loop().time() + self._stream_s
         try:
@@ -170,6 +212,9 @@ class Gateway:
                 if response.status != 200 or "error" in answer:
                     raise _failure(answer, response.status, url)
                 yield answer
+        except TokenError:
+            self._token.drop(token)
+            raise
         except (TimeoutError, aiohttp.ClientError, OSError):
             return  # it had begun: whoever reads goes on behind what has come
         finally:
@@ -220,12 +265,20 @@ async def _lines(response: aiohttp.ClientResponse, url: str, most: int) -> Async
         yield bytes(kept)
 
 
+def _headers_of(token: str) -> dict[str, str]:
+    return {"Authorization": token} if token else {}
+
+
 def _decoded(text: bytes, url: str) -> dict[str, Any]:
     try:
         answer = msgspec.json.decode(text)
     except msgspec.DecodeError:
         answer = None
     if not isinstance(answer, dict):
+        if text.startswith(_COMMON_NAME):
+            raise StoreAwayError(
+                f"{url}: found a certificate with a common name; allowed is one without, since etcd has users (`wsproxy ha certs` makes such)"
+            )
         shown = text[:60].decode("ascii", "backslashreplace")
         raise StoreAwayError(
             f"{url}: found {shown!r}; allowed is etcd's JSON gateway (3.4 or later)"
@@ -243,6 +296,8 @@ def _failure(answer: dict[str, Any], status: int, url: str) -> Exception:
         return LeaseGoneError(message)
     if code == _OUT_OF_RANGE and ("compacted" in message or "future revision" in message):
         return CompactedError(message)
+    if is_about_token(message):
+        return TokenError(f"{url}: {message}; allowed is one of etcd's users (user, password_file)")
     if "database space exceeded" in message:
         message += "; it takes nothing until its database is made smaller: `etcdctl compact`, `etcdctl defrag`, `etcdctl alarm disarm`, or a larger --quota-backend-bytes"
     return StoreAwayError(f"{url}: {message}")

@@ -14,9 +14,14 @@ import pytest_asyncio
 
 from tests.support.etcd import needs_etcd
 from tests.support.sites import Site, site
+from wsproxy.admin.bridge_counts import STATES, BridgeCounts
+from wsproxy.admin.bridge_counts import Word as Counted
+from wsproxy.admin.wall_clock import wall_ms
 from wsproxy.config.settings_bridge import BridgeSettings
+from wsproxy.config.settings_ha import HaSettings
 from wsproxy.ha.board.rule import Word, said_after
-from wsproxy.ha.bridge.bridge import MOST_A_SECOND, MOST_IN_A_BATCH, Bridge, pause_s
+from wsproxy.ha.bridge.bridge import MOST_A_SECOND, MOST_IN_A_BATCH, Bridge
+from wsproxy.ha.bridge.pause import pause_s
 from wsproxy.ha.bridge.words import lines_of_bridges, tell_bridges, warnings_of
 from wsproxy.ha.store.base import Delete, Put, Told
 from wsproxy.ha.store.etcd import EtcdStore
@@ -34,7 +39,11 @@ class End:
         self.site = here
         self.store: EtcdStore = here.store()
         self.lease = 0
-        self.bridge = Bridge(settings, here.names, member, self.store, lambda: self.lease)
+        ha = HaSettings("etcd", cell="wsproxy", bridges=(settings,))
+        [self.row] = BridgeCounts(ha).rows.values()
+        self.bridge = Bridge(
+            settings, here.names, member, self.store, lambda: self.lease, lambda: None, self.row
+        )
         self.seat = here.names.seat(here.names.place(self.bridge.resource.name, member))
         self._task: asyncio.Task[None] | None = None
 
@@ -121,6 +130,11 @@ class Pair:
     def __init__(self, east: Site, west: Site) -> None:
         self.east, self.west = east, west
         self.ends: list[End] = []
+
+    def end_of(self, here: Site, settings: BridgeSettings) -> End:
+        made = End(here, settings)
+        self.ends.append(made)
+        return made
 
     async def bridged(self, **more: object) -> tuple[End, End]:
         made = End(self.east, self.west.as_seen(**more)), End(self.west, self.east.as_seen(**more))
@@ -428,3 +442,38 @@ def test_the_pause_before_an_attempt() -> None:
     """One second, two, four, up to thirty; less up to a half by chance."""
     assert [pause_s(failed, 1.0) for failed in (0, 1, 2, 4, 5, 900)] == [1, 2, 4, 16, 30, 30]
     assert pause_s(3, 0.0) == 4.0
+
+
+async def test_what_the_metrics_say(pair: Pair) -> None:
+    """Words each way, whether the link is up, and when the other site was heard; of this member, while it has the bridge."""
+    east, west = await pair.bridged()
+
+    def state(end: End) -> str:
+        return STATES[end.row[Counted.STATE]]
+
+    async def until(what: Callable[[], bool]) -> None:
+        async with asyncio.timeout(LONG_S):
+            while not what():  # noqa: ASYNC110  # shared memory tells nobody
+                await asyncio.sleep(0.01)
+
+    assert state(east) == state(west) == "up"
+    for number in range(3):
+        await east.say(f"hold/farm/s{number}", drain())
+    await until(lambda: west.row[Counted.COPIED_IN] == 3)
+    await until(lambda: east.row[Counted.COPIED_OUT] == 3)
+    assert (east.row[Counted.COPIED_IN], west.row[Counted.COPIED_OUT]) == (0, 0)
+    assert west.row[Counted.BEHIND] == 0
+    assert wall_ms() - west.row[Counted.HEARD_MS] < LONG_S * 1000
+    pair.cut()
+    await until(lambda: state(west) == "cut")
+    heard_ms = west.row[Counted.HEARD_MS]
+    pair.heal()
+    await until(lambda: state(west) == "up")
+    assert west.row[Counted.HEARD_MS] > heard_ms
+    await west.bridge.stop()
+    assert state(west) == "elsewhere"
+    await west.begin()  # counts go on, and what went over before is not counted again
+    await west.until_state("up")
+    await east.say("hold/farm/s9", drain())
+    await until(lambda: west.row[Counted.COPIED_IN] == 4)
+    await until(lambda: east.row[Counted.COPIED_OUT] == 4)

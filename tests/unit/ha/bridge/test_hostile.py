@@ -13,6 +13,7 @@ import pytest
 from tests.support.etcd import needs_etcd
 from tests.support.sites import Site, site
 from tests.unit.ha.bridge.test_bridge import End, Pair, drain, pair  # noqa: F401  # a fixture
+from wsproxy.admin.bridge_counts import Word as Counted
 from wsproxy.config.settings_bridge import MOST_CHOICES, BridgeSettings, check_bridges
 from wsproxy.ha.board.rule import Word
 from wsproxy.ha.bridge import bounds, bridge
@@ -57,7 +58,7 @@ async def test_words_that_no_site_says_are_not_taken(
     await put(east, "hold/farm/good", drain())
     assert list(await west.until(lambda words: "hold/farm/good" in words)) == ["hold/farm/good"]
     end = west.bridge.end()
-    assert end.refused == len(bad)
+    assert end.refused == west.row[Counted.OVER_WORD] == len(bad)
     found = {"wsproxy/east": {each: getattr(end, each) for each in EndSaid.__struct_fields__}}
     assert any(f"{len(bad)} refused" in line for line in lines_of_bridges(found, now_ms))
     assert any("has refused" in each for each in warnings_of(found))
@@ -91,6 +92,7 @@ async def test_a_site_brings_so_many_words_and_no_more(
     found = await west.until(lambda words: words["hold/farm/ours"].hold == words["hold/farm/a0"].hold == 2)  # fmt: skip
     assert len(found) == 21
     assert west.bridge.end().refused >= 10
+    assert west.row[Counted.OVER_HERE] + west.row[Counted.OVER_THERE] == west.bridge.end().refused
 
 
 async def test_a_site_brings_so_many_bytes_and_no_more(
