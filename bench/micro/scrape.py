@@ -20,6 +20,7 @@ from wsproxy._fast.state.meters import (
     ServerWord,
 )
 from wsproxy._fast.state.segment import SharedState
+from wsproxy.admin.bridge_counts import BridgeCounts
 from wsproxy.admin.certificates import Certificates
 from wsproxy.admin.messages import Status, WorkerStatus
 from wsproxy.admin.metrics import MetricsPage
@@ -83,7 +84,7 @@ def answer_with(plan: Plan, kind: int) -> None:
 def main() -> None:
     """Prints a line for each page."""
     plan = make_plan()
-    page = MetricsPage(lambda: STATUS, plan, Certificates(()))
+    page = MetricsPage(lambda: STATUS, plan, Certificates(()), BridgeCounts(plan.settings.ha))
     sys.stdout.write(
         f"{CLUSTERS} clusters of {SERVERS} servers, {WORKERS} workers; best and worst of {ROUNDS}\n"
     )
