@@ -31,8 +31,8 @@ cdef class Upstream(TunnelEnd):
     cdef bint is_upgraded(self, ResponseHead* head) except -1
     # The final head goes to the client's side; bytes of it there, -1: no room. `body`: what is here behind it.
     cdef Py_ssize_t begin_answer(self, const char* body, Py_ssize_t length) noexcept
-    # The client's socket, where bytes of this answer's body, of which so many are still to come, can go through the pipe; else
-    # less than 0.
+    # The client's socket, where bytes of this answer's body, of which so many are still to come, can go through the pipe;
+    # else less than 0.
     cdef int pipe_end_for(self, int64_t left) except? -1
     # So many went through the pipe at once: how many we want to be woken for, see `set_mark`.
     cdef void mark_by(self, Py_ssize_t count) noexcept
