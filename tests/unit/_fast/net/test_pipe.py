@@ -33,6 +33,7 @@ PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 FIRST_READ = 8192
 READ_SIZE = 262144
 LEAST_READ = 4096
+HIGH_WATER = 65536
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +112,7 @@ async def test_for_who_does_not_read_no_more_than_a_share_is_kept(ahead: int) ->
         await bed.until(lambda: passed(bed) >= ahead - 2 * FIRST_READ)
         await bed.until(lambda: client.send_now(data) == 0 and kept() > 0)
         assert passed(bed) > MIB
-        assert kept() <= READ_SIZE
+        assert kept() <= HIGH_WATER + READ_SIZE  # who holds less than that is fed on
 
 
 async def test_chunked_answers_do_not() -> None:
