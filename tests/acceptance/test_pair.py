@@ -224,7 +224,7 @@ def locked_of(pid: int) -> int:
 
 async def test_agent_and_keepalived_are_real_time(lab: PairLab) -> None:
     """Where that may be had; where not, both run, and the log has the reason. As all others with --rt-priority 0."""
-    await lab.start_pair("--ping-interval", "9")  # nothing moves on a machine that has no time
+    await lab.start_pair()
     status = await lab.one.status()
     pids = {"agent": int(status["agent"]), "vrrp": int((lab.one.ha / "vrrp.pid").read_text())}
     if "is not to be had" in lab.one.log():
