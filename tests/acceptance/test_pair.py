@@ -216,32 +216,6 @@ async def test_configure_moves_nothing(lab: PairLab) -> None:
     assert (await lab.one.status())["pair"]["ping_interval_s"] == 1.2
 
 
-def locked_of(pid: int) -> int:
-    """How much of its memory stays, in kB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmLck:")[2].split()[0])
-
-
-async def test_agent_and_keepalived_are_real_time(lab: PairLab) -> None:
-    """Where that may be had; where not, both run, and the log has the reason. As all others with --rt-priority 0."""
-    await lab.start_pair()
-    status = await lab.one.status()
-    pids = {"agent": int(status["agent"]), "vrrp": int((lab.one.ha / "vrrp.pid").read_text())}
-    if "is not to be had" in lab.one.log():
-        assert {os.sched_getscheduler(each) for each in pids.values()} <= {os.SCHED_OTHER, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK}  # fmt: skip
-        assert {os.getpriority(os.PRIO_PROCESS, each) for each in pids.values()} == {-15}
-    else:
-        for each in pids.values():
-            assert os.sched_getscheduler(each) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
-            assert os.sched_getparam(each).sched_priority == 10
-            assert locked_of(each) > 0
-    for box in (lab.one, lab.two):
-        await box.done("configure", "--rt-priority", "0")
-    for who, each in pids.items():
-        await until(lambda pid=each: os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_OTHER, f"{who} stays real-time")  # type: ignore[misc]  # fmt: skip
-    assert "vrrp_rt_priority" not in (lab.one.ha / "keepalived.conf").read_text()
-
-
 async def test_trace_has_the_logs_of_both(lab: PairLab) -> None:
     """Names begin with the addresses; where the other node is gone its own are there, and that is said."""
     await lab.start_pair()

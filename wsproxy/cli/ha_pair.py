@@ -30,7 +30,7 @@ from wsproxy.ha.certs import files_of
 from wsproxy.ha.own_process import call_process
 from wsproxy.ha.pair.ask import NoAgentError, ask_agent, begin_agent
 from wsproxy.ha.pair.commands import run_agent
-from wsproxy.ha.pair.conf import LEAST_PING_S, MOST_PING_S, MOST_RT, PORT
+from wsproxy.ha.pair.conf import LEAST_PING_S, MOST_PING_S, PORT
 from wsproxy.ha.pair.folder import DEFAULT, Folder, LockedError
 from wsproxy.ha.pair.keepalived import addresses
 from wsproxy.ha.pair.keeper import NOT_NEEDED, keep
@@ -62,7 +62,6 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--interface", help="Of the floating address. Without it: that of --address."),
         click.option("--ping-interval", type=click.FloatRange(LEAST_PING_S, MOST_PING_S), help="Seconds without a word from the primary after which the secondary takes over; three adverts fit in. [default: 0.6]"),
         click.option("--router-id", type=click.IntRange(1, 255), help="VRRP's number of this pair; no other pair in the network has it. [default: 51]"),
-        click.option("--rt-priority", type=click.IntRange(0, MOST_RT), help="Real-time priority of agent and keepalived, so that a machine with much to do does not make them late. 0: none. [default: 10]"),
         click.option("--port", type=click.IntRange(1, 65535), help=f"TCP, between both nodes, on both networks. [default: {PORT}]"),
         click.option("--check", metavar="URL", help="What the proxy here answers with 200 while it serves, best health.ready_path. Without it: only its process is looked at."),
         click.option("--socket", metavar="PATH", help="The admin socket of the proxy here. Without it: of the one that runs here."),
@@ -118,7 +117,7 @@ def _pair_options(node: Folder, options: dict[str, Any]) -> dict[str, Any]:
         raise StartError("found no --peer and --vip; allowed is both, at the first start on a node")
     found: dict[str, Any] = {
         name: options[name]
-        for name in ("peer", "vip", "sync_peer", "address", "sync_address", "interface", "router_id", "rt_priority", "port", "check", "socket", "notify", "autostart")
+        for name in ("peer", "vip", "sync_peer", "address", "sync_address", "interface", "router_id", "port", "check", "socket", "notify", "autostart")
     }  # fmt: skip
     found["ping_interval_s"] = options["ping_interval"]
     for name in ("socket", "notify"):  # the agent is at home in /

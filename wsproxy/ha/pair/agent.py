@@ -23,7 +23,6 @@ from wsproxy.errors import StartError
 from wsproxy.ha.pair.adverts import Adverts
 from wsproxy.ha.pair.conf import DOWN, GUARD, ROLE, Pair
 from wsproxy.ha.pair.folder import Folder
-from wsproxy.ha.pair.hurry import hurry
 from wsproxy.ha.pair.keepalived import Keepalived, addresses, remove_address
 from wsproxy.ha.pair.linger import Linger, clean
 from wsproxy.ha.pair.link import Answer, Link, Word
@@ -496,8 +495,6 @@ class Agent:
         parts = Parts(pair, self, self.answer)
         await self.leave()
         self.pair, self.parts = pair, parts
-        if why := hurry(pair.rt_priority):
-            log.warning("real-time priority %d is not to be had (%s): a node with much to do may be late; --rt-priority 0 does not ask for it", pair.rt_priority, why)  # fmt: skip
         parts.begin(self._tick_always, self._look_always)
 
     async def leave(self) -> None:

@@ -25,7 +25,7 @@ from wsproxy.dataplane.tasks import end_all, log_loop_error, run, spawn
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.pair.agent import Agent
 from wsproxy.ha.pair.ask import Question, Reply
-from wsproxy.ha.pair.conf import NICE, Pair, flaws
+from wsproxy.ha.pair.conf import Pair, flaws
 from wsproxy.ha.pair.drill_acts import Acts
 from wsproxy.ha.pair.folder import MOST_LOG_BYTES, Folder
 from wsproxy.ha.pair.keepalived import addresses
@@ -400,7 +400,7 @@ def run_agent(path: Path) -> int:
     lock = folder.lock()
     _set_up_log(folder)
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)  # some packets a second, which must not be late
+        os.setpriority(os.PRIO_PROCESS, 0, -15)  # some packets a second, which must not be late
     try:
         return run(_serve(folder))
     finally:

@@ -20,10 +20,6 @@ PORT = 8747
 LEAST_PING_S, MOST_PING_S = 0.15, 120.0
 # RFC 5798 5.2.7: hundredths of a second.
 _TICKS = 100
-# The kernel's own interrupts have 50, and nothing of ours is before them.
-MOST_RT = 49
-# keepalived's own default, 10 ms between two waits, is less than one reading of its file may take.
-_MOST_CPU_US = 2_000_000
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 INSTANCE = "wsproxy"
 
@@ -40,9 +36,6 @@ class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     port: int = PORT
     ping_interval_s: float = 0.6
     router_id: int = 51
-    rt_priority: int = (
-        10  # of agent and keepalived, among real-time processes; 0: they are as all others
-    )
     autostart: bool = False
     check: str = ""  # URL that the proxy here answers with 2xx
     socket: str = ""  # of the proxy here; empty: of the one that runs
@@ -112,8 +105,6 @@ def _more_flaws(pair: Pair) -> Iterator[tuple[str, str]]:
         yield "ping_interval", f"found {pair.ping_interval_s:g}; allowed are {LEAST_PING_S:g} to {MOST_PING_S:g} s"  # fmt: skip
     if not 1 <= pair.router_id <= 255:
         yield "router_id", f"found {pair.router_id}; allowed are 1 to 255"
-    if not 0 <= pair.rt_priority <= MOST_RT:
-        yield "rt_priority", f"found {pair.rt_priority}; allowed are 0 to {MOST_RT}"
     if not 1 <= pair.port <= 65535:
         yield "port", f"found {pair.port}; allowed are 1 to 65535"
     if not _INTERFACE.fullmatch(pair.interface):
@@ -126,8 +117,6 @@ def _more_flaws(pair: Pair) -> Iterator[tuple[str, str]]:
         yield "check", f'found "{pair.check}"; allowed is http://HOST:PORT/PATH'
 
 
-# Where real-time scheduling is not to be had; of the agent and of keepalived.
-NICE = -15
 # Files that keepalived watches, in the folder of the node.
 ROLE, DOWN, GUARD = "role", "down", "guard"
 
@@ -149,7 +138,7 @@ global_defs {{
     vrrp_garp_master_refresh 10
     vrrp_garp_lower_prio_repeat 2
     vrrp_notify_fifo "{folder / "notify"}"
-{_hurried(pair.rt_priority)}}}
+}}
 track_file {ROLE} {{
     file "{folder / ROLE}"
     weight 1
@@ -192,13 +181,6 @@ vrrp_instance {INSTANCE} {{
     }}
 }}
 """
-
-
-def _hurried(priority: int) -> str:
-    """A node with much to do is late with its adverts: what keepalived's manual has for that."""
-    if not priority:
-        return f"    vrrp_priority {NICE}\n"
-    return f"    vrrp_priority {NICE}\n    vrrp_rt_priority {priority}\n    vrrp_rlimit_rttime {_MOST_CPU_US}\n    vrrp_no_swap\n"
 
 
 def nobody_watches(folder: PurePath) -> str:

@@ -105,8 +105,6 @@ def test_good_settings_have_no_flaw() -> None:
         ({"ping_interval_s": 0.1}, "ping_interval", "found 0.1; allowed are 0.15 to 120 s"),
         ({"ping_interval_s": 121.0}, "ping_interval", "found 121"),
         ({"router_id": 0}, "router_id", "found 0; allowed are 1 to 255"),
-        ({"rt_priority": 50}, "rt_priority", "found 50; allowed are 0 to 49"),
-        ({"rt_priority": -1}, "rt_priority", "found -1; allowed are 0 to 49"),
         ({"port": 0}, "port", "found 0"),
         ({"interface": 'eth0"'}, "interface", "allowed is a name of a network interface"),
         ({"check": "ftp://x"}, "check", 'found "ftp://x"; allowed is http://HOST:PORT/PATH'),
@@ -159,11 +157,3 @@ def test_script_looks_for_the_proxy_where_no_agent_is(watched: tuple[Path, Path]
     assert subprocess.run([script], check=False).returncode == 1
     os.waitpid(child, 0)
     assert subprocess.run([script], check=False).returncode == 1
-
-
-def test_without_real_time_keepalived_is_not_told_of_it() -> None:
-    """Its nice value stays."""
-    text = keepalived_conf(msgspec.structs.replace(PAIR, rt_priority=0), PurePosixPath("/x"))
-    assert "vrrp_priority -15\n" in text
-    assert "vrrp_rt_priority" not in text
-    assert "vrrp_no_swap" not in text
