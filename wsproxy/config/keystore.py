@@ -89,9 +89,13 @@ def read_stash(path: str) -> bytes:
     return password
 
 
-def read_pem_pair(chain_path: str, key_path: str, password: bytes | None = None) -> KeyMaterial:
+def read_pem_pair(
+    chain_path: str, key_path: str, password: bytes | None = None, *, takes_password: bool = True
+) -> KeyMaterial:
     """
     The key in one PEM file and the chain in another, or both in one. # I/O.
+
+    ``takes_password``: there is a setting for the key's password; else one that has a password cannot be used there.
 
     Raises:
         KeyFileError: a file cannot be used, or the two do not belong together.
@@ -102,7 +106,10 @@ def read_pem_pair(chain_path: str, key_path: str, password: bytes | None = None)
         key = serialization.load_pem_private_key(data, password)
     except TypeError as error:
         found, allowed = (
-            ("that is encrypted", "one with password_file")
+            (
+                "that is encrypted",
+                "one with password_file" if takes_password else "one without a password",
+            )
             if password is None
             else ("that is not encrypted, and a password_file", "one without password_file")
         )

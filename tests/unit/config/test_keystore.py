@@ -66,6 +66,8 @@ def test_key_with_a_password(ca: Authority, tmp_path: Path) -> None:
     assert b"ENCRYPTED" not in read_pem_pair(chain, key, PASSWORD).key
     with pytest.raises(KeyFileError, match="that is encrypted; allowed is one with password_file"):
         read_pem_pair(chain, key)
+    with pytest.raises(KeyFileError, match="that is encrypted; allowed is one without a password"):
+        read_pem_pair(chain, key, takes_password=False)
     with pytest.raises(KeyFileError, match=r"no usable private key in .* with this password"):
         read_pem_pair(chain, key, b"other")
     _, plain = ca.issue("h").write_pem(tmp_path, "y")
