@@ -103,6 +103,16 @@ def test_missing_and_oversized_files(tmp_path: Path) -> None:
         read_file(str(large))
 
 
+def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A pipe that nobody writes into, as the key of ``admin.listen`` was made one while it answered; and a device."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (str(tmp_path / "pipe"), os.devnull):
+        with pytest.raises(
+            KeyFileError, match=f"found '{path}', which is no file; allowed is a file"
+        ):
+            read_file(path)
+
+
 def test_p12_pair(ca: Authority, tmp_path: Path) -> None:
     """The label is compared without case; the chain follows issuers."""
     issued = ca.issue("h", rsa_bits=2048)
