@@ -16,6 +16,7 @@ from wsproxy.config.settings_ha import HaSettings
 # Of an end, in ``Word.STATE``: "elsewhere": another member has it, or none.
 STATES = ("elsewhere", "begun", "up", "waiting", "cut")
 _WORD_BYTES = 8
+_MOST = 2**63 - 1
 
 
 class Word(IntEnum):
@@ -49,8 +50,8 @@ class BridgeRow:
         self._words[word] = value
 
     def add(self, word: Word, count: int = 1) -> None:
-        """So many more."""
-        self._words[word] += count
+        """So many more; no more than the word holds: the other site may say any number of its own."""
+        self._words[word] = min(self._words[word] + count, _MOST)
 
 
 class BridgeCounts:

@@ -67,7 +67,7 @@ class AdminTls:
         return stamp_of(map(Path, self._files))
 
     def _make(self) -> ssl.SSLContext:
-        material = read_pem_pair(*self._files)
+        material = read_pem_pair(*self._files, takes_password=False)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION  # a client could make us compute for nothing

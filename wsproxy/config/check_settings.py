@@ -152,7 +152,7 @@ def _check_admin_tls(admin: AdminSettings, say: Say) -> None:
     if admin.unencrypted:
         _refuse(("admin", "unencrypted"), "found true with admin.certificate; allowed is false: what goes there is encrypted", say)  # fmt: skip
     try:
-        read_pem_pair(admin.certificate, admin.key)
+        read_pem_pair(admin.certificate, admin.key, takes_password=False)
     except KeyFileError as error:
         _refuse(("admin", "certificate"), str(error), say)
 

@@ -38,6 +38,8 @@ class EtcdUser:
             text = line.decode()
         except UnicodeDecodeError:
             text = ""
+        if len(line) > MOST_BYTES:
+            raise StartError(f'{self._file.setting}: found "{printable(self._file.path)}" with {len(line)} bytes in its first line; allowed are 1 to {MOST_BYTES}')  # fmt: skip
         if not text:
             raise StartError(f'{self._file.setting}: found "{printable(self._file.path)}" without a password in its first line; allowed is one of 1 to {MOST_BYTES} bytes of UTF-8')  # fmt: skip
         return text

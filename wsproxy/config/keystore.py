@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import datetime
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from wsproxy.config.kdb import is_kdb, kdb_refusal
+from wsproxy.config.secret_file import open_at_once
 
 # What GSKit hides the password of a keyring with in a stash file of the first format.
 STASH_MASK = 0xF5
@@ -53,10 +54,12 @@ def read_file(path: str) -> bytes:
     The content of a small file. # I/O.
 
     Raises:
-        KeyFileError: it cannot be read.
+        KeyFileError: it cannot be read, or is no file: a pipe would be waited for, also while requests run.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb", opener=open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise KeyFileError(f"found {path!r}, which is no file; allowed is a file")
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise KeyFileError(
@@ -89,9 +92,13 @@ def read_stash(path: str) -> bytes:
     return password
 
 
-def read_pem_pair(chain_path: str, key_path: str, password: bytes | None = None) -> KeyMaterial:
+def read_pem_pair(
+    chain_path: str, key_path: str, password: bytes | None = None, *, takes_password: bool = True
+) -> KeyMaterial:
     """
     The key in one PEM file and the chain in another, or both in one. # I/O.
+
+    ``takes_password``: there is a setting for the key's password; else one that has a password cannot be used there.
 
     Raises:
         KeyFileError: a file cannot be used, or the two do not belong together.
@@ -102,7 +109,10 @@ def read_pem_pair(chain_path: str, key_path: str, password: bytes | None = None)
         key = serialization.load_pem_private_key(data, password)
     except TypeError as error:
         found, allowed = (
-            ("that is encrypted", "one with password_file")
+            (
+                "that is encrypted",
+                "one with password_file" if takes_password else "one without a password",
+            )
             if password is None
             else ("that is not encrypted, and a password_file", "one without password_file")
         )

@@ -39,7 +39,7 @@ class SecretFile:
         """
         try:
             # What is no file could keep us waiting for ever.
-            with open(self.path, "rb", opener=_open_at_once) as file:
+            with open(self.path, "rb", opener=open_at_once) as file:
                 found = os.fstat(file.fileno())
                 self._check(found)
                 stamp = (
@@ -73,7 +73,8 @@ class SecretFile:
         )
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def open_at_once(path: str, flags: int) -> int:
+    """An opener for ``open``: what is no file, as a named pipe, keeps nobody waiting; whoever reads looks whether it is one."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

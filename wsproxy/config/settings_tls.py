@@ -112,7 +112,7 @@ def group_context(ha: HaSettings | BridgeSettings) -> ssl.SSLContext | None:
         context = ssl.create_default_context(cafile=ha.ca)
     except (OSError, ssl.SSLError) as error:
         raise KeyFileError(f"{ha.ca}: {error.strerror or error}; allowed is a PEM file with the issuer") from error  # fmt: skip
-    read_pem_pair(ha.certificate, ha.key)
+    read_pem_pair(ha.certificate, ha.key, takes_password=False)
     context.load_cert_chain(ha.certificate, ha.key)
     return context
 

@@ -66,6 +66,8 @@ def test_key_with_a_password(ca: Authority, tmp_path: Path) -> None:
     assert b"ENCRYPTED" not in read_pem_pair(chain, key, PASSWORD).key
     with pytest.raises(KeyFileError, match="that is encrypted; allowed is one with password_file"):
         read_pem_pair(chain, key)
+    with pytest.raises(KeyFileError, match="that is encrypted; allowed is one without a password"):
+        read_pem_pair(chain, key, takes_password=False)
     with pytest.raises(KeyFileError, match=r"no usable private key in .* with this password"):
         read_pem_pair(chain, key, b"other")
     _, plain = ca.issue("h").write_pem(tmp_path, "y")
@@ -99,6 +101,16 @@ def test_missing_and_oversized_files(tmp_path: Path) -> None:
         file.truncate(MOST_BYTES + 1)
     with pytest.raises(KeyFileError, match="of more than"):
         read_file(str(large))
+
+
+def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A pipe that nobody writes into, as the key of ``admin.listen`` was made one while it answered; and a device."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (str(tmp_path / "pipe"), os.devnull):
+        with pytest.raises(
+            KeyFileError, match=f"found '{path}', which is no file; allowed is a file"
+        ):
+            read_file(path)
 
 
 def test_p12_pair(ca: Authority, tmp_path: Path) -> None:

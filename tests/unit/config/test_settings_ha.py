@@ -193,6 +193,8 @@ def test_files_are_seen_from_the_folder_of_the_settings(tmp_path: Path) -> None:
         (b"secret\n", 0o640, "mode 0640; allowed is 0600"),
         (b"\nsecret\n", 0o600, "without a password in its first line"),
         (b"\xff\n", 0o600, "without a password in its first line"),
+        (b"p" * 73 + b"\n", 0o600, "with 73 bytes in its first line; allowed are 1 to 72"),
+        (b"p" * 74, 0o600, "with 74 bytes in its first line; allowed are 1 to 72"),
         (b"x" * 100, 0o600, "with more than 74 bytes"),
         (None, 0, "cannot be read"),
     ],

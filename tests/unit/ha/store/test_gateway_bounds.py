@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 import gzip
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
+from wsproxy.config.etcd_user import etcd_user
+from wsproxy.config.settings_ha import HaSettings
 from wsproxy.ha.store.base import StoreAwayError, TooLargeError
 from wsproxy.ha.store.etcd import EtcdStore
 from wsproxy.ha.store.gateway import MOST_REASON, Gateway
+from wsproxy.ha.store.token import Token
 
 MOST = 1 << 20
 
@@ -43,6 +47,10 @@ async def saying(
     finally:
         server.close()
         await asyncio.gather(*ends)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield b""
 
 
 async def _endless() -> AsyncIterator[bytes]:
@@ -131,3 +139,29 @@ async def test_who_reads_a_stream_is_not_cancelled_when_its_time_is_over() -> No
             done.set()
             await gateway.close()
     assert found == [{"a": 1}]
+
+
+async def test_nobody_is_asked_whom_only_an_answer_names(tmp_path: Path) -> None:
+    """Neither questions, nor streams, nor a name with its password are sent on to where a redirect points."""
+    heard: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(1000))
+        writer.close()
+
+    other = await asyncio.start_server(hear, "127.0.0.1", 0)
+    at = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}/internal"
+    file = tmp_path / "password"
+    file.write_text("a-secret\n")
+    file.chmod(0o600)
+    user = etcd_user(HaSettings(store="etcd", user="proxy", password_file=str(file)))
+    head = f"Location: {at}\r\nContent-Length: 0\r\n".encode()
+    async with other, saying(head, _nothing, b"307 Temporary Redirect") as url:
+        for token in (None, Token(user)):
+            gateway = Gateway((url,), token=token)
+            with pytest.raises(StoreAwayError, match=r"found a redirect \(HTTP 307\)"):
+                await gateway.ask("/v3/kv/range", {})
+            with pytest.raises(StoreAwayError, match=r"found a redirect \(HTTP 307\)"):
+                await anext(gateway.stream("/v3/watch", {}))
+            await gateway.close()
+    assert heard == []
