@@ -16,16 +16,15 @@ from aiohttp import web
 
 from wsproxy.config.keystore import KeyFileError, read_pem_pair
 from wsproxy.config.settings_told import AdminSettings
-from wsproxy.config.stamps import Stamp, stamp_of
+from wsproxy.config.stamps import Settling, Stamp, stamp_of
 from wsproxy.dataplane.tasks import spawn
-from wsproxy.dataplane.tls import load_key
+from wsproxy.dataplane.tls import ALPN, load_key
 from wsproxy.errors import StartError
 
 log = logging.getLogger("wsproxy.admin")
 
 # A client does it in one round trip, or two.
 HANDSHAKE_S = 10.0
-ALPN = ["http/1.1"]
 
 
 class AdminTls:
@@ -39,7 +38,7 @@ class AdminTls:
             StartError: they cannot be used.
         """
         self._files = settings.certificate, settings.key
-        self._tried = self._seen = self._look()
+        self._change = Settling(self._look())
         try:
             self.context = self._make()
         except (KeyFileError, ssl.SSLError) as error:
@@ -49,19 +48,16 @@ class AdminTls:
         """
         Takes changed files over, for connections from now on; to be called once a second. # I/O.
 
-        Where two looks in a row see the same: certificate and key are two files, and nobody replaces both at once. What cannot be used is
-        logged, and what was there before stays.
+        What cannot be used is logged, and what was there before stays.
         """
-        now = self._look()
-        if now == self._seen and now != self._tried:
-            self._tried = now
-            try:
-                self.context = self._make()
-            except (KeyFileError, ssl.SSLError) as error:
-                log.error("admin.certificate: changed files are not used, the ones from before stay: %s", error)  # fmt: skip
-            else:
-                log.info("admin.certificate: the files changed and are in use now")
-        self._seen = now
+        if not self._change.has_settled(self._look()):
+            return
+        try:
+            self.context = self._make()
+        except (KeyFileError, ssl.SSLError) as error:
+            log.error("admin.certificate: changed files are not used, the ones from before stay: %s", error)  # fmt: skip
+        else:
+            log.info("admin.certificate: the files changed and are in use now")
 
     def _look(self) -> Stamp:
         return stamp_of(map(Path, self._files))

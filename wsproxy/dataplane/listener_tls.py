@@ -27,15 +27,14 @@ from wsproxy._fast.net.tls_terms import Certificates, Terms, tell_failed
 from wsproxy.config.keystore import KeyFileError, KeyMaterial, read_trust
 from wsproxy.config.settings import CertificateSettings, ListenerSettings
 from wsproxy.config.settings_tls import read_certificate
-from wsproxy.config.stamps import Stamp, stamp_of
+from wsproxy.config.stamps import Settling, Stamp, stamp_of
 from wsproxy.dataplane.answers import plain_request_answer
 from wsproxy.dataplane.client_hello import HelloReader
 from wsproxy.dataplane.tls import ALPN, BoundedContext, BoundedReads, load_key
 
 log = logging.getLogger("wsproxy.tls")
 
-# How often the files are looked at. A change counts when two looks in a row see the same: certificate and key are two files,
-# and whoever replaces them cannot do it at once.
+# How often the files are looked at.
 WATCH_S = 2.0
 
 # What ``libssl.way`` says, in words.
@@ -53,8 +52,6 @@ _CLIENT_CERTIFICATES = {
 }
 
 _Context = TypeVar("_Context", bound=ssl.SSLContext)
-
-# What a file was when last looked at: (inode, size, time of change), or None where there is none.
 
 
 class _Observed(BoundedReads):
@@ -171,13 +168,10 @@ class ListenerTls:
 
     async def watch(self) -> None:
         """Takes over changed files for ever; what cannot be used is logged, and what was there before stays in use."""
-        tried = seen = self._stamp
+        change = Settling(self._stamp)
         while True:
-            now = await asyncio.to_thread(self._look)
-            if now == seen and now != tried:
-                tried = now
+            if change.has_settled(await asyncio.to_thread(self._look)):
                 await self.reload()
-            seen = now
             await asyncio.sleep(WATCH_S)
 
     async def reload(self) -> None:
