@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from wsproxy.bench.site import Cluster, Rule, Site
+from wsproxy.bench.site import Cluster, Member, Rule, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ def scaled(cluster: Cluster, most: int) -> dict[str, int]:
         member.key: max(1, round(member.weight * by)) if member.weight else 0
         for member in cluster.members
     }
+
+
+def takers(cluster: Cluster, weights: dict[str, int]) -> list[Member]:
+    """Who takes new sessions, backups too: those whose weight is not 0, unless it is 0 for all."""
+    return [member for member in cluster.members if weights[member.key]] or list(cluster.members)
 
 
 def are_equal(cluster: Cluster) -> bool:

@@ -19,6 +19,7 @@ from wsproxy.bench.peers.common import (
     cannot_of_all,
     path_pattern,
     scaled,
+    takers,
 )
 from wsproxy.bench.site import Cluster, Member, Rule, Site
 
@@ -27,6 +28,26 @@ MOST_WEIGHT = 65535
 UNBOUNDED = 1_000_000
 # One more for each priority that may be left.
 RETRIES = 2
+_RETRY = {
+    "retry_on": "connect-failure,refused-stream,reset-before-request",
+    "num_retries": RETRIES,
+    "retry_host_predicate": [
+        {
+            "name": "envoy.retry_host_predicates.previous_hosts",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+            },
+        }
+    ],
+    "host_selection_retry_max_attempts": 8,
+    "retry_priority": {
+        "name": "envoy.retry_priorities.previous_priorities",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            "update_frequency": 1,
+        },
+    },
+}
 
 
 def say(site: Site, _place: Place) -> Said:
@@ -68,27 +89,7 @@ def _routes(site: Site, rule: Rule) -> Iterator[dict[str, Any]]:
 
 
 def _route(match: dict[str, Any], cluster: str) -> dict[str, Any]:
-    retry = {
-        "retry_on": "connect-failure,refused-stream,reset-before-request",
-        "num_retries": RETRIES,
-        "retry_host_predicate": [
-            {
-                "name": "envoy.retry_host_predicates.previous_hosts",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-                },
-            }
-        ],
-        "host_selection_retry_max_attempts": 8,
-        "retry_priority": {
-            "name": "envoy.retry_priorities.previous_priorities",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-                "update_frequency": 1,
-            },
-        },
-    }
-    return {"match": match, "route": {"cluster": cluster, "timeout": "0s", "retry_policy": retry}}
+    return {"match": match, "route": {"cluster": cluster, "timeout": "0s", "retry_policy": _RETRY}}
 
 
 def _path(rule: Rule) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def _session_of(cluster: Cluster, rule: Rule, member: Member) -> dict[str, Any]:
 def _clusters(cluster: Cluster) -> Iterator[dict[str, Any]]:
     """One of all for new sessions, and one of each owner."""
     weights = scaled(cluster, MOST_WEIGHT)
-    fresh = [member for member in cluster.members if weights[member.key]] or list(cluster.members)
+    fresh = takers(cluster, weights)
     first = [member for member in fresh if not member.is_backup]
     last = [member for member in fresh if member.is_backup]
     yield _cluster(cluster, cluster.key, [each for each in (first, last) if each], weights)

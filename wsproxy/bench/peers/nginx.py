@@ -18,6 +18,7 @@ from wsproxy.bench.peers.common import (
     cannot_of_all,
     key_of,
     scaled,
+    takers,
 )
 from wsproxy.bench.site import ANY, Cluster, Member, Rule, Site
 
@@ -72,7 +73,7 @@ def _map(cluster: Cluster, cookie: str) -> str:
 def _upstreams(cluster: Cluster, pool_size: int) -> Iterator[str]:
     """One of all for new sessions, and one of each owner, whose others are backups: a server that is down takes no session with it."""
     weights = scaled(cluster, 65535)
-    fresh = [member for member in cluster.members if weights[member.key]] or list(cluster.members)
+    fresh = takers(cluster, weights)
     lines = [
         _line(
             member,
