@@ -142,7 +142,7 @@ class Context(Main.Context):  # type: ignore[misc]
         """As Cython makes it; ``that_has_read`` fills it."""
         super().__init__(*args, **kwargs)
         self.read: dict[str, Any] = {}
-        self.asks_for: dict[str, set[str]] = {}  # a module for others, in order
+        self.asks_for: dict[str, list[str]] = {}  # a module for others, in order
         self.at_work: list[str] = []
 
     def find_module(self, module_name: str, *args: Any, **kwargs: Any) -> Any:

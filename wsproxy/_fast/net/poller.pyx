@@ -26,8 +26,8 @@ from wsproxy._fast.net.epoll cimport (
     MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, SHUT_WR, c_close, c_shutdown, epoll_create1, epoll_event, epoll_wait,
     ws_epoll_ctl, ws_name, ws_text,
 )
-from wsproxy._fast.net.sockets cimport ws_recv, ws_send
 from wsproxy._fast.net.pipe cimport SPARE_A_TURN
+from wsproxy._fast.net.sockets cimport ws_recv, ws_send
 from wsproxy._fast.net.stream cimport MOST_TAKEN, NOT_PUMPED, READ_SIZE, Hub, Stream, Waker, complain
 
 log = logging.getLogger("wsproxy.connection")
