@@ -62,6 +62,7 @@ class PipeHandler(logging.Handler):
         self.most_a_second = MOST_A_SECOND
         self._rate: LogRate | None = None
         self._dropped = 0
+        self._unmade = 0
 
     def limit(self) -> None:
         """From now on, in this process: what clients can cause many of is told so often and no more."""
@@ -82,9 +83,11 @@ class PipeHandler(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """A message that cannot be made; the standard library would print past the log."""
-        with contextlib.suppress(Exception):
+        """A message that cannot be made; the standard library would print past the log. Without memory for that, it is counted."""
+        try:
             self._say(logging.ERROR, f"internal error: no text for a message of {record.name}")
+        except Exception:
+            self._unmade += 1
 
     def tick(self) -> None:
         """Tells what was held back and what was dropped, where it is time."""
@@ -121,6 +124,11 @@ class PipeHandler(logging.Handler):
     def _tell_dropped(self) -> None:
         if self._dropped:
             self._try(b"")
+        if self._unmade:
+            with contextlib.suppress(MemoryError):  # the next tick tells
+                text = f"no memory for messages: of this process's {self._unmade} are missing"
+                if self._try(in_pieces(self._line(logging.ERROR, text))[0]):
+                    self._unmade = 0
 
     def _try(self, piece: bytes) -> bool:
         """One write, with the count of what is missing before it."""

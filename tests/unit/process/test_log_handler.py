@@ -84,6 +84,37 @@ def test_message_that_cannot_be_made_is_one_line(end: End) -> None:
     assert end.lines() == ["internal error: no text for a message of wsproxy.test"]
 
 
+class Starved(logging.Formatter):
+    """As long as ``is_starved`` there is no memory for a line."""
+
+    is_starved = True
+
+    def format(self, record: logging.LogRecord) -> str:
+        if self.is_starved:
+            raise MemoryError
+        return super().format(record)
+
+
+def test_messages_for_which_there_is_no_memory_are_counted(end: End) -> None:
+    """The count is told once there is memory, and as long as the pipe is full it is kept."""
+    formatter = Starved()
+    end.handler.setFormatter(formatter)
+    end.logger.info("one")
+    end.logger.info("two")
+    end.handler.tick()
+    assert end.lines() == []
+    formatter.is_starved = False
+    for _ in range(20):
+        end.logger.info("x" * 1000)
+    end.handler.tick()
+    assert not any("no memory" in line for line in end.lines())
+    end.handler.tick()
+    end.handler.tick()
+    assert [line for line in end.lines() if "no memory" in line] == [
+        "no memory for messages: of this process's 2 are missing"
+    ]
+
+
 def test_sums_are_told_by_ticks_and_at_the_end(end: End) -> None:
     """Of 25 at once ten are written; the rest are one line before the process ends."""
     end.handler.limit()

@@ -28,7 +28,7 @@ from wsproxy._fast.net.epoll cimport (
 )
 from wsproxy._fast.net.pipe cimport SPARE_A_TURN
 from wsproxy._fast.net.sockets cimport ws_recv, ws_send
-from wsproxy._fast.net.stream cimport MOST_TAKEN, NOT_PUMPED, READ_SIZE, Hub, Stream, Waker, complain
+from wsproxy._fast.net.stream cimport MOST_TAKEN, NOT_PUMPED, READ_SIZE, Hub, Stream, Waker, complain, tell_unsaid
 
 log = logging.getLogger("wsproxy.connection")
 
@@ -225,6 +225,7 @@ cdef class Poller(Waker):
     def tend(self) -> None:
         """Every sweep: does what the loop was asked to, should its call have been lost for want of memory."""
         cdef Channel door
+        tell_unsaid()
         self.bury()
         if self.awaits_turns:
             self.give_turns()

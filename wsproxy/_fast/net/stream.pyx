@@ -50,11 +50,26 @@ cdef enum:
     EVERY = 0x7FFFFFFF
 
 
+cdef long unsaid = 0  # by `complain`
+
+
 cdef void complain(str message, tuple details) noexcept:
+    """A line of the log, with the error; where there is no memory for it, it is counted."""
+    global unsaid
     try:
         log.exception(message, *details)
     except BaseException:
-        pass
+        unsaid += 1
+
+
+cdef int tell_unsaid() except -1:
+    """Every sweep: how many complaints are missing, once there is memory to say it."""
+    global unsaid
+    cdef long count = unsaid
+    if count:
+        log.error("no memory for messages: %d internal errors are not told, each ended one connection or one step", count)
+        unsaid -= count
+    return 0
 
 
 cdef int drop_faulty(Stream stream, str message) except -1:

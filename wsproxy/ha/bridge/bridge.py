@@ -115,6 +115,7 @@ class Bridge:
         self._theirs: dict[str, Kept] = {}
         self._after = 0  # revision of the other site that was told last; 0: all is to be read
         self._their_end: EndSaid | None = None
+        self._their_end_revision = 0  # of the other site, when it said that
         self._pending: dict[str, Word] = {}
         self._coming: dict[str, int] = {}  # of those, by how much our store grows
         self._coming_bytes = 0
@@ -331,12 +332,13 @@ class Bridge:
             return EtcdStore(gateway, MOST_KEYS)
 
         store, patient = store_of(try_s), store_of(READ_S)
+        self._their_end_revision = 0  # an etcd that was restored counts from before
         try:
             await self._ask_end(store)
             if not self._after:
                 snapshot = await patient.read(self._there.board)
                 self._theirs = {}
-                await self._hear_slowly(tuple(snapshot.entries.items()), math.inf)
+                await self._hear_slowly(tuple(snapshot.entries.items()), snapshot.revision, math.inf)
                 self._after = snapshot.revision
             self._link()
             await _first_of(self._watch(store), self._poll(store))
@@ -349,14 +351,14 @@ class Bridge:
         self._hear_now()
         key = self._there.bridge(self._names.site)
         entry = snapshot.entries.get(key)
-        self._hear_end(None if entry is None else decode_end(entry.value))
+        self._hear_end(None if entry is None else decode_end(entry.value), snapshot.revision)
 
     async def _watch(self, store: Store) -> None:
         async with contextlib.aclosing(store.watch(self._there.board, self._after)) as words:
             async for told in words:
                 if told is not None:
                     self._hear_now()
-                    await self._hear_slowly(told.changes, MOST_HEARD_A_SECOND)
+                    await self._hear_slowly(told.changes, told.revision, MOST_HEARD_A_SECOND)
                     self._after = told.revision
 
     async def _poll(self, store: Store) -> None:
@@ -375,19 +377,19 @@ class Bridge:
         self._tally.hear()
 
     async def _hear_slowly(
-        self, changes: tuple[tuple[str, Entry | None], ...], a_second: float
+        self, changes: tuple[tuple[str, Entry | None], ...], revision: int, a_second: float
     ) -> None:
         """Others have their turn, above all heartbeats, whatever comes from there."""
         for first in range(0, len(changes), MOST_HEARD_AT_ONCE):
             part = changes[first : first + MOST_HEARD_AT_ONCE]
-            self._hear(part)
+            self._hear(part, revision)
             await asyncio.sleep(len(part) / a_second)
 
-    def _hear(self, changes: tuple[tuple[str, Entry | None], ...]) -> None:
+    def _hear(self, changes: tuple[tuple[str, Entry | None], ...], revision: int) -> None:
         end_key = self._there.bridge(self._names.site)
         for key, entry in changes:
             if key == end_key:
-                self._hear_end(None if entry is None else decode_end(entry.value))
+                self._hear_end(None if entry is None else decode_end(entry.value), revision)
             elif (subject := subject_of(self._there, key)) is not None:
                 if not chosen(self._settings.in_, subject):
                     continue
@@ -412,7 +414,11 @@ class Bridge:
             return NOTHING
         return kept
 
-    def _hear_end(self, end: EndSaid | None) -> None:
+    def _hear_end(self, end: EndSaid | None, revision: int) -> None:
+        """As of that revision: the watch and the questions overtake one another, and what is older would be counted again."""
+        if revision < self._their_end_revision:
+            return
+        self._their_end_revision = revision
         before, self._their_end = self._their_end, end
         self._tally.hear_end(end)
         if (before.out if before else None) != (end.out if end else None):

@@ -22,7 +22,7 @@ from wsproxy.config.settings_ha import HaSettings
 from wsproxy.ha.board.rule import Word, said_after
 from wsproxy.ha.bridge.bridge import MOST_A_SECOND, MOST_IN_A_BATCH, Bridge
 from wsproxy.ha.bridge.pause import pause_s
-from wsproxy.ha.bridge.words import lines_of_bridges, tell_bridges, warnings_of
+from wsproxy.ha.bridge.words import decode_end, lines_of_bridges, tell_bridges, warnings_of
 from wsproxy.ha.store.base import Delete, Put, Told
 from wsproxy.ha.store.etcd import EtcdStore
 from wsproxy.ha.store.gateway import STREAM_S
@@ -48,6 +48,8 @@ class End:
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
+        """Also again, after the bridge was stopped."""
+        await self._unfollow()
         self.lease = await self.store.grant(600)
         await self.store.put(Put(self.seat, b"m1", self.lease))
         snapshot = await self.store.read(self.site.names.root)
@@ -61,11 +63,14 @@ class End:
                 if isinstance(told, Told):
                     self.bridge.told(told)
 
-    async def end(self) -> None:
-        await self.bridge.close()
+    async def _unfollow(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    async def end(self) -> None:
+        await self.bridge.close()
+        await self._unfollow()
         if self.lease:
             await self.store.revoke(self.lease)
         await self.store.close()
@@ -477,3 +482,34 @@ async def test_what_the_metrics_say(pair: Pair) -> None:
     await east.say("hold/farm/s9", drain())
     await until(lambda: west.row[Counted.COPIED_IN] == 4)
     await until(lambda: east.row[Counted.COPIED_OUT] == 4)
+
+
+async def test_what_the_other_end_said_while_the_link_was_cut_is_counted_once(pair: Pair) -> None:
+    """It is asked first, and the watch tells afterwards what had been said before that answer."""
+    east, west = await pair.bridged()
+    said: list[int] = []
+
+    async def until(words: int, *, of: int) -> None:
+        """West says that it has copied so many; east has counted so many."""
+        async with asyncio.timeout(LONG_S):
+            while True:
+                entries = (await west.store.read(west.site.names.bridges)).entries
+                said[:] = [decode_end(each.value).words for each in entries.values()]
+                if words in said and east.row[Counted.COPIED_OUT] == of:
+                    return
+                await asyncio.sleep(0.02)
+
+    await east.say("hold/farm/s1", drain())
+    await east.say("hold/farm/s2", drain())
+    await until(2, of=2)
+    pair.west.relay.cut()  # from east
+    await east.until_state("cut")
+    await west.bridge.stop()
+    await west.begin()
+    await until(0, of=2)
+    await east.say("hold/farm/s3", drain())
+    await until(1, of=2)
+    pair.west.relay.heal()
+    await east.until_state("up")
+    await east.say("hold/farm/s4", drain())
+    await until(2, of=4)
