@@ -338,7 +338,9 @@ class Bridge:
             if not self._after:
                 snapshot = await patient.read(self._there.board)
                 self._theirs = {}
-                await self._hear_slowly(tuple(snapshot.entries.items()), snapshot.revision, math.inf)
+                await self._hear_slowly(
+                    tuple(snapshot.entries.items()), snapshot.revision, math.inf
+                )
                 self._after = snapshot.revision
             self._link()
             await _first_of(self._watch(store), self._poll(store))

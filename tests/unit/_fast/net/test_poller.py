@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import resource
 import socket
@@ -410,6 +411,36 @@ async def test_stream_that_fails_at_its_beginning_is_dropped(
         assert "ConnectionAbortedError" in notes.error
         assert "internal error with a new connection" in caplog.text
         assert "on purpose" in caplog.text
+
+
+class NoMemory(logging.Filter):
+    """There is none for a record that tells an error."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info:
+            raise MemoryError
+        return True
+
+
+async def test_error_that_could_not_be_told_is_counted_and_told_at_a_sweep(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Once: a connection never ends without a word."""
+    logger = logging.getLogger("wsproxy.connection")
+    starved = NoMemory()
+    logger.addFilter(starved)
+    try:
+        async with recorded(Unmade) as (bed, notes, peer):
+            assert await peer.is_ended()
+            await bed.until(lambda: "lost" in notes.calls)
+            assert "internal error" not in caplog.text
+            bed.engine.poller.tend()
+            bed.engine.poller.tend()
+    finally:
+        logger.removeFilter(starved)
+    assert [record.getMessage() for record in caplog.records if "no memory" in record.msg] == [
+        "no memory for messages: 1 internal errors are not told, each ended one connection or one step"
+    ]
 
 
 async def test_client_for_whom_no_stream_can_be_made_is_closed(
