@@ -487,14 +487,14 @@ async def test_what_the_metrics_say(pair: Pair) -> None:
 async def test_what_the_other_end_said_while_the_link_was_cut_is_counted_once(pair: Pair) -> None:
     """It is asked first, and the watch tells afterwards what had been said before that answer."""
     east, west = await pair.bridged()
-    said: list[int] = []
 
     async def until(words: int, *, of: int) -> None:
         """West says that it has copied so many; east has counted so many."""
         async with asyncio.timeout(LONG_S):
             while True:
                 entries = (await west.store.read(west.site.names.bridges)).entries
-                said[:] = [decode_end(each.value).words for each in entries.values()]
+                ends = [decode_end(each.value) for each in entries.values()]
+                said = [end.words for end in ends if end is not None]
                 if words in said and east.row[Counted.COPIED_OUT] == of:
                     return
                 await asyncio.sleep(0.02)
