@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.support.certificates import Authority
 from tests.support.command import run_command
 from tests.support.proxy import Proxy, lane, process_of, running_proxy, write
-from wsproxy.admin.server import MOST_CONNECTIONS
+from wsproxy.admin.door import MOST_CONNECTIONS
 
 TOKEN = "a-token-of-this-test"
 SETTINGS = (

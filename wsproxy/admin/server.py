@@ -41,6 +41,7 @@ from wsproxy.admin.control_messages import (
     Word,
 )
 from wsproxy.admin.dashboard import add_dashboard
+from wsproxy.admin.door import Times, accept
 from wsproxy.admin.events import EVENTS_PATH, HEAT_PATH, LISTENING_S, MOST_LISTENERS, Events
 from wsproxy.admin.live import LiveProxy, ProxyFacts
 from wsproxy.admin.loader_desk import LoaderDesk, LoaderEndedError, comes_by_tcp, who_asks
@@ -55,7 +56,7 @@ from wsproxy.admin.messages import (
 from wsproxy.admin.reloads import HISTORY_PATH, RELOAD_PATH, ROLLBACK_PATH
 from wsproxy.admin.standing import add_standing
 from wsproxy.admin.tcp import Token, comes_from_elsewhere, is_open, may_ask
-from wsproxy.admin.tls import AdminTls, shake_hands
+from wsproxy.admin.tls import AdminTls
 from wsproxy.admin.upgrade_desk import ANSWER_S, UpgradeDesk
 from wsproxy.admin.upgrades import UPGRADE_PATH
 from wsproxy.dataplane.inbox import Inbox
@@ -70,8 +71,6 @@ log = logging.getLogger("wsproxy.admin")
 CONNECTION_S = 20.0
 # At the end, for what a cut connection leaves running: nothing that takes longer. Not 0, which aiohttp takes for "no limit".
 SHUTDOWN_S = 0.1
-# At each listener. More come from no person and no monitoring; each costs a descriptor and some KiB.
-MOST_CONNECTIONS = 64
 # How often a process that is replaced looks whether its last answer has been taken.
 LEAVE_STEP_S = 0.05
 
@@ -79,49 +78,6 @@ LEAVE_STEP_S = 0.05
 MOST_DIGITS = 18
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class _Refusal(asyncio.Protocol):
-    """For one connection too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ends it."""
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
-
-
-class _Door(asyncio.Protocol):
-    """One of the connections of a listener, which is told to ``handler``; ``on_lost`` hears of its end."""
-
-    def __init__(
-        self, handler: web.RequestHandler, tls: AdminTls | None, times: _Times, on_lost: Callable[[], None]
-    ) -> None:  # fmt: skip
-        self._handler, self._tls, self._times, self._on_lost = handler, tls, times, on_lost
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._times.begin(self._handler, transport)
-        if self._tls is None:
-            self._handler.connection_made(transport)
-        else:
-            shake_hands(transport, self, self._handler, self._tls)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._on_lost()
-        if self._handler.transport is not None:  # its handshake was done
-            self._handler.connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        self._handler.data_received(data)
-
-    def eof_received(self) -> None:
-        self._handler.eof_received()
-
-    def pause_writing(self) -> None:
-        self._handler.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._handler.resume_writing()
 
 
 def _is_fault_of_ours(record: logging.LogRecord) -> bool:
@@ -193,7 +149,7 @@ async def serve(
     stop = asyncio.Event()
     loop.set_exception_handler(log_loop_error)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    times = _Times()
+    times = Times()
 
     def more_time(request: web.Request, more_s: float) -> None:
         """A question to the loader, or for another program, takes as long as that does; who listens to events stays."""
@@ -223,7 +179,7 @@ async def serve(
         keep_turning(tls.follow)
     listeners = [
         # Counted for each: strangers, who may come by TCP, must not keep operators out of the Unix socket.
-        await loop.create_server(partial(_accept, server, times, connection_s, {}, way), sock=each)
+        await loop.create_server(partial(accept, server, times, connection_s, {}, way), sock=each)
         for each, way in ((sock, None), (tcp, tls))
         if each is not None
     ]
@@ -236,88 +192,6 @@ async def serve(
             listener.close()
         times.cut_all()
         await runner.cleanup()
-
-
-class _Times:
-    """When connections are cut, and who of them has shown that he may ask."""
-
-    def __init__(self) -> None:
-        self._at: dict[web.RequestHandler, asyncio.TimerHandle] = {}
-        self._known: set[web.RequestHandler] = set()
-        # By which they come: below TLS, where they may not be through.
-        self._transports: dict[web.RequestHandler, asyncio.Transport] = {}
-
-    def begin(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Its connection is there."""
-        self._transports[handler] = transport
-
-    def know(self, handler: web.RequestHandler) -> None:
-        """It has asked what not everybody may."""
-        self._known.add(handler)
-
-    def make_room(self, opened: dict[web.RequestHandler, None]) -> bool:
-        """Cuts the oldest of ``opened`` who is a stranger; False: there is none."""
-        for handler in opened:
-            if handler not in self._known:
-                del opened[handler]
-                self._cut(handler)
-                return True
-        return False
-
-    def limit(self, handler: web.RequestHandler, after_s: float) -> None:
-        """In so many seconds, and not when it was said before."""
-        self.forget(handler)
-        self._at[handler] = asyncio.get_running_loop().call_later(after_s, self._end, handler)
-
-    def forget(self, handler: web.RequestHandler) -> None:
-        """Nobody waits for its end any more."""
-        if handler in self._at:
-            self._at.pop(handler).cancel()
-
-    def lose(self, handler: web.RequestHandler) -> None:
-        """It has ended."""
-        self._known.discard(handler)
-        self._transports.pop(handler, None)
-        self.forget(handler)
-
-    def cut_all(self) -> None:
-        """Nobody gets an answer any more."""
-        for handler in self._transports:
-            self._cut(handler)
-
-    def _end(self, handler: web.RequestHandler) -> None:
-        del self._at[handler]
-        self._cut(handler)
-
-    def _cut(self, handler: web.RequestHandler) -> None:
-        if (transport := self._transports.get(handler)) is not None:
-            transport.abort()
-
-
-def _accept(
-    server: web.Server,
-    times: _Times,
-    connection_s: float,
-    opened: dict[web.RequestHandler, None],
-    tls: AdminTls | None,
-) -> asyncio.Protocol:
-    """
-    For a connection to a listener that has those of ``opened``, the oldest first.
-
-    Where it has as many as it may, whoever has shown nothing yet for the longest time goes: connecting needs no token, and strangers who do
-    no more must not shut operators and Prometheus out.
-    """
-    if len(opened) >= MOST_CONNECTIONS and not times.make_room(opened):
-        return _Refusal()
-    handler = server()
-    times.limit(handler, connection_s)
-    opened[handler] = None
-
-    def lost() -> None:
-        opened.pop(handler, None)
-        times.lose(handler)
-
-    return _Door(handler, tls, times, lost)
 
 
 def _leave(

@@ -17,9 +17,10 @@ import pytest_asyncio
 
 from tests.support.process import WAIT_S
 from wsproxy._fast.state.segment import SharedState, now_ms
+from wsproxy.admin.door import MOST_CONNECTIONS
 from wsproxy.admin.live import LiveProxy, ProxyFacts
 from wsproxy.admin.messages import ExplainQuestion, digest_of
-from wsproxy.admin.server import MOST_CONNECTIONS, serve
+from wsproxy.admin.server import serve
 from wsproxy.admin.tcp import Token
 from wsproxy.config.settings import Settings
 from wsproxy.config.xml import load_config

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import math
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 
 import msgspec
@@ -44,6 +44,7 @@ from wsproxy.ha.bridge.pause import pause_s
 from wsproxy.ha.bridge.rule import chosen, ended, is_endable, taken
 from wsproxy.ha.bridge.tally import Tally
 from wsproxy.ha.bridge.words import EndSaid, State, decode_end, resource_of
+from wsproxy.ha.first_of import first_of
 from wsproxy.ha.names import Names
 from wsproxy.ha.resource.messages import Said
 from wsproxy.ha.resource.order import Phase
@@ -289,7 +290,7 @@ class Bridge:
         failed = 0
         while True:
             try:
-                await _first_of(self._follow_always(), self._copy_always(), self._report_always())
+                await first_of(self._follow_always(), self._copy_always(), self._report_always())
             except Exception:
                 log.exception("ha: bridge to %s failed; it begins again", self._there.site)
                 self._after = 0
@@ -343,7 +344,7 @@ class Bridge:
                 )
                 self._after = snapshot.revision
             self._link()
-            await _first_of(self._watch(store), self._poll(store))
+            await first_of(self._watch(store), self._poll(store))
         finally:
             await store.close()
             await patient.close()
@@ -590,16 +591,3 @@ class Bridge:
             len(self._pending), their.state if their else "", their.words if their else 0,
             their.copied_ms if their else 0, self._tally.refused,
         )  # fmt: skip
-
-
-async def _first_of(*works: Coroutine[None, None, None]) -> None:
-    """Runs all; when one ends, as it does by an error, the others are cancelled and its error is raised."""
-    tasks = [asyncio.ensure_future(each) for each in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in tasks:
-            each.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for each in done:
-        each.result()

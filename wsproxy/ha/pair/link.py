@@ -20,6 +20,7 @@ import msgspec
 
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.errors import StartError, WsproxyError
+from wsproxy.ha.first_of import first_of
 from wsproxy.ha.pair.conf import Pair
 
 log = logging.getLogger("wsproxy.ha.pair")
@@ -257,21 +258,13 @@ class Link:
         self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> str:
         """Until the connection ends; why it did."""
-        # No task group: one of Python 3.11 may forget that it is cancelled when one of its tasks fails.
-        works = [
-            asyncio.ensure_future(self._say_words(name, writer)),
-            asyncio.ensure_future(self._read_answers(reader)),
-        ]
         try:
-            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in works:
-                each.cancel()
-            await asyncio.gather(*works, return_exceptions=True)
-        error = next(iter(done)).exception()
-        if not isinstance(error, (OSError, ValueError, EOFError)):
-            log.error("the connection to the other node failed", exc_info=error)
-        return _reason(error) if error is not None else ""
+            await first_of(self._say_words(name, writer), self._read_answers(reader))
+        except Exception as error:
+            if not isinstance(error, (OSError, ValueError, EOFError)):
+                log.exception("the connection to the other node failed")
+            return _reason(error)
+        return ""
 
     async def _say_words(self, name: str, writer: asyncio.StreamWriter) -> None:
         news, period_s = self._news[name], self._pair.times.word_s
