@@ -113,6 +113,23 @@ async def test_what_is_ignored_is_told_by_neither(folder: Path) -> None:
         assert [line for line in told if "open files" not in line] == []
 
 
+def test_server_that_is_the_proxy_itself_is_told(tmp_path: Path) -> None:
+    """With the line of its Transport; one at another port is none."""
+    config = (
+        '<Config>\n<VirtualHostGroup Name="hosts"><VirtualHost Name="*:9080"/></VirtualHostGroup>\n'
+        '<ServerCluster Name="c">\n<Server Name="a"><Transport Hostname="localhost" Port="9080"/></Server>\n'
+        '<Server Name="b"><Transport Hostname="localhost" Port="9081"/></Server></ServerCluster>\n'
+        '<Route ServerCluster="c" VirtualHostGroup="hosts"/>\n</Config>'
+    )
+    (tmp_path / "plugin-cfg.xml").write_text(config)
+    report = json.loads(
+        run_command("check", str(tmp_path / "plugin-cfg.xml"), "--listen", ":9080", "--json").stdout
+    )
+    [told] = [each for each in report["problems"] if each["code"] == "server-is-listener"]
+    assert (told["line"], told["severity"]) == (4, "warning")
+    assert 'found localhost:9080 for Server "a", which is our own listener' in told["text"]
+
+
 @contextmanager
 def taken_port() -> Iterator[int]:
     with socket.socket() as sock:

@@ -71,6 +71,24 @@ def is_loopback(address: Address) -> bool:
         return False
 
 
+def is_own(host: str, listener: Address) -> bool:
+    """
+    Whether who connects to this host, at the listener's port, surely comes to the listener.
+
+    What is not sure is left out: a name but ``localhost``, an address of this machine's that is not the listener's own.
+    """
+    host, own = ("127.0.0.1" if each == "localhost" else each for each in (host, listener.host))
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+        mine = ipaddress.ip_address(own) if own else None
+    except ValueError:
+        return False
+    if mine is None or mine.is_unspecified:
+        takes_it = mine is None or mine.version in (6, address.version)  # :: takes both
+        return address.is_unspecified or (address.is_loopback and takes_it)
+    return address == mine
+
+
 def unmapped(address: IPAddress) -> IPAddress:
     """The IPv4 address in an IPv4-mapped one, else the address: an IPv4 client on a dual-stack socket is an IPv4 client."""
     return getattr(address, "ipv4_mapped", None) or address

@@ -101,6 +101,7 @@ START = {
     "setting-unit": "hours where seconds are meant",
     "listen": "an error where you named an address that cannot be listened on; a port of a VirtualHost that is left out, or one in use, is a warning",
     "port-unmatched": "no VirtualHost takes a port that is listened on: clients that name it get 404",
+    "server-is-listener": "a Transport is an address that is listened on: its requests come back until there are no descriptors left",
     "certificate-validity": "a certificate that is expired or not valid yet",
     "log-unwritable": "an error for `log.access` and `log.plugin`; a warning for a `Log Name`, which may be of another machine",
     "transport-unusable": "a keyring that cannot be used, and where its requests go",

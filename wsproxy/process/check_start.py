@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from wsproxy.admin.sockets import SocketTakenError
-from wsproxy.config.address import Address
+from wsproxy.config.address import Address, is_own
 from wsproxy.config.check_fit import find_idle
 from wsproxy.config.check_settings import dotted
 from wsproxy.config.model import Config
@@ -228,6 +229,7 @@ def _doubt_listeners(
             sentence = f"listener.certificates: {doubt}"
             yield loaded.problem("warning", "certificate-validity", at, sentence)
     yield from _doubt_ports(config, plan)
+    yield from _doubt_circles(config, plan)
     if is_trial:
         yield from _try_to_listen(plan)
 
@@ -246,6 +248,26 @@ def _doubt_ports(config: Config, plan: ListenPlan) -> Iterator[Problem]:
         )
         source = wanted.source
         yield Problem("warning", "port-unmatched", source.file, source.line, name, "", sentence)
+
+
+def _doubt_circles(config: Config, plan: ListenPlan) -> Iterator[Problem]:
+    """Where a request would come back to us until there are no descriptors left."""
+    transports = (
+        (server.name, transport)
+        for cluster in config.server_clusters
+        for server in cluster.all_servers
+        for transport in server.transports
+    )
+    for (name, transport), wanted in product(transports, plan.wanted):
+        own = wanted.address
+        if own.port == transport.port and is_own(transport.hostname, own):
+            found = (
+                f'{transport.hostname}:{own.port} for Server "{name}", which is our own listener ({wanted.source.words} {own}): '
+                "its requests would come back to us again and again"
+            )
+            allowed = "another port for one of them"
+            line = transport.line
+            yield Problem("warning", "server-is-listener", config.path, line, found, allowed)
 
 
 def _try_to_listen(plan: ListenPlan) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from wsproxy.config.address import Address, is_loopback, parse_address, unmapped
+from wsproxy.config.address import Address, is_loopback, is_own, parse_address, unmapped
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,27 @@ def test_only_ipv4_mapped_addresses_are_ipv4_addresses(text: str, plain: str) ->
 def test_loopback_is_this_machine_alone(host: str, loopback: bool) -> None:
     """A name may mean another machine tomorrow."""
     assert is_loopback(Address(host, 1)) is loopback
+
+
+@pytest.mark.parametrize(
+    ("host", "listener", "is_it"),
+    [
+        ("localhost", "", True),
+        ("127.0.0.1", "0.0.0.0", True),
+        ("127.0.0.1", "::", True),
+        ("::1", "::", True),
+        ("[::1]", "", True),
+        ("::1", "0.0.0.0", False),
+        ("localhost", "127.0.0.1", True),
+        ("localhost", "localhost", True),
+        ("127.0.0.2", "127.0.0.1", False),
+        ("127.0.0.2", "", True),
+        ("10.0.0.5", "10.0.0.5", True),
+        ("10.0.0.5", "", False),  # another machine's, as far as we know
+        ("app.example.com", "", False),
+        ("app.example.com", "app.example.com", False),
+        ("0.0.0.0", "", True),
+    ],
+)
+def test_host_of_a_server_that_is_our_own_listener(host: str, listener: str, is_it: bool) -> None:
+    assert is_own(host, Address(listener, 9080)) is is_it
