@@ -302,7 +302,7 @@ async def test_whole_proxy_is_drained_and_resumed(tmp_path: Path) -> None:
         port = bed.proxy.port
 
         async def until(status: int) -> None:
-            """Each worker hears of it at its next sweep, also one that none of our connections went to."""
+            """Each worker ends its answers with this at its next sweep, also one that none of our connections went to."""
             since = time.monotonic()
             while time.monotonic() - since < 4 * SWEEP_S:
                 if (await ask(port, get("/ready"))).status != status:
@@ -313,6 +313,9 @@ async def test_whole_proxy_is_drained_and_resumed(tmp_path: Path) -> None:
             assert not (await client.ask(get("/farm/x"))).closes
             said = await bed.run("drain", "--all", "--reason", "another kernel")
             assert said.startswith("the proxy is drained")
+            # Whichever worker is asked, as soon as the word is said.
+            asked = [(await ask(port, get("/ready"))).status for _ in range(8)]
+            assert asked == [503] * 8
             assert await client.rest() == b""  # it waited for nothing: its connection ends
         await until(503)
         assert (await ask(port, get("/live"))).status == 200
