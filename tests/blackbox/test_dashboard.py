@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -170,16 +171,23 @@ async def test_axe_finds_nothing(demo: Demo, scheme: str, width: int) -> None:
             width=width, height=900, deviceScaleFactor=1, mobile=width < 500,
         )  # fmt: skip
         await page.run("document.getElementById('url').value = 'http://127.0.0.1/app/x'")
-        await page.run("document.getElementById('look').click()")
+        slow = asyncio.ensure_future(asyncio.to_thread(ask, demo.url, "/app/slow?ms=5000"))
+        await page.run("document.getElementById('keep-looking').click()")
+        await page.wait_for("document.querySelector('#running td')")
+        await page.run("document.getElementById('keep-looking').click()")
         await page.run(
             "document.getElementById('url').dispatchEvent(new Event('input', {bubbles: true}))"
         )
         await page.wait_for("document.querySelector('#explained .verdict')")
-        assert await findings(page) == []
+        assert await findings(page) == []  # a running request among it
+        assert await page.run("document.querySelector('#running td') !== null")
         assert await page.run("document.documentElement.scrollWidth") <= width
+        tall = "[...document.querySelectorAll('#explained .pill')].filter(each => each.textContent.length < 10 && each.getClientRects()[0].height > 28).map(each => each.textContent)"
+        assert await page.run(tall) == []  # no short word is broken into lines
         await page.run("document.querySelector('.do button').click()")
         await page.wait_for("document.getElementById('word').open")
         assert await findings(page) == []
+        await slow
 
 
 async def test_token_is_asked_for_and_kept_in_the_tab(demo: Demo) -> None:

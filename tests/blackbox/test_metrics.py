@@ -41,11 +41,15 @@ class Bed:
     folder: Path
     admin: int
 
-    async def asked(self, path: str, *, method: str = "GET", token: str = TOKEN) -> Answer:
+    async def asked(
+        self, path: str, *, method: str = "GET", token: str = TOKEN, body: str = ""
+    ) -> Answer:
         """By TCP; ``token`` empty: none is shown."""
         lines = [f"Authorization: Bearer {token}"] if token else []
-        head = "\r\n".join([f"{method} {path} HTTP/1.1", "Host: h", "Content-Length: 0", *lines])
-        return await ask(self.admin, f"{head}\r\n\r\n".encode())
+        head = "\r\n".join(
+            [f"{method} {path} HTTP/1.1", "Host: h", f"Content-Length: {len(body)}", *lines]
+        )
+        return await ask(self.admin, f"{head}\r\n\r\n{body}".encode())
 
     async def page(self) -> bytes:
         answer = await self.asked("/metrics")
@@ -302,7 +306,7 @@ async def test_whole_proxy_is_drained_and_resumed(tmp_path: Path) -> None:
         port = bed.proxy.port
 
         async def until(status: int) -> None:
-            """Each worker hears of it at its next sweep, also one that none of our connections went to."""
+            """Each worker ends its answers with this at its next sweep, also one that none of our connections went to."""
             since = time.monotonic()
             while time.monotonic() - since < 4 * SWEEP_S:
                 if (await ask(port, get("/ready"))).status != status:
@@ -341,6 +345,18 @@ async def test_whole_proxy_is_drained_and_resumed(tmp_path: Path) -> None:
         assert [kind for kind in kinds if kind.startswith("proxy")] == ["proxy_drain_on", "proxy_drain_off"]  # fmt: skip
         # What balancers ask is no failure of ours.
         assert await bed.total("wsproxy_own_answers_total", code="503") == 0
+
+
+async def test_who_asks_at_once_is_told_of_the_drain(tmp_path: Path) -> None:
+    """Whichever worker is asked, and before its sweep: a script that drains and then asks the listener gets no "ok"."""
+    async with running(tmp_path, lane("farm"), settings='[health]\nready_path = "/ready"\n') as bed:
+        for _ in range(4):
+            assert (await bed.asked("/v1/drain-all", method="POST", body="{}")).status == 200
+            asked = [(await ask(bed.proxy.port, get("/ready"))).status for _ in range(8)]
+            assert asked == [503] * 8
+            assert (await bed.asked("/v1/resume-all", method="POST", body="{}")).status == 200
+            while (await ask(bed.proxy.port, get("/ready"))).status != 200:
+                pass
 
 
 async def test_what_is_told_follows_a_reload(tmp_path: Path) -> None:

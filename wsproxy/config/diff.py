@@ -345,6 +345,8 @@ class _Diff:
             if each.attribute == "LoadBalanceWeight" and "share" in words:
                 before, after = map(_percent, words["share"])
                 sentence = f"{new.name} gets {after} of the new sessions of its cluster instead of {before}"
+                if before == after:  # all weights of the cluster were multiplied, or nearly so
+                    sentence = f"{new.name} has a weight of {each.new} instead of {each.old}, and gets {after} of the new sessions of its cluster, as before"
                 yield change(
                     CHANGED, element, path, sentence, each.places,
                     attribute=each.attribute, old=each.old, new=each.new,

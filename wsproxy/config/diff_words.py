@@ -108,6 +108,8 @@ def consequence_of(cls: type, field: str, old: object, new: object, who: str) ->
     if cls is Server and field == "clone_id" and not old:
         return f"sessions of {who} are found again by its CloneID {new}; those without it go on by turns"
     sentence, words = _SENTENCES[cls][field]
+    if "{old}" in sentence and words(old) == words(new):
+        return f"no effect: {value_text(old)} and {value_text(new)} both mean {words(new)}"
     return sentence.format(who=who, old=words(old), new=words(new))
 
 

@@ -71,6 +71,8 @@ LISTS = BASE.replace(
          "changed Server c/s2 CloneID | sessions of s2 lose their server: its CloneID changed from k2 to k9"),
         (server("s2"), server("s2", 'LoadBalanceWeight="6"'),
          "changed Server c/s2 LoadBalanceWeight | s2 gets 75 % of the new sessions of its cluster instead of 50 %"),
+        (server("s2"), server("s2", 'MaxConnections="0"'),
+         "changed Server c/s2 MaxConnections | no effect: -1 and 0 both mean as many requests as come"),
         (server("s2"), server("s2", 'ConnectTimeout="5"'),
          "changed Server c/s2 ConnectTimeout | a connection to s2 is given up after 5 s instead of the system's own limit"),
         (server("s2"), server("s2", 'ServerIOTimeout="-60"'),
@@ -228,6 +230,16 @@ def test_two_unknown_attributes_are_compared_one_by_one() -> None:
 def test_a_role_changes_shares_as_well() -> None:
     changes = changed(("<Server Name='s1'/></PrimaryServers>", "<Server Name='s1'/><Server Name='s2'/></PrimaryServers>"), ("<BackupServers><Server Name='s2'/></BackupServers>", ""), base=LISTS)  # fmt: skip
     assert [each.consequence for each in changes] == ["s2 gets new sessions"]
+
+
+def test_equal_weights_for_all_leave_their_shares() -> None:
+    """No sentence says that a server gets 50 % instead of 50 %."""
+    more = [(server(name), server(name, 'LoadBalanceWeight="6"')) for name in ("s1", "s2")]
+    said = [each.consequence for each in changed(*more)]
+    assert said == [
+        f"{name} has a weight of 6 instead of 2, and gets 50 % of the new sessions of its cluster, as before"
+        for name in ("s1", "s2")
+    ]
 
 
 def test_backups_in_another_order_take_over_otherwise() -> None:

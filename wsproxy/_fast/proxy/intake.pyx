@@ -160,6 +160,7 @@ cdef class Intake(Course):
     cdef bint is_health(self, RequestHead* head) except -1:
         """Whether a load balancer asks how we are, and has its answer; neither metrics nor the witness hear of that."""
         cdef HealthQuestion asked
+        cdef bint is_drained
         if not (head.is_head or head.method_len == 3 and memcmp(head.method, b"GET", 3) == 0):
             return False
         asked = self.view.health_asked(head.target, head.path_len, self.local_port)
@@ -169,7 +170,9 @@ cdef class Intake(Course):
         self.answered_with = -1
         self.ended_by(ENDED_LR)
         self.begin_answer()
-        self.ask_health(asked == IS_ALIVE or not self.engine.draining)
+        # The operator's word itself: a sweep tells `draining` of it up to a third of a second later.
+        is_drained = self.engine.draining or self.engine.header != NULL and ws_load32(&self.engine.header.is_drained)
+        self.ask_health(asked == IS_ALIVE or not is_drained)
         return True
 
     cdef bint find_service(self, RequestHead* head, MatchResult* found) except -1:

@@ -209,7 +209,7 @@ async function look() {
     return line;
   });
   const scroll = make("div", "scroll", make("table", "", make("caption", "sr", "Running requests, the oldest first"), make("thead", "", head), make("tbody", "", ...lines)));
-  scroll.tabIndex = 0; scroll.setAttribute("role", "region"); scroll.setAttribute("aria-label", "Running requests");
+  scroll.tabIndex = 0; scroll.setAttribute("role", "region"); scroll.setAttribute("aria-label", "Running requests, the oldest first");
   by("running").replaceChildren(scroll, make("p", "dim", `${found.total} at ${clock(new Date().toISOString())}` + (found.total > lines.length ? `, the oldest ${lines.length}` : "")), ...silent);
 }
 function keepLooking() {
