@@ -149,27 +149,30 @@ def _own_address(peer: str) -> str:
 
 
 @click.command(epilog=_CODES + "docs/high-availability.md: from one proxy to a pair.")
-@click.option(
-    "--primary", "role", flag_value="primary", help="This node takes the address. First here."
-)
-@click.option("--secondary", "role", flag_value="secondary", help="This node takes it when the primary fails. Then here.")  # fmt: skip
+@click.option("--primary", is_flag=True, help="This node takes the address. First here.")
+@click.option("--secondary", is_flag=True, help="This node takes it when the primary fails. Then here.")  # fmt: skip
 @_settings
 @click.option(
     "--any-version", is_flag=True, help="Also where both nodes have different versions of wsproxy."
 )
 @folder_option
 @_recorded
-def start(node: Folder, role: str | None, any_version: bool, **options: Any) -> str:
+def start(node: Folder, primary: bool, secondary: bool, any_version: bool, **options: Any) -> str:
     """
     Make this proxy one of a pair (IBM Workload Deployer's startHA): on the primary first, then on the secondary.
 
     Options are kept: after a failover `wsproxy ha start --secondary` is enough.
     """
-    if role is None:
-        raise StartError("found neither --primary nor --secondary; allowed is one of them")
+    if primary == secondary:
+        found = "--primary and --secondary" if primary else "neither --primary nor --secondary"
+        raise StartError(f"found {found}; allowed is one of them")
     pair = _pair_options(node, options)
     begin_agent(node)
-    given = {"role": role, "pair": pair, "any_version": any_version}
+    given = {
+        "role": "primary" if primary else "secondary",
+        "pair": pair,
+        "any_version": any_version,
+    }
     return str(_done(node, "start", given)["text"])
 
 
