@@ -158,7 +158,7 @@ def test_keys_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     """With the command that makes good ones."""
     with pytest.raises(
         StartError,
-        match="ca.pem.*allowed is a file that can, best one that `wsproxy ha certs` made",
+        match=r"ca\.pem.*allowed is a file that can, best one that `wsproxy ha certs` made",
     ):
         group_contexts(*(str(tmp_path / name) for name in ("ca.pem", "p1.pem", "p1.key")))
 
