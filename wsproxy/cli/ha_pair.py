@@ -28,7 +28,7 @@ from wsproxy.config.problems import printable, printable_lines
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.certs import files_of
 from wsproxy.ha.own_process import call_process
-from wsproxy.ha.pair.ask import NoAgentError, ask_agent, begin_agent
+from wsproxy.ha.pair.ask import NoAgentError, ask_agent, begin_agent, end_agent
 from wsproxy.ha.pair.commands import run_agent
 from wsproxy.ha.pair.conf import LEAST_PING_S, MOST_PING_S, PORT
 from wsproxy.ha.pair.folder import DEFAULT, Folder, LockedError
@@ -167,13 +167,16 @@ def start(node: Folder, primary: bool, secondary: bool, any_version: bool, **opt
         found = "--primary and --secondary" if primary else "neither --primary nor --secondary"
         raise StartError(f"found {found}; allowed is one of them")
     pair = _pair_options(node, options)
-    begin_agent(node)
-    given = {
-        "role": "primary" if primary else "secondary",
-        "pair": pair,
-        "any_version": any_version,
-    }
-    return str(_done(node, "start", given)["text"])
+    keeper = begin_agent(node)
+    role = "primary" if primary else "secondary"
+    given = {"role": role, "pair": pair, "any_version": any_version}
+    try:
+        return str(_done(node, "start", given)["text"])
+    except StartError:
+        # A proxy alone has no part of this running: what was begun for nothing ends. One that is waited for, or is inconsistent, stays.
+        if keeper and node.read_node().state is State.STAND_ALONE:
+            end_agent(keeper)
+        raise
 
 
 @click.command(epilog=_CODES)
