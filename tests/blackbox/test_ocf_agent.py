@@ -24,7 +24,7 @@ AGENT = Path(__file__).parents[2] / "contrib" / "ocf" / "wsproxy"
 CURL = shutil.which("curl")
 pytestmark = pytest.mark.skipif(CURL is None, reason="no curl on this machine: apt-get install curl")  # fmt: skip
 
-SUCCESS, GENERIC, INSTALLED, NOT_RUNNING = 0, 1, 5, 7
+SUCCESS, GENERIC, UNIMPLEMENTED, INSTALLED, NOT_RUNNING = 0, 1, 3, 5, 7
 # What resource-agents has in ocf-shellfuncs, as far as the agent uses it.
 FUNCTIONS = """
 OCF_SUCCESS=0 OCF_ERR_GENERIC=1 OCF_ERR_UNIMPLEMENTED=3 OCF_ERR_INSTALLED=5 OCF_NOT_RUNNING=7
@@ -154,6 +154,14 @@ def test_a_stale_pid_file_is_nobody(agent: Agent) -> None:
     finally:
         other.kill()
         other.wait()
+
+
+def test_a_changed_parameter_is_a_new_start(agent: Agent) -> None:
+    """Pacemaker takes an agent's reload for a change of parameters, which a proxy that runs does not hear of: there is none."""
+    assert agent.run("meta-data") == SUCCESS
+    actions = {each.get("name") for each in ElementTree.fromstring(agent.said).iter("action")}
+    assert actions == {"start", "stop", "monitor", "validate-all", "meta-data"}
+    assert agent.run("reload") == UNIMPLEMENTED
 
 
 def test_metadata(agent: Agent) -> None:

@@ -73,6 +73,7 @@ def release(folder: Path, member: str, mode: list[str]) -> int:
 
 def start(folder: Path, member: str, mode: list[str]) -> int:
     if "fail" in mode:
+        (folder / f"failed-start-of-{member}-{time.monotonic_ns()}").touch()
         print("no such database")
         return 4
     pid_file = folder / f"{member}.pid"

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from aiohttp import web
 
+from wsproxy.config.key_context import load_key
 from wsproxy.config.keystore import KeyFileError, read_pem_pair
 from wsproxy.config.settings_told import AdminSettings
 from wsproxy.config.stamps import Settling, Stamp, stamp_of
 from wsproxy.dataplane.tasks import spawn
-from wsproxy.dataplane.tls import ALPN, load_key
+from wsproxy.dataplane.tls import ALPN
 from wsproxy.errors import StartError
 
 log = logging.getLogger("wsproxy.admin")

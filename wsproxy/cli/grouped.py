@@ -20,6 +20,7 @@ import click
 
 from wsproxy.cli.asking import EXIT_NOBODY, EXIT_REFUSED, fail
 from wsproxy.config.etcd_user import etcd_user
+from wsproxy.config.key_context import group_tls
 from wsproxy.config.keystore import KeyFileError
 from wsproxy.config.published import MOST_WORDS, PublishedFolder
 from wsproxy.config.settings_file import load_settings
@@ -108,11 +109,10 @@ def _place(
             'found ha.store = "embedded", whose etcd only its proxy knows; allowed with ha.config_folder, where a proxy that runs says where it is'
         )
     try:
-        context = ssl.create_default_context(cafile=place.ca)
-        context.load_cert_chain(place.certificate, place.key)
-    except OSError as error:
+        context = group_tls(place.ca, place.certificate, place.key)
+    except KeyFileError as error:
         raise StartError(
-            f"{place.key}: {error.strerror or error}: the proxy whose etcd it is does not run, or its keys are another user's"
+            f"{error}: the proxy whose etcd it is does not run, or its keys are another user's"
         ) from error
     return (place.url,), context
 

@@ -28,7 +28,7 @@ from wsproxy.config.problems import printable, printable_lines
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.certs import files_of
 from wsproxy.ha.own_process import call_process
-from wsproxy.ha.pair.ask import NoAgentError, ask_agent, begin_agent
+from wsproxy.ha.pair.ask import NoAgentError, ask_agent, begin_agent, end_agent
 from wsproxy.ha.pair.commands import run_agent
 from wsproxy.ha.pair.conf import LEAST_PING_S, MOST_PING_S, PORT
 from wsproxy.ha.pair.folder import DEFAULT, Folder, LockedError
@@ -149,28 +149,34 @@ def _own_address(peer: str) -> str:
 
 
 @click.command(epilog=_CODES + "docs/high-availability.md: from one proxy to a pair.")
-@click.option(
-    "--primary", "role", flag_value="primary", help="This node takes the address. First here."
-)
-@click.option("--secondary", "role", flag_value="secondary", help="This node takes it when the primary fails. Then here.")  # fmt: skip
+@click.option("--primary", is_flag=True, help="This node takes the address. First here.")
+@click.option("--secondary", is_flag=True, help="This node takes it when the primary fails. Then here.")  # fmt: skip
 @_settings
 @click.option(
     "--any-version", is_flag=True, help="Also where both nodes have different versions of wsproxy."
 )
 @folder_option
 @_recorded
-def start(node: Folder, role: str | None, any_version: bool, **options: Any) -> str:
+def start(node: Folder, primary: bool, secondary: bool, any_version: bool, **options: Any) -> str:
     """
     Make this proxy one of a pair (IBM Workload Deployer's startHA): on the primary first, then on the secondary.
 
     Options are kept: after a failover `wsproxy ha start --secondary` is enough.
     """
-    if role is None:
-        raise StartError("found neither --primary nor --secondary; allowed is one of them")
+    if primary == secondary:
+        found = "--primary and --secondary" if primary else "neither --primary nor --secondary"
+        raise StartError(f"found {found}; allowed is one of them")
     pair = _pair_options(node, options)
-    begin_agent(node)
+    keeper = begin_agent(node)
+    role = "primary" if primary else "secondary"
     given = {"role": role, "pair": pair, "any_version": any_version}
-    return str(_done(node, "start", given)["text"])
+    try:
+        return str(_done(node, "start", given)["text"])
+    except StartError:
+        # A proxy alone has no part of this running: what was begun for nothing ends. One that is waited for, or is inconsistent, stays.
+        if keeper and node.read_node().state is State.STAND_ALONE:
+            end_agent(keeper)
+        raise
 
 
 @click.command(epilog=_CODES)

@@ -173,6 +173,16 @@ def read_trust(path: str, password: bytes | None = None) -> str:
     return _pem(found).decode()
 
 
+def read_pem_issuers(path: str) -> str:
+    """
+    All certificates of a PEM file, as PEM. # I/O.
+
+    Raises:
+        KeyFileError: it cannot be used, or holds none.
+    """
+    return _pem(_pem_certificates(read_file(path), path)).decode()
+
+
 def first_end(certificates: str) -> datetime.datetime:
     """When the first of these, as ``read_trust`` gives them, ends."""
     return min(

@@ -57,7 +57,7 @@ class ResourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     start: Annotated[
         tuple[str, ...],
         Meta(
-            description="program and arguments; it may return when the resource runs, or be the program that runs"
+            description="program and arguments; it may return when the resource runs, or be the program that runs, with ports or status to say that it does"
         ),
     ] = ()
     stop: Annotated[

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from wsproxy.config.key_context import group_tls
 from wsproxy.config.keystore import (
     KeyFileError,
     KeyMaterial,
@@ -108,13 +109,7 @@ def group_context(ha: HaSettings | BridgeSettings) -> ssl.SSLContext | None:
     """
     if not ha.endpoints or not ha.endpoints[0].startswith("https:"):
         return None
-    try:
-        context = ssl.create_default_context(cafile=ha.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise KeyFileError(f"{ha.ca}: {error.strerror or error}; allowed is a PEM file with the issuer") from error  # fmt: skip
-    read_pem_pair(ha.certificate, ha.key, takes_password=False)
-    context.load_cert_chain(ha.certificate, ha.key)
-    return context
+    return group_tls(ha.ca, ha.certificate, ha.key)
 
 
 def with_absolute_files(listener: ListenerSettings, folder: Path) -> ListenerSettings:

@@ -24,13 +24,14 @@ from typing import TypeVar
 
 from wsproxy._fast.net import libssl
 from wsproxy._fast.net.tls_terms import Certificates, Terms, tell_failed
+from wsproxy.config.key_context import load_key
 from wsproxy.config.keystore import KeyFileError, KeyMaterial, read_trust
 from wsproxy.config.settings import CertificateSettings, ListenerSettings
 from wsproxy.config.settings_tls import read_certificate
 from wsproxy.config.stamps import Settling, Stamp, stamp_of
 from wsproxy.dataplane.answers import plain_request_answer
 from wsproxy.dataplane.client_hello import HelloReader
-from wsproxy.dataplane.tls import ALPN, BoundedContext, BoundedReads, load_key
+from wsproxy.dataplane.tls import ALPN, BoundedContext, BoundedReads
 
 log = logging.getLogger("wsproxy.tls")
 

@@ -1,7 +1,7 @@
 """
-What TLS to clients and TLS to servers share: contexts filled from memory, a client's private headers, how much it may send.
+What TLS to clients and TLS to servers share: a client's private headers, how much it may send.
 
-Driven by ``dataplane.listener_tls`` and ``dataplane.upstream_tls``. Keys are on no disk but where the operator has them.
+Driven by ``dataplane.listener_tls`` and ``dataplane.upstream_tls``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import base64
 import contextlib
 import mmap
-import os
 import re
 import ssl
 from collections.abc import Callable
@@ -23,7 +22,6 @@ from wsproxy._fast.net.records import (
     Records,
 )
 from wsproxy._fast.net.tls_socket import TlsTransport
-from wsproxy.config.keystore import KeyMaterial
 
 # What we speak: Liberty and browsers offer or take h2 too.
 ALPN = ["http/1.1"]
@@ -151,21 +149,6 @@ def _refusal(words: str) -> ssl.SSLError:
     error = ssl.SSLError(ssl.SSL_ERROR_SSL, words)
     error.reason = words
     return error
-
-
-def load_key(context: ssl.SSLContext, material: KeyMaterial) -> None:
-    """
-    Gives the context a key and its chain, through a file that exists in memory only: ssl takes names of files. # I/O.
-
-    Raises:
-        ssl.SSLError: the TLS library refuses them, for example an RSA key that it holds for too short.
-    """
-    fd = os.memfd_create("wsproxy", os.MFD_CLOEXEC)
-    try:
-        os.write(fd, material.chain + material.key)
-        context.load_cert_chain(f"/proc/self/fd/{fd}")
-    finally:
-        os.close(fd)
 
 
 def private_tls_lines(transport: asyncio.BaseTransport) -> bytes:

@@ -18,6 +18,7 @@ from typing import Any
 
 from wsproxy._fast.proxy.pool import Pool
 from wsproxy.config.kdb import is_kdb, kdb_refusal
+from wsproxy.config.key_context import load_key
 from wsproxy.config.keystore import (
     KeyFileError,
     first_end,
@@ -33,7 +34,7 @@ from wsproxy.config.problems import listed
 from wsproxy.config.settings import Settings, UpstreamTlsSettings
 from wsproxy.config.settings_file import LoadedSettings
 from wsproxy.config.values import is_windows_path
-from wsproxy.dataplane.tls import ALPN, BoundedContext, load_key
+from wsproxy.dataplane.tls import ALPN, BoundedContext
 from wsproxy.errors import Problem
 
 # A server has so long to answer our close_notify; nothing is sent on the connection any more.

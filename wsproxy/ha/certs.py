@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from wsproxy.config.keystore import KeyFileError, read_file
 from wsproxy.config.problems import printable
 from wsproxy.errors import StartError
 
@@ -128,8 +129,12 @@ def _issuer(folder: Path, now: datetime.datetime, written: list[Path]) -> tuple[
     cert_file, key_file = folder / "ca.pem", folder / "ca.key"
     if cert_file.exists() and key_file.exists():
         try:
-            found = serialization.load_pem_private_key(key_file.read_bytes(), None)
-            subject = x509.load_pem_x509_certificate(cert_file.read_bytes()).subject
+            key_data, cert_data = read_file(str(key_file)), read_file(str(cert_file))
+        except KeyFileError as error:
+            raise StartError(str(error)) from error
+        try:
+            found = serialization.load_pem_private_key(key_data, None)
+            subject = x509.load_pem_x509_certificate(cert_data).subject
         except (ValueError, TypeError) as error:
             raise StartError(
                 f"{key_file}: found what is no key without a password ({error}); allowed is what `wsproxy ha certs` has made, or another folder"

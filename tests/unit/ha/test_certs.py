@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import stat
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
     make_certificates(tmp_path, [("a",)], NOW)
     (tmp_path / "ca.key").write_text("no key")
     with pytest.raises(StartError, match=r"ca\.key: found what is no key"):
+        make_certificates(tmp_path, [("b",)], NOW)
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "ca.key"])
+@pytest.mark.timeout(20)
+def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path, name: str) -> None:
+    """A named pipe in the issuer's place."""
+    make_certificates(tmp_path, [("a",)], NOW)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(StartError, match="which is no file; allowed is a file"):
         make_certificates(tmp_path, [("b",)], NOW)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
 import socket
 import subprocess  # the agent, where none runs
 import sys
@@ -69,16 +71,16 @@ def ask_agent(folder: Folder, command: str, given: dict[str, Any] | None = None)
         raise StartError(f"{folder.socket}: the agent does not answer: {error}") from error
 
 
-def begin_agent(folder: Folder) -> None:
+def begin_agent(folder: Folder) -> int:
     """
-    One runs and answers: that which does, or a new one with its keeper. # I/O.
+    One runs and answers: that which does, 0; or a new one, the pid of its keeper. # I/O.
 
     Raises:
         StartError: it does not come up; the text says what it said.
     """
     with contextlib.suppress(NoAgentError):
         ask_agent(folder, "status")
-        return
+        return 0
     folder.make()
     with folder.file("agent.err").open("w+b") as said:
         process = subprocess.Popen(  # noqa: S603  # our own command line
@@ -90,7 +92,17 @@ def begin_agent(folder: Folder) -> None:
         with contextlib.suppress(NoAgentError):
             ask_agent(folder, "status")
             process.returncode = 0  # it is to outlive us: nobody waits for it
-            return
+            return process.pid
         time.sleep(_LOOK_S)
     said_text = folder.file("agent.err").read_text(errors="replace").strip()
     raise StartError(f"the agent does not come up: {said_text or 'ha.log may say why'}")
+
+
+def end_agent(keeper: int) -> None:
+    """The one that ``begin_agent`` has begun ends, by the pid that it returned. # I/O."""
+    fd = os.pidfd_open(keeper)
+    try:
+        signal.pidfd_send_signal(fd, signal.SIGTERM)
+        select.select([fd], [], [], START_S)
+    finally:
+        os.close(fd)

@@ -18,6 +18,8 @@ from typing import Any
 
 import msgspec
 
+from wsproxy.config.key_context import group_tls
+from wsproxy.config.keystore import KeyFileError
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.first_of import first_of
@@ -351,17 +353,12 @@ def group_contexts(ca: str, certificate: str, key: str) -> tuple[ssl.SSLContext,
         StartError: a file cannot be used.
     """
     try:
-        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca)
-        server.verify_mode = ssl.CERT_REQUIRED
-        client = ssl.create_default_context(cafile=ca)
-        for each in (server, client):
-            each.minimum_version = ssl.TLSVersion.TLSv1_3
-            each.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(
-            f"found {ca}, {certificate}, {key}, of which one cannot be used: {error.strerror or error}; "
-            "allowed are the files that `wsproxy ha certs` makes"
-        ) from error
+        server = group_tls(ca, certificate, key, ssl.Purpose.CLIENT_AUTH)
+        client = group_tls(ca, certificate, key)
+    except KeyFileError as error:
+        raise StartError(f"{error}, best one that `wsproxy ha certs` made") from error
+    for each in (server, client):
+        each.minimum_version = ssl.TLSVersion.TLSv1_3
     return server, client
 
 

@@ -22,6 +22,7 @@ from collections import deque
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from wsproxy.config.key_context import group_tls
 from wsproxy.config.settings_ha import EMBEDDED_ELECTION_S, HaSettings, no_etcd
 from wsproxy.errors import StartError
 from wsproxy.ha.certs import Files, files_of, make_certificates
@@ -70,10 +71,14 @@ class EmbeddedEtcd:
         return files_of(self._folder, "localhost")
 
     def tls(self) -> ssl.SSLContext:
-        """For its clients."""
-        context = ssl.create_default_context(cafile=str(self.files.ca))
-        context.load_cert_chain(str(self.files.certificate), str(self.files.key))
-        return context
+        """
+        For its clients.
+
+        Raises:
+            KeyFileError: somebody has changed its files.
+        """
+        files = self.files
+        return group_tls(str(files.ca), str(files.certificate), str(files.key))
 
     async def start(self) -> None:
         """

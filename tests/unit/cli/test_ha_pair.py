@@ -1,0 +1,61 @@
+"""`wsproxy ha start`: which of both a node is, is said once. What a live pair does: tests/acceptance/test_pair.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from wsproxy.cli.ha import ha
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Of a node: root's alone, as all above it."""
+    made = Path(tempfile.mkdtemp(prefix="wsproxy-ha-", dir="/run"))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as `wsproxy ha start` does")
+def test_what_is_refused_leaves_nobody_behind(folder: Path, tmp_path: Path) -> None:
+    """No keys, so no pair: a proxy alone has no agent."""
+    given = ("--peer", "127.0.0.2", "--vip", "127.0.0.3/8", "--folder", str(folder), "--keys", str(tmp_path))  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "wsproxy", "ha", "start", "--primary", *given],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "agent begins" in (folder / "ha.log").read_text()
+    left = [file.parent.name for file in Path("/proc").glob("[0-9]*/cmdline") if os.fsencode(folder) in read(file)]  # fmt: skip
+    assert left == []
+
+
+def read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # it has just ended
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("--primary", "--secondary"), "found --primary and --secondary"),
+        (("--secondary", "--primary"), "found --primary and --secondary"),
+        ((), "found neither --primary nor --secondary"),
+    ],
+)
+def test_a_node_is_one_of_both(words: tuple[str, ...], found: str, tmp_path: Path) -> None:
+    """Neither the first nor the last of two words is taken for what was meant."""
+    given = ("--peer", "127.0.0.2", "--vip", "127.0.0.3/8", "--folder", str(tmp_path / "ha"))
+    done = CliRunner().invoke(ha, ["start", *words, *given])
+    assert done.exit_code == 1
+    assert f"{found}; allowed is one of them" in done.output
