@@ -60,6 +60,7 @@ HOT = {
     "tell.access_parts",
     "tell.mask",
     "tell.secrets",
+    "tell.exposition",
 }
 # Its loops over bytes become vectors at -O3 only: a search for control characters takes a fifth, 400 instructions a request.
 VECTORS = "http.fields"
@@ -95,12 +96,10 @@ COLD = {
     "state.board",
     "state.changes",
     "state.client_counts",
-    "state.meters",
     "state.operator",
     "state.queue",
     "state.segment",
     "state.takeover",
-    "tell.exposition",
     "tell.trace",
     "tell.witness",
 }
