@@ -39,7 +39,13 @@ def group_tls(
     Raises:
         KeyFileError: what one of the three files holds cannot be used.
     """
-    context = ssl.create_default_context(purpose, cadata=read_pem_issuers(ca))
+    issuers = read_pem_issuers(ca)
+    try:
+        context = ssl.create_default_context(purpose, cadata=issuers)
+    except ssl.SSLError as error:  # it looks at more of them than whoever read them
+        raise KeyFileError(
+            f"found {ca!r}, which the TLS library refuses ({error.reason or error}); allowed is a certificate that it takes"
+        ) from error
     context.verify_mode = ssl.CERT_REQUIRED
     material = read_pem_pair(certificate, key, takes_password=False)
     try:

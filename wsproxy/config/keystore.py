@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
@@ -24,6 +25,14 @@ from wsproxy.config.secret_file import open_at_once
 STASH_MASK = 0xF5
 # A file above this is none of these: the largest trust stores in use hold about 1 MiB.
 MOST_BYTES = 16 * 1048576
+# What a file that is damaged, or of kinds that nobody here knows, is told by; parts of a certificate are only read when they are asked for.
+UNUSABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class KeyFileError(ValueError):
@@ -117,7 +126,7 @@ def read_pem_pair(
             else ("that is not encrypted, and a password_file", "one without password_file")
         )
         raise KeyFileError(f"found a key in {key_path!r} {found}; allowed is {allowed}") from error
-    except ValueError as error:
+    except UNUSABLE as error:
         raise KeyFileError(
             f"found no usable private key in {key_path!r}"
             f"{'' if password is None else ' with this password'}; allowed is one in PEM"
@@ -193,7 +202,7 @@ def first_end(certificates: str) -> datetime.datetime:
 def _pem_certificates(data: bytes, path: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(data)
-    except ValueError as error:
+    except UNUSABLE as error:
         raise KeyFileError(
             f"found no usable certificate in {path!r}; allowed is one or more in PEM"
         ) from error
@@ -205,7 +214,7 @@ def _load_p12(path: str, password: bytes | None) -> pkcs12.PKCS12KeyAndCertifica
     data = read_file(path)
     try:
         return pkcs12.load_pkcs12(data, password)
-    except ValueError as error:
+    except UNUSABLE as error:
         raise KeyFileError(
             f"found {path!r}, which does not open {'without a' if password is None else 'with this'} password; "
             "allowed is PKCS#12 and its password"
@@ -228,7 +237,11 @@ def _material(key: object, certificates: list[x509.Certificate], where: str) -> 
     leaf = certificates[0]
     if not hasattr(key, "private_bytes") or not hasattr(key, "public_key"):
         raise KeyFileError(f"found a key of no use for TLS in {where}; allowed is RSA or ECDSA")
-    if _public(key.public_key()) != _public(leaf.public_key()):
+    try:
+        leaf_key, names = _public(leaf.public_key()), _names(leaf)
+    except UNUSABLE as error:
+        raise KeyFileError(f"found no usable certificate in {where}; allowed is one that is whole") from error  # fmt: skip
+    if _public(key.public_key()) != leaf_key:
         raise KeyFileError(
             f"found a private key that does not belong to the first certificate in {where}; "
             "allowed is its own (a chain begins with the server's certificate)"
@@ -240,7 +253,7 @@ def _material(key: object, certificates: list[x509.Certificate], where: str) -> 
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         ),
-        names=_names(leaf),
+        names=names,
         begins=leaf.not_valid_before_utc,
         ends=leaf.not_valid_after_utc,
     )

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from wsproxy.config.keystore import KeyFileError, read_file
+from wsproxy.config.keystore import UNUSABLE, KeyFileError, read_file
 from wsproxy.config.problems import printable
 from wsproxy.errors import StartError
 
@@ -135,7 +135,7 @@ def _issuer(folder: Path, now: datetime.datetime, written: list[Path]) -> tuple[
         try:
             found = serialization.load_pem_private_key(key_data, None)
             subject = x509.load_pem_x509_certificate(cert_data).subject
-        except (ValueError, TypeError) as error:
+        except (*UNUSABLE, TypeError) as error:
             raise StartError(
                 f"{key_file}: found what is no key without a password ({error}); allowed is what `wsproxy ha certs` has made, or another folder"
             ) from error

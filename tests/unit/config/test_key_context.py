@@ -94,6 +94,24 @@ def test_no_certificate_is_told(files: Files) -> None:
         group_tls(*files)
 
 
+@pytest.mark.parametrize("which", range(2))
+def test_damaged_certificate_is_told(files: Files, which: int) -> None:
+    """Whichever of its bytes is another one: it may be taken, or is refused with its file, and nothing else is raised."""
+    path = Path(files[which])
+    whole = x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(serialization.Encoding.DER)  # fmt: skip
+    refused = []
+    for at in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 0x80 if at % 2 else 1
+        path.write_text(ssl.DER_cert_to_PEM_cert(bytes(damaged)))
+        try:
+            group_tls(*files)
+        except KeyFileError as error:
+            refused.append(str(error))
+    assert len(refused) > len(whole) / 10
+    assert all(repr(str(path)) in each for each in refused)
+
+
 def test_both_show_a_certificate_and_believe_their_issuer_alone(
     files: Files, tmp_path: Path
 ) -> None:
