@@ -49,8 +49,18 @@ def _connections(value: int) -> str:
     return "as many requests as come" if value in (-1, 0) else f"{value} requests"
 
 
-def _never(value: int | None) -> str:
-    return "never" if not value else f"after {value} s"
+def _upgrade(value: int | None) -> str:
+    return f"after {abs(value)} s" if value else "never"
+
+
+def _idle(value: int | None) -> str:
+    return (
+        "as timeouts.tunnel_s says"
+        if value is None
+        else f"after {value} s"
+        if value > 0
+        else "never"
+    )
 
 
 # {who}: the element, {old} and {new}: values as the function beside says them
@@ -84,8 +94,8 @@ _SENTENCES: dict[type, dict[str, tuple[str, _Words]]] = {
         "load_balance_weight": ("{who} has a weight of {new} instead of {old}", str),
         "connect_timeout_s": ("a connection to {who} is given up after {new} instead of {old}", _seconds("the system's own limit")),
         "server_io_timeout_s": ("{who} may be silent {new} instead of {old}", _io_timeout),
-        "ws_server_io_timeout_s": ("an upgrade at {who} is given up {new} instead of {old}", _never),
-        "ws_server_idle_timeout_s": ("an idle upgraded connection to {who} is closed {new} instead of {old}", _never),
+        "ws_server_io_timeout_s": ("an upgrade at {who} is given up {new} instead of {old}", _upgrade),
+        "ws_server_idle_timeout_s": ("an idle upgraded connection to {who} is closed {new} instead of {old}", _idle),
         "max_connections": ("{who} has at most {new} at a time instead of {old}", _connections),
         "extended_handshake": ("the extra exchange before each request to {who} is {new}", _yes),
         "wait_for_continue": ("waiting for 100 (Continue) from {who} before a body is sent is {new}", _yes),
@@ -109,7 +119,8 @@ def consequence_of(cls: type, field: str, old: object, new: object, who: str) ->
         return f"sessions of {who} are found again by its CloneID {new}; those without it go on by turns"
     sentence, words = _SENTENCES[cls][field]
     if "{old}" in sentence and words(old) == words(new):
-        return f"no effect: {value_text(old)} and {value_text(new)} both mean {words(new)}"
+        before, after = ("no value" if each is None else value_text(each) for each in (old, new))
+        return f"no effect: {before} and {after} both mean {words(new)}"
     return sentence.format(who=who, old=words(old), new=words(new))
 
 

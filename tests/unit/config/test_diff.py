@@ -12,8 +12,8 @@ from tests.support.merging import FEWER, REQUESTS, Live, small_configs
 from wsproxy.config.diff import Difference, diff
 from wsproxy.config.diff_changes import Change
 from wsproxy.config.diff_routes import ORDER_NOT_COMPARED
-from wsproxy.config.diff_words import without_sentence
-from wsproxy.config.model import Config
+from wsproxy.config.diff_words import consequence_of, without_sentence
+from wsproxy.config.model import Config, Server
 from wsproxy.config.xml import parse_config
 
 
@@ -92,7 +92,11 @@ LISTS = BASE.replace(
         (server("s2"), server("s2", 'ExtendedHandshake="true"'),
          "changed Server c/s2 ExtendedHandshake | the extra exchange before each request to s2 is on"),
         (server("s2"), server("s2", 'wsServerIdleTimeout="9"'),
-         "changed Server c/s2 wsServerIdleTimeout | an idle upgraded connection to s2 is closed after 9 s instead of never"),
+         "changed Server c/s2 wsServerIdleTimeout | an idle upgraded connection to s2 is closed after 9 s instead of as timeouts.tunnel_s says"),
+        (server("s2"), server("s2", 'wsServerIdleTimeout="0"'),
+         "changed Server c/s2 wsServerIdleTimeout | an idle upgraded connection to s2 is closed never instead of as timeouts.tunnel_s says"),
+        (server("s2"), server("s2", 'wsServerIOTimeout="0"'),
+         "changed Server c/s2 wsServerIOTimeout | no effect: no value and 0 both mean never"),
         (f"{server('s3')}\n", f"{server('s3')}{server('s4', 'LoadBalanceWeight=' + chr(34) + '0' + chr(34))}\n",
          "added Server d/s4  | s4 is a new server with LoadBalanceWeight 0: it gets no new sessions"),
         (f"{server('s2')}\n", f"{server('s9', clone='k2')}\n",
@@ -230,6 +234,19 @@ def test_two_unknown_attributes_are_compared_one_by_one() -> None:
 def test_a_role_changes_shares_as_well() -> None:
     changes = changed(("<Server Name='s1'/></PrimaryServers>", "<Server Name='s1'/><Server Name='s2'/></PrimaryServers>"), ("<BackupServers><Server Name='s2'/></BackupServers>", ""), base=LISTS)  # fmt: skip
     assert [each.consequence for each in changes] == ["s2 gets new sessions"]
+
+
+@pytest.mark.parametrize(
+    ("field", "old", "new", "both"),
+    [
+        ("ws_server_idle_timeout_s", -1, 0, "never"),
+        ("ws_server_io_timeout_s", -9, 9, "after 9 s"),
+    ],
+)
+def test_negative_values_of_upgrades(field: str, old: int, new: int, both: str) -> None:
+    """As connections have them: those of reads alone say something by their sign."""
+    said = consequence_of(Server, field, old, new, "s2")
+    assert said == f"no effect: {old} and {new} both mean {both}"
 
 
 def test_equal_weights_for_all_leave_their_shares() -> None:
