@@ -172,7 +172,7 @@ def start(node: Folder, primary: bool, secondary: bool, any_version: bool, **opt
     given = {"role": role, "pair": pair, "any_version": any_version}
     try:
         return str(_done(node, "start", given)["text"])
-    except StartError:
+    except (StartError, NoAgentError):
         # A proxy alone has no part of this running: what was begun for nothing ends. One that is waited for, or is inconsistent, stays.
         if keeper and node.read_node().state is State.STAND_ALONE:
             end_agent(keeper)

@@ -71,12 +71,12 @@ def ask_agent(folder: Folder, command: str, given: dict[str, Any] | None = None)
         raise StartError(f"{folder.socket}: the agent does not answer: {error}") from error
 
 
-def begin_agent(folder: Folder) -> int:
+def begin_agent(folder: Folder, start_s: float = START_S) -> int:
     """
     One runs and answers: that which does, 0; or a new one, the pid of its keeper. # I/O.
 
     Raises:
-        StartError: it does not come up; the text says what it said.
+        StartError: it does not come up, and is ended; the text says what it said.
     """
     with contextlib.suppress(NoAgentError):
         ask_agent(folder, "status")
@@ -87,12 +87,23 @@ def begin_agent(folder: Folder) -> int:
             [sys.executable, "-P", "-m", "wsproxy", "ha", "run", "--keep", "--folder", str(folder.path)],
             stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, cwd="/",
         )  # fmt: skip
-    deadline = time.monotonic() + START_S
+    try:
+        _await_answer(folder, process, start_s)
+    except StartError:
+        if process.poll() is None:  # its keeper would go on trying
+            end_agent(process.pid)
+            process.poll()
+        raise
+    process.returncode = 0  # it is to outlive us: nobody waits for it
+    return process.pid
+
+
+def _await_answer(folder: Folder, process: subprocess.Popen[bytes], start_s: float) -> None:
+    deadline = time.monotonic() + start_s
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(NoAgentError):
             ask_agent(folder, "status")
-            process.returncode = 0  # it is to outlive us: nobody waits for it
-            return process.pid
+            return
         time.sleep(_LOOK_S)
     said_text = folder.file("agent.err").read_text(errors="replace").strip()
     raise StartError(f"the agent does not come up: {said_text or 'ha.log may say why'}")
