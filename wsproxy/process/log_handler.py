@@ -92,21 +92,16 @@ class PipeHandler(logging.Handler):
     def tick(self) -> None:
         """Tells what was held back and what was dropped, where it is time."""
         with self.lock or contextlib.nullcontext():
-            if self._rate is not None:
-                for each in self._rate.due(time.monotonic()):
-                    self._say(each.level, str(each))
-            self._tell_dropped()
+            self._tell_held(is_end=False)
+            self._tell_missing()
 
     def close(self) -> None:
         """Tells what is left to tell."""
         with self.lock or contextlib.nullcontext():
-            if self._rate is not None:
-                for each in self._rate.due(time.monotonic(), is_end=True):
-                    self._say(each.level, str(each))
-            self._tell_dropped()
-            self._dropped = (
-                0  # told or not: whoever closes it again must not write to what is there then
-            )
+            self._tell_held(is_end=True)
+            self._tell_missing()
+            # Told or not: whoever closes it again must not write to what is there then.
+            self._dropped = self._unmade = 0
         super().close()
 
     def _say(self, level: int, text: str) -> None:
@@ -121,11 +116,20 @@ class PipeHandler(logging.Handler):
                 self._dropped += 1
                 return
 
-    def _tell_dropped(self) -> None:
-        if self._dropped:
-            self._try(b"")
-        if self._unmade:
-            with contextlib.suppress(MemoryError):  # the next tick tells
+    def _tell_held(self, *, is_end: bool) -> None:
+        if self._rate is None:
+            return
+        for each in self._rate.due(time.monotonic(), is_end=is_end):
+            try:
+                self._say(each.level, str(each))
+            except Exception:
+                self._unmade += each.count
+
+    def _tell_missing(self) -> None:
+        with contextlib.suppress(Exception):  # no memory for that either: the next tick tells
+            if self._dropped:
+                self._try(b"")
+            if self._unmade:
                 text = f"no memory for messages: of this process's {self._unmade} are missing"
                 if self._try(in_pieces(self._line(logging.ERROR, text))[0]):
                     self._unmade = 0

@@ -85,12 +85,16 @@ def test_message_that_cannot_be_made_is_one_line(end: End) -> None:
 
 
 class Starved(logging.Formatter):
-    """As long as ``is_starved`` there is no memory for a line."""
+    """As long as ``is_starved`` there is no memory for a line, or for those that begin so."""
 
     is_starved = True
 
+    def __init__(self, begins: str = "") -> None:
+        super().__init__()
+        self._begins = begins
+
     def format(self, record: logging.LogRecord) -> str:
-        if self.is_starved:
+        if self.is_starved and record.getMessage().startswith(self._begins):
             raise MemoryError
         return super().format(record)
 
@@ -113,6 +117,41 @@ def test_messages_for_which_there_is_no_memory_are_counted(end: End) -> None:
     assert [line for line in end.lines() if "no memory" in line] == [
         "no memory for messages: of this process's 2 are missing"
     ]
+
+
+def test_sum_for_which_there_is_no_memory_is_counted(end: End) -> None:
+    """With as many as it stands for."""
+    end.handler.limit()
+    for _ in range(25):
+        end.logger.info("again")
+    assert len(end.lines()) == 10
+    end.handler.setFormatter(Starved("again"))
+    end.handler.close()
+    assert end.lines() == ["no memory for messages: of this process's 15 are missing"]
+
+
+def test_tick_without_memory_keeps_what_is_to_be_told(end: End) -> None:
+    """Whoever ticks has more to do."""
+    for _ in range(10):
+        end.logger.info("x" * 1000)
+    dropped = 10 - len(end.lines())
+    formatter = Starved()
+    end.handler.setFormatter(formatter)
+    end.handler.tick()
+    formatter.is_starved = False
+    end.handler.tick()
+    assert end.lines() == [NOTE.format(dropped)]
+
+
+def test_what_is_closed_says_nothing_more(end: End) -> None:
+    """Its descriptor may be somebody else's by then."""
+    formatter = Starved()
+    end.handler.setFormatter(formatter)
+    end.logger.info("one")
+    end.handler.close()
+    formatter.is_starved = False
+    end.handler.close()
+    assert end.lines() == []
 
 
 def test_sums_are_told_by_ticks_and_at_the_end(end: End) -> None:
