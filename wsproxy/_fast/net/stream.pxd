@@ -22,7 +22,7 @@ cdef class Stream
 
 # Logs the exception that is being handled; never raises: what is to be said for want of memory may find none.
 cdef void complain(str message, tuple details) noexcept
-cdef int tell_unsaid() except -1
+cdef void tell_unsaid() noexcept
 # The same, and drops the connection.
 cdef int drop_faulty(Stream stream, str message) except -1
 

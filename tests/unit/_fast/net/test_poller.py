@@ -414,10 +414,14 @@ async def test_stream_that_fails_at_its_beginning_is_dropped(
 
 
 class NoMemory(logging.Filter):
-    """There is none for a record that tells an error."""
+    """There is none for a record that tells an error, or that begins so."""
+
+    def __init__(self, begins: str = "an error") -> None:
+        super().__init__()
+        self._begins = begins
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info:
+        if record.exc_info or record.msg.startswith(self._begins):
             raise MemoryError
         return True
 
@@ -441,6 +445,26 @@ async def test_error_that_could_not_be_told_is_counted_and_told_at_a_sweep(
     assert [record.getMessage() for record in caplog.records if "no memory" in record.msg] == [
         "no memory for messages: 1 internal errors are not told, each ended one connection or one step"
     ]
+
+
+async def test_sweep_goes_on_where_the_count_cannot_be_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is told by a later one: what else a sweep does may be what frees memory."""
+    logger = logging.getLogger("wsproxy.connection")
+    starved = NoMemory("no memory")
+    logger.addFilter(starved)
+    try:
+        async with recorded(Unmade) as (bed, notes, peer):
+            assert await peer.is_ended()
+            await bed.until(lambda: "lost" in notes.calls)
+            bed.engine.poller.tend()
+            assert "no memory" not in caplog.text
+            logger.removeFilter(starved)
+            bed.engine.poller.tend()
+    finally:
+        logger.removeFilter(starved)
+    assert "no memory for messages: 1 internal errors are not told" in caplog.text
 
 
 async def test_client_for_whom_no_stream_can_be_made_is_closed(
