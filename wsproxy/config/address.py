@@ -77,16 +77,18 @@ def is_own(host: str, listener: Address) -> bool:
 
     What is not sure is left out: a name but ``localhost``, an address of this machine's that is not the listener's own.
     """
-    host, own = ("127.0.0.1" if each == "localhost" else each for each in (host, listener.host))
     try:
-        address = ipaddress.ip_address(host.strip("[]"))
-        mine = ipaddress.ip_address(own) if own else None
+        address, own = (
+            unmapped(ipaddress.ip_address("127.0.0.1" if each.lower() == "localhost" else each))
+            for each in (host.strip("[]"), listener.host or "::")
+        )
     except ValueError:
         return False
-    if mine is None or mine.is_unspecified:
-        takes_it = mine is None or mine.version in (6, address.version)  # :: takes both
-        return address.is_unspecified or (address.is_loopback and takes_it)
-    return address == mine
+    if address.is_unspecified:  # Linux takes it for the loopback address of its family
+        address = ipaddress.ip_address("127.0.0.1" if address.version == _IPV4 else "::1")
+    if own.is_unspecified:
+        return address.is_loopback and own.version in (6, address.version)  # :: takes both
+    return address == own
 
 
 def unmapped(address: IPAddress) -> IPAddress:

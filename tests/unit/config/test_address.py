@@ -112,6 +112,16 @@ def test_loopback_is_this_machine_alone(host: str, loopback: bool) -> None:
         ("app.example.com", "", False),
         ("app.example.com", "app.example.com", False),
         ("0.0.0.0", "", True),
+        ("::", "", True),
+        ("::", "0.0.0.0", False),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("0.0.0.0", "10.0.0.5", False),
+        ("Localhost", "", True),
+        ("127.0.0.1", "::ffff:0.0.0.0", True),
+        ("::1", "::ffff:0.0.0.0", False),
+        ("10.0.0.5", "::ffff:10.0.0.5", True),
+        ("::ffff:127.0.0.1", "0.0.0.0", True),
+        ("", "", False),
     ],
 )
 def test_host_of_a_server_that_is_our_own_listener(host: str, listener: str, is_it: bool) -> None:
