@@ -92,7 +92,7 @@ _SENTENCES: dict[type, dict[str, tuple[str, _Words]]] = {
     Server: {
         "clone_id": ("sessions of {who} lose their server: its CloneID changed from {old} to {new}", lambda value: value or "none"),
         "load_balance_weight": ("{who} has a weight of {new} instead of {old}", str),
-        "connect_timeout_s": ("a connection to {who} is given up after {new} instead of {old}", _seconds("the system's own limit")),
+        "connect_timeout_s": ("a connection to {who} is given up after {new} instead of {old}", _seconds("the time of upstream.connect_s")),
         "server_io_timeout_s": ("{who} may be silent {new} instead of {old}", _io_timeout),
         "ws_server_io_timeout_s": ("an upgrade at {who} is given up {new} instead of {old}", _upgrade),
         "ws_server_idle_timeout_s": ("an idle upgraded connection to {who} is closed {new} instead of {old}", _idle),

@@ -74,7 +74,7 @@ LISTS = BASE.replace(
         (server("s2"), server("s2", 'MaxConnections="0"'),
          "changed Server c/s2 MaxConnections | no effect: -1 and 0 both mean as many requests as come"),
         (server("s2"), server("s2", 'ConnectTimeout="5"'),
-         "changed Server c/s2 ConnectTimeout | a connection to s2 is given up after 5 s instead of the system's own limit"),
+         "changed Server c/s2 ConnectTimeout | a connection to s2 is given up after 5 s instead of the time of upstream.connect_s"),
         (server("s2"), server("s2", 'ServerIOTimeout="-60"'),
          "changed Server c/s2 ServerIOTimeout | s2 may be silent 60 s (and is marked down then) instead of for ever"),
         (server("s2"), server("s2", 'MaxConnections="30"'),
