@@ -63,7 +63,7 @@ cdef void complain(str message, tuple details) noexcept:
 
 
 cdef void tell_unsaid() noexcept:
-    """Every sweep: how many complaints are missing, once there is memory to say it; else the next one says it, and this one goes on."""
+    """Every sweep: how many complaints are missing; without memory to say it the next one does, and this one goes on."""
     global unsaid
     cdef long count = unsaid
     if count:
