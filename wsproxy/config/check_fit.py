@@ -53,7 +53,6 @@ def find_idle(
 def _has_https(config: Config) -> bool:
     return any(
         transport.protocol == "https"
-        for cluster in config.server_clusters
-        for server in cluster.all_servers
+        for server in config.all_servers
         for transport in server.transports
     )

@@ -23,7 +23,6 @@ from wsproxy.config.model import (
     Element,
     Log,
     Property,
-    Server,
     ServerCluster,
     TrustedProxy,
     UriGroup,
@@ -222,10 +221,9 @@ class _Merge:
 
 
 def _names(config: Config) -> dict[str, list[tuple[str, int]]]:
-    servers: list[Server] = [s for c in config.server_clusters for s in c.all_servers]
     return {
         "ServerCluster": [(each.name, each.line) for each in config.server_clusters],
-        "Server": [(each.name, each.line) for each in servers],
+        "Server": [(each.name, each.line) for each in config.all_servers],
         "VirtualHostGroup": [(each.name, each.line) for each in config.virtual_host_groups],
         "UriGroup": [(each.name, each.line) for each in config.uri_groups],
     }

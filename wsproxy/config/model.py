@@ -548,3 +548,8 @@ class Config:
     line: int = place()
     extra: Extra | None = None
     written: tuple[str, ...] = place(())
+
+    @property
+    def all_servers(self) -> tuple[Server, ...]:
+        """Those of all clusters, in the order of the file."""
+        return tuple(server for cluster in self.server_clusters for server in cluster.all_servers)

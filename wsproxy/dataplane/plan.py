@@ -247,5 +247,4 @@ def doubt_transports(
     config: Config, loaded: LoadedSettings, security: TransportSecurity
 ) -> list[Problem]:
     """Which https Transports cannot be used, and what is not verified. # I/O."""
-    servers = [server for cluster in config.server_clusters for server in cluster.all_servers]
-    return doubt_security(config, servers, security, loaded)
+    return doubt_security(config, config.all_servers, security, loaded)

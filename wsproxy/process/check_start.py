@@ -253,10 +253,7 @@ def _doubt_ports(config: Config, plan: ListenPlan) -> Iterator[Problem]:
 def _doubt_circles(config: Config, plan: ListenPlan) -> Iterator[Problem]:
     """Where a request would come back to us until there are no descriptors left."""
     transports = (
-        (server.name, transport)
-        for cluster in config.server_clusters
-        for server in cluster.all_servers
-        for transport in server.transports
+        (each.name, transport) for each in config.all_servers for transport in each.transports
     )
     for (name, transport), wanted in product(transports, plan.wanted):
         own = wanted.address

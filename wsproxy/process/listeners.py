@@ -218,8 +218,7 @@ def _plan_from_virtual_hosts(config: Config) -> ListenPlan:
 def _ports_of_transports(config: Config, protocol: str) -> set[int]:
     return {
         transport.port
-        for cluster in config.server_clusters
-        for server in cluster.all_servers
+        for server in config.all_servers
         for transport in server.transports
         if transport.protocol == protocol
     }
