@@ -218,10 +218,10 @@ def _refuse_used(path: Path, what: str) -> None:
 
 def _listen(path: Path) -> AdminSocket:
     sock = socket.socket(socket.AF_UNIX)
-    mask = os.umask(
-        0o177
-    )  # 0600 before anybody can connect; no thread runs yet that could make a file meanwhile
     try:
+        # The file gets the socket's own mode (unix(7), Linux), less the umask: 0600 from its first moment. A umask of ours would be
+        # that of all threads: whatever file another one makes meanwhile would get it too.
+        os.fchmod(sock.fileno(), 0o600)
         sock.bind(os.fspath(path))
         inode = path.lstat().st_ino
         sock.listen(BACKLOG)
@@ -231,8 +231,6 @@ def _listen(path: Path) -> AdminSocket:
         if error.errno == errno.EADDRINUSE:
             raise FileExistsError(*error.args) from error
         raise
-    finally:
-        os.umask(mask)
     return AdminSocket(sock, path, inode)
 
 

@@ -43,6 +43,34 @@ def test_folder_is_made_for_this_user_alone(folder: Path) -> None:
     assert not opened.path.exists()
 
 
+def test_files_that_others_make_meanwhile_keep_their_rights(folder: Path) -> None:
+    """The umask is the whole process's: with one for the socket, a folder of another thread lost its x in CI."""
+    folder.parent.joinpath("made").mkdir()
+    at_once, ends = threading.Barrier(2), threading.Event()
+
+    def make_folders() -> set[int]:
+        modes = set()
+        at_once.wait()
+        for number in range(100_000):
+            made = folder.parent / "made" / str(number)
+            made.mkdir(mode=0o700)
+            modes.add(stat.S_IMODE(made.lstat().st_mode))
+            made.rmdir()
+            if ends.is_set():
+                break
+        return modes
+
+    with ThreadPoolExecutor() as pool:
+        modes = pool.submit(make_folders)
+        at_once.wait()
+        try:
+            for _ in range(300):
+                open_own_socket().close()
+        finally:
+            ends.set()
+        assert modes.result() == {0o700}
+
+
 def test_where_the_folder_is_given_no_other_is_looked_into(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
