@@ -422,8 +422,7 @@ async def test_etcd_has_lost_all(etcd: EtcdProcess) -> None:
         await a.publish("two")
         etcd.end()
         await a.proxy.line("ha: this proxy goes by the published version 2 ")
-        data = etcd._command[etcd._command.index("--data-dir") + 1]
-        await asyncio.to_thread(shutil.rmtree, data)
+        await asyncio.to_thread(shutil.rmtree, etcd.data)
         etcd.launch()
         await asyncio.to_thread(etcd.wait)
         await until_both_follow(a, 1)

@@ -42,7 +42,7 @@ async def put_back(etcd: EtcdProcess, data: Path, backup: Path) -> None:
 
 async def test_etcd_is_restored_from_an_older_backup(etcd: EtcdProcess, tmp_path: Path) -> None:
     """Its revisions are those of then, and so is what it says of members: they hear of what it says now, and say anew what they go by."""
-    data = Path(etcd._command[etcd._command.index("--data-dir") + 1])
+    data = etcd.data
     async with homes(etcd, "a") as (a,), a.running():
         await until_both_follow(a, 1)
         await a.publish("one")

@@ -56,11 +56,12 @@ class EtcdProcess:
         heartbeat_ms: int = 10,
     ) -> None:
         self.name = name
+        self.data = folder / name
         self.url = f"{scheme}://127.0.0.1:{client}"
         peer_url = f"{scheme}://127.0.0.1:{peer}"
         assert ETCD is not None
         self._command = [
-            ETCD, "--name", name, "--data-dir", str(folder / name),
+            ETCD, "--name", name, "--data-dir", str(self.data),
             "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
             "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url, "--initial-cluster", cluster,
             "--heartbeat-interval", str(heartbeat_ms), "--election-timeout", str(10 * heartbeat_ms), "--pre-vote=true",

@@ -24,7 +24,7 @@ from wsproxy.config.check_content import file_flaws
 from wsproxy.config.codes import code_flaw
 from wsproxy.config.etcd_user import etcd_user
 from wsproxy.config.group_secret import SETTING, read_group_secret
-from wsproxy.config.keystore import KeyFileError, read_pem_pair
+from wsproxy.config.keystore import IssuersError, KeyFileError, read_pem_pair
 from wsproxy.config.problems import printable
 from wsproxy.config.settings import (
     PLUGIN_OFF,
@@ -210,7 +210,7 @@ def _check_ha(settings: Settings, say: Say) -> None:
         try:
             group_context(ha)
         except KeyFileError as error:
-            _refuse(("ha", "certificate"), str(error), say)
+            _refuse(("ha", _file_of(error)), str(error), say)
         _check_user(("ha",), ha, say)
     try:
         read_group_secret(ha)
@@ -244,8 +244,13 @@ def _check_parts_of_ha(ha: HaSettings, say: Say) -> None:
         try:
             group_context(bridge)
         except KeyFileError as error:
-            _refuse(("ha", "bridge", index, "certificate"), str(error), say)
+            _refuse(("ha", "bridge", index, _file_of(error)), str(error), say)
         _check_user(("ha", "bridge", index), bridge, say)
+
+
+def _file_of(error: KeyFileError) -> str:
+    """The setting that names the file which ``group_context`` could not use."""
+    return "ca" if isinstance(error, IssuersError) else "certificate"
 
 
 def _check_user(at: KeyPath, settings: HaSettings | BridgeSettings, say: Say) -> None:

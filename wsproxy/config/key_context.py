@@ -10,7 +10,13 @@ from __future__ import annotations
 import os
 import ssl
 
-from wsproxy.config.keystore import KeyFileError, KeyMaterial, read_pem_issuers, read_pem_pair
+from wsproxy.config.keystore import (
+    IssuersError,
+    KeyFileError,
+    KeyMaterial,
+    read_pem_issuers,
+    read_pem_pair,
+)
 
 
 def load_key(context: ssl.SSLContext, material: KeyMaterial) -> None:
@@ -37,13 +43,15 @@ def group_tls(
     ``purpose``: as for ``ssl.create_default_context``, whom it is to believe.
 
     Raises:
-        KeyFileError: what one of the three files holds cannot be used.
+        IssuersError: what ``ca`` holds cannot be used.
+        KeyFileError: the same of one of the other two.
     """
-    issuers = read_pem_issuers(ca)
     try:
-        context = ssl.create_default_context(purpose, cadata=issuers)
+        context = ssl.create_default_context(purpose, cadata=read_pem_issuers(ca))
+    except KeyFileError as error:
+        raise IssuersError(str(error)) from error
     except ssl.SSLError as error:  # it looks at more of them than whoever read them
-        raise KeyFileError(
+        raise IssuersError(
             f"found {ca!r}, which the TLS library refuses ({error.reason or error}); allowed is a certificate that it takes"
         ) from error
     context.verify_mode = ssl.CERT_REQUIRED

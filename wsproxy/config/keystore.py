@@ -39,6 +39,10 @@ class KeyFileError(ValueError):
     """A file of keys or certificates cannot be used; the text is ``found X; allowed is Y``."""
 
 
+class IssuersError(KeyFileError):
+    """The same of a file that says whose certificates are believed."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyMaterial:
     """A private key with its certificate chain, both PEM, and what clients call the server that has it."""

@@ -88,3 +88,6 @@ def test_keys_that_do_not_work_are_told(tmp_path: Path) -> None:
     file.write_text(HA + bridge(more, '"https://west1:2379"'))
     with pytest.raises(ConfigRefusedError, match=r"ha\.bridge\.certificate: .*east\.key"):
         parse_settings(file.read_text(), file)
+    (tmp_path / "west/ca.pem").write_text("no certificate")
+    with pytest.raises(ConfigRefusedError, match=r"ha\.bridge\.ca: .*ca\.pem"):
+        parse_settings(file.read_text(), file)

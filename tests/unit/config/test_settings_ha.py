@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from wsproxy.config.group_secret import read_group_secret
 from wsproxy.config.settings_file import load_text, parse_settings
 from wsproxy.config.settings_ha import HaSettings, least_ttl_s
 from wsproxy.errors import ConfigRefusedError
+from wsproxy.ha.certs import make_certificates
 
 FILES = 'ca = "a"\ncertificate = "b"\nkey = "c"\n'
 
@@ -122,12 +124,15 @@ def test_no_etcd_program_is_told_with_its_package() -> None:
 
 
 def test_keys_that_do_not_work_are_told(tmp_path: Path) -> None:
-    """At the start, with the file."""
-    with pytest.raises(ConfigRefusedError, match=r"ha\.certificate: found .*/a.*No such file"):
-        parse_settings(
-            f'[ha]\nstore = "etcd"\nendpoints = ["https://10.0.0.1:1"]\n{FILES}',
-            tmp_path / "wsproxy.toml",
-        )
+    """At the start, by the setting that names the file, with it."""
+    text = f'[ha]\nstore = "etcd"\nendpoints = ["https://10.0.0.1:1"]\n{FILES}'
+    with pytest.raises(ConfigRefusedError, match=r"ha\.ca: found .*/a.*No such file"):
+        parse_settings(text, tmp_path / "wsproxy.toml")
+    made = make_certificates(tmp_path, [("m",)], datetime.datetime.now(datetime.UTC))
+    assert made[0].name == "ca.pem"
+    text = text.replace('"a"', '"ca.pem"')
+    with pytest.raises(ConfigRefusedError, match=r"ha\.certificate: found .*/b.*No such file"):
+        parse_settings(text, tmp_path / "wsproxy.toml")
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ from wsproxy.ha.store.base import (
     TooLargeError,
     Unchanged,
 )
-from wsproxy.ha.store.etcd import EtcdStore
+from wsproxy.ha.store.etcd import EtcdStore, Seen
 from wsproxy.ha.store.gateway import Gateway
 from wsproxy.ha.store.token import Token
 
@@ -115,6 +115,7 @@ class Bridge:
     def _forget(self) -> None:
         self._theirs: dict[str, Kept] = {}
         self._after = 0  # revision of the other site that was told last; 0: all is to be read
+        self._seen: dict[str, Seen] = {}  # there, so far
         self._their_end: EndSaid | None = None
         self._their_end_revision = 0  # of the other site, when it said that
         self._pending: dict[str, Word] = {}
@@ -330,7 +331,7 @@ class Bridge:
 
         def store_of(try_s: float) -> EtcdStore:
             gateway = Gateway(urls, tls, try_s=try_s, most_bytes=MOST_ANSWER_BYTES, token=self._token_there)  # fmt: skip
-            return EtcdStore(gateway, MOST_KEYS)
+            return EtcdStore(gateway, MOST_KEYS, self._seen)
 
         store, patient = store_of(try_s), store_of(READ_S)
         self._their_end_revision = 0  # an etcd that was restored counts from before

@@ -34,8 +34,8 @@ from wsproxy.ha.store.gateway import MOST_REASON, Gateway
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """The key's entry as of this revision, None: it was deleted in it."""
+class Seen:
+    """What was read or told last of a prefix: the key's entry as of this revision, None: it was deleted in it."""
 
     revision: int
     key: str
@@ -45,11 +45,18 @@ class _Seen:
 class EtcdStore:
     """See ``base.Store``."""
 
-    def __init__(self, gateway: Gateway, most_keys: int = sys.maxsize) -> None:
-        """``close`` closes ``gateway``, too. ``most_keys``: that an answer, or a line of a watch, may have."""
+    def __init__(
+        self, gateway: Gateway, most_keys: int = sys.maxsize, seen: dict[str, Seen] | None = None
+    ) -> None:
+        """
+        ``close`` closes ``gateway``, too. ``most_keys``: that an answer, or a line of a watch, may have.
+
+        ``seen``: by prefix, of stores that ask the same etcd, also one after the other: a watch that goes on where another store's ended still
+        looks whether that etcd was restored meanwhile.
+        """
         self._gateway = gateway
         self._most_keys = most_keys
-        self._last: dict[str, _Seen] = {}  # of a prefix, whatever was read or told of it last
+        self._seen: dict[str, Seen] = {} if seen is None else seen
 
     async def close(self) -> None:
         """No call runs afterwards."""
@@ -76,9 +83,10 @@ class EtcdStore:
         question = _range(prefix) | ({"revision": str(at)} if at else {})
         answer = await self._gateway.ask("/v3/kv/range", question)
         entries = [_entry(each) for each in self._bounded(answer.get("kvs", ()))]
+        self._seen.pop(prefix, None)
         if entries:
             newest = max(entries, key=lambda each: each.modified)
-            self._last[prefix] = _Seen(newest.modified, newest.key, newest)
+            self._seen[prefix] = Seen(newest.modified, newest.key, newest)
         return Snapshot(at or _revision(answer), {each.key: each for each in entries})
 
     def _bounded(self, found: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
@@ -134,7 +142,7 @@ class EtcdStore:
                         yield None
                     for told in _told(self._bounded(result.get("events", ()))):
                         after = told.revision
-                        self._last[prefix] = _Seen(after, *told.changes[-1])
+                        self._seen[prefix] = Seen(after, *told.changes[-1])
                         yield told
             except StoreAwayError:
                 failed += 1
@@ -144,23 +152,39 @@ class EtcdStore:
 
     async def _check_history(self, prefix: str, after: int) -> None:
         """
-        What was seen last is still what etcd says of that revision.
+        What was seen last is still what etcd says of that revision, and nothing came between it and ``after``.
 
         One that was restored from a backup, and has counted on, has another history from there on: its changes up to ``after`` would never be told.
 
         Raises:
-            CompactedError: it is not, or that revision is not kept.
+            CompactedError: it is not; or the key was written since, and that revision is not kept.
         """
-        seen = self._last.get(prefix)
+        seen = self._seen.get(prefix)
         if seen is None or seen.revision > after:
             return
-        question = {"key": _b64(seen.key), "revision": str(seen.revision)}
-        answer = await self._gateway.ask("/v3/kv/range", question)
-        found = next((_entry(each) for each in answer.get("kvs", ())), None)
-        if found != seen.entry:
+        between = {"min_mod_revision": str(seen.revision + 1), "max_mod_revision": str(after)}
+        now, untold = await self._ranges(
+            {"key": _b64(seen.key)},
+            {**_range(prefix), **between, "limit": "1", "keys_only": True},
+        )
+        # Nearly always it is as it was: then its revision need not be kept. One that is quiet for longer than etcd keeps them is no reason to
+        # read all again.
+        if not untold and (seen.entry is None or now != [seen.entry]):
+            question = {"key": _b64(seen.key), "revision": str(seen.revision)}
+            answer = await self._gateway.ask("/v3/kv/range", question)
+            now = [_entry(each) for each in answer.get("kvs", ())]
+        if untold or now != ([] if seen.entry is None else [seen.entry]):
             raise CompactedError(
                 f"etcd has another history than the one that was told up to revision {after}: it was restored from a backup"
             )
+
+    async def _ranges(self, *questions: dict[str, Any]) -> list[list[Entry]]:
+        """What each of them finds, all of one revision."""
+        answer = await self._gateway.ask(
+            "/v3/kv/txn", {"success": [{"request_range": each} for each in questions]}
+        )
+        found = (each.get("response_range", {}).get("kvs", ()) for each in answer["responses"])
+        return [[_entry(each) for each in kvs] for kvs in found]
 
 
 def _told(events: Sequence[dict[str, Any]]) -> list[Told]:

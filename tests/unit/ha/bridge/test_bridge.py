@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -22,7 +24,7 @@ from wsproxy.config.settings_ha import HaSettings
 from wsproxy.ha.board.rule import Word, said_after
 from wsproxy.ha.bridge.bridge import MOST_A_SECOND, MOST_IN_A_BATCH, Bridge
 from wsproxy.ha.bridge.pause import pause_s
-from wsproxy.ha.bridge.words import decode_end, lines_of_bridges, tell_bridges, warnings_of
+from wsproxy.ha.bridge.words import EndSaid, decode_end, lines_of_bridges, tell_bridges, warnings_of
 from wsproxy.ha.store.base import Delete, Put, Told
 from wsproxy.ha.store.etcd import EtcdStore
 from wsproxy.ha.store.gateway import STREAM_S
@@ -513,3 +515,44 @@ async def test_what_the_other_end_said_while_the_link_was_cut_is_counted_once(pa
     await east.until_state("up")
     await east.say("hold/farm/s4", drain())
     await until(2, of=4)
+
+
+async def test_a_site_whose_etcd_was_restored_while_the_link_was_cut(tmp_path: Path) -> None:
+    """And has counted on since: what it says now would be behind what was read, and never told."""
+    with site(tmp_path, "east") as there, site(tmp_path, "west") as here:
+        east, west = End(there, here.as_seen()), End(here, there.as_seen())
+        there.etcd.end()
+        shutil.copytree(there.etcd.data, backup := tmp_path / "backup")
+        await begin_again(there)
+        end = msgspec.json.encode(EndSaid("m1", "up", 0, ("holds",)))
+        key = there.names.bridge(here.names.site)
+        await east.store.put(Put(key, end))
+        await west.begin()
+        await west.until_state("up")
+        for number in range(3):
+            await east.say(f"hold/farm/s{number}", drain())
+        await west.until(lambda words: len(words) == 3)
+        seen = await east.revision()
+
+        there.relay.cut()
+        await west.until_state("cut")
+        there.etcd.end()
+        shutil.rmtree(there.etcd.data)
+        backup.rename(there.etcd.data)
+        await begin_again(there)
+        await east.say("hold/farm/new", drain())
+        while await east.store.put(Put(key, end)) < seen + 10:
+            pass
+        there.relay.heal()
+        await west.until(lambda words: "hold/farm/new" in words)
+        for each in (east, west):
+            await each.end()
+
+
+async def begin_again(there: Site) -> None:
+    """Its etcd serves; connections to the one before have ended, which the first question meets."""
+    there.etcd.launch()
+    await asyncio.to_thread(there.etcd.wait)
+    store = there.store()
+    await store.read("/nothing")
+    await store.close()

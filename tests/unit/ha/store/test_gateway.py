@@ -14,8 +14,8 @@ import pytest
 
 from tests.support.etcd import EtcdProcess, Relay, needs_etcd, running_etcd
 from wsproxy.ha.certs import files_of, make_certificates
-from wsproxy.ha.store.base import CompactedError, Put, StoreAwayError, Told
-from wsproxy.ha.store.etcd import EtcdStore
+from wsproxy.ha.store.base import CompactedError, Delete, Put, StoreAwayError, Told
+from wsproxy.ha.store.etcd import EtcdStore, Seen
 from wsproxy.ha.store.gateway import Gateway
 
 # Of one try; the busy machine's part.
@@ -119,6 +119,53 @@ async def test_compaction_is_told(etcd: EtcdProcess, prefix: str) -> None:
     await store.close()
 
 
+async def begins(store: EtcdStore, prefix: str, after: int) -> bool:
+    """Whether a watch from there goes on."""
+    async with asyncio.timeout(30), contextlib.aclosing(store.watch(prefix, after)) as words:
+        return await anext(words) is None
+
+
+async def test_who_was_quiet_for_longer_than_etcd_keeps_changes_reads_nothing_again(
+    etcd: EtcdProcess, prefix: str
+) -> None:
+    """A group in which nothing happens, with etcd's auto-compaction: each watch that is renewed would read all, which helps nothing."""
+    store = store_of(etcd.url)
+    await store.put(Put(f"{prefix}a", b""))
+    revision = await store.put(Put("/elsewhere", b""))
+    await store._gateway.ask("/v3/kv/compaction", {"revision": str(revision)})
+    found = await store.read(prefix)
+    assert await begins(store, prefix, found.revision)
+    assert await begins(store, prefix, found.revision)
+    await store.swap([], [Delete(f"{prefix}a")])
+    revision = (await store.read(prefix)).revision
+    await store._gateway.ask("/v3/kv/compaction", {"revision": str(revision)})
+    assert await begins(store, prefix, revision)
+    await store.close()
+
+
+async def test_what_came_in_another_history_before_the_last_that_was_told(
+    etcd: EtcdProcess, prefix: str
+) -> None:
+    """The key that was seen last is as it was; another one came that was never told."""
+    seen: dict[str, Seen] = {}
+    store = EtcdStore(Gateway([etcd.url], try_s=TRY_S), seen=seen)
+    await store.put(Put(f"{prefix}a", b""))
+    await store.read(prefix)
+    last = dict(seen)
+    revision = await store.put(Put(f"{prefix}b", b""))
+    with pytest.raises(CompactedError, match="another history"):
+        await until_refused(store, prefix, revision)
+    assert seen == last
+    other = EtcdStore(Gateway([etcd.url], try_s=TRY_S), seen=seen)
+    with pytest.raises(CompactedError, match="another history"):
+        await until_refused(other, prefix, revision)
+    stranger = store_of(etcd.url)  # it has seen nothing
+    assert await begins(stranger, prefix, revision)
+    await stranger.close()
+    await other.close()
+    await store.close()
+
+
 async def begin_again(etcd: EtcdProcess, store: EtcdStore) -> None:
     """It serves; connections to the one before have ended, which the first question meets."""
     etcd.launch()
@@ -132,7 +179,7 @@ async def test_an_etcd_that_was_restored_and_has_counted_on_is_told(prefix: str)
     with running_etcd() as (etcd,):
         store = store_of(etcd.url, try_s=10.0)
         await store.put(Put(f"{prefix}a", b"kept"))
-        data = Path(etcd._command[etcd._command.index("--data-dir") + 1])
+        data = etcd.data
         etcd.end()
         shutil.copytree(data, data.with_name("backup"))
         await begin_again(etcd, store)
