@@ -28,7 +28,13 @@ from wsproxy.config.problems import printable, printable_lines
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.certs import files_of
 from wsproxy.ha.own_process import call_process
-from wsproxy.ha.pair.ask import NoAgentError, ask_agent, begin_agent, end_agent
+from wsproxy.ha.pair.ask import (
+    AgentEndedError,
+    NoAgentError,
+    ask_agent,
+    begin_agent,
+    end_agent,
+)
 from wsproxy.ha.pair.commands import run_agent
 from wsproxy.ha.pair.conf import LEAST_PING_S, MOST_PING_S, PORT
 from wsproxy.ha.pair.folder import DEFAULT, Folder, LockedError
@@ -167,16 +173,21 @@ def start(node: Folder, primary: bool, secondary: bool, any_version: bool, **opt
         found = "--primary and --secondary" if primary else "neither --primary nor --secondary"
         raise StartError(f"found {found}; allowed is one of them")
     pair = _pair_options(node, options)
-    keeper = begin_agent(node)
-    role = "primary" if primary else "secondary"
-    given = {"role": role, "pair": pair, "any_version": any_version}
+    given = {"role": "primary" if primary else "secondary", "pair": pair, "any_version": any_version}  # fmt: skip
     try:
-        return str(_done(node, "start", given)["text"])
-    except (StartError, NoAgentError):
-        # A proxy alone has no part of this running: what was begun for nothing ends. One that is waited for, or is inconsistent, stays.
-        if keeper and node.read_node().state is State.STAND_ALONE:
-            end_agent(keeper)
-        raise
+        return _start(node, given)
+    except AgentEndedError:  # of another start, which was refused at this moment
+        return _start(node, given)
+
+
+def _start(node: Folder, given: dict[str, Any]) -> str:
+    keeper = begin_agent(node)
+    reply = ask_agent(node, "start", {**given, "is_begun": bool(keeper)})
+    if reply.error:
+        if keeper and reply.given.get("ends"):
+            end_agent(keeper, is_ending=True)
+        raise StartError(reply.error)
+    return str(reply.given["text"])
 
 
 @click.command(epilog=_CODES)

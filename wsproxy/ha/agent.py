@@ -40,6 +40,7 @@ from wsproxy.ha.board.takeovers import TRY_S as TAKEOVERS_TRY_S
 from wsproxy.ha.board.takeovers import Takeovers
 from wsproxy.ha.bridge.bridge import Bridge
 from wsproxy.ha.bridge.words import resource_of
+from wsproxy.ha.first_of import first_of
 from wsproxy.ha.group.coordinator import add_coordinator
 from wsproxy.ha.group.membership import Listener, Membership, Myself
 from wsproxy.ha.master.follower import Follower
@@ -197,23 +198,16 @@ class Agent:
         )
         try:
             # What fails here ends the process, and its supervisor starts another: half a member is worse than none.
-            async with asyncio.TaskGroup() as group:
-                works = (
-                    membership.run(),
-                    board.look_always(),
-                    board.post_always(),
-                    self._post_digests(store, membership),
-                    groups.post_always(),
-                    *self._followed(),
-                    *self._told_of_sessions(),
-                )
-                tasks = [group.create_task(work) for work in works]
-                await self.ended.wait()
-                # Heartbeats go on while resources stop, however long that takes: whoever starts us says how long it waits.
-                membership.stand_down()
-                await groups.drain()
-                for task in tasks:
-                    task.cancel()
+            await first_of(
+                self._until_drained(membership, groups),
+                membership.run(),
+                board.look_always(),
+                board.post_always(),
+                self._post_digests(store, membership),
+                groups.post_always(),
+                *self._followed(),
+                *self._told_of_sessions(),
+            )
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_S):
@@ -278,6 +272,13 @@ class Agent:
                 log.error("ha: %s: cannot be written: %s; `wsproxy publish` does not find the etcd of this proxy", folder.path, error.strerror)  # fmt: skip
         library = Library(contents, self._names)
         return Follower(folder, library, store, self._names, membership)
+
+    async def _until_drained(self, membership: Membership, groups: Groups) -> None:
+        """Told to end, and nothing that it ran runs any more."""
+        await self.ended.wait()
+        # Heartbeats go on while resources stop, however long that takes: whoever starts us says how long it waits.
+        membership.stand_down()
+        await groups.drain()
 
     def _followed(self) -> tuple[Coroutine[Any, Any, None], ...]:
         if self._follower is None:

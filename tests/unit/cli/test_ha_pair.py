@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,18 @@ def test_what_is_refused_leaves_nobody_behind(folder: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as `wsproxy ha start` does")
+def test_two_at_once_ask_one_agent(folder: Path, tmp_path: Path) -> None:
+    """Each is told what is wrong with what it wants, and the last of them leaves nobody behind."""
+    given = ("--peer", "127.0.0.2", "--vip", "127.0.0.3/8", "--folder", str(folder), "--keys", str(tmp_path))  # fmt: skip
+    command = [sys.executable, "-P", "-m", "wsproxy", "ha", "start", "--primary", *given]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]  # fmt: skip
+    said = [each.communicate(timeout=60)[0] for each in both]
+    assert [each.returncode for each in both] == [1, 1], said
+    assert all("cannot use a loopback interface" in each for each in said), said
+    until_none(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as `wsproxy ha start` does")
 def test_an_agent_that_does_not_come_up_is_not_left_behind(folder: Path) -> None:
     """Its keeper would try again for ever: here a folder is in the place of its socket."""
     node = Folder(folder)
@@ -54,6 +67,14 @@ def processes_of(folder: Path) -> list[str]:
     """Whose command line names it."""
     found = Path("/proc").glob("[0-9]*/cmdline")
     return [file.parent.name for file in found if os.fsencode(folder) in read(file)]
+
+
+def until_none(folder: Path) -> None:
+    """A keeper that was not needed ends when it has found that out."""
+    deadline = time.monotonic() + 30
+    while processes_of(folder):
+        assert time.monotonic() < deadline, processes_of(folder)
+        time.sleep(0.05)
 
 
 def read(file: Path) -> bytes:

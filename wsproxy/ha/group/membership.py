@@ -19,6 +19,7 @@ import msgspec
 
 from wsproxy.admin.wall_clock import wall_ms
 from wsproxy.dataplane.tasks import spawn
+from wsproxy.ha.first_of import first_of
 from wsproxy.ha.group.clock import boot_clock
 from wsproxy.ha.group.fence import Fence
 from wsproxy.ha.group.seat import Held, Phase, Seat, Step
@@ -173,9 +174,7 @@ class Membership:
 
     async def run(self) -> None:
         """For ever."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._beat_always(), name="ha heartbeats")
-            group.create_task(self._watch_always(), name="ha watch")
+        await first_of(self._beat_always(), self._watch_always())
 
     async def leave(self) -> None:
         """Ends the work of all seats, and then the lease: the others know at once. Where the store is away, the lease ends by itself."""

@@ -12,14 +12,16 @@ import contextlib
 import logging
 import os
 import subprocess  # the program that is told of changes
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import msgspec
 
 from wsproxy.dataplane.tasks import spawn
 from wsproxy.errors import StartError
+from wsproxy.ha.first_of import first_of
 from wsproxy.ha.pair.adverts import Adverts
 from wsproxy.ha.pair.conf import DOWN, GUARD, ROLE, Pair
 from wsproxy.ha.pair.folder import Folder
@@ -53,6 +55,7 @@ HEALTH_S = 1.0
 NOTIFY_S = 10.0
 # keepalived repeats its gratuitous ARP a second after it took the address.
 SHOWN_S = 2.0
+Work = Callable[[], Coroutine[Any, Any, object]]
 _LOOK_S = 0.5
 
 
@@ -78,7 +81,7 @@ class Parts:
             ) from error
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, *works: Callable[[], object]) -> None:
+    def begin(self, *works: Work) -> None:
         """All of it runs."""
         self._task = asyncio.ensure_future(self._run(works))
         self._task.add_done_callback(self._failed)
@@ -90,10 +93,8 @@ class Parts:
             self._agent.has_failed = True
             self._agent.ended.set()
 
-    async def _run(self, works: tuple[Callable[[], object], ...]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for each in (self.link.run, self.watch.run, *works):
-                group.create_task(each())  # type: ignore[arg-type]
+    async def _run(self, works: tuple[Work, ...]) -> None:
+        await first_of(self.link.run(), self.watch.run(), *(each() for each in works))
 
     async def end(self) -> None:
         """None of it does."""

@@ -14,12 +14,14 @@ import socket
 import subprocess  # the agent, where none runs
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.pair.folder import Folder
+from wsproxy.ha.pair.keeper import NOT_NEEDED
 
 # Longer than any command: two nodes, each of which waits for VRRP, which may have a ping interval of two minutes.
 ANSWER_S = 600.0
@@ -49,12 +51,17 @@ class NoAgentError(WsproxyError):
     """None runs here: the node is stand-alone, or its agent was killed."""
 
 
+class AgentEndedError(StartError):
+    """It ended before it answered; what was asked for may be half done."""
+
+
 def ask_agent(folder: Folder, command: str, given: dict[str, Any] | None = None) -> Reply:
     """
     What the agent says. # I/O.
 
     Raises:
         NoAgentError: there is none.
+        AgentEndedError: it ended meanwhile.
         StartError: it does not answer.
     """
     try:
@@ -64,7 +71,11 @@ def ask_agent(folder: Folder, command: str, given: dict[str, Any] | None = None)
             sock.sendall(msgspec.json.encode(Question(command, given or {})) + b"\n")
             with sock.makefile("rb") as stream:
                 line = stream.readline(_MOST_BYTES)
+        if not line:
+            raise ConnectionResetError
         return msgspec.json.decode(line, type=Reply)
+    except (ConnectionResetError, BrokenPipeError) as error:
+        raise AgentEndedError(f"{folder.socket}: the agent ended before it answered; ha.log says why") from error  # fmt: skip
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NoAgentError(f"{folder.socket}: no agent answers there") from error
     except (OSError, msgspec.DecodeError) as error:
@@ -75,10 +86,12 @@ def begin_agent(folder: Folder, start_s: float = START_S) -> int:
     """
     One runs and answers: that which does, 0; or a new one, the pid of its keeper. # I/O.
 
+    Where two are begun at once the folder's lock decides: both callers ask the same one.
+
     Raises:
         StartError: it does not come up, and is ended; the text says what it said.
     """
-    with contextlib.suppress(NoAgentError):
+    with contextlib.suppress(NoAgentError, AgentEndedError):
         ask_agent(folder, "status")
         return 0
     folder.make()
@@ -88,32 +101,47 @@ def begin_agent(folder: Folder, start_s: float = START_S) -> int:
             stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, cwd="/",
         )  # fmt: skip
     try:
-        _await_answer(folder, process, start_s)
+        agent = _await_answer(folder, process, start_s)
     except StartError:
         if process.poll() is None:  # its keeper would go on trying
             end_agent(process.pid)
             process.poll()
         raise
+    if process.poll() is None and not _is_child(agent, process.pid):
+        end_agent(process.pid)  # else it would be the next one as soon as the other ends
+        process.poll()
+    if process.returncode is not None:
+        return 0
     process.returncode = 0  # it is to outlive us: nobody waits for it
     return process.pid
 
 
-def _await_answer(folder: Folder, process: subprocess.Popen[bytes], start_s: float) -> None:
+def _is_child(pid: int, of: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return int(stat.rpartition(")")[2].split()[1]) == of
+
+
+def _await_answer(folder: Folder, process: subprocess.Popen[bytes], start_s: float) -> int:
+    """The pid of the agent that answers, which need not be the one that was begun."""
     deadline = time.monotonic() + start_s
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(NoAgentError):
-            ask_agent(folder, "status")
-            return
+    # NOT_NEEDED: another one was begun at the same time, and may not answer yet.
+    while time.monotonic() < deadline and process.poll() in (None, NOT_NEEDED):
+        with contextlib.suppress(NoAgentError, AgentEndedError):
+            return int(ask_agent(folder, "status").given["agent"])
         time.sleep(_LOOK_S)
     said_text = folder.file("agent.err").read_text(errors="replace").strip()
     raise StartError(f"the agent does not come up: {said_text or 'ha.log may say why'}")
 
 
-def end_agent(keeper: int) -> None:
-    """The one that ``begin_agent`` has begun ends, by the pid that it returned. # I/O."""
+def end_agent(keeper: int, *, is_ending: bool = False) -> None:
+    """The one that ``begin_agent`` has begun is ended, by the pid that it returned, or ends by itself; and is awaited. # I/O."""
     fd = os.pidfd_open(keeper)
     try:
-        signal.pidfd_send_signal(fd, signal.SIGTERM)
+        if not is_ending:
+            signal.pidfd_send_signal(fd, signal.SIGTERM)
         select.select([fd], [], [], START_S)
     finally:
         os.close(fd)

@@ -55,6 +55,8 @@ class Desk:
         self.agent = agent
         self._acts = Acts(agent, self.answer)
         self.is_over = False  # the node is stand-alone: the agent ends behind its answer
+        self._is_for_start = False  # it was begun for a start alone
+        self._waiting = 0  # commands that are done, or wait for that
         agent.answer = self.answer_peer
 
     async def answer(self, question: Question) -> Reply:
@@ -68,13 +70,29 @@ class Desk:
             log.info("command %s %s", question.command, _shown(question.given)) if question.command not in ("status", "logs") else None  # fmt: skip
             if question.command in ("status", "logs"):
                 return Reply(await do(question.given))
-            async with self.agent.busy:
-                given = await do(question.given)
+            given = await self._do_in_turn(do, question.given)
         except (WsproxyError, RefusedTransitionError) as error:
             log.error("%s: %s", question.command, error)
-            return Reply(error=str(error))
+            return Reply({"ends": self.is_over}, str(error))
         log.info("%s: %s", question.command, given.get("text", "done"))
         return Reply(given)
+
+    async def _do_in_turn(
+        self, do: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], given: dict[str, Any]
+    ) -> dict[str, Any]:
+        self._is_for_start |= bool(given.get("is_begun"))
+        self._waiting += 1
+        try:
+            async with self.agent.busy:
+                return await do(given)
+        except (WsproxyError, RefusedTransitionError):
+            # A proxy alone has no part of this running: what was begun for nothing ends, unless somebody else waits for it by now. One that is
+            # waited for by the other node, or is inconsistent, stays.
+            is_alone = self.agent.node.state is State.STAND_ALONE
+            self.is_over = self._is_for_start and self._waiting == 1 and is_alone
+            raise
+        finally:
+            self._waiting -= 1
 
     async def answer_peer(self, what: str, given: dict[str, Any], is_peer: bool) -> dict[str, Any]:
         """
@@ -467,6 +485,8 @@ async def _answer(desk: Desk, reader: asyncio.StreamReader, writer: asyncio.Stre
     async def work() -> None:
         try:
             line = await reader.readline()
+            if desk.is_over:
+                return  # whoever asks begins another agent
             reply = await desk.answer(msgspec.json.decode(line, type=Question))
             writer.write(msgspec.json.encode(reply) + b"\n")
             await writer.drain()

@@ -129,10 +129,11 @@ class Link:
     async def run(self) -> None:
         """Until it is cancelled."""
         try:
-            async with asyncio.TaskGroup() as group:
-                for name, own, peer in self._pair.paths:
-                    group.create_task(self._listen_always(name, own))
-                    group.create_task(self._speak_always(name, own, peer))
+            paths = self._pair.paths
+            await first_of(
+                *(self._listen_always(name, own) for name, own, _ in paths),
+                *(self._speak_always(name, own, peer) for name, own, peer in paths),
+            )
         finally:
             for writer in [*self._served, *self._writers.values()]:
                 writer.close()

@@ -18,6 +18,7 @@ import aiohttp
 
 from wsproxy.admin.client import AskError, ask, find_proxy
 from wsproxy.admin.messages import STATUS_PATH, Status
+from wsproxy.ha.first_of import first_of
 from wsproxy.ha.pair.conf import Pair
 from wsproxy.ha.pair.rules import Health
 
@@ -69,11 +70,8 @@ class ProxyWatch:
     async def run(self) -> None:
         """Until it is cancelled."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._ask_always())
-                group.create_task(self._look_always())
-                if self._check:
-                    group.create_task(self._check_always())
+            checks = (self._check_always(),) if self._check else ()
+            await first_of(self._ask_always(), self._look_always(), *checks)
         finally:
             if self._heir is not None:
                 self._heir.cancel()
@@ -191,15 +189,23 @@ class ProxyWatch:
         """One question each LOOK_S, whether or not the one before was answered."""
         timeout = aiohttp.ClientTimeout(total=SILENT_S)
         connector = aiohttp.TCPConnector(ssl=False, force_close=True, limit=16)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=False) as session,
-            asyncio.TaskGroup() as group,
-        ):
-            while True:
-                if self.pid is not None:
-                    group.create_task(self._check_once(session))
-                    self._judge_silence()
-                await asyncio.sleep(LOOK_S)
+        async with aiohttp.ClientSession(
+            timeout=timeout, connector=connector, trust_env=False
+        ) as session:
+            asked: set[asyncio.Task[None]] = set()
+            try:
+                while True:
+                    if self.pid is not None:
+                        asked.add(asyncio.ensure_future(self._check_once(session)))
+                        self._judge_silence()
+                    await asyncio.sleep(LOOK_S)
+                    for each in [each for each in asked if each.done()]:
+                        asked.remove(each)
+                        each.result()  # what nobody has thought of ends the watch
+            finally:
+                for each in asked:
+                    each.cancel()
+                await asyncio.gather(*asked, return_exceptions=True)
 
     async def _check_once(self, session: aiohttp.ClientSession) -> None:
         loop = asyncio.get_running_loop()
