@@ -37,9 +37,9 @@ cdef struct Entry:
     bint server_is_plain        # it is short, and nothing in it is escaped
     const char* server_name     # lent by the cluster; NULL: none
     const char* cluster_name
+    Buffer text             # the line without its late items
     Ending ending
     Py_ssize_t cuts[32]     # where in `text` late items belong, those that stand together once
-    Buffer text             # the line without its late items
 
 
 cdef class AccessLog(AccessParts):

@@ -1,6 +1,6 @@
 # The format of the access log, compiled; what the head of a request has for it.
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from wsproxy._fast.base.buffer cimport Buffer
 from wsproxy._fast.decide.affinity cimport KnownCookie
 from wsproxy._fast.http.fields cimport Field, Fields
@@ -70,25 +70,27 @@ cdef struct Asked:
 cdef struct Part
 
 cdef struct Part:
-    int kind                # Item, but TEXT
-    bint is_cut             # the first of those late ones that stand together
+    # 64 bytes, a cache line: between two lines of the log the kernel works, and what was near is far again. What a line of the log
+    # costs is how much it touches, more than what it does.
     const char* before      # what the format has between the item before and this one; PIECE bytes and more can be read
-    Py_ssize_t before_len
     const char* name        # FIELD and COOKIE; owned by the log, as `before` is
-    Py_ssize_t name_len
     const char* letters     # FIELD: 0x20 where the name has a letter, else 0
-    bint has_session        # COOKIE: of an affinity cookie
-    FieldRule rule          # how FIELD and COOKIE are masked
-    bint quoted             # a string of JSON
-    bint dash               # BODY_BYTES: 0 is written as -
-    bint in_ms              # a time: milliseconds
-    Py_ssize_t room         # that it takes with the text before it, but for a value of the request
-    Py_ssize_t rest         # the same of it and all early ones behind it
-    int careful             # what must not be in its value where that is written as it is: flags of ``scan``
     Part* following         # FIELD: another one whose name has the same length
     const Field* found      # FIELD: of the request whose line is begun; NULL: it has none
-    bint is_found_again     # ... several of them
-    bint is_special         # HOST, and a FIELD that is masked: its value is not told as it stands, or has brackets
+    int32_t before_len
+    int32_t name_len
+    int32_t rest            # bytes that it and all early ones behind it take, but for values of the request
+    uint8_t kind            # Item, but TEXT
+    uint8_t rule            # FieldRule: how FIELD and COOKIE are masked
+    uint8_t careful         # what must not be in its value where that is written as it is: flags of ``scan``
+    # The rest is true or not.
+    uint8_t is_cut          # the first of those late ones that stand together
+    uint8_t has_session     # COOKIE: of an affinity cookie
+    uint8_t quoted          # a string of JSON
+    uint8_t dash            # BODY_BYTES: 0 is written as -
+    uint8_t in_ms           # a time: milliseconds
+    uint8_t is_found_again  # FIELD: several of them
+    uint8_t is_special      # HOST, and a FIELD that is masked: its value is not told as it stands, or has brackets
 
 
 # Makes JSON's escapes of what stands behind `begin`.
@@ -96,15 +98,12 @@ cdef int to_json(Buffer* out, Py_ssize_t begin) except -1
 
 
 cdef class AccessParts:
-    cdef Part parts[104]        # MOST_PARTS
+    # What each line needs stands together, as in ``Part``.
     cdef int count
-    cdef Part* late[32]         # MOST_LATE: those of `parts` that only the end knows
     cdef int late_count
-    cdef Part* of_length[64]    # LENGTHS: the first of those FIELDs whose names have this length, or so many more
-    cdef uint64_t lengths       # bits: of names that are asked for, and of Cookie where one is
-    cdef Part* of_fields[104]   # MOST_PARTS: those of `parts` that are FIELDs
     cdef int field_count
     cdef bint asks_head         # for fields or cookies
+    cdef uint64_t lengths       # bits: of names that are asked for, and of Cookie where one is
     cdef bint asks_port
     cdef bint asks_times        # of ended.Spent
     cdef int cookie             # of the request whose line is begun: its first Cookie field; -1: it has none
@@ -112,15 +111,21 @@ cdef class AccessParts:
     cdef Py_ssize_t late_room   # that all late parts take, and what is behind them
     cdef const char* after      # what stands behind the last part, with the end of the line
     cdef Py_ssize_t after_len
-    cdef list kept              # owns the texts of `parts`
-    cdef list cookies           # the name of each part, None where it is no COOKIE
     cdef SessionNames names     # of the last request's configuration
     cdef Telling telling
     cdef bint masks
     cdef bint json
     cdef int64_t second         # what `stamp` is made for
-    cdef char stamp[64]
     cdef int stamp_len
+    cdef char stamp[64]
+    cdef Part parts[104]        # MOST_PARTS
+    cdef Part* late[32]         # MOST_LATE: those of `parts` that only the end knows
+    cdef Part* of_fields[104]   # MOST_PARTS: those of `parts` that are FIELDs
+    cdef Part* of_length[64]    # LENGTHS: the first of those FIELDs whose names have this length, or so many more
+    cdef char* kept             # the texts of `parts`, one behind the other
+    cdef Py_ssize_t kept_len
+    cdef Py_ssize_t kept_room
+    cdef list cookies           # the name of each part, None where it is no COOKIE
 
     cdef const char* keep(self, bytes text) except NULL
     cdef int take_names(self, SessionNames names) except -1

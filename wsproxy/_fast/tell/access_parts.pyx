@@ -8,6 +8,7 @@ asked twice about a head; what is masked or escaped takes the way of ``mask``.
 import os
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp, memcpy, memset
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
 from wsproxy._fast.decide.affinity cimport next_cookie, note_cookie
@@ -15,8 +16,8 @@ from wsproxy._fast.http.fields cimport FIELD_COOKIE, Field, Fields
 from wsproxy._fast.http.head cimport RequestHead
 from wsproxy._fast.http.origin cimport client_of
 from wsproxy._fast.tell.mask cimport (
-    AS_TEXT, CACHE_ID_LEN, IS_ADDRESS, IS_HIDDEN, IS_SESSION, MOST_VALUE, SessionNames, Telling, find_clones, has_cache_id,
-    names_nothing, put_address, put_escaped, put_query, put_request_line, put_value, rule_of,
+    AS_TEXT, CACHE_ID_LEN, IS_ADDRESS, IS_HIDDEN, IS_SESSION, MOST_VALUE, FieldRule, SessionNames, Telling, find_clones,
+    has_cache_id, names_nothing, put_address, put_escaped, put_query, put_request_line, put_value, rule_of,
 )
 from wsproxy._fast.tell.pieces cimport (
     PIECE, PIECES, end_string, put_absent, room, ws_put_hex, ws_put_number, ws_put_short, ws_put_stamp, ws_put_text,
@@ -67,8 +68,15 @@ cdef enum:
     LENGTHS = 64
     COOKIE_LEN = 6
     VERSION_LEN = 9  # with the blank before it
+    # Beside texts of the format: the process's id (10 digits, or 8 and a hyphen), quotation marks, the end of the line.
+    LONGEST_BETWEEN = 16
 
 ws_choose_way(True)
+
+
+cdef inline Py_ssize_t room_of(Part* part) noexcept:
+    """That it takes with the text before it, but for a value of the request."""
+    return part.before_len + <Py_ssize_t>PIECE + <Py_ssize_t>FIXED
 
 
 cdef inline char* put_nothing(char* at, Part* part) noexcept:
@@ -208,7 +216,11 @@ cdef class AccessParts:
         late = sum(kind >= STATUS for kind, _ in items)
         if late > MOST_LATE:
             raise ValueError(f"found {late} parts about the answer in an access log's format; allowed are {MOST_LATE}")
-        self.kept = []
+        # Of TEXT all stand between two parts, of FIELD and COOKIE name and letters; an id, a quotation mark before and one behind.
+        self.kept_room = sum(2 * len(name) + LONGEST_BETWEEN for _, name in items) + LONGEST_BETWEEN + PIECE
+        self.kept = <char*>calloc(1, self.kept_room)
+        if self.kept == NULL:
+            raise MemoryError
         self.cookies = []
         self.masks = masks
         self.json = json
@@ -236,9 +248,8 @@ cdef class AccessParts:
                 between += b"%08x-" % (os.getpid() & 0xFFFFFFFF)
             part.before = self.keep(between)
             part.before_len = len(between)
-            part.room = len(between) + PIECE + FIXED
             if kind >= STATUS:
-                self.late_room += part.room
+                self.late_room += room_of(part)
             self.asks_head = self.asks_head or kind == FIELD or kind == COOKIE
             self.asks_port = self.asks_port or kind == PORT
             if kind == FIELD:
@@ -266,7 +277,7 @@ cdef class AccessParts:
         for i in range(self.count - 1, -1, -1):
             part = &self.parts[i]
             if part.kind < STATUS:
-                self.early_room += part.room
+                self.early_room += room_of(part)
                 part.rest = self.early_room
         self.take_names(names)
 
@@ -289,11 +300,17 @@ cdef class AccessParts:
             return WS_ESCAPED | WS_CODED | WS_EQUALS
         return WS_ESCAPED
 
+    def __dealloc__(self):
+        free(self.kept)
+
     cdef const char* keep(self, bytes text) except NULL:
         """A text that stays where it is as long as the log does, for ``ws_put_text``."""
-        cdef bytes kept = text + bytes(PIECE)
-        self.kept.append(kept)
-        return <const char*>kept
+        cdef char* kept = self.kept + self.kept_len
+        if self.kept_len + len(text) + PIECE > self.kept_room:
+            raise MemoryError
+        memcpy(kept, <const char*>text, len(text))
+        self.kept_len += len(text)
+        return kept
 
     cdef int take_names(self, SessionNames names) except -1:
         cdef Part* part
@@ -430,7 +447,7 @@ cdef class AccessParts:
         elif part.kind == FIELD:
             self.put_field(out, part, &head.fields)
         elif part.kind == COOKIE:
-            put_value(out, value, size, part.rule, self.names, &self.telling)
+            put_value(out, value, size, <FieldRule>part.rule, self.names, &self.telling)
         elif part.kind == HOST and memchr(value, c":", size) != NULL:
             buffer_append(out, "[", 1)
             put_escaped(out, value, size)
@@ -462,7 +479,7 @@ cdef class AccessParts:
                 buffer_append(out, ", ", 2)
             again = True
             length = min(<Py_ssize_t>field.value_len, MOST_VALUE)
-            put_value(out, field.value, length, part.rule, self.names, &self.telling)
+            put_value(out, field.value, length, <FieldRule>part.rule, self.names, &self.telling)
         return 0
 
     cdef char* put_cookie(self, Buffer* out, char* at, Part* part, Asked* asked) except NULL:

@@ -125,6 +125,12 @@ cdef extern from *:
         return out + length;
     }
 
+    /* They are written soon: a cache that has not had them for long begins to fetch them now. */
+    static inline void ws_expect_writes(char *at, size_t length) {
+        size_t i;
+        for (i = 0; i < length; i += 64) __builtin_prefetch(at + i, 1);
+    }
+
     static inline int64_t ws_wall_seconds(void) { return (int64_t)time(NULL); }
 
     /* [10/Oct/2000:13:55:36 -0700]; strftime would ask the locale for the names. */
@@ -165,6 +171,7 @@ cdef extern from *:
     char* ws_put_short(char* out, const char* text, size_t length) noexcept nogil
     enum:
         WS_SHORT
+    void ws_expect_writes(char* at, size_t length) noexcept nogil
     int64_t ws_wall_seconds() noexcept nogil
     int ws_put_stamp(char* out, size_t size, int64_t seconds) noexcept nogil
     int ws_put_utc(char* out, size_t size) noexcept nogil
