@@ -4,9 +4,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := $(wildcard wsproxy/_fast/*/*.pyx wsproxy/_fast/*/*.pxd) $(wildcard wsproxy/bench/*.pyx)
 
-# Tests start some thousand processes. Where this is set (containers often do), each of them would compile all modules anew: a third of its CPU.
-unexport PYTHONDONTWRITEBYTECODE
-
 .PHONY: help run test build wheel deb build-debug test-asan fuzz soak lint drills bench bench-smoke bench-gate readme ci clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
