@@ -57,7 +57,7 @@ class AccessWriter(AccessKeeper):
         self._state = state
         self._reopens = state.log_reopens
         self._lines = AccessLog(
-            plan.items, self._file.hand_over, plan.names,
+            plan.items, self._file.gather, plan.names,
             masks=plan.masks, json=plan.json, only=plan.only, slow_us=plan.slow_us,
         )  # fmt: skip
 
@@ -74,6 +74,7 @@ class AccessWriter(AccessKeeper):
         if self._engine is not None:
             self._engine.look_at_lines()
         self._lines.flush()
+        self._file.wake()
         if missing := self._file.missing:
             if self._engine is not None:
                 self._engine.count(WorkerWord.ACCESS_LOST, missing)

@@ -168,17 +168,28 @@ class LogFile:
 
     def hand_over(self, lines: bytes, count: int) -> None:
         """Takes so many lines at once for the thread to write, or drops them where too much waits already."""
+        self._hand_if_room(lines, count, wakes=True)
+
+    def gather(self, lines: bytes, count: int) -> None:
+        """The same; the thread may wait for more, until ``wake``."""
+        self._hand_if_room(lines, count, wakes=False)
+
+    def wake(self) -> None:
+        """What was gathered is written now."""
+        self._blocks.wake()
+
+    def _hand_if_room(self, lines: bytes, count: int, *, wakes: bool) -> None:
         if len(lines) + self._handed - self._done > MOST_WAITING:
             self._dropped += count
         else:
-            self._hand(lines)
+            self._hand(lines, wakes=wakes)
 
-    def _hand(self, data: bytes) -> None:
+    def _hand(self, data: bytes, *, wakes: bool = True) -> None:
         self._handed += len(data)
         if self._thread is None:
             self._thread = Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
-        self._blocks.put(data)
+        self._blocks.put(data, wakes)
 
     def reopen(self) -> None:
         """The next write opens the file anew."""

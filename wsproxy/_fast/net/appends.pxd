@@ -23,6 +23,7 @@ cdef class Blocks:
     cdef Block* last
     cdef Block* over                # written
     cdef Py_ssize_t written
+    cdef Py_ssize_t unwoken         # bytes since the thread was woken last; only the loop counts here
     cdef bint is_asked
     # What `write` came back with.
     cdef readonly object lines
@@ -33,4 +34,5 @@ cdef class Blocks:
     cdef bint is_held_up            # somebody has the file's lock for longer than a write takes
 
     cdef Block* take(self) noexcept nogil
-    cdef void finish(self, Block* block) noexcept nogil
+    cdef Block* write_those(self, Block* block, int fd, bint* is_torn, Py_ssize_t* done, int* error) noexcept nogil
+    cdef Block* finish(self, Block* block, bint goes_on) noexcept nogil

@@ -81,6 +81,9 @@ cdef enum:
     # Whoever may read a log may lock it, and keep that: each block would wait, and what comes meanwhile would be dropped.
     # After the first one they wait no longer than others' writes take.
     HELD_UP_MS = 5
+    # What does not wake the thread waits until so much is there: to wake it, and to write page by page what another core has, costs more
+    # than the lines themselves.
+    MOST_ASLEEP = 1 << 20
 
 
 cdef Py_ssize_t write_all(int fd, const char* data, Py_ssize_t length, int* error) noexcept nogil:
@@ -97,25 +100,28 @@ cdef Py_ssize_t write_all(int fd, const char* data, Py_ssize_t length, int* erro
     return done
 
 
-cdef Py_ssize_t append(
-    int fd, int reader, const char* data, Py_ssize_t length, bint* is_torn, bint* is_held_up, int wait_ms, int* error,
-) noexcept nogil:
-    """See ``append_lines``; ``is_held_up``: somebody has the lock for longer than a write takes."""
+cdef bint begin_append(int fd, int reader, bint* is_torn, bint* is_held_up, int wait_ms, int* error) noexcept nogil:
+    """
+    Whether the file is locked until ``ws_unlock_file``; without ``error`` a new line begins where it ends, see ``append_lines``.
+
+    ``is_held_up``: somebody has the lock for longer than a write takes.
+    """
     cdef bint is_locked = reader >= 0 and ws_lock_file(fd, min(wait_ms, <int>HELD_UP_MS) if is_held_up[0] else wait_ms)
     cdef int ends = ws_ends_torn(fd, reader) if is_locked else is_torn[0]
-    cdef Py_ssize_t done = 0
     is_held_up[0] = reader >= 0 and not is_locked
     error[0] = 0
     if ends < 0:
         error[0] = errno
     elif ends and write_all(fd, "\n", 1, error):
         is_torn[0] = False
-    if error[0] == 0:
-        done = write_all(fd, data, length, error)
-        if done:
-            is_torn[0] = data[done - 1] != c"\n"
-    if is_locked:
-        ws_unlock_file(fd)
+    return is_locked
+
+
+cdef Py_ssize_t write_lines(int fd, const char* data, Py_ssize_t length, bint* is_torn, int* error) noexcept nogil:
+    """How many bytes of these lines the file took."""
+    cdef Py_ssize_t done = write_all(fd, data, length, error)
+    if done:
+        is_torn[0] = data[done - 1] != c"\n"
     return done
 
 
@@ -129,11 +135,16 @@ def append_lines(int fd, int reader, bytes lines not None, bint is_torn, int wai
     """
     cdef const char* data = lines
     cdef Py_ssize_t length = len(lines)
-    cdef Py_ssize_t done
+    cdef Py_ssize_t done = 0
     cdef bint is_held_up = False
+    cdef bint is_locked
     cdef int error
     with nogil:
-        done = append(fd, reader, data, length, &is_torn, &is_held_up, wait_ms, &error)
+        is_locked = begin_append(fd, reader, &is_torn, &is_held_up, wait_ms, &error)
+        if not error:
+            done = write_lines(fd, data, length, &is_torn, &error)
+        if is_locked:
+            ws_unlock_file(fd)
     return done, error, is_torn
 
 
@@ -177,8 +188,8 @@ cdef class Blocks:
         """Bytes that were written without Python."""
         return self.written
 
-    def put(self, bytes lines not None) -> None:
-        """Gives these lines to the thread."""
+    def put(self, bytes lines not None, bint wakes=True) -> None:
+        """Gives these lines to the thread; without ``wakes`` it may sleep on until ``wake``, or until MOST_ASLEEP bytes are there."""
         cdef Block* block = <Block*>malloc(sizeof(Block))
         cdef Block* over
         if block == NULL:
@@ -196,9 +207,20 @@ cdef class Blocks:
         else:
             self.last.next = block
         self.last = block
-        pthread_cond_signal(&self.is_ready)
+        self.unwoken += block.length
+        if wakes or self.unwoken >= MOST_ASLEEP:
+            self.unwoken = 0
+            pthread_cond_signal(&self.is_ready)
         pthread_mutex_unlock(&self.mutex)
         free_blocks(over)
+
+    def wake(self) -> None:
+        """The thread writes what is there."""
+        if self.unwoken:
+            self.unwoken = 0
+            pthread_mutex_lock(&self.mutex)
+            pthread_cond_signal(&self.is_ready)
+            pthread_mutex_unlock(&self.mutex)
 
     def ask(self) -> None:
         """The thread comes back to Python with the next block, whatever becomes of the file."""
@@ -223,6 +245,7 @@ cdef class Blocks:
         cdef Block* block
         cdef Py_ssize_t done = 0
         cdef bint is_held_up = self.is_held_up
+        cdef bint is_locked
         cdef int error = 0
         self.lines = None
         with nogil:
@@ -230,11 +253,13 @@ cdef class Blocks:
                 block = self.take()
                 if block == NULL or fd < 0 or self.is_asked or not ws_is_file(name, fd):
                     break
-                done = append(fd, reader, block.data, block.length, &is_torn, &is_held_up, wait_ms, &error)
+                is_locked = begin_append(fd, reader, &is_torn, &is_held_up, wait_ms, &error)
+                if not error:
+                    block = self.write_those(block, fd, &is_torn, &done, &error)
+                if is_locked:
+                    ws_unlock_file(fd)
                 if error:
                     break
-                self.finish(block)
-                done = 0
         self.is_asked = False
         self.is_torn = is_torn
         self.is_held_up = is_held_up
@@ -258,12 +283,35 @@ cdef class Blocks:
         pthread_mutex_unlock(&self.mutex)
         return block
 
-    cdef void finish(self, Block* block) noexcept nogil:
+    cdef Block* write_those(self, Block* block, int fd, bint* is_torn, Py_ssize_t* done, int* error) noexcept nogil:
+        """
+        This block and those that are there behind it, MOST_ASLEEP bytes or a block more.
+
+        With ``error`` the block of which ``done`` bytes are written.
+        """
+        cdef Py_ssize_t left = MOST_ASLEEP
+        while block != NULL:
+            done[0] = write_lines(fd, block.data, block.length, is_torn, error)
+            if error[0]:
+                return block
+            left -= block.length
+            block = self.finish(block, left > 0)
+        done[0] = 0
+        return NULL
+
+    cdef Block* finish(self, Block* block, bint goes_on) noexcept nogil:
+        """It is written; the next one, where that is there and may be written without Python."""
+        cdef Block* following = NULL
         pthread_mutex_lock(&self.mutex)
         block.next = self.over
         self.over = block
         self.written += block.length
+        if goes_on and not self.is_asked:
+            following = self.first
+            if following != NULL:
+                self.first = following.next
         pthread_mutex_unlock(&self.mutex)
+        return following
 
 
 cdef void free_blocks(Block* block) noexcept:

@@ -21,7 +21,7 @@ from wsproxy._fast.state.meters cimport (
     HISTOGRAM, LEFT_BEFORE, LEFT_WITHIN, NO_CLASS, QUEUE, QUEUE_LEFT, REQUESTS, REUSED, TOTAL, add_more, add_one,
     code_index, observe,
 )
-from wsproxy._fast.tell.access_line cimport AccessLog, Ending, Entry
+from wsproxy._fast.tell.access_line cimport AccessLog, Ending, Entry, expect_end
 from wsproxy._fast.tell.access_parts cimport Asked
 from wsproxy._fast.tell.ended cimport (
     FOR_CONNECTION, FOR_DATA, FOR_HEAD, FOR_REQUEST, IN_QUEUE, Waited, forget_spent,
@@ -226,6 +226,7 @@ cdef class Account(Exchange):
         """An answer begins: its server's where one is taken, else our own. A later one counts instead."""
         self.entry.status = status
         self.entry.body_from = self.sink.given() + head_len
+        expect_end(self.engine.access, self.entry)
         return self.enter_server(self.entry)
 
     cdef int note_server(self) except -1:

@@ -5,6 +5,7 @@ from wsproxy._fast.base.buffer cimport Buffer
 from wsproxy._fast.tell.access_parts cimport AccessParts, Asked
 from wsproxy._fast.tell.ended cimport Spent
 from wsproxy._fast.tell.mask cimport SessionNames
+from wsproxy._fast.tell.pieces cimport ws_expect_reads, ws_expect_writes
 
 cpdef enum Only:
     # Flags: which lines are written; 0: all.
@@ -61,3 +62,13 @@ cdef class AccessLog(AccessParts):
     cdef char* put_word(self, char* at, int kind, Ending* ending) noexcept
     cdef Entry* make_spare(self) except NULL
     cdef void forget(self, Entry* entry) noexcept
+
+
+cdef enum:
+    USUAL_END = 128         # bytes that a line has of what only the end of a request knows
+
+
+# Its end comes after the next call of the kernel, which takes the caches: what it reads and writes is fetched meanwhile.
+cdef inline void expect_end(AccessLog log, Entry* entry) noexcept:
+    ws_expect_reads(entry.text.data, entry.text.length)
+    ws_expect_writes(log.block.data + log.block.length, entry.text.length + <Py_ssize_t>USUAL_END)

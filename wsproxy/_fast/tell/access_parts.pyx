@@ -216,7 +216,7 @@ cdef class AccessParts:
         late = sum(kind >= STATUS for kind, _ in items)
         if late > MOST_LATE:
             raise ValueError(f"found {late} parts about the answer in an access log's format; allowed are {MOST_LATE}")
-        # Of TEXT all stand between two parts, of FIELD and COOKIE name and letters; an id, a quotation mark before and one behind.
+        # Of TEXT all stand between two parts, of FIELD and COOKIE name and letters.
         self.kept_room = sum(2 * len(name) + LONGEST_BETWEEN for _, name in items) + LONGEST_BETWEEN + PIECE
         self.kept = <char*>calloc(1, self.kept_room)
         if self.kept == NULL:

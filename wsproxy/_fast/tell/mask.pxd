@@ -1,5 +1,6 @@
 # What of a request or an answer a log may tell: escaped, and without what opens a session or is a password.
 
+from libc.stdint cimport uint32_t
 from wsproxy._fast.base.buffer cimport Buffer
 
 cdef enum:
@@ -38,6 +39,7 @@ cdef class SessionNames:
     cdef list kept                      # owns the texts of `at`
     cdef SessionName* at
     cdef int count
+    cdef uint32_t lasts                 # by their last five bits, the last letters of all, as bits
 
 
 cdef enum:

@@ -11,6 +11,7 @@ server takes that for a session, but the id in it is as good. User and password 
 a field whose name says that it holds a secret; ``name=value`` of such a name in a query, or in any text, is masked, too.
 """
 
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memset, strlen
 from wsproxy._fast.base.buffer cimport Buffer, buffer_append, buffer_clear
@@ -82,6 +83,7 @@ cdef class SessionNames:
         for i in range(self.count):
             self.at[i].text = <const char*><bytes>self.kept[i]
             self.at[i].length = len(self.kept[i])
+            self.lasts |= <uint32_t>1 << (self.at[i].text[self.at[i].length - 1] & 31)
 
     def __dealloc__(self):
         free(self.at)
@@ -197,6 +199,8 @@ cdef bint ends_with_name(const char* first, const char* p, SessionNames names) n
     """Whether what stands before ``p`` is a name of sessions."""
     cdef const SessionName* name
     cdef int i
+    if p == first or not names.lasts >> ((p - 1)[0] & 31) & 1:
+        return False
     for i in range(names.count):
         name = &names.at[i]
         if (

@@ -25,19 +25,17 @@ cdef extern from *:
         10000000000000, 100000000000000, 1000000000000000, 10000000000000000, 100000000000000000, 1000000000000000000
     };
 
-    /* 000 to 999, each with three digits. */
-    #define WS_TEN(p) p "0" p "1" p "2" p "3" p "4" p "5" p "6" p "7" p "8" p "9"
-    #define WS_HUNDRED(p)                                                                                              \\
-        WS_TEN(p "0") WS_TEN(p "1") WS_TEN(p "2") WS_TEN(p "3") WS_TEN(p "4")                                          \\
-        WS_TEN(p "5") WS_TEN(p "6") WS_TEN(p "7") WS_TEN(p "8") WS_TEN(p "9")
-    static const char ws_three_digits[] =
-        WS_HUNDRED("0") WS_HUNDRED("1") WS_HUNDRED("2") WS_HUNDRED("3") WS_HUNDRED("4")
-        WS_HUNDRED("5") WS_HUNDRED("6") WS_HUNDRED("7") WS_HUNDRED("8") WS_HUNDRED("9");
+    /* Three digits of what is below 1000, the first in the lowest byte. A table of them would be out of the cache by then. */
+    static inline uint32_t ws_three_digits(uint32_t number) {
+        uint32_t hundreds = number * 5243 >> 19, rest = number - 100 * hundreds, tens = rest * 103 >> 10;
+        return 0x303030 + (hundreds | tens << 8 | (rest - 10 * tens) << 16);
+    }
 
     /* Below 1000; four bytes are written. Where it ends. */
-    static inline char *ws_put_below_1000(char *out, size_t number) {
-        size_t zeros = (number < 100) + (number < 10);
-        memcpy(out, ws_three_digits + 3 * number + zeros, 4);
+    static inline char *ws_put_below_1000(char *out, uint32_t number) {
+        unsigned zeros = (number < 100) + (number < 10);
+        uint32_t digits = htole32(ws_three_digits(number) >> 8 * zeros);
+        memcpy(out, &digits, 4);
         return out + 3 - zeros;
     }
 
@@ -63,10 +61,11 @@ cdef extern from *:
         uint64_t number = signed_number > 0 ? (uint64_t)signed_number : 0;
         size_t guess;
         char *end;
-        if (number < 1000) return ws_put_below_1000(out, number);  /* a status, most sizes */
-        if (number < 1000000) {                                    /* most times */
-            end = ws_put_below_1000(out, number / 1000);
-            memcpy(end, ws_three_digits + 3 * (number % 1000), 4);
+        if (number < 1000) return ws_put_below_1000(out, (uint32_t)number);  /* a status, most sizes */
+        if (number < 1000000) {                                              /* most times */
+            uint32_t digits = htole32(ws_three_digits((uint32_t)number % 1000));
+            end = ws_put_below_1000(out, (uint32_t)number / 1000);
+            memcpy(end, &digits, 4);
             return end + 3;
         }
         guess = (size_t)(64 - __builtin_clzll(number)) * 1233 >> 12;  /* log10(2) is 1233 / 4096 */
@@ -125,7 +124,12 @@ cdef extern from *:
         return out + length;
     }
 
-    /* They are written soon: a cache that has not had them for long begins to fetch them now. */
+    /* They are read, or written, soon: a cache that has not had them for long begins to fetch them now. */
+    static inline void ws_expect_reads(const char *at, size_t length) {
+        size_t i;
+        for (i = 0; i < length; i += 64) __builtin_prefetch(at + i);
+    }
+
     static inline void ws_expect_writes(char *at, size_t length) {
         size_t i;
         for (i = 0; i < length; i += 64) __builtin_prefetch(at + i, 1);
@@ -171,6 +175,7 @@ cdef extern from *:
     char* ws_put_short(char* out, const char* text, size_t length) noexcept nogil
     enum:
         WS_SHORT
+    void ws_expect_reads(const char* at, size_t length) noexcept nogil
     void ws_expect_writes(char* at, size_t length) noexcept nogil
     int64_t ws_wall_seconds() noexcept nogil
     int ws_put_stamp(char* out, size_t size, int64_t seconds) noexcept nogil

@@ -4,7 +4,7 @@ Names of secrets: of fields, of parameters, of whatever else stands before a "="
 Used by ``mask``. Pure. Nearly all names have nothing of these words, and most of them not even two letters in a row.
 """
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from wsproxy._fast.http.fields cimport looks_like
 
 cdef extern from *:
@@ -24,18 +24,23 @@ cdef extern from *:
         size_t length
     const ws_secret* ws_secrets
 
-# Bytes of a name in a query: letters, digits, and what stands between them; brackets, as in user[password].
-cdef unsigned char NAMES[256]
-# For the first letter of the word of a secret, in both cases, the last five bits of those that follow: few are compared.
-cdef uint32_t SECRETS_BEGIN[256]
+cdef struct Following:
+    uint32_t second
+    uint32_t third
+
+# A bit for each byte of a name in a query: letters, digits, and what stands between them; brackets, as in user[password].
+cdef uint64_t NAMES[4]
+# By the last five bits of the first letter of a secret's word, those of the two that follow, as bits: few words are compared.
+# Both tables are small, because each line of the log needs them, and the kernel takes the caches between two lines.
+cdef Following SECRETS[32]
 
 
 cdef void fill_tables() noexcept:
     cdef int c
     cdef const ws_secret* word = ws_secrets
     for c in range(256):
-        NAMES[c] = is_word(<char>c) or c == c"-" or c == c"_" or c == c"." or c == c"[" or c == c"]"
-        SECRETS_BEGIN[c] = 0
+        if is_word(<char>c) or c == c"-" or c == c"_" or c == c"." or c == c"[" or c == c"]":
+            NAMES[c >> 6] |= <uint64_t>1 << (c & 63)
     note_secret(b"auth")
     while word.text != NULL:
         note_secret(word.text)
@@ -43,9 +48,14 @@ cdef void fill_tables() noexcept:
 
 
 cdef void note_secret(const char* word) noexcept:
-    cdef uint32_t second = <uint32_t>1 << (word[1] & 31)
-    SECRETS_BEGIN[<unsigned char>word[0]] |= second
-    SECRETS_BEGIN[<unsigned char>word[0] & 0xDF] |= second
+    SECRETS[word[0] & 31].second |= <uint32_t>1 << (word[1] & 31)
+    SECRETS[word[0] & 31].third |= <uint32_t>1 << (word[2] & 31)
+
+
+cdef inline uint32_t may_begin(unsigned char first, unsigned char second, unsigned char third) noexcept nogil:
+    """In the lowest bit, whether the word of a secret could begin with these letters."""
+    cdef Following following = SECRETS[first & 31]
+    return following.second >> (second & 31) & following.third >> (third & 31)
 
 
 fill_tables()
@@ -56,7 +66,7 @@ cdef bint names_secret(const char* p, Py_ssize_t length) noexcept nogil:
     cdef Py_ssize_t i
     cdef const ws_secret* word
     for i in range(length - 2):  # the shortest one has three letters
-        if not SECRETS_BEGIN[<unsigned char>p[i]] >> (p[i + 1] & 31) & 1:
+        if not may_begin(p[i], p[i + 1], p[i + 2]) & 1:
             continue
         word = ws_secrets
         while word.text != NULL:
@@ -85,13 +95,15 @@ cdef bint ends_with_secret(const char* first, const char* p) noexcept nogil:
     """The same of the name that ends here, within a text."""
     cdef const char* begin = p
     cdef unsigned char c
-    cdef unsigned char following = 0
+    cdef unsigned char second = 0
+    cdef unsigned char third = 0
     cdef uint32_t likely = 0
     while begin > first:
         c = (begin - 1)[0]
-        if not NAMES[c] and not (c == c"%" and begins_bracket(begin, p)):
+        if not NAMES[c >> 6] >> (c & 63) & 1 and not (c == c"%" and begins_bracket(begin, p)):
             break
-        likely |= SECRETS_BEGIN[c] >> (following & 31)
-        following = c
+        likely |= may_begin(c, second, third)
+        third = second
+        second = c
         begin -= 1
     return likely & 1 and names_secret(begin, p - begin)
