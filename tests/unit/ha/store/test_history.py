@@ -1,0 +1,168 @@
+"""What a watch believes of the history that it goes on in; attacks on ``_check_history``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import uuid
+from base64 import b64encode
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.etcd import EtcdProcess, needs_etcd, running_etcd
+from wsproxy.ha.store.base import CompactedError, Delete, Put, Told
+from wsproxy.ha.store.etcd import EtcdStore, Seen
+from wsproxy.ha.store.gateway import Gateway
+
+TRY_S = 10.0
+pytestmark = needs_etcd
+
+
+@pytest.fixture
+def etcd() -> Iterator[EtcdProcess]:
+    with running_etcd() as (one,):
+        yield one
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"/test/{uuid.uuid4().hex}/"
+
+
+def store_of(etcd: EtcdProcess, seen: dict[str, Seen] | None = None) -> EtcdStore:
+    return EtcdStore(Gateway([etcd.url], try_s=TRY_S), seen=seen)
+
+
+async def begins(store: EtcdStore, prefix: str, after: int) -> bool:
+    async with asyncio.timeout(30), contextlib.aclosing(store.watch(prefix, after)) as words:
+        return await anext(words) is None
+
+
+async def restart(etcd: EtcdProcess) -> None:
+    etcd.launch()
+    await asyncio.to_thread(etcd.wait)
+
+
+async def restored(etcd: EtcdProcess, backup: object) -> None:
+    etcd.end()
+    shutil.rmtree(etcd.data)
+    shutil.move(str(backup), etcd.data)
+    await restart(etcd)
+
+
+async def count_on(etcd: EtcdProcess, beyond: int) -> None:
+    store = store_of(etcd)
+    while await store.put(Put("/elsewhere", b"")) < beyond:
+        pass
+    await store.close()
+
+
+async def backup_of(etcd: EtcdProcess) -> object:
+    etcd.end()
+    backup = etcd.data.with_name("backup")
+    shutil.copytree(etcd.data, backup)
+    await restart(etcd)
+    return backup
+
+
+async def test_a_prefix_that_was_empty_when_it_was_read(etcd: EtcdProcess, prefix: str) -> None:
+    """All was deleted since the backup: what the restored one has again is never told."""
+    store = store_of(etcd)
+    await store.put(Put(f"{prefix}a", b"x"))
+    await store.close()
+    backup = await backup_of(etcd)
+    seen: dict[str, Seen] = {}
+    store = store_of(etcd, seen)
+    await store.swap([], [Delete(f"{prefix}a")])
+    found = await store.read(prefix)
+    assert not found.entries
+    assert await begins(store, prefix, found.revision)
+    await store.close()
+    await restored(etcd, backup)
+    await count_on(etcd, found.revision + 5)
+    store = store_of(etcd, seen)
+    assert (await store_of_entries(etcd, prefix)) != found.entries
+    with pytest.raises(CompactedError):
+        await begins(store, prefix, found.revision)
+    await store.close()
+
+
+async def store_of_entries(etcd: EtcdProcess, prefix: str) -> object:
+    store = store_of(etcd)
+    try:
+        return (await store.read(prefix)).entries
+    finally:
+        await store.close()
+
+
+async def test_what_was_told_last_was_not_taken_before_the_watch_ended(
+    etcd: EtcdProcess, prefix: str
+) -> None:
+    """Who reads slowly goes on behind what it took; the store has seen one more, and asks nothing."""
+    store = store_of(etcd)
+    await store.put(Put(f"{prefix}a", b"x"))
+    await store.close()
+    backup = await backup_of(etcd)
+    seen: dict[str, Seen] = {}
+    store = store_of(etcd, seen)
+    found = await store.read(prefix)
+    await store.put(Put(f"{prefix}b", b"x"))
+    taken = await store.put(Put(f"{prefix}b", b"y"))
+    await store.put(Put(f"{prefix}c", b"z"))
+    after = found.revision
+    async with contextlib.aclosing(store.watch(prefix, after)) as words:
+        async for told in words:
+            if told is None:
+                continue
+            assert isinstance(told, Told)
+            if told.revision > taken:
+                break  # told, and cut in the middle
+            after = told.revision
+    assert after == taken
+    await store.close()
+    await restored(etcd, backup)
+    other = store_of(etcd)
+    await other.put(Put(f"{prefix}new", b"never told"))
+    await other.close()
+    await count_on(etcd, after + 5)
+    store = store_of(etcd, seen)
+    with pytest.raises(CompactedError):
+        await begins(store, prefix, after)
+    await store.close()
+
+
+async def test_a_strangers_key_that_is_no_utf_8_is_the_last_one(
+    etcd: EtcdProcess, prefix: str
+) -> None:
+    """Nothing is wrong with the history: who reads all again is refused again, for ever."""
+    store = store_of(etcd)
+    await store.put(Put(f"{prefix}a", b"x"))
+    key = b64encode(prefix.encode() + b"\xff").decode()
+    await store._gateway.ask("/v3/kv/put", {"key": key, "value": ""})
+    for _ in range(2):
+        found = await store.read(prefix)
+        assert await begins(store, prefix, found.revision)
+    await store.close()
+
+
+async def test_a_quiet_prefix_beside_a_busy_one(etcd: EtcdProcess, prefix: str) -> None:
+    """etcd counts on by others' words, and does not keep what was before: nothing came here."""
+    store = store_of(etcd)
+    await store.put(Put(f"{prefix}a", b""))
+    found = await store.read(prefix)
+    assert await begins(store, prefix, found.revision)
+    for _ in range(3):
+        last = await store.put(Put("/elsewhere", b""))
+    await store._gateway.ask("/v3/kv/compaction", {"revision": str(last)})
+    store2 = store_of(etcd, store._seen)
+    async with asyncio.timeout(5):
+        async with contextlib.aclosing(store2.watch(prefix, found.revision)) as words:
+            first = await anext(words)
+            assert first is None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await anext(words)
+    await store2.close()
+    await store.close()
