@@ -65,11 +65,11 @@ def test_an_agent_that_ends_between_both_questions(folder: Path, tmp_path: Path)
 def test_an_agent_that_takes_longer_to_end_than_its_lock_is_waited_for(
     folder: Path, tmp_path: Path
 ) -> None:
-    """It answers no more and has the folder for three seconds: then the start's own agent has it."""
+    """It answers no more and has the folder for six seconds: then the start's own agent has it."""
     with (folder / "agent.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = start(folder, tmp_path)
-        timer = threading.Timer(3, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
+        timer = threading.Timer(6, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
         timer.start()
         said = process.communicate(timeout=60)[0]
         timer.join()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.etcd import EtcdProcess, needs_etcd, running_etcd
-from wsproxy.ha.store.base import CompactedError, Delete, Put, Told
+from wsproxy.ha.store.base import CompactedError, Delete, Put, Told, TooLargeError
 from wsproxy.ha.store.etcd import EtcdStore, Seen
 from wsproxy.ha.store.gateway import Gateway
 
@@ -133,6 +133,53 @@ async def test_what_was_told_last_was_not_taken_before_the_watch_ended(
     await store.close()
 
 
+async def test_what_was_told_last_is_that_a_key_is_gone(etcd: EtcdProcess, prefix: str) -> None:
+    """A hold that was set and withdrawn since the backup: the restored etcd never had it, which looks the same."""
+    store = store_of(etcd)
+    await store.put(Put(f"{prefix}a", b"x"))
+    await store.close()
+    backup = await backup_of(etcd)
+    seen: dict[str, Seen] = {}
+    store = store_of(etcd, seen)
+    found = await store.read(prefix)
+    for _ in range(3):
+        await store.put(Put("/elsewhere", b""))
+    await store.put(Put(f"{prefix}hold", b"x"))
+    await store.swap([], [Delete(f"{prefix}hold")])
+    after = found.revision
+    async with contextlib.aclosing(store.watch(prefix, after)) as words:
+        async for told in words:
+            if told is not None:
+                after = told.revision
+                if told.changes[-1][1] is None:
+                    break
+    await store.close()
+    await restored(etcd, backup)
+    other = store_of(etcd)
+    assert await other.put(Put(f"{prefix}new", b"never told")) < after
+    await other.close()
+    await count_on(etcd, after + 5)
+    store = store_of(etcd, seen)
+    with pytest.raises(CompactedError):
+        await begins(store, prefix, after)
+    await store.close()
+
+
+async def test_an_answer_of_very_many_keys_is_bounded(prefix: str) -> None:
+    """As one to ``read``; decoding 16 MB of small keys held a member up for 1.2 s, all that a hostile site need say."""
+    kv = {"key": "", "create_revision": "1", "mod_revision": "1"}
+
+    class Hostile:
+        endpoint = "there"
+
+        async def ask(self, path: str, question: object) -> dict[str, object]:
+            return {"responses": [{"response_range": {"kvs": [kv] * 100}}, {}], "kvs": []}
+
+    store = EtcdStore(Hostile(), 10, {prefix: Seen(5, f"{prefix}a", None)})  # type: ignore[arg-type]
+    with pytest.raises(TooLargeError):
+        await store._check_history(prefix, 9)
+
+
 async def test_a_strangers_key_that_is_no_utf_8_is_the_last_one(
     etcd: EtcdProcess, prefix: str
 ) -> None:
@@ -148,7 +195,7 @@ async def test_a_strangers_key_that_is_no_utf_8_is_the_last_one(
 
 
 async def test_a_quiet_prefix_beside_a_busy_one(etcd: EtcdProcess, prefix: str) -> None:
-    """etcd counts on by others' words, and does not keep what was before: nothing came here."""
+    """A limit, older than the change: etcd counts on by others' words, and does not keep what was before: nothing came here."""
     store = store_of(etcd)
     await store.put(Put(f"{prefix}a", b""))
     found = await store.read(prefix)
