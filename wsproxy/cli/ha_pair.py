@@ -29,6 +29,7 @@ from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.certs import files_of
 from wsproxy.ha.own_process import call_process
 from wsproxy.ha.pair.ask import (
+    START_S,
     AgentEndedError,
     NoAgentError,
     ask_agent,
@@ -174,15 +175,18 @@ def start(node: Folder, primary: bool, secondary: bool, any_version: bool, **opt
         raise StartError(f"found {found}; allowed is one of them")
     pair = _pair_options(node, options)
     given = {"role": "primary" if primary else "secondary", "pair": pair, "any_version": any_version}  # fmt: skip
-    try:
-        return _start(node, given)
-    except AgentEndedError:  # of another start, which was refused at this moment
-        return _start(node, given)
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            return _start(node, given)
+        except (AgentEndedError, NoAgentError) as error:  # of another start, refused at this moment
+            if time.monotonic() > deadline:
+                raise StartError(str(error)) from error
 
 
 def _start(node: Folder, given: dict[str, Any]) -> str:
     keeper = begin_agent(node)
-    reply = ask_agent(node, "start", {**given, "is_begun": bool(keeper)})
+    reply = ask_agent(node, "start", given)
     if reply.error:
         if keeper and reply.given.get("ends"):
             end_agent(keeper, is_ending=True)
@@ -330,13 +334,14 @@ def _member(address: str, name: str) -> str:
     epilog="Exit code: 0 the node is stand-alone by command, or told to end (SIGTERM, which gives the address away); 1 it cannot begin."
 )
 @click.option("--keep", "is_kept", is_flag=True, help="Start it again should it die; a service manager does that itself.")  # fmt: skip
+@click.option("--for-start", "is_for_start", is_flag=True, help="End again where the first start is refused, or nobody gives one within a minute.")  # fmt: skip
 @folder_option
-def run(folder: Path, *, is_kept: bool) -> None:
+def run(folder: Path, *, is_kept: bool, is_for_start: bool) -> None:
     """Be this node's agent, in the foreground: for a service manager. `wsproxy ha start` begins one where none runs."""
 
     def be_agent() -> int:
         try:
-            return run_agent(folder)
+            return run_agent(folder, is_for_start=is_for_start)
         except LockedError as error:
             click.echo(printable_lines(str(error)), err=True)
             return NOT_NEEDED

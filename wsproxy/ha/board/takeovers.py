@@ -281,9 +281,10 @@ class Takeovers:
                 await self._read(snapshot.entries)
                 await self._follow(snapshot.revision)
             except CompactedError:
-                continue  # changes were missed: all that lives is read again
+                pass  # changes were missed: all that lives is read again
             except StoreAwayError:
-                await asyncio.sleep(AGAIN_S)
+                pass
+            await asyncio.sleep(AGAIN_S)
 
     async def _read(self, entries: Mapping[str, Entry]) -> None:
         """All that lives, also what this member has told before it began anew: its table may be empty."""

@@ -80,6 +80,7 @@ class Parts:
                 f"cannot listen for VRRP: {error.strerror}; allowed is root"
             ) from error
         self._task: asyncio.Task[None] | None = None
+        self._is_ending = False
 
     def begin(self, *works: Work) -> None:
         """All of it runs."""
@@ -88,8 +89,9 @@ class Parts:
 
     def _failed(self, task: asyncio.Task[None]) -> None:
         """Half an agent is worse than none: its keeper starts another, and keepalived goes on meanwhile."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("a part of the agent failed", exc_info=error)
+        if not self._is_ending:
+            error = None if task.cancelled() else task.exception()
+            log.critical("a part of the agent failed, or ended", exc_info=error)
             self._agent.has_failed = True
             self._agent.ended.set()
 
@@ -98,6 +100,7 @@ class Parts:
 
     async def end(self) -> None:
         """None of it does."""
+        self._is_ending = True
         self.adverts.close()
         if self._task is not None:
             self._task.cancel()

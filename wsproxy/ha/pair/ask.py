@@ -86,22 +86,30 @@ def begin_agent(folder: Folder, start_s: float = START_S) -> int:
     """
     One runs and answers: that which does, 0; or a new one, the pid of its keeper. # I/O.
 
-    Where two are begun at once the folder's lock decides: both callers ask the same one.
+    Where two are begun at once, or one is just ending, the folder's lock decides: all callers ask the same one.
 
     Raises:
         StartError: it does not come up, and is ended; the text says what it said.
     """
-    with contextlib.suppress(NoAgentError, AgentEndedError):
-        ask_agent(folder, "status")
-        return 0
+    deadline = time.monotonic() + start_s
+    while True:
+        with contextlib.suppress(NoAgentError, AgentEndedError):
+            ask_agent(folder, "status")
+            return 0
+        if (keeper := _begin_keeper(folder, deadline)) >= 0:
+            return keeper
+
+
+def _begin_keeper(folder: Folder, deadline: float) -> int:
+    """As ``begin_agent``; negative: another one has the folder, and does not answer."""
     folder.make()
     with folder.file("agent.err").open("w+b") as said:
         process = subprocess.Popen(  # noqa: S603  # our own command line
-            [sys.executable, "-P", "-m", "wsproxy", "ha", "run", "--keep", "--folder", str(folder.path)],
+            [sys.executable, "-P", "-m", "wsproxy", "ha", "run", "--keep", "--for-start", "--folder", str(folder.path)],
             stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, cwd="/",
         )  # fmt: skip
     try:
-        agent = _await_answer(folder, process, start_s)
+        agent = _await_answer(folder, process, deadline)
     except StartError:
         if process.poll() is None:  # its keeper would go on trying
             end_agent(process.pid)
@@ -111,7 +119,7 @@ def begin_agent(folder: Folder, start_s: float = START_S) -> int:
         end_agent(process.pid)  # else it would be the next one as soon as the other ends
         process.poll()
     if process.returncode is not None:
-        return 0
+        return 0 if agent else -1
     process.returncode = 0  # it is to outlive us: nobody waits for it
     return process.pid
 
@@ -124,13 +132,15 @@ def _is_child(pid: int, of: int) -> bool:
     return int(stat.rpartition(")")[2].split()[1]) == of
 
 
-def _await_answer(folder: Folder, process: subprocess.Popen[bytes], start_s: float) -> int:
-    """The pid of the agent that answers, which need not be the one that was begun."""
-    deadline = time.monotonic() + start_s
-    # NOT_NEEDED: another one was begun at the same time, and may not answer yet.
-    while time.monotonic() < deadline and process.poll() in (None, NOT_NEEDED):
+def _await_answer(folder: Folder, process: subprocess.Popen[bytes], deadline: float) -> int:
+    """The pid of the agent that answers, which need not be the one that was begun; 0: that was not needed, and none answers."""
+    while time.monotonic() < deadline:
         with contextlib.suppress(NoAgentError, AgentEndedError):
             return int(ask_agent(folder, "status").given["agent"])
+        if process.poll() == NOT_NEEDED:
+            return 0
+        if process.poll() is not None:
+            break
         time.sleep(_LOOK_S)
     said_text = folder.file("agent.err").read_text(errors="replace").strip()
     raise StartError(f"the agent does not come up: {said_text or 'ha.log may say why'}")

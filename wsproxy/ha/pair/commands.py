@@ -40,6 +40,8 @@ SYNC_S = 15.0
 # Beyond VRRP's own time, for a machine that is busy.
 TAKE_S = 10.0
 PROXY_S = 5.0
+# One that was begun for a start is asked at once.
+ASKED_S = 60.0
 _OF_THE_PEER = ("take", "hand", "logs")
 
 
@@ -55,7 +57,7 @@ class Desk:
         self.agent = agent
         self._acts = Acts(agent, self.answer)
         self.is_over = False  # the node is stand-alone: the agent ends behind its answer
-        self._is_for_start = False  # it was begun for a start alone
+        self.is_for_start = False  # the agent was begun for a start, and none has succeeded
         self._waiting = 0  # commands that are done, or wait for that
         agent.answer = self.answer_peer
 
@@ -70,7 +72,7 @@ class Desk:
             log.info("command %s %s", question.command, _shown(question.given)) if question.command not in ("status", "logs") else None  # fmt: skip
             if question.command in ("status", "logs"):
                 return Reply(await do(question.given))
-            given = await self._do_in_turn(do, question.given)
+            given = await self._do_in_turn(question, do)
         except (WsproxyError, RefusedTransitionError) as error:
             log.error("%s: %s", question.command, error)
             return Reply({"ends": self.is_over}, str(error))
@@ -78,21 +80,31 @@ class Desk:
         return Reply(given)
 
     async def _do_in_turn(
-        self, do: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], given: dict[str, Any]
+        self, question: Question, do: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
     ) -> dict[str, Any]:
-        self._is_for_start |= bool(given.get("is_begun"))
         self._waiting += 1
         try:
             async with self.agent.busy:
-                return await do(given)
+                found = await do(question.given)
+            self.is_for_start = False
+            return found
         except (WsproxyError, RefusedTransitionError):
-            # A proxy alone has no part of this running: what was begun for nothing ends, unless somebody else waits for it by now. One that is
-            # waited for by the other node, or is inconsistent, stays.
-            is_alone = self.agent.node.state is State.STAND_ALONE
-            self.is_over = self._is_for_start and self._waiting == 1 and is_alone
+            if question.command == "start" and self._waiting == 1 and self._is_for_nothing:
+                self.is_over = True
             raise
         finally:
             self._waiting -= 1
+
+    @property
+    def _is_for_nothing(self) -> bool:
+        """A proxy alone has no part of this running. One that is waited for by the other node, or is inconsistent, stays."""
+        return self.is_for_start and self.agent.node.state is State.STAND_ALONE
+
+    def end_unasked(self) -> None:
+        """Whoever has begun it has gone away before it gave its command."""
+        if self._is_for_nothing and not self._waiting:
+            log.warning("nobody has given a command for %g s", ASKED_S)
+            self.agent.ended.set()
 
     async def answer_peer(self, what: str, given: dict[str, Any], is_peer: bool) -> dict[str, Any]:
         """
@@ -406,9 +418,11 @@ def _shown(given: dict[str, Any]) -> str:
 # --- the process ----------------------------------------------------------------------------------------------------------
 
 
-def run_agent(path: Path) -> int:
+def run_agent(path: Path, *, is_for_start: bool = False) -> int:
     """
     Is a node's agent until it is stand-alone by command, or told to end; the exit code.
+
+    ``is_for_start``: it also ends where its first start is refused, or nobody gives one.
 
     Raises:
         StartError: another one runs, or the folder cannot be used.
@@ -420,7 +434,7 @@ def run_agent(path: Path) -> int:
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -15)  # some packets a second, which must not be late
     try:
-        return run(_serve(folder))
+        return run(_serve(folder, is_for_start=is_for_start))
     finally:
         os.close(lock)
 
@@ -444,7 +458,7 @@ class _Lines(logging.Formatter):
         return printable(super().formatMessage(record))
 
 
-async def _serve(folder: Folder) -> int:
+async def _serve(folder: Folder, *, is_for_start: bool) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
     agent = Agent(folder)
@@ -466,6 +480,9 @@ async def _serve(folder: Folder) -> int:
         lambda reader, writer: _answer(desk, reader, writer), folder.socket, limit=MOST_LINE_BYTES
     )
     folder.socket.chmod(0o600)  # its folder is 0700 anyway
+    if is_for_start and agent.parts is None:  # else it goes on, or waits for its autostart
+        desk.is_for_start = True
+        loop.call_later(ASKED_S, desk.end_unasked)
     await agent.ended.wait()
     if is_told.is_set() and agent.node.state is not State.STAND_ALONE:
         async with agent.busy:

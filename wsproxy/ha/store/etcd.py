@@ -35,11 +35,22 @@ from wsproxy.ha.store.gateway import MOST_REASON, Gateway
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was read or told last of a prefix: the key's entry as of this revision, None: it was deleted in it."""
+    """
+    What a prefix had when it was read or told last: a mark of its history. Keys as the gateway writes them: a stranger's may be no UTF-8.
 
-    revision: int
-    key: str
-    entry: Entry | None
+    ``newest``: what was written last of that which is there, None: nothing is; ``gone``: a key whose end was told since.
+    """
+
+    key: str = ""
+    newest: Entry | None = None
+    gone: str = ""
+    is_known: bool = True  # False: the newest one has ended; which is it now nobody has told
+
+    def after(self, key: str, entry: Entry | None) -> Seen:
+        """Behind one change."""
+        if entry is not None:
+            return Seen(key, entry)
+        return Seen(self.key, self.newest, key, self.is_known and key != self.key)
 
 
 class EtcdStore:
@@ -82,11 +93,12 @@ class EtcdStore:
         """All keys with the prefix."""
         question = _range(prefix) | ({"revision": str(at)} if at else {})
         answer = await self._gateway.ask("/v3/kv/range", question)
-        entries = [_entry(each) for each in self._bounded(answer.get("kvs", ()))]
-        self._seen.pop(prefix, None)
+        found = self._bounded(answer.get("kvs", ()))
+        entries = [_entry(each) for each in found]
+        self._seen[prefix] = Seen()
         if entries:
-            newest = max(entries, key=lambda each: each.modified)
-            self._seen[prefix] = Seen(newest.modified, newest.key, newest)
+            newest = max(range(len(entries)), key=lambda at: entries[at].modified)
+            self._seen[prefix] = Seen(found[newest]["key"], entries[newest])
         return Snapshot(at or _revision(answer), {each.key: each for each in entries})
 
     def _bounded(self, found: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
@@ -140,10 +152,12 @@ class EtcdStore:
                             raise CompactedError(f"etcd is at an earlier revision than {after}")
                         has_begun, failed = True, 0
                         yield None
-                    for told in _told(self._bounded(result.get("events", ()))):
+                    for told, keys in _told(self._bounded(result.get("events", ()))):
                         after = told.revision
-                        self._seen[prefix] = Seen(after, *told.changes[-1])
                         yield told
+                        self._note(
+                            prefix, told, keys
+                        )  # it was taken: who ends before that goes on before it
             except StoreAwayError:
                 failed += 1
                 if failed > self._gateway.count:
@@ -152,53 +166,71 @@ class EtcdStore:
 
     async def _check_history(self, prefix: str, after: int) -> None:
         """
-        What was seen last is still what etcd says of that revision, and nothing came between it and ``after``.
+        What was seen last is still there as it was, what had ended is not, and nothing was written between that and ``after``.
 
         One that was restored from a backup, and has counted on, has another history from there on: its changes up to ``after`` would never be told.
 
         Raises:
-            CompactedError: it is not; or the key was written since, and that revision is not kept.
+            CompactedError: it has; or that cannot be said any more.
         """
         seen = self._seen.get(prefix)
-        if seen is None or seen.revision > after:
+        if seen is None:
             return
-        between = {"min_mod_revision": str(seen.revision + 1), "max_mod_revision": str(after)}
-        now, untold = await self._ranges(
-            {"key": _b64(seen.key)},
-            {**_range(prefix), **between, "limit": "1", "keys_only": True},
+        if not seen.is_known:
+            raise CompactedError("what was written last has ended: what is there is to be read")
+        since = 0 if seen.newest is None else seen.newest.modified
+        if since > after:
+            return
+        until = {"max_mod_revision": str(after), "limit": "1", "keys_only": True}
+        untold, back, now = await self._ranges(
+            {**_range(prefix), **until, "min_mod_revision": str(since + 1)},
+            {"key": seen.gone or _b64(prefix), **until},
+            {"key": seen.key or _b64(prefix)},
         )
-        # Nearly always it is as it was: then its revision need not be kept. One that is quiet for longer than etcd keeps them is no reason to
-        # read all again.
-        if not untold and (seen.entry is None or now != [seen.entry]):
-            question = {"key": _b64(seen.key), "revision": str(seen.revision)}
+        is_other = bool(untold or (seen.gone and back))
+        if not is_other and seen.newest is not None and now != [seen.newest]:
+            # Nearly always it is as it was: then its revision need not be kept. One that is quiet for longer than etcd keeps them is no
+            # reason to read all again.
+            question = {"key": seen.key, "revision": str(since)}
             answer = await self._gateway.ask("/v3/kv/range", question)
-            now = [_entry(each) for each in answer.get("kvs", ())]
-        if untold or now != ([] if seen.entry is None else [seen.entry]):
+            is_other = [_entry(each) for each in answer.get("kvs", ())[:2]] != [seen.newest]
+        if is_other:
             raise CompactedError(
                 f"etcd has another history than the one that was told up to revision {after}: it was restored from a backup"
             )
+
+    def _note(self, prefix: str, told: Told, keys: Sequence[str]) -> None:
+        seen = self._seen.get(prefix)
+        for key, (_, entry) in zip(keys, told.changes, strict=True):
+            if seen is not None:
+                seen = seen.after(key, entry)
+            elif entry is not None:
+                seen = Seen(key, entry)
+        if seen is not None:
+            self._seen[prefix] = seen
 
     async def _ranges(self, *questions: dict[str, Any]) -> list[list[Entry]]:
         """What each of them finds, all of one revision."""
         answer = await self._gateway.ask(
             "/v3/kv/txn", {"success": [{"request_range": each} for each in questions]}
         )
-        found = (each.get("response_range", {}).get("kvs", ()) for each in answer["responses"])
-        return [[_entry(each) for each in kvs] for kvs in found]
+        found = [
+            self._bounded(each.get("response_range", {}).get("kvs", ()))
+            for each in answer["responses"]
+        ]
+        return [
+            [_entry(each) for each in kvs[:2]] for kvs in found
+        ]  # more than one is none of etcd's
 
 
-def _told(events: Sequence[dict[str, Any]]) -> list[Told]:
-    """Whole revisions, in their order, which is etcd's."""
+def _told(events: Sequence[dict[str, Any]]) -> list[tuple[Told, list[str]]]:
+    """Whole revisions, in their order, which is etcd's; with each the keys of its changes as the gateway writes them."""
     found = []
-    for event in events:
-        kv = event["kv"]
-        key = _key(kv)
-        is_gone = event.get("type") == "DELETE"
-        found.append((int(kv["mod_revision"]), (key, None if is_gone else _entry(kv))))
-    return [
-        Told(revision, tuple(change for _, change in changes))
-        for revision, changes in groupby(found, key=lambda each: each[0])
-    ]
+    for revision, group in groupby(events, key=lambda each: int(each["kv"]["mod_revision"])):
+        kvs = [(each["kv"], each.get("type") == "DELETE") for each in group]
+        changes = tuple((_key(kv), None if is_gone else _entry(kv)) for kv, is_gone in kvs)
+        found.append((Told(revision, changes), [kv["key"] for kv, _ in kvs]))
+    return found
 
 
 def _b64(text: str | bytes) -> str:

@@ -1,4 +1,4 @@
-"""What a watch believes of the history that it goes on in; attacks on ``_check_history``."""
+"""Whether a watch goes on in the history that it has told of: an etcd that was restored from a backup, and has counted on, has another."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ async def test_an_answer_of_very_many_keys_is_bounded(prefix: str) -> None:
         async def ask(self, path: str, question: object) -> dict[str, object]:
             return {"responses": [{"response_range": {"kvs": [kv] * 100}}, {}], "kvs": []}
 
-    store = EtcdStore(Hostile(), 10, {prefix: Seen(5, f"{prefix}a", None)})  # type: ignore[arg-type]
+    store = EtcdStore(Hostile(), 10, {prefix: Seen()})  # type: ignore[arg-type]
     with pytest.raises(TooLargeError):
         await store._check_history(prefix, 9)
 
@@ -191,25 +191,4 @@ async def test_a_strangers_key_that_is_no_utf_8_is_the_last_one(
     for _ in range(2):
         found = await store.read(prefix)
         assert await begins(store, prefix, found.revision)
-    await store.close()
-
-
-async def test_a_quiet_prefix_beside_a_busy_one(etcd: EtcdProcess, prefix: str) -> None:
-    """A limit, older than the change: etcd counts on by others' words, and does not keep what was before: nothing came here."""
-    store = store_of(etcd)
-    await store.put(Put(f"{prefix}a", b""))
-    found = await store.read(prefix)
-    assert await begins(store, prefix, found.revision)
-    for _ in range(3):
-        last = await store.put(Put("/elsewhere", b""))
-    await store._gateway.ask("/v3/kv/compaction", {"revision": str(last)})
-    store2 = store_of(etcd, store._seen)
-    async with asyncio.timeout(5):
-        async with contextlib.aclosing(store2.watch(prefix, found.revision)) as words:
-            first = await anext(words)
-            assert first is None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await anext(words)
-    await store2.close()
     await store.close()
