@@ -86,8 +86,9 @@ def _httpd_values() -> dict[str, str]:
     return {"modules": str(found), "user_line": render.httpd_user_lines()}
 
 
-def _wsproxy_values(*, splices: bool = True) -> dict[str, str]:
-    return {"splice": str(splices).lower()}
+def _wsproxy_values(*, splices: bool = True, logs_access: bool = False) -> dict[str, str]:
+    log = {"when_log": ""} if logs_access else {}
+    return {"splice": str(splices).lower()} | log
 
 
 def _haproxy_values(*, splices: bool = False) -> dict[str, str]:
@@ -243,6 +244,13 @@ OWN_VARIANTS = (
         name="wsproxy-copies",
         note="as wsproxy, with upstream.splice = false",
         values=partial(_wsproxy_values, splices=False),
+        only_in=ONLY_ASKED,
+    ),
+    replace(
+        WSPROXY,
+        name="wsproxy-access",
+        note="as wsproxy, with an access log also where the scenario has none",
+        values=partial(_wsproxy_values, logs_access=True),
         only_in=ONLY_ASKED,
     ),
     replace(

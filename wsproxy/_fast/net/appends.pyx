@@ -81,8 +81,7 @@ cdef enum:
     # Whoever may read a log may lock it, and keep that: each block would wait, and what comes meanwhile would be dropped.
     # After the first one they wait no longer than others' writes take.
     HELD_UP_MS = 5
-    # What does not wake the thread waits until so much is there: to wake it, and to write page by page what another core has, costs more
-    # than the lines themselves.
+    # What does not wake the thread waits until so much is there: to wake it costs as much as some dozen lines.
     MOST_ASLEEP = 1 << 20
 
 
@@ -102,7 +101,7 @@ cdef Py_ssize_t write_all(int fd, const char* data, Py_ssize_t length, int* erro
 
 cdef bint begin_append(int fd, int reader, bint* is_torn, bint* is_held_up, int wait_ms, int* error) noexcept nogil:
     """
-    Whether the file is locked until ``ws_unlock_file``; without ``error`` a new line begins where it ends, see ``append_lines``.
+    Whether the file is locked until ``ws_unlock_file``; without ``error`` a new line begins where it ends (``append_lines``).
 
     ``is_held_up``: somebody has the lock for longer than a write takes.
     """
@@ -189,7 +188,7 @@ cdef class Blocks:
         return self.written
 
     def put(self, bytes lines not None, bint wakes=True) -> None:
-        """Gives these lines to the thread; without ``wakes`` it may sleep on until ``wake``, or until MOST_ASLEEP bytes are there."""
+        """Gives these lines to the thread; without ``wakes`` it may sleep on until ``wake``, or MOST_ASLEEP bytes wait."""
         cdef Block* block = <Block*>malloc(sizeof(Block))
         cdef Block* over
         if block == NULL:

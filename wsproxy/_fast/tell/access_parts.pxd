@@ -70,8 +70,8 @@ cdef struct Asked:
 cdef struct Part
 
 cdef struct Part:
-    # 64 bytes, as a cache line has: between two lines of the log the kernel works, and what was near is far again. What a line
-    # costs is how much it touches, more than what it does.
+    # 64 bytes, as a cache line has: between two lines of the log the kernel works, and what was near is far again. What a
+    # line costs is what it touches, more than what it does.
     const char* before      # what the format has between the item before and this one; PIECE bytes and more can be read
     const char* name        # FIELD and COOKIE; owned by the log, as `before` is
     const char* letters     # FIELD: 0x20 where the name has a letter, else 0
