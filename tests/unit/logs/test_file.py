@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import select
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -74,6 +75,35 @@ async def test_thread_that_finds_no_memory_loses_these_lines_and_writes_the_next
     assert path.read_text() == "three\n"
     assert file.missing == 2
     assert "Cannot allocate memory; lines are dropped" in caplog.text
+
+
+def until_size(path: Path, size: int) -> None:
+    """It has so many bytes, or more."""
+    deadline = time.monotonic() + WAIT_S
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_what_is_gathered_is_written_for_a_wake_for_a_mebibyte_and_at_the_end(
+    tmp_path: Path,
+) -> None:
+    """Blocks of 64 KiB, in their order, also where the file was moved away behind the first."""
+    path = tmp_path / "log"
+    file = LogFile(str(path))
+    file.gather(b"first\n", 1)
+    file.wake()
+    until_size(path, 6)
+    path.rename(moved := tmp_path / "moved")
+    blocks = [bytes([0x61 + number]) * 65535 + b"\n" for number in range(20)]
+    for block in blocks:
+        file.gather(block, 1)
+    until_size(path, 1 << 20)
+    file.gather(b"last\n", 1)
+    file.close()
+    assert path.read_bytes() == b"".join(blocks) + b"last\n"
+    assert moved.read_bytes() == b"first\n"
+    assert file.missing == 0
 
 
 async def test_a_disk_that_stands_still_costs_bounded_memory(tmp_path: Path) -> None:
