@@ -40,8 +40,9 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
 def test_each_option_is_documented(command: str, option: str) -> None:
-    """By its name; of `drill --yes` and `run --keep` `--help` says enough."""
-    assert option in TEXT or (command, option) in (("drill", "--yes"), ("run", "--keep"))
+    """By its name; of what programs give to one another, and of `drill --yes`, `--help` says enough."""
+    is_for_programs = command == "run" and option in ("--keep", "--for-start")
+    assert option in TEXT or is_for_programs or (command, option) == ("drill", "--yes")
 
 
 @pytest.mark.parametrize("command", list(ha.commands))
