@@ -57,7 +57,7 @@ class AccessWriter(AccessKeeper):
         self._state = state
         self._reopens = state.log_reopens
         self._lines = AccessLog(
-            plan.items, self._file.gather, plan.names,
+            plan.items, self._file.hand_over, plan.names,
             masks=plan.masks, json=plan.json, only=plan.only, slow_us=plan.slow_us,
         )  # fmt: skip
 

@@ -167,22 +167,15 @@ class LogFile:
         self._hand(data)
 
     def hand_over(self, lines: bytes, count: int) -> None:
-        """Takes so many lines at once for the thread to write, or drops them where too much waits already."""
-        self._hand_if_room(lines, count, wakes=True)
-
-    def gather(self, lines: bytes, count: int) -> None:
-        """The same; the thread may wait for more, until ``wake``."""
-        self._hand_if_room(lines, count, wakes=False)
-
-    def wake(self) -> None:
-        """What was gathered is written now."""
-        self._blocks.wake()
-
-    def _hand_if_room(self, lines: bytes, count: int, *, wakes: bool) -> None:
+        """Takes so many lines at once, or drops them where too much waits already; the thread may wait for more, until ``wake``."""
         if len(lines) + self._handed - self._done > MOST_WAITING:
             self._dropped += count
         else:
-            self._hand(lines, wakes=wakes)
+            self._hand(lines, wakes=False)
+
+    def wake(self) -> None:
+        """What was handed over is written now."""
+        self._blocks.wake()
 
     def _hand(self, data: bytes, *, wakes: bool = True) -> None:
         self._handed += len(data)

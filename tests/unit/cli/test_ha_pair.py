@@ -28,15 +28,19 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+def start(folder: Path, keys: Path) -> subprocess.Popen[str]:
+    """Of a primary whose address no VRRP can have."""
+    given = ("--peer", "127.0.0.2", "--vip", "127.0.0.3/8", "--folder", str(folder), "--keys", str(keys))  # fmt: skip
+    command = [sys.executable, "-P", "-m", "wsproxy", "ha", "start", "--primary", *given]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as `wsproxy ha start` does")
 def test_what_is_refused_leaves_nobody_behind(folder: Path, tmp_path: Path) -> None:
     """No keys, so no pair: a proxy alone has no agent."""
-    given = ("--peer", "127.0.0.2", "--vip", "127.0.0.3/8", "--folder", str(folder), "--keys", str(tmp_path))  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "wsproxy", "ha", "start", "--primary", *given],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stderr
+    done = start(folder, tmp_path)
+    said = done.communicate(timeout=60)[0]
+    assert done.returncode == 1, said
     assert "agent begins" in (folder / "ha.log").read_text()
     assert processes_of(folder) == []
 
@@ -44,9 +48,7 @@ def test_what_is_refused_leaves_nobody_behind(folder: Path, tmp_path: Path) -> N
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as `wsproxy ha start` does")
 def test_two_at_once_ask_one_agent(folder: Path, tmp_path: Path) -> None:
     """Each is told what is wrong with what it wants, and the last of them leaves nobody behind."""
-    given = ("--peer", "127.0.0.2", "--vip", "127.0.0.3/8", "--folder", str(folder), "--keys", str(tmp_path))  # fmt: skip
-    command = [sys.executable, "-P", "-m", "wsproxy", "ha", "start", "--primary", *given]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]  # fmt: skip
+    both = [start(folder, tmp_path) for _ in range(2)]
     said = [each.communicate(timeout=60)[0] for each in both]
     assert [each.returncode for each in both] == [1, 1], said
     assert all("cannot use a loopback interface" in each for each in said), said

@@ -8,8 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.test_ha_pair import processes_of, until_none
+from tests.unit.cli.test_ha_pair import processes_of, start, until_none
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as `wsproxy ha start` does")
 LOOPBACK = "cannot use a loopback interface"
@@ -32,12 +30,6 @@ def folder() -> Iterator[Path]:
         os.kill(int(each), signal.SIGTERM)
     until_none(made)
     shutil.rmtree(made)
-
-
-def start(folder: Path, keys: Path) -> subprocess.Popen[str]:
-    given = ("--peer", "127.0.0.2", "--vip", "127.0.0.3/8", "--folder", str(folder), "--keys", str(keys))  # fmt: skip
-    command = [sys.executable, "-P", "-m", "wsproxy", "ha", "start", "--primary", *given]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_an_agent_that_ends_between_both_questions(folder: Path, tmp_path: Path) -> None:

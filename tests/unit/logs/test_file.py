@@ -85,21 +85,21 @@ def until_size(path: Path, size: int) -> None:
         time.sleep(0.005)
 
 
-def test_what_is_gathered_is_written_for_a_wake_for_a_mebibyte_and_at_the_end(
+def test_what_is_handed_over_is_written_for_a_wake_for_a_mebibyte_and_at_the_end(
     tmp_path: Path,
 ) -> None:
     """Blocks of 64 KiB, in their order, also where the file was moved away behind the first."""
     path = tmp_path / "log"
     file = LogFile(str(path))
-    file.gather(b"first\n", 1)
+    file.hand_over(b"first\n", 1)
     file.wake()
     until_size(path, 6)
     path.rename(moved := tmp_path / "moved")
     blocks = [bytes([0x61 + number]) * 65535 + b"\n" for number in range(20)]
     for block in blocks:
-        file.gather(block, 1)
+        file.hand_over(block, 1)
     until_size(path, 1 << 20)
-    file.gather(b"last\n", 1)
+    file.hand_over(b"last\n", 1)
     file.close()
     assert path.read_bytes() == b"".join(blocks) + b"last\n"
     assert moved.read_bytes() == b"first\n"

@@ -15,7 +15,7 @@ from tests.support.syslog import daemon, parse
 from wsproxy._fast.tell.access_line import AccessLog
 from wsproxy.config.access_format import JSON, parse_format
 from wsproxy.config.access_target import FACILITIES, Target, parse_target
-from wsproxy.logs.file import MOST_WAITING
+from wsproxy.logs.file import MOST_WAITING, LogFile
 from wsproxy.logs.outlets import StdoutLog, SyslogLog, syslog_header
 
 HEAD = b'GET /a"x HTTP/1.1\r\nHost: h\r\nUser-Agent: \xfc]\r\n\r\n'
@@ -45,15 +45,21 @@ def syslog_at(text: str) -> SyslogLog:
     return SyslogLog(parse_target(text), text)
 
 
+def hand(log: LogFile, lines: bytes, count: int) -> None:
+    """As a worker at its sweep."""
+    log.hand_over(lines, count)
+    log.wake()
+
+
 @pytest.mark.parametrize("is_udp", [False, True])
 def test_each_line_comes_as_a_datagram(is_udp: bool, tmp_path: Path) -> None:
     path = None if is_udp else tmp_path / "log"
     with daemon(path) as sock:
         where = f"udp:127.0.0.1:{sock.getsockname()[1]}" if is_udp else f"unix:{path}"
         log = syslog_at(f"syslog:{where}")
-        log.hand_over(b"one\ntwo\n", 2)
+        hand(log, b"one\ntwo\n", 2)
         assert [sock.recv(99) for _ in range(2)] == [b"one", b"two"]
-        log.hand_over(b"three\n", 1)
+        hand(log, b"three\n", 1)
         assert sock.recv(99) == b"three"
         log.close()
         assert log.missing == 0
@@ -65,16 +71,16 @@ def test_a_daemon_that_starts_anew_is_found_again(
     """Lines for which nobody listened are counted, and told of once."""
     path = tmp_path / "log"
     log = syslog_at(f"syslog:unix:{path}")
-    log.hand_over(b"none\n", 1)
+    hand(log, b"none\n", 1)
     wait_for(log, 1)
     with daemon(path) as sock:
-        log.hand_over(b"one\n", 1)
+        hand(log, b"one\n", 1)
         assert sock.recv(99) == b"one"
     path.unlink()
     with daemon(path) as sock:  # its socket is another one, and the old one refuses
-        log.hand_over(b"two\n", 1)
+        hand(log, b"two\n", 1)
         assert sock.recv(99) == b"two"
-    log.hand_over(b"three\nfour\n", 2)
+    hand(log, b"three\nfour\n", 2)
     wait_for(log, 2)
     log.close()
     told = [record.getMessage() for record in caplog.records]
@@ -97,10 +103,10 @@ def test_a_line_above_the_size_of_a_datagram_costs_that_line_alone(
     with daemon(tmp_path / "log") as sock:
         log = syslog_at(f"syslog:unix:{tmp_path}/log")
         long = b"x" * 60000 + b"\n"
-        log.hand_over(b"one\n" + long + long + b"two\n" + long, 5)
+        hand(log, b"one\n" + long + long + b"two\n" + long, 5)
         assert [sock.recv(99999) for _ in range(2)] == [b"one", b"two"]
         wait_for(log, 3)
-        log.hand_over(b"three\n", 1)
+        hand(log, b"three\n", 1)
         assert sock.recv(99) == b"three"
         log.close()
         assert log.missing == 0
@@ -111,7 +117,7 @@ def test_a_name_that_no_resolver_takes_ends_nothing(caplog: pytest.LogCaptureFix
     """Lines are counted, again and again: the thread that writes goes on."""
     log = SyslogLog(Target("syslog", host="a" * 64, port=514), "there")
     for _ in range(2):
-        log.hand_over(b"one\n", 1)
+        hand(log, b"one\n", 1)
         wait_for(log, 1)
     log.close()
     assert "is no name of a host; lines are dropped" in caplog.text
@@ -169,7 +175,7 @@ def test_a_daemon_that_takes_nothing_costs_lines_and_no_time(tmp_path: Path) -> 
         handed = 2 * MOST_WAITING // len(block)
         handed -= handed % 64
         for _ in range(handed // 64):
-            log.hand_over(block * 64, 64)
+            hand(log, block * 64, 64)
         missing = log.missing
         log.close()
         sock.setblocking(False)
@@ -197,7 +203,7 @@ def test_workers_share_standard_output_line_by_line() -> None:
     for at, log in enumerate(logs):
         own = sorted(each for each in lines if each[0] == 97 + at)
         for _ in range(20):
-            log.hand_over(b"".join(own), len(own))
+            hand(log, b"".join(own), len(own))
     found = bytearray()
     wanted = sum(map(len, lines)) * 20
     while len(found) < wanted:
@@ -217,7 +223,7 @@ def test_a_reader_that_is_gone_costs_lines(caplog: pytest.LogCaptureFixture) -> 
     lock = os.memfd_create("lock")
     os.close(reader)
     log = StdoutLog(lock, writer)
-    log.hand_over(b"a\nb\n", 2)
+    hand(log, b"a\nb\n", 2)
     wait_for(log, 2)
     log.close()
     os.close(writer)
@@ -233,7 +239,7 @@ def test_standard_output_that_does_not_block_is_waited_for() -> None:
         lock = os.memfd_create("lock")
         log = StdoutLog(lock, one.fileno())
         data = b"".join(b"%07d\n" % number for number in range(200_000))
-        log.hand_over(data, 200_000)
+        hand(log, data, 200_000)
         found = bytearray()
         while len(found) < len(data):
             found += other.recv(1 << 20)

@@ -280,10 +280,8 @@ class Takeovers:
                 snapshot = await self._store.read(self._names.takeovers)
                 await self._read(snapshot.entries)
                 await self._follow(snapshot.revision)
-            except CompactedError:
-                pass  # changes were missed: all that lives is read again
-            except StoreAwayError:
-                pass
+            except (CompactedError, StoreAwayError):
+                pass  # changes were missed, or will be: all that lives is read again
             await asyncio.sleep(AGAIN_S)
 
     async def _read(self, entries: Mapping[str, Entry]) -> None:

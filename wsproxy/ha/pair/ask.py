@@ -14,7 +14,6 @@ import socket
 import subprocess  # the agent, where none runs
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ import msgspec
 from wsproxy.errors import StartError, WsproxyError
 from wsproxy.ha.pair.folder import Folder
 from wsproxy.ha.pair.keeper import NOT_NEEDED
+from wsproxy.ha.resource.processes import descendants
 
 # Longer than any command: two nodes, each of which waits for VRRP, which may have a ping interval of two minutes.
 ANSWER_S = 600.0
@@ -115,21 +115,13 @@ def _begin_keeper(folder: Folder, deadline: float) -> int:
             end_agent(process.pid)
             process.poll()
         raise
-    if process.poll() is None and not _is_child(agent, process.pid):
+    if process.poll() is None and agent not in descendants(process.pid):
         end_agent(process.pid)  # else it would be the next one as soon as the other ends
         process.poll()
     if process.returncode is not None:
         return 0 if agent else -1
     process.returncode = 0  # it is to outlive us: nobody waits for it
     return process.pid
-
-
-def _is_child(pid: int, of: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return int(stat.rpartition(")")[2].split()[1]) == of
 
 
 def _await_answer(folder: Folder, process: subprocess.Popen[bytes], deadline: float) -> int:

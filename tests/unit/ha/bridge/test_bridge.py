@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -521,9 +520,8 @@ async def test_a_site_whose_etcd_was_restored_while_the_link_was_cut(tmp_path: P
     """And has counted on since: what it says now would be behind what was read, and never told."""
     with site(tmp_path, "east") as there, site(tmp_path, "west") as here:
         east, west = End(there, here.as_seen()), End(here, there.as_seen())
-        there.etcd.end()
-        shutil.copytree(there.etcd.data, backup := tmp_path / "backup")
-        await begin_again(there)
+        backup = await asyncio.to_thread(there.etcd.back_up)
+        await connect_again(there)
         end = msgspec.json.encode(EndSaid("m1", "up", 0, ("holds",)))
         key = there.names.bridge(here.names.site)
         await east.store.put(Put(key, end))
@@ -536,10 +534,8 @@ async def test_a_site_whose_etcd_was_restored_while_the_link_was_cut(tmp_path: P
 
         there.relay.cut()
         await west.until_state("cut")
-        there.etcd.end()
-        shutil.rmtree(there.etcd.data)
-        backup.rename(there.etcd.data)
-        await begin_again(there)
+        await asyncio.to_thread(there.etcd.restore, backup)
+        await connect_again(there)
         await east.say("hold/farm/new", drain())
         while await east.store.put(Put(key, end)) < seen + 10:
             pass
@@ -549,10 +545,8 @@ async def test_a_site_whose_etcd_was_restored_while_the_link_was_cut(tmp_path: P
             await each.end()
 
 
-async def begin_again(there: Site) -> None:
-    """Its etcd serves; connections to the one before have ended, which the first question meets."""
-    there.etcd.launch()
-    await asyncio.to_thread(there.etcd.wait)
+async def connect_again(there: Site) -> None:
+    """Connections to the etcd before have ended, which the first question meets."""
     store = there.store()
     await store.read("/nothing")
     await store.close()

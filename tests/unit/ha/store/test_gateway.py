@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import shutil
 import signal
 import ssl
 from pathlib import Path
@@ -166,10 +165,8 @@ async def test_what_came_in_another_history_before_the_last_that_was_told(
     await store.close()
 
 
-async def begin_again(etcd: EtcdProcess, store: EtcdStore) -> None:
-    """It serves; connections to the one before have ended, which the first question meets."""
-    etcd.launch()
-    etcd.wait()
+async def connect_again(store: EtcdStore) -> None:
+    """Connections to the etcd before have ended, which the first question meets."""
     with contextlib.suppress(StoreAwayError):
         await store.read("/nothing")
 
@@ -179,10 +176,8 @@ async def test_an_etcd_that_was_restored_and_has_counted_on_is_told(prefix: str)
     with running_etcd() as (etcd,):
         store = store_of(etcd.url, try_s=10.0)
         await store.put(Put(f"{prefix}a", b"kept"))
-        data = etcd.data
-        etcd.end()
-        shutil.copytree(data, data.with_name("backup"))
-        await begin_again(etcd, store)
+        backup = etcd.back_up()
+        await connect_again(store)
         after = (await store.read(prefix)).revision
         watching = Watching(store, prefix, after)
         await watching.began.wait()
@@ -191,10 +186,8 @@ async def test_an_etcd_that_was_restored_and_has_counted_on_is_told(prefix: str)
         assert await watching.keys() == ["a", "last"]
         seen = watching.told[-1].revision
 
-        etcd.end()
-        shutil.rmtree(data)
-        data.with_name("backup").rename(data)
-        await begin_again(etcd, store)
+        etcd.restore(backup)
+        await connect_again(store)
         with pytest.raises(CompactedError):  # it is behind
             await until_refused(store, prefix, seen)
         for number in range(3):

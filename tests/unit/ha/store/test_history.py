@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.etcd import EtcdProcess, needs_etcd, running_etcd
+from tests.unit.ha.store.test_gateway import begins
 from wsproxy.ha.store.base import CompactedError, Delete, Put, Told, TooLargeError
 from wsproxy.ha.store.etcd import EtcdStore, Seen
 from wsproxy.ha.store.gateway import Gateway
@@ -35,23 +36,6 @@ def store_of(etcd: EtcdProcess, seen: dict[str, Seen] | None = None) -> EtcdStor
     return EtcdStore(Gateway([etcd.url], try_s=TRY_S), seen=seen)
 
 
-async def begins(store: EtcdStore, prefix: str, after: int) -> bool:
-    async with asyncio.timeout(30), contextlib.aclosing(store.watch(prefix, after)) as words:
-        return await anext(words) is None
-
-
-async def restart(etcd: EtcdProcess) -> None:
-    etcd.launch()
-    await asyncio.to_thread(etcd.wait)
-
-
-async def restored(etcd: EtcdProcess, backup: object) -> None:
-    etcd.end()
-    shutil.rmtree(etcd.data)
-    shutil.move(str(backup), etcd.data)
-    await restart(etcd)
-
-
 async def count_on(etcd: EtcdProcess, beyond: int) -> None:
     store = store_of(etcd)
     while await store.put(Put("/elsewhere", b"")) < beyond:
@@ -59,20 +43,25 @@ async def count_on(etcd: EtcdProcess, beyond: int) -> None:
     await store.close()
 
 
-async def backup_of(etcd: EtcdProcess) -> object:
-    etcd.end()
-    backup = etcd.data.with_name("backup")
-    shutil.copytree(etcd.data, backup)
-    await restart(etcd)
-    return backup
+async def a_backup_of_one_key(etcd: EtcdProcess, prefix: str) -> Path:
+    store = store_of(etcd)
+    await store.put(Put(f"{prefix}a", b"x"))
+    await store.close()
+    return await asyncio.to_thread(etcd.back_up)
+
+
+async def is_refused(etcd: EtcdProcess, prefix: str, seen: dict[str, Seen], after: int) -> None:
+    """A watch of who has seen this, once etcd has counted on."""
+    await count_on(etcd, after + 5)
+    store = store_of(etcd, seen)
+    with pytest.raises(CompactedError):
+        await begins(store, prefix, after)
+    await store.close()
 
 
 async def test_a_prefix_that_was_empty_when_it_was_read(etcd: EtcdProcess, prefix: str) -> None:
     """All was deleted since the backup: what the restored one has again is never told."""
-    store = store_of(etcd)
-    await store.put(Put(f"{prefix}a", b"x"))
-    await store.close()
-    backup = await backup_of(etcd)
+    backup = await a_backup_of_one_key(etcd, prefix)
     seen: dict[str, Seen] = {}
     store = store_of(etcd, seen)
     await store.swap([], [Delete(f"{prefix}a")])
@@ -80,13 +69,9 @@ async def test_a_prefix_that_was_empty_when_it_was_read(etcd: EtcdProcess, prefi
     assert not found.entries
     assert await begins(store, prefix, found.revision)
     await store.close()
-    await restored(etcd, backup)
-    await count_on(etcd, found.revision + 5)
-    store = store_of(etcd, seen)
+    await asyncio.to_thread(etcd.restore, backup)
     assert (await store_of_entries(etcd, prefix)) != found.entries
-    with pytest.raises(CompactedError):
-        await begins(store, prefix, found.revision)
-    await store.close()
+    await is_refused(etcd, prefix, seen, found.revision)
 
 
 async def store_of_entries(etcd: EtcdProcess, prefix: str) -> object:
@@ -101,10 +86,7 @@ async def test_what_was_told_last_was_not_taken_before_the_watch_ended(
     etcd: EtcdProcess, prefix: str
 ) -> None:
     """Who reads slowly goes on behind what it took; the store has seen one more, and asks nothing."""
-    store = store_of(etcd)
-    await store.put(Put(f"{prefix}a", b"x"))
-    await store.close()
-    backup = await backup_of(etcd)
+    backup = await a_backup_of_one_key(etcd, prefix)
     seen: dict[str, Seen] = {}
     store = store_of(etcd, seen)
     found = await store.read(prefix)
@@ -122,23 +104,16 @@ async def test_what_was_told_last_was_not_taken_before_the_watch_ended(
             after = told.revision
     assert after == taken
     await store.close()
-    await restored(etcd, backup)
+    await asyncio.to_thread(etcd.restore, backup)
     other = store_of(etcd)
     await other.put(Put(f"{prefix}new", b"never told"))
     await other.close()
-    await count_on(etcd, after + 5)
-    store = store_of(etcd, seen)
-    with pytest.raises(CompactedError):
-        await begins(store, prefix, after)
-    await store.close()
+    await is_refused(etcd, prefix, seen, after)
 
 
 async def test_what_was_told_last_is_that_a_key_is_gone(etcd: EtcdProcess, prefix: str) -> None:
     """A hold that was set and withdrawn since the backup: the restored etcd never had it, which looks the same."""
-    store = store_of(etcd)
-    await store.put(Put(f"{prefix}a", b"x"))
-    await store.close()
-    backup = await backup_of(etcd)
+    backup = await a_backup_of_one_key(etcd, prefix)
     seen: dict[str, Seen] = {}
     store = store_of(etcd, seen)
     found = await store.read(prefix)
@@ -154,15 +129,11 @@ async def test_what_was_told_last_is_that_a_key_is_gone(etcd: EtcdProcess, prefi
                 if told.changes[-1][1] is None:
                     break
     await store.close()
-    await restored(etcd, backup)
+    await asyncio.to_thread(etcd.restore, backup)
     other = store_of(etcd)
     assert await other.put(Put(f"{prefix}new", b"never told")) < after
     await other.close()
-    await count_on(etcd, after + 5)
-    store = store_of(etcd, seen)
-    with pytest.raises(CompactedError):
-        await begins(store, prefix, after)
-    await store.close()
+    await is_refused(etcd, prefix, seen, after)
 
 
 async def test_an_answer_of_very_many_keys_is_bounded(prefix: str) -> None:
